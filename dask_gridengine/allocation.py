@@ -1,0 +1,176 @@
+"""What is said between a node and its cluster, and nothing about how.
+
+A node asks with `Hello`; the cluster answers with `Allocation`, `Wait`, `Leave` or
+`Refused`; when a node ends it says `Farewell`. All are frozen, and every one checks
+itself, because the peer that sent it may be anybody who reaches the port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise ValueError(complaint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """Node to cluster: I run here and was granted this; what am I?"""
+
+    kind: ClassVar[str] = "hello"
+
+    job: str  # Grid Engine's JOB_ID
+    index: int  # place in the array, from 1; SGE_TASK_ID
+    incarnation: str  # random, one per process: tells a node from its own rerun
+    host: str
+    pid: int
+    slots: int  # granted; NSLOTS
+    memory: int  # bytes the grid's limits leave this node; 0 is no limit
+    host_memory: int  # bytes
+    host_cpus: int
+    versions: dict[str, str]  # package to version, "" where it is missing
+    via: str  # the cluster's address that answered
+    tried: dict[str, str]  # address to what it answered
+
+    def __post_init__(self) -> None:
+        _require(self.index >= 1, f"index must be at least 1, got {self.index}")
+        _require(self.slots >= 1, f"slots must be at least 1, got {self.slots}")
+        _require(self.memory >= 0, f"memory must not be negative, got {self.memory}")
+        _require(self.host_cpus >= 1, f"no host has {self.host_cpus} CPUs")
+        _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
+        _require(len(self.versions) <= 32 and len(self.tried) <= 64, "too many entries")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TLSIdentity:
+    """What a worker shows the scheduler, as PEM text; never written to a file."""
+
+    ca: str
+    certificate: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """Cluster to node: be this worker."""
+
+    kind: ClassVar[str] = "allocation"
+
+    incarnation: str  # of the node it is meant for
+    door: str  # where a farewell goes; the address this node was answered at
+    name: str  # the worker's name in the cluster's spec, e.g. "ge-7"
+    scheduler: str  # contact address, e.g. "tls://10.0.0.5:8786"
+    nthreads: int
+    memory_limit: int  # bytes; 0 means no limit
+    death_timeout: float  # seconds a worker looks for its scheduler when it starts
+    drain_timeout: float  # seconds a drain may move data before the node ends anyhow
+    nanny: bool
+    start_method: str  # how a Nanny starts its worker: "fork" or "spawn"
+    working_directory: str  # of the user's Python; used where it exists
+    local_directory: str  # scratch space; "" is the job's own TMPDIR
+    environment: dict[str, str]
+    config: dict[str, Any]  # Dask settings that differ from Dask's defaults
+    options: dict[str, Any]  # further keywords of Nanny or Worker
+    tls: TLSIdentity | None
+
+    def __post_init__(self) -> None:
+        _require(self.nthreads >= 1, f"nthreads must be >= 1, got {self.nthreads}")
+        _require(self.memory_limit >= 0, f"memory_limit is {self.memory_limit}")
+        _require(
+            self.start_method in ("fork", "spawn"),
+            f"start_method is 'fork' or 'spawn', not {self.start_method!r}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Cluster to node: ask again in so many seconds."""
+
+    kind: ClassVar[str] = "wait"
+
+    incarnation: str
+    seconds: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seconds <= 3600, f"cannot wait {self.seconds} s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """Cluster to node: nobody needs you any more; end with exit status 0."""
+
+    kind: ClassVar[str] = "leave"
+
+    incarnation: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Cluster to node: you cannot work here, and this is why."""
+
+    kind: ClassVar[str] = "refused"
+
+    incarnation: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Farewell:
+    """Node to cluster: I end, and this is why."""
+
+    kind: ClassVar[str] = "farewell"
+
+    job: str
+    index: int
+    incarnation: str
+    host: str
+    cause: str  # one of causes.Cause
+    detail: str  # a sentence, or ""
+    exit_status: int | None  # of the last worker process, where it is known
+    signal: str | None  # that ended the last worker process, e.g. "SIGKILL"
+    peak_memory: int  # bytes, of one worker process; 0 is unknown
+    memory_limit: int  # bytes; 0 means no limit
+    stderr: str  # the last lines of the node's log
+
+    def __post_init__(self) -> None:
+        _require(self.index >= 1, f"index must be at least 1, got {self.index}")
+        _require(len(self.stderr) <= 16_384, "more than 16 kB of last words")
+
+
+Answer = Allocation | Wait | Leave | Refused
+Message = Hello | Allocation | Wait | Leave | Refused | Farewell
+
+
+def version_mismatch(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Say which versions differ between cluster and node; "" if none does.
+
+    Python may differ in its micro version; dask, distributed and this package must
+    be the same, because Dask's protocol promises nothing between versions.
+
+    Examples
+    --------
+    >>> version_mismatch({"python": "3.11.7"}, {"python": "3.11.2"})
+    ''
+    >>> version_mismatch({"dask": "2026.8.0"}, {"dask": "2025.1.0"})
+    'dask is 2026.8.0 at the cluster and 2025.1.0 at the node'
+    """
+    found = []
+    for package, mine in ours.items():
+        other = theirs.get(package, "")
+        same = (
+            mine.split(".")[:2] == other.split(".")[:2]
+            if package == "python"
+            else mine == other
+        )
+        if not same:
+            found.append(
+                f"{package} is {mine} at the cluster and {other or 'missing'}"
+                " at the node"
+            )
+    return "; ".join(found)

@@ -1,0 +1,143 @@
+"""A node's side of the door: find it, ask, and say farewell. Blocking, no Dask.
+
+This runs a thousand times at once, before anything heavy is imported, so it takes
+only sockets and pyzmq. Every wait has a deadline: with CURVE a wrong key is not an
+error but silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import zmq
+
+from dask_gridengine.addresses import split
+from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
+from dask_gridengine.credentials import Connection
+from dask_gridengine.errors import DoorError
+from dask_gridengine.wire import MAX_FROM_CLUSTER, decode, encode
+
+CONNECT_SECONDS = 5.0  # for one address to accept; 2 s was too short for a peer
+ANSWER_SECONDS = 10.0  # for the door to answer before the hello is sent again
+FAREWELL_SECONDS = 1.0  # for a farewell to leave this host
+
+
+def ask(connection: Connection, hello: Hello) -> Answer:
+    """Say hello until the door has given a final answer.
+
+    Parameters
+    ----------
+    connection
+        Where the door is.
+    hello
+        Who we are; ``via`` and ``tried`` are filled in here.
+
+    Returns
+    -------
+    Allocation, Leave or Refused
+
+    Raises
+    ------
+    DoorError
+        If no address answers within ``connection.patience`` seconds; the message
+        lists each address with what it answered.
+    """
+    deadline = time.monotonic() + connection.patience
+    tried: dict[str, str] = {}
+    while True:
+        for address in connection.addresses:
+            tried[address] = _probe(address)
+            if tried[address] != "connected":
+                continue
+            greeting = replace(hello, via=address, tried=dict(tried))
+            answer = _converse(connection, greeting, deadline)
+            if answer is not None:
+                return answer
+            tried[address] = "connected, but did not answer to our key"
+        if time.monotonic() >= deadline:
+            raise DoorError(_no_door(connection, tried))
+        time.sleep(0.5 + random.random())
+
+
+def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bool:
+    """Tell the cluster why this node ends; False if it is not there any more."""
+    if _probe(address, timeout=FAREWELL_SECONDS) != "connected":
+        return False  # spares a closed cluster's nodes the linger
+    with _open(connection, address) as dealer:
+        dealer.linger = int(FAREWELL_SECONDS * 1000)
+        dealer.send(encode(farewell))
+    return True
+
+
+def _probe(address: str, timeout: float = CONNECT_SECONDS) -> str:
+    """What the kernel says of an address; ZeroMQ would only retry in silence."""
+    try:
+        with socket.create_connection(split(address), timeout=timeout):
+            return "connected"
+    except TimeoutError:
+        return f"no answer in {timeout:g} s (a firewall, or no route)"
+    except OSError as exc:
+        return (exc.strerror or str(exc)).lower()
+
+
+def _converse(connection: Connection, hello: Hello, deadline: float) -> Answer | None:
+    """Talk at one address; None if it stays silent. Waiting as told is no silence."""
+    with _open(connection, hello.via) as dealer:
+        while True:
+            dealer.send(encode(hello))
+            patience = min(ANSWER_SECONDS, max(1.0, deadline - time.monotonic()))
+            answer = _receive(dealer, hello.incarnation, patience)
+            if answer is None:
+                return None
+            if not isinstance(answer, Wait):
+                return answer
+            time.sleep(answer.seconds)
+
+
+def _receive(
+    dealer: zmq.Socket[bytes], incarnation: str, timeout: float
+) -> Answer | None:
+    """The next answer that is meant for this process."""
+    end = time.monotonic() + timeout
+    while (left := end - time.monotonic()) > 0:
+        if not dealer.poll(int(left * 1000) + 1):
+            return None
+        message = decode(dealer.recv(), MAX_FROM_CLUSTER)
+        if not isinstance(message, Hello | Farewell) and (
+            message.incarnation == incarnation
+        ):
+            return message
+    return None
+
+
+@contextlib.contextmanager
+def _open(connection: Connection, address: str) -> Iterator[zmq.Socket[bytes]]:
+    """A socket to the door. The context goes too: a fork must find no thread."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    try:
+        dealer.linger = 0
+        dealer.ipv6 = address.startswith("[")
+        dealer.curve_serverkey = connection.server_key.encode()
+        dealer.curve_publickey = connection.node_keys.public.encode()
+        dealer.curve_secretkey = connection.node_keys.secret.encode()
+        dealer.connect(f"tcp://{address}")
+        yield dealer
+    finally:
+        dealer.close()
+        context.term()
+
+
+def _no_door(connection: Connection, tried: dict[str, str]) -> str:
+    answers = "\n".join(f"    {address}: {said}" for address, said in tried.items())
+    return (
+        f"no way to cluster {connection.cluster} in {connection.patience:g} s. It may"
+        " be closed, a firewall may be in between, its address may be one that is not"
+        " reached from here, or the connection file may be another cluster's. Tried:\n"
+        f"{answers}"
+    )

@@ -1,0 +1,162 @@
+"""The door's socket: a ROUTER with CURVE and an allow-list, in the cluster's loop.
+
+Everything that comes in is untrusted until it has been checked: a frame that is
+malformed, oversized or out of order is counted, logged once per kind, and changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+import zmq.asyncio
+from zmq.auth.asyncio import AsyncioAuthenticator
+
+from dask_gridengine.addresses import join
+from dask_gridengine.allocation import Answer, Farewell, Hello
+from dask_gridengine.credentials import CurveKeys
+from dask_gridengine.errors import OptionError, WireError
+from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
+
+logger = logging.getLogger(__name__)
+
+ZAP_DOMAIN = "gridengine"
+BACKLOG = 4096  # connections the kernel holds while the loop is busy
+
+
+class _AllowList:
+    """ZAP's question "who is this key?", answered from memory."""
+
+    def __init__(self, *keys: str) -> None:
+        self.allowed = {key.encode() for key in keys}
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key in self.allowed
+
+
+class BootstrapServer:
+    """Hands each node the answer to its hello.
+
+    Parameters
+    ----------
+    on_hello
+        Decides; see `dask_gridengine.door.Door.answer`.
+    on_farewell
+        Is told of every farewell.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_hello: Callable[[Hello], Answer],
+        on_farewell: Callable[[Farewell], None],
+    ) -> None:
+        self.keys = CurveKeys.generate()
+        self.node_keys = CurveKeys.generate()
+        #: What came in and was dropped, by reason; and what was answered, by kind.
+        self.counts: Counter[str] = Counter()
+        self.port = 0
+        self._on_hello = on_hello
+        self._on_farewell = on_farewell
+        self._context: zmq.asyncio.Context | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, host: str = "0.0.0.0", port: int = 0) -> None:
+        """Listen, and serve in the running event loop until `aclose`.
+
+        Parameters
+        ----------
+        host
+            Address to bind; all of this host's by default.
+        port
+            0 takes any free one.
+
+        Raises
+        ------
+        OptionError
+            If the address cannot be bound.
+        """
+        self._context = zmq.asyncio.Context()
+        self._auth = AsyncioAuthenticator(self._context)
+        self._auth.start()
+        allowed = _AllowList(self.node_keys.public)
+        self._auth.configure_curve_callback(ZAP_DOMAIN, credentials_provider=allowed)
+        socket = self._context.socket(zmq.ROUTER)
+        socket.curve_server = True
+        socket.curve_publickey = self.keys.public.encode()
+        socket.curve_secretkey = self.keys.secret.encode()
+        socket.zap_domain = ZAP_DOMAIN.encode()
+        socket.ipv6 = ":" in host
+        socket.backlog = BACKLOG
+        socket.linger = 0
+        # A second line of defence: libzmq itself cuts off who sends more.
+        socket.maxmsgsize = 4 * MAX_FROM_NODE
+        # An answer to a node that has gone must not stop the others' answers.
+        socket.router_mandatory = False
+        self._socket = socket
+        try:
+            socket.bind(f"tcp://{join(host, port)}")
+        except zmq.ZMQError as exc:
+            self._release()
+            raise OptionError(
+                f"cannot listen at {join(host, port)}: {exc}; host= or interface="
+                " must be an address of this machine"
+            ) from exc
+        self.port = int(socket.last_endpoint.decode().rpartition(":")[2])
+        self._task = asyncio.create_task(self._serve(), name="gridengine bootstrap")
+
+    async def aclose(self) -> None:
+        """Stop answering and close the port. Idempotent."""
+        if self._context is None:
+            return
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._context is not None:
+            self._socket.close(0)
+            self._auth.stop()
+            self._context.destroy(linger=0)
+            self._context = None
+
+    async def _serve(self) -> None:
+        while True:
+            frames = await self._socket.recv_multipart()
+            try:
+                await self._handle(frames)
+            except Exception:  # noqa: BLE001 - one peer must not close the door to all
+                self._drop("error", "answering a node failed", exc_info=True)
+
+    async def _handle(self, frames: list[bytes]) -> None:
+        if len(frames) != 2:
+            self._drop("malformed", f"a message of {len(frames)} frames")
+            return
+        peer, frame = frames
+        try:
+            message = decode(frame)
+        except WireError as exc:
+            kind = "oversized" if len(frame) > MAX_FROM_NODE else "malformed"
+            self._drop(kind, str(exc))
+            return
+        if isinstance(message, Hello):
+            answer = self._on_hello(message)
+            self.counts[answer.kind] += 1
+            await self._socket.send_multipart([peer, encode(answer)])
+        elif isinstance(message, Farewell):
+            self.counts[message.kind] += 1
+            self._on_farewell(message)
+        else:
+            self._drop("out of order", f"a node sent {message.kind}")
+
+    def _drop(self, kind: str, what: str, *, exc_info: bool = False) -> None:
+        self.counts[kind] += 1
+        level = logging.WARNING if self.counts[kind] == 1 else logging.DEBUG
+        logger.log(
+            level, "bootstrap dropped a message (%s): %s", kind, what, exc_info=exc_info
+        )

@@ -1,0 +1,42 @@
+"""``dask gridengine ...``: joins the ``dask`` command through ``dask_cli``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dask_gridengine._version import __version__
+
+
+@click.group()
+@click.version_option(__version__, prog_name="dask-gridengine")
+def gridengine() -> None:
+    """Dask on Grid Engine, or on local processes where there is none."""
+
+
+@gridengine.command()
+@click.option("--jobs", default=4, show_default=True, help="Nodes to ask for.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["drmaa", "process"]),
+    help="How nodes are started.  [default: the best there is]",
+)
+def demo(jobs: int, launcher: str | None) -> None:
+    """Analyse the flights of 2013 from New York on the nodes of a cluster.
+
+    A dask.dataframe group-by, a dask.array computation and futures; then what ran
+    where. On a grid the nodes are jobs, on a laptop they are processes.
+
+    \b
+    Example:
+      dask gridengine demo --jobs 8
+    """
+    from dask_gridengine.cli.demo import run
+    from dask_gridengine.errors import GridEngineError
+
+    try:
+        run(jobs=jobs, launcher=launcher)
+    except GridEngineError as exc:
+        click.echo(f"dask gridengine demo: {exc}", err=True)
+        sys.exit(1)

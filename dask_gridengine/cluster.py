@@ -1,0 +1,508 @@
+"""`GridEngineCluster`: a Dask cluster whose workers are Grid Engine jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+import os
+from collections.abc import Collection, Coroutine
+from typing import Any
+
+import dask
+from dask.utils import parse_bytes, parse_timedelta
+from distributed import Scheduler
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
+from distributed.security import Security
+
+from dask_gridengine import granted
+from dask_gridengine.addresses import join, split
+from dask_gridengine.allocation import Allocation, Hello
+from dask_gridengine.authority import new_security, worker_identity
+from dask_gridengine.config import Options, differing_config, refuse_unknown
+from dask_gridengine.errors import NodesFailed, OptionError
+from dask_gridengine.fleet import Callbacks, Fleet
+from dask_gridengine.handle import NodeHandle
+from dask_gridengine.jobscript import render
+from dask_gridengine.nodes import NodeRecord, NodeState
+
+logger = logging.getLogger(__name__)
+
+_OWN = ("asynchronous", "loop", "n_workers", "quiet", "shutdown_on_close")
+
+
+class GridEngineCluster(SpecCluster):  # type: ignore[misc]
+    """A Dask cluster on Grid Engine, or on local processes where there is none.
+
+    Parameters
+    ----------
+    jobs
+        Nodes to ask for at once, as one array. Each becomes one worker.
+    n_workers
+        The same, under the name other clusters use.
+    asynchronous
+        Whether this is used with ``await``, inside an event loop.
+    loop
+        The tornado loop to run in; a new thread's by default.
+    quiet
+        Print nothing, not even which launcher was chosen.
+    shutdown_on_close
+        Whether to close when Python ends.
+    **options
+        Everything in ``gridengine.yaml``, which explains each, with ``_`` for ``-``:
+        cores, memory (str or bytes), walltime (str or seconds), queue, project,
+        resource_spec, parallel_environment, launcher, security, and others. A wrong
+        name lists them all.
+
+    Raises
+    ------
+    TypeError
+        If there is no such option.
+    OptionError
+        If a value makes no sense.
+    LauncherUnavailable
+        If the launcher asked for cannot be had here.
+    SubmitError
+        If the grid refuses the array.
+
+    Examples
+    --------
+    >>> from dask.distributed import Client
+    >>> with GridEngineCluster(  # doctest: +SKIP
+    ...     jobs=2, launcher="process", quiet=True
+    ... ) as cluster, Client(cluster) as client:
+    ...     client.submit(sum, [1, 2, 3]).result()
+    6
+    """
+
+    def __init__(
+        self,
+        jobs: int | None = None,
+        *,
+        n_workers: int | None = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+        quiet: bool = False,
+        shutdown_on_close: bool = True,
+        **options: Any,
+    ) -> None:
+        refuse_unknown(options, [*Options.names(), *_OWN])
+        if jobs is not None and n_workers is not None and jobs != n_workers:
+            raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
+        jobs = n_workers if jobs is None else jobs
+        self.options = Options.resolve({**options, "jobs": jobs})
+        self._wants_quiet = quiet
+        self._counter = itertools.count()
+        self._background: set[asyncio.Future[Any]] = set()
+        self._opening: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
+        security = _security(self.options)
+        self._tls = worker_identity(security)
+        worker = {"cls": NodeHandle, "options": {"nthreads": self.options.cores}}
+        if self.options.memory:
+            worker["options"]["memory_limit"] = self.options.memory
+        names = [self._next_name() for _ in range(self.options.jobs)]
+        try:
+            super().__init__(
+                workers={name: worker for name in names},
+                worker=worker,
+                scheduler={"cls": Scheduler, "options": {}},
+                asynchronous=asynchronous,
+                loop=loop,
+                security=security,
+                name=self.options.name,
+                shutdown_on_close=shutdown_on_close,
+            )
+        except BaseException:
+            if hasattr(self, "_loop_runner"):
+                self._loop_runner.stop()  # the base class leaves its thread running
+            raise
+
+    # What users call
+
+    def scale(
+        self,
+        n: int | None = None,
+        memory: str | float | None = None,
+        cores: int | None = None,
+        *,
+        jobs: int | None = None,
+    ) -> Any:
+        """Ask for this many workers; returns when the grid has queued them.
+
+        Give one or several; the largest counts. On the way down, places in the queue
+        go first, the newest first; then idle workers, their data moved.
+
+        Parameters
+        ----------
+        n
+            Workers.
+        memory
+            Bytes in all, or e.g. ``"1 TB"``; needs the cluster's ``memory=``.
+        cores
+            Threads in all.
+        jobs
+            Nodes. One node is one worker.
+
+        Raises
+        ------
+        SubmitError
+            If the grid refuses; the workers there were remain. In an event loop, the
+            returned task raises it.
+        """
+        target = self._target(n, memory, cores, jobs)
+        if self.asynchronous or self.called_from_running_loop:
+            return self._in_background(self._scale(target))
+        return self.sync(self._scale, target)
+
+    # SpecCluster binds its own `scale` to this name.
+    scale_up = scale
+
+    def jobs(self) -> list[NodeRecord]:
+        """Every node ever asked for, in the order of submission, with its state."""
+        return list(self._fleet.roster)
+
+    def job_script(self) -> str:
+        """What is submitted for one node, as a script for ``qsub``, with remarks."""
+        return render(self.options, self._fleet.request, self._fleet.launcher)
+
+    # What SpecCluster calls
+
+    async def _start(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open())
+        await asyncio.shield(self._opening)
+        await super()._start()
+
+    async def _open(self) -> None:
+        """Everything the scheduler does not need, before there is a scheduler."""
+        self.quiet = self._wants_quiet
+        self._fleet = Fleet(
+            self.options,
+            versions=granted.versions(),
+            callbacks=Callbacks(
+                make_allocation=self._make_allocation, on_gone=self._on_gone
+            ),
+        )
+        try:
+            await self._fleet.open()
+        except BaseException:
+            self.status = Status.closed
+            raise
+        if self.options.launcher is None:
+            self._log(f"dask-gridengine: {self._fleet.launcher.description}")
+        self.scheduler_spec["options"] = self._scheduler_options()
+
+    async def __aenter__(self) -> GridEngineCluster:
+        try:
+            await self
+            return self
+        except BaseException:  # also when cancelled, which the base class forgets
+            await asyncio.shield(self._close())
+            raise
+
+    async def _close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_once())
+        # Shielded: whoever gives up waiting must not leave jobs on the grid.
+        await asyncio.shield(self._closing)
+
+    async def _close_once(self) -> None:
+        fleet: Fleet | None = getattr(self, "_fleet", None)
+        try:
+            if fleet is not None and self.status is Status.running:
+                await fleet.dismiss()
+            self.worker_spec.clear()
+            handles, self.workers = list(self.workers.values()), {}
+            for handle in handles:
+                handle.ended()
+            for task in self._background:
+                task.cancel()
+            await super()._close()  # closes the scheduler, and so the workers
+        finally:
+            if fleet is not None:
+                await fleet.aclose()
+            self.status = Status.closed
+
+    async def _correct_state_internal(self) -> None:
+        """Make ``workers`` what ``worker_spec`` says.
+
+        Instead of the base class's, which retires by address what it knows by name
+        and so loses data (facts: S1), holds its lock while it waits for nodes to
+        close (S9), and leaves a zombie where a start fails (S7).
+        """
+        async with self._lock:
+            self._correct_state_waiting = None
+            if self.status in (Status.closing, Status.closed):
+                return
+            surplus = [name for name in self.workers if name not in self.worker_spec]
+            for name in surplus:
+                del self.workers[name]
+            if surplus:
+                self._in_background(self._release(surplus))
+            missing = [name for name in self.worker_spec if name not in self.workers]
+            if missing:
+                await self._submit(missing)
+
+    async def _submit(self, names: list[str]) -> None:
+        try:
+            await self._fleet.submit(names)
+        except BaseException:
+            for name in names:
+                self.worker_spec.pop(name, None)
+            raise
+        for name in names:
+            self.workers[name] = NodeHandle(name, self._stop)
+
+    def new_worker_spec(self) -> dict[str, Any]:
+        """The next worker's name, never used before, and its specification."""
+        return {self._next_name(): self.new_spec}
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        workers = self.scheduler_info["workers"]
+        if op == "add":
+            for info in msg["workers"].values():
+                self._fleet.registered(info["name"])
+        elif op == "remove":
+            if msg not in workers:
+                return  # polling has removed it already (facts: S12)
+            delay = parse_timedelta(
+                dask.config.get("distributed.deploy.lost-worker-timeout")
+            )
+            name = workers[msg]["name"]
+            asyncio.get_running_loop().call_later(delay, self._check_lost, name)
+            self._fleet.changed.set()
+        # Past SpecCluster's own: it would start a lost name again (facts: S2).
+        Cluster._update_worker_status(self, op, msg)
+
+    async def _wait_for_workers(
+        self, n_workers: int = 0, timeout: float | str | None = None
+    ) -> None:
+        """As Dask's, but it ends when there is nothing left to wait for.
+
+        Raises
+        ------
+        NodesFailed
+            If nodes have failed and those left cannot be enough.
+        TimeoutError
+            After `timeout` seconds; it says what the nodes are at.
+        """
+        loop = asyncio.get_running_loop()
+        seconds = parse_timedelta(timeout) if timeout else math.inf
+        deadline = loop.time() + seconds
+        fleet = self._fleet
+        while (have := self._running_workers()) < n_workers:
+            fleet.changed.clear()
+            states = (NodeState.IMPORTING, NodeState.WORKING)
+            possible = fleet.roster.expected + sum(
+                fleet.roster.counts[state] for state in states
+            )
+            if fleet.failures and possible < n_workers:
+                raise NodesFailed(n_workers, have, fleet.reasons())
+            if loop.time() >= deadline:
+                raise asyncio.TimeoutError(self._why_not_yet(n_workers, have, timeout))
+            with contextlib.suppress(asyncio.TimeoutError):
+                # Half a second: a worker may turn to running without a message.
+                await asyncio.wait_for(
+                    fleet.changed.wait(), min(0.5, deadline - loop.time())
+                )
+
+    # Steps of the above
+
+    def _next_name(self) -> str:
+        return f"ge-{next(self._counter)}"
+
+    def _target(
+        self, n: int | None, memory: Any, cores: int | None, jobs: int | None
+    ) -> int:
+        wanted = [n or 0, jobs or 0]
+        if cores is not None:
+            wanted.append(math.ceil(cores / self.options.cores))
+        if memory is not None:
+            if not self.options.memory:
+                raise OptionError(
+                    "scale(memory=...) needs to know how much a worker has: give"
+                    " GridEngineCluster(memory=...)"
+                )
+            wanted.append(math.ceil(parse_bytes(memory) / self.options.memory))
+        return max(wanted)
+
+    async def _scale(self, target: int) -> None:
+        if self.status in (Status.closing, Status.closed):
+            raise RuntimeError(f"{self.name} is closed: start a new cluster")
+        for name in self._to_close(len(self.worker_spec) - target):
+            del self.worker_spec[name]
+        while len(self.worker_spec) < target:
+            self.worker_spec.update(self.new_worker_spec())
+        await self._correct_state()
+
+    def _to_close(self, count: int) -> list[str]:
+        """Which names to give up: who queues, newest first; then the idlest."""
+        if count <= 0:
+            return []
+        waiting = set(self._fleet.roster.unbound)
+        started = {ws.name for ws in self.scheduler.workers.values()}
+        rank = [name for name in reversed(self.worker_spec) if name in waiting]
+        rank += [
+            name
+            for name in reversed(self.worker_spec)
+            if name not in waiting and name not in started
+        ]
+        rank = rank[:count]
+        if len(rank) < count:
+            idlest = self.scheduler.workers_to_close(
+                n=count - len(rank), attribute="name"
+            )
+            rank += [name for name in idlest if name in self.worker_spec]
+        rest = [name for name in reversed(self.worker_spec) if name not in set(rank)]
+        return [*rank, *rest][:count]
+
+    async def _release(self, names: Collection[str]) -> None:
+        """Give up names: their queue places, or their workers with the data moved."""
+        await self._fleet.withdraw(names)
+        alive = {ws.name for ws in self.scheduler.workers.values()}
+        working = [name for name in names if name in alive]
+        if working:
+            # By name: SpecCluster passes names for addresses, and retires nobody.
+            await self.scheduler.retire_workers(
+                names=working, close_workers=True, remove=True
+            )
+        records = self._fleet.roster.by_worker
+        await self._fleet.cancel(
+            [
+                record
+                for name in names
+                if (record := records.get(name)) and record.state is NodeState.IMPORTING
+            ]
+        )
+
+    async def _stop(self, name: str) -> None:
+        self.worker_spec.pop(name, None)
+        self.workers.pop(name, None)
+        await self._release([name])
+
+    def _check_lost(self, name: str) -> None:
+        """Give up a worker that left the scheduler and has not come back."""
+        if self.status is not Status.running or name not in self.workers:
+            return
+        if not any(ws.name == name for ws in self.scheduler.workers.values()):
+            self.worker_spec.pop(name, None)
+            self.workers.pop(name).ended()
+            if record := self._fleet.roster.by_worker.get(name):
+                self._in_background(self._fleet.cancel([record]))
+
+    def _on_gone(self, record: NodeRecord) -> None:
+        """A node is over: so is its worker, or the newest name in want of a node."""
+        roster = self._fleet.roster
+        names = [record.worker] if record.worker else []
+        while len(roster.unbound) > roster.expected and not self._fleet.door.submitting:
+            names.append(roster.unbound.pop())
+        for name in names:
+            self.worker_spec.pop(name, None)
+            if handle := self.workers.pop(name, None):
+                handle.ended()
+
+    def _running_workers(self) -> int:
+        return sum(
+            ws.status is Status.running for ws in self.scheduler.workers.values()
+        )
+
+    def _why_not_yet(self, wanted: int, have: int, timeout: Any) -> str:
+        counts = self._fleet.roster.counts
+        nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
+        said = f"{have} of {wanted} workers after {timeout} s; nodes: {nodes}"
+        return "\n  ".join([said, *self._fleet.reasons()])
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("%s", error)
+
+    def _scheduler_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "protocol": "tls" if self._tls else "tcp",
+            "host": self._fleet.bind_host,
+            "security": self.security,
+            "dashboard_address": ":8787",
+        }
+        return {**options, **self.options.scheduler_options}
+
+    def _make_allocation(self, name: str, hello: Hello) -> Allocation:
+        options = self.options
+        nthreads = int(options.worker_options.get("nthreads", hello.slots))
+        pools = str(max(1, hello.slots // nthreads))
+        environment = {key: pools for key in _THREAD_POOLS}
+        return Allocation(
+            incarnation=hello.incarnation,
+            door=hello.via,
+            name=name,
+            scheduler=self._contact(hello.via),
+            nthreads=nthreads,
+            memory_limit=_memory_limit(options.memory, hello),
+            death_timeout=options.death_timeout,
+            drain_timeout=options.drain_timeout,
+            nanny=options.nanny,
+            start_method=options.start_method,
+            working_directory=os.getcwd(),
+            local_directory=options.local_directory or "",
+            environment={**environment, **options.environment},
+            config=differing_config(),
+            options={
+                key: value
+                for key, value in options.worker_options.items()
+                if key != "nthreads"
+            },
+            tls=self._tls,
+        )
+
+    def _contact(self, via: str) -> str:
+        """The scheduler's address for a node that reached the door at `via`.
+
+        The scheduler listens where the door does, so what led to one leads to both.
+        """
+        if self.scheduler.contact_address:
+            return str(self.scheduler.contact_address)
+        protocol, _, address = self.scheduler.address.partition("://")
+        return f"{protocol}://{join(split(via)[0], split(address)[1])}"
+
+
+#: Variables by which numeric libraries size their thread pools. A worker runs a task
+#: in each of its threads, so a pool gets the slots divided by those.
+_THREAD_POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def _security(options: Options) -> Security:
+    if isinstance(options.security, Security):
+        return options.security
+    if options.security is True:
+        return new_security(options.name)
+    if options.security is False:
+        return Security()
+    raise OptionError(
+        f"security={options.security!r}; it is True, False or a distributed.Security"
+    )
+
+
+def _memory_limit(asked: int | None, hello: Hello) -> int:
+    """Bytes for one worker: what was asked, never more than what was granted."""
+    if asked is None:
+        share = min(1.0, hello.slots / hello.host_cpus)
+        asked = int(hello.host_memory * share)
+    if hello.memory and asked:
+        return min(asked, hello.memory)
+    return asked or hello.memory

@@ -1,0 +1,292 @@
+"""Settings: from the caller, Dask's config or gridengine.yaml, resolved once.
+
+`Options` holds one field per key of ``gridengine.yaml``, checked and in one unit each
+(bytes, seconds). Nothing else in the package reads Dask's config for a setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import dask
+import yaml
+from dask.utils import parse_bytes
+from distributed.security import Security
+
+from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.errors import OptionError
+from dask_gridengine.launchers.base import NodeRequest
+from dask_gridengine.launchers.native import native_specification, parse_walltime
+
+with (Path(__file__).parent / "gridengine.yaml").open() as _file:
+    DEFAULTS = yaml.safe_load(_file)
+dask.config.update_defaults(DEFAULTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user asked for; the comments are in ``gridengine.yaml``."""
+
+    name: str
+    jobs: int
+    launcher: str | None
+    slots: int | None
+    cores: int
+    memory: int | None  # bytes; 0 is no limit, None the slots' share of the host
+    memory_resource: str | None
+    memory_resource_per: str
+    walltime: float | None  # seconds
+    queue: str | None
+    project: str | None
+    resource_spec: str | None
+    parallel_environment: str | None
+    job_extra_directives: tuple[str, ...]
+    python: str
+    job_script_prologue: tuple[str, ...]
+    environment: dict[str, str]
+    nanny: bool
+    start_method: str
+    worker_options: dict[str, Any]
+    local_directory: str | None
+    shared_directory: Path
+    log_directory: Path | None
+    interface: str | None
+    host: str | None
+    scheduler_options: dict[str, Any]
+    security: Security | bool
+    max_importing: int
+    death_timeout: float
+    drain_timeout: float
+    close_timeout: float
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every option there is."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any]) -> Options:
+        """Take each option from `given`, Dask's config or ``gridengine.yaml``.
+
+        Parameters
+        ----------
+        given
+            Option to value; None counts as not given.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option; the message lists those there are.
+        OptionError
+            If a value makes no sense.
+        """
+        refuse_unknown(given, cls.names())
+        raw = {name: _setting(name, given.get(name)) for name in cls.names()}
+        return cls(**{**raw, **_texts(raw), **_numbers(raw), **_places(raw)})
+
+    def request(self, command: tuple[str, ...], kind: str) -> NodeRequest:
+        """What one node asks of the grid.
+
+        Parameters
+        ----------
+        command
+            argv of the node.
+        kind
+            The launcher's; processes need no parallel environment.
+
+        Raises
+        ------
+        OptionError
+            If the options do not go together.
+        """
+        native = ""
+        if kind == "drmaa":
+            native = native_specification(
+                queue=self.queue,
+                project=self.project,
+                walltime=self.walltime,
+                resource_spec=self.resource_spec,
+                parallel_environment=self.parallel_environment,
+                slots=self.cores,
+                memory_resource=self.memory_resource,
+                memory=self.memory,
+                memory_resource_per=self.memory_resource_per,
+                extra_directives=self.job_extra_directives,
+            )
+        return NodeRequest(
+            name=self.name,
+            command=command,
+            environment=_before_python(),
+            native=native,
+            slots=self.cores,
+            walltime=self.walltime,
+        )
+
+    def command(self, connection_file: Path, log_directory: Path) -> tuple[str, ...]:
+        """argv of a node: a shell that opens the log, then Python.
+
+        The shell opens the log, not Grid Engine: where the directory is not there,
+        Grid Engine parks the job in Eqw for ever, the shell ends with a status.
+        """
+        log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
+        no_log = EXIT_STATUS[Cause.NO_LOG]
+        lines = [
+            f"(umask 077; : >>{log}) 2>/dev/null || exit {no_log}",
+            f"exec >>{log} 2>&1",
+            *self.job_script_prologue,
+            f"exec {shlex.quote(self.python)} -m dask_gridengine.node"
+            f" {shlex.quote(str(connection_file))}",
+        ]
+        return ("/bin/sh", "-c", "\n".join(lines))
+
+
+def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise TypeError for the first name in `given` that is not one of `names`."""
+    if unknown := [name for name in given if name not in names]:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise TypeError(
+            f"GridEngineCluster has no option {unknown[0]!r}{hint}; there are:"
+            f" {', '.join(sorted(names))}"
+        )
+
+
+def differing_config() -> dict[str, Any]:
+    """The part of Dask's config that is not Dask's default, for the nodes.
+
+    They read the defaults themselves. What describes this side (schedulers, clusters)
+    or has no form in JSON stays here.
+    """
+    defaults = dask.config.merge(*dask.config.defaults)
+    ours = {
+        key: value
+        for key, value in dask.config.config.items()
+        if key not in ("gridengine", "scheduler", "scheduler-address", "shuffle")
+    }
+    return _difference(ours, defaults)
+
+
+def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := _difference(value, before):
+                result[key] = inner
+        elif value != before and _is_plain(value):
+            result[key] = value
+    return result
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(type(k) is str and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _setting(name: str, given: Any) -> Any:
+    return dask.config.get(
+        f"gridengine.{name.replace('_', '-')}", override_with=given, default=None
+    )
+
+
+def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    name = raw["name"] or f"dask-{secrets.token_hex(4)}"
+    # Grid Engine's rule for job names (man 1 qsub, -N), and it names a directory too.
+    if not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name):
+        raise OptionError(
+            f"name={name!r} cannot be a job's name: begin with a letter, go on with"
+            " letters, digits, '.', '_' or '-', 64 at most"
+        )
+    _one_of(raw, "memory_resource_per", ("slot", "job"))
+    _one_of(raw, "start_method", ("fork", "spawn"))
+    return {
+        "name": name,
+        "job_extra_directives": _lines(raw, "job_extra_directives"),
+        "job_script_prologue": _lines(raw, "job_script_prologue"),
+        "python": raw["python"] or sys.executable,
+        "environment": {str(k): str(v) for k, v in (raw["environment"] or {}).items()},
+        "worker_options": dict(raw["worker_options"] or {}),
+        "scheduler_options": dict(raw["scheduler_options"] or {}),
+    }
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
+    memory = raw["memory"]
+    try:
+        memory = None if memory is None else parse_bytes(memory)
+    except ValueError as exc:
+        raise OptionError(
+            f"memory={raw['memory']!r} is no size; write bytes or '8 GB'"
+        ) from exc
+    return {
+        "jobs": _whole(raw, "jobs", least=0),
+        "slots": None if raw["slots"] is None else _whole(raw, "slots", least=1),
+        "cores": _whole(raw, "cores", least=1),
+        "memory": memory,
+        "walltime": parse_walltime(raw["walltime"]),
+        "max_importing": _whole(raw, "max_importing", least=1),
+        **{
+            name: _seconds(raw, name)
+            for name in ("death_timeout", "drain_timeout", "close_timeout")
+        },
+    }
+
+
+def _places(raw: Mapping[str, Any]) -> dict[str, Any]:
+    def place(value: str | os.PathLike[str]) -> Path:
+        return Path(os.path.expandvars(value)).expanduser().absolute()
+
+    log, local = raw["log_directory"], raw["local_directory"]
+    return {
+        "shared_directory": place(raw["shared_directory"]),
+        "log_directory": None if log is None else place(log),
+        # Expanded on the node, whose $TMPDIR is its own.
+        "local_directory": None if local is None else os.fspath(local),
+    }
+
+
+def _one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
+    if raw[name] not in choices:
+        raise OptionError(f"{name}={raw[name]!r}; it is one of {', '.join(choices)}")
+
+
+def _lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = raw[name] or []
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise OptionError(f"{name}={value!r}; it is a list of strings")
+    return tuple(value)
+
+
+def _whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
+    value = raw[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{name}={value!r}; it is a whole number, at least {least}")
+    return value
+
+
+def _seconds(raw: Mapping[str, Any], name: str) -> float:
+    seconds = parse_walltime(raw[name])
+    if not seconds or seconds <= 0:
+        raise OptionError(f"{name}={raw[name]!r}; it is a time above 0, e.g. '60s'")
+    return seconds
+
+
+def _before_python() -> dict[str, str]:
+    """Variables that only count if they are set before Python starts."""
+    given = dask.config.get("distributed.nanny.pre-spawn-environ", {}) or {}
+    early = ("MALLOC_TRIM_THRESHOLD_",)
+    found = {key: str(given[key]) for key in early if given.get(key) is not None}
+    # Dask's own number (dask/distributed#8400): all workers hash strings alike.
+    return {"PYTHONHASHSEED": "6640", **found}

@@ -1,0 +1,119 @@
+"""CURVE keys, and the one file that holds them for the nodes.
+
+Grid Engine shows every user the arguments and the environment of a job, and its spool
+is world-readable. So the only secret a node is given travels as Jupyter's does: in a
+file of mode 0600, in a directory of mode 0700, on a file system the nodes share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dask_gridengine.errors import DoorError, OptionError
+
+FILE_NAME = "connection.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveKeys:
+    """A CURVE key pair in Z85 text (40 letters each)."""
+
+    public: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> CurveKeys:
+        """A new pair from libsodium's random source."""
+        import zmq
+
+        public, secret = zmq.curve_keypair()
+        return cls(public=public.decode(), secret=secret.decode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """What a node reads before it can ask anything: where the door is, and its keys."""
+
+    cluster: str  # name, for messages
+    addresses: tuple[str, ...]  # host:port, the likeliest first
+    server_key: str  # the door's public CURVE key
+    node_keys: CurveKeys
+    patience: float  # seconds a node looks for the door before it gives up
+
+    def write(self, directory: Path) -> Path:
+        """Write it as a new file only its owner can read; returns the path.
+
+        Raises
+        ------
+        FileExistsError
+            If there is one already: two clusters never share a directory.
+        """
+        path = directory / FILE_NAME
+        body = {**vars(self), "node_keys": vars(self.node_keys)}
+        # O_EXCL and the mode at creation: no moment in which others could read it.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(body, file)
+            file.flush()
+            os.fsync(file.fileno())  # a node on another host reads it next
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Connection:
+        """Read a connection file on a node.
+
+        Raises
+        ------
+        DoorError
+            If it is not there, is readable by others, or is not one.
+        """
+        try:
+            mode = path.stat().st_mode
+            body = json.loads(path.read_text())
+        except FileNotFoundError as exc:
+            raise DoorError(
+                f"connection file {path} is not visible here: either the cluster is"
+                " closed already, or the directory is not on a file system that the"
+                " nodes share; GridEngineCluster(shared_directory=...) names one"
+            ) from exc
+        except (OSError, ValueError) as exc:
+            raise DoorError(f"connection file {path} cannot be read: {exc}") from exc
+        if stat.S_IMODE(mode) & 0o077:
+            raise DoorError(
+                f"connection file {path} is readable by others (mode"
+                f" {stat.S_IMODE(mode):o}); its keys count as stolen. Start a new"
+                " cluster and leave the file at mode 600"
+            )
+        try:
+            keys = CurveKeys(**body.pop("node_keys"))
+            addresses = tuple(body.pop("addresses"))
+            return cls(node_keys=keys, addresses=addresses, **body)
+        except (TypeError, KeyError, AttributeError) as exc:
+            raise DoorError(f"{path} is not a connection file: {exc!r}") from exc
+
+
+def make_private_directory(parent: Path, name: str) -> Path:
+    """Make ``parent/name`` with mode 0700, whatever the umask.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be written; the message names the option to change.
+    """
+    path = parent / name
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)
+    except OSError as exc:
+        raise OptionError(
+            f"cannot make {path} for the connection file: {exc}\n"
+            "  what to do: GridEngineCluster(shared_directory=...) with a directory you"
+            " can write to and that the nodes see, or gridengine.shared-directory in"
+            " Dask's config"
+        ) from exc
+    return path

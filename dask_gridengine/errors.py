@@ -1,0 +1,121 @@
+"""Everything this package raises on purpose.
+
+GridEngineError
+ |- OptionError            an option's value makes no sense (also a ValueError)
+ |- WireError              bytes that are no message of ours
+ |- LauncherError          the launcher could not do what was asked
+ |   |- LauncherUnavailable   there is no such launcher here; nothing was started
+ |   |- SubmitError           the grid refused the array; nothing was queued
+ |   `- DrmCommunicationError the grid does not answer; nothing is known
+ |- DoorError              a node found no way to its allocation
+ `- NodesFailed            nodes ended before they became workers
+
+An unknown option name is a plain TypeError, as for any Python function.
+
+Every one survives pickling: ``Exception.args`` hold what ``__init__`` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GridEngineError(Exception):
+    """Base of all errors of this package."""
+
+
+class OptionError(GridEngineError, ValueError):
+    """An option's value makes no sense; the message names it and what would."""
+
+
+class WireError(GridEngineError):
+    """Bytes that are not a bootstrap message of this version."""
+
+
+class LauncherError(GridEngineError):
+    """The launcher could not do what was asked."""
+
+
+class LauncherUnavailable(LauncherError):
+    """This launcher cannot be had here; nothing was started.
+
+    Parameters
+    ----------
+    launcher
+        Its name, e.g. ``"drmaa"``.
+    reason
+        What was missing, in a clause.
+    advice
+        What to type next.
+    """
+
+    def __init__(self, launcher: str, reason: str, advice: str) -> None:
+        super().__init__(launcher, reason, advice)
+        self.launcher, self.reason, self.advice = launcher, reason, advice
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.launcher} launcher cannot be had here: {self.reason}\n"
+            f"  what to do: {self.advice}"
+        )
+
+
+class SubmitError(LauncherError):
+    """The grid refused the array; nothing was queued.
+
+    Parameters
+    ----------
+    reason
+        The grid's own words.
+    count
+        How many nodes were asked for.
+    native
+        The submit options they were asked for with.
+    """
+
+    def __init__(self, reason: str, count: int, native: str) -> None:
+        super().__init__(reason, count, native)
+        self.reason, self.count, self.native = reason, count, native
+
+    def __str__(self) -> str:
+        return (
+            f"the grid refused the array, nothing was queued: {self.reason.strip()}\n"
+            f"  asked for: {self.count} nodes with {self.native or '(no options)'}\n"
+            f"  to check:  qsub -w v -t 1-{self.count} {self.native} -b y /bin/true\n"
+            f"  to change: the options queue, project, resource_spec,"
+            f" parallel_environment, job_extra_directives, jobs of GridEngineCluster"
+            f" or the same keys under gridengine: in Dask's config"
+        )
+
+
+class DrmCommunicationError(LauncherError):
+    """The grid's master does not answer. That says nothing about running nodes."""
+
+
+class DoorError(GridEngineError):
+    """A node found no way to its allocation; the message says what it tried."""
+
+
+class NodesFailed(GridEngineError):
+    """Nodes ended before they became workers, and none is left to wait for.
+
+    Parameters
+    ----------
+    wanted
+        Workers that were waited for.
+    alive
+        Workers there are.
+    reasons
+        One sentence for each different end, most frequent first.
+    """
+
+    def __init__(self, wanted: int, alive: int, reasons: Sequence[str]) -> None:
+        super().__init__(wanted, alive, tuple(reasons))
+        self.wanted, self.alive, self.reasons = wanted, alive, tuple(reasons)
+
+    def __str__(self) -> str:
+        head = (
+            f"waited for {self.wanted} workers, have {self.alive},"
+            " and no node is queued or starting that could become one:"
+        )
+        return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])

@@ -1,0 +1,321 @@
+"""The nodes of one cluster: submitted, received at the door, followed to their end.
+
+Knows no Dask. `GridEngineCluster` asks it for nodes that will bear certain names, and
+is told when a node is gone. Between the two stands the roster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dask_gridengine.addresses import LOOPBACK, join, plausible
+from dask_gridengine.allocation import Allocation, Farewell, Hello
+from dask_gridengine.bootstrap import BootstrapServer
+from dask_gridengine.causes import Cause, Diagnosis, diagnose_end
+from dask_gridengine.config import Options
+from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
+from dask_gridengine.door import Door
+from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId
+from dask_gridengine.launchers.choose import open_launcher
+from dask_gridengine.nodes import NodeRecord, NodeState, Roster
+
+logger = logging.getLogger(__name__)
+
+LOG_TAIL = 4096  # bytes of a node's log that may explain its end
+GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callbacks:
+    """What the fleet asks of the cluster, and tells it."""
+
+    make_allocation: Callable[[str, Hello], Allocation]
+    on_gone: Callable[[NodeRecord], None]  # a node is over; its name, if any, is free
+
+
+class Fleet:
+    """Launcher, door, roster and connection file of one cluster.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    versions
+        What a node must have.
+    callbacks
+        The cluster's side.
+    """
+
+    def __init__(
+        self, options: Options, *, versions: Mapping[str, str], callbacks: Callbacks
+    ) -> None:
+        self.options = options
+        self.roster = Roster()
+        self.door = Door(
+            self.roster,
+            versions=versions,
+            max_importing=options.max_importing,
+            make_allocation=callbacks.make_allocation,
+        )
+        self.bootstrap = BootstrapServer(
+            on_hello=self.door.answer, on_farewell=self._on_farewell
+        )
+        #: Set whenever a node changes its state; who waits clears it first.
+        self.changed = asyncio.Event()
+        #: Ends that are failures, alike ones counted together.
+        self.failures: Counter[Diagnosis] = Counter()
+        self._examples: dict[Diagnosis, NodeRecord] = {}
+        self._on_gone = callbacks.on_gone
+        self._reading: set[asyncio.Task[None]] = set()
+        self._launcher: Launcher | None = None
+        self.directory: Path | None = None
+
+    @property
+    def launcher(self) -> Launcher:
+        assert self._launcher is not None, "the fleet is not open"
+        return self._launcher
+
+    @property
+    def log_directory(self) -> Path:
+        assert self.directory is not None, "the fleet is not open"
+        return self.options.log_directory or self.directory / "logs"
+
+    async def open(self) -> None:
+        """Find a launcher, open the door and write the connection file.
+
+        Raises
+        ------
+        LauncherUnavailable, OptionError
+            Whatever is wrong; nothing is left behind then.
+        """
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _open(self) -> None:
+        options = self.options
+        self.directory = make_private_directory(options.shared_directory, options.name)
+        self._launcher = await open_launcher(
+            options.launcher,
+            self._on_end,
+            slots=options.slots,
+            cleanup=self.directory,
+        )
+        # Options that do not go together are found before anything is submitted.
+        self.request = options.request(
+            options.command(self.directory / FILE_NAME, self.log_directory),
+            self.launcher.kind,
+        )
+        self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        host = self.bind_host
+        self.bootstrap.start(host or "0.0.0.0")
+        hosts = [host] if host else plausible()
+        Connection(
+            cluster=options.name,
+            addresses=tuple(join(address, self.bootstrap.port) for address in hosts),
+            server_key=self.bootstrap.keys.public,
+            node_keys=self.bootstrap.node_keys,
+            patience=options.death_timeout,
+        ).write(self.directory)
+
+    @property
+    def bind_host(self) -> str | None:
+        """The one address to listen at; None is all of this host's.
+
+        Local processes need no network, so a laptop opens no port to it.
+        """
+        options = self.options
+        if options.host or options.interface:
+            return plausible(interface=options.interface, host=options.host)[0]
+        return LOOPBACK if self.launcher.kind == "process" else None
+
+    async def submit(self, names: Sequence[str]) -> None:
+        """Queue one node for each name, as one array.
+
+        Raises
+        ------
+        LauncherError
+            If the launcher will not; nothing was queued.
+        """
+        self.door.submitting += 1
+        try:
+            ids = await self.launcher.submit(self.request, len(names))
+        finally:
+            self.door.submitting -= 1
+        self.roster.submitted(ids)
+        self.roster.unbound.extend(names)
+
+    async def withdraw(self, names: Collection[str]) -> None:
+        """Take back names no node bears yet, and the queue places beyond the rest.
+
+        The newest places go first. A node that comes to the door just now is told to
+        leave there.
+        """
+        gone = set(names)
+        kept = [name for name in self.roster.unbound if name not in gone]
+        self.roster.unbound.clear()
+        self.roster.unbound.extend(kept)
+        surplus = self.roster.expected - len(kept)
+        if surplus > 0:
+            waiting = self.roster.in_state(NodeState.QUEUED, NodeState.ARRIVED)
+            await self.cancel(waiting[-surplus:])
+
+    async def cancel(self, records: Collection[NodeRecord]) -> None:
+        """Stop these nodes, wherever they are."""
+        for record in records:
+            record.cancelled = True
+            self.roster.move(record, NodeState.LEAVING)
+        if records:
+            await self.launcher.cancel([record.id for record in records])
+
+    def registered(self, name: str) -> None:
+        """The scheduler has a worker of this name."""
+        self.roster.registered(name)
+        self.changed.set()
+
+    def reasons(self) -> list[str]:
+        """One sentence for each kind of failure so far, most frequent first."""
+        return [
+            diagnosis.sentence(self._who(diagnosis, count), self._job(diagnosis))
+            for diagnosis, count in self.failures.most_common()
+        ]
+
+    async def wait_gone(self, timeout: float) -> list[NodeRecord]:
+        """Wait until the launcher has seen every node's end; returns who is left."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while self.roster.alive and (left := deadline - loop.time()) > 0:
+            self.changed.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), left)
+        return [record for record in self.roster if record.state is not NodeState.GONE]
+
+    async def dismiss(self) -> None:
+        """Nobody new comes in; whoever does not work yet is cancelled."""
+        self.door.closed = True
+        self.roster.unbound.clear()
+        idle = self.roster.in_state(
+            NodeState.QUEUED, NodeState.ARRIVED, NodeState.IMPORTING
+        )
+        with contextlib.suppress(Exception):  # aclose() tries again, and says so
+            await self.cancel(idle)
+
+    async def aclose(self) -> None:
+        """Wait shortly for nodes that close by themselves, stop the rest, let go.
+
+        Never raises, is bounded in time, and is idempotent.
+        """
+        launcher, self._launcher = self._launcher, None
+        if launcher is not None:
+            await self._end_nodes(launcher)
+        await self.bootstrap.aclose()
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=5)
+        if self.directory is not None:
+            _remove(self.directory, keep_logs=bool(self.failures))
+
+    async def _end_nodes(self, launcher: Launcher) -> None:
+        try:
+            left = await self.wait_gone(GENTLE_SECONDS)
+            if left:
+                await launcher.cancel([record.id for record in left])
+                left = await self.wait_gone(self.options.close_timeout)
+            if left:
+                logger.warning(
+                    "%d nodes were not seen to end in %g s, e.g. %s; check with: qstat",
+                    len(left),
+                    self.options.close_timeout,
+                    left[0],
+                )
+        except Exception:
+            logger.exception("could not end all nodes; check with: qstat")
+        finally:
+            await launcher.aclose()
+
+    def _on_farewell(self, farewell: Farewell) -> None:
+        record = self.roster.records.get(NodeId(farewell.job, farewell.index))
+        # A stranger's, or a replay: only the process that got the allocation counts.
+        if record is None or record.incarnation != farewell.incarnation:
+            return
+        if record.farewell is None and record.state is not NodeState.GONE:
+            record.farewell = farewell
+            record.diagnosis = Diagnosis(
+                cause=_cause(farewell.cause), detail=farewell.detail, source="farewell"
+            )
+            self.roster.move(record, NodeState.LEAVING)
+            self.changed.set()
+
+    def _on_end(self, end: NodeEnd) -> None:
+        record = self.roster.records.get(end.node)
+        if record is None or record.state is NodeState.GONE:
+            return
+        task = asyncio.ensure_future(self._follow_end(record, end))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _follow_end(self, record: NodeRecord, end: NodeEnd) -> None:
+        """Close a node's record, with the best word there is on why it ended."""
+        log = self.log_directory / f"{record.id}.log"
+        if record.diagnosis is None and not (record.cancelled or end.cancelled):
+            tail = await asyncio.to_thread(_tail, log)
+            record.diagnosis = diagnose_end(end, tail)
+        elif record.diagnosis is None:
+            record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+        if not self.roster.move(record, NodeState.GONE):
+            return
+        if record.diagnosis.cause.is_failure:
+            self._failed(record, record.diagnosis)
+        elif self.options.log_directory is None:
+            with contextlib.suppress(OSError):
+                log.unlink(missing_ok=True)
+        self._on_gone(record)
+        self.changed.set()
+
+    def _failed(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
+        self.failures[diagnosis] += 1
+        if self.failures[diagnosis] == 1:
+            # Once per kind: a hundred nodes fail alike, and one sentence says it.
+            self._examples[diagnosis] = record
+            sentence = diagnosis.sentence(str(record), record.id.job)
+            logger.warning("%s\n  its log: %s", sentence, self.log_directory)
+
+    def _who(self, diagnosis: Diagnosis, count: int) -> str:
+        example = self._examples[diagnosis]
+        return str(example) if count == 1 else f"{count} nodes (e.g. {example})"
+
+    def _job(self, diagnosis: Diagnosis) -> str:
+        return self._examples[diagnosis].id.job
+
+
+def _cause(said: str) -> Cause:
+    try:
+        return Cause(said)
+    except ValueError:
+        return Cause.UNKNOWN
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _remove(directory: Path, *, keep_logs: bool) -> None:
+    """Take the connection file away, and the rest unless it explains a failure."""
+    with contextlib.suppress(OSError):
+        (directory / FILE_NAME).unlink(missing_ok=True)
+        if not keep_logs:
+            shutil.rmtree(directory / "logs", ignore_errors=True)
+        directory.rmdir()

@@ -1,0 +1,92 @@
+"""What the grid has granted this node, read from where the grid leaves its traces."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from uuid import uuid4
+
+from dask_gridengine._version import __version__
+from dask_gridengine.allocation import Hello
+
+
+def hello() -> Hello:
+    """Describe this node to its cluster.
+
+    Raises
+    ------
+    KeyError
+        If this process is no task of an array: JOB_ID or SGE_TASK_ID is missing.
+    """
+    return Hello(
+        job=os.environ["JOB_ID"],
+        index=int(os.environ["SGE_TASK_ID"]),
+        incarnation=uuid4().hex,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slots=int(os.environ.get("NSLOTS", "1")),
+        memory=memory(),
+        host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        host_cpus=os.cpu_count() or 1,
+        versions=versions(),
+        via="",
+        tried={},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions that must match the cluster's, without importing what they are of."""
+    return {
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "dask": _installed("dask"),
+        "distributed": _installed("distributed"),
+        "dask-gridengine": __version__,
+    }
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def memory() -> int:
+    """Bytes that the grid's limits leave this node; 0 where there is no limit.
+
+    Grid Engine enforces ``h_vmem`` as RLIMIT_AS and ``h_data`` as RLIMIT_DATA
+    (``man 5 queue_conf``); Univa and Altair may use a memory cgroup instead.
+    """
+    limits = [
+        soft
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+        if (soft := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY
+    ]
+    if (group := _cgroup_memory()) is not None:
+        limits.append(group)
+    return min(limits, default=0)
+
+
+def _cgroup_memory() -> int | None:
+    """The nearest limit of cgroup v2 above this process; None if there is none."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        entry = Path("/proc/self/cgroup").read_text()
+        place = next(line[3:] for line in entry.splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return None
+    here = root / place.lstrip("/")
+    for folder in (here, *here.parents):
+        try:
+            said = (folder / "memory.max").read_text().strip()
+        except OSError:
+            said = "max"
+        if said != "max":
+            return int(said)
+        if folder == root:
+            break
+    return None

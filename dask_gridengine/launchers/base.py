@@ -1,0 +1,109 @@
+"""What a launcher is: it starts nodes as arrays, stops them, and says when they end.
+
+A launcher knows nothing of Dask and nothing of the door. It takes a `NodeRequest`
+(what one node asks of the grid) and a count, and from then on speaks only of `NodeId`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class NodeId(NamedTuple):
+    """One array task: Grid Engine's job id and the task's place in the array.
+
+    Examples
+    --------
+    >>> str(NodeId("123", 7))
+    '123.7'
+    """
+
+    job: str
+    index: int  # counts from 1, as SGE_TASK_ID does
+
+    def __str__(self) -> str:
+        return f"{self.job}.{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRequest:
+    """What one node asks of the grid; every node of an array asks the same.
+
+    Anybody on the grid can read all of it (``qstat -j``), so it holds no secret.
+    """
+
+    name: str  # the job's name in qstat
+    command: tuple[str, ...]  # argv of the node
+    environment: Mapping[str, str] = field(default_factory=dict)
+    native: str = ""  # submit options as one line, e.g. "-l h_rt=3600 -pe smp 4"
+    slots: int = 1  # per node; for the process launcher, which has no ``-pe``
+    walltime: float | None = None  # seconds; for the process launcher, as h_rt
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEnd:
+    """A launcher's word that one node is over, and what it knows of why.
+
+    ``exit_status`` and ``signal`` are None where the grid does not tell. A node that
+    was cancelled while it queued has neither, and ``cancelled`` is True.
+    """
+
+    node: NodeId
+    exit_status: int | None = None
+    signal: str | None = None  # e.g. "SIGKILL"
+    cancelled: bool = False  # by us, before or after it started
+    reason: str = ""  # the grid's own words, where it has some
+
+    def __str__(self) -> str:
+        if self.signal:
+            said = f"killed by {self.signal}"
+        elif self.exit_status is not None:
+            said = f"exit status {self.exit_status}"
+        elif self.cancelled:
+            said = "cancelled"
+        else:
+            said = "ended, the grid does not say how"
+        return f"{said} ({self.reason})" if self.reason else said
+
+
+EndCallback = Callable[[NodeEnd], None]
+
+
+class Launcher(Protocol):
+    """Starts nodes and stops them. Knows nothing about Dask.
+
+    End notices arrive through the callback given when the launcher was opened, once
+    for every node ever submitted, in the event loop the launcher was opened in.
+    """
+
+    kind: str  # "drmaa" or "process"
+    description: str  # one line for people: what it is and where, e.g. "SGE 8.1.9"
+
+    async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
+        """Queue `count` nodes as one array: all of them, or raise `LauncherError`."""
+        ...
+
+    async def cancel(self, nodes: Collection[NodeId]) -> None:
+        """Stop these nodes, queued or running. Nodes already gone are a no-op."""
+        ...
+
+    async def aclose(self) -> None:
+        """Cancel whatever is left and let go. Idempotent; never raises."""
+        ...
+
+
+def signal_name(number: int) -> str:
+    """Name a signal, also one this Python does not know.
+
+    Examples
+    --------
+    >>> signal_name(9), signal_name(63)
+    ('SIGKILL', 'signal 63')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,262 @@
+"""One session child: its process, its pipes, and the requests that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dask_gridengine.errors import LauncherError
+from dask_gridengine.launchers.base import signal_name
+from dask_gridengine.launchers.protocol import Message, decode, encode
+
+STDERR_LINES = 20  # kept, to be quoted when the child dies
+LAST_WORDS = 0.5  # seconds between the end of stdout and giving up on stderr
+PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+
+# Not ``-m``: that would put the working directory first on the path, and a user's
+# ``queue.py`` there would break the child. The package comes from where ours came.
+_BOOT = """\
+import sys
+sys.path = [place for place in sys.path if place] + [{root!r}]
+from {module} import main
+main()
+"""
+
+
+class SessionDied(LauncherError):
+    """The session child is gone; what it was asked for may or may not have happened."""
+
+
+class Channel:
+    """A session child and the lines to and from it. Made by `open`.
+
+    The child is a plain `subprocess.Popen`: asyncio's own transport SIGKILLs its child
+    when it is garbage-collected, and a session must outlive us long enough to clean up.
+
+    Attributes
+    ----------
+    hello
+        The child's first message.
+    """
+
+    hello: Message
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        on_event: Callable[[Message], None],
+        on_death: Callable[[str], None],
+    ) -> None:
+        self._process = process
+        self._on_event, self._on_death = on_event, on_death
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._first: asyncio.Future[Message] = self._loop.create_future()
+        self._first.add_done_callback(_look_at)
+        self._dead: asyncio.Future[str] = self._loop.create_future()
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._trouble = ""
+        self._closing = False
+        self._ended = 0  # of stdout and stderr
+        self._pipes: list[asyncio.BaseTransport] = []
+
+    @classmethod
+    async def open(
+        cls,
+        module: str,
+        *,
+        on_event: Callable[[Message], None],
+        on_death: Callable[[str], None],
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 30,
+    ) -> Channel:
+        """Start a child and wait for its first message.
+
+        Parameters
+        ----------
+        module
+            Its program; has a function ``main``.
+        on_event
+            Given every later message that is no reply.
+        on_death
+            Given a sentence, once, when an opened child ends without `aclose`.
+        environment
+            Its whole environment; ours if None.
+
+        Raises
+        ------
+        SessionDied
+            If it ends, or says nothing for `timeout` seconds, or nothing sensible.
+        """
+        self = cls(_start(module, arguments, environment), on_event, on_death)
+        try:
+            await self._connect()
+            await asyncio.wait([self._first], timeout=timeout)
+            if not self._first.done():
+                raise SessionDied(self._obituary(f"said nothing for {timeout:g} s"))
+            self.hello = self._first.result()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def ask(self, kind: str, **fields: object) -> asyncio.Future[Message]:
+        """Send a request. The future has its reply, or raises `SessionDied`.
+
+        Cancelling the future does not recall the request: wait for it by
+        `asyncio.wait` or `asyncio.shield`.
+        """
+        reply: asyncio.Future[Message] = self._loop.create_future()
+        reply.add_done_callback(_look_at)
+        if self._dead.done():
+            reply.set_exception(SessionDied(self._dead.result()))
+            return reply
+        number = next(self._numbers)
+        self._asked[number] = reply
+        self._to_child.write(encode(kind, id=number, **fields))
+        return reply
+
+    async def aclose(self, timeout: float) -> bool:
+        """Close its stdin; whether it ended within `timeout` seconds."""
+        self._closing = True
+        self._to_child.close()
+        await asyncio.wait([self._dead], timeout=timeout)
+        return self._dead.done()
+
+    def kill(self) -> None:
+        """SIGKILL, for a child that does not go. It is not reported as a death."""
+        self._closing = True
+        self._process.kill()
+        self._die()
+
+    def let_go(self) -> None:
+        """Leave the child to itself: it has more to do, and nobody to tell."""
+        self._dead.set_result(f"session {self.pid} was left to itself")
+        self._close_pipes()
+        _left_behind.append(self._process)
+
+    async def _connect(self) -> None:
+        stdin, stdout, stderr = (
+            self._process.stdin,
+            self._process.stdout,
+            self._process.stderr,
+        )
+        connect = self._loop.connect_read_pipe
+        self._to_child, _ = await self._loop.connect_write_pipe(
+            asyncio.BaseProtocol, stdin
+        )
+        self._pipes.append(self._to_child)
+        for pipe, hear in ((stderr, self._hear_complaint), (stdout, self._hear)):
+            lines = _Lines(hear, self._pipe_ended)
+            self._pipes.append((await connect(lambda lines=lines: lines, pipe))[0])
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+            if not self._first.done():
+                self._first.set_result(message)
+            elif message["kind"] == "reply":
+                self._asked.pop(message["id"]).set_result(message)
+            else:
+                self._on_event(message)
+        except (ValueError, KeyError):
+            self._trouble = f"said what is no message: {line[:200]!r}"
+            self._process.kill()
+
+    def _hear_complaint(self, line: bytes) -> None:
+        self._stderr.append(line.decode(errors="replace").rstrip())
+
+    def _pipe_ended(self) -> None:
+        # Both end in the same moment, in either order, and each may hold the last news.
+        self._ended += 1
+        self._loop.call_later(LAST_WORDS if self._ended < 2 else 0, self._die)
+
+    def _die(self) -> None:
+        if self._dead.done():
+            return
+        text = self._obituary(self._trouble or self._exit())
+        self._dead.set_result(text)
+        self._close_pipes()
+        waiting, self._asked = self._asked, {}
+        for reply in waiting.values():
+            reply.set_exception(SessionDied(text))
+        if not self._first.done():
+            self._first.set_exception(SessionDied(text))
+        elif not self._closing:
+            self._on_death(text)
+
+    def _close_pipes(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _exit(self) -> str:
+        """Reap the child; it closed its pipes, so it has ended or is no use."""
+        try:
+            code = self._process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+            return "closed its pipes"
+        if code < 0:
+            return f"was killed by {signal_name(-code)}"
+        return f"ended with exit status {code}"
+
+    def _obituary(self, how: str) -> str:
+        said = "".join(f"\n  {line}" for line in self._stderr)
+        words = f"; its last words:{said}" if said else " without a word on stderr"
+        return f"the launcher's session (process {self.pid}) {how}{words}"
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts the bytes of a pipe into lines."""
+
+    def __init__(
+        self, on_line: Callable[[bytes], None], on_end: Callable[[], None]
+    ) -> None:
+        self._on_line, self._on_end = on_line, on_end
+        self._partial = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._on_line(line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_end()
+
+
+_left_behind: list[subprocess.Popen[bytes]] = []  # `Popen.__del__` would warn
+
+
+def _start(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    boot = _BOOT.format(root=PACKAGE_ROOT, module=module)
+    parent = str(os.getpid())
+    return subprocess.Popen(
+        [sys.executable, "-c", boot, "--parent", parent, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,  # Ctrl-C in the notebook is not for it
+    )
+
+
+def _look_at(future: asyncio.Future[Message]) -> None:
+    """Nobody may be waiting any more; then its exception is no news."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,92 @@
+"""What both session children need: their end of the pipe, and an eye on the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from dask_gridengine.launchers.protocol import Message, decode, encode
+
+
+def parse_arguments(arguments: list[str]) -> Namespace:
+    """The command line of a session child, as `Channel` writes it."""
+    parser = ArgumentParser(description="started by dask_gridengine, not by hand")
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("--cleanup", type=Path, help="shared directory of the cluster")
+    parser.add_argument("--slots", type=int, help="process launcher: nodes at a time")
+    parser.add_argument("--contact", help="DRMAA launcher: session to take over")
+    return parser.parse_args(arguments)
+
+
+class ParentPipe:
+    """Lines from the parent, lines to it, and whether it is still there.
+
+    The pipes are taken off descriptors 0 and 1: whatever a library prints then goes
+    to stderr and never into the middle of a message.
+    """
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._in, self._out = os.dup(0), os.dup(1)
+        with open(os.devnull) as null:
+            os.dup2(null.fileno(), 0)
+        os.dup2(2, 1)
+        self._partial = bytearray()
+        self._ended = False
+
+    def fileno(self) -> int:
+        """For `select` and event loops: readable when `receive` will not block."""
+        return self._in
+
+    @property
+    def parent_gone(self) -> bool:
+        """Whether nobody is left to speak to.
+
+        The end of input alone does not prove life: a fork of the parent may hold the
+        pipe open. So the parent's process id is asked as well.
+        """
+        return self._ended or os.getppid() != self._parent
+
+    def receive(self) -> Iterator[Message]:
+        """Read once; yield the messages that are complete by now."""
+        data = os.read(self._in, 1 << 20)
+        self._ended = self._ended or not data
+        self._partial += data
+        *lines, self._partial = self._partial.split(b"\n")
+        for line in lines:
+            yield decode(line)
+
+    def send(self, kind: str, **fields: object) -> None:
+        """Say something; that nobody listens any more is noticed elsewhere."""
+        view = memoryview(encode(kind, **fields))
+        with contextlib.suppress(BrokenPipeError):
+            while view:
+                view = view[os.write(self._out, view) :]
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr: the parent quotes the last ones when we die."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"dask_gridengine: {text}\n")
+        sys.stderr.flush()
+
+
+def remove_shared_directory(directory: Path | None) -> None:
+    """Remove what a cluster that died left on the shared file system.
+
+    Only what the cluster put there by name: a wrong path must not cost anybody data.
+    Without a connection file it is not a cluster's directory and is left alone.
+    """
+    if directory is None or not (directory / "connection.json").is_file():
+        return
+    try:
+        shutil.rmtree(directory / "logs", ignore_errors=True)
+        (directory / "connection.json").unlink()
+        directory.rmdir()
+    except OSError as exc:
+        complain(f"could not remove {directory}: {exc}")

@@ -1,0 +1,58 @@
+"""Which launcher: the one asked for, or the best there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dask_gridengine.errors import LauncherUnavailable, OptionError
+from dask_gridengine.launchers.base import EndCallback, Launcher
+from dask_gridengine.launchers.drmaa import open_drmaa
+from dask_gridengine.launchers.process import open_process
+
+KINDS = ("drmaa", "process")
+
+
+async def open_launcher(
+    kind: str | None,
+    on_end: EndCallback,
+    *,
+    slots: int | None = None,
+    cleanup: Path | None = None,
+) -> Launcher:
+    """Open a launcher.
+
+    Parameters
+    ----------
+    kind
+        ``"drmaa"``, which never falls back, ``"process"``, or None for Grid Engine
+        where there is one and local processes where not. The launcher's description
+        says what it became, and why.
+    on_end
+        Told of the end of every node.
+    slots
+        Of the process launcher; by default one for each CPU.
+    cleanup
+        The cluster's shared directory, removed when this process dies unawares.
+
+    Raises
+    ------
+    OptionError
+        If there is no launcher of that kind.
+    LauncherUnavailable
+        If it cannot be had; the message says what was tried and what to do.
+    """
+    if kind is not None and kind not in KINDS:
+        raise OptionError(
+            f"no launcher {kind!r}; there are: {', '.join(KINDS)}, or None for drmaa"
+            " where there is a Grid Engine and process where not"
+        )
+    if kind == "process":
+        return await open_process(on_end, slots=slots, cleanup=cleanup)
+    try:
+        return await open_drmaa(on_end, cleanup=cleanup)
+    except LauncherUnavailable as exc:
+        if kind is not None:
+            raise
+        launcher = await open_process(on_end, slots=slots, cleanup=cleanup)
+        launcher.description += f"; no Grid Engine here: {exc.reason}"
+        return launcher

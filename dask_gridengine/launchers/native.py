@@ -1,0 +1,199 @@
+"""From options to one line of submit options (DRMAA's native specification). Pure.
+
+Grid Engine splits that line at blanks and has no quoting we could rely on, so a value
+that would fall apart, or would become an option of its own, is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from dask_gridengine.errors import OptionError
+
+_UNSAFE = re.compile(r"[\s\"'\\`]")
+_CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)")
+
+
+def native_specification(
+    *,
+    queue: str | None = None,
+    project: str | None = None,
+    walltime: float | None = None,
+    resource_spec: str | None = None,
+    parallel_environment: str | None = None,
+    slots: int = 1,
+    memory_resource: str | None = None,
+    memory: int | None = None,
+    memory_resource_per: str = "slot",
+    extra_directives: Sequence[str] = (),
+) -> str:
+    """Render what one node asks for as one line of submit options.
+
+    Parameters
+    ----------
+    queue
+        One or more, as after ``qsub -q``.
+    walltime
+        Seconds, asked for as ``h_rt``.
+    resource_spec
+        As after ``qsub -l``.
+    slots
+        Per node; more than one need a parallel environment.
+    memory_resource
+        The complex to ask `memory` of, named as in ``qconf -sc``.
+    memory
+        Bytes of the whole node; 0 and None ask for none.
+    memory_resource_per
+        ``"slot"`` if Grid Engine charges the complex per slot (consumable YES): each
+        slot then asks for its share. ``"job"`` if once per job (JOB).
+        Source: ``man 5 complex``, Son of Grid Engine 8.1.9.
+    extra_directives
+        Further options, each as after ``qsub``; they come last.
+
+    Raises
+    ------
+    OptionError
+        If a value would become something else in that line, the same resource is
+        asked for twice, or the options do not go together.
+
+    Examples
+    --------
+    >>> native_specification(queue="long.q", walltime=3600, slots=4,
+    ...     parallel_environment="smp", memory_resource="h_vmem", memory=2**32)
+    '-q long.q -l h_rt=3600,h_vmem=1073741824 -pe smp 4'
+    """
+    words: list[str] = []
+    if queue:
+        words += ["-q", _safe("queue", queue)]
+    if project:
+        words += ["-P", _safe("project", project, comma=False)]
+    resources = list(_split_resources(resource_spec))
+    if walltime is not None:
+        resources.append(f"h_rt={math.ceil(walltime)}")
+    if memory_resource and memory:
+        name = _safe("memory_resource", memory_resource, comma=False)
+        share = slots if memory_resource_per == "slot" else 1
+        resources.append(f"{name}={-(-memory // share)}")
+    if resources:
+        _refuse_repetition(resources)
+        words += ["-l", ",".join(resources)]
+    words += _parallel(parallel_environment, slots)
+    return " ".join([*words, *map(_directive, extra_directives)])
+
+
+def parse_walltime(
+    value: str | float | timedelta | None, name: str = "walltime"
+) -> float | None:
+    """A time in any form users write it, in seconds.
+
+    Parameters
+    ----------
+    value
+        Seconds, a `timedelta`, ``"HH:MM:SS"``, or words as Dask takes: ``"90 min"``.
+    name
+        The option, for the message.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these, or not above 0.
+
+    Examples
+    --------
+    >>> parse_walltime("02:00:00"), parse_walltime("90 min"), parse_walltime(7200)
+    (7200.0, 5400.0, 7200.0)
+    """
+    if value is None:
+        return None
+    seconds = _seconds(value)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise OptionError(
+            f"{name}={value!r} is no time above 0; write seconds, '02:00:00' (hours,"
+            " minutes, seconds), '2h', '90 min' or a timedelta"
+        )
+    return seconds
+
+
+def _seconds(value: str | float | timedelta) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if not isinstance(value, str):
+        return float(value)
+    if clock := _CLOCK.fullmatch(value.strip()):
+        hours, minutes, seconds = map(int, clock.groups())
+        return float(hours * 3600 + minutes * 60 + seconds)
+    if ":" in value:
+        return None  # "1:30" is a minute and a half to some and an hour more to others
+    from dask.utils import parse_timedelta
+
+    try:
+        return float(parse_timedelta(value, default="seconds"))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _safe(name: str, value: str, *, comma: bool = True) -> str:
+    found = _UNSAFE.search(value)
+    bad = found.group() if found else "," if not comma and "," in value else ""
+    if bad:
+        raise OptionError(
+            f"{name}={value!r} holds {bad!r}, which Grid Engine would take for the end"
+            " of the value; leave it out"
+        )
+    if value.startswith("-"):
+        raise OptionError(
+            f"{name}={value!r} begins with '-', so Grid Engine would take it for an"
+            " option; options of your own go into job_extra_directives"
+        )
+    return value
+
+
+def _split_resources(spec: str | None) -> Iterator[str]:
+    if not spec:
+        return
+    for resource in _safe("resource_spec", spec).split(","):
+        if not resource or resource.startswith("="):
+            raise OptionError(
+                f"resource_spec={spec!r}: nothing is named at {resource!r}; write it as"
+                " after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc lists the names)"
+            )
+        yield resource
+
+
+def _refuse_repetition(resources: Sequence[str]) -> None:
+    """Grid Engine would silently take the last one."""
+    names = [resource.partition("=")[0] for resource in resources]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(
+                f"{name} is asked for twice: -l {','.join(resources)}; it comes from"
+                " two of the options resource_spec, walltime (h_rt), memory_resource"
+            )
+
+
+def _parallel(environment: str | None, slots: int) -> list[str]:
+    if environment:
+        name = _safe("parallel_environment", environment, comma=False)
+        return ["-pe", name, str(slots)]
+    if slots > 1:
+        raise OptionError(
+            f"{slots} cores need a parallel environment that puts them on one host"
+            " (allocation_rule $pe_slots): parallel_environment='smp', say.\n"
+            "  what there is: qconf -spl lists them, qconf -sp NAME shows one"
+        )
+    return []
+
+
+def _directive(text: str) -> str:
+    directive = text.strip()
+    if not directive.startswith("-") or re.search(r"[\n\r\"'`\\]", directive):
+        raise OptionError(
+            f"job_extra_directives: {text!r} must be one submit option as after qsub,"
+            " e.g. '-R y', in one line and without quotes"
+        )
+    return directive

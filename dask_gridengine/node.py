@@ -1,0 +1,188 @@
+"""``python -m dask_gridengine.node CONNECTION_FILE``: hello, worker, farewell.
+
+Grid Engine runs this once per array task. Dask is imported only after the door has
+said what this node is, so a node nobody needs costs a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import stat
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
+
+from dask_gridengine import granted, template
+from dask_gridengine.allocation import Allocation, Farewell, Hello, Leave, Refused
+from dask_gridengine.arrival import ask, say_farewell
+from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.credentials import Connection
+from dask_gridengine.errors import DoorError, WireError
+
+if TYPE_CHECKING:
+    from dask_gridengine.worker import Life
+
+GOODBYE = (signal.SIGTERM, *template.COURTESY)
+LAST_WORDS = 4096  # bytes of the log that go into the farewell
+
+
+class AskedToGo(BaseException):
+    """A signal came while there was nothing to hand over yet."""
+
+
+class Failed(Exception):
+    """This node cannot become a worker."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(cause, detail)
+        self.cause, self.detail = cause, detail
+
+
+def main(path: str) -> int:
+    """Ask what this node is, then be it. Returns the exit status, see `causes`."""
+    try:
+        connection = Connection.read(Path(path))
+    except DoorError as exc:
+        return _give_up(Cause.UNREADABLE, str(exc))
+    hello = granted.hello()
+    try:
+        with _signals_raise():
+            answer = ask(connection, hello)
+    except (DoorError, WireError) as exc:
+        return _give_up(Cause.UNREACHABLE, str(exc))
+    except AskedToGo as exc:
+        return _give_up(Cause.DRAINED, f"{exc} before there was anything to do")
+    if isinstance(answer, Leave):
+        return _give_up(Cause.LEFT, answer.reason)
+    if isinstance(answer, Refused):
+        return _give_up(Cause.REFUSED, answer.reason)
+    assert isinstance(answer, Allocation)
+    return _work(connection, hello, answer)
+
+
+def _work(connection: Connection, hello: Hello, allocation: Allocation) -> int:
+    """Be the worker, and say farewell however that ends."""
+    cause, detail, life = Cause.FINISHED, "", None
+    try:
+        with _signals_raise():
+            _settle(allocation)
+            worker = _import_worker(allocation)
+            forked = allocation.start_method == "fork" and template.start()
+        worker.choose_start_method(forked=forked)
+        life = _run(worker, allocation)
+        cause, detail = life.cause, life.detail
+    except AskedToGo as exc:
+        cause, detail = Cause.DRAINED, f"{exc} before there was anything to hand over"
+    except Failed as exc:
+        cause, detail = exc.cause, exc.detail
+    farewell = Farewell(
+        job=hello.job,
+        index=hello.index,
+        incarnation=hello.incarnation,
+        host=hello.host,
+        cause=cause.value,
+        detail=detail[:2000],
+        exit_status=life.exit_status if life else None,
+        signal=life.signal if life else None,
+        peak_memory=life.peak_memory if life else 0,
+        memory_limit=allocation.memory_limit,
+        stderr=_last_words() if cause.is_failure else "",
+    )
+    # The address that answered the hello; others need not be tried again.
+    with contextlib.suppress(Exception):  # a reporter must never be what fails
+        say_farewell(connection, allocation.door, farewell)
+    return _give_up(cause, detail)
+
+
+def _settle(allocation: Allocation) -> None:
+    """Take up the user's working directory and environment, check the scratch space."""
+    os.environ.update(allocation.environment)
+    if os.path.isdir(allocation.working_directory):
+        os.chdir(allocation.working_directory)
+        # ``python -m`` put the directory Grid Engine started us in there: the root.
+        sys.path[0] = allocation.working_directory
+    scratch = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        os.makedirs(scratch, exist_ok=True)
+        with tempfile.TemporaryFile(dir=scratch):
+            pass
+    except OSError as exc:
+        raise Failed(Cause.NO_SCRATCH, str(exc)) from exc
+
+
+def _import_worker(allocation: Allocation) -> ModuleType:
+    """Import Dask under the cluster's settings; the slow part of a node's start."""
+    try:
+        import dask
+
+        dask.config.update(dask.config.config, allocation.config, priority="new")
+        return importlib.import_module("dask_gridengine.worker")
+    except Exception as exc:  # a broken package raises anything while it is imported
+        traceback.print_exc()
+        raise Failed(Cause.NO_IMPORT, f"{type(exc).__name__}: {exc}") from exc
+
+
+def _run(worker: ModuleType, allocation: Allocation) -> Life:
+    import asyncio  # 40 ms that a node which is told to leave does not need
+
+    return asyncio.run(_live(worker, allocation))
+
+
+async def _live(worker: ModuleType, allocation: Allocation) -> Life:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[str] = loop.create_future()
+
+    def go(name: str) -> None:
+        if not asked.done():
+            asked.set_result(name)
+
+    for number in GOODBYE:
+        loop.add_signal_handler(number, go, signal.Signals(number).name)
+    life: Life = await worker.live(allocation, asked)
+    return life
+
+
+def _last_words() -> str:
+    """The end of this node's log, where its standard error is a file."""
+    try:
+        sys.stderr.flush()
+        if not stat.S_ISREG(os.fstat(2).st_mode):
+            return ""
+        with open("/proc/self/fd/2", "rb") as log:
+            log.seek(max(0, os.fstat(2).st_size - LAST_WORDS))
+            return log.read(LAST_WORDS).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _give_up(cause: Cause, detail: str) -> int:
+    """Say it where the user will look; the log's last line is read by the cluster."""
+    one_line = " ".join(detail.split())
+    sys.stderr.write(f"on {os.uname().nodename}: {one_line}\n")
+    return EXIT_STATUS[cause]
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    def go(number: int, frame: FrameType | None) -> None:
+        raise AskedToGo(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, go) for number in GOODBYE}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

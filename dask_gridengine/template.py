@@ -1,0 +1,105 @@
+"""A fork server that is forked, not executed: Dask is imported once per node.
+
+A Nanny starts its worker in a child process. By ``spawn`` the child imports
+distributed a second time; by plain ``fork`` it inherits whatever locks the Nanny's
+threads happen to hold. Python's own fork server has neither fault, but is itself
+executed anew, so it too imports distributed a second time. Here it is *forked* from
+the node while the node still has a single thread: it inherits the imports, never has
+a second thread, and every worker, first or restarted, is forked from it.
+
+`multiprocessing` starts its two servers (fork server and resource tracker) by
+``util.spawnv_passfds(path, argv, fds)``. `start` lends it a version that forks and
+runs the very code the argv asks for. So nothing of their protocol is repeated here,
+and where a Python does it differently, `start` says False and Dask is left to spawn.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing import forkserver, util
+from pathlib import Path
+
+#: Grid Engine sends these to a job's whole process group (``-notify``, s_rt): only
+#: the node itself may act on them, or the worker dies before it has drained.
+COURTESY = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def threads() -> int:
+    """How many threads this process has, those of C libraries included.
+
+    Linux only: elsewhere it says 2, so that nothing is forked.
+    """
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.is_dir() else 2
+
+
+def start() -> bool:
+    """Fork the servers `multiprocessing`'s "forkserver" method needs.
+
+    Call it after the imports and before the first thread.
+
+    Returns
+    -------
+    bool
+        False if this process has other threads already or this Python starts its
+        servers in another way. Then nothing has been changed.
+    """
+    if threads() != 1 or not hasattr(util, "spawnv_passfds"):
+        return False
+    # A handler of the node's must not run in a server that is not yet set up.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, *COURTESY})
+    execute = util.spawnv_passfds
+    forked: list[int] = []
+
+    def spawnv_passfds(
+        path: bytes, args: Sequence[str | bytes], fds: Sequence[int]
+    ) -> int:
+        forked.append(_fork([os.fsdecode(arg) for arg in args], fds, unblocked))
+        return forked[-1]
+
+    util.spawnv_passfds = spawnv_passfds  # type: ignore[assignment]
+    try:
+        forkserver.set_forkserver_preload([])  # all it needs is imported already
+        forkserver.ensure_running()
+    except OSError as exc:  # a TMPDIR too long for the name of a Unix socket
+        sys.stderr.write(f"dask_gridengine: no fork server, spawning: {exc}\n")
+    finally:
+        util.spawnv_passfds = execute
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    return len(forked) == 2
+
+
+def _fork(argv: Sequence[str], fds: Sequence[int], mask: set[signal.Signals]) -> int:
+    """Run ``python ... -c CODE`` of `argv` in a fork that keeps only `fds` open."""
+    code = argv[list(argv).index("-c") + 1]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        for courtesy in COURTESY:
+            signal.signal(courtesy, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Nanny ends workers by it
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _close_all_but({0, 1, 2, *fds})
+        exec(compile(code, "<multiprocessing server>", "exec"), {})
+        status = 0
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    finally:
+        # Never return into the node's stack, whatever the server did.
+        os._exit(status)
+
+
+def _close_all_but(keep: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in keep:
+            # The directory's own descriptor is in its listing and closed by now.
+            try:
+                os.close(int(name))
+            except OSError:
+                continue

@@ -1,0 +1,177 @@
+"""A node's life as a Dask worker: start it, drain it when asked, say how it ended.
+
+This is the only module of a node that imports Dask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed.utils
+from distributed import Nanny, Worker
+from distributed.security import Security
+from tornado.ioloop import PeriodicCallback
+
+from dask_gridengine.allocation import Allocation, TLSIdentity
+from dask_gridengine.causes import Cause
+from dask_gridengine.launchers.base import signal_name
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_MS = 1000  # between two looks at the worker's peak memory
+
+
+@dataclass(kw_only=True)
+class Life:
+    """What the farewell will tell of a worker; filled in while it lives."""
+
+    cause: Cause = Cause.FINISHED
+    detail: str = ""
+    exit_status: int | None = None
+    signal: str | None = None
+    peak_memory: int = 0  # bytes
+
+
+class NodeNanny(Nanny):  # type: ignore[misc]
+    """A Nanny that remembers how its last worker process ended."""
+
+    def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
+        self._life = life
+        super().__init__(*args, **kwargs)
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        # 255 is Dask's word for "somebody else has reaped it".
+        self._life.signal = signal_name(-exitcode) if exitcode < 0 else None
+        self._life.exit_status = exitcode if 0 <= exitcode < 255 else None
+        super()._on_worker_exit_sync(exitcode)
+
+
+def choose_start_method(*, forked: bool) -> None:
+    """Tell Dask how to start worker processes.
+
+    Parameters
+    ----------
+    forked
+        Whether `dask_gridengine.template` runs; otherwise they are spawned.
+    """
+    method = "forkserver" if forked else "spawn"
+    dask.config.set({"distributed.worker.multiprocessing-method": method})
+    # Dask would import every package it knows into this process, for a fork server of
+    # its own to preload; ours is running and needs none of it.
+    distributed.utils._forkserver_preload_set = True
+
+
+async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life:
+    """Be the worker of this allocation until it is over.
+
+    Parameters
+    ----------
+    allocation
+        What to be.
+    asked_to_go
+        Done with the reason (a signal's name) when the node shall drain.
+
+    Returns
+    -------
+    Life
+        Its cause is FINISHED, DRAINED or NO_START.
+    """
+    life = Life()
+    server = _make(allocation, life)
+    sampler = PeriodicCallback(lambda: _sample(server, life), SAMPLE_MS)
+    try:
+        await server
+    except Exception as exc:
+        life.cause, life.detail = Cause.NO_START, _reason(exc)
+        logger.exception("the worker did not start")
+        with contextlib.suppress(Exception):
+            await server.close()
+        return life
+    sampler.start()
+    finished = asyncio.ensure_future(server.finished())
+    await asyncio.wait({finished, asked_to_go}, return_when=asyncio.FIRST_COMPLETED)
+    sampler.stop()
+    _sample(server, life)
+    if not finished.done():
+        life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
+        await _drain(server, allocation.drain_timeout)
+    await finished
+    return life
+
+
+def _make(allocation: Allocation, life: Life) -> Nanny | Worker:
+    options: dict[str, Any] = {
+        "nthreads": allocation.nthreads,
+        "memory_limit": allocation.memory_limit,
+        "name": allocation.name,
+        "security": _security(allocation.tls),
+        "death_timeout": allocation.death_timeout,
+        "local_directory": allocation.local_directory or os.environ.get("TMPDIR"),
+        **allocation.options,
+    }
+    if isinstance(worker_class := options.get("worker_class"), str):
+        module, _, name = worker_class.rpartition(".")
+        options["worker_class"] = getattr(importlib.import_module(module), name)
+    if not allocation.nanny:
+        cls = options.pop("worker_class", Worker)
+        return cls(allocation.scheduler, **options)
+    options.setdefault("env", allocation.environment)
+    return NodeNanny(allocation.scheduler, life=life, **options)
+
+
+def _security(tls: TLSIdentity | None) -> Security:
+    if tls is None:
+        return Security()
+    return Security(
+        require_encryption=True,
+        tls_ca_file=tls.ca,
+        tls_worker_cert=tls.certificate,
+        tls_worker_key=tls.key,
+    )
+
+
+async def _drain(server: Nanny | Worker, patience: float) -> None:
+    """Hand the data over, then close. Bounded: the grid kills who takes too long."""
+    if isinstance(server, Nanny):
+        server.close_gracefully(reason="the node was asked to go")
+        address = server.worker_address
+    else:
+        address = server.address
+    try:
+        await asyncio.wait_for(
+            server.scheduler.retire_workers(
+                workers=[address], close_workers=True, remove=True
+            ),
+            patience,
+        )
+    except Exception:
+        logger.warning("could not hand data over to other workers", exc_info=True)
+    with contextlib.suppress(Exception):
+        await server.close(reason="the node was asked to go")
+
+
+def _sample(server: Nanny | Worker, life: Life) -> None:
+    """Note the worker's peak memory; VmHWM is the kernel's own high-water mark."""
+    pid = server.pid if isinstance(server, Nanny) else os.getpid()
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return  # between two workers, or not on Linux
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            life.peak_memory = max(life.peak_memory, int(line.split()[1]) * 1024)
+
+
+def _reason(exc: BaseException) -> str:
+    """The innermost error, which is the one that says what was wrong."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return f"{type(exc).__name__}: {exc}"

@@ -1,0 +1,74 @@
+"""Fixtures all tests share: nothing may be left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import dask_gridengine.config  # noqa: F401 - before distributed copies Dask's config
+from tests.waiting import wait_until
+
+#: Threads that Dask and concurrent.futures keep for the life of the process.
+KEPT_THREADS = ("Dask-", "TCP-Executor", "asyncio_", "Profile", "ThreadPoolExecutor")
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves threads, child processes or descriptors behind."""
+    threads, fds = set(threading.enumerate()), _descriptors()
+    yield
+    gc.collect()
+    wait_until(lambda: not _new_threads(threads), "threads gone", 10, _thread_names)
+    wait_until(
+        lambda: not psutil.Process().children(recursive=True),
+        "child processes gone",
+        10,
+        lambda: [child.cmdline() for child in psutil.Process().children(recursive=True)],
+    )
+    wait_until(
+        lambda: not (_descriptors() - fds),
+        "file descriptors closed",
+        5,
+        lambda: sorted(_descriptors() - fds),
+    )
+
+
+def _thread_names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and not thread.name.startswith(KEPT_THREADS)
+    ]
+
+
+def _descriptors() -> set[str]:
+    """Open files and sockets by name; what never differs between two of a kind."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the listing's own
+        if target.startswith(("socket:", "pipe:", "/")) and "/dev/" not in target:
+            found.add(target)
+    return found
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory the nodes see; it must be empty again when the test is over."""
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    return directory
+
+

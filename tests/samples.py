@@ -1,0 +1,65 @@
+"""Messages with every field filled in; a test changes the one it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_gridengine.allocation import Allocation, Farewell, Hello
+from dask_gridengine.granted import versions
+
+
+def hello(**changes: Any) -> Hello:
+    fields: dict[str, Any] = {
+        "job": "12",
+        "index": 1,
+        "incarnation": "0123456789abcdef",
+        "host": "node1",
+        "pid": 4242,
+        "slots": 1,
+        "memory": 0,
+        "host_memory": 8 * 2**30,
+        "host_cpus": 4,
+        "versions": versions(),
+        "via": "10.0.0.1:4711",
+        "tried": {"10.0.0.1:4711": "connected"},
+    }
+    return Hello(**{**fields, **changes})
+
+
+def allocation(**changes: Any) -> Allocation:
+    fields: dict[str, Any] = {
+        "incarnation": "0123456789abcdef",
+        "door": "10.0.0.1:4711",
+        "name": "ge-0",
+        "scheduler": "tls://10.0.0.1:8786",
+        "nthreads": 1,
+        "memory_limit": 2**30,
+        "death_timeout": 60.0,
+        "drain_timeout": 30.0,
+        "nanny": True,
+        "start_method": "fork",
+        "working_directory": "/",
+        "local_directory": "",
+        "environment": {"OMP_NUM_THREADS": "1"},
+        "config": {},
+        "options": {},
+        "tls": None,
+    }
+    return Allocation(**{**fields, **changes})
+
+
+def farewell(**changes: Any) -> Farewell:
+    fields: dict[str, Any] = {
+        "job": "12",
+        "index": 1,
+        "incarnation": "0123456789abcdef",
+        "host": "node1",
+        "cause": "finished",
+        "detail": "",
+        "exit_status": 0,
+        "signal": None,
+        "peak_memory": 2**20,
+        "memory_limit": 2**30,
+        "stderr": "",
+    }
+    return Farewell(**{**fields, **changes})

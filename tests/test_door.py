@@ -1,0 +1,220 @@
+"""What a node that says hello is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dask_gridengine.allocation import Allocation, Hello, Leave, Refused, Wait
+from dask_gridengine.causes import Cause
+from dask_gridengine.door import Door
+from dask_gridengine.granted import versions
+from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.nodes import NodeState, Roster
+from tests.samples import allocation, hello
+
+
+def make_door(**changes: Any) -> Door:
+    def make_allocation(name: str, greeting: Hello) -> Allocation:
+        return allocation(name=name, incarnation=greeting.incarnation)
+
+    arguments = {
+        "versions": versions(),
+        "max_importing": 2,
+        "make_allocation": make_allocation,
+        "jitter": lambda: 0.5,
+        **changes,
+    }
+    return Door(Roster(), **arguments)
+
+
+def expect(door: Door, *names: str, job: str = "12") -> None:
+    """As after a submission of one node for each name."""
+    door.roster.submitted(NodeId(job, i + 1) for i in range(len(names)))
+    door.roster.unbound.extend(names)
+
+
+def test_the_oldest_name_goes_to_the_first_node_whatever_its_index() -> None:
+    """Array tasks are interchangeable: names are bound on arrival."""
+    door = make_door()
+    expect(door, "ge-0", "ge-1")
+    answer = door.answer(hello(index=2))
+    assert isinstance(answer, Allocation)
+    assert answer.name == "ge-0"
+
+
+def test_asking_twice_gives_the_same_allocation() -> None:
+    """A lost answer costs nothing: the same process gets the same name again."""
+    door = make_door()
+    expect(door, "ge-0", "ge-1")
+    assert door.answer(hello()) == door.answer(hello())
+    assert list(door.roster.unbound) == ["ge-1"]
+
+
+def test_a_used_identity_gets_nothing() -> None:
+    """Whoever shows an identity for the second time is refused, and told why."""
+    door = make_door()
+    expect(door, "ge-0", "ge-1")
+    door.answer(hello())
+    answer = door.answer(hello(incarnation="f" * 32, host="thief"))
+    assert isinstance(answer, Refused)
+    assert "already arrived from node1" in answer.reason
+    assert list(door.roster.unbound) == ["ge-1"]
+
+
+@pytest.mark.parametrize("state", [NodeState.WORKING, NodeState.GONE])
+def test_an_identity_is_used_up_once_its_worker_works(state: NodeState) -> None:
+    """Not even the same incarnation is given its keys again."""
+    door = make_door()
+    expect(door, "ge-0")
+    door.answer(hello())
+    door.roster.move(door.roster.records[NodeId("12", 1)], state)
+    answer = door.answer(hello())
+    assert isinstance(answer, Refused)
+    assert "used up" in answer.reason
+
+
+def test_a_stranger_is_refused() -> None:
+    """A job this cluster did not submit gets no allocation."""
+    door = make_door()
+    expect(door, "ge-0")
+    answer = door.answer(hello(job="99"))
+    assert isinstance(answer, Refused)
+    assert "none of this cluster's nodes" in answer.reason
+
+
+def test_a_node_faster_than_its_own_submission_is_told_to_wait() -> None:
+    """A node may arrive before the launcher has told us its id."""
+    door = make_door()
+    door.submitting = 1
+    assert isinstance(door.answer(hello()), Wait)
+    door.submitting = 0
+    expect(door, "ge-0")
+    assert isinstance(door.answer(hello()), Allocation)
+
+
+def test_surplus_nodes_leave_before_they_import() -> None:
+    """A node nobody needs any more is sent away at the door."""
+    door = make_door()
+    expect(door, "ge-0")
+    door.roster.unbound.clear()
+    answer = door.answer(hello())
+    assert isinstance(answer, Leave)
+    record = door.roster.records[NodeId("12", 1)]
+    assert record.diagnosis is not None
+    assert record.diagnosis.cause is Cause.LEFT
+
+
+def test_a_node_that_was_cancelled_while_it_started_leaves() -> None:
+    """A cancellation that a starting node overtakes ends at the door."""
+    door = make_door()
+    expect(door, "ge-0")
+    record = door.roster.records[NodeId("12", 1)]
+    record.cancelled = True
+    door.roster.move(record, NodeState.LEAVING)
+    assert isinstance(door.answer(hello()), Leave)
+
+
+def test_everyone_leaves_a_closing_cluster() -> None:
+    """Nothing is handed out once close() has begun."""
+    door = make_door()
+    expect(door, "ge-0")
+    door.closed = True
+    assert isinstance(door.answer(hello()), Leave)
+
+
+def test_another_version_is_refused_by_name() -> None:
+    """The refusal says which package differs, and both versions."""
+    door = make_door()
+    expect(door, "ge-0")
+    answer = door.answer(hello(versions={**versions(), "distributed": "1.0"}))
+    assert isinstance(answer, Refused)
+    assert "distributed is" in answer.reason
+    assert "1.0 at the node" in answer.reason
+    assert list(door.roster.unbound) == ["ge-0"]
+
+
+def test_at_most_k_nodes_import_at_once() -> None:
+    """The file server meets k importing nodes; the others wait with jitter."""
+    door = make_door(max_importing=2)
+    expect(door, *(f"ge-{i}" for i in range(4)))
+    answers = [door.answer(hello(index=i + 1)) for i in range(4)]
+    assert [type(answer) for answer in answers] == [Allocation, Allocation, Wait, Wait]
+    door.roster.registered("ge-0")
+    assert isinstance(door.answer(hello(index=4)), Allocation)
+
+
+def test_jitter_spreads_those_who_wait() -> None:
+    """Nodes that are told to wait together do not come back together."""
+    draws = iter([0.0, 0.9])
+    door = make_door(max_importing=1, jitter=lambda: next(draws))
+    expect(door, "ge-0", "ge-1", "ge-2")
+    door.answer(hello(index=1))
+    one, other = door.answer(hello(index=2)), door.answer(hello(index=3))
+    assert isinstance(one, Wait)
+    assert isinstance(other, Wait)
+    assert one.seconds < other.seconds
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Submissions, hellos, registrations and ends, in every order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = make_door(max_importing=3)
+        self.names = 0
+        self.arrays = 0
+        self.allocated: dict[str, str] = {}
+
+    @rule(count=st.integers(1, 4))
+    def submit(self, count: int) -> None:
+        self.arrays += 1
+        names = [f"ge-{self.names + i}" for i in range(count)]
+        self.names += count
+        expect(self.door, *names, job=str(self.arrays))
+
+    @rule(job=st.integers(1, 3), index=st.integers(1, 4), life=st.sampled_from("ab"))
+    def greet(self, job: int, index: int, life: str) -> None:
+        who = hello(job=str(job), index=index, incarnation=life * 16)
+        answer = self.door.answer(who)
+        assert answer.incarnation == who.incarnation
+        if isinstance(answer, Allocation):
+            place = f"{job}.{index}/{life}"
+            assert self.allocated.setdefault(answer.name, place) == place
+
+    @precondition(lambda self: self.allocated)
+    @rule(data=st.data())
+    def register(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.allocated)))
+        self.door.roster.registered(name)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.door.roster.records)
+    def end(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(sorted(self.door.roster.records)))
+        self.door.roster.move(self.door.roster.records[node], NodeState.GONE)
+
+    @invariant()
+    def no_name_is_borne_twice_or_waits_while_borne(self) -> None:
+        roster = self.door.roster
+        bound = [record.worker for record in roster if record.worker]
+        assert len(bound) == len(set(bound))
+        assert not set(bound) & set(roster.unbound)
+
+    @invariant()
+    def the_limit_on_importing_holds(self) -> None:
+        assert self.door.roster.counts[NodeState.IMPORTING] <= 3
+
+    @invariant()
+    def counts_are_what_a_count_would_give(self) -> None:
+        roster = self.door.roster
+        for state in NodeState:
+            assert roster.counts[state] == len(roster.in_state(state))
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
