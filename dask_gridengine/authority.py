@@ -61,6 +61,25 @@ def new_security(cluster: str) -> Security:
     return Security(require_encryption=True, **options)
 
 
+def security_of(option: Security | bool, cluster: str) -> Security:
+    """The `Security` a user asked for: their own, a new private one, or none.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these.
+    """
+    if isinstance(option, Security):
+        return option
+    if option is True:
+        return new_security(cluster)
+    if option is False:
+        return Security()
+    raise OptionError(
+        f"security={option!r}; it is True, False or a distributed.Security"
+    )
+
+
 def worker_identity(security: Security) -> TLSIdentity | None:
     """What a worker needs of a `Security`; None if it does not encrypt.
 

@@ -106,7 +106,8 @@ class BootstrapServer:
                 f"cannot listen at {join(host, port)}: {exc}; host= or interface="
                 " must be an address of this machine"
             ) from exc
-        self.port = int(socket.last_endpoint.decode().rpartition(":")[2])
+        endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.port = int(endpoint.rpartition(":")[2])
         self._task = asyncio.create_task(self._serve(), name="gridengine bootstrap")
 
     async def aclose(self) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 from collections.abc import Collection, Coroutine
 from typing import Any
 
@@ -17,13 +16,12 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
-from distributed.security import Security
 
 from dask_gridengine import granted
-from dask_gridengine.addresses import join, split
 from dask_gridengine.allocation import Allocation, Hello
-from dask_gridengine.authority import new_security, worker_identity
-from dask_gridengine.config import Options, differing_config, refuse_unknown
+from dask_gridengine.allocator import allocate
+from dask_gridengine.authority import security_of, worker_identity
+from dask_gridengine.config import Options, refuse_unknown
 from dask_gridengine.errors import NodesFailed, OptionError
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
@@ -32,7 +30,14 @@ from dask_gridengine.nodes import NodeRecord, NodeState
 
 logger = logging.getLogger(__name__)
 
-_OWN = ("asynchronous", "loop", "n_workers", "quiet", "shutdown_on_close")
+_OWN = (
+    "asynchronous",
+    "loop",
+    "n_workers",
+    "quiet",
+    "silence_logs",
+    "shutdown_on_close",
+)
 
 
 class GridEngineCluster(SpecCluster):  # type: ignore[misc]
@@ -50,6 +55,9 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         The tornado loop to run in; a new thread's by default.
     quiet
         Print nothing, not even which launcher was chosen.
+    silence_logs
+        Log level of the scheduler's logs in this process, as in `LocalCluster`;
+        False leaves them as they are configured.
     shutdown_on_close
         Whether to close when Python ends.
     **options
@@ -87,6 +95,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         asynchronous: bool = False,
         loop: Any = None,
         quiet: bool = False,
+        silence_logs: int | bool = logging.WARN,
         shutdown_on_close: bool = True,
         **options: Any,
     ) -> None:
@@ -100,9 +109,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._background: set[asyncio.Future[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
-        security = _security(self.options)
+        security = security_of(self.options.security, self.options.name)
         self._tls = worker_identity(security)
-        worker = {"cls": NodeHandle, "options": {"nthreads": self.options.cores}}
+        worker: dict[str, Any] = {
+            "cls": NodeHandle,
+            "options": {"nthreads": self.options.cores},
+        }
         if self.options.memory:
             worker["options"]["memory_limit"] = self.options.memory
         names = [self._next_name() for _ in range(self.options.jobs)]
@@ -115,6 +127,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 loop=loop,
                 security=security,
                 name=self.options.name,
+                silence_logs=silence_logs,
                 shutdown_on_close=shutdown_on_close,
             )
         except BaseException:
@@ -184,9 +197,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._fleet = Fleet(
             self.options,
             versions=granted.versions(),
-            callbacks=Callbacks(
-                make_allocation=self._make_allocation, on_gone=self._on_gone
-            ),
+            callbacks=Callbacks(make_allocation=self._allocate, on_gone=self._on_gone),
         )
         try:
             await self._fleet.open()
@@ -217,9 +228,9 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if fleet is not None and self.status is Status.running:
                 await fleet.dismiss()
             self.worker_spec.clear()
-            handles, self.workers = list(self.workers.values()), {}
-            for handle in handles:
+            for handle in self.workers.values():
                 handle.ended()
+            self.workers.clear()
             for task in self._background:
                 task.cancel()
             await super()._close()  # closes the scheduler, and so the workers
@@ -333,6 +344,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     async def _scale(self, target: int) -> None:
         if self.status in (Status.closing, Status.closed):
+            if target == 0:
+                return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
         for name in self._to_close(len(self.worker_spec) - target):
             del self.worker_spec[name]
@@ -437,72 +450,5 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         }
         return {**options, **self.options.scheduler_options}
 
-    def _make_allocation(self, name: str, hello: Hello) -> Allocation:
-        options = self.options
-        nthreads = int(options.worker_options.get("nthreads", hello.slots))
-        pools = str(max(1, hello.slots // nthreads))
-        environment = {key: pools for key in _THREAD_POOLS}
-        return Allocation(
-            incarnation=hello.incarnation,
-            door=hello.via,
-            name=name,
-            scheduler=self._contact(hello.via),
-            nthreads=nthreads,
-            memory_limit=_memory_limit(options.memory, hello),
-            death_timeout=options.death_timeout,
-            drain_timeout=options.drain_timeout,
-            nanny=options.nanny,
-            start_method=options.start_method,
-            working_directory=os.getcwd(),
-            local_directory=options.local_directory or "",
-            environment={**environment, **options.environment},
-            config=differing_config(),
-            options={
-                key: value
-                for key, value in options.worker_options.items()
-                if key != "nthreads"
-            },
-            tls=self._tls,
-        )
-
-    def _contact(self, via: str) -> str:
-        """The scheduler's address for a node that reached the door at `via`.
-
-        The scheduler listens where the door does, so what led to one leads to both.
-        """
-        if self.scheduler.contact_address:
-            return str(self.scheduler.contact_address)
-        protocol, _, address = self.scheduler.address.partition("://")
-        return f"{protocol}://{join(split(via)[0], split(address)[1])}"
-
-
-#: Variables by which numeric libraries size their thread pools. A worker runs a task
-#: in each of its threads, so a pool gets the slots divided by those.
-_THREAD_POOLS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-
-
-def _security(options: Options) -> Security:
-    if isinstance(options.security, Security):
-        return options.security
-    if options.security is True:
-        return new_security(options.name)
-    if options.security is False:
-        return Security()
-    raise OptionError(
-        f"security={options.security!r}; it is True, False or a distributed.Security"
-    )
-
-
-def _memory_limit(asked: int | None, hello: Hello) -> int:
-    """Bytes for one worker: what was asked, never more than what was granted."""
-    if asked is None:
-        share = min(1.0, hello.slots / hello.host_cpus)
-        asked = int(hello.host_memory * share)
-    if hello.memory and asked:
-        return min(asked, hello.memory)
-    return asked or hello.memory
+    def _allocate(self, name: str, hello: Hello) -> Allocation:
+        return allocate(self.options, self.scheduler, self._tls, name, hello)

@@ -166,7 +166,7 @@ def _last_words() -> str:
 
 def _give_up(cause: Cause, detail: str) -> int:
     """Say it where the user will look; the log's last line is read by the cluster."""
-    one_line = " ".join(detail.split())
+    one_line = " ".join(detail.split()) or cause.value
     sys.stderr.write(f"on {os.uname().nodename}: {one_line}\n")
     return EXIT_STATUS[cause]
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing import forkserver, util
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def start() -> bool:
     return len(forked) == 2
 
 
-def _fork(argv: Sequence[str], fds: Sequence[int], mask: set[signal.Signals]) -> int:
+def _fork(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> int:
     """Run ``python ... -c CODE`` of `argv` in a fork that keeps only `fds` open."""
     code = argv[list(argv).index("-c") + 1]
     sys.stdout.flush()

@@ -61,7 +61,8 @@ def decode(frame: bytes, limit: int = MAX_FROM_NODE) -> Message:
         body = json.loads(frame)
         if (version := body.pop("v")) != VERSION:
             raise WireError(f"peer speaks version {version!r}, this side {VERSION}")
-        return _build(_KINDS[body.pop("kind")], body)
+        message: Message = _build(_KINDS[body.pop("kind")], body)
+        return message
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise WireError(f"not a bootstrap message: {exc!r}"[:300]) from exc
 

@@ -41,7 +41,7 @@ class Life:
 
 
 class NodeNanny(Nanny):  # type: ignore[misc]
-    """A Nanny that remembers how its last worker process ended."""
+    """A Nanny that remembers how its last worker process ended, and lets go at once."""
 
     def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
         self._life = life
@@ -52,6 +52,18 @@ class NodeNanny(Nanny):  # type: ignore[misc]
         self._life.signal = signal_name(-exitcode) if exitcode < 0 else None
         self._life.exit_status = exitcode if 0 <= exitcode < 255 else None
         super()._on_worker_exit_sync(exitcode)
+
+    def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
+        """The worker says that it is closing by itself.
+
+        Its process would then wait 2 s for a thread that waits for a stop order
+        (distributed/nanny.py, ``stack.callback(thread.join, timeout=2)``), and hold
+        its slot of the grid for as long. The order repeats what is going on anyway.
+        """
+        super().close_gracefully(reason=reason)
+        stop = getattr(self.process, "child_stop_q", None)
+        if stop is not None:
+            stop.put({"op": "stop", "reason": reason})
 
 
 def choose_start_method(*, forked: bool) -> None:
@@ -141,7 +153,8 @@ def _security(tls: TLSIdentity | None) -> Security:
 async def _drain(server: Nanny | Worker, patience: float) -> None:
     """Hand the data over, then close. Bounded: the grid kills who takes too long."""
     if isinstance(server, Nanny):
-        server.close_gracefully(reason="the node was asked to go")
+        # Only that the worker is not to be started again: it has not stopped yet.
+        Nanny.close_gracefully(server, reason="the node was asked to go")
         address = server.worker_address
     else:
         address = server.address

@@ -22,7 +22,8 @@ class NodeId(NamedTuple):
     """
 
     job: str
-    index: int  # counts from 1, as SGE_TASK_ID does
+    # Counts from 1, as SGE_TASK_ID does; hides `tuple.index`, which no one needs here.
+    index: int  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return f"{self.job}.{self.index}"

@@ -1,0 +1,94 @@
+"""What a node becomes: what the user asked for and what the grid granted."""
+
+from __future__ import annotations
+
+import os
+
+from distributed import Scheduler
+
+from dask_gridengine.addresses import join, split
+from dask_gridengine.allocation import Allocation, Hello, TLSIdentity
+from dask_gridengine.config import Options, differing_config
+
+#: Variables by which numeric libraries size their thread pools. A worker runs a task
+#: in each of its threads, so a pool gets the slots divided by those.
+THREAD_POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def allocate(
+    options: Options,
+    scheduler: Scheduler,
+    tls: TLSIdentity | None,
+    name: str,
+    hello: Hello,
+) -> Allocation:
+    """The allocation of the node that said `hello`.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    scheduler
+        Where the worker shall register.
+    tls
+        What it shows there; None without encryption.
+    name
+        What it is called.
+    hello
+        What the grid granted it; this counts more than what was asked.
+    """
+    given = dict(options.worker_options)
+    nthreads = int(given.pop("nthreads", hello.slots))
+    pools = str(max(1, hello.slots // nthreads))
+    return Allocation(
+        incarnation=hello.incarnation,
+        door=hello.via,
+        name=name,
+        scheduler=contact(scheduler, hello.via),
+        nthreads=nthreads,
+        memory_limit=memory_limit(options.memory, hello),
+        death_timeout=options.death_timeout,
+        drain_timeout=options.drain_timeout,
+        nanny=options.nanny,
+        start_method=options.start_method,
+        working_directory=os.getcwd(),
+        local_directory=options.local_directory or "",
+        environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
+        config=differing_config(),
+        options=given,
+        tls=tls,
+    )
+
+
+def contact(scheduler: Scheduler, via: str) -> str:
+    """The scheduler's address for a node that reached the door at `via`.
+
+    The scheduler listens where the door does, so what led to one leads to both.
+    """
+    if scheduler.contact_address:
+        return str(scheduler.contact_address)
+    protocol, _, address = scheduler.address.partition("://")
+    return f"{protocol}://{join(split(via)[0], split(address)[1])}"
+
+
+def memory_limit(asked: int | None, hello: Hello) -> int:
+    """Bytes for one worker: what was asked, never more than what was granted.
+
+    Parameters
+    ----------
+    asked
+        Bytes; 0 is no limit, None the slots' share of the host's memory.
+    hello
+        What the node was granted.
+    """
+    if asked is None:
+        share = min(1.0, hello.slots / hello.host_cpus)
+        asked = int(hello.host_memory * share)
+    if hello.memory and asked:
+        return min(asked, hello.memory)
+    return asked or hello.memory
