@@ -97,16 +97,10 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
         Its cause is FINISHED, DRAINED or NO_START.
     """
     life = Life()
-    server = _make(allocation, life)
-    sampler = PeriodicCallback(lambda: _sample(server, life), SAMPLE_MS)
-    try:
-        await server
-    except Exception as exc:
-        life.cause, life.detail = Cause.NO_START, _reason(exc)
-        logger.exception("the worker did not start")
-        with contextlib.suppress(Exception):
-            await server.close()
+    server = await _start(allocation, life)
+    if server is None:
         return life
+    sampler = PeriodicCallback(lambda: _sample(server, life), SAMPLE_MS)
     sampler.start()
     finished = asyncio.ensure_future(server.finished())
     await asyncio.wait({finished, asked_to_go}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,6 +111,21 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
         await _drain(server, allocation.drain_timeout)
     await finished
     return life
+
+
+async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
+    """Make and start the worker; None if it cannot, and then `life` says why."""
+    server = None
+    try:
+        server = _make(allocation, life)
+        return await server
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it goes into the farewell
+        life.cause, life.detail = Cause.NO_START, _reason(exc)
+        logger.exception("the worker did not start")
+        if server is not None:
+            with contextlib.suppress(Exception):
+                await server.close()
+        return None
 
 
 def _make(allocation: Allocation, life: Life) -> Nanny | Worker:

@@ -69,14 +69,14 @@ def find_data() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def read_part(part: int, path: str, columns: list[str]) -> Any:
+def read_part(part: int, path: str, usecols: list[str]) -> Any:
     """Rows of one part of the flights; runs on a node."""
     import pandas as pd
 
     size = -(-ROWS // PARTS)
     return pd.read_csv(
         path,
-        usecols=columns,
+        usecols=usecols,
         skiprows=range(1, 1 + part * size),
         nrows=size,
         dtype={"month": "int64", "dep_delay": "float64"},
@@ -91,7 +91,7 @@ def delays(client: Client, data: Path) -> Table:
     path, columns = str(data / "flights.csv.zip"), ["month", "dep_delay", "carrier"]
     # pandas' own strings, so that the parts mean the same without pyarrow.
     with dask.config.set({"dataframe.convert-string": False}):
-        flights = dd.from_map(read_part, range(PARTS), path=path, columns=columns)
+        flights = dd.from_map(read_part, range(PARTS), path=path, usecols=columns)
         mean = flights.groupby(["carrier", "month"]).dep_delay.mean().compute()
     names = pd.read_csv(data / "airlines.csv").set_index("carrier").name
     by_carrier = mean.unstack("month").sort_index(axis=1).sort_index()
@@ -110,6 +110,8 @@ def distances(client: Client, data: Path) -> Table:
     import pandas as pd
 
     airports = pd.read_csv(data / "airports.csv")
+    # The file has a few of Arizona's airports on the wrong side of Greenwich.
+    airports = airports[airports.lon < 0].reset_index(drop=True)
     position = da.from_array(airports[["lat", "lon"]].to_numpy(), chunks=(300, 2))
     lat, lon = da.radians(position[:, 0]), da.radians(position[:, 1])
     # The haversine formula, which is stable for near points.
@@ -131,7 +133,7 @@ def worst(client: Client, data: Path) -> Table:
     """Futures: the most delayed flight of each part, then of all."""
     columns = ["carrier", "flight", "dest", "dep_delay"]
     path = str(data / "flights.csv.zip")
-    futures = client.map(latest, range(PARTS), path=path, columns=columns)
+    futures = client.map(latest, range(PARTS), path=path, usecols=columns)
     table = _table("the latest departure in each part of the data", "flight")
     table.add_column("to")
     table.add_column("hours late", justify="right")
@@ -140,9 +142,9 @@ def worst(client: Client, data: Path) -> Table:
     return table
 
 
-def latest(part: int, path: str, columns: list[str]) -> tuple[str, int, str, float]:
+def latest(part: int, path: str, usecols: list[str]) -> tuple[str, int, str, float]:
     """The most delayed flight of one part; runs on a node."""
-    flights = read_part(part, path, columns)
+    flights = read_part(part, path, usecols)
     row = flights.loc[flights.dep_delay.idxmax()]
     return row.carrier, int(row.flight), row.dest, float(row.dep_delay)
 

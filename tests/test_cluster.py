@@ -1,0 +1,407 @@
+"""The cluster on local processes: the same code, the same nodes as on a grid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from dask import array as da
+from distributed import Client
+from distributed.core import Status
+
+import dask_gridengine
+from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
+from dask_gridengine.nodes import NodeState
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    return {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "quiet": True,
+    }
+
+
+@pytest.fixture
+def emptied(shared: Path) -> Path:
+    """The shared directory; a test that uses it checks that nothing is left."""
+    return shared
+
+
+def states(cluster: GridEngineCluster) -> list[str]:
+    return [node.state.value for node in cluster.jobs()]
+
+
+def test_one_line_makes_a_cluster_and_leaves_nothing(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """Client(GridEngineCluster(...)) computes, and after close() nothing is left."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        x = da.arange(1000, chunks=100)
+        assert int((x**2).sum().compute()) == sum(i * i for i in range(1000))
+        assert {w["name"] for w in cluster.scheduler_info["workers"].values()} == {
+            "ge-0",
+            "ge-1",
+        }
+        assert list(emptied.iterdir())
+    assert states(cluster) == ["gone", "gone"]
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_hundred_jobs_on_two_slots(options: dict[str, Any]) -> None:
+    """Two work and 98 queue; scale(1) empties the queue and starts none of them."""
+    with GridEngineCluster(jobs=100, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        assert sorted(states(cluster)) == ["queued"] * 98 + ["working"] * 2
+        cluster.scale(1)
+        wait_until(
+            lambda: states(cluster).count("gone") == 99,
+            "99 nodes gone",
+            30,
+            lambda: states(cluster),
+        )
+        assert sum(node.arrived is not None for node in cluster.jobs()) == 2
+        assert len(cluster.workers) == len(cluster.worker_spec) == 1
+
+
+def test_scale_down_moves_data_first(options: dict[str, Any]) -> None:
+    """A result on a retired worker is still there, and nothing is computed again."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        ran = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
+        before = client.gather(ran)
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one node gone", 30)
+        assert client.gather(ran) == before
+
+
+def test_names_are_never_used_twice(options: dict[str, Any]) -> None:
+    """A worker of a later scale() is another one, by name too."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node gone", 30)
+        cluster.scale(1)
+        cluster.wait_for_workers(1, timeout=30)
+        assert list(cluster.workers) == ["ge-1"]
+
+
+def test_scale_counts_in_what_the_user_says(options: dict[str, Any]) -> None:
+    """n, jobs, cores and memory all become nodes; the largest counts."""
+    with GridEngineCluster(memory="1 GB", cores=2, **options) as cluster:
+        cluster.scale(cores=5)
+        assert len(cluster.worker_spec) == 3
+        cluster.scale(memory="4 GB", jobs=2)
+        assert len(cluster.worker_spec) == 4
+        cluster.scale(n=1)
+        assert len(cluster.worker_spec) == 1
+        cluster.scale(0)
+        assert cluster.worker_spec == {}
+
+
+def test_scale_by_memory_needs_the_memory_of_a_worker(options: dict[str, Any]) -> None:
+    """The error says which option is missing."""
+    with (
+        GridEngineCluster(**options) as cluster,
+        pytest.raises(OptionError, match="memory="),
+    ):
+        cluster.scale(memory="1 GB")
+
+
+def test_it_works_inside_an_event_loop(options: dict[str, Any]) -> None:
+    """async with, await scale(), and an asynchronous client."""
+
+    async def main() -> None:
+        async with (
+            GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            await client.wait_for_workers(1, timeout=30)
+            assert await client.submit(sum, [1, 2]) == 3
+            await cluster.scale(2)
+            await client.wait_for_workers(2, timeout=30)
+        assert cluster.status is Status.closed
+        await cluster.close()
+
+    asyncio.run(main())
+
+
+def test_a_start_that_is_cancelled_leaves_nothing(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """async with, cancelled at any moment of its start, deletes what it queued."""
+
+    async def main(delay: float) -> None:
+        async def use() -> None:
+            async with GridEngineCluster(jobs=2, asynchronous=True, **options):
+                await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(use())
+        await asyncio.sleep(delay)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for delay in (0, 0.05, 0.2, 0.6):
+        asyncio.run(main(delay))
+        assert list(emptied.iterdir()) == [], delay
+
+
+def test_close_may_be_called_again_and_by_several(options: dict[str, Any]) -> None:
+    """close() is idempotent, also while it runs."""
+
+    async def main() -> None:
+        cluster = await GridEngineCluster(jobs=1, asynchronous=True, **options)
+        await asyncio.gather(cluster.close(), cluster.close())
+        await cluster.close()
+        assert states(cluster) == ["gone"]
+
+    asyncio.run(main())
+
+
+def test_an_error_inside_with_closes_too(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """An exception of the user's passes through and leaves nothing behind."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        GridEngineCluster(jobs=1, **options) as cluster,
+    ):
+        1 / 0  # noqa: B018
+    assert cluster.status is Status.closed
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_wrong_option_lists_the_right_ones(shared: Path) -> None:
+    """A typo is answered with what was meant, before anything is started."""
+    with pytest.raises(TypeError, match=r"'wall_time'.*'walltime'.*there are:.*queue"):
+        GridEngineCluster(wall_time="1h", shared_directory=shared)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_refused_array_leaves_nothing(options: dict[str, Any], shared: Path) -> None:
+    """More slots for a node than there are: the constructor says so and cleans up."""
+    with pytest.raises(SubmitError, match="slots"):
+        GridEngineCluster(jobs=1, cores=3, **options)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -> None:
+    """scale() raises in the caller; the workers there were remain."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        object.__setattr__(cluster._fleet.request, "slots", 3)
+        with pytest.raises(SubmitError):
+            cluster.scale(4)
+        assert list(cluster.worker_spec) == ["ge-0"]
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
+        (
+            {"local_directory": "/proc/nowhere"},
+            r"could not write its scratch directory.*local_directory=",
+        ),
+        (
+            {"worker_options": {"worker_class": "no.such.Class"}},
+            r"could not start its worker.*no",
+        ),
+        (
+            {"job_script_prologue": ["exit 69"]},
+            r"could not reach the cluster.*interface=",
+        ),
+        ({"job_script_prologue": ["kill -9 $$"]}, r"was killed.*SIGKILL"),
+    ],
+)
+def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
+    options: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    """wait_for_workers does not hang: it says what happened and what to type."""
+    with (
+        GridEngineCluster(jobs=2, **options, **change) as cluster,
+        pytest.raises(NodesFailed) as caught,
+    ):
+        cluster.wait_for_workers(2, timeout=60)
+    assert re.search(said, str(caught.value), re.DOTALL), caught.value
+
+
+def test_another_version_on_the_node_ends_in_a_sentence(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A node whose distributed differs is refused, by package and version."""
+    fake = tmp_path / "site" / "distributed-1.2.3.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Name: distributed\nVersion: 1.2.3\n")
+    prologue = [f"export PYTHONPATH={fake.parent}"]
+    with (
+        GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster,
+        pytest.raises(NodesFailed, match=r"distributed is .* and 1.2.3 at the node"),
+    ):
+        cluster.wait_for_workers(1, timeout=60)
+
+
+def test_a_timeout_says_what_the_nodes_are_at(options: dict[str, Any]) -> None:
+    """Waiting for more than there are slots ends with the states of the nodes."""
+    with GridEngineCluster(jobs=3, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        with pytest.raises(asyncio.TimeoutError, match=r"2 of 3 workers.*1 queued"):
+            cluster.wait_for_workers(3, timeout=0.3)
+
+
+def test_a_worker_that_is_killed_comes_back_under_its_nanny(
+    options: dict[str, Any],
+) -> None:
+    """One bad task costs a restart, not the node."""
+    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
+        pid = client.submit(os.getpid, pure=False).result()
+        os.kill(pid, signal.SIGKILL)
+        other = client.submit(os.getpid, pure=False).result(timeout=30)
+        assert other != pid
+        assert states(cluster) == ["working"]
+
+
+def test_a_node_that_is_killed_frees_its_name(options: dict[str, Any]) -> None:
+    """The cluster counts what lives: a killed node is no worker any more."""
+    with GridEngineCluster(jobs=2, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        victim = cluster.jobs()[0]
+        os.killpg(victim.pid, signal.SIGKILL)
+        wait_until(
+            lambda: len(cluster.worker_spec) == 1, "one name left", 30, lambda: states
+        )
+        assert victim.diagnosis is not None
+        assert "SIGKILL" in victim.diagnosis.detail
+        cluster.scale(2)
+        cluster.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.parametrize("security", [True, False])
+def test_encryption_is_on_unless_it_is_switched_off(
+    options: dict[str, Any], security: bool
+) -> None:
+    """The scheduler speaks TLS by default and refuses a client without certificate."""
+    with GridEngineCluster(jobs=1, security=security, **options) as cluster:
+        assert cluster.scheduler_address.startswith("tls://" if security else "tcp://")
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        if security:
+            with pytest.raises(Exception, match=r"(?i)tls|ssl|security|certificate"):
+                Client(cluster.scheduler_address, timeout="2s")
+
+
+def test_config_is_as_good_as_an_argument(options: dict[str, Any]) -> None:
+    """Every option may come from Dask's config, and it reaches the node."""
+    config = {
+        "gridengine.jobs": 1,
+        "gridengine.environment": {"FROM_CONFIG": "yes"},
+        "distributed.worker.memory.target": 0.33,
+    }
+    with dask_gridengine.cluster.dask.config.set(config):
+        cluster = GridEngineCluster(**options)
+    with cluster, Client(cluster) as client:
+        client.wait_for_workers(1, timeout=30)
+        assert client.submit(os.getenv, "FROM_CONFIG").result() == "yes"
+
+
+def test_nodes_know_what_they_were_granted(options: dict[str, Any]) -> None:
+    """Threads, memory limit and thread pools follow the slots, not the host."""
+    with (
+        GridEngineCluster(jobs=1, cores=2, memory="500 MB", **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1, timeout=30)
+        (info,) = cluster.scheduler_info["workers"].values()
+        assert (info["nthreads"], info["memory_limit"]) == (2, 500_000_000)
+        assert client.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+
+
+KILLED = """
+import os, sys
+from dask.distributed import Client
+from dask_gridengine import GridEngineCluster
+if __name__ == "__main__":
+    cluster = GridEngineCluster(
+        jobs=4, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
+        scheduler_options={"dashboard_address": None, "dashboard": False},
+    )
+    cluster.wait_for_workers(2, timeout=60)
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_whatever_kills_python_nothing_survives(
+    number: signal.Signals, shared: Path
+) -> None:
+    """After kill -9 of the user's Python no node lives and no file is left."""
+    ours = str(shared)
+    user = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), ours],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"up\n"
+        started = [process.pid for process in psutil.Process(user.pid).children(True)]
+        assert len(started) >= 3
+        user.send_signal(number)
+        user.wait(30)
+    wait_until(
+        lambda: not [pid for pid in started if _lives(pid)],
+        "all processes gone",
+        30,
+        lambda: [psutil.Process(pid).cmdline() for pid in started if _lives(pid)],
+    )
+    wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
+    """job_script() holds the request, the remarks on memory and the command."""
+    with GridEngineCluster(
+        cores=2, memory="1 GB", job_script_prologue=["module load x"], **options
+    ) as cluster:
+        script = cluster.job_script()
+        assert cluster._fleet.request.command[2] in script
+    assert "limit is 0.93 GiB" in script
+    assert "2 slots of the grid" in script
+    assert "module load x\n" in script
+
+
+def test_states_are_in_the_order_a_node_passes_them() -> None:
+    """The states a user reads are these, in this order."""
+    assert [state.value for state in NodeState] == [
+        "queued",
+        "arrived",
+        "importing",
+        "working",
+        "leaving",
+        "gone",
+    ]
