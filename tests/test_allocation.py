@@ -43,7 +43,9 @@ def test_a_repr_shows_no_key() -> None:
     assert "PRIVATE" not in repr(allocation(tls=identity))
 
 
-@pytest.mark.parametrize("package", ["python", "dask", "distributed", "dask-gridengine"])
+@pytest.mark.parametrize(
+    "package", ["python", "dask", "distributed", "dask-gridengine"]
+)
 def test_each_version_counts(package: str) -> None:
     """Another Python, dask, distributed or version of ours is named."""
     theirs = {**versions(), package: "0.1"}

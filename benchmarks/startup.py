@@ -1,0 +1,127 @@
+"""From ``scale(n)`` to n registered workers, ours beside dask-jobqueue, in one run.
+
+Run it on the master host of a cell, with dask-jobqueue installed::
+
+    ci/grid up 2 20
+    ci/grid run gridmaster .venv/bin/python benchmarks/startup.py --nodes 4 16 32
+    ci/grid down
+
+Both get one thread and 1 GiB a worker and a Nanny. Ours has TLS and CURVE on, which is
+its default; dask-jobqueue has neither, which is its. The two take turns, so that a
+machine that grows slower meanwhile slows both. The floor is what no way of starting a
+process that imports distributed can beat on these cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed.core import Status
+
+MEMORY = "1 GiB"
+QUIET = {"dashboard_address": ":0"}
+
+
+def ours() -> Any:
+    from dask_gridengine import GridEngineCluster
+
+    return GridEngineCluster(
+        launcher="drmaa", memory=MEMORY, scheduler_options=QUIET, quiet=True
+    )
+
+
+def jobqueue() -> Any:
+    from dask_jobqueue import SGECluster
+
+    return SGECluster(
+        cores=1,
+        processes=1,
+        memory=MEMORY,
+        scheduler_options=QUIET,
+        log_directory=tempfile.mkdtemp(prefix="startup-logs-"),
+    )
+
+
+def seconds_to_start(make: Callable[[], Any], n: int, timeout: float = 180) -> float:
+    """Wall seconds from scale(n) until the scheduler has n running workers."""
+    with make() as cluster:
+        workers = cluster.scheduler.workers
+        started = time.perf_counter()
+        cluster.scale(n)
+        while sum(ws.status is Status.running for ws in list(workers.values())) < n:
+            if time.perf_counter() - started > timeout:
+                raise SystemExit(f"{len(workers)} of {n} workers in {timeout} s")
+            time.sleep(0.01)
+        took = time.perf_counter() - started
+    wait_for_empty_queue()
+    return took
+
+
+def wait_for_empty_queue() -> None:
+    """One run's leftovers must not slow the next one's start."""
+    deadline = time.monotonic() + 60
+    while subprocess.run(["qstat"], capture_output=True, check=True).stdout:
+        if time.monotonic() > deadline:
+            raise SystemExit("jobs are left in the queue")
+        time.sleep(0.1)
+
+
+def import_cpu_seconds() -> float:
+    """CPU seconds of ``python -c 'import distributed'``, median of five."""
+    spent = []
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", "import distributed"], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(
+            after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        )
+    return statistics.median(spent[1:])  # the first one warms the page cache
+
+
+def show(name: str, times: list[float]) -> None:
+    low, middle, high = min(times), statistics.median(times), max(times)
+    print(f"  {name:<16} {middle:7.2f} s   ({low:.2f} to {high:.2f})", flush=True)
+
+
+def compare(n: int, repeats: int, cpu: float) -> float:
+    """Print one row a contender; returns the ratio of the medians."""
+    contenders = {"dask-gridengine": ours, "dask-jobqueue": jobqueue}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, make in contenders.items():
+            times[name].append(seconds_to_start(make, n))
+    print(f"{n} workers, median of {repeats} (spread)", flush=True)
+    for name, found in times.items():
+        show(name, found)
+    ratio = statistics.median(times["dask-jobqueue"]) / statistics.median(
+        times["dask-gridengine"]
+    )
+    floor = n * cpu / len(os.sched_getaffinity(0))
+    above = statistics.median(times["dask-gridengine"]) / floor
+    print(f"  {ratio:.1f} times faster; {above:.2f} of the floor, {floor:.2f} s\n")
+    return ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    cpu = import_cpu_seconds()
+    print(f"import distributed: {cpu:.2f} s of CPU, {os.cpu_count()} CPUs\n")
+    for n in options.nodes:
+        compare(n, options.repeats, cpu)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""``dask gridengine``, as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dask_gridengine
+
+DASK = str(Path(sys.executable).with_name("dask"))
+
+
+def dask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [DASK, "gridengine", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_it_is_part_of_the_dask_command() -> None:
+    """The entry point joins ours to Dask's own command."""
+    assert "Dask on Grid Engine" in dask("--help").stdout
+
+
+def test_it_says_its_version() -> None:
+    """--version names the package."""
+    assert dask_gridengine.__version__ in dask("--version").stdout
+
+
+def test_help_has_an_example() -> None:
+    """--help shows a line that can be pasted."""
+    assert "dask gridengine demo --jobs 8" in dask("demo", "--help").stdout
+
+
+def test_what_goes_wrong_is_a_sentence_and_a_status(tmp_path: Path) -> None:
+    """An error of ours ends without a traceback, with exit status 1."""
+    (tmp_path / "file").touch()
+    ended = dask(
+        "demo", DASK_GRIDENGINE__SHARED_DIRECTORY=str(tmp_path / "file"), SGE_ROOT=""
+    )
+    assert ended.returncode == 1
+    assert "shared_directory=" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_prints_its_tables(tmp_path: Path) -> None:
+    """The main job on real input: three computations, and what ran where."""
+    ended = dask(
+        "demo",
+        "--jobs=2",
+        "--launcher=process",
+        DASK_GRIDENGINE__SHARED_DIRECTORY=str(tmp_path),
+    )
+    assert ended.returncode == 0, ended.stderr
+    for expected in ("Hawaiian", "distances", "hours late", "1.2", "working"):
+        assert expected in ended.stdout
+    assert list(tmp_path.iterdir()) == []

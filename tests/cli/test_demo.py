@@ -1,0 +1,32 @@
+"""The demo's parts, against the whole file."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from dask_gridengine.cli.demo import PARTS, ROWS, find_data, latest, read_part
+
+
+@pytest.fixture(scope="module")
+def flights() -> pd.DataFrame:
+    return pd.read_csv(find_data() / "flights.csv.zip", usecols=COLUMNS)
+
+
+COLUMNS = ["carrier", "flight", "dest", "dep_delay"]
+
+
+def test_the_parts_are_the_whole(flights: pd.DataFrame) -> None:
+    """Every row is in exactly one part."""
+    path = str(find_data() / "flights.csv.zip")
+    parts = [read_part(part, path, COLUMNS) for part in range(PARTS)]
+    joined = pd.concat(parts, ignore_index=True)
+    assert len(joined) == ROWS
+    pd.testing.assert_frame_equal(joined, flights)
+
+
+def test_the_latest_flight_is_the_latest(flights: pd.DataFrame) -> None:
+    """A part's answer is what pandas says of the same rows."""
+    path = str(find_data() / "flights.csv.zip")
+    _, _, _, delay = latest(0, path, COLUMNS)
+    assert delay == flights.dep_delay[: -(-ROWS // PARTS)].max()
