@@ -1,0 +1,76 @@
+"""The cell, as tests on its master host see it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.waiting import wait_until
+
+CI_GRID = Path(__file__).parents[2] / "ci" / "grid"
+
+
+class Cell:
+    """What a user on the master host can ask of the cell."""
+
+    hosts = ("node1", "node2")
+
+    @property
+    def directory(self) -> Path:
+        """Where the cell keeps its files; ``private`` in it differs on each host."""
+        return Path(os.environ["SGE_ROOT"]).parent
+
+    def qstat(self, *arguments: str) -> str:
+        """What qstat prints; "" when the queue is empty."""
+        return self.run("qstat", *arguments)
+
+    def run(self, *command: str) -> str:
+        """Run a command here and return what it prints."""
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
+    def control(self, *arguments: str) -> str:
+        """``ci/grid ARGUMENTS``; what it prints."""
+        return self.run(str(CI_GRID), *arguments)
+
+    def nodes(self) -> list[list[str]]:
+        """Command lines of all our processes, on whatever host of this machine."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if "dask_gridengine.node" in line or "multiprocessing" in " ".join(line):
+                found.append(line)
+        return found
+
+
+@pytest.fixture
+def grid() -> Iterator[Cell]:
+    """A cell with an empty queue, which must be empty again afterwards."""
+    if shutil.which("qstat") is None or "SGE_ROOT" not in os.environ:
+        pytest.fail("no Grid Engine here; type: ci/grid run gridmaster pytest -m grid")
+    cell = Cell()
+    assert cell.qstat() == "", "an earlier test has left jobs"
+    yield cell
+    wait_until(lambda: cell.qstat() == "", "an empty queue", 30, cell.qstat)
+    wait_until(lambda: not cell.nodes(), "no node process left", 30, cell.nodes)
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    """Options of a cluster whose files a test can look at."""
+    return {
+        "launcher": "drmaa",
+        "memory": "500 MB",
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "quiet": True,
+        "death_timeout": 20,
+    }

@@ -1,0 +1,140 @@
+"""What a colleague on the same grid can find out: nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.allocation import Refused
+from dask_gridengine.arrival import ask
+from dask_gridengine.credentials import FILE_NAME, Connection, CurveKeys
+from dask_gridengine.errors import DoorError
+from tests.grid.conftest import Cell
+from tests.samples import hello
+
+pytestmark = pytest.mark.grid
+
+
+@pytest.fixture
+def cluster(grid: Cell, options: dict[str, Any]) -> Iterator[GridEngineCluster]:
+    """A cluster with running and queued nodes."""
+    with GridEngineCluster(
+        jobs=60, environment={"TOKEN": "swordfish"}, **options
+    ) as running:
+        running.wait_for_workers(2, timeout=60)
+        yield running
+
+
+AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+
+
+def as_nobody(script: str) -> str:
+    """What a shell of an unprivileged user prints."""
+    return subprocess.run(
+        [*AS_NOBODY, "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=60,
+    ).stdout
+
+
+def secrets_of(cluster: GridEngineCluster) -> dict[str, str]:
+    bootstrap = cluster._fleet.bootstrap
+    return {
+        "server's CURVE key": bootstrap.keys.secret,
+        "nodes' CURVE key": bootstrap.node_keys.secret,
+        "worker's TLS key": cluster.security.tls_worker_key.splitlines()[1],
+        "scheduler's TLS key": cluster.security.tls_scheduler_key.splitlines()[1],
+        "user's variable": "swordfish",
+    }
+
+
+LOOK = {
+    "qstat": "qstat -j {job}; qstat -xml -j {job}",
+    "ps": "ps -efww; ps auxeww",
+    "proc": "cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' '\\n'",
+    "spools": "find {cell} -type f -readable -size -1M -exec cat {{}} + 2>/dev/null",
+    "shared": "find {shared} -type f -exec cat {{}} + 2>/dev/null; ls -lR {shared}",
+    "tmp": "find /tmp -name '*dask*' -type f -exec cat {{}} + 2>/dev/null",
+}
+
+
+@pytest.mark.parametrize("place", LOOK)
+def test_no_key_is_anywhere_a_colleague_can_look(
+    grid: Cell, cluster: GridEngineCluster, options: dict[str, Any], place: str
+) -> None:
+    """qstat -j, ps, /proc, the spools and the shared directory give no key away."""
+    script = LOOK[place].format(
+        job=cluster.jobs()[0].id.job,
+        cell=grid.directory,
+        shared=options["shared_directory"],
+    )
+    seen = as_nobody(script)
+    if place in ("qstat", "ps", "proc"):
+        assert "dask_gridengine.node" in seen, "the look itself does not work"
+    for name, secret in secrets_of(cluster).items():
+        assert secret not in seen, f"{name} is visible through {place}"
+
+
+def test_the_connection_file_is_closed_to_others(
+    cluster: GridEngineCluster, options: dict[str, Any]
+) -> None:
+    """Neither the file nor its directory can be entered by another user."""
+    directory = cluster._fleet.directory
+    assert directory is not None
+    assert (directory / FILE_NAME).exists()
+    assert as_nobody(f"cat {directory}/{FILE_NAME}; ls {directory}") == ""
+
+
+def test_the_scheduler_refuses_who_has_no_certificate(
+    cluster: GridEngineCluster,
+) -> None:
+    """A client without the cluster's certificate gets no connection."""
+    for address in (
+        cluster.scheduler_address,
+        cluster.scheduler_address.replace("tls", "tcp"),
+    ):
+        with pytest.raises(Exception, match=r"(?i)tls|timed out|timeout|closed|ssl"):
+            Client(address, timeout="2s")
+
+
+def connection_of(cluster: GridEngineCluster) -> Connection:
+    directory = cluster._fleet.directory
+    assert directory is not None
+    found = Connection.read(directory / FILE_NAME)
+    return dataclasses.replace(found, patience=3.0)
+
+
+def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
+    """Who knows the port but not the key hears nothing, and is not heard."""
+    before = cluster._fleet.bootstrap.counts.total()
+    forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
+    with pytest.raises(DoorError, match="did not answer to our key"):
+        ask(forged, hello(job=cluster.jobs()[-1].id.job, index=60))
+    assert cluster._fleet.bootstrap.counts.total() == before
+
+
+def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
+    """Even with the key, an identity that has been used buys no allocation."""
+    used = next(node for node in cluster.jobs() if node.worker)
+    answer = ask(connection_of(cluster), hello(job=used.id.job, index=used.id.index))
+    assert isinstance(answer, Refused)
+    assert "used up" in answer.reason
+
+
+def test_the_spooled_job_holds_only_a_path(
+    grid: Cell, cluster: GridEngineCluster
+) -> None:
+    """All a colleague learns is where the file is that he cannot read."""
+    told = as_nobody(f"qstat -j {cluster.jobs()[0].id.job}")
+    assert FILE_NAME in told
+    assert json.dumps(connection_of(cluster).server_key) not in told
