@@ -119,7 +119,7 @@ async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
     try:
         server = _make(allocation, life)
         return await server
-    except Exception as exc:  # noqa: BLE001 - whatever it is, it goes into the farewell
+    except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
         logger.exception("the worker did not start")
         if server is not None:

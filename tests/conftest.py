@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -25,18 +26,21 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     gc.collect()
     wait_until(lambda: not _new_threads(threads), "threads gone", 10, _thread_names)
-    wait_until(
-        lambda: not psutil.Process().children(recursive=True),
-        "child processes gone",
-        10,
-        lambda: [child.cmdline() for child in psutil.Process().children(recursive=True)],
-    )
+    wait_until(lambda: not _children(), "child processes gone", 10, _children)
     wait_until(
         lambda: not (_descriptors() - fds),
         "file descriptors closed",
         5,
         lambda: sorted(_descriptors() - fds),
     )
+
+
+def _children() -> list[list[str]]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(child.cmdline())
+    return found
 
 
 def _thread_names() -> list[str]:
@@ -70,5 +74,3 @@ def shared(tmp_path: Path) -> Path:
     directory = tmp_path / "shared"
     directory.mkdir()
     return directory
-
-

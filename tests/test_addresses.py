@@ -51,7 +51,7 @@ def test_a_host_may_be_named() -> None:
 
 def test_an_unknown_host_is_named() -> None:
     """A name nobody knows is an option error."""
-    with pytest.raises(OptionError, match="nowhere.invalid"):
+    with pytest.raises(OptionError, match="nowhere"):
         plausible(host="nowhere.invalid")
 
 
