@@ -116,8 +116,19 @@ class Diagnosis:
         return said
 
 
-def diagnose_end(end: NodeEnd, log_tail: str) -> Diagnosis:
-    """Read a launcher's end notice, for a node that said no farewell itself."""
+def diagnose_end(end: NodeEnd, log_tail: str, *, started: bool) -> Diagnosis:
+    """Read a launcher's end notice, for a node that said no farewell itself.
+
+    Parameters
+    ----------
+    end
+        The notice.
+    log_tail
+        The end of the node's log; "" if there is none.
+    started
+        Whether the node has been heard of. One that has not cannot have finished, and
+        one that has cannot have been deleted before it started.
+    """
     last = log_tail.strip().splitlines()[-1] if log_tail.strip() else ""
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
@@ -126,9 +137,9 @@ def diagnose_end(end: NodeEnd, log_tail: str) -> Diagnosis:
     if end.exit_status in _BY_STATUS:
         cause = _BY_STATUS[end.exit_status]
         return Diagnosis(cause=cause, detail=last, source="exit status")
-    if end.exit_status == 0:
+    if end.exit_status == 0 and started:
         return Diagnosis(cause=Cause.FINISHED, source="exit status")
-    if end.exit_status is None and "before it started" in end.reason:
+    if end.exit_status is None and "before it started" in end.reason and not started:
         return Diagnosis(cause=Cause.DELETED, detail=end.reason, source="grid")
     detail = "; ".join(part for part in (str(end), last) if part)
     return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="grid")

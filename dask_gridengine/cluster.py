@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import math
+import warnings
 from collections.abc import Collection, Coroutine
 from typing import Any
 
@@ -16,6 +17,7 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
+from distributed.utils import get_ip
 
 from dask_gridengine import granted
 from dask_gridengine.allocation import Allocation, Hello
@@ -207,6 +209,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if self.options.launcher is None:
             self._log(f"dask-gridengine: {self._fleet.launcher.description}")
         self.scheduler_spec["options"] = self._scheduler_options()
+        with warnings.catch_warnings():
+            # Dask asks for the route to 8.8.8.8, remembers the answer, and warns where
+            # there is none, as on many a cell. Nodes do not depend on that answer.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            get_ip()
 
     async def __aenter__(self) -> GridEngineCluster:
         try:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import secrets
@@ -30,6 +31,20 @@ from dask_gridengine.launchers.native import native_specification, parse_walltim
 with (Path(__file__).parent / "gridengine.yaml").open() as _file:
     DEFAULTS = yaml.safe_load(_file)
 dask.config.update_defaults(DEFAULTS)
+
+
+#: Options of one word or line, which None leaves out.
+_TEXTS = (
+    "launcher",
+    "queue",
+    "project",
+    "resource_spec",
+    "parallel_environment",
+    "memory_resource",
+    "local_directory",
+    "interface",
+    "host",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +153,31 @@ class Options:
         Grid Engine parks the job in Eqw for ever, the shell ends with a status.
         """
         log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
-        no_log = EXIT_STATUS[Cause.NO_LOG]
-        lines = [
-            f"(umask 077; : >>{log}) 2>/dev/null || exit {no_log}",
+        steps: list[str] = [
+            f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]}",
             f"exec >>{log} 2>&1",
-            *self.job_script_prologue,
+            *(
+                [_one_line(self.job_script_prologue)]
+                if self.job_script_prologue
+                else []
+            ),
             f"exec {shlex.quote(self.python)} -m dask_gridengine.node"
             f" {shlex.quote(str(connection_file))}",
         ]
-        return ("/bin/sh", "-c", "\n".join(lines))
+        return ("/bin/sh", "-c", "; ".join(steps))
+
+
+def _one_line(lines: Sequence[str]) -> list[str]:
+    """Shell lines as one line, or as none.
+
+    Grid Engine cuts an argument at its first line break: with 8.1.9, ``sh -c
+    "a<newline>b"`` runs a and reports success. Joining by ``;`` would do for most
+    lines but not for comments, ``if`` blocks or here-documents.
+    """
+    if not lines:
+        return []
+    escaped = "\n".join(lines).replace("\\", "\\\\").replace("\n", "\\n")
+    return [f'eval "$(printf %b {shlex.quote(escaped)})"']
 
 
 def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -179,10 +210,16 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any
     result: dict[str, Any] = {}
     for key, value in new.items():
         before = old.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            if inner := _difference(value, before):
+        if type(key) is not str:
+            continue
+        if isinstance(value, Mapping):
+            # One odd value must not keep its neighbours here.
+            if inner := _difference(
+                value, before if isinstance(before, Mapping) else {}
+            ):
                 result[key] = inner
-        elif value != before and _is_plain(value):
+        # Comparing what is not plain, an array say, may not even give a truth value.
+        elif _is_plain(value) and value != before:
             result[key] = value
     return result
 
@@ -192,7 +229,9 @@ def _is_plain(value: Any) -> bool:
         return all(type(k) is str and _is_plain(v) for k, v in value.items())
     if isinstance(value, list):
         return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, str | int | float | bool)
+    if isinstance(value, float):
+        return math.isfinite(value)  # JSON has no other
+    return value is None or isinstance(value, str | int)
 
 
 def _setting(name: str, given: Any) -> Any:
@@ -202,39 +241,43 @@ def _setting(name: str, given: Any) -> Any:
 
 
 def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    name = raw["name"] or f"dask-{secrets.token_hex(4)}"
+    name = _text(raw, "name") or f"dask-{secrets.token_hex(4)}"
     # Grid Engine's rule for job names (man 1 qsub, -N), and it names a directory too.
-    if not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name):
+    if not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name, re.ASCII):
         raise OptionError(
             f"name={name!r} cannot be a job's name: begin with a letter, go on with"
             " letters, digits, '.', '_' or '-', 64 at most"
         )
     _one_of(raw, "memory_resource_per", ("slot", "job"))
     _one_of(raw, "start_method", ("fork", "spawn"))
+    worker_options = _mapping(raw, "worker_options")
+    for key, value in worker_options.items():
+        if not _is_plain({key: value}):
+            raise OptionError(
+                f"worker_options: {key}={value!r} cannot be sent to a node; it takes"
+                " text, numbers, lists and dicts, and a class by its full name"
+            )
     return {
+        **{option: _text(raw, option) for option in _TEXTS},
         "name": name,
         "job_extra_directives": _lines(raw, "job_extra_directives"),
         "job_script_prologue": _lines(raw, "job_script_prologue"),
-        "python": raw["python"] or sys.executable,
-        "environment": {str(k): str(v) for k, v in (raw["environment"] or {}).items()},
-        "worker_options": dict(raw["worker_options"] or {}),
-        "scheduler_options": dict(raw["scheduler_options"] or {}),
+        "python": _text(raw, "python") or sys.executable,
+        "environment": {
+            str(key): str(value) for key, value in _mapping(raw, "environment").items()
+        },
+        "nanny": _flag(raw, "nanny"),
+        "worker_options": worker_options,
+        "scheduler_options": _mapping(raw, "scheduler_options"),
     }
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
-    memory = raw["memory"]
-    try:
-        memory = None if memory is None else parse_bytes(memory)
-    except ValueError as exc:
-        raise OptionError(
-            f"memory={raw['memory']!r} is no size; write bytes or '8 GB'"
-        ) from exc
     return {
         "jobs": _whole(raw, "jobs", least=0),
         "slots": None if raw["slots"] is None else _whole(raw, "slots", least=1),
         "cores": _whole(raw, "cores", least=1),
-        "memory": memory,
+        "memory": None if raw["memory"] is None else _bytes(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
         "max_importing": _whole(raw, "max_importing", least=1),
         **{
@@ -245,16 +288,39 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _places(raw: Mapping[str, Any]) -> dict[str, Any]:
-    def place(value: str | os.PathLike[str]) -> Path:
-        return Path(os.path.expandvars(value)).expanduser().absolute()
+    def place(name: str) -> Path | None:
+        text = _text(raw, name)
+        if text is None:
+            return None
+        return Path(os.path.expandvars(text)).expanduser().absolute()
 
-    log, local = raw["log_directory"], raw["local_directory"]
-    return {
-        "shared_directory": place(raw["shared_directory"]),
-        "log_directory": None if log is None else place(log),
-        # Expanded on the node, whose $TMPDIR is its own.
-        "local_directory": None if local is None else os.fspath(local),
-    }
+    shared = place("shared_directory")
+    if shared is None:
+        raise OptionError("shared_directory must be a directory that the nodes see")
+    # Not local_directory: that is a place on the nodes, and expanded there.
+    return {"shared_directory": shared, "log_directory": place("log_directory")}
+
+
+def _text(raw: Mapping[str, Any], name: str) -> str | None:
+    value = raw[name]
+    if value is None or isinstance(value, str | os.PathLike):
+        return None if value is None else os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # YAML and the environment turn project 1234 into a number
+    raise OptionError(f"{name}={value!r}; it is a text")
+
+
+def _mapping(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = raw[name] or {}
+    if not isinstance(value, Mapping):
+        raise OptionError(f"{name}={value!r}; it is a dict")
+    return dict(value)
+
+
+def _flag(raw: Mapping[str, Any], name: str) -> bool:
+    if raw[name] not in (True, False):
+        raise OptionError(f"{name}={raw[name]!r}; it is True or False")
+    return bool(raw[name])
 
 
 def _one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
@@ -264,7 +330,9 @@ def _one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
 
 def _lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = raw[name] or []
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, str) for item in value
+    ):
         raise OptionError(f"{name}={value!r}; it is a list of strings")
     return tuple(value)
 
@@ -276,8 +344,18 @@ def _whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
     return value
 
 
+def _bytes(raw: Mapping[str, Any], name: str) -> int:
+    try:
+        size = int(parse_bytes(raw[name]))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        size = -1
+    if size < 0 or isinstance(raw[name], bool):
+        raise OptionError(f"{name}={raw[name]!r} is no size; write bytes or '8 GB'")
+    return size
+
+
 def _seconds(raw: Mapping[str, Any], name: str) -> float:
-    seconds = parse_walltime(raw[name])
+    seconds = parse_walltime(raw[name], name)
     if not seconds or seconds <= 0:
         raise OptionError(f"{name}={raw[name]!r}; it is a time above 0, e.g. '60s'")
     return seconds

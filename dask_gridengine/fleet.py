@@ -267,7 +267,7 @@ class Fleet:
         log = self.log_directory / f"{record.id}.log"
         if record.diagnosis is None and not (record.cancelled or end.cancelled):
             tail = await asyncio.to_thread(_tail, log)
-            record.diagnosis = diagnose_end(end, tail)
+            record.diagnosis = diagnose_end(end, tail, started=bool(record.arrived))
         elif record.diagnosis is None:
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         if not self.roster.move(record, NodeState.GONE):

@@ -34,13 +34,15 @@ def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
 )
 def test_an_end_notice_becomes_a_cause(end: NodeEnd, cause: Cause) -> None:
     """Each kind of end is told apart."""
-    assert diagnose_end(end, "").cause is cause
+    assert diagnose_end(end, "", started=cause is Cause.FINISHED).cause is cause
 
 
 def test_the_last_line_of_the_log_is_the_evidence() -> None:
     """What the node said last stands in the sentence."""
     diagnosis = diagnose_end(
-        NodeEnd(node=NODE, exit_status=127), "noise\nsh: 1: exec: nopy: not found\n"
+        NodeEnd(node=NODE, exit_status=127),
+        "noise\nsh: 1: exec: nopy: not found\n",
+        started=False,
     )
     assert "nopy: not found" in diagnosis.sentence("node 3.1")
 
@@ -51,3 +53,15 @@ def test_every_failure_says_what_to_do(cause: Cause) -> None:
     sentence = Diagnosis(cause=cause).sentence("node 3.1", "3")
     assert "what to do: " in sentence
     assert "{" not in sentence
+
+
+def test_who_was_never_heard_of_has_not_finished() -> None:
+    """Exit status 0 without a hello is no success: something else ran."""
+    end = NodeEnd(node=NODE, exit_status=0)
+    assert diagnose_end(end, "", started=False).cause is Cause.UNKNOWN
+
+
+def test_who_was_heard_of_was_not_deleted_before_it_started() -> None:
+    """An end lost in an outage of the grid is not mistaken for a qdel."""
+    end = NodeEnd(node=NODE, reason="deleted before it started")
+    assert diagnose_end(end, "", started=True).cause is Cause.UNKNOWN

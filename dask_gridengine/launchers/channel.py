@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import subprocess
@@ -160,8 +161,8 @@ class Channel:
         )
         self._pipes.append(self._to_child)
         for pipe, hear in ((stderr, self._hear_complaint), (stdout, self._hear)):
-            lines = _Lines(hear, self._pipe_ended)
-            self._pipes.append((await connect(lambda lines=lines: lines, pipe))[0])
+            make = functools.partial(_Lines, hear, self._pipe_ended)
+            self._pipes.append((await connect(make, pipe))[0])
 
     def _hear(self, line: bytes) -> None:
         try:

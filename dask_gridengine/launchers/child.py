@@ -10,7 +10,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from dask_gridengine.launchers.protocol import Message, decode, encode
+from dask_gridengine.launchers.base import NodeEnd
+from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
 
 def parse_arguments(arguments: list[str]) -> Namespace:
@@ -67,6 +68,12 @@ class ParentPipe:
         with contextlib.suppress(BrokenPipeError):
             while view:
                 view = view[os.write(self._out, view) :]
+
+
+def end_fields(end: NodeEnd) -> Message:
+    """An end notice as the fields of a message."""
+    fields = {name: value for name, value in vars(end).items() if name != "node"}
+    return {"nodes": pack([end.node]), **fields}
 
 
 def complain(text: str) -> None:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from dask_gridengine.errors import OptionError
 
 _UNSAFE = re.compile(r"[\s\"'\\`]")
+_WORDS = {"min": "minutes", "sec": "seconds", "hr": "hours"}  # unknown to Dask
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)")
 
 
@@ -131,8 +132,9 @@ def _seconds(value: str | float | timedelta) -> float | None:
         return None  # "1:30" is a minute and a half to some and an hour more to others
     from dask.utils import parse_timedelta
 
+    words = re.sub(r"(?<![a-z])(min|sec|hr)s?\b", lambda m: _WORDS[m[1]], value.lower())
     try:
-        return float(parse_timedelta(value, default="seconds"))
+        return float(parse_timedelta(words, default="seconds"))
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -30,7 +30,7 @@ async def open_process(
     """
     arguments = [*(["--slots", str(slots)] if slots is not None else [])]
     if cleanup is not None:
-        arguments += ["--cleanup", str(cleanup.absolute())]
+        arguments += ["--cleanup", str(cleanup)]
     program = SessionProgram(
         kind="process",
         module="dask_gridengine.launchers.process_session",

@@ -1,4 +1,4 @@
-"""The process launcher's child: ``python -m dask_gridengine.launchers.process_session``.
+"""The process launcher's child, ``dask_gridengine.launchers.process_session``.
 
 It speaks the lines of `protocol` and keeps the nodes in a `SmallGrid`. When its parent
 goes, however it goes, it kills every node, tidies up and goes too.
@@ -15,6 +15,7 @@ from argparse import Namespace
 from dask_gridengine.launchers.base import NodeEnd
 from dask_gridengine.launchers.child import (
     ParentPipe,
+    end_fields,
     parse_arguments,
     remove_shared_directory,
 )
@@ -100,9 +101,7 @@ class ProcessSession:
             self._pipe.send("reply", id=number, error=REFUSED, text=str(exc))
 
     def _say_end(self, end: NodeEnd) -> None:
-        fields = {**vars(end), "node": None}
-        del fields["node"]
-        self._pipe.send("end", nodes=pack([end.node]), **fields)
+        self._pipe.send("end", **end_fields(end))
 
 
 async def _run(options: Namespace) -> None:

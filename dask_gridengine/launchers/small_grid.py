@@ -107,7 +107,7 @@ class SmallGrid:
         self.cancel(node.id for node in everyone)
 
     async def aclose(self, patience: float) -> None:
-        """Stop everything, and return when it is gone or `patience` seconds are over."""
+        """Stop everything; return when it is gone or `patience` seconds are over."""
         deadline = self._loop.time() + patience
         self.cancel_all()
         while self._running or self._kill_orphans():

@@ -1,0 +1,164 @@
+"""What the DRMAA session knows of its jobs, and what it has yet to do about them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+
+from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId
+from dask_gridengine.launchers.drmaa_library import Failed, Library, State, Unreachable
+
+SLICE = 0.05  # seconds of deletions and questions between looks at everything else
+HEARTBEAT = 5.0  # seconds between questions about one node, whichever's turn it is
+GRACE = 10.0  # seconds a notice may lag behind the state it is about
+RETRY = 2.0  # seconds between tries while the master does not answer
+
+# Seconds after an outage at which every node is asked about. A restarted master shows
+# what ended meanwhile as running for ten minutes: execds hold their reports back so
+# long (measured on Son of Grid Engine 8.1.9).
+RECHECKS = (0.0, 60.0, 620.0, 700.0)
+
+LOST = "it is over, and the grid never said how; so it is after its master was restarted"
+
+
+class Jobs:
+    """The live nodes of one session. Nothing here waits; `turn` does what is due.
+
+    Parameters
+    ----------
+    on_end
+        Told of the end of every node, once.
+    on_note
+        Told what people should know of the master.
+    """
+
+    def __init__(
+        self, library: Library, on_end: EndCallback, on_note: Callable[[str], None]
+    ) -> None:
+        self._library = library
+        self._on_end, self._on_note = on_end, on_note
+        self._live: dict[NodeId, None] = {}
+        self._doomed: set[NodeId] = set()  # we asked for their deletion
+        self._deletions: deque[str] = deque()  # job ids, task ids or EVERYTHING
+        self._questions: deque[NodeId] = deque()
+        self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
+        self._over: dict[NodeId, float] = {}  # since when the grid says so
+        self._rechecks: deque[float] = deque()
+        self._heartbeat = 0.0
+        self._trouble = False  # the last call failed
+        self._retry = 0.0
+
+    @property
+    def live(self) -> int:
+        """How many nodes are not known to be over."""
+        return len(self._live)
+
+    @property
+    def undeleted(self) -> int:
+        """How many deletions the master has not accepted yet."""
+        return len(self._deletions)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do at once."""
+        return not self._trouble and bool(self._deletions or self._questions)
+
+    def add(self, nodes: Collection[NodeId]) -> None:
+        """Look after these from now on."""
+        self._live.update(dict.fromkeys(nodes))
+        self.answered()
+
+    def recheck(self) -> None:
+        """Ask about every node: something may have been missed."""
+        self._questions = deque(self._live)
+
+    def delete(self, nodes: Collection[NodeId]) -> None:
+        """Have these deleted: by their job's id where the whole job goes."""
+        chosen = [node for node in nodes if node in self._live]
+        self._doomed.update(chosen)
+        partly = {node.job for node in self._live if node not in self._doomed}
+        whole = {node.job: None for node in chosen if node.job not in partly}
+        self._deletions.extend(whole)
+        self._deletions.extend(str(node) for node in chosen if node.job in partly)
+
+    def delete_all(self) -> None:
+        """Have everything deleted, also jobs whose submission we never heard of."""
+        self._doomed.update(self._live)
+        jobs = {node.job: None for node in self._live}
+        self._deletions = deque([*jobs, self._library.EVERYTHING])
+
+    def turn(self) -> None:
+        """Pass on what has ended; then delete and ask for a moment."""
+        try:
+            while (end := self._library.next_end()) is not None:
+                self._ended(end)
+            if not self._trouble or time.monotonic() >= self._retry:
+                self._work()
+        except (Unreachable, Failed) as exc:
+            self.failed(str(exc))
+
+    def failed(self, text: str) -> None:
+        """Take note that a call failed. It says nothing about any node."""
+        self._retry = time.monotonic() + RETRY
+        if not self._trouble:
+            self._trouble = True
+            self._on_note(f"Grid Engine does not answer, running nodes go on: {text}")
+
+    def answered(self) -> None:
+        """Take note that a call went through."""
+        if self._trouble:
+            self._trouble = False
+            self._on_note("Grid Engine answers again")
+            now = time.monotonic()
+            self._rechecks = deque(now + delay for delay in RECHECKS)
+
+    def _work(self) -> None:
+        now = time.monotonic()
+        self._plan(now)
+        while self._deletions and time.monotonic() < now + SLICE:
+            self._library.delete(self._deletions[0])
+            self._deletions.popleft()
+            self.answered()
+        while self._questions and time.monotonic() < now + SLICE:
+            self._ask(self._questions.popleft())
+            self.answered()
+
+    def _plan(self, now: float) -> None:
+        if self._rechecks and now >= self._rechecks[0]:
+            self._rechecks.popleft()
+            self.recheck()
+        if self._live and now >= self._heartbeat:
+            # An outage can go unnoticed, `next_end` only stays silent. One question
+            # at a time keeps the cost the same for any number of nodes.
+            self._heartbeat = now + HEARTBEAT
+            node = next(self._round, None)
+            if node is None:
+                self._round = iter(list(self._live))
+                node = next(self._round)
+            self._questions.append(node)
+        for node, since in self._over.items():
+            if now >= since + GRACE and node not in self._questions:
+                self._questions.append(node)
+
+    def _ask(self, node: NodeId) -> None:
+        if node not in self._live:
+            return
+        if self._library.state(node) is State.ALIVE:
+            self._over.pop(node, None)
+            return
+        now = time.monotonic()
+        if now >= self._over.setdefault(node, now) + GRACE:
+            self._ended(NodeEnd(node=node, reason=LOST))
+
+    def _ended(self, end: NodeEnd) -> None:
+        node = end.node
+        if node not in self._live:
+            return  # reported already, or never ours
+        del self._live[node]
+        self._over.pop(node, None)
+        if node in self._doomed:
+            self._doomed.discard(node)
+            end = replace(end, cancelled=True, reason="")
+        self._on_end(end)

@@ -1,0 +1,229 @@
+"""libdrmaa, as the session needs it. Nothing else imports the ``drmaa`` package.
+
+Only one thread may use this: the package keeps one error buffer for all threads, so a
+wait in another thread would now and then replace the text of a refusal.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shlex
+from collections.abc import Mapping
+from enum import Enum
+
+import drmaa
+from drmaa import wrappers
+from drmaa.helpers import adapt_rusage, c
+
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+
+NO_RECORD = (
+    "the grid has no record of how: deleted before it started (qdel), or its master"
+    " was restarted meanwhile"
+)
+ABORTED = (
+    "aborted by the grid: deleted (qdel), over a limit, or its command could not be"
+    " started on that host"
+)
+
+
+class Refused(Exception):
+    """Grid Engine will not have it; nothing was queued."""
+
+
+class Unreachable(Exception):
+    """The master does not answer."""
+
+
+class Failed(Exception):
+    """Anything else libdrmaa says."""
+
+
+class State(Enum):
+    """What the grid says of a node, as far as we need to tell apart."""
+
+    ALIVE = "queued, held, running or suspended"
+    OVER = "done or failed; `next_end` knows or will know how"
+    UNKNOWN = "the grid has no such job"
+
+
+class Library:
+    """One DRMAA session.
+
+    Parameters
+    ----------
+    contact
+        Of a session that died, to have its jobs; None for a new one.
+
+    Raises
+    ------
+    Unreachable, Failed
+        If it cannot be had.
+    """
+
+    EVERYTHING = drmaa.Session.JOB_IDS_SESSION_ALL.decode()  # for `delete`
+
+    def __init__(self, contact: str | None) -> None:
+        self._session = drmaa.Session()
+        try:
+            self._session.initialize(contact)
+        except drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except drmaa.DrmaaException as exc:
+            raise Failed(_text(exc)) from exc
+        self.system: str = self._session.drmsInfo
+        self.contact: str = self._session.contact
+
+    def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
+        """Queue an array, always an array, so that ids have one shape.
+
+        Raises
+        ------
+        Refused, Unreachable, Failed
+        """
+        template = self._session.createJobTemplate()
+        try:
+            _fill(template, request)
+            ids = self._session.runBulkJobs(template, 1, count, 1)
+        except drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except (drmaa.InternalException, drmaa.OutOfMemoryException) as exc:
+            raise Failed(_text(exc)) from exc
+        except drmaa.DrmaaException as exc:
+            raise Refused(_text(exc)) from exc
+        finally:
+            self._session.deleteJobTemplate(template)
+        return [_node(job_id) for job_id in ids]
+
+    def next_end(self) -> NodeEnd | None:
+        """One end notice that has arrived, if any; never waits.
+
+        Costs 0.1 ms, also with 10,000 jobs: libdrmaa keeps the notices itself.
+        """
+        job_id = ctypes.create_string_buffer(128)
+        status = ctypes.c_int()
+        usage = ctypes.pointer(ctypes.POINTER(wrappers.drmaa_attr_values_t)())
+        # Not Session.wait: it drops the job id when there is no usage information,
+        # which is all one hears of a job that was deleted in the queue.
+        try:
+            c(
+                wrappers.drmaa_wait,
+                drmaa.Session.JOB_IDS_SESSION_ANY,
+                job_id,
+                ctypes.sizeof(job_id),
+                ctypes.byref(status),
+                drmaa.Session.TIMEOUT_NO_WAIT,
+                usage,
+            )
+        except (drmaa.ExitTimeoutException, drmaa.InvalidJobException):
+            return None  # nothing yet; nothing submitted yet
+        except drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except drmaa.DrmaaException as exc:
+            raise Failed(_text(exc)) from exc
+        except Exception as exc:
+            if "code 24:" not in str(exc):
+                raise
+            return NodeEnd(node=_node(job_id.value.decode()), reason=NO_RECORD)
+        adapt_rusage(usage)  # frees it
+        return _end(_node(job_id.value.decode()), status)
+
+    def state(self, node: NodeId) -> State:
+        """Ask the master about one node: a round trip of 0.3 to 3 ms.
+
+        Raises
+        ------
+        Unreachable, Failed
+        """
+        try:
+            said = self._session.jobStatus(str(node))
+        except drmaa.InvalidJobException:
+            return State.UNKNOWN
+        except drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except drmaa.DrmaaException as exc:
+            raise Failed(_text(exc)) from exc
+        over = said in (drmaa.JobState.DONE, drmaa.JobState.FAILED)
+        return State.OVER if over else State.ALIVE
+
+    def delete(self, job_id: str) -> None:
+        """Delete an array by its job id, one task of it, or everything; gone: no-op.
+
+        Raises
+        ------
+        Unreachable, Failed
+        """
+        try:
+            self._session.control(job_id, drmaa.JobControlAction.TERMINATE)
+        except drmaa.InvalidJobException:
+            pass
+        except drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except drmaa.DrmaaException as exc:
+            raise Failed(_text(exc)) from exc
+
+    def exit(self) -> None:
+        """End the session; jobs live on."""
+        self._session.exit()
+
+
+def one_line(
+    command: tuple[str, ...], environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    r"""Put a command so that Grid Engine delivers it whole.
+
+    libdrmaa cuts an argument at its first newline and a variable at the second "=",
+    silently. Such a command is wrapped in a shell that puts it together again.
+
+    Examples
+    --------
+    >>> one_line(("sleep", "1"), {"A": "b"})
+    (('sleep', '1'), {'A': 'b'})
+    >>> one_line(("echo", "a\nb"), {})[0][2]
+    'eval "$(printf %b \'exec echo \\0047a\\0012b\\0047\')"'
+    """
+    cut = {name: value for name, value in environment.items() if "=" in value}
+    if not cut and not any("\n" in word for word in command):
+        return command, dict(environment)
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in cut.items()]
+    script = "; ".join([*exports, f"exec {shlex.join(command)}"])
+    for letter in ("\\", "\n", "'"):
+        script = script.replace(letter, f"\\{ord(letter):04o}")
+    kept = {name: value for name, value in environment.items() if name not in cut}
+    return ("/bin/sh", "-c", f"""eval "$(printf %b '{script}')\""""), kept
+
+
+def _fill(template: drmaa.JobTemplate, request: NodeRequest) -> None:
+    command, environment = one_line(request.command, request.environment)
+    template.jobName = request.name
+    template.remoteCommand, template.args = command[0], list(command[1:])
+    template.jobEnvironment = environment
+    template.workingDirectory = "/"  # on every host; the node opens its own log
+    template.outputPath, template.joinFiles = ":/dev/null", True
+    if request.native:
+        template.nativeSpecification = request.native
+
+
+def _end(node: NodeId, status: ctypes.c_int) -> NodeEnd:
+    def says(question: object) -> int:
+        answer = ctypes.c_int()
+        c(question, ctypes.byref(answer), status)
+        return answer.value
+
+    if says(wrappers.drmaa_wifsignaled):
+        name = ctypes.create_string_buffer(32)
+        c(wrappers.drmaa_wtermsig, name, ctypes.sizeof(name), status)
+        return NodeEnd(node=node, signal=name.value.decode())
+    if says(wrappers.drmaa_wifexited):
+        return NodeEnd(node=node, exit_status=says(wrappers.drmaa_wexitstatus))
+    return NodeEnd(node=node, reason=ABORTED)
+
+
+def _node(job_id: str) -> NodeId:
+    job, _, index = job_id.rpartition(".")
+    return NodeId(job, int(index))
+
+
+def _text(exc: Exception) -> str:
+    """libdrmaa's words without the code before them."""
+    return str(exc).partition(": ")[2] or str(exc)

@@ -1,0 +1,81 @@
+"""The exception tree."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+
+import pytest
+
+from dask_gridengine import errors
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridEngineError,
+    LauncherUnavailable,
+    NodesFailed,
+    OptionError,
+    SubmitError,
+)
+
+#: What each is raised with, where that is more than a sentence.
+ARGUMENTS: dict[str, tuple[object, ...]] = {
+    "LauncherUnavailable": ("drmaa", "no SGE_ROOT", "source settings.sh"),
+    "SubmitError": ("unknown queue\n", 7, "-q nowhere"),
+    "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),
+}
+CLASSES = [
+    cls
+    for _, cls in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(cls, Exception)
+]
+
+
+def example(cls: type[GridEngineError]) -> GridEngineError:
+    return cls(*ARGUMENTS.get(cls.__name__, ("what happened",)))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_survives_pickling(cls: type[GridEngineError]) -> None:
+    """An error that crosses a process says there what it said here."""
+    error = example(cls)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is cls
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    """Every class stands there, one level below its parent, with a few words."""
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"([ |`-]*)([A-Z]\w+)( +\S.*)?$", line):
+            depth = len(found[1]) // 4
+            if found[2] in dir(errors):
+                above[depth:] = [found[2]]
+                drawn[found[2]] = above[depth - 1] if depth else "Exception"
+    assert drawn == {cls.__name__: cls.__mro__[1].__name__ for cls in CLASSES}
+
+
+def test_one_except_catches_them_all() -> None:
+    """Users need one name; a bad value is a ValueError as well, as for any function."""
+    assert all(issubclass(cls, GridEngineError) for cls in CLASSES)
+    assert issubclass(OptionError, ValueError)
+    assert not issubclass(DrmCommunicationError, SubmitError)
+
+
+def test_they_say_what_to_do_next() -> None:
+    """The message is the only debugger on a cluster: evidence, then what to type."""
+    unavailable = str(example(LauncherUnavailable))
+    assert "no SGE_ROOT\n  what to do: source settings.sh" in unavailable
+    refused = str(example(SubmitError))
+    assert "nothing was queued: unknown queue\n" in refused
+    assert "qsub -w v -t 1-7 -q nowhere -b y /bin/true" in refused
+    assert "with (no options)" in str(SubmitError("no", 1, ""))
+    failed = str(example(NodesFailed))
+    assert failed.startswith("waited for 5 workers, have 2,")
+    assert failed.splitlines()[1:] == [
+        "  3 nodes were refused",
+        "  node 3.1 was killed",
+    ]

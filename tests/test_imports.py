@@ -1,0 +1,194 @@
+"""Who may import whom: the layout of the package, held."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import dask_gridengine
+
+PACKAGE = Path(dask_gridengine.__file__).parent
+TESTS = Path(__file__).parent
+
+#: Every module, in an order in which imports only ever point upward.
+LAYERS = [
+    "_version",
+    "errors",
+    "launchers",
+    "launchers.base",
+    "allocation",
+    "wire",
+    "credentials",
+    "addresses",
+    "causes",
+    "nodes",
+    "door",
+    "bootstrap",
+    "arrival",
+    "granted",
+    "template",
+    "worker",
+    "node",
+    "launchers.native",
+    "launchers.protocol",
+    "launchers.child",
+    "launchers.orphans",
+    "launchers.small_grid",
+    "launchers.process_session",
+    "launchers.channel",
+    "launchers.session",
+    "launchers.process",
+    "launchers.drmaa",
+    "launchers.choose",
+    "authority",
+    "config",
+    "jobscript",
+    "allocator",
+    "fleet",
+    "handle",
+    "cluster",
+    "cli.demo",
+    "cli",
+    "__init__",
+]
+
+#: Modules that another test file's name covers.
+TESTED_IN = {"_version": "test_init", "__init__": "test_init"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, by its full name, and when that happens."""
+
+    name: str
+    at_import: bool  # rather than in a function, or only for the type checker
+
+    @property
+    def top(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def modules() -> list[str]:
+    """Every module by its name below the package; a folder is its ``__init__``."""
+    return sorted(_name(path) for path in PACKAGE.rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[1:] and parts[-1] == "__init__" else parts)
+
+
+def _path(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def imports(module: str) -> frozenset[Import]:
+    """What a module imports, anywhere in it."""
+    return frozenset(_walk(ast.parse(_path(module).read_text()), at_import=True))
+
+
+def _walk(tree: ast.AST, *, at_import: bool) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, at_import) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the package: from dask_gridengine..."
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                name = whole if ours(whole) in modules() else node.module
+                yield Import(name or "", at_import)
+        yield from _walk(node, at_import=at_import and not (later or typing))
+
+
+def ours(name: str) -> str:
+    """Name below the package; "" for what is not ours."""
+    if name == "dask_gridengine":
+        return "__init__"
+    return name.removeprefix("dask_gridengine.") if "dask_gridengine." in name else ""
+
+
+def closure(module: str) -> set[str]:
+    """All that is loaded with a module: ours by short name, others' by top name."""
+    loaded: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in loaded:
+            continue
+        loaded.add(name)
+        todo.append("__init__")
+        todo += [name.rpartition(".")[0]] if "." in name else []
+        found = [imported for imported in imports(name) if imported.at_import]
+        todo += [ours(imported.name) for imported in found if ours(imported.name)]
+        loaded |= {imported.top for imported in found if not ours(imported.name)}
+    return loaded
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module is put where it belongs in the layout, or this fails."""
+    for module in modules():
+        assert module in LAYERS, (
+            f"dask_gridengine.{module} is new: put it into LAYERS in {__file__}, below"
+            " everything it imports and above everything that imports it"
+        )
+    for module in LAYERS:
+        assert module in modules(), f"{module} is gone: take it out of LAYERS"
+
+
+def test_imports_only_point_upward() -> None:
+    """No cycle, and no reaching down: a reader may go from top to bottom once."""
+    downward = [
+        f"{module} imports {ours(imported.name)}, which is further down"
+        for module in modules()
+        for imported in imports(module)
+        if ours(imported.name)
+        and LAYERS.index(ours(imported.name)) >= LAYERS.index(module)
+    ]
+    assert downward == []
+
+
+def test_a_node_loads_no_dask_before_its_hello() -> None:
+    """All that `python -m dask_gridengine.node` imports is cheap."""
+    heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
+    loaded = closure("node")
+    assert {"arrival", "granted", "template", "zmq"} <= loaded
+    assert not loaded & {*heavy, "yaml", "worker", "config"}
+
+
+def test_launchers_know_no_dask() -> None:
+    """A session child starts in no time; only a word like "2h" needs Dask's parser."""
+    found = {
+        (module, imported.at_import)
+        for module in modules()
+        for imported in imports(module)
+        if module.startswith("launchers") and imported.top in ("dask", "distributed")
+    }
+    assert found == {("launchers.native", False)}
+
+
+def test_only_the_session_child_imports_drmaa() -> None:
+    """libdrmaa cannot be loaded into a user's Python, and must not crash it."""
+    importers = {
+        module
+        for module in modules()
+        if "drmaa" in {imported.top for imported in imports(module)}
+    }
+    assert importers <= {"launchers.drmaa_session"}
+
+
+def test_every_module_has_its_tests() -> None:
+    """tests/**/test_<module>.py: a missing file is visible."""
+    there = {path.stem for path in TESTS.rglob("test_*.py")}
+    wanted = {
+        TESTED_IN.get(module, f"test_{module.rpartition('.')[2]}")
+        for module in modules()
+        if _path(module).stat().st_size
+    }
+    assert sorted(wanted - there) == []
