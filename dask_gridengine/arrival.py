@@ -44,22 +44,22 @@ def ask(connection: Connection, hello: Hello) -> Answer:
     Raises
     ------
     DoorError
-        If no address answers within ``connection.patience`` seconds; the message
-        lists each address with what it answered.
+        If no address answers within ``connection.patience`` seconds, counted anew
+        from every answer; the message lists each address with what it answered.
     """
-    deadline = time.monotonic() + connection.patience
+    patience = _Patience(connection.patience)
     tried: dict[str, str] = {}
     while True:
         for address in connection.addresses:
-            tried[address] = _probe(address)
+            tried[address] = _probe(address, patience.left(CONNECT_SECONDS))
             if tried[address] != "connected":
                 continue
             greeting = replace(hello, via=address, tried=dict(tried))
-            answer = _converse(connection, greeting, deadline)
+            answer = _converse(connection, greeting, patience)
             if answer is not None:
                 return answer
             tried[address] = "connected, but did not answer to our key"
-        if time.monotonic() >= deadline:
+        if patience.over:
             raise DoorError(_no_door(connection, tried))
         time.sleep(0.5 + random.random())
 
@@ -74,29 +74,55 @@ def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bo
     return True
 
 
-def _probe(address: str, timeout: float = CONNECT_SECONDS) -> str:
+class _Patience:
+    """How long the door may stay silent.
+
+    A node that was told to wait for longer than that has not met silence: the door
+    may be busy with a thousand others when it asks again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        self._deadline = time.monotonic() + self._seconds
+
+    def left(self, most: float) -> float:
+        """Seconds for the next step; 1 s even at the end, so that each is tried."""
+        return min(most, max(1.0, self._deadline - time.monotonic()))
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+
+def _probe(address: str, timeout: float) -> str:
     """What the kernel says of an address; ZeroMQ would only retry in silence."""
     try:
         with socket.create_connection(split(address), timeout=timeout):
             return "connected"
     except TimeoutError:
-        return f"no answer in {timeout:g} s (a firewall, or no route)"
+        return f"no answer in {timeout:.0f} s (a firewall, or no route)"
     except OSError as exc:
         return (exc.strerror or str(exc)).lower()
 
 
-def _converse(connection: Connection, hello: Hello, deadline: float) -> Answer | None:
+def _converse(
+    connection: Connection, hello: Hello, patience: _Patience
+) -> Answer | None:
     """Talk at one address; None if it stays silent. Waiting as told is no silence."""
     with _open(connection, hello.via) as dealer:
         while True:
             dealer.send(encode(hello))
-            patience = min(ANSWER_SECONDS, max(1.0, deadline - time.monotonic()))
-            answer = _receive(dealer, hello.incarnation, patience)
+            timeout = patience.left(ANSWER_SECONDS)
+            answer = _receive(dealer, hello.incarnation, timeout)
             if answer is None:
                 return None
             if not isinstance(answer, Wait):
                 return answer
             time.sleep(answer.seconds)
+            patience.renew()
 
 
 def _receive(

@@ -153,14 +153,10 @@ class Options:
         Grid Engine parks the job in Eqw for ever, the shell ends with a status.
         """
         log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
-        steps: list[str] = [
+        steps = [
             f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]}",
             f"exec >>{log} 2>&1",
-            *(
-                [_one_line(self.job_script_prologue)]
-                if self.job_script_prologue
-                else []
-            ),
+            *_one_line(self.job_script_prologue),
             f"exec {shlex.quote(self.python)} -m dask_gridengine.node"
             f" {shlex.quote(str(connection_file))}",
         ]

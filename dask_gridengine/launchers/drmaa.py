@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes.util
+import asyncio
 import os
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.launchers.drmaa_places import (
+    INSTALL,
+    SETTINGS,
+    find_library,
+    find_root,
+    master_host,
+)
 from dask_gridengine.launchers.drmaa_session import TUNABLE
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher, SessionProgram
-
-ARCHITECTURES = ("lx-amd64", "lx24-amd64", "lx-arm64", "lx26-amd64", "linux-x64")
-KNOWN_PLACES = (
-    "/usr/lib/gridengine-drmaa/lib/libdrmaa.so.1.0",  # Debian, Ubuntu
-    "/usr/lib64/libdrmaa.so.1.0",  # Fedora, EPEL
-    "/usr/lib/libdrmaa.so.1.0",
-    "/opt/sge/lib/lx-amd64/libdrmaa.so",
-)
-INSTALL = (
-    "on Debian: apt-get install gridengine-drmaa1.0; elsewhere:"
-    " export DRMAA_LIBRARY_PATH=... where libdrmaa.so is"
-)
-SETTINGS = ". $SGE_ROOT/default/common/settings.sh, wherever your Grid Engine is"
 
 
 async def open_drmaa(
@@ -45,39 +37,45 @@ async def open_drmaa(
     Raises
     ------
     LauncherUnavailable
-        If there is none to be had; with everything that was tried and what to do.
+        If there is none to be had; with what was tried and what to type.
     """
-    library = find_library(os.environ)
+    ours = dict(os.environ)
+    library = await asyncio.to_thread(find_library, ours)  # may be on a file server
     program = SessionProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa_session",
         arguments=("--cleanup", os.path.abspath(cleanup)) if cleanup else (),
-        environment=_session_environment(os.environ, library),
-        describe=lambda hello: f"Grid Engine through DRMAA ({hello['system']})",
-        advise=lambda failed: _advice(failed, library),
+        environment=_session_environment(ours, library),
+        describe=lambda ready: f"Grid Engine through DRMAA ({ready['system']})",
+        advise=lambda failed: _advice(failed, ours),
         nodes_outlive_it=True,
         opening=timeout,
     )
     return await SessionLauncher.open(program, on_end)
 
 
-def find_library(environment: Mapping[str, str]) -> str:
-    """Where libdrmaa is: the first that exists of the places it may be.
+def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str]:
+    tunables = [ours["GLIBC_TUNABLES"]] if ours.get("GLIBC_TUNABLES") else []
+    root = find_root(ours)
+    return {
+        **ours,
+        **({"SGE_ROOT": root} if root else {}),
+        "DRMAA_LIBRARY_PATH": library,
+        "GLIBC_TUNABLES": ":".join([*tunables, TUNABLE]),
+    }
 
-    Raises
-    ------
-    LauncherUnavailable
-        If it is in none of them; the message lists them.
-    """
-    tried = []
-    for place in _places(environment):
-        if Path(place).is_file():
-            return place
-        tried.append(place)
-    if named := ctypes.util.find_library("drmaa"):
-        return named
-    root = environment.get("SGE_ROOT")
-    reason = "no libdrmaa was found" if root else "SGE_ROOT is not set and no libdrmaa was found"
-    raise LauncherUnavailable(
-        "drmaa", f"{reason} ({', '.join(tried)}, ld.so)", INSTALL if root else SETTINGS
+
+def _advice(failed: Message, environment: Mapping[str, str]) -> str:
+    lacking = failed.get("lacking")
+    if lacking == "package":
+        return "pip install drmaa, for the Python that runs this"
+    if lacking == "library":
+        return INSTALL
+    if lacking == "cell":
+        return SETTINGS
+    master = master_host(environment)
+    at = f" (qmaster is to be on {master})" if master else ""
+    return (
+        f"see whether Grid Engine answers on this host: qhost{at}; and whether this"
+        " host may submit: qconf -ss"
     )

@@ -20,7 +20,9 @@ RETRY = 2.0  # seconds between tries while the master does not answer
 # long (measured on Son of Grid Engine 8.1.9).
 RECHECKS = (0.0, 60.0, 620.0, 700.0)
 
-LOST = "it is over, and the grid never said how; so it is after its master was restarted"
+LOST = (
+    "it is over, and the grid never said how; so it is after its master was restarted"
+)
 
 
 class Jobs:

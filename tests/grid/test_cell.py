@@ -198,7 +198,9 @@ def test_a_half_dead_cell_is_made_anew(cell: Path) -> None:
     assert done("status").count("up") == len(HOSTS)
 
 
-@pytest.mark.parametrize("stage", ["keepers/node1", "sge/default/common/bootstrap"])
+@pytest.mark.parametrize(
+    "stage", ["hosts", "keepers/node1", "sge/default/common/bootstrap"]
+)
 def test_a_killed_up_leaves_nothing_that_down_overlooks(stage: str) -> None:
     """Down removes all of an up that was killed half-way."""
     done("down")
@@ -299,12 +301,12 @@ def test_a_bad_name_exits_2(name: str) -> None:
     assert "GRID_NAME" in finished.stderr
 
 
-def test_an_unprivileged_user_is_told_to_use_sudo(tmp_path: Path) -> None:
+def test_an_unprivileged_user_is_told_to_use_sudo() -> None:
     """Without root the exit status is 77, which test suites take for a skip."""
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     with CI_GRID.open() as script:  # nobody may not be able to enter the checkout
         finished = subprocess.run(
-            ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-            + ["bash", "-s", "up"],
+            [*nobody, "bash", "-s", "up"],
             stdin=script,
             env=environment(FIRST),
             capture_output=True,
