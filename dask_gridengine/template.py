@@ -18,9 +18,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from multiprocessing import forkserver, util
 from pathlib import Path
+from typing import NoReturn
 
 #: Grid Engine sends these to a job's whole process group (``-notify``, s_rt): only
 #: the node itself may act on them, or the worker dies before it has drained.
@@ -57,8 +59,13 @@ def start() -> bool:
     def spawnv_passfds(
         path: bytes, args: Sequence[str | bytes], fds: Sequence[int]
     ) -> int:
-        forked.append(_fork([os.fsdecode(arg) for arg in args], fds, unblocked))
-        return forked[-1]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if pid := os.fork():
+            forked.append(pid)
+            return pid
+        util.spawnv_passfds = execute  # a worker's own servers are not our business
+        _serve([os.fsdecode(arg) for arg in args], fds, unblocked)
 
     util.spawnv_passfds = spawnv_passfds  # type: ignore[assignment]
     try:
@@ -72,19 +79,17 @@ def start() -> bool:
     return len(forked) == 2
 
 
-def _fork(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> int:
-    """Run ``python ... -c CODE`` of `argv` in a fork that keeps only `fds` open."""
-    code = argv[list(argv).index("-c") + 1]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if pid := os.fork():
-        return pid
+def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoReturn:
+    """In a fork, run ``python ... -c CODE`` of `argv` with only `fds` left open."""
     status = 1
     try:
         for courtesy in COURTESY:
             signal.signal(courtesy, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Nanny ends workers by it
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # Forked while it was held: a worker that starts processes would wait for ever.
+        forkserver._forkserver._lock = threading.Lock()  # type: ignore[attr-defined]
+        code = argv[list(argv).index("-c") + 1]
         _close_all_but({0, 1, 2, *fds})
         exec(compile(code, "<multiprocessing server>", "exec"), {})
         status = 0

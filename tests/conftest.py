@@ -23,10 +23,16 @@ KEPT_THREADS = ("Dask-", "TCP-Executor", "asyncio_", "Profile", "ThreadPoolExecu
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves threads, child processes or descriptors behind."""
     threads, fds = set(threading.enumerate()), _descriptors()
+    before = set(_children())
     yield
     gc.collect()
     wait_until(lambda: not _new_threads(threads), "threads gone", 10, _thread_names)
-    wait_until(lambda: not _children(), "child processes gone", 10, _children)
+    wait_until(
+        lambda: not _children().keys() - before,
+        "child processes gone",
+        10,
+        lambda: [line for pid, line in _children().items() if pid not in before],
+    )
     wait_until(
         lambda: not (_descriptors() - fds),
         "file descriptors closed",
@@ -35,11 +41,12 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     )
 
 
-def _children() -> list[list[str]]:
-    found = []
+def _children() -> dict[int, list[str]]:
+    """Command lines of the processes we have started, by process id."""
+    found = {}
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(child.cmdline())
+            found[child.pid] = child.cmdline()
     return found
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -177,7 +180,7 @@ def test_a_wait_is_obeyed_and_then_asked_again() -> None:
             assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
 
     asyncio.run(main())
-    gaps = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
     assert len(gaps) == 2
     assert all(0.3 <= gap < 1 for gap in gaps)
 
@@ -278,55 +281,49 @@ def test_ipv6_works() -> None:
             pass
     except OSError as exc:
         pytest.skip(f"this machine has no IPv6 loopback: {exc}")
-    heard: list[Farewell] = []
 
     async def main() -> None:
-        async with door(on_farewell=heard.append, host="::1") as (server, address):
+        heard = asyncio.Event()
+
+        def note(said: Farewell) -> None:
+            heard.set()
+
+        async with door(on_farewell=note, host="::1") as (server, address):
             where = connection(server, address)
             assert address.startswith("[::1]:")
             assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
             assert await asyncio.to_thread(say_farewell, where, address, farewell())
-            while not heard:
-                await asyncio.sleep(0.01)
+            await asyncio.wait_for(heard.wait(), 5)
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(main())
 
 
 def test_no_thread_is_left_for_a_fork_to_find() -> None:
     """ZeroMQ's threads end with the conversation, or no worker could be forked."""
+    code = """
+import json, sys
+from dask_gridengine import template
+from dask_gridengine.allocation import Hello
+from dask_gridengine.arrival import ask
+from dask_gridengine.credentials import Connection, CurveKeys
+where, greeting = json.load(sys.stdin)
+keys = CurveKeys(**where.pop("node_keys"))
+answer = ask(Connection(node_keys=keys, **where), Hello(**greeting))
+print(answer.kind, template.threads())
+"""
 
-    async def main() -> None:
+    async def main() -> bytes:
         async with door() as (server, address):
-            code = (
-                "import sys, json\n"
-                "from dask_gridengine import template\n"
-                "from dask_gridengine.allocation import Hello\n"
-                "from dask_gridengine.arrival import ask\n"
-                "from dask_gridengine.credentials import Connection, CurveKeys\n"
-                "told = json.load(sys.stdin)\n"
-                "told['node_keys'] = CurveKeys(**told['node_keys'])\n"
-                "greeting = Hello(**told.pop('hello'))\n"
-                "print(ask(Connection(**told), greeting).kind, template.threads())\n"
+            where = connection(server, address)
+            told = [{**vars(where), "node_keys": vars(where.node_keys)}, vars(hello())]
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                code,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
             )
-            await said_by(code, connection(server, address))
+            said, _ = await process.communicate(json.dumps(told).encode())
+            return said
 
-    async def said_by(code: str, where: Connection) -> None:
-        told = {
-            **vars(where),
-            "node_keys": vars(where.node_keys),
-            "hello": vars(hello()),
-        }
-        import json
-        import sys
-
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            code,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate(json.dumps(told).encode())
-        assert out.split() == [b"leave", b"1"]
-
-    asyncio.run(main())
+    assert asyncio.run(main()).split() == [b"leave", b"1"]

@@ -5,29 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import os
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.launchers.base import signal_name
 from dask_gridengine.launchers.protocol import Message, decode, encode
+from dask_gridengine.launchers.spawn import start_child
 
 STDERR_LINES = 20  # kept, to be quoted when the child dies
 LAST_WORDS = 0.5  # seconds between the end of stdout and giving up on stderr
-PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
-# Not ``-m``: that would put the working directory first on the path, and a user's
-# ``queue.py`` there would break the child. The package comes from where ours came.
-_BOOT = """\
-import sys
-sys.path = [place for place in sys.path if place] + [{root!r}]
-from {module} import main
-main()
-"""
 
 
 class SessionDied(LauncherError):
@@ -97,7 +85,7 @@ class Channel:
         SessionDied
             If it ends, or says nothing for `timeout` seconds, or nothing sensible.
         """
-        self = cls(_start(module, arguments, environment), on_event, on_death)
+        self = cls(start_child(module, arguments, environment), on_event, on_death)
         try:
             await self._connect()
             await asyncio.wait([self._first], timeout=timeout)
@@ -240,21 +228,6 @@ class _Lines(asyncio.Protocol):
 
 
 _left_behind: list[subprocess.Popen[bytes]] = []  # `Popen.__del__` would warn
-
-
-def _start(
-    module: str, arguments: Sequence[str], environment: Mapping[str, str] | None
-) -> subprocess.Popen[bytes]:
-    boot = _BOOT.format(root=PACKAGE_ROOT, module=module)
-    parent = str(os.getpid())
-    return subprocess.Popen(
-        [sys.executable, "-c", boot, "--parent", parent, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,  # Ctrl-C in the notebook is not for it
-    )
 
 
 def _look_at(future: asyncio.Future[Message]) -> None:

@@ -87,13 +87,14 @@ def remove_shared_directory(directory: Path | None) -> None:
     """Remove what a cluster that died left on the shared file system.
 
     Only what the cluster put there by name: a wrong path must not cost anybody data.
-    Without a connection file it is not a cluster's directory and is left alone.
+    Without a connection file it goes only if it is empty.
     """
-    if directory is None or not (directory / "connection.json").is_file():
+    if directory is None or not directory.is_dir():
         return
     try:
-        shutil.rmtree(directory / "logs", ignore_errors=True)
-        (directory / "connection.json").unlink()
+        if (directory / "connection.json").is_file():
+            shutil.rmtree(directory / "logs", ignore_errors=True)
+            (directory / "connection.json").unlink()
         directory.rmdir()
     except OSError as exc:
         complain(f"could not remove {directory}: {exc}")

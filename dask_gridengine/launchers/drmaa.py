@@ -11,13 +11,14 @@ from dask_gridengine.launchers.base import EndCallback
 from dask_gridengine.launchers.drmaa_places import (
     INSTALL,
     SETTINGS,
+    TUNABLE,
     find_library,
     find_root,
     master_host,
 )
-from dask_gridengine.launchers.drmaa_session import TUNABLE
+from dask_gridengine.launchers.keeper import SessionProgram
 from dask_gridengine.launchers.protocol import Message
-from dask_gridengine.launchers.session import SessionLauncher, SessionProgram
+from dask_gridengine.launchers.session import SessionLauncher
 
 
 async def open_drmaa(
@@ -39,19 +40,26 @@ async def open_drmaa(
     LauncherUnavailable
         If there is none to be had; with what was tried and what to type.
     """
-    ours = dict(os.environ)
-    library = await asyncio.to_thread(find_library, ours)  # may be on a file server
-    program = SessionProgram(
+    environment = dict(os.environ)
+    # In a thread: it looks at directories that may be on a slow file server.
+    library = await asyncio.to_thread(find_library, environment)
+    program = _program(library, environment, cleanup, timeout)
+    return await SessionLauncher.open(program, on_end)
+
+
+def _program(
+    library: str, environment: Mapping[str, str], cleanup: Path | None, timeout: float
+) -> SessionProgram:
+    return SessionProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa_session",
-        arguments=("--cleanup", os.path.abspath(cleanup)) if cleanup else (),
-        environment=_session_environment(ours, library),
+        arguments=("--cleanup", str(cleanup.absolute())) if cleanup else (),
+        environment=_session_environment(environment, library),
         describe=lambda ready: f"Grid Engine through DRMAA ({ready['system']})",
-        advise=lambda failed: _advice(failed, ours),
+        advise=lambda failed: _advice(failed, environment),
         nodes_outlive_it=True,
         opening=timeout,
     )
-    return await SessionLauncher.open(program, on_end)
 
 
 def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str]:

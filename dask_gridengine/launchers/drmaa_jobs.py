@@ -8,7 +8,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId
-from dask_gridengine.launchers.drmaa_library import Failed, Library, State, Unreachable
+from dask_gridengine.launchers.drmaa_library import (
+    EVERYTHING,
+    Failed,
+    Library,
+    State,
+    Unreachable,
+)
 
 SLICE = 0.05  # seconds of deletions and questions between looks at everything else
 HEARTBEAT = 5.0  # seconds between questions about one node, whichever's turn it is
@@ -18,7 +24,7 @@ RETRY = 2.0  # seconds between tries while the master does not answer
 # Seconds after an outage at which every node is asked about. A restarted master shows
 # what ended meanwhile as running for ten minutes: execds hold their reports back so
 # long (measured on Son of Grid Engine 8.1.9).
-RECHECKS = (0.0, 60.0, 620.0, 700.0)
+RECHECKS = (0.0, 60.0, 660.0)
 
 LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"
@@ -89,7 +95,7 @@ class Jobs:
         """Have everything deleted, also jobs whose submission we never heard of."""
         self._doomed.update(self._live)
         jobs = {node.job: None for node in self._live}
-        self._deletions = deque([*jobs, self._library.EVERYTHING])
+        self._deletions = deque([*jobs, EVERYTHING])
 
     def turn(self) -> None:
         """Pass on what has ended; then delete and ask for a moment."""

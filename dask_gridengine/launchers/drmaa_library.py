@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import Enum
-
-import drmaa
-from drmaa import wrappers
-from drmaa.helpers import adapt_rusage, c
+from typing import Any
 
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 
+EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
     "the grid has no record of how: deleted before it started (qdel), or its master"
     " was restarted meanwhile"
@@ -43,7 +42,7 @@ class State(Enum):
     """What the grid says of a node, as far as we need to tell apart."""
 
     ALIVE = "queued, held, running or suspended"
-    OVER = "done or failed; `next_end` knows or will know how"
+    OVER = "done or failed; `Library.next_end` knows or will know how"
     UNKNOWN = "the grid has no such job"
 
 
@@ -57,22 +56,23 @@ class Library:
 
     Raises
     ------
+    ModuleNotFoundError
+        If there is no ``drmaa`` package.
+    OSError, RuntimeError
+        If it finds no libdrmaa, or one that cannot be loaded.
     Unreachable, Failed
-        If it cannot be had.
+        If there is no session to be had.
     """
 
-    EVERYTHING = drmaa.Session.JOB_IDS_SESSION_ALL.decode()  # for `delete`
-
     def __init__(self, contact: str | None) -> None:
+        import drmaa  # loads libdrmaa, which few processes can and none at import may
+
+        self._drmaa: Any = drmaa
         self._session = drmaa.Session()
-        try:
+        with self._translated():
             self._session.initialize(contact)
-        except drmaa.DrmCommunicationException as exc:
-            raise Unreachable(_text(exc)) from exc
-        except drmaa.DrmaaException as exc:
-            raise Failed(_text(exc)) from exc
-        self.system: str = self._session.drmsInfo
-        self.contact: str = self._session.contact
+            self.system: str = self._session.drmsInfo
+            self.contact: str = self._session.contact
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array, always an array, so that ids have one shape.
@@ -81,52 +81,54 @@ class Library:
         ------
         Refused, Unreachable, Failed
         """
-        template = self._session.createJobTemplate()
-        try:
-            _fill(template, request)
-            ids = self._session.runBulkJobs(template, 1, count, 1)
-        except drmaa.DrmCommunicationException as exc:
-            raise Unreachable(_text(exc)) from exc
-        except (drmaa.InternalException, drmaa.OutOfMemoryException) as exc:
-            raise Failed(_text(exc)) from exc
-        except drmaa.DrmaaException as exc:
-            raise Refused(_text(exc)) from exc
-        finally:
-            self._session.deleteJobTemplate(template)
+        drmaa = self._drmaa
+        with self._translated():
+            template = self._session.createJobTemplate()
+            try:
+                _fill(template, request)
+                ids = self._session.runBulkJobs(template, 1, count, 1)
+            except (
+                drmaa.DeniedByDrmException,
+                drmaa.AuthorizationException,
+                drmaa.InvalidAttributeFormatException,
+                drmaa.InvalidAttributeValueException,
+                drmaa.InvalidArgumentException,
+            ) as exc:
+                raise Refused(_text(exc)) from exc
+            finally:
+                self._session.deleteJobTemplate(template)
         return [_node(job_id) for job_id in ids]
 
     def next_end(self) -> NodeEnd | None:
         """One end notice that has arrived, if any; never waits.
 
         Costs 0.1 ms, also with 10,000 jobs: libdrmaa keeps the notices itself.
+
+        Raises
+        ------
+        Unreachable, Failed
         """
-        job_id = ctypes.create_string_buffer(128)
-        status = ctypes.c_int()
+        wrappers, helpers = self._drmaa.wrappers, self._drmaa.helpers
+        name, size, status = ctypes.create_string_buffer(128), 128, ctypes.c_int()
         usage = ctypes.pointer(ctypes.POINTER(wrappers.drmaa_attr_values_t)())
+        everyone = self._drmaa.Session.JOB_IDS_SESSION_ANY
         # Not Session.wait: it drops the job id when there is no usage information,
         # which is all one hears of a job that was deleted in the queue.
-        try:
-            c(
-                wrappers.drmaa_wait,
-                drmaa.Session.JOB_IDS_SESSION_ANY,
-                job_id,
-                ctypes.sizeof(job_id),
-                ctypes.byref(status),
-                drmaa.Session.TIMEOUT_NO_WAIT,
-                usage,
-            )
-        except (drmaa.ExitTimeoutException, drmaa.InvalidJobException):
-            return None  # nothing yet; nothing submitted yet
-        except drmaa.DrmCommunicationException as exc:
-            raise Unreachable(_text(exc)) from exc
-        except drmaa.DrmaaException as exc:
-            raise Failed(_text(exc)) from exc
-        except Exception as exc:
-            if "code 24:" not in str(exc):
-                raise
-            return NodeEnd(node=_node(job_id.value.decode()), reason=NO_RECORD)
-        adapt_rusage(usage)  # frees it
-        return _end(_node(job_id.value.decode()), status)
+        wait = (wrappers.drmaa_wait, everyone, name, size, ctypes.byref(status), 0)
+        with self._translated():
+            try:
+                helpers.c(*wait, usage)
+            except (
+                self._drmaa.ExitTimeoutException,  # nothing yet
+                self._drmaa.InvalidJobException,  # nothing submitted yet
+            ):
+                return None
+            except Exception as exc:
+                if "code 24:" not in str(exc):
+                    raise
+                return NodeEnd(node=_node(name.value.decode()), reason=NO_RECORD)
+            helpers.adapt_rusage(usage)  # frees it
+            return self._end(_node(name.value.decode()), status)
 
     def state(self, node: NodeId) -> State:
         """Ask the master about one node: a round trip of 0.3 to 3 ms.
@@ -135,16 +137,13 @@ class Library:
         ------
         Unreachable, Failed
         """
-        try:
-            said = self._session.jobStatus(str(node))
-        except drmaa.InvalidJobException:
-            return State.UNKNOWN
-        except drmaa.DrmCommunicationException as exc:
-            raise Unreachable(_text(exc)) from exc
-        except drmaa.DrmaaException as exc:
-            raise Failed(_text(exc)) from exc
-        over = said in (drmaa.JobState.DONE, drmaa.JobState.FAILED)
-        return State.OVER if over else State.ALIVE
+        states = self._drmaa.JobState
+        with self._translated():
+            try:
+                said = self._session.jobStatus(str(node))
+            except self._drmaa.InvalidJobException:
+                return State.UNKNOWN
+        return State.OVER if said in (states.DONE, states.FAILED) else State.ALIVE
 
     def delete(self, job_id: str) -> None:
         """Delete an array by its job id, one task of it, or everything; gone: no-op.
@@ -153,18 +152,44 @@ class Library:
         ------
         Unreachable, Failed
         """
-        try:
-            self._session.control(job_id, drmaa.JobControlAction.TERMINATE)
-        except drmaa.InvalidJobException:
-            pass
-        except drmaa.DrmCommunicationException as exc:
-            raise Unreachable(_text(exc)) from exc
-        except drmaa.DrmaaException as exc:
-            raise Failed(_text(exc)) from exc
+        terminate = self._drmaa.JobControlAction.TERMINATE
+        with self._translated(), suppress(self._drmaa.InvalidJobException):
+            self._session.control(job_id, terminate)
 
     def exit(self) -> None:
-        """End the session; jobs live on."""
-        self._session.exit()
+        """End the session; jobs live on.
+
+        Raises
+        ------
+        Unreachable, Failed
+        """
+        with self._translated():
+            self._session.exit()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._drmaa.DrmCommunicationException as exc:
+            raise Unreachable(_text(exc)) from exc
+        except self._drmaa.DrmaaException as exc:
+            raise Failed(_text(exc)) from exc
+
+    def _end(self, node: NodeId, status: ctypes.c_int) -> NodeEnd:
+        wrappers, c = self._drmaa.wrappers, self._drmaa.helpers.c
+
+        def says(question: Any) -> int:
+            answer = ctypes.c_int()
+            c(question, ctypes.byref(answer), status)
+            return answer.value
+
+        if says(wrappers.drmaa_wifsignaled):
+            name = ctypes.create_string_buffer(32)
+            c(wrappers.drmaa_wtermsig, name, 32, status)
+            return NodeEnd(node=node, signal=name.value.decode())
+        if says(wrappers.drmaa_wifexited):
+            return NodeEnd(node=node, exit_status=says(wrappers.drmaa_wexitstatus))
+        return NodeEnd(node=node, reason=ABORTED)
 
 
 def one_line(
@@ -193,7 +218,7 @@ def one_line(
     return ("/bin/sh", "-c", f"""eval "$(printf %b '{script}')\""""), kept
 
 
-def _fill(template: drmaa.JobTemplate, request: NodeRequest) -> None:
+def _fill(template: Any, request: NodeRequest) -> None:
     command, environment = one_line(request.command, request.environment)
     template.jobName = request.name
     template.remoteCommand, template.args = command[0], list(command[1:])
@@ -202,21 +227,6 @@ def _fill(template: drmaa.JobTemplate, request: NodeRequest) -> None:
     template.outputPath, template.joinFiles = ":/dev/null", True
     if request.native:
         template.nativeSpecification = request.native
-
-
-def _end(node: NodeId, status: ctypes.c_int) -> NodeEnd:
-    def says(question: object) -> int:
-        answer = ctypes.c_int()
-        c(question, ctypes.byref(answer), status)
-        return answer.value
-
-    if says(wrappers.drmaa_wifsignaled):
-        name = ctypes.create_string_buffer(32)
-        c(wrappers.drmaa_wtermsig, name, ctypes.sizeof(name), status)
-        return NodeEnd(node=node, signal=name.value.decode())
-    if says(wrappers.drmaa_wifexited):
-        return NodeEnd(node=node, exit_status=says(wrappers.drmaa_wexitstatus))
-    return NodeEnd(node=node, reason=ABORTED)
 
 
 def _node(job_id: str) -> NodeId:

@@ -19,6 +19,10 @@ KNOWN_LIBRARIES = (
 )
 DEBIAN_ROOT = "/var/lib/gridengine"  # what Debian's qstat takes without SGE_ROOT
 
+# Debian's libdrmaa brings a jemalloc that needs more static TLS than a Python has left;
+# glibc reads this when a process starts and never again.
+TUNABLE = "glibc.rtld.optional_static_tls=2097152"
+
 INSTALL = (
     "install libdrmaa (on Debian: apt-get install gridengine-drmaa1.0), or, if it is"
     " elsewhere: export DRMAA_LIBRARY_PATH=/path/to/libdrmaa.so"
@@ -61,15 +65,14 @@ def find_library(environment: Mapping[str, str]) -> str:
         raise LauncherUnavailable("drmaa", reason, INSTALL)
     root = find_root(environment)
     places = [*(_root_libraries(root) if root else ()), *KNOWN_LIBRARIES]
-    found = next((place for place in places if Path(place).is_file()), None)
+    found: str | None = next((place for place in places if Path(place).is_file()), None)
     if not root:
         lacks = "" if found else " and no libdrmaa was found"
         raise LauncherUnavailable("drmaa", f"SGE_ROOT is not set{lacks}", SETTINGS)
-    if not found and not (found := ctypes.util.find_library("drmaa")):
-        tried = ", ".join([*places, "ldconfig -p"])
-        raise LauncherUnavailable(
-            "drmaa", f"no libdrmaa was found; looked at {tried}", INSTALL
-        )
+    found = found or ctypes.util.find_library("drmaa")
+    if found is None:
+        reason = f"no libdrmaa was found; looked at {', '.join(places)}, ldconfig -p"
+        raise LauncherUnavailable("drmaa", reason, INSTALL)
     return found
 
 

@@ -8,6 +8,7 @@ if the master is stopped) blocks when there are no notices either.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import signal
 import time
@@ -39,6 +40,7 @@ from dask_gridengine.launchers.protocol import (
 
 POLL = 0.2  # seconds between looks for end notices
 PERSISTENCE = 3600.0  # seconds it tries to delete its jobs when the parent is gone
+LINGER = 15.0  # seconds it waits for deleted nodes to be gone
 
 
 class Service:
@@ -64,7 +66,7 @@ class Service:
         while not self._done():
             self._listen()
             self._jobs.turn()
-        if not self._jobs.undeleted:
+        with contextlib.suppress(Unreachable, Failed):
             self._library.exit()
 
     def _listen(self) -> None:
@@ -85,21 +87,27 @@ class Service:
 
     def _done(self) -> bool:
         """Whether this session is over; moves it on towards its end."""
-        late = time.monotonic() > self._deadline
+        now = time.monotonic()
         if self._leaving:
-            if self._jobs.undeleted and not late:
-                return False
-            if self._close is None:
-                remove_shared_directory(self._cleanup)
-            if self._jobs.undeleted:
-                complain(f"gave up with {self._jobs.live} nodes undeleted")
-            return True
-        if self._close is None or (self._jobs.live and not late):
+            return self._may_go(now)
+        if self._close is None or (self._jobs.live and now < self._deadline):
             return False
         self._pipe.send("reply", id=self._close["id"], left=self._jobs.live)
         if self._jobs.undeleted:
             self._leave()
             return False
+        return True
+
+    def _may_go(self, now: float) -> bool:
+        if now < self._deadline and self._jobs.undeleted:
+            return False
+        if self._cleanup is not None and self._close is None:
+            # Nodes hold their logs open; on NFS that keeps the directory from going.
+            if self._jobs.live and now < self._deadline - PERSISTENCE + LINGER:
+                return False
+            remove_shared_directory(self._cleanup)
+        if self._jobs.undeleted:
+            complain(f"gave up with {self._jobs.live} nodes undeleted")
         return True
 
     def _execute(self, message: Message) -> None:

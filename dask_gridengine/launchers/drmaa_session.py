@@ -8,24 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
-
-if TYPE_CHECKING:
-    from dask_gridengine.launchers.drmaa_library import Library
-
-# Debian's libdrmaa brings a jemalloc that needs more static TLS than a Python has left;
-# glibc reads this when a process starts and never again.
-TUNABLE = "glibc.rtld.optional_static_tls=2097152"
-
-
-class _Unfit(Exception):
-    """There is no Grid Engine to be had from here."""
-
-    def __init__(self, lacking: str, text: str) -> None:
-        super().__init__(lacking, text)
-        self.lacking, self.text = lacking, text
+from dask_gridengine.launchers.drmaa_library import Failed, Library, Unreachable
+from dask_gridengine.launchers.drmaa_places import TUNABLE
+from dask_gridengine.launchers.drmaa_service import Service
 
 
 def main() -> None:
@@ -34,13 +21,21 @@ def main() -> None:
     options = parse_arguments(sys.argv[1:])
     pipe = ParentPipe(options.parent)
     try:
-        library = _open_library(options.contact)
-    except _Unfit as exc:
-        pipe.send("failed", lacking=exc.lacking, text=exc.text)
-        return
-    from dask_gridengine.launchers.drmaa_service import Service
-
-    Service(pipe, library, options).run()
+        library = Library(options.contact)
+    except ModuleNotFoundError as exc:
+        pipe.send("failed", lacking="package", text=str(exc))
+    except (
+        OSError,
+        RuntimeError,
+        AttributeError,
+    ) as exc:  # AttributeError: no libdrmaa
+        pipe.send("failed", lacking="library", text=str(exc))
+    except Unreachable as exc:
+        pipe.send("failed", lacking="master", text=str(exc))
+    except Failed as exc:
+        pipe.send("failed", lacking="cell", text=str(exc))
+    else:
+        Service(pipe, library, options).run()
 
 
 def _forget_tunable() -> None:
@@ -48,21 +43,6 @@ def _forget_tunable() -> None:
     tunables = os.environ.pop("GLIBC_TUNABLES", "").split(":")
     if rest := [tunable for tunable in tunables if tunable not in ("", TUNABLE)]:
         os.environ["GLIBC_TUNABLES"] = ":".join(rest)
-
-
-def _open_library(contact: str | None) -> Library:
-    try:
-        from dask_gridengine.launchers import drmaa_library
-    except ModuleNotFoundError as exc:
-        raise _Unfit("package", str(exc)) from exc
-    except (OSError, RuntimeError, AttributeError) as exc:
-        raise _Unfit("library", str(exc)) from exc
-    try:
-        return drmaa_library.Library(contact)
-    except drmaa_library.Unreachable as exc:
-        raise _Unfit("master", str(exc)) from exc
-    except drmaa_library.Failed as exc:
-        raise _Unfit("cell", str(exc)) from exc
 
 
 if __name__ == "__main__":

@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Container, Iterator
+from pathlib import Path
 
 import psutil
 
 MARK = "GRIDENGINE_NODE"  # its value names one node of one session
+
+GENERATIONS = 5  # a process may start another before it is killed itself
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -61,6 +65,27 @@ def orphans(nodes: Container[int], *, prefix: str) -> Iterator[tuple[int, str | 
     for process in found:
         if process.pid not in nodes:
             yield process.pid, _mark(process)
+
+
+def remove_remains(directory: Path) -> None:
+    """Kill what a session that was killed left behind, and remove its directory.
+
+    Parameters
+    ----------
+    directory
+        What the marks of that session begin with.
+    """
+    for _ in range(GENERATIONS):
+        left = [
+            process.pid
+            for process in psutil.process_iter()
+            if (_mark(process) or "").startswith(f"{directory}/")
+        ]
+        for pid in left:
+            kill(pid)
+        if not left:
+            break
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def kill(pid: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.launchers.keeper import SessionProgram
+from dask_gridengine.launchers.orphans import remove_remains
 from dask_gridengine.launchers.protocol import Message
-from dask_gridengine.launchers.session import SessionLauncher, SessionProgram
+from dask_gridengine.launchers.session import SessionLauncher
 
 
 async def open_process(
@@ -28,17 +30,23 @@ async def open_process(
     LauncherUnavailable
         If its session cannot be started.
     """
-    arguments = [*(["--slots", str(slots)] if slots is not None else [])]
+    return await SessionLauncher.open(_program(slots, cleanup), on_end)
+
+
+def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
+    arguments = []
+    if slots is not None:
+        arguments += ["--slots", str(slots)]
     if cleanup is not None:
-        arguments += ["--cleanup", str(cleanup)]
-    program = SessionProgram(
+        arguments += ["--cleanup", str(cleanup.absolute())]
+    return SessionProgram(
         kind="process",
         module="dask_gridengine.launchers.process_session",
         arguments=tuple(arguments),
         describe=_describe,
         advise=lambda _: "this is a bug in dask-gridengine; please report the above",
+        tidy=lambda ready: remove_remains(Path(ready["directory"])),
     )
-    return await SessionLauncher.open(program, on_end)
 
 
 def _describe(hello: Message) -> str:

@@ -57,7 +57,8 @@ class ProcessSession:
         self._loop.add_signal_handler(signal.SIGTERM, self._finish, None)
         self._loop.add_reader(self._pipe, self._listen)
         self._watch_parent()
-        self._pipe.send("ready", slots=self._grid.slots, contact="")
+        directory = str(self._grid.directory)
+        self._pipe.send("ready", slots=self._grid.slots, directory=directory)
         request = await self._stop
         self._loop.remove_reader(self._pipe)
         await self._grid.aclose(patience=request["patience"] if request else 10)

@@ -53,6 +53,11 @@ class SmallGrid:
         How many slots there are.
     on_end
         Told of the end of every node, also of one that never ran.
+
+    Attributes
+    ----------
+    directory
+        Holds a private ``TMPDIR`` for each node that runs.
     """
 
     def __init__(self, slots: int, on_end: EndCallback) -> None:
@@ -62,7 +67,7 @@ class SmallGrid:
         self._jobs = 0
         self._queue: deque[_Node] = deque()
         self._running: dict[int, _Node] = {}  # by process id
-        self._tmp = Path(tempfile.mkdtemp(prefix="dask-gridengine-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="dask-gridengine-"))
         self._preexec: Callable[[], None] | None = orphans.dies_with_parent()
         self._loop = asyncio.get_running_loop()
         orphans.become_reaper()
@@ -115,7 +120,7 @@ class SmallGrid:
                 break
             # SIGCHLD cannot be awaited: an orphan may get here after its sign.
             await asyncio.sleep(0.01)
-        shutil.rmtree(self._tmp, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _start_what_fits(self) -> None:
         # Strictly first in, first out: a node that waits for many slots is never
@@ -148,7 +153,7 @@ class SmallGrid:
             node.limit = self._loop.call_later(walltime, self._out_of_time, node)
 
     def _directory(self, node: _Node) -> Path:
-        return self._tmp / str(node.id)
+        return self.directory / str(node.id)
 
     def _environment(self, node: _Node, tmp: Path) -> dict[str, str]:
         return {
@@ -178,24 +183,25 @@ class SmallGrid:
 
     def _reap(self) -> None:
         """Collect whoever ended: nodes, and orphans that became ours."""
+        ended: list[tuple[_Node, int]] = []
         with contextlib.suppress(ChildProcessError):  # there are no children at all
             while (reaped := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                pid, status = reaped
-                if node := self._running.pop(pid, None):
-                    self._ended(node, os.waitstatus_to_exitcode(status))
+                if node := self._running.pop(reaped[0], None):
+                    orphans.kill_group(reaped[0])
+                    ended.append((node, os.waitstatus_to_exitcode(reaped[1])))
         # Killing an orphan makes orphans of its children and sends SIGCHLD, which
         # leads back here: generation after generation goes.
         self._kill_orphans()
+        for node, code in ended:
+            self._end(node, code)
         self._start_what_fits()
 
-    def _ended(self, node: _Node, code: int) -> None:
+    def _end(self, node: _Node, code: int) -> None:
         assert node.process is not None
         node.process.returncode = code  # we have reaped it; Popen need not try
-        orphans.kill_group(node.process.pid)
         if node.limit is not None:
             node.limit.cancel()
         self._free += node.request.slots
-        self._kill_orphans()
         shutil.rmtree(self._directory(node), ignore_errors=True)
         self._on_end(
             NodeEnd(
@@ -211,7 +217,7 @@ class SmallGrid:
         """Kill what the ended nodes left; whether there was any."""
         alive = {str(self._directory(node)) for node in self._running.values()}
         found = False
-        for pid, mark in orphans.orphans(self._running, prefix=str(self._tmp)):
+        for pid, mark in orphans.orphans(self._running, prefix=str(self.directory)):
             # A daemon of a live node stays. One without a mark could be anybody's.
             if mark not in alive and (mark or not alive):
                 orphans.kill(pid)

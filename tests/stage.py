@@ -1,0 +1,203 @@
+"""A real scheduler and a real door in the test's loop, and real nodes that come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Scheduler
+from distributed.security import Security
+
+from dask_gridengine.allocation import Allocation, Answer, Farewell, Hello, TLSIdentity
+from dask_gridengine.bootstrap import BootstrapServer
+from dask_gridengine.credentials import Connection
+from tests.samples import allocation
+
+
+async def eventually(
+    reached: Callable[[], Any],
+    what: str,
+    timeout: float = 15,
+    last_seen: Callable[[], object] | None = None,
+) -> Any:
+    """As `tests.waiting.wait_until`, while the loop goes on."""
+    deadline = time.monotonic() + timeout
+    while not (answer := reached()):
+        if time.monotonic() > deadline:
+            seen = last_seen() if last_seen else answer
+            raise AssertionError(f"not in {timeout} s: {what}; last seen: {seen!r}")
+        await asyncio.sleep(0.02)
+    return answer
+
+
+@dataclass(kw_only=True)
+class Node:
+    """``python -m dask_gridengine.node``, started as the grid starts it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    async def ended(self, timeout: float = 20) -> int:
+        """Its exit status, negative for a signal."""
+        await eventually(
+            lambda: self.process.poll() is not None,
+            "the node's end",
+            timeout,
+            self.said,
+        )
+        return int(self.process.returncode)
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def last_line(self) -> str:
+        return self.said().splitlines()[-1]
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One cluster as its nodes see it; a test changes what they are told."""
+
+    folder: Path
+    scheduler: Scheduler
+    server: BootstrapServer = field(init=False)
+    tls: TLSIdentity | None = None
+    #: What the allocation of every node differs in from the sample's.
+    changes: dict[str, Any] = field(default_factory=dict)
+    answer: Callable[[Hello], Answer] = field(init=False)
+    hellos: list[Hello] = field(default_factory=list)
+    farewells: list[Farewell] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.answer = self.allocate
+        self.server = BootstrapServer(
+            on_hello=self._hear, on_farewell=self.farewells.append
+        )
+
+    def _hear(self, hello: Hello) -> Answer:
+        self.hellos.append(hello)
+        return self.answer(hello)
+
+    def allocate(self, hello: Hello) -> Allocation:
+        fields: dict[str, Any] = {
+            "incarnation": hello.incarnation,
+            "door": hello.via,
+            "name": f"ge-{hello.index}",
+            "scheduler": self.scheduler.address,
+            "death_timeout": 20.0,
+            "drain_timeout": 10.0,
+            "working_directory": str(self.folder),
+            "tls": self.tls,
+            **self.changes,
+        }
+        return allocation(**fields)
+
+    def connect(self, **changes: Any) -> Path:
+        """Write the connection file; returns its path."""
+        fields: dict[str, Any] = {
+            "cluster": "dask-x",
+            "addresses": (f"127.0.0.1:{self.server.port}",),
+            "server_key": self.server.keys.public,
+            "node_keys": self.server.node_keys,
+            "patience": 10.0,
+            **changes,
+        }
+        return Connection(**fields).write(self.folder)
+
+    def start_node(self, index: int = 1, **environment: str) -> Node:
+        """Start a node, its log in a file, in a process group of its own."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        log = self.folder / f"12.{index}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "dask_gridengine.node"),
+                    str(self.folder / "connection.json"),
+                ],
+                cwd="/",
+                env={
+                    **os.environ,
+                    "JOB_ID": "12",
+                    "SGE_TASK_ID": str(index),
+                    "NSLOTS": "1",
+                    "TMPDIR": str(self.folder / "tmp"),
+                    **environment,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.nodes.append(Node(process=process, log=log))
+        return self.nodes[-1]
+
+    async def worker(self, name: str = "ge-1") -> str:
+        """Wait until the scheduler has the worker of this name; its address."""
+
+        def registered() -> str | None:
+            for state in self.scheduler.workers.values():
+                if state.name == name:
+                    return str(state.address)
+            return None
+
+        address: str = await eventually(registered, f"worker {name}", 20, self._logs)
+        return address
+
+    async def farewell(self) -> Farewell:
+        """Wait for the first farewell."""
+        await eventually(lambda: self.farewells, "a farewell", 20, self._logs)
+        return self.farewells[0]
+
+    def _logs(self) -> list[str]:
+        return [node.said() for node in self.nodes]
+
+    async def aclose(self) -> None:
+        for node in self.nodes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.process.pid, 9)
+            node.process.wait()
+        await self.server.aclose()
+
+
+@contextlib.asynccontextmanager
+async def stage(
+    folder: Path, *, security: Security | None = None, **changes: Any
+) -> AsyncIterator[Stage]:
+    """A cluster without workers; `changes` are for the allocations."""
+    async with Scheduler(
+        host="127.0.0.1",
+        port=0,
+        dashboard=False,
+        dashboard_address=":0",  # even so, it has a port for the health page
+        protocol="tls" if security else "tcp",
+        security=security or Security(),
+    ) as scheduler:
+        made = Stage(folder=folder, scheduler=scheduler, changes=changes)
+        made.server.start("127.0.0.1")
+        try:
+            yield made
+        finally:
+            await made.aclose()
+
+
+@contextlib.asynccontextmanager
+async def client_of(
+    stage: Stage, security: Security | None = None
+) -> AsyncIterator[Client]:
+    async with Client(
+        stage.scheduler.address,
+        asynchronous=True,
+        security=security,
+        set_as_default=False,
+    ) as client:
+        yield client

@@ -1,0 +1,21 @@
+"""Somebody who reaches the scheduler's port and has no certificate of the cluster."""
+
+from __future__ import annotations
+
+import ssl
+
+from distributed.comm import connect
+
+
+async def knock(address: str) -> object:
+    """Try to speak Dask's protocol; return what the scheduler answers, if it does."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    secrets = {"ssl_context": context} if address.startswith("tls") else {}
+    comm = await connect(address, timeout=3, **secrets)
+    try:
+        await comm.write({"op": "identity", "reply": True})
+        return await comm.read()
+    finally:
+        comm.abort()
