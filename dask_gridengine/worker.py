@@ -11,12 +11,14 @@ import importlib
 import logging
 import os
 from dataclasses import dataclass
+from multiprocessing import synchronize, util
 from pathlib import Path
 from typing import Any
 
 import dask
 import distributed.utils
 from distributed import Nanny, Worker
+from distributed.core import Status
 from distributed.security import Security
 from tornado.ioloop import PeriodicCallback
 
@@ -52,6 +54,13 @@ class NodeNanny(Nanny):  # type: ignore[misc]
         self._life.signal = signal_name(-exitcode) if exitcode < 0 else None
         self._life.exit_status = exitcode if 0 <= exitcode < 255 else None
         super()._on_worker_exit_sync(exitcode)
+
+    async def instantiate(self) -> Status:
+        """Start a worker process, and take the names of its semaphores away again."""
+        status: Status = await super().instantiate()
+        if status is Status.running:
+            _unlink_semaphores()
+        return status
 
     def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
         """The worker says that it is closing by itself.
@@ -157,6 +166,20 @@ def _security(tls: TLSIdentity | None) -> Security:
         tls_worker_cert=tls.certificate,
         tls_worker_key=tls.key,
     )
+
+
+def _unlink_semaphores() -> None:
+    """Remove from /dev/shm what both processes have open by now.
+
+    `multiprocessing` would do it when this process exits, or its resource tracker
+    would. But Grid Engine ends a job by SIGKILL to all of it, and then the names would
+    stay on the host for ever. This runs its finalizers early; they run once.
+    """
+    registry = getattr(util, "_finalizer_registry", {})
+    unlink = getattr(synchronize.SemLock, "_cleanup", None)
+    for finalizer in list(registry.values()):
+        if finalizer._callback is unlink:
+            finalizer()
 
 
 async def _drain(server: Nanny | Worker, patience: float) -> None:

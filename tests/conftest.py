@@ -23,7 +23,7 @@ KEPT_THREADS = ("Dask-", "TCP-Executor", "asyncio_", "Profile", "ThreadPoolExecu
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves threads, child processes or descriptors behind."""
     threads, fds = set(threading.enumerate()), _descriptors()
-    before = set(_children())
+    before, semaphores = set(_children()), _semaphores()
     yield
     gc.collect()
     wait_until(lambda: not _new_threads(threads), "threads gone", 10, _thread_names)
@@ -32,6 +32,12 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         "child processes gone",
         10,
         lambda: [line for pid, line in _children().items() if pid not in before],
+    )
+    wait_until(
+        lambda: not (_semaphores() - semaphores),
+        "semaphores unlinked",
+        5,
+        lambda: sorted(_semaphores() - semaphores),
     )
     wait_until(
         lambda: not (_descriptors() - fds),
@@ -48,6 +54,11 @@ def _children() -> dict[int, list[str]]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found[child.pid] = child.cmdline()
     return found
+
+
+def _semaphores() -> set[str]:
+    """Names of POSIX semaphores on this host; nodes that were killed leave theirs."""
+    return {path.name for path in Path("/dev/shm").glob("sem.mp-*")}
 
 
 def _thread_names() -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Scheduler
+from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from dask_gridengine.allocation import Allocation, Answer, Farewell, Hello, TLSIdentity
@@ -142,7 +143,10 @@ class Stage:
         return self.nodes[-1]
 
     async def worker(self, name: str = "ge-1") -> str:
-        """Wait until the scheduler has the worker of this name; its address."""
+        """Wait until this worker, and its Nanny, are up; the worker's address.
+
+        A Nanny is up some milliseconds after its worker has registered.
+        """
 
         def registered() -> str | None:
             for state in self.scheduler.workers.values():
@@ -151,7 +155,22 @@ class Stage:
             return None
 
         address: str = await eventually(registered, f"worker {name}", 20, self._logs)
+        while await self._status(address) != "running":
+            await asyncio.sleep(0.01)
         return address
+
+    async def _status(self, address: str) -> str:
+        """What the server that was made by the node says of itself."""
+
+        def status(dask_worker: Any) -> str:
+            return str(dask_worker.status.name)
+
+        said = await self.scheduler.broadcast(
+            msg={"op": "run", "function": dumps(status)},
+            workers=[address],
+            nanny=self.changes.get("nanny", True),
+        )
+        return str(said[address]["result"])
 
     async def farewell(self) -> Farewell:
         """Wait for the first farewell."""

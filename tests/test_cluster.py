@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from dask import array as da
-from distributed import Client
+from distributed import Client, Nanny
 from distributed.core import Status
 
 import dask_gridengine
@@ -44,6 +44,13 @@ def emptied(shared: Path) -> Path:
 
 def states(cluster: GridEngineCluster) -> list[str]:
     return [node.state.value for node in cluster.jobs()]
+
+
+def nanny_states(client: Client) -> list[str]:
+    def state(dask_worker: Nanny) -> str:
+        return str(dask_worker.status.name)
+
+    return list(client.run(state, nanny=True).values())
 
 
 def test_one_line_makes_a_cluster_and_leaves_nothing(
@@ -273,6 +280,9 @@ def test_a_worker_that_is_killed_comes_back_under_its_nanny(
     """One bad task costs a restart, not the node."""
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
         pid = client.submit(os.getpid, pure=False).result()
+        # A worker may run a task before its Nanny has taken note of it; a Nanny whose
+        # worker dies in that moment counts it as one that did not start.
+        wait_until(lambda: nanny_states(client) == ["running"], "the Nanny runs", 30)
         os.kill(pid, signal.SIGKILL)
         other = client.submit(os.getpid, pure=False).result(timeout=30)
         assert other != pid
@@ -344,6 +354,13 @@ if __name__ == "__main__":
         scheduler_options={"dashboard_address": None, "dashboard": False},
     )
     cluster.wait_for_workers(2, timeout=60)
+    # A node that is killed in the 50 ms before its Nanny has seen its worker leaves the
+    # names of two semaphores.
+    client = Client(cluster)
+    def state(dask_worker):
+        return dask_worker.status.name
+    while set(client.run(state, nanny=True).values()) != {"running"}:
+        pass
     print("up", flush=True)
     sys.stdin.read()
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,3 +23,19 @@ def wait_until(
             seen = last_seen() if last_seen else answer
             raise AssertionError(f"not in {timeout} s: {what}; last seen: {seen!r}")
         time.sleep(0.02)
+
+
+async def until(
+    reached: Callable[[], Any],
+    what: str,
+    timeout: float = 10,
+    last_seen: Callable[[], object] | None = None,
+) -> Any:
+    """`wait_until` for coroutines: the event loop goes on meanwhile."""
+    deadline = time.monotonic() + timeout
+    while not (answer := reached()):
+        if time.monotonic() > deadline:
+            seen = last_seen() if last_seen else answer
+            raise AssertionError(f"not in {timeout} s: {what}; last seen: {seen!r}")
+        await asyncio.sleep(0.02)
+    return answer

@@ -59,12 +59,12 @@ class NodeEnd:
     reason: str = ""  # the grid's own words, where it has some
 
     def __str__(self) -> str:
-        if self.signal:
+        if self.cancelled:
+            said = "cancelled"
+        elif self.signal:
             said = f"killed by {self.signal}"
         elif self.exit_status is not None:
             said = f"exit status {self.exit_status}"
-        elif self.cancelled:
-            said = "cancelled"
         else:
             said = "ended, the grid does not say how"
         return f"{said} ({self.reason})" if self.reason else said
@@ -77,7 +77,8 @@ class Launcher(Protocol):
     """Starts nodes and stops them. Knows nothing about Dask.
 
     End notices arrive through the callback given when the launcher was opened, once
-    for every node ever submitted, in the event loop the launcher was opened in.
+    for every node that `submit` returned, in the event loop the launcher was opened
+    in, and not before the caller of `submit` has its answer.
     """
 
     kind: str  # "drmaa" or "process"
@@ -88,7 +89,10 @@ class Launcher(Protocol):
         ...
 
     async def cancel(self, nodes: Collection[NodeId]) -> None:
-        """Stop these nodes, queued or running. Nodes already gone are a no-op."""
+        """Stop these nodes, queued or running. Nodes already gone are a no-op.
+
+        Their end notices come when they are gone, which may be seconds later.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -40,11 +40,19 @@ class Jobs:
         Told of the end of every node, once.
     on_note
         Told what people should know of the master.
+    clock
+        Seconds since whenever.
     """
 
     def __init__(
-        self, library: Library, on_end: EndCallback, on_note: Callable[[str], None]
+        self,
+        library: Library,
+        *,
+        on_end: EndCallback,
+        on_note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._library = library
         self._on_end, self._on_note = on_end, on_note
         self._live: dict[NodeId, None] = {}
@@ -102,14 +110,14 @@ class Jobs:
         try:
             while (end := self._library.next_end()) is not None:
                 self._ended(end)
-            if not self._trouble or time.monotonic() >= self._retry:
+            if not self._trouble or self._clock() >= self._retry:
                 self._work()
         except (Unreachable, Failed) as exc:
             self.failed(str(exc))
 
     def failed(self, text: str) -> None:
         """Take note that a call failed. It says nothing about any node."""
-        self._retry = time.monotonic() + RETRY
+        self._retry = self._clock() + RETRY
         if not self._trouble:
             self._trouble = True
             self._on_note(f"Grid Engine does not answer, running nodes go on: {text}")
@@ -119,17 +127,17 @@ class Jobs:
         if self._trouble:
             self._trouble = False
             self._on_note("Grid Engine answers again")
-            now = time.monotonic()
+            now = self._clock()
             self._rechecks = deque(now + delay for delay in RECHECKS)
 
     def _work(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._plan(now)
-        while self._deletions and time.monotonic() < now + SLICE:
+        while self._deletions and self._clock() < now + SLICE:
             self._library.delete(self._deletions[0])
             self._deletions.popleft()
             self.answered()
-        while self._questions and time.monotonic() < now + SLICE:
+        while self._questions and self._clock() < now + SLICE:
             self._ask(self._questions.popleft())
             self.answered()
 
@@ -156,7 +164,7 @@ class Jobs:
         if self._library.state(node) is State.ALIVE:
             self._over.pop(node, None)
             return
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._over.setdefault(node, now) + GRACE:
             self._ended(NodeEnd(node=node, reason=LOST))
 

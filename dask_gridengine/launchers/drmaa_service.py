@@ -49,7 +49,7 @@ class Service:
     def __init__(self, pipe: ParentPipe, library: Library, options: Namespace) -> None:
         self._pipe, self._library = pipe, library
         self._cleanup = options.cleanup
-        self._jobs = Jobs(library, self._say_end, self._say_note)
+        self._jobs = Jobs(library, on_end=self._say_end, on_note=self._say_note)
         self._close: Message | None = None  # the request to close
         self._deadline = 0.0  # of closing, or of leaving
         self._leaving = False  # nobody is there to serve any more

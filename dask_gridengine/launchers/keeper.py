@@ -18,8 +18,6 @@ from dask_gridengine.launchers.protocol import Message, pack
 
 logger = logging.getLogger(__name__)
 
-TAKEOVER_TIMEOUT = 60.0  # seconds a new session has to take over the nodes
-RESPAWN_DELAYS = (0.0, 0.5, 2.0, 10.0, 30.0)  # seconds before each try to replace it
 STABLE = 300.0  # a session that lived so many seconds gives its successor all tries
 
 
@@ -36,6 +34,8 @@ class SessionProgram:
     nodes_outlive_it: bool = False
     tidy: Callable[[Message], None] = lambda ready: None  # after it died, from "ready"
     opening: float = 30.0  # seconds it has to say that it is ready
+    answering: float = 60.0  # seconds it has to answer a request
+    respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
 
 
 class SessionKeeper:
@@ -63,7 +63,7 @@ class SessionKeeper:
         self._session: Channel | None = None
         self._ready: Message = {}  # the first message of the session or its forerunner
         self._born = 0.0
-        self._tries = 0  # of RESPAWN_DELAYS
+        self._tries = 0  # to replace it
         self._recovery: asyncio.Task[None] | None = None
         self._stopped = False
         self.lost = ""  # why there is no session
@@ -147,7 +147,7 @@ class SessionKeeper:
             nodes=pack(self._ledger.live),
             cancelled=pack(self._ledger.cancelled),
         )
-        await asyncio.wait([reply], timeout=TAKEOVER_TIMEOUT)
+        await asyncio.wait([reply], timeout=self._program.answering)
         if not reply.done():
             session.kill()
             raise SessionDied("the new session did not take over the nodes in time")
@@ -174,10 +174,10 @@ class SessionKeeper:
     async def _replace(self) -> None:
         """Try while there are tries left, and once for each request after that."""
         while True:
-            spent = self._tries >= len(RESPAWN_DELAYS)
+            spent = self._tries >= len(self._program.respawn)
             if not spent:
                 self._tries += 1
-                await asyncio.sleep(RESPAWN_DELAYS[self._tries - 1])
+                await asyncio.sleep(self._program.respawn[self._tries - 1])
             try:
                 await self.open()
             except LauncherError as exc:

@@ -135,7 +135,7 @@ def _seconds(value: str | float | timedelta) -> float | None:
     words = re.sub(r"(?<![a-z])(min|sec|hr)s?\b", lambda m: _WORDS[m[1]], value.lower())
     try:
         return float(parse_timedelta(words, default="seconds"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return None
 
 

@@ -26,8 +26,6 @@ from dask_gridengine.launchers.protocol import (
 
 logger = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT = 60.0  # seconds a session has to answer a request
-
 
 class SessionLauncher:
     """A `Launcher` whose work is done in a child process. Made by `open`.
@@ -85,15 +83,15 @@ class SessionLauncher:
         session = await self._session()
         reply = session.ask("submit", request=pack_request(request), count=count)
         try:
-            await asyncio.wait([reply], timeout=ANSWER_TIMEOUT)
+            await asyncio.wait([reply], timeout=self._program.answering)
         except asyncio.CancelledError:
             self._undo(session, reply)
             raise
         if not reply.done():
             self._undo(session, reply)
             raise DrmCommunicationError(
-                f"no answer to a submission in {ANSWER_TIMEOUT:g} s; what it still"
-                " queues will be deleted"
+                f"no answer to a submission in {self._program.answering:g} s; what it"
+                " still queues will be deleted"
             )
         answer = self._answer(reply)
         if answer.get("error") == REFUSED:
@@ -121,7 +119,7 @@ class SessionLauncher:
         try:
             session = await self._session()
             reply = session.ask("cancel", nodes=pack(known))
-            await asyncio.wait([reply], timeout=ANSWER_TIMEOUT)
+            await asyncio.wait([reply], timeout=self._program.answering)
             if reply.done():
                 _raise_error(reply.result())
         except SessionDied:
@@ -141,7 +139,7 @@ class SessionLauncher:
     async def _session(self) -> Channel:
         if self._closing is not None:
             raise LauncherError(f"this {self.kind} launcher is closed")
-        return await self._keeper.get(ANSWER_TIMEOUT)
+        return await self._keeper.get(self._program.answering)
 
     def _answer(self, reply: asyncio.Future[Message]) -> Message:
         try:

@@ -126,10 +126,7 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
     before = cluster._fleet.bootstrap.counts.total()
     forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
     with pytest.raises(DoorError, match="did not answer to our key"):
-        ask(
-            forged,
-            hello(job=cluster.jobs()[-1].id.job, index=cluster.jobs()[-1].id.index),
-        )
+        ask(forged, hello(job=queued.job, index=queued.index))
     assert cluster._fleet.bootstrap.counts.total() == before
 
 

@@ -1,0 +1,131 @@
+"""Options as submit options."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dask_gridengine.errors import OptionError
+from dask_gridengine.launchers.native import native_specification, parse_walltime
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, ""),
+        ({"queue": "a.q,b.q@node1"}, "-q a.q,b.q@node1"),
+        ({"project": "bio"}, "-P bio"),
+        ({"walltime": 90.2}, "-l h_rt=91"),
+        ({"resource_spec": "gpu=1,h=!node1"}, "-l gpu=1,h=!node1"),
+        ({"resource_spec": "arch=lx*", "walltime": 60}, "-l arch=lx*,h_rt=60"),
+        ({"parallel_environment": "smp", "slots": 3}, "-pe smp 3"),
+        ({"parallel_environment": "smp"}, "-pe smp 1"),
+        ({"extra_directives": ["-R y", " -notify "]}, "-R y -notify"),
+        ({"memory": 10**9}, ""),
+    ],
+)
+def test_options_become_one_line(options: dict[str, Any], line: str) -> None:
+    """In the order of the manual's examples, the user's own options last."""
+    assert native_specification(**options) == line
+
+
+@pytest.mark.parametrize(
+    ("memory", "per", "asked"),
+    [(9, "slot", 3), (10, "slot", 4), (10, "job", 10), (0, "job", None)],
+)
+def test_memory_is_asked_for_as_it_is_charged(
+    memory: int, per: str, asked: int | None
+) -> None:
+    """Per slot each slot asks for its share, rounded up; per job, once for all."""
+    line = native_specification(
+        memory=memory,
+        memory_resource="h_vmem",
+        memory_resource_per=per,
+        slots=3,
+        parallel_environment="smp",
+    )
+    wanted = "" if asked is None else f"-l h_vmem={asked} "
+    assert line == f"{wanted}-pe smp 3"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "long.q -M boss"},
+        {"queue": "long.q\n-M boss"},
+        {"queue": "-M"},
+        {"project": "a,b"},
+        {"project": 'a"b'},
+        {"resource_spec": "h_vmem=4G, gpu=1"},
+        {"resource_spec": "h_vmem=4G,,gpu=1"},
+        {"resource_spec": "h='!node1'"},
+        {"parallel_environment": "smp 99"},
+        {"memory_resource": "h_vmem=1,h_rt", "memory": 1},
+        {"extra_directives": ["-R y\n-M boss"]},
+        {"extra_directives": ["#$ -R y"]},
+        {"extra_directives": ["-N 'a b'"]},
+    ],
+)
+def test_a_value_cannot_become_another_option(options: dict[str, Any]) -> None:
+    """Grid Engine has no quoting there, so it is refused by name."""
+    (option,) = (name for name in options if name != "memory")
+    named = {"extra_directives": "job_extra_directives"}.get(option, option)
+    with pytest.raises(OptionError, match=named):
+        native_specification(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"resource_spec": "h_rt=60", "walltime": 60},
+        {"resource_spec": "h_vmem=1G", "memory_resource": "h_vmem", "memory": 1},
+        {"resource_spec": "gpu=1,gpu=2"},
+    ],
+)
+def test_the_same_resource_twice_is_refused(options: dict[str, Any]) -> None:
+    """Grid Engine would take the last one without a word."""
+    with pytest.raises(OptionError, match=r"asked for twice: -l \S+=\S+,\S+=\S+"):
+        native_specification(**options)
+
+
+def test_cores_without_a_parallel_environment_say_what_to_type() -> None:
+    """Their names differ from site to site; qconf knows them."""
+    with pytest.raises(OptionError, match=r"4 cores need .*(\n.*)*qconf -spl"):
+        native_specification(slots=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (None, None),
+        (7200, 7200),
+        (0.5, 0.5),
+        ("7200", 7200),
+        ("02:00:00", 7200),
+        (" 100:00:01 ", 360_001),
+        ("2h", 7200),
+        ("2 hours", 7200),
+        ("90 min", 5400),
+        ("90mins", 5400),
+        ("1 hr", 3600),
+        ("30 sec", 30),
+        ("1d", 86_400),
+        ("100ms", 0.1),
+        (timedelta(minutes=3), 180),
+    ],
+)
+def test_a_time_is_read_as_people_write_it(given: Any, seconds: float | None) -> None:
+    """Grid Engine's own form, Dask's words, and Python's types."""
+    assert parse_walltime(given) == seconds
+
+
+@pytest.mark.parametrize(
+    "given",
+    [0, -1, "0s", "-2h", "1:30", "00:90:00", "soon", "", True, [], float("inf")],
+)
+def test_no_time_is_refused_by_name(given: Any) -> None:
+    """Also 1:30, which is hours to some and minutes to others."""
+    with pytest.raises(OptionError, match=r"patience=.*'02:00:00'"):
+        parse_walltime(given, "patience")
