@@ -12,7 +12,7 @@ from collections.abc import Collection, Coroutine
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes, parse_timedelta
+from dask.utils import parse_timedelta
 from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
@@ -29,6 +29,7 @@ from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
 from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.scaling import target, to_close
 
 logger = logging.getLogger(__name__)
 
@@ -169,10 +170,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             If the grid refuses; the workers there were remain. In an event loop, the
             returned task raises it.
         """
-        target = self._target(n, memory, cores, jobs)
+        count = target(self.options, n=n, jobs=jobs, cores=cores, memory=memory)
         if self.asynchronous or self.called_from_running_loop:
-            return self._in_background(self._scale(target))
-        return self.sync(self._scale, target)
+            return self._in_background(self._scale(count))
+        return self.sync(self._scale, count)
 
     # SpecCluster binds its own `scale` to this name.
     scale_up = scale
@@ -188,13 +189,13 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     # What SpecCluster calls
 
     async def _start(self) -> None:
+        # In a task of its own: a start that is cancelled half-way is finished first and
+        # closed then, so that there are no half-started states to clean up.
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
         await asyncio.shield(self._opening)
-        await super()._start()
 
     async def _open(self) -> None:
-        """Everything the scheduler does not need, before there is a scheduler."""
         self.quiet = self._wants_quiet
         self._fleet = Fleet(
             self.options,
@@ -214,6 +215,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             # there is none, as on many a cell. Nodes do not depend on that answer.
             warnings.simplefilter("ignore", RuntimeWarning)
             get_ip()
+        await super()._start()
 
     async def __aenter__(self) -> GridEngineCluster:
         try:
@@ -225,11 +227,16 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     async def _close(self) -> None:
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close_once())
+            opening = self._opening
+            if opening is asyncio.current_task():
+                opening = None  # it has failed and closes what it has opened
+            self._closing = asyncio.ensure_future(self._close_once(opening))
         # Shielded: whoever gives up waiting must not leave jobs on the grid.
         await asyncio.shield(self._closing)
 
-    async def _close_once(self) -> None:
+    async def _close_once(self, opening: asyncio.Future[None] | None) -> None:
+        if opening is not None:
+            await asyncio.wait([opening])
         fleet: Fleet | None = getattr(self, "_fleet", None)
         try:
             if fleet is not None and self.status is Status.running:
@@ -320,7 +327,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 fleet.roster.counts[state] for state in states
             )
             if fleet.failures and possible < n_workers:
-                raise NodesFailed(n_workers, have, fleet.reasons())
+                raise NodesFailed(n_workers, have, fleet.failures.reasons())
             if loop.time() >= deadline:
                 raise asyncio.TimeoutError(self._why_not_yet(n_workers, have, timeout))
             with contextlib.suppress(asyncio.TimeoutError):
@@ -334,52 +341,18 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     def _next_name(self) -> str:
         return f"ge-{next(self._counter)}"
 
-    def _target(
-        self, n: int | None, memory: Any, cores: int | None, jobs: int | None
-    ) -> int:
-        wanted = [n or 0, jobs or 0]
-        if cores is not None:
-            wanted.append(math.ceil(cores / self.options.cores))
-        if memory is not None:
-            if not self.options.memory:
-                raise OptionError(
-                    "scale(memory=...) needs to know how much a worker has: give"
-                    " GridEngineCluster(memory=...)"
-                )
-            wanted.append(math.ceil(parse_bytes(memory) / self.options.memory))
-        return max(wanted)
-
-    async def _scale(self, target: int) -> None:
+    async def _scale(self, count: int) -> None:
         if self.status in (Status.closing, Status.closed):
-            if target == 0:
+            if count == 0:
                 return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
-        for name in self._to_close(len(self.worker_spec) - target):
+        waiting = self._fleet.roster.unbound
+        surplus = len(self.worker_spec) - count
+        for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
             del self.worker_spec[name]
-        while len(self.worker_spec) < target:
+        while len(self.worker_spec) < count:
             self.worker_spec.update(self.new_worker_spec())
         await self._correct_state()
-
-    def _to_close(self, count: int) -> list[str]:
-        """Which names to give up: who queues, newest first; then the idlest."""
-        if count <= 0:
-            return []
-        waiting = set(self._fleet.roster.unbound)
-        started = {ws.name for ws in self.scheduler.workers.values()}
-        rank = [name for name in reversed(self.worker_spec) if name in waiting]
-        rank += [
-            name
-            for name in reversed(self.worker_spec)
-            if name not in waiting and name not in started
-        ]
-        rank = rank[:count]
-        if len(rank) < count:
-            idlest = self.scheduler.workers_to_close(
-                n=count - len(rank), attribute="name"
-            )
-            rank += [name for name in idlest if name in self.worker_spec]
-        rest = [name for name in reversed(self.worker_spec) if name not in set(rank)]
-        return [*rank, *rest][:count]
 
     async def _release(self, names: Collection[str]) -> None:
         """Give up names: their queue places, or their workers with the data moved."""
@@ -435,7 +408,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         counts = self._fleet.roster.counts
         nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
         said = f"{have} of {wanted} workers after {timeout} s; nodes: {nodes}"
-        return "\n  ".join([said, *self._fleet.reasons()])
+        return "\n  ".join([said, *self._fleet.failures.reasons()])
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from dask_gridengine.causes import Cause, Diagnosis, diagnose_end
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
 from dask_gridengine.door import Door
+from dask_gridengine.failures import Failures
 from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId
 from dask_gridengine.launchers.choose import open_launcher
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
@@ -69,9 +69,7 @@ class Fleet:
         )
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()
-        #: Ends that are failures, alike ones counted together.
-        self.failures: Counter[Diagnosis] = Counter()
-        self._examples: dict[Diagnosis, NodeRecord] = {}
+        self.failures = Failures()
         self._on_gone = callbacks.on_gone
         self._reading: set[asyncio.Task[None]] = set()
         self._launcher: Launcher | None = None
@@ -182,13 +180,6 @@ class Fleet:
         self.roster.registered(name)
         self.changed.set()
 
-    def reasons(self) -> list[str]:
-        """One sentence for each kind of failure so far, most frequent first."""
-        return [
-            diagnosis.sentence(self._who(diagnosis, count), self._job(diagnosis))
-            for diagnosis, count in self.failures.most_common()
-        ]
-
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
         loop = asyncio.get_running_loop()
@@ -273,27 +264,12 @@ class Fleet:
         if not self.roster.move(record, NodeState.GONE):
             return
         if record.diagnosis.cause.is_failure:
-            self._failed(record, record.diagnosis)
+            self.failures.note(record, record.diagnosis, self.log_directory)
         elif self.options.log_directory is None:
             with contextlib.suppress(OSError):
                 log.unlink(missing_ok=True)
         self._on_gone(record)
         self.changed.set()
-
-    def _failed(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
-        self.failures[diagnosis] += 1
-        if self.failures[diagnosis] == 1:
-            # Once per kind: a hundred nodes fail alike, and one sentence says it.
-            self._examples[diagnosis] = record
-            sentence = diagnosis.sentence(str(record), record.id.job)
-            logger.warning("%s\n  its log: %s", sentence, self.log_directory)
-
-    def _who(self, diagnosis: Diagnosis, count: int) -> str:
-        example = self._examples[diagnosis]
-        return str(example) if count == 1 else f"{count} nodes (e.g. {example})"
-
-    def _job(self, diagnosis: Diagnosis) -> str:
-        return self._examples[diagnosis].id.job
 
 
 def _cause(said: str) -> Cause:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from dask_gridengine import granted, template
+from dask_gridengine import granted, semaphores, template
 from dask_gridengine.allocation import Allocation, Farewell, Hello, Leave, Refused
 from dask_gridengine.arrival import ask, say_farewell
 from dask_gridengine.causes import EXIT_STATUS, Cause
@@ -53,6 +53,8 @@ def main(path: str) -> int:
     except DoorError as exc:
         return _give_up(Cause.UNREADABLE, str(exc))
     hello = granted.hello()
+    semaphores.sweep()
+    semaphores.name_after_process()
     try:
         with _signals_raise():
             answer = ask(connection, hello)

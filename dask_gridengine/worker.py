@@ -171,9 +171,8 @@ def _security(tls: TLSIdentity | None) -> Security:
 def _unlink_semaphores() -> None:
     """Remove from /dev/shm what both processes have open by now.
 
-    `multiprocessing` would do it when this process exits, or its resource tracker
-    would. But Grid Engine ends a job by SIGKILL to all of it, and then the names would
-    stay on the host for ever. This runs its finalizers early; they run once.
+    `multiprocessing` would do it when this process exits, if it is not killed. This
+    runs its finalizers early; they run once. See `dask_gridengine.semaphores`.
     """
     registry = getattr(util, "_finalizer_registry", {})
     unlink = getattr(synchronize.SemLock, "_cleanup", None)

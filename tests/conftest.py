@@ -58,7 +58,7 @@ def _children() -> dict[int, list[str]]:
 
 def _semaphores() -> set[str]:
     """Names of POSIX semaphores on this host; nodes that were killed leave theirs."""
-    return {path.name for path in Path("/dev/shm").glob("sem.mp-*")}
+    return {path.name for path in Path("/dev/shm").glob("sem.*")}
 
 
 def _thread_names() -> list[str]:

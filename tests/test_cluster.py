@@ -164,7 +164,7 @@ def test_a_start_that_is_cancelled_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    for delay in (0, 0.05, 0.2, 0.6):
+    for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.6):
         asyncio.run(main(delay))
         assert list(emptied.iterdir()) == [], delay
 
@@ -354,13 +354,6 @@ if __name__ == "__main__":
         scheduler_options={"dashboard_address": None, "dashboard": False},
     )
     cluster.wait_for_workers(2, timeout=60)
-    # A node that is killed in the 50 ms before its Nanny has seen its worker leaves the
-    # names of two semaphores.
-    client = Client(cluster)
-    def state(dask_worker):
-        return dask_worker.status.name
-    while set(client.run(state, nanny=True).values()) != {"running"}:
-        pass
     print("up", flush=True)
     sys.stdin.read()
 """
@@ -410,7 +403,7 @@ def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
         assert cluster._fleet.request.command[2] in script
     assert "limit is 0.93 GiB" in script
     assert "2 slots of the grid" in script
-    assert "module load x\n" in script
+    assert "module load x" in script
 
 
 def test_states_are_in_the_order_a_node_passes_them() -> None:

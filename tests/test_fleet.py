@@ -99,7 +99,7 @@ def test_ends_are_followed_and_alike_ones_counted_together(shared: Path) -> None
             Cause.NO_SCRATCH,
             Cause.NO_SCRATCH,
         ]
-        (reason,) = fleet.reasons()
+        (reason,) = fleet.failures.reasons()
         assert reason.startswith("2 nodes (e.g. node 1.")
         assert len(list(fleet.log_directory.iterdir())) == 2
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import itertools
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -135,7 +136,8 @@ class Channel:
         """Leave the child to itself: it has more to do, and nobody to tell."""
         self._dead.set_result(f"session {self.pid} was left to itself")
         self._close_pipes()
-        _left_behind.append(self._process)
+        # Somebody has to reap it, and `Popen` warns of a child that nobody waits for.
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
     async def _connect(self) -> None:
         stdin, stdout, stderr = (
@@ -153,6 +155,8 @@ class Channel:
             self._pipes.append((await connect(make, pipe))[0])
 
     def _hear(self, line: bytes) -> None:
+        if self._trouble:
+            return  # it is being killed
         try:
             message = decode(line)
             if not self._first.done():
@@ -176,7 +180,8 @@ class Channel:
     def _die(self) -> None:
         if self._dead.done():
             return
-        text = self._obituary(self._trouble or self._exit())
+        how = self._exit()
+        text = self._obituary(self._trouble or how)
         self._dead.set_result(text)
         self._close_pipes()
         waiting, self._asked = self._asked, {}
@@ -225,9 +230,6 @@ class _Lines(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_end()
-
-
-_left_behind: list[subprocess.Popen[bytes]] = []  # `Popen.__del__` would warn
 
 
 def _look_at(future: asyncio.Future[Message]) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dask_gridengine import semaphores
 from dask_gridengine.launchers import orphans
 from dask_gridengine.launchers.base import (
     EndCallback,
@@ -203,6 +204,7 @@ class SmallGrid:
             node.limit.cancel()
         self._free += node.request.slots
         shutil.rmtree(self._directory(node), ignore_errors=True)
+        semaphores.sweep(node.process.pid)
         self._on_end(
             NodeEnd(
                 node=node.id,
