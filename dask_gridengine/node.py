@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ def _work(connection: Connection, hello: Hello, allocation: Allocation) -> int:
     cause, detail, life = Cause.FINISHED, "", None
     try:
         with _signals_raise():
-            _settle(allocation)
+            allocation = _settle(allocation)
             worker = _import_worker(allocation)
             forked = allocation.start_method == "fork" and template.start()
         worker.choose_start_method(forked=forked)
@@ -104,8 +105,14 @@ def _work(connection: Connection, hello: Hello, allocation: Allocation) -> int:
     return _give_up(cause, detail)
 
 
-def _settle(allocation: Allocation) -> None:
-    """Take up the user's working directory and environment, check the scratch space."""
+def _settle(allocation: Allocation) -> Allocation:
+    """Take up the user's working directory and environment, check the scratch space.
+
+    Returns
+    -------
+    Allocation
+        The same, with the scratch directory as it is called on this host.
+    """
     if "TMP" in os.environ:
         # Grid Engine takes TMPDIR, but not TMP, from jobs of root (seen with 8.1.9).
         os.environ.setdefault("TMPDIR", os.environ["TMP"])
@@ -114,13 +121,15 @@ def _settle(allocation: Allocation) -> None:
         os.chdir(allocation.working_directory)
         # ``python -m`` put the directory Grid Engine started us in there: the root.
         sys.path[0] = allocation.working_directory
-    scratch = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
+    place = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
+    scratch = os.path.expanduser(os.path.expandvars(place))
     try:
         os.makedirs(scratch, exist_ok=True)
         with tempfile.TemporaryFile(dir=scratch):
             pass
     except OSError as exc:
         raise Failed(Cause.NO_SCRATCH, str(exc)) from exc
+    return replace(allocation, local_directory=scratch)
 
 
 def _import_worker(allocation: Allocation) -> ModuleType:

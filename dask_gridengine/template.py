@@ -49,7 +49,9 @@ def start() -> bool:
         False if this process has other threads already or this Python starts its
         servers in another way. Then nothing has been changed.
     """
-    if threads() != 1 or not hasattr(util, "spawnv_passfds"):
+    if (running := threads()) != 1 or not hasattr(util, "spawnv_passfds"):
+        # E.g. OpenBLAS's, where OMP_NUM_THREADS is above 1 and numpy is imported.
+        sys.stderr.write(f"dask_gridengine: {running} threads run, so spawning\n")
         return False
     # A handler of the node's must not run in a server that is not yet set up.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, *COURTESY})

@@ -144,7 +144,7 @@ def _make(allocation: Allocation, life: Life) -> Nanny | Worker:
         "name": allocation.name,
         "security": _security(allocation.tls),
         "death_timeout": allocation.death_timeout,
-        "local_directory": allocation.local_directory or os.environ.get("TMPDIR"),
+        "local_directory": allocation.local_directory,
         **allocation.options,
     }
     if isinstance(worker_class := options.get("worker_class"), str):

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from distributed import Client, Scheduler
+from distributed.protocol import deserialize
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
@@ -170,7 +172,8 @@ class Stage:
             workers=[address],
             nanny=self.changes.get("nanny", True),
         )
-        return str(said[address]["result"])
+        result = said[address]["result"]
+        return str(deserialize(result.header, result.frames))
 
     async def farewell(self) -> Farewell:
         """Wait for the first farewell."""
@@ -182,10 +185,26 @@ class Stage:
 
     async def aclose(self) -> None:
         for node in self.nodes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(node.process.pid, 9)
+            node.process.kill()
             node.process.wait()
+        # Its servers notice, and clean up behind it; nothing else is left to do that.
+        await eventually(
+            lambda: not any(_group(node.process.pid) for node in self.nodes),
+            "the end of all processes of the nodes",
+            10,
+            lambda: [_group(node.process.pid) for node in self.nodes],
+        )
         await self.server.aclose()
+
+
+def _group(leader: int) -> list[int]:
+    """Processes of a node that has ended; zombies wait only for who adopted them."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(OSError):
+            if os.getpgid(process.pid) == leader:
+                found.append(process)
+    return [p.pid for p in found if p.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 @contextlib.asynccontextmanager

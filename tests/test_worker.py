@@ -60,7 +60,7 @@ def test_a_node_becomes_the_worker_it_was_allocated(
             security=security,
             nthreads=3,
             memory_limit=2**30,
-            environment={"OF_THE_USER": "a b"},
+            environment={"OF_THE_USER": "a b", "OMP_NUM_THREADS": "1"},
             config={"distributed": {"worker": {"memory": {"target": 0.123}}}},
             options={"resources": {"GPU": 2}},
             local_directory="$TMPDIR/scratch",

@@ -134,8 +134,7 @@ class Jobs:
         now = self._clock()
         self._plan(now)
         while self._deletions and self._clock() < now + SLICE:
-            self._library.delete(self._deletions[0])
-            self._deletions.popleft()
+            self._delete(self._deletions[0])
             self.answered()
         while self._questions and self._clock() < now + SLICE:
             self._ask(self._questions.popleft())
@@ -157,6 +156,14 @@ class Jobs:
         for node, since in self._over.items():
             if now >= since + GRACE and node not in self._questions:
                 self._questions.append(node)
+
+    def _delete(self, job_id: str) -> None:
+        try:
+            self._library.delete(job_id)
+        except Failed:
+            self._deletions.rotate(-1)  # the others shall not wait for it
+            raise
+        self._deletions.popleft()
 
     def _ask(self, node: NodeId) -> None:
         if node not in self._live:

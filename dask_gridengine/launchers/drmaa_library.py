@@ -68,6 +68,7 @@ class Library:
         import drmaa  # loads libdrmaa, which few processes can and none at import may
 
         self._drmaa: Any = drmaa
+        self._errors: Any = drmaa.errors
         self._session = drmaa.Session()
         with self._translated():
             self._session.initialize(contact)
@@ -81,18 +82,18 @@ class Library:
         ------
         Refused, Unreachable, Failed
         """
-        drmaa = self._drmaa
+        errors = self._errors
         with self._translated():
             template = self._session.createJobTemplate()
             try:
                 _fill(template, request)
                 ids = self._session.runBulkJobs(template, 1, count, 1)
             except (
-                drmaa.DeniedByDrmException,
-                drmaa.AuthorizationException,
-                drmaa.InvalidAttributeFormatException,
-                drmaa.InvalidAttributeValueException,
-                drmaa.InvalidArgumentException,
+                errors.DeniedByDrmException,
+                errors.AuthorizationException,
+                errors.InvalidAttributeFormatException,
+                errors.InvalidAttributeValueException,
+                errors.InvalidArgumentException,
             ) as exc:
                 raise Refused(_text(exc)) from exc
             finally:
@@ -119,8 +120,8 @@ class Library:
             try:
                 helpers.c(*wait, usage)
             except (
-                self._drmaa.ExitTimeoutException,  # nothing yet
-                self._drmaa.InvalidJobException,  # nothing submitted yet
+                self._errors.ExitTimeoutException,  # nothing yet
+                self._errors.InvalidJobException,  # nothing submitted yet
             ):
                 return None
             except Exception as exc:
@@ -141,7 +142,7 @@ class Library:
         with self._translated():
             try:
                 said = self._session.jobStatus(str(node))
-            except self._drmaa.InvalidJobException:
+            except self._errors.InvalidJobException:
                 return State.UNKNOWN
         return State.OVER if said in (states.DONE, states.FAILED) else State.ALIVE
 
@@ -153,7 +154,7 @@ class Library:
         Unreachable, Failed
         """
         terminate = self._drmaa.JobControlAction.TERMINATE
-        with self._translated(), suppress(self._drmaa.InvalidJobException):
+        with self._translated(), suppress(self._errors.InvalidJobException):
             self._session.control(job_id, terminate)
 
     def exit(self) -> None:
@@ -170,9 +171,9 @@ class Library:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except self._drmaa.DrmCommunicationException as exc:
+        except self._errors.DrmCommunicationException as exc:
             raise Unreachable(_text(exc)) from exc
-        except self._drmaa.DrmaaException as exc:
+        except self._errors.DrmaaException as exc:
             raise Failed(_text(exc)) from exc
 
     def _end(self, node: NodeId, status: ctypes.c_int) -> NodeEnd:

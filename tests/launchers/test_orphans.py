@@ -15,9 +15,7 @@ import pytest
 from dask_gridengine.launchers import orphans
 from tests.waiting import wait_until
 
-linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="the kernel's help is Linux's"
-)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not help")
 
 # What a reaper does, in a process of its own: pytest itself must not become one.
 REAPER = """

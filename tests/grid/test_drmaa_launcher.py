@@ -1,0 +1,396 @@
+"""The DRMAA launcher on a real Grid Engine: what its promises rest on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dask_gridengine.errors import DrmCommunicationError, SubmitError
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.choose import open_launcher
+from dask_gridengine.launchers.drmaa_library import ABORTED, NO_RECORD
+from dask_gridengine.launchers.session import SessionLauncher
+from tests.grid.conftest import Cell
+from tests.launchers.conftest import Ends
+from tests.waiting import until, wait_until
+
+pytestmark = [pytest.mark.grid, pytest.mark.usefixtures("grid")]
+
+HELD = "-h"  # stays in the queue
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """What a launcher reports its ends to."""
+    return Ends()
+
+
+@asynccontextmanager
+async def drmaa(ends: Ends, cleanup: Path | None = None) -> AsyncIterator[Any]:
+    launcher = await open_launcher("drmaa", ends, cleanup=cleanup)
+    try:
+        yield launcher
+    finally:
+        await launcher.aclose()
+
+
+def shell(script: str, **fields: Any) -> NodeRequest:
+    return NodeRequest(name="node", command=("/bin/sh", "-c", script), **fields)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), timeout=100))
+
+
+def session() -> psutil.Process:
+    """The launcher's child."""
+    (child,) = (c for c in psutil.Process().children() if c.name().startswith("python"))
+    return child
+
+
+def master() -> psutil.Process:
+    spool = Path(os.environ["SGE_ROOT"]).parent / "spool"
+    return psutil.Process(int((spool / "qmaster" / "qmaster.pid").read_text()))
+
+
+def test_it_says_which_grid_engine_it_found(ends: Ends) -> None:
+    """Also as the best there is, without being asked for."""
+
+    async def main() -> None:
+        launcher = await open_launcher(None, ends)
+        assert launcher.kind == "drmaa"
+        assert launcher.description == "Grid Engine through DRMAA (SGE 8.1.9)"
+        await launcher.aclose()
+
+    run(main)
+
+
+def test_ends_are_told_as_they_were(ends: Ends) -> None:
+    """Exit status, signal, or that the command could not be started."""
+    wanted: dict[NodeId, dict[str, Any]] = {}
+    scripts: dict[str, dict[str, Any]] = {
+        "exit 0": {"exit_status": 0},
+        "exit 3": {"exit_status": 3},
+        "exit 200": {"exit_status": 200},
+        "exec no-such-command": {"exit_status": 127},
+        "kill -9 $$": {"signal": "SIGKILL"},
+        "exit 100": {"reason": ABORTED},  # asks for Eqw, which DRMAA jobs never are
+    }
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            for script, told in scripts.items():
+                (node,) = await launcher.submit(shell(script), 1)
+                wanted[node] = told
+            missing = NodeRequest(name="node", command=("/no/such/command",))
+            (node,) = await launcher.submit(missing, 1)
+            wanted[node] = {"reason": ABORTED}
+            limited = shell("sleep 1000", native="-l h_rt=2")
+            (node,) = await launcher.submit(limited, 1)
+            wanted[node] = {"signal": "SIGKILL"}
+            told = await ends.of(wanted, timeout=30)
+            assert told == [NodeEnd(node=n, **how) for n, how in wanted.items()]
+
+    run(main)
+
+
+def test_a_command_arrives_whole(ends: Ends, tmp_path: Path) -> None:
+    """libdrmaa cuts arguments at newlines and values at "="; we put them together."""
+    seen = tmp_path / "seen.json"
+    program = (
+        "import json, os, sys\n"
+        f"with open({str(seen)!r}, 'w') as file:\n"
+        "    json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], file)\n"
+    )
+    arguments = ["a\nb", "it's", '"$HOME"', "", "é☃", "-x"]
+    environment = {"A": "x=y", "B": "one\ntwo", "C": "a, b", "GLIBC_TUNABLES": ""}
+    request = NodeRequest(
+        name="node",
+        command=(sys.executable, "-c", program, *arguments),
+        environment=environment,
+        native="-V",
+    )
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            (end,) = await ends.of(await launcher.submit(request, 1))
+            assert end.exit_status == 0
+
+    run(main)
+    argv, variables, directory = json.loads(seen.read_text())
+    assert argv == arguments
+    assert {name: variables[name] for name in environment} == environment
+    assert directory == "/"
+
+
+def test_what_glibc_was_told_stays_with_the_session(ends: Ends, tmp_path: Path) -> None:
+    """Not even ``-V`` hands it on."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            request = shell(f"env >{tmp_path}/env", native="-V")
+            await ends.of(await launcher.submit(request, 1))
+
+    run(main)
+    assert "GLIBC_TUNABLES" not in (tmp_path / "env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("native", "count", "told"),
+    [
+        ("-q nowhere.q", 1, "nowhere.q"),
+        ("-l gold=1", 1, "gold"),
+        ("-pe mpi 4", 1, "mpi"),
+        ("-l h=nohost", 1, "nohost"),
+        ("-no-such-option", 1, "-no-such-option"),
+        ("", 75_001, "75000"),
+    ],
+)
+def test_a_refusal_keeps_the_grids_words(
+    ends: Ends, native: str, count: int, told: str
+) -> None:
+    """And nothing is queued; the launcher goes on."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            with pytest.raises(SubmitError) as caught:
+                await launcher.submit(shell("exit 0", native=native), count)
+            assert told in caught.value.reason
+            (end,) = await ends.of(await launcher.submit(shell("exit 0"), 1))
+            assert end.exit_status == 0
+
+    run(main)
+
+
+def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
+    """Queued or running; the others stay."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            running = await launcher.submit(shell("sleep 1000"), 3)
+            held = await launcher.submit(shell("sleep 1000", native=HELD), 3)
+            await until(lambda: grid.qstat().count(" r ") == 3, "three running")
+            gone = [running[1], held[0], held[2]]
+            await launcher.cancel(gone)
+            assert all(end.cancelled for end in await ends.of(gone))
+            assert set(ends.nodes) == set(gone)
+            assert len(grid.qstat().splitlines()) == 2 + 3
+
+    run(main)
+
+
+def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
+    """By a user or an administrator with qdel; we did not cancel it."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            (running,) = await launcher.submit(shell("sleep 1000"), 1)
+            (held,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
+            await until(lambda: " r " in grid.qstat(), "one running")
+            grid.run("qdel", running.job, held.job)
+            assert await ends.of([running, held]) == [
+                NodeEnd(node=running, reason=ABORTED),
+                NodeEnd(node=held, reason=NO_RECORD),
+            ]
+
+    run(main)
+
+
+def test_a_thousand_nodes_come_and_go_quickly(ends: Ends) -> None:
+    """As one array, in a few calls; every end is told."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            start = time.monotonic()
+            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 1000)
+            await launcher.cancel(nodes[::2])
+            await ends.of(nodes[::2])
+            await launcher.cancel(nodes)
+            await ends.of(nodes)
+            assert time.monotonic() - start < 10
+
+    run(main)
+
+
+@pytest.mark.parametrize("ending", ["sleep", "fork", "exit"])
+def test_nothing_outlives_the_parent(grid: Cell, shared: Path, ending: str) -> None:
+    """Killed, killed while a fork holds our pipe, or at its end without closing.
+
+    Its jobs are deleted, running or queued, and its directory is removed.
+    """
+    shared = shared / "dask-1"
+    shared.mkdir()
+    command = [sys.executable, "-m", "tests.launchers.user", "drmaa", str(shared)]
+    with subprocess.Popen(
+        [*command, ending], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        told = json.loads(parent.stdout.readline())
+        wait_until(lambda: " r " in grid.qstat(), "a running node", 20)
+        children = psutil.Process(parent.pid).children()
+        if ending == "exit":
+            parent.stdin.close()
+        else:
+            parent.kill()
+        wait_until(lambda: not psutil.pid_exists(told["session"]), "its end", 30)
+        for child in children:
+            if child.pid != told["session"]:
+                child.kill()
+    wait_until(lambda: grid.qstat() == "", "an empty queue", 30, grid.qstat)
+    assert not shared.exists()
+
+
+def test_a_killed_session_costs_no_node(ends: Ends, tmp_path: Path) -> None:
+    """Another takes over; ends come with their exit status, cancelling works."""
+    gate = tmp_path / "gate"
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            script = f"while [ ! -e {gate} ]; do sleep 0.1; done; exit 7"
+            running = await launcher.submit(shell(script), 2)
+            held = await launcher.submit(shell("sleep 1000", native=HELD), 2)
+            killed = session()
+            killed.kill()
+            await launcher.cancel(held[:1])
+            assert session().pid != killed.pid
+            gate.touch()
+            told = await ends.of(running, timeout=30)
+            assert [end.exit_status for end in told] == [7, 7]
+            assert (await ends.of(held[:1]))[0].cancelled
+            assert len(ends.seen) == 3
+            (end,) = await ends.of(await launcher.submit(shell("exit 5"), 1))
+            assert end.exit_status == 5
+
+    run(main)
+
+
+def test_an_end_without_a_session_is_found_out(ends: Ends, grid: Cell) -> None:
+    """A node that is over when the next session begins, and whose notice is gone."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 1)
+            killed = session()
+            killed.suspend()  # it takes no notices
+            grid.run("qdel", nodes[0].job)
+            killed.kill()
+            (end,) = await ends.of(nodes, timeout=30)
+            assert end.exit_status is None
+            assert not end.cancelled
+
+    run(main)
+
+
+def test_a_master_that_hangs_loses_no_end(ends: Ends, tmp_path: Path) -> None:
+    """Ends that come meanwhile are told when it goes on, with their exit status."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            script = f"touch {tmp_path}/on; sleep 2; touch {tmp_path}/off; exit 4"
+            nodes = await launcher.submit(shell(script), 1)
+            await until((tmp_path / "on").exists, "a running node")
+            master().suspend()
+            try:
+                await until((tmp_path / "off").exists, "its end")
+                assert ends.seen == []
+            finally:
+                master().resume()
+            (end,) = await ends.of(nodes, timeout=30)
+            assert end.exit_status == 4
+
+    run(main)
+
+
+def test_a_master_that_is_restarted_loses_no_wish(
+    ends: Ends, grid: Cell, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it is away submissions fail, and cancelling is made up for.
+
+    Nodes that run are left out: after a restart Grid Engine itself does not know for
+    ten minutes that they are over.
+    """
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 3)
+            grid.control("stop-master")
+            try:
+                with pytest.raises(DrmCommunicationError, match="unable to"):
+                    await launcher.submit(shell("exit 0"), 1)
+                await launcher.cancel(nodes[:2])
+                assert ends.seen == []
+            finally:
+                await asyncio.to_thread(grid.control, "start-master")
+            told = await ends.of(nodes[:2], timeout=60)
+            assert all(end.cancelled for end in told)
+            assert await launcher.submit(shell("sleep 1000", native=HELD), 1)
+            assert len(ends.seen) == 2
+
+    run(main)
+    assert caplog.text.count("does not answer") == 1
+    assert caplog.text.count("answers again") == 1
+
+
+def test_a_cancelled_submission_leaves_no_job(ends: Ends, grid: Cell) -> None:
+    """Ctrl-C at the wrong moment: what it still queues is deleted, and not reported."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            request = shell("sleep 1000", native=HELD)
+            submitting = asyncio.create_task(launcher.submit(request, 500))
+            await asyncio.sleep(0)
+            session().suspend()
+            await asyncio.sleep(0)
+            submitting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await submitting
+            session().resume()
+            (node,) = await launcher.submit(shell("exit 0"), 1)
+            await ends.of([node])
+            await until(lambda: grid.qstat() == "", "an empty queue", 20, grid.qstat)
+            assert ends.nodes == [node]
+
+    run(main)
+
+
+def test_sigterm_to_the_session_is_no_loss_of_control(ends: Ends) -> None:
+    """It deletes its jobs; the next session finds that out and takes new ones."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 2)
+            session().send_signal(signal.SIGTERM)
+            told = await ends.of(nodes, timeout=40)
+            assert not any(end.cancelled for end in told)
+            (end,) = await ends.of(await launcher.submit(shell("exit 5"), 1))
+            assert end.exit_status == 5
+
+    run(main)
+
+
+def test_closing_leaves_an_empty_queue(ends: Ends, grid: Cell) -> None:
+    """When it returns the nodes are gone, not only on their way."""
+
+    async def main() -> None:
+        launcher: SessionLauncher
+        async with drmaa(ends) as launcher:
+            await launcher.submit(shell("sleep 1000"), 4)
+            await launcher.submit(shell("sleep 1000", native=HELD), 4)
+            await until(lambda: grid.qstat().count(" r ") == 4, "four running")
+        assert grid.qstat() == ""
+        assert len(ends.seen) == 8
+
+    run(main)

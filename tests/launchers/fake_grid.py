@@ -1,0 +1,88 @@
+"""The DRMAA session with a grid of its own making, run as the real one is.
+
+Everything is real but the `Library`: its jobs run for ever, and end when they are
+deleted or when a file ``end-JOB.INDEX`` with an exit status appears. While there is a
+file ``down`` the master does not answer. ``deleted`` lists what was deleted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.child import ParentPipe, parse_arguments
+from dask_gridengine.launchers.drmaa_library import (
+    EVERYTHING,
+    NO_RECORD,
+    Failed,
+    Refused,
+    State,
+    Unreachable,
+)
+from dask_gridengine.launchers.drmaa_service import Service
+
+
+class FakeLibrary:
+    """What `Library` is to the service."""
+
+    system, contact = "FAKE 8.1.9", "session=1"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.jobs = 0
+        self.live: set[NodeId] = set()
+        self.notices: deque[NodeEnd] = deque()
+
+    def reach(self) -> None:
+        if (self.directory / "down").exists():
+            raise Unreachable("unable to contact qmaster")
+
+    def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
+        self.reach()
+        if request.native == "-q nowhere":
+            raise Refused('Job was rejected: unknown queue "nowhere"')
+        if request.native == "-q cheese":
+            raise Failed("out of cheese")
+        self.jobs += 1
+        nodes = [NodeId(str(self.jobs), index + 1) for index in range(count)]
+        self.live.update(nodes)
+        return nodes
+
+    def next_end(self) -> NodeEnd | None:
+        for path in self.directory.glob("end-*"):
+            job, _, index = path.name.removeprefix("end-").partition(".")
+            status = int(path.read_text())
+            path.unlink()
+            self.live.discard(node := NodeId(job, int(index)))
+            self.notices.append(NodeEnd(node=node, exit_status=status))
+        return self.notices.popleft() if self.notices else None
+
+    def state(self, node: NodeId) -> State:
+        self.reach()
+        return State.ALIVE if node in self.live else State.UNKNOWN
+
+    def delete(self, job_id: str) -> None:
+        self.reach()
+        with (self.directory / "deleted").open("a") as file:
+            file.write(f"{job_id}\n")
+        time.sleep(0.01)
+        if (self.directory / "stubborn").exists():
+            return
+        for node in sorted(self.live):
+            if job_id in (node.job, str(node), EVERYTHING):
+                self.live.discard(node)
+                self.notices.append(NodeEnd(node=node, reason=NO_RECORD))
+
+    def exit(self) -> None:
+        with (self.directory / "deleted").open("a") as file:
+            file.write("exit\n")
+
+
+def main() -> None:
+    """What a session's module must have; ``--contact`` names its directory."""
+    options = parse_arguments(sys.argv[1:])
+    library = FakeLibrary(Path(options.contact))
+    Service(ParentPipe(options.parent), library, options).run()  # type: ignore[arg-type]

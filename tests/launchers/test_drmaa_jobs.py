@@ -1,0 +1,254 @@
+"""What the DRMAA session does about its jobs, on a grid and a clock made by hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.launchers.drmaa_jobs import (
+    GRACE,
+    HEARTBEAT,
+    LOST,
+    RECHECKS,
+    RETRY,
+    Jobs,
+)
+from dask_gridengine.launchers.drmaa_library import (
+    EVERYTHING,
+    NO_RECORD,
+    Failed,
+    State,
+    Unreachable,
+)
+
+
+@dataclass
+class Scene:
+    """A grid that says what it is told to, the time, and what `Jobs` tells."""
+
+    now: float = 1000.0
+    down: bool = False
+    notices: deque[NodeEnd] = field(default_factory=deque)
+    states: dict[NodeId, State] = field(default_factory=dict)
+    asked: list[NodeId] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    ends: list[NodeEnd] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def next_end(self) -> NodeEnd | None:
+        return self.notices.popleft() if self.notices else None
+
+    def state(self, node: NodeId) -> State:
+        if self.down:
+            raise Unreachable("no route")
+        self.asked.append(node)
+        return self.states.get(node, State.ALIVE)
+
+    def delete(self, job_id: str) -> None:
+        if self.down:
+            raise Unreachable("no route")
+        self.deleted.append(job_id)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """A quiet grid."""
+    return Scene()
+
+
+@pytest.fixture
+def jobs(scene: Scene) -> Jobs:
+    """Five nodes of one array and two of another; the first heartbeat is over."""
+    jobs = Jobs(
+        scene,  # type: ignore[arg-type]
+        on_end=scene.ends.append,
+        on_note=scene.notes.append,
+        clock=lambda: scene.now,
+    )
+    jobs.add(array("1", 5) + array("2", 2))
+    jobs.turn()
+    scene.asked.clear()
+    return jobs
+
+
+def array(job: str, count: int) -> list[NodeId]:
+    return [NodeId(job, index) for index in range(1, count + 1)]
+
+
+def test_a_whole_array_is_deleted_by_its_id(scene: Scene, jobs: Jobs) -> None:
+    """One call for any number of nodes; the parts of another by theirs."""
+    jobs.delete([*array("1", 5), NodeId("2", 2)])
+    jobs.turn()
+    assert scene.deleted == ["1", "2.2"]
+
+
+def test_the_last_of_an_array_take_its_id_too(scene: Scene, jobs: Jobs) -> None:
+    """Those that are gone or going already do not count."""
+    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    jobs.delete([NodeId("1", 2), NodeId("1", 3)])
+    jobs.turn()
+    jobs.delete([NodeId("1", 4), NodeId("1", 5)])
+    jobs.turn()
+    assert scene.deleted == ["1.2", "1.3", "1"]
+
+
+def test_deleting_what_is_gone_is_no_call(scene: Scene, jobs: Jobs) -> None:
+    """Nor is deleting what was never ours."""
+    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    jobs.turn()
+    jobs.delete([NodeId("1", 1), NodeId("9", 1)])
+    jobs.turn()
+    assert scene.deleted == []
+
+
+def test_everything_is_also_what_we_never_heard_of(scene: Scene, jobs: Jobs) -> None:
+    """A submission whose answer was lost with an earlier session."""
+    jobs.delete_all()
+    jobs.turn()
+    assert scene.deleted == ["1", "2", EVERYTHING]
+    assert jobs.undeleted == 0
+    assert jobs.live == 7, "deleted is not yet gone"
+
+
+def test_an_end_is_told_once(scene: Scene, jobs: Jobs) -> None:
+    """Notices for others' jobs, or a second one for ours, are not passed on."""
+    end = NodeEnd(node=NodeId("1", 1), exit_status=3)
+    scene.notices += [end, end, NodeEnd(node=NodeId("77", 1), exit_status=3)]
+    jobs.turn()
+    assert scene.ends == [end]
+    assert jobs.live == 6
+
+
+def test_an_end_that_we_asked_for_says_so(scene: Scene, jobs: Jobs) -> None:
+    """Grid Engine's "no record" of a job deleted in the queue is no riddle then."""
+    jobs.delete([NodeId("1", 1)])
+    for index in (1, 2):
+        scene.notices.append(NodeEnd(node=NodeId("1", index), reason=NO_RECORD))
+    jobs.turn()
+    assert scene.ends == [
+        NodeEnd(node=NodeId("1", 1), cancelled=True),
+        NodeEnd(node=NodeId("1", 2), reason=NO_RECORD),
+    ]
+
+
+def test_the_heartbeat_costs_one_question(scene: Scene, jobs: Jobs) -> None:
+    """For any number of nodes; everyone's turn comes."""
+    for _ in range(7):
+        scene.now += HEARTBEAT
+        jobs.turn()
+        jobs.turn()
+    assert sorted(scene.asked) == array("1", 5) + array("2", 2)
+
+
+@pytest.mark.parametrize("state", [State.OVER, State.UNKNOWN])
+def test_a_lost_end_is_found(scene: Scene, jobs: Jobs, state: State) -> None:
+    """After a while in which its notice may still come."""
+    lost = NodeId("1", 3)
+    scene.states[lost] = state
+    jobs.recheck()
+    jobs.turn()
+    assert lost in scene.asked
+    assert scene.ends == []
+    scene.now += GRACE
+    jobs.turn()
+    jobs.turn()
+    assert scene.ends == [NodeEnd(node=lost, reason=LOST)]
+
+
+def test_a_late_notice_goes_before_our_finding(scene: Scene, jobs: Jobs) -> None:
+    """It knows the exit status."""
+    late = NodeId("1", 3)
+    scene.states[late] = State.OVER
+    jobs.recheck()
+    jobs.turn()
+    scene.now += GRACE
+    scene.notices.append(NodeEnd(node=late, exit_status=4))
+    jobs.turn()
+    jobs.turn()
+    assert scene.ends == [NodeEnd(node=late, exit_status=4)]
+
+
+def test_a_node_that_comes_back_is_alive(scene: Scene, jobs: Jobs) -> None:
+    """A master that is just reading its files may not know it for a moment."""
+    node = NodeId("1", 3)
+    scene.states[node] = State.UNKNOWN
+    jobs.recheck()
+    jobs.turn()
+    scene.now += GRACE
+    del scene.states[node]
+    jobs.turn()
+    scene.states[node] = State.UNKNOWN
+    jobs.recheck()
+    jobs.turn()
+    assert scene.ends == []
+
+
+def test_silence_of_the_master_is_not_death(scene: Scene, jobs: Jobs) -> None:
+    """It is noted once, nothing is reported, and tries are not too frequent."""
+    scene.down = True
+    jobs.delete([NodeId("1", 1)])
+    for _ in range(5):
+        jobs.turn()
+    assert scene.notes == ["Grid Engine does not answer, running nodes go on: no route"]
+    assert not jobs.busy
+    assert jobs.undeleted == 1
+    assert scene.ends == []
+
+
+def test_after_an_outage_the_rest_is_made_up_for(scene: Scene, jobs: Jobs) -> None:
+    """The deletion goes through, and every node is asked about, more than once.
+
+    A restarted master shows what has ended as running for another ten minutes.
+    """
+    scene.down = True
+    jobs.delete([NodeId("1", 1)])
+    jobs.turn()
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    assert scene.deleted == ["1.1"]
+    assert scene.notes[1:] == ["Grid Engine answers again"]
+    answered = scene.now
+    for delay in RECHECKS:
+        scene.asked.clear()
+        scene.now = answered + delay
+        jobs.turn()
+        jobs.turn()
+        assert set(scene.asked) == {*array("1", 5), *array("2", 2)}
+
+
+def test_an_outage_is_noticed_without_anything_to_do(scene: Scene, jobs: Jobs) -> None:
+    """Waiting for notices only stays silent; the heartbeat does not."""
+    scene.down = True
+    jobs.turn()
+    assert scene.notes == []
+    scene.now += HEARTBEAT
+    jobs.turn()
+    assert len(scene.notes) == 1
+    scene.now += RETRY
+    jobs.turn()
+    scene.down = False
+    scene.now += HEARTBEAT
+    jobs.turn()
+    assert scene.notes[1:] == ["Grid Engine answers again"]
+
+
+def test_an_error_of_another_kind_does_not_stop_the_session(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """It is noted, and the next turn goes on."""
+
+    def fail() -> NodeEnd | None:
+        raise Failed("out of cheese")
+
+    scene.next_end = fail  # type: ignore[method-assign]
+    jobs.turn()
+    assert "out of cheese" in scene.notes[0]
+    del scene.next_end
+    scene.now += RETRY
+    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    jobs.turn()
+    assert len(scene.ends) == 1
