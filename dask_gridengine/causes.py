@@ -38,6 +38,11 @@ class Cause(str, enum.Enum):
         """Whether something is wrong, rather than simply over."""
         return self not in _HARMLESS
 
+    @property
+    def log_says_more(self) -> bool:
+        """Whether a node's log may hold more than its diagnosis already tells."""
+        return self in _LOG_SAYS_MORE
+
 
 _HARMLESS = {
     Cause.FINISHED,
@@ -46,6 +51,8 @@ _HARMLESS = {
     Cause.CANCELLED,
     Cause.DELETED,
 }
+
+_LOG_SAYS_MORE = {Cause.NO_IMPORT, Cause.NO_START, Cause.KILLED, Cause.UNKNOWN}
 
 #: What a node or its shell exits with, and what that means.
 EXIT_STATUS: dict[Cause, int] = {

@@ -17,7 +17,7 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
-from distributed.utils import get_ip
+from distributed.utils import get_ip, silence_logging_cmgr
 
 from dask_gridengine import granted
 from dask_gridengine.allocation import Allocation, Hello
@@ -107,7 +107,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
         jobs = n_workers if jobs is None else jobs
         self.options = Options.resolve({**options, "jobs": jobs})
-        self._wants_quiet = quiet
+        self._wants_quiet, self._silence_logs = quiet, silence_logs
+        self._silenced = contextlib.ExitStack()
         self._counter = itertools.count()
         self._background: set[asyncio.Future[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
@@ -130,7 +131,6 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 loop=loop,
                 security=security,
                 name=self.options.name,
-                silence_logs=silence_logs,
                 shutdown_on_close=shutdown_on_close,
             )
         except BaseException:
@@ -197,6 +197,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     async def _open(self) -> None:
         self.quiet = self._wants_quiet
+        if self._silence_logs:
+            # Not by the base class, which undoes it only when it closes: a cluster that
+            # could not open would undo it when it is collected, amid another's life.
+            level = silence_logging_cmgr(level=self._silence_logs)
+            self._silenced.enter_context(level)
         self._fleet = Fleet(
             self.options,
             versions=granted.versions(),
@@ -206,6 +211,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             await self._fleet.open()
         except BaseException:
             self.status = Status.closed
+            self._silenced.close()
             raise
         if self.options.launcher is None:
             self._log(f"dask-gridengine: {self._fleet.launcher.description}")
@@ -251,6 +257,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         finally:
             if fleet is not None:
                 await fleet.aclose()
+            self._silenced.close()
             self.status = Status.closed
 
     async def _correct_state_internal(self) -> None:

@@ -38,7 +38,9 @@ class Failures:
         if diagnosis not in self._examples:
             self._examples[diagnosis] = record
             sentence = diagnosis.sentence(str(record), record.id.job)
-            logger.warning("%s\n  its log: %s/%s.log", sentence, logs, record.id)
+            if diagnosis.cause.log_says_more:
+                sentence += f"\n  its log: {logs / str(record.id)}.log"
+            logger.warning("%s", sentence)
 
     def reasons(self) -> list[str]:
         """One sentence for each kind, most frequent first."""

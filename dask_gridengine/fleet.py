@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +211,7 @@ class Fleet:
         if self._reading:
             await asyncio.wait(self._reading, timeout=5)
         if self.directory is not None:
-            _remove(self.directory, keep_logs=bool(self.failures))
+            _remove(self.directory)
 
     async def _end_nodes(self, launcher: Launcher) -> None:
         try:
@@ -265,7 +264,10 @@ class Fleet:
             return
         if record.diagnosis.cause.is_failure:
             self.failures.note(record, record.diagnosis, self.log_directory)
-        elif self.options.log_directory is None:
+        if (
+            self.options.log_directory is None
+            and not record.diagnosis.cause.log_says_more
+        ):
             with contextlib.suppress(OSError):
                 log.unlink(missing_ok=True)
         self._on_gone(record)
@@ -288,10 +290,10 @@ def _tail(log: Path) -> str:
         return ""
 
 
-def _remove(directory: Path, *, keep_logs: bool) -> None:
-    """Take the connection file away, and the rest unless it explains a failure."""
+def _remove(directory: Path) -> None:
+    """Take the connection file away, and the directory unless it holds logs."""
     with contextlib.suppress(OSError):
         (directory / FILE_NAME).unlink(missing_ok=True)
-        if not keep_logs:
-            shutil.rmtree(directory / "logs", ignore_errors=True)
+        if (logs := directory / "logs").is_dir():
+            logs.rmdir()
         directory.rmdir()

@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -39,6 +39,56 @@ class AskedToGo(BaseException):
     """A signal came while there was nothing to hand over yet."""
 
 
+class Signals:
+    """What the grid's signals ask of this node, from its first moment to its last.
+
+    They are noted, and looked at when it is safe. An exception raised in the midst of
+    an import breaks it, or is lost in some callback, and then the node stays (seen, in
+    2 of 168 nodes). Only the talk at the door is interrupted: it may last for hours.
+    """
+
+    def __init__(self) -> None:
+        self.asked = ""  # the first one's name
+        self._interrupting = False
+        self._tell: Callable[[str], object] | None = None
+        for number in GOODBYE:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = self.asked or signal.Signals(number).name
+        if self._tell is not None:
+            self._tell(self.asked)
+        elif self._interrupting:
+            raise AskedToGo(self.asked)
+
+    def check(self) -> None:
+        """Raise AskedToGo if one has come."""
+        if self.asked:
+            raise AskedToGo(self.asked)
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Raise AskedToGo in this block, at once."""
+        self._interrupting = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interrupting = False
+        self.check()
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[str], object]) -> Iterator[None]:
+        """Call `tell` with the name of one that has come, or comes in this block."""
+        self._tell = tell
+        try:
+            if self.asked:
+                tell(self.asked)
+            yield
+        finally:
+            self._tell = None
+
+
 class Failed(Exception):
     """This node cannot become a worker."""
 
@@ -53,11 +103,12 @@ def main(path: str) -> int:
         connection = Connection.read(Path(path))
     except DoorError as exc:
         return _give_up(Cause.UNREADABLE, str(exc))
+    signals = Signals()
     hello = granted.hello()
     semaphores.sweep()
     semaphores.name_after_process()
     try:
-        with _signals_raise():
+        with signals.interrupting():
             answer = ask(connection, hello)
     except (DoorError, WireError) as exc:
         return _give_up(Cause.UNREACHABLE, str(exc))
@@ -68,19 +119,21 @@ def main(path: str) -> int:
     if isinstance(answer, Refused):
         return _give_up(Cause.REFUSED, answer.reason)
     assert isinstance(answer, Allocation)
-    return _work(connection, hello, answer)
+    return _work(connection, hello, answer, signals)
 
 
-def _work(connection: Connection, hello: Hello, allocation: Allocation) -> int:
+def _work(
+    connection: Connection, hello: Hello, allocation: Allocation, signals: Signals
+) -> int:
     """Be the worker, and say farewell however that ends."""
     cause, detail, life = Cause.FINISHED, "", None
     try:
-        with _signals_raise():
-            allocation = _settle(allocation)
-            worker = _import_worker(allocation)
-            forked = allocation.start_method == "fork" and template.start()
+        allocation = _settle(allocation)
+        worker = _import_worker(allocation)
+        signals.check()
+        forked = allocation.start_method == "fork" and template.start()
         worker.choose_start_method(forked=forked)
-        life = _run(worker, allocation)
+        life = _run(worker, allocation, signals)
         cause, detail = life.cause, life.detail
     except AskedToGo as exc:
         cause, detail = Cause.DRAINED, f"{exc} before there was anything to hand over"
@@ -148,26 +201,22 @@ def _import_worker(allocation: Allocation) -> ModuleType:
         gc.enable()
 
 
-def _run(worker: ModuleType, allocation: Allocation) -> Life:
+def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> Life:
     import asyncio  # 40 ms that a node which is told to leave does not need
 
-    return asyncio.run(_live(worker, allocation))
+    async def live() -> Life:
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[str] = loop.create_future()
 
+        def go(name: str) -> None:
+            if not asked.done():
+                asked.set_result(name)
 
-async def _live(worker: ModuleType, allocation: Allocation) -> Life:
-    import asyncio
+        with signals.telling(lambda name: loop.call_soon_threadsafe(go, name)):
+            life: Life = await worker.live(allocation, asked)
+        return life
 
-    loop = asyncio.get_running_loop()
-    asked: asyncio.Future[str] = loop.create_future()
-
-    def go(name: str) -> None:
-        if not asked.done():
-            asked.set_result(name)
-
-    for number in GOODBYE:
-        loop.add_signal_handler(number, go, signal.Signals(number).name)
-    life: Life = await worker.live(allocation, asked)
-    return life
+    return asyncio.run(live())
 
 
 def _last_words() -> str:
@@ -190,18 +239,10 @@ def _give_up(cause: Cause, detail: str) -> int:
     return EXIT_STATUS[cause]
 
 
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    def go(number: int, frame: FrameType | None) -> None:
-        raise AskedToGo(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, go) for number in GOODBYE}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
+if __name__ == "__mp_main__":
+    # A spawned worker, on its way up: the signals of its group are the node's to obey.
+    for _courtesy in template.COURTESY:
+        signal.signal(_courtesy, signal.SIG_IGN)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))

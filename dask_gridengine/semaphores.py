@@ -1,9 +1,9 @@
 """Names of POSIX semaphores that a node leaves when it is killed, and their removal.
 
 A Nanny and its worker share semaphores, which `multiprocessing` names in /dev/shm and
-unlinks when the Nanny exits. But Grid Engine ends a job by SIGKILL to all of it, and the
-names would stay on the host for ever. So a node's are named after its process: whoever
-comes later can tell whose they were.
+unlinks when the Nanny exits. But Grid Engine ends a job by SIGKILL to all of it, and
+the names would stay on the host for ever. So a node's are named after its process:
+whoever comes later can tell whose they were.
 """
 
 from __future__ import annotations

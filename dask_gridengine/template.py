@@ -69,6 +69,7 @@ def start() -> bool:
         util.spawnv_passfds = execute  # a worker's own servers are not our business
         _serve([os.fsdecode(arg) for arg in args], fds, unblocked)
 
+    os.register_at_fork(after_in_child=_reseed)
     util.spawnv_passfds = spawnv_passfds  # type: ignore[assignment]
     try:
         forkserver.set_forkserver_preload([])  # all it needs is imported already
@@ -100,6 +101,12 @@ def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoRe
     finally:
         # Never return into the node's stack, whatever the server did.
         os._exit(status)
+
+
+def _reseed() -> None:
+    """Give a worker random numbers of its own; Python does so for `random` only."""
+    if (numpys := sys.modules.get("numpy.random")) is not None:
+        numpys.seed()
 
 
 def _close_all_but(keep: set[int]) -> None:

@@ -28,6 +28,7 @@ from dask_gridengine.launchers.base import signal_name
 
 logger = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
 SAMPLE_MS = 1000  # between two looks at the worker's peak memory
 
 
@@ -196,6 +197,9 @@ async def _drain(server: Nanny | Worker, patience: float) -> None:
             ),
             patience,
         )
+        # The worker is told to close by that, and its Nanny closes behind it. To close
+        # the Nanny at the same time makes each wait for the other, for 4 s.
+        await asyncio.wait_for(server.finished(), CLOSE_SECONDS)
     except Exception:
         logger.warning("could not hand data over to other workers", exc_info=True)
     with contextlib.suppress(Exception):

@@ -29,4 +29,5 @@ def test_alike_failures_are_one_sentence_and_one_log_line(
     assert second.startswith("node 7.101 was killed: SIGKILL")
     assert len(failures) == 101
     assert len(caplog.records) == 2
-    assert "/logs/7.1.log" in caplog.text
+    assert "/logs/7.1.log" not in caplog.text, "the sentence has said it all"
+    assert "/logs/7.101.log" in caplog.text

@@ -90,7 +90,7 @@ def test_a_refused_submission_leaves_the_door_as_it_was(shared: Path) -> None:
 
 
 def test_ends_are_followed_and_alike_ones_counted_together(shared: Path) -> None:
-    """Two nodes that fail alike are one reason with a count; their logs are kept."""
+    """Two nodes that fail alike are one reason with a count, and leave nothing."""
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         await fleet.submit(["ge-0", "ge-1"])
@@ -101,11 +101,23 @@ def test_ends_are_followed_and_alike_ones_counted_together(shared: Path) -> None
         ]
         (reason,) = fleet.failures.reasons()
         assert reason.startswith("2 nodes (e.g. node 1.")
-        assert len(list(fleet.log_directory.iterdir())) == 2
 
     asyncio.run(with_fleet(shared, use))
-    (directory,) = shared.iterdir()
-    assert [path.name for path in directory.iterdir()] == ["logs"]
+    assert list(shared.iterdir()) == []
+
+
+def test_a_log_that_says_more_is_kept(shared: Path) -> None:
+    """The log of a node that ended in an unknown way outlives the cluster."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        await fleet.submit(["ge-0"])
+        assert await fleet.wait_gone(30) == []
+
+    asyncio.run(
+        with_fleet(shared, use, job_script_prologue=["echo evidence", "exit 3"])
+    )
+    (log,) = shared.rglob("*.log")
+    assert log.read_text() == "evidence\n"
 
 
 def test_withdrawn_names_give_their_places_back(shared: Path) -> None:

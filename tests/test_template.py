@@ -37,6 +37,12 @@ def look(pipe):
         })
 
 
+def draw(pipe):
+    import numpy.random, random
+    with contextlib.closing(pipe):
+        pipe.send([numpy.random.rand(), random.random()])
+
+
 def grandparent(pipe):
     with contextlib.closing(pipe):
         pipe.send(worker())
@@ -258,6 +264,24 @@ def test_a_worker_may_start_processes_of_its_own(start: Node) -> None:
     )
     assert said["child"]["lent"] == "multiprocessing.util"
     assert not said["grandchild"]["inherited"]
+
+
+def test_every_worker_draws_its_own_random_numbers(start: Node) -> None:
+    """Restarted workers do not repeat each other, where numpy was there at the fork."""
+    said = told(
+        start(
+            """
+            import numpy.random, random
+            started = template.start()
+            say(started=started, drawn=[worker(draw) for _ in range(3)])
+            """,
+            OMP_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
+        )
+    )
+    assert said["started"] is True
+    assert len({numpys for numpys, _ in said["drawn"]}) == 3
+    assert len({pythons for _, pythons in said["drawn"]}) == 3
 
 
 def test_a_killed_template_is_replaced(start: Node) -> None:

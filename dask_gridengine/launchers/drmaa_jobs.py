@@ -24,7 +24,7 @@ RETRY = 2.0  # seconds between tries while the master does not answer
 # Seconds after an outage at which every node is asked about. A restarted master shows
 # what ended meanwhile as running for ten minutes: execds hold their reports back so
 # long (measured on Son of Grid Engine 8.1.9).
-RECHECKS = (0.0, 60.0, 660.0)
+RECHECKS = (0.0, 10.0, 60.0, 660.0)
 
 LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"

@@ -1,0 +1,177 @@
+"""``python -m dask_gridengine.node``: hello, worker, farewell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_gridengine.allocation import Answer, Hello, Leave, Refused, Wait
+from dask_gridengine.causes import EXIT_STATUS, Cause
+from tests.stage import Stage, client_of, eventually, stage
+
+
+def run_one(
+    folder: Path,
+    answer: Callable[[Hello], Answer] | None = None,
+    environment: dict[str, str] | None = None,
+    **changes: Any,
+) -> tuple[int, str, Stage]:
+    """Start a node that ends by itself: its exit status, its last line, the stage."""
+
+    async def main() -> tuple[int, str, Stage]:
+        async with stage(folder, **changes) as on:
+            on.answer = answer or on.answer
+            on.connect(patience=2.0)
+            node = on.start_node(**(environment or {}))
+            status = await node.ended(30)
+            return status, node.last_line, on
+
+    return asyncio.run(main())
+
+
+def test_a_node_that_is_told_to_leave_ends_well(tmp_path: Path) -> None:
+    """Nobody needs it: exit status 0, and the log says why."""
+
+    def leave(hello: Hello) -> Answer:
+        return Leave(incarnation=hello.incarnation, reason="there are workers enough")
+
+    status, said, _ = run_one(tmp_path, leave)
+    assert (status, "workers enough" in said) == (0, True)
+
+
+def test_a_node_that_is_refused_says_why(tmp_path: Path) -> None:
+    """Its exit status is that of a refusal, its log holds the reason."""
+
+    def refuse(hello: Hello) -> Answer:
+        return Refused(incarnation=hello.incarnation, reason="dask is too old")
+
+    status, said, _ = run_one(tmp_path, refuse)
+    assert status == EXIT_STATUS[Cause.REFUSED]
+    assert "dask is too old" in said
+
+
+def test_a_node_waits_as_it_is_told(tmp_path: Path) -> None:
+    """It comes back after the time it was given, as the same process."""
+    asked: list[Hello] = []
+
+    def answer(hello: Hello) -> Answer:
+        asked.append(hello)
+        me = hello.incarnation
+        if len(asked) < 3:
+            return Wait(incarnation=me, seconds=0.05, reason="wait")
+        return Leave(incarnation=me, reason="enough")
+
+    status, _, _ = run_one(tmp_path, answer)
+    assert status == 0
+    assert len({hello.incarnation for hello in asked}) == 1
+
+
+def test_a_node_without_a_door_gives_up_in_time(tmp_path: Path) -> None:
+    """It lists what it tried, and its exit status says that it found no way."""
+
+    async def main() -> None:
+        async with stage(tmp_path) as on:
+            on.connect(addresses=("127.0.0.1:1",), patience=0.5)
+            node = on.start_node()
+            assert await node.ended(20) == EXIT_STATUS[Cause.UNREACHABLE]
+            assert "127.0.0.1:1: connection refused" in node.last_line
+
+    asyncio.run(main())
+
+
+def test_a_node_without_its_file_says_where_it_looked(tmp_path: Path) -> None:
+    """The connection file is not there: one line, and a status of its own."""
+
+    async def main() -> None:
+        async with stage(tmp_path) as on:
+            node = on.start_node()
+            assert await node.ended(20) == EXIT_STATUS[Cause.UNREADABLE]
+            assert str(tmp_path / "connection.json") in node.last_line
+            assert on.hellos == []
+
+    asyncio.run(main())
+
+
+def test_a_scratch_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """It is found out before Dask is imported, and the farewell says so."""
+    status, said, on = run_one(tmp_path, local_directory="/proc/nowhere")
+    assert status == EXIT_STATUS[Cause.NO_SCRATCH]
+    assert "/proc/nowhere" in said
+    (farewell,) = on.farewells
+    assert farewell.cause == Cause.NO_SCRATCH.value
+
+
+def test_a_broken_installation_is_in_the_farewell(tmp_path: Path) -> None:
+    """A distributed that cannot be imported ends the node with its own words."""
+    broken = tmp_path / "broken" / "distributed"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise OSError('libfoo.so.7: no such file')\n")
+    status, said, on = run_one(tmp_path, environment={"PYTHONPATH": str(broken.parent)})
+    assert status == EXIT_STATUS[Cause.NO_IMPORT]
+    assert "libfoo.so.7" in said
+    (farewell,) = on.farewells
+    assert "Traceback" in farewell.stderr
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_drains_a_node(
+    number: signal.Signals, nanny: bool, tmp_path: Path
+) -> None:
+    """It hands its data over, says which signal it was, and ends with status 0."""
+
+    async def main() -> None:
+        async with stage(tmp_path, nanny=nanny) as on, client_of(on) as client:
+            on.connect()
+            leaving, _ = on.start_node(1), on.start_node(2)
+            address, _ = await on.worker("ge-1"), await on.worker("ge-2")
+            data = client.submit(os.urandom, 8, workers=[address], pure=False)
+            before = await data
+            if number is signal.SIGTERM:
+                os.kill(leaving.process.pid, number)
+            else:  # Grid Engine sends these to the whole group
+                os.killpg(leaving.process.pid, number)
+            assert await leaving.ended(30) == 0
+            farewell = await on.farewell()
+            assert (farewell.cause, farewell.detail) == ("drained", number.name)
+            assert await data == before
+
+    asyncio.run(main())
+
+
+def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
+    """A node that waits at the door goes at once."""
+
+    def wait(hello: Hello) -> Answer:
+        return Wait(incarnation=hello.incarnation, seconds=30, reason="wait")
+
+    async def main() -> None:
+        async with stage(tmp_path) as on:
+            on.answer = wait
+            on.connect()
+            node = on.start_node()
+            await eventually(lambda: on.hellos, "a hello", 20, node.said)
+            os.kill(node.process.pid, signal.SIGTERM)
+            assert await node.ended(10) == 0
+            assert "SIGTERM" in node.last_line
+
+    asyncio.run(main())
+
+
+def test_the_way_to_the_hello_is_light() -> None:
+    """Before its hello a node imports neither Dask nor anything else that is heavy."""
+    code = "import sys, dask_gridengine.node; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
+    assert not heavy & set(loaded)
+    assert "dask_gridengine.arrival" in loaded
