@@ -211,7 +211,15 @@ class Fleet:
         if self._reading:
             await asyncio.wait(self._reading, timeout=5)
         if self.directory is not None:
-            _remove(self.directory)
+            _remove(self.directory, keep=self._telling_logs())
+
+    def _telling_logs(self) -> set[str]:
+        """Nodes whose log may say more than we could."""
+        return {
+            str(record.id)
+            for record in self.roster
+            if record.diagnosis is not None and record.diagnosis.cause.log_says_more
+        }
 
     async def _end_nodes(self, launcher: Launcher) -> None:
         try:
@@ -290,10 +298,17 @@ def _tail(log: Path) -> str:
         return ""
 
 
-def _remove(directory: Path) -> None:
-    """Take the connection file away, and the directory unless it holds logs."""
+def _remove(directory: Path, *, keep: Collection[str]) -> None:
+    """Take everything away but the logs of these nodes.
+
+    Also the log of a node that nobody knows: one whose submission was cancelled while
+    it was under way, and that started before it was deleted.
+    """
     with contextlib.suppress(OSError):
         (directory / FILE_NAME).unlink(missing_ok=True)
-        if (logs := directory / "logs").is_dir():
-            logs.rmdir()
+        for log in (directory / "logs").glob("*.log"):
+            if log.stem not in keep:
+                log.unlink()
+        if not keep and (directory / "logs").is_dir():
+            (directory / "logs").rmdir()
         directory.rmdir()

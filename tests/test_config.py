@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -316,6 +317,33 @@ def test_the_prologue_comes_first_and_changes_what_python_sees() -> None:
         run(python, connection_file, logs, job_script_prologue=prologue)
         said = (logs / "3.17.log").read_bytes()
     assert said.startswith(b"a  b\noops\n-m\0")
+
+
+def test_a_prologue_may_be_any_shell_text() -> None:
+    """Comments, blocks over several lines and here-documents, though sent as one."""
+    prologue = [
+        "if true  # a comment; with 'quotes\"",
+        "then echo one",
+        "fi",
+        "cat <<END\ntwo\nEND",
+        "# the last word",
+    ]
+    with node_files("x") as (python, connection_file, logs):
+        options = Options.resolve({"job_script_prologue": prologue})
+        assert "\n" not in options.command(connection_file, logs)[2]
+        run(python, connection_file, logs, job_script_prologue=prologue)
+        assert (logs / "3.17.log").read_bytes().startswith(b"one\ntwo\n-m\0")
+
+
+@given(weird)
+@settings(max_examples=40, deadline=None)
+def test_any_letter_survives_the_prologue(text: str) -> None:
+    """Backslashes and percent signs mean nothing on the way."""
+    line = f"printf '%s\\0' {shlex.quote(text)}"
+    with node_files("x") as (python, connection_file, logs):
+        run(python, connection_file, logs, job_script_prologue=[line])
+        said = (logs / "3.17.log").read_bytes()
+    assert said.startswith(os.fsencode(text) + b"\0-m\0")
 
 
 def test_no_log_directory_is_a_status_of_its_own() -> None:

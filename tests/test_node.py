@@ -147,6 +147,59 @@ def test_a_signal_drains_a_node(
     asyncio.run(main())
 
 
+def test_a_spawned_worker_outlives_the_courtesy_signals(tmp_path: Path) -> None:
+    """It is executed anew and inherits no handler; yet its node drains it in peace."""
+
+    async def main() -> None:
+        async with (
+            stage(tmp_path, start_method="spawn") as on,
+            client_of(on) as client,
+        ):
+            on.connect()
+            leaving, _ = on.start_node(1), on.start_node(2)
+            address, _ = await on.worker("ge-1"), await on.worker("ge-2")
+            data = client.submit(os.urandom, 8, workers=[address], pure=False)
+            before = await data
+            os.killpg(leaving.process.pid, signal.SIGUSR2)
+            assert await leaving.ended(30) == 0
+            farewell = await on.farewell()
+            assert (farewell.exit_status, farewell.signal) == (0, None)
+            assert await data == before
+
+    asyncio.run(main())
+
+
+def test_a_signal_is_obeyed_whenever_it_comes(tmp_path: Path) -> None:
+    """While it imports, forks, registers: an exception there would be lost."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def answer(hello: Hello) -> Answer:
+            delay = 0.02 + hello.index * 0.08
+            loop.call_later(delay, os.kill, hello.pid, signal.SIGUSR1)
+            return on.allocate(hello)
+
+        async with stage(tmp_path) as on:
+            on.answer = answer
+            on.connect()
+            nodes = [on.start_node(index) for index in range(1, 9)]
+            assert [await node.ended(30) for node in nodes] == [0] * len(nodes)
+            await eventually(lambda: len(on.farewells) == len(nodes), "all farewells")
+        assert {said.cause for said in on.farewells} == {"drained"}
+        assert all("Traceback" not in node.said() for node in nodes)
+
+    asyncio.run(main())
+
+
+def test_what_is_no_array_task_is_no_node(tmp_path: Path) -> None:
+    """Started by hand it ends at once, and names the variable that is missing."""
+    status, said, on = run_one(tmp_path, environment={"SGE_TASK_ID": "undefined"})
+    assert status not in (0, 99, 100)
+    assert "undefined" in said
+    assert on.hellos == []
+
+
 def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
     """A node that waits at the door goes at once."""
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,19 @@ class ParentPipe:
         The end of input alone does not prove life: a fork of the parent may hold the
         pipe open. So the parent's process id is asked as well.
         """
-        return self._ended or os.getppid() != self._parent
+        return self._ended or self.parent_dead
+
+    @property
+    def parent_dead(self) -> bool:
+        """Whether the parent's process has ended."""
+        return os.getppid() != self._parent
+
+    def outlives_parent(self, patience: float = 5.0) -> bool:
+        """Whether the parent is dead, or dying: its pipes close a moment before."""
+        deadline = time.monotonic() + patience
+        while self._ended and not self.parent_dead and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.parent_dead
 
     def receive(self) -> Iterator[Message]:
         """Read once; yield the messages that are complete by now."""

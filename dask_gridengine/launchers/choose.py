@@ -54,5 +54,6 @@ async def open_launcher(
         if kind is not None:
             raise
         launcher = await open_process(on_end, slots=slots, cleanup=cleanup)
-        launcher.description += f"; no Grid Engine here: {exc.reason}"
+        reason = " ".join(exc.reason.split())  # it may quote lines of a library
+        launcher.description += f"; no Grid Engine here: {reason}"
         return launcher

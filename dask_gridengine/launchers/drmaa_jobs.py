@@ -24,7 +24,7 @@ RETRY = 2.0  # seconds between tries while the master does not answer
 # Seconds after an outage at which every node is asked about. A restarted master shows
 # what ended meanwhile as running for ten minutes: execds hold their reports back so
 # long (measured on Son of Grid Engine 8.1.9).
-RECHECKS = (0.0, 10.0, 60.0, 660.0)
+RECHECKS = (0.0, 60.0, 660.0)
 
 LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"
@@ -63,7 +63,7 @@ class Jobs:
         self._over: dict[NodeId, float] = {}  # since when the grid says so
         self._rechecks: deque[float] = deque()
         self._heartbeat = 0.0
-        self._trouble = False  # the last call failed
+        self._failures = 0  # in a row, up to the last call
         self._retry = 0.0
 
     @property
@@ -79,7 +79,7 @@ class Jobs:
     @property
     def busy(self) -> bool:
         """Whether there is something to do at once."""
-        return not self._trouble and bool(self._deletions or self._questions)
+        return not self._failures and bool(self._deletions or self._questions)
 
     def add(self, nodes: Collection[NodeId]) -> None:
         """Look after these from now on."""
@@ -110,7 +110,7 @@ class Jobs:
         try:
             while (end := self._library.next_end()) is not None:
                 self._ended(end)
-            if not self._trouble or self._clock() >= self._retry:
+            if not self._failures or self._clock() >= self._retry:
                 self._work()
         except (Unreachable, Failed) as exc:
             self.failed(str(exc))
@@ -118,15 +118,16 @@ class Jobs:
     def failed(self, text: str) -> None:
         """Take note that a call failed. It says nothing about any node."""
         self._retry = self._clock() + RETRY
-        if not self._trouble:
-            self._trouble = True
+        self._failures += 1
+        if self._failures == 2:  # one answer lost is not worth a word
             self._on_note(f"Grid Engine does not answer, running nodes go on: {text}")
 
     def answered(self) -> None:
         """Take note that a call went through."""
-        if self._trouble:
-            self._trouble = False
-            self._on_note("Grid Engine answers again")
+        if self._failures:
+            if self._failures > 1:
+                self._on_note("Grid Engine answers again")
+            self._failures = 0
             now = self._clock()
             self._rechecks = deque(now + delay for delay in RECHECKS)
 

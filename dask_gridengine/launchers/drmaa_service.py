@@ -101,7 +101,7 @@ class Service:
     def _may_go(self, now: float) -> bool:
         if now < self._deadline and self._jobs.undeleted:
             return False
-        if self._cleanup is not None and self._close is None:
+        if self._pipe.outlives_parent():  # else it removes its directory itself
             # Nodes hold their logs open; on NFS that keeps the directory from going.
             if self._jobs.live and now < self._deadline - PERSISTENCE + LINGER:
                 return False

@@ -64,7 +64,7 @@ class ProcessSession:
         await self._grid.aclose(patience=request["patience"] if request else 10)
         if request is not None:
             self._pipe.send("reply", id=request["id"])
-        else:
+        if self._pipe.outlives_parent():  # else it removes its directory itself
             remove_shared_directory(self._cleanup)
 
     def _watch_parent(self) -> None:

@@ -331,6 +331,7 @@ def test_a_master_that_is_restarted_loses_no_wish(
                 with pytest.raises(DrmCommunicationError, match="unable to"):
                     await launcher.submit(shell("exit 0"), 1)
                 await launcher.cancel(nodes[:2])
+                await until(lambda: "does not answer" in caplog.text, "a note")
                 assert ends.seen == []
             finally:
                 await asyncio.to_thread(grid.control, "start-master")

@@ -64,6 +64,14 @@ def test_a_parent_is_gone_when_its_process_id_is_not_ours() -> None:
     ) == [b'{"kind": "gone"}']
 
 
+def test_a_parent_that_lives_is_waited_for_but_not_for_ever() -> None:
+    """Its pipe closes a moment before it ends; or it has only let go of us."""
+    said = run_child(
+        "list(pipe.receive())\npipe.send(str(pipe.outlives_parent(patience=0.1)))", b""
+    )
+    assert said == [b'{"kind": "False"}']
+
+
 def test_speaking_to_nobody_is_no_error() -> None:
     """The session has jobs to delete; a broken pipe must not stop it."""
     program = "[pipe.send('x', p='y' * 10**5) for _ in '123']"

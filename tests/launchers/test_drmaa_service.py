@@ -212,14 +212,10 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("down", [False, True])
-@pytest.mark.parametrize("what", ["parent", "session"])
-def test_nothing_outlives_the_parent(
-    grid: Grid, shared: Path, down: bool, what: str
-) -> None:
+def test_nothing_outlives_the_parent(grid: Grid, shared: Path, down: bool) -> None:
     """It deletes every job, also when the master is away at first, and tidies up.
 
-    A fork of the parent that holds the pipe open makes no difference; SIGTERM to the
-    session does what the end of the parent would.
+    A fork of the parent that holds the pipe open makes no difference.
     """
     shared = shared / "dask-1"
     (shared / "logs").mkdir(parents=True)
@@ -232,10 +228,7 @@ def test_nothing_outlives_the_parent(
         fork = psutil.Process(parent.pid).children()[-1]
         if down:
             (grid.directory / "down").touch()
-        if what == "session":
-            session.send_signal(signal.SIGTERM)
-        else:
-            parent.kill()
+        parent.kill()
         if down:
             time.sleep(1)  # not for something to happen, but for nothing to
             assert session.is_running()
@@ -243,9 +236,30 @@ def test_nothing_outlives_the_parent(
             (grid.directory / "down").unlink()
         wait_until(lambda: not session.is_running(), "the session's end")
         fork.kill()
-        parent.kill()
     assert grid.deleted == ["1", "DRMAA_JOB_IDS_SESSION_ALL", "exit"]
     assert not shared.exists()
+
+
+def test_sigterm_deletes_everything_but_the_directory(
+    grid: Grid, ends: Ends, shared: Path
+) -> None:
+    """The parent lives and has use for that; it gets another session."""
+    (shared / "connection.json").touch()
+
+    async def main() -> None:
+        program = grid.program("--cleanup", str(shared))
+        launcher = await SessionLauncher.open(program, ends)
+        await launcher.submit(REQUEST, 2)
+        (session,) = psutil.Process().children()
+        session.terminate()
+        await until(lambda: not session.is_running(), "its end")
+        assert grid.deleted == ["1", "DRMAA_JOB_IDS_SESSION_ALL", "exit"]
+        assert (shared / "connection.json").exists()
+        assert await launcher.submit(REQUEST, 1)
+        await launcher.aclose(timeout=1)
+
+    asyncio.run(main())
+    (shared / "connection.json").unlink()
 
 
 def test_ctrl_c_and_hangups_are_not_for_it(grid: Grid, ends: Ends) -> None:

@@ -91,9 +91,10 @@ def test_nodes_die_with_the_session(shared: Path) -> None:
 
 
 def test_sigterm_ends_it_as_the_parents_end_would(shared: Path) -> None:
-    """An administrator's kill is a clean end; Ctrl-C and a hangup are not for it."""
-    shared = shared / "dask-1"
-    shared.mkdir()
+    """Only the directory stays: the parent lives and may have use for it.
+
+    Ctrl-C and a hangup are not for it at all.
+    """
     with user(shared, "sleep") as (_, session):
         session.send_signal(signal.SIGINT)
         session.send_signal(signal.SIGHUP)
@@ -101,7 +102,7 @@ def test_sigterm_ends_it_as_the_parents_end_would(shared: Path) -> None:
         assert len(left) == 5
         session.send_signal(signal.SIGTERM)
         wait_until_gone(left)
-    assert not shared.exists()
+        assert (shared / "connection.json").exists()
 
 
 def test_nodes_do_not_inherit_the_sessions_indifference(shared: Path) -> None:
