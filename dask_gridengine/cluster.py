@@ -264,8 +264,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """Make ``workers`` what ``worker_spec`` says.
 
         Instead of the base class's, which retires by address what it knows by name
-        and so loses data (facts: S1), holds its lock while it waits for nodes to
-        close (S9), and leaves a zombie where a start fails (S7).
+        and so loses data (dask/distributed#4069), holds its lock while it waits for
+        workers to close, and leaves a zombie where a start fails.
         """
         async with self._lock:
             self._correct_state_waiting = None
@@ -301,14 +301,14 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 self._fleet.registered(info["name"])
         elif op == "remove":
             if msg not in workers:
-                return  # polling has removed it already (facts: S12)
+                return  # polling has removed it already
             delay = parse_timedelta(
                 dask.config.get("distributed.deploy.lost-worker-timeout")
             )
             name = workers[msg]["name"]
             asyncio.get_running_loop().call_later(delay, self._check_lost, name)
             self._fleet.changed.set()
-        # Past SpecCluster's own: it would start a lost name again (facts: S2).
+        # Past SpecCluster's own: it would start a lost name again.
         Cluster._update_worker_status(self, op, msg)
 
     async def _wait_for_workers(

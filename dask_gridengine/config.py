@@ -153,27 +153,18 @@ class Options:
         Grid Engine parks the job in Eqw for ever, the shell ends with a status.
         """
         log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
-        steps = [
-            f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]}",
-            f"exec >>{log} 2>&1",
-            *_one_line(self.job_script_prologue),
+        start = (
+            f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]};"
+            f" exec >>{log} 2>&1"
+        )
+        node = (
             f"exec {shlex.quote(self.python)} -m dask_gridengine.node"
-            f" {shlex.quote(str(connection_file))}",
-        ]
-        return ("/bin/sh", "-c", "; ".join(steps))
-
-
-def _one_line(lines: Sequence[str]) -> list[str]:
-    """Shell lines as one line, or as none.
-
-    Grid Engine cuts an argument at its first line break: with 8.1.9, ``sh -c
-    "a<newline>b"`` runs a and reports success. Joining by ``;`` would do for most
-    lines but not for comments, ``if`` blocks or here-documents.
-    """
-    if not lines:
-        return []
-    escaped = "\n".join(lines).replace("\\", "\\\\").replace("\n", "\\n")
-    return [f'eval "$(printf %b {shlex.quote(escaped)})"']
+            f" {shlex.quote(str(connection_file))}"
+        )
+        # Lines of their own: a prologue may have comments and here-documents.
+        lines = "\n".join(["", *self.job_script_prologue, ""])
+        between = lines if self.job_script_prologue else "; "
+        return ("/bin/sh", "-c", f"{start}{between}{node}")
 
 
 def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:

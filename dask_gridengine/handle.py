@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
+
+logger = logging.getLogger(__name__)
 
 
 class NodeHandle(ProcessInterface):  # type: ignore[misc]
@@ -29,10 +32,17 @@ class NodeHandle(ProcessInterface):  # type: ignore[misc]
         self._stop = stop
 
     async def close(self) -> None:
-        """Retire the worker and give back its node. Never raises (facts: S8)."""
+        """Retire the worker and give back its node.
+
+        Never raises: SpecCluster would stay in ``closing``, and every later ``close``
+        of the cluster would hang.
+        """
         if self.status is Status.running:
             self.status = Status.closing
-            await self._stop(self.name)
+            try:
+                await self._stop(self.name)
+            except Exception:
+                logger.exception("could not stop worker %s", self.name)
         self.ended()
 
     def ended(self) -> None:

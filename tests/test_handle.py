@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from distributed.core import Status
 
 from dask_gridengine.handle import NodeHandle
@@ -26,6 +27,21 @@ def test_it_runs_from_the_start_and_stops_once() -> None:
 
     asyncio.run(main())
     assert stopped == ["ge-3"]
+
+
+def test_closing_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """What goes wrong is logged, and the handle is closed all the same."""
+
+    async def stop(name: str) -> None:
+        raise RuntimeError("the grid is on fire")
+
+    async def main() -> None:
+        handle = NodeHandle("ge-3", stop)
+        await handle.close()
+        assert handle.status is Status.closed
+
+    asyncio.run(main())
+    assert "the grid is on fire" in caplog.text
 
 
 def test_an_ended_node_is_not_stopped_again() -> None:
