@@ -58,6 +58,13 @@ def grid() -> Iterator[Cell]:
         pytest.fail("no Grid Engine here; type: ci/grid run gridmaster pytest -m grid")
     cell = Cell()
     assert cell.qstat() == "", "an earlier test has left jobs"
+    # After a restart of qmaster a host is unknown to it for half a minute.
+    wait_until(
+        lambda: cell.qstat("-f", "-qs", "u") == "",
+        "all hosts known to qmaster",
+        60,
+        lambda: cell.qstat("-f"),
+    )
     yield cell
     wait_until(lambda: cell.qstat() == "", "an empty queue", 30, cell.qstat)
     wait_until(lambda: not cell.nodes(), "no node process left", 30, cell.nodes)
