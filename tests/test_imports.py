@@ -43,6 +43,7 @@ LAYERS = [
     "launchers.process_session",
     "launchers.drmaa_places",
     "launchers.drmaa_library",
+    "launchers.drmaa_marks",
     "launchers.drmaa_jobs",
     "launchers.drmaa_service",
     "launchers.drmaa_session",

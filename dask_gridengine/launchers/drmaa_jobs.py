@@ -26,6 +26,9 @@ RETRY = 2.0  # seconds between tries while the master does not answer
 # long (measured on Son of Grid Engine 8.1.9).
 RECHECKS = (0.0, 60.0, 660.0)
 
+# Seconds after which a submission without answer is looked for: it may land late.
+SEARCHES = (0.0, 60.0)
+
 LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"
 )
@@ -40,6 +43,8 @@ class Jobs:
         Told of the end of every node, once.
     on_note
         Told what people should know of the master.
+    find
+        Finds job ids by name and mark, as `find_marked` does.
     clock
         Seconds since whenever.
     """
@@ -50,9 +55,11 @@ class Jobs:
         *,
         on_end: EndCallback,
         on_note: Callable[[str], None],
+        find: Callable[[str, str], list[str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._find = find
         self._library = library
         self._on_end, self._on_note = on_end, on_note
         self._live: dict[NodeId, None] = {}
@@ -62,6 +69,7 @@ class Jobs:
         self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
         self._over: dict[NodeId, float] = {}  # since when the grid says so
         self._rechecks: deque[float] = deque()
+        self._searches: list[tuple[float, str, str]] = []  # when; name and mark
         self._heartbeat = 0.0
         self._failures = 0  # in a row, up to the last call
         self._retry = 0.0
@@ -73,8 +81,8 @@ class Jobs:
 
     @property
     def undeleted(self) -> int:
-        """How many deletions the master has not accepted yet."""
-        return len(self._deletions)
+        """How many deletions and searches the master has not answered yet."""
+        return len(self._deletions) + len(self._searches)
 
     @property
     def busy(self) -> bool:
@@ -104,6 +112,15 @@ class Jobs:
         self._doomed.update(self._live)
         jobs = {node.job: None for node in self._live}
         self._deletions = deque([*jobs, EVERYTHING])
+        lost = {(name, mark) for _, name, mark in self._searches}
+        self._searches = [(0.0, name, mark) for name, mark in sorted(lost)]
+
+    def disown(self, name: str, mark: str) -> None:
+        """Have that deleted which a submission without answer may yet queue."""
+        if not mark:
+            return
+        now = self._clock()
+        self._searches += [(now + delay, name, mark) for delay in SEARCHES]
 
     def turn(self) -> None:
         """Pass on what has ended; then delete and ask for a moment."""
@@ -134,6 +151,9 @@ class Jobs:
     def _work(self) -> None:
         now = self._clock()
         self._plan(now)
+        for search in [search for search in self._searches if search[0] <= now]:
+            self._search(*search)
+            self.answered()
         while self._deletions and self._clock() < now + SLICE:
             self._delete(self._deletions[0])
             self.answered()
@@ -157,6 +177,13 @@ class Jobs:
         for node, since in self._over.items():
             if now >= since + GRACE and node not in self._questions:
                 self._questions.append(node)
+
+    def _search(self, when: float, name: str, mark: str) -> None:
+        try:
+            self._deletions.extend(self._find(name, mark))
+        except Failed as exc:  # no qstat: there will be none next time
+            self._on_note(f"job {name!r} may be in the queue without a cluster: {exc}")
+        self._searches.remove((when, name, mark))
 
     def _delete(self, job_id: str) -> None:
         try:

@@ -13,6 +13,7 @@ import select
 import signal
 import time
 from argparse import Namespace
+from collections.abc import Callable
 
 from dask_gridengine.launchers.base import NodeEnd
 from dask_gridengine.launchers.child import (
@@ -28,10 +29,12 @@ from dask_gridengine.launchers.drmaa_library import (
     Refused,
     Unreachable,
 )
+from dask_gridengine.launchers.drmaa_marks import find_marked
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     INTERNAL,
     REFUSED,
+    SUBMISSION,
     Message,
     pack,
     unpack,
@@ -46,10 +49,18 @@ LINGER = 15.0  # seconds it waits for deleted nodes to be gone
 class Service:
     """Serves the parent until it asks to close or is gone."""
 
-    def __init__(self, pipe: ParentPipe, library: Library, options: Namespace) -> None:
+    def __init__(
+        self,
+        pipe: ParentPipe,
+        library: Library,
+        options: Namespace,
+        find: Callable[[str, str], list[str]] = find_marked,
+    ) -> None:
         self._pipe, self._library = pipe, library
         self._cleanup = options.cleanup
-        self._jobs = Jobs(library, on_end=self._say_end, on_note=self._say_note)
+        self._jobs = Jobs(
+            library, on_end=self._say_end, on_note=self._say_note, find=find
+        )
         self._close: Message | None = None  # the request to close
         self._deadline = 0.0  # of closing, or of leaving
         self._leaving = False  # nobody is there to serve any more
@@ -122,6 +133,9 @@ class Service:
             self._jobs.delete(unpack(message["cancelled"]))
             self._jobs.recheck()
             self._pipe.send("reply", id=number)
+        elif kind == "disown":
+            self._jobs.disown(message["name"], message["mark"])
+            self._pipe.send("reply", id=number)
         elif kind == "close":
             self._close = message
             self._deadline = time.monotonic() + message["patience"]
@@ -138,6 +152,7 @@ class Service:
             self._pipe.send("reply", id=number, error=REFUSED, text=str(exc))
         except Unreachable as exc:
             self._jobs.failed(str(exc))
+            self._jobs.disown(request.name, request.environment.get(SUBMISSION, ""))
             self._pipe.send("reply", id=number, error=COMMUNICATION, text=str(exc))
         except Failed as exc:
             self._pipe.send("reply", id=number, error=INTERNAL, text=str(exc))

@@ -4,7 +4,8 @@ Every message has a ``kind``. Requests carry an ``id``, which their reply repeat
 
 =========  ==========================================================================
 to child   ``submit`` (request, count), ``cancel`` (nodes), ``adopt`` (nodes,
-           cancelled), ``close`` (patience, in seconds)
+           cancelled), ``disown`` (name and mark of a submission without answer),
+           ``close`` (patience, in seconds)
 from it    ``ready`` (system, contact) or ``failed`` (text) first; then ``reply``
            (id and what was asked for, or error and text), ``end`` (nodes and the
            fields of `NodeEnd`), ``note`` (text, for the log)
@@ -28,6 +29,8 @@ Message = dict[str, Any]
 REFUSED = "refused"  # the grid said no; nothing was queued
 COMMUNICATION = "communication"  # the grid did not answer
 INTERNAL = "internal"  # anything else; the text says what
+
+SUBMISSION = "GRIDENGINE_SUBMISSION"  # variable by which a lost submission is found
 
 
 def encode(kind: str, **fields: object) -> bytes:

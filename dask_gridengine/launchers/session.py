@@ -7,8 +7,11 @@ outlive it. Grid Engine's do, so a session that dies is replaced and its nodes a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId, NodeRequest
@@ -18,6 +21,7 @@ from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     REFUSED,
+    SUBMISSION,
     Message,
     pack,
     pack_request,
@@ -25,6 +29,8 @@ from dask_gridengine.launchers.protocol import (
 )
 
 logger = logging.getLogger(__name__)
+
+CANCEL_PATIENCE = 5.0  # seconds to hear that a session has taken a cancellation on
 
 
 class SessionLauncher:
@@ -75,25 +81,21 @@ class SessionLauncher:
         SubmitError
             If the grid refuses it; nothing was queued.
         DrmCommunicationError
-            If the grid or the session does not answer in time. What is queued late
-            all the same is deleted.
+            If the grid or the session does not answer in time, or the session dies of
+            it. What is queued all the same, now or later, is deleted.
         LauncherError
             If there is no session any more, or this launcher is closed.
         """
         session = await self._session()
-        reply = session.ask("submit", request=pack_request(request), count=count)
+        mark = uuid.uuid4().hex
+        marked = replace(request, environment={**request.environment, SUBMISSION: mark})
+        reply = session.ask("submit", request=pack_request(marked), count=count)
         try:
             await asyncio.wait([reply], timeout=self._program.answering)
-        except asyncio.CancelledError:
-            self._undo(session, reply)
+            answer = self._answer(reply)
+        except (asyncio.CancelledError, DrmCommunicationError):
+            self._undo(session, reply, name=request.name, mark=mark)
             raise
-        if not reply.done():
-            self._undo(session, reply)
-            raise DrmCommunicationError(
-                f"no answer to a submission in {self._program.answering:g} s; what it"
-                " still queues will be deleted"
-            )
-        answer = self._answer(reply)
         if answer.get("error") == REFUSED:
             raise SubmitError(answer["text"], count, request.native)
         _raise_error(answer)
@@ -119,7 +121,8 @@ class SessionLauncher:
         try:
             session = await self._session()
             reply = session.ask("cancel", nodes=pack(known))
-            await asyncio.wait([reply], timeout=self._program.answering)
+            # No answer is no trouble: what is in the pipe will be carried out.
+            await asyncio.wait([reply], timeout=CANCEL_PATIENCE)
             if reply.done():
                 _raise_error(reply.result())
         except SessionDied:
@@ -142,13 +145,19 @@ class SessionLauncher:
         return await self._keeper.get(self._program.answering)
 
     def _answer(self, reply: asyncio.Future[Message]) -> Message:
+        if not reply.done():
+            raise DrmCommunicationError(
+                f"no answer to a submission in {self._program.answering:g} s"
+            )
         try:
-            return reply.result()
+            answer = reply.result()
         except SessionDied as exc:
             if not self._program.nodes_outlive_it:
                 raise
-            # Another session will do; what the dead one queued is deleted at the end.
-            raise DrmCommunicationError(str(exc)) from exc
+            raise DrmCommunicationError(str(exc)) from exc  # another session will do
+        if answer.get("error") == COMMUNICATION:
+            raise DrmCommunicationError(answer["text"])
+        return answer
 
     def _hear(self, message: Message) -> None:
         if message["kind"] == "note":
@@ -164,21 +173,29 @@ class SessionLauncher:
         if not self._keeper.alive and not self._program.nodes_outlive_it:
             self._ledger.end_all(reason=f"the launcher died: {self._keeper.lost}")
 
-    def _undo(self, session: Channel, reply: asyncio.Future[Message]) -> None:
+    def _undo(
+        self, session: Channel, reply: asyncio.Future[Message], *, name: str, mark: str
+    ) -> None:
         """Delete what a submission queues that nobody waits for any more."""
         # The request cannot be recalled. `aclose` needs not wait for this: sessions
         # serve in order, so this one knows the nodes when it is asked to close.
-        task = self._loop.create_task(self._delete_late(session, reply))
+        task = self._loop.create_task(self._delete_late(session, reply, name, mark))
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
 
     async def _delete_late(
-        self, session: Channel, reply: asyncio.Future[Message]
+        self, session: Channel, reply: asyncio.Future[Message], name: str, mark: str
     ) -> None:
         await asyncio.wait([reply])
-        if reply.exception() is None and (ranges := reply.result().get("nodes")):
+        if reply.exception() is None:
+            # Where the grid gave no answer the session itself will look for the mark.
+            ranges = reply.result().get("nodes", {})
             await asyncio.wait([session.ask("cancel", nodes=ranges)])
             self._ledger.forget(unpack(ranges))
+        elif self._program.nodes_outlive_it:
+            with contextlib.suppress(LauncherError):
+                session = await self._keeper.get(self._program.answering)
+                await asyncio.wait([session.ask("disown", name=name, mark=mark)])
 
     async def _close(self, timeout: float) -> None:
         try:

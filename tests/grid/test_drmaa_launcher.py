@@ -21,6 +21,7 @@ from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
 from dask_gridengine.launchers.drmaa_library import ABORTED, NO_RECORD
+from dask_gridengine.launchers.protocol import SUBMISSION
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.grid.conftest import Cell
 from tests.launchers.conftest import Ends
@@ -310,6 +311,32 @@ def test_a_master_that_hangs_loses_no_end(ends: Ends, tmp_path: Path) -> None:
                 master().resume()
             (end,) = await ends.of(nodes, timeout=30)
             assert end.exit_status == 4
+
+    run(main)
+
+
+def test_a_submission_without_answer_is_found_by_its_mark(
+    ends: Ends, grid: Cell
+) -> None:
+    """A master that hangs may queue it later; nobody ever hears the job's id.
+
+    That takes two minutes, so here qsub queues what the master would have.
+    """
+    qsub = ("qsub", "-terse", "-h", "-N", "node", "-b", "y", "-o", "/dev/null")
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            (ours,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
+            mark = (*qsub, "-v", f"{SUBMISSION}=abc123")
+            lost = grid.run(*mark, "-t", "1-3", "sleep", "9").partition(".")[0]
+            other = grid.run(*qsub, "sleep", "9").strip()
+            assert lost in grid.qstat()
+            channel = await launcher._session()
+            await channel.ask("disown", name="node", mark="abc123")
+            await until(lambda: lost not in grid.qstat(), "it is gone", 10, grid.qstat)
+            left = {line.split()[0] for line in grid.qstat().splitlines()[2:]}
+            assert left == {ours.job, other}
+            grid.run("qdel", other)
 
     run(main)
 

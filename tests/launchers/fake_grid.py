@@ -2,7 +2,8 @@
 
 Everything is real but the `Library`: its jobs run for ever, and end when they are
 deleted or when a file ``end-JOB.INDEX`` with an exit status appears. While there is a
-file ``down`` the master does not answer. ``deleted`` lists what was deleted.
+file ``down`` the master does not answer. ``deleted`` lists what was deleted, and
+``sought`` which lost submissions were looked for; each is found to be job 77.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ class FakeLibrary:
                 self.live.discard(node)
                 self.notices.append(NodeEnd(node=node, reason=NO_RECORD))
 
+    def find(self, name: str, mark: str) -> list[str]:
+        self.reach()
+        with (self.directory / "sought").open("a") as file:
+            file.write(f"{name} {mark}\n")
+        return ["77"]
+
     def exit(self) -> None:
         with (self.directory / "deleted").open("a") as file:
             file.write("exit\n")
@@ -85,4 +92,5 @@ def main() -> None:
     """What a session's module must have; ``--contact`` names its directory."""
     options = parse_arguments(sys.argv[1:])
     library = FakeLibrary(Path(options.contact))
-    Service(ParentPipe(options.parent), library, options).run()  # type: ignore[arg-type]
+    pipe = ParentPipe(options.parent)
+    Service(pipe, library, options, library.find).run()  # type: ignore[arg-type]

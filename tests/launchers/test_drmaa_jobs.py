@@ -14,6 +14,7 @@ from dask_gridengine.launchers.drmaa_jobs import (
     LOST,
     RECHECKS,
     RETRY,
+    SEARCHES,
     Jobs,
 )
 from dask_gridengine.launchers.drmaa_library import (
@@ -35,6 +36,7 @@ class Scene:
     states: dict[NodeId, State] = field(default_factory=dict)
     asked: list[NodeId] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    marked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     ends: list[NodeEnd] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -46,6 +48,13 @@ class Scene:
             raise Unreachable("no route")
         self.asked.append(node)
         return self.states.get(node, State.ALIVE)
+
+    def find(self, name: str, mark: str) -> list[str]:
+        if self.down:
+            raise Unreachable("no route")
+        if mark == "no-qstat":
+            raise Failed("no qstat here")
+        return self.marked.pop((name, mark), [])
 
     def delete(self, job_id: str) -> None:
         if self.down:
@@ -66,6 +75,7 @@ def jobs(scene: Scene) -> Jobs:
         scene,  # type: ignore[arg-type]
         on_end=scene.ends.append,
         on_note=scene.notes.append,
+        find=scene.find,
         clock=lambda: scene.now,
     )
     jobs.add(array("1", 5) + array("2", 2))
@@ -250,6 +260,38 @@ def test_an_outage_is_noticed_without_anything_to_do(scene: Scene, jobs: Jobs) -
     scene.now += HEARTBEAT
     jobs.turn()
     assert scene.notes[1:] == ["Grid Engine answers again"]
+
+
+def test_a_submission_without_answer_is_looked_for(scene: Scene, jobs: Jobs) -> None:
+    """Once the master answers, and once more: it may land late."""
+    scene.down = True
+    jobs.disown("node", "abc")
+    jobs.turn()
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    assert scene.deleted == []
+    scene.marked["node", "abc"] = ["7"]
+    scene.now += SEARCHES[-1]
+    jobs.turn()
+    assert scene.deleted == ["7"]
+    assert jobs.undeleted == 0
+
+
+def test_it_is_looked_for_at_once_when_everything_goes(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """The session stays until it has an answer, or knows that it will have none."""
+    scene.marked["node", "abc"] = ["7"]
+    for mark in ("abc", "no-qstat", ""):
+        jobs.disown("node", mark)
+    jobs.delete_all()
+    assert jobs.undeleted == 5
+    jobs.turn()
+    assert scene.deleted == ["1", "2", EVERYTHING, "7"]
+    assert jobs.undeleted == 0
+    told = "job 'node' may be in the queue without a cluster: no qstat here"
+    assert scene.notes == [told]
 
 
 def test_an_error_of_another_kind_does_not_stop_the_session(

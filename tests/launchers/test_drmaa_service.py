@@ -107,6 +107,23 @@ def test_what_cannot_be_submitted_is_told_in_the_grids_words(
     asyncio.run(main())
 
 
+def test_a_submission_without_answer_is_looked_for(grid: Grid, ends: Ends) -> None:
+    """The master may have queued it; it is found by its mark and deleted."""
+
+    async def main() -> None:
+        async with grid.launcher(ends) as launcher:
+            (grid.directory / "down").touch()
+            with pytest.raises(DrmCommunicationError):
+                await launcher.submit(REQUEST, 1)
+            (grid.directory / "down").unlink()
+            await until(lambda: "77" in grid.deleted, "its deletion", 10)
+
+    asyncio.run(main())
+    sought = (grid.directory / "sought").read_text().split()
+    assert set(sought[0::2]) == {REQUEST.name}
+    assert len(set(sought[1::2])) == 1
+
+
 def test_closing_deletes_everything_and_waits_until_it_is_gone(
     grid: Grid, ends: Ends
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.launchers.base import NodeId, NodeRequest
+from dask_gridengine.launchers.protocol import SUBMISSION
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until, wait_until
@@ -157,7 +158,7 @@ def test_a_submission_without_an_answer_is_given_up_and_deleted(
 def test_a_submission_that_kills_its_session_may_be_repeated(
     fake: Fake, ends: Ends
 ) -> None:
-    """Nothing is known of it; it is as if the grid had not answered."""
+    """Nothing is known of it; a new session is to look for what it may have queued."""
 
     async def main() -> None:
         launcher = await open_fake(fake, ends)
@@ -166,9 +167,14 @@ def test_a_submission_that_kills_its_session_may_be_repeated(
             await launcher.submit(REQUEST, 1)
         fake.behave()
         assert len(await launcher.submit(REQUEST, 2)) == 2
+        await until(lambda: fake.heard_of("disown"), "the order to look for it")
         await launcher.aclose()
 
     asyncio.run(main())
+    mark = fake.heard_of("submit")[0]["request"]["environment"][SUBMISSION]
+    (disown,) = fake.heard_of("disown")
+    assert (disown["name"], disown["mark"]) == (REQUEST.name, mark)
+    assert fake.heard_of("submit")[1]["request"]["environment"] != {SUBMISSION: mark}
 
 
 def test_cancelling_outlives_its_session(fake: Fake, ends: Ends) -> None:
