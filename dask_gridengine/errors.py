@@ -70,16 +70,20 @@ class SubmitError(LauncherError):
     count
         How many nodes were asked for.
     native
-        The submit options they were asked for with.
+        The submit options they were asked for with; None where the launcher is no
+        Grid Engine and takes none.
     """
 
-    def __init__(self, reason: str, count: int, native: str) -> None:
+    def __init__(self, reason: str, count: int, native: str | None) -> None:
         super().__init__(reason, count, native)
         self.reason, self.count, self.native = reason, count, native
 
     def __str__(self) -> str:
+        reason = self.reason.strip()
+        if self.native is None:
+            return f"the array was refused, nothing was queued: {reason}"
         return (
-            f"the grid refused the array, nothing was queued: {self.reason.strip()}\n"
+            f"the grid refused the array, nothing was queued: {reason}\n"
             f"  asked for: {self.count} nodes with {self.native or '(no options)'}\n"
             f"  to check:  qsub -w v -t 1-{self.count} {self.native} -b y /bin/true\n"
             f"  to change: the options queue, project, resource_spec,"

@@ -7,7 +7,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,22 +22,7 @@ from dask_gridengine.allocation import Allocation, Answer, Farewell, Hello, TLSI
 from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.credentials import Connection
 from tests.samples import allocation
-
-
-async def eventually(
-    reached: Callable[[], Any],
-    what: str,
-    timeout: float = 15,
-    last_seen: Callable[[], object] | None = None,
-) -> Any:
-    """As `tests.waiting.wait_until`, while the loop goes on."""
-    deadline = time.monotonic() + timeout
-    while not (answer := reached()):
-        if time.monotonic() > deadline:
-            seen = last_seen() if last_seen else answer
-            raise AssertionError(f"not in {timeout} s: {what}; last seen: {seen!r}")
-        await asyncio.sleep(0.02)
-    return answer
+from tests.waiting import until
 
 
 @dataclass(kw_only=True)
@@ -50,7 +34,7 @@ class Node:
 
     async def ended(self, timeout: float = 20) -> int:
         """Its exit status, negative for a signal."""
-        await eventually(
+        await until(
             lambda: self.process.poll() is not None,
             "the node's end",
             timeout,
@@ -156,7 +140,7 @@ class Stage:
                     return str(state.address)
             return None
 
-        address: str = await eventually(registered, f"worker {name}", 20, self._logs)
+        address: str = await until(registered, f"worker {name}", 20, self._logs)
         while await self._status(address) != "running":
             await asyncio.sleep(0.01)
         return address
@@ -177,7 +161,7 @@ class Stage:
 
     async def farewell(self) -> Farewell:
         """Wait for the first farewell."""
-        await eventually(lambda: self.farewells, "a farewell", 20, self._logs)
+        await until(lambda: self.farewells, "a farewell", 20, self._logs)
         return self.farewells[0]
 
     def _logs(self) -> list[str]:
@@ -188,7 +172,7 @@ class Stage:
             node.process.kill()
             node.process.wait()
         # Its servers notice, and clean up behind it; nothing else is left to do that.
-        await eventually(
+        await until(
             lambda: not any(_group(node.process.pid) for node in self.nodes),
             "the end of all processes of the nodes",
             10,

@@ -203,8 +203,9 @@ def test_a_wrong_option_lists_the_right_ones(shared: Path) -> None:
 
 def test_a_refused_array_leaves_nothing(options: dict[str, Any], shared: Path) -> None:
     """More slots for a node than there are: the constructor says so and cleans up."""
-    with pytest.raises(SubmitError, match="slots"):
+    with pytest.raises(SubmitError, match="slots") as caught:
         GridEngineCluster(jobs=1, cores=3, **options)
+    assert "qsub" not in str(caught.value), "no advice for a grid that is not there"
     assert list(shared.iterdir()) == []
 
 

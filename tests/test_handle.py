@@ -54,5 +54,6 @@ def test_an_ended_node_is_not_stopped_again() -> None:
         handle = NodeHandle("ge-3", stop)
         handle.ended()
         await handle.close()
+        assert handle.status is Status.closed
 
     asyncio.run(main())

@@ -15,7 +15,8 @@ import pytest
 
 from dask_gridengine.allocation import Answer, Hello, Leave, Refused, Wait
 from dask_gridengine.causes import EXIT_STATUS, Cause
-from tests.stage import Stage, client_of, eventually, stage
+from tests.stage import Stage, client_of, stage
+from tests.waiting import until
 
 
 def run_one(
@@ -185,7 +186,7 @@ def test_a_signal_is_obeyed_whenever_it_comes(tmp_path: Path) -> None:
             on.connect()
             nodes = [on.start_node(index) for index in range(1, 9)]
             assert [await node.ended(30) for node in nodes] == [0] * len(nodes)
-            await eventually(lambda: len(on.farewells) == len(nodes), "all farewells")
+            await until(lambda: len(on.farewells) == len(nodes), "all farewells")
         assert {said.cause for said in on.farewells} == {"drained"}
         assert all("Traceback" not in node.said() for node in nodes)
 
@@ -211,7 +212,7 @@ def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
             on.answer = wait
             on.connect()
             node = on.start_node()
-            await eventually(lambda: on.hellos, "a hello", 20, node.said)
+            await until(lambda: on.hellos, "a hello", 20, node.said)
             os.kill(node.process.pid, signal.SIGTERM)
             assert await node.ended(10) == 0
             assert "SIGTERM" in node.last_line

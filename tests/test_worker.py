@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from dask_gridengine.authority import new_security, worker_identity
-from tests.stage import Stage, client_of, eventually, stage
+from tests.stage import Stage, client_of, stage
+from tests.waiting import until
 
 HOW = [
     pytest.param({"nanny": False}, id="no nanny"),
@@ -109,7 +110,7 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
             async with client_of(on) as client:
                 (pid,) = (await client.run(os.getpid)).values()
                 os.kill(pid, signal.SIGKILL)
-                await eventually(lambda: first not in on.scheduler.workers, "its loss")
+                await until(lambda: first not in on.scheduler.workers, "its loss")
                 await on.worker()
                 (other,) = (await client.run(os.getpid)).values()
             assert other != pid

@@ -97,7 +97,8 @@ class SessionLauncher:
             self._undo(session, reply, name=request.name, mark=mark)
             raise
         if answer.get("error") == REFUSED:
-            raise SubmitError(answer["text"], count, request.native)
+            native = None if self.kind == "process" else request.native
+            raise SubmitError(answer["text"], count, native)
         _raise_error(answer)
         nodes = unpack(answer["nodes"])
         self._ledger.enter(nodes)
