@@ -1,0 +1,164 @@
+"""A cluster of our own with its client, and the promise that neither is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from distributed import Client
+from distributed.core import Status
+
+from dask_gridengine import GridEngineCluster
+from gridengine.lanes import Flight, Lanes
+
+#: Seconds a worker gets to end an item that nobody wants any more.
+GRACE_SECONDS = 1.0
+
+
+class OwnCluster:
+    """A cluster and a client in its own loop, closed together.
+
+    Parameters
+    ----------
+    jobs
+        Nodes to ask for at once.
+    **options
+        Of `GridEngineCluster`.
+    """
+
+    def __init__(self, jobs: int, **options: Any) -> None:
+        # One death is enough: the engine finds out whose fault it was, by itself and
+        # without sending a whole chunk to its death four times.
+        dask_scheduler = {"allowed_failures": 0, **options.pop("scheduler_options", {})}
+        self.cluster = GridEngineCluster(
+            jobs,
+            scheduler_options=dask_scheduler,
+            # A worker's death is an error for Dask; here it is dealt with, and told.
+            silence_logs=logging.CRITICAL,
+            **options,
+        )
+        self._closing = threading.Lock()
+        self._closed = False
+        self._pid = os.getpid()
+        self._target, self._replaced = jobs, 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        try:
+            self.client = Client(
+                self.cluster.in_process_address,
+                security=self.cluster.security,
+                loop=self.cluster.loop,
+                set_as_default=False,
+            )
+        except BaseException:
+            self.cluster.close()
+            raise
+        _open.add(self)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used: neither closed nor inherited by a fork."""
+        is_open = self.cluster.status is Status.running and not self._closed
+        return is_open and self._pid == os.getpid()
+
+    def slots(self) -> int:
+        """Threads of the workers there are; or, if there are none, shall be."""
+        # The copy that `dict` itself makes is made in one step, in whatever thread.
+        workers = list(dict.values(self.cluster.scheduler.workers))
+        threads = sum(ws.nthreads for ws in workers if ws.status is Status.running)
+        return threads or max(1, self.planned * self.cluster.options.cores)
+
+    @property
+    def planned(self) -> int:
+        """Workers there are or shall be."""
+        return len(self.cluster.worker_spec)
+
+    def grow(self, jobs: int) -> None:
+        """Have at least so many nodes, now or queued."""
+        self._target = max(self._target, jobs)
+        if self.planned < self._target:
+            self.cluster.scale(self._target)
+
+    def replace_lost(self, *, every: float) -> None:
+        """Ask again for nodes that ended, no sooner than `every` seconds after.
+
+        Cheap if there are none.
+        """
+        now = time.monotonic()
+        if self.planned < self._target and now - self._replaced >= every:
+            self._replaced = now
+            self.cluster.scale(self._target)
+
+    def wake(self) -> None:
+        """There is work: do not rest."""
+        self.client.loop.add_callback(self._stop_timer)
+
+    def rest_after(self, seconds: float | None) -> None:
+        """Give all nodes back if there is no work for so long; None keeps them."""
+        if seconds is not None:
+            self.client.loop.add_callback(self._start_timer, seconds)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._rest)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _rest(self) -> None:
+        self._target = 0
+        if self.alive:
+            self.cluster.scale(0)
+
+    def free(self, lanes: Lanes, flights: set[Flight]) -> None:
+        """Take workers back from chunks that were called off; returns at once.
+
+        Nothing can interrupt a function, and it may run for hours: what has not ended
+        after `GRACE_SECONDS` is ended with its worker process.
+        """
+        self.client.loop.add_callback(self._free, lanes, flights)
+
+    async def _free(self, lanes: Lanes, flights: set[Flight]) -> None:
+        await asyncio.sleep(GRACE_SECONDS)
+        # The cluster may be closing by now, which is better still.
+        with contextlib.suppress(Exception):
+            busy = await lanes.still_running(flights)
+            if busy:
+                await self.client.restart_workers(
+                    busy, raise_for_error=False, asynchronous=True
+                )
+
+    def close(self) -> None:
+        """End all of it; idempotent."""
+        with self._closing:
+            if self._closed or self._pid != os.getpid():
+                return
+            self._closed = True
+        _open.discard(self)
+        with contextlib.suppress(Exception):  # the cluster is what matters
+            self.client.close()
+        self.cluster.close()
+
+    def close_soon(self) -> None:
+        """End all of it without waiting; for finalizers, which run in any thread."""
+        if self._closed or self._pid != os.getpid():
+            return
+        with contextlib.suppress(RuntimeError):  # at exit: `_close_all` does it
+            threading.Thread(target=self.close, name="gridengine-close").start()
+
+
+#: All that are open; Python's end closes them, whoever still refers to them.
+_open: set[OwnCluster] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    for cluster in list(_open):
+        cluster.close()

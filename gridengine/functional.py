@@ -1,0 +1,317 @@
+"""`map` and its kin: a function over many items, on many workers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+from distributed import Client
+
+from dask_gridengine import OptionError
+from gridengine import schedulers
+from gridengine.engine import Block, Engine, Place
+from gridengine.pace import Pace
+from gridengine.progress import Progress
+from gridengine.sealed import Sealed
+from gridengine.source import Source
+
+
+def isexception(x: object) -> bool:
+    """Whether the value is an exception, as ``map(..., reraise=False)`` returns it."""
+    return isinstance(x, Exception)
+
+
+def isnumeric(x: Any) -> bool:
+    """Whether the value can be taken for a number."""
+    try:
+        float(x)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def partial(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`functools.partial` with the name, module and docstring of what it wraps.
+
+    The name tells variants apart: the function's, then one word for each argument.
+
+    Examples
+    --------
+    >>> partial(pow, 2).__name__
+    'pow_2'
+    """
+    made: Any = functools.partial(f, *args, **kwargs)
+    words = [_word(value) for value in [*args, *kwargs.values()]]
+    made.__doc__, made.__module__ = f.__doc__, f.__module__
+    made.__name__ = "_".join([_name(f), *words])
+    return made
+
+
+def map(
+    f: Callable[[Any], Any],
+    args: Iterable[Any],
+    scheduler: Any = schedulers.best_available,
+    reraise: bool = True,
+    *,
+    chunksize: int | None = None,
+    progress: bool | None = None,
+    client: Client | None = None,
+    retries: int = 0,
+) -> list[Any]:
+    """``[f(x) for x in args]``, computed on workers.
+
+    Parameters
+    ----------
+    f
+        Any callable, also a lambda or one of ``__main__``.
+    args
+        Any iterable, which must end.
+    scheduler
+        A scheduler, or a class or another callable that makes one. What is made from a
+        class is closed again; an instance, and the default, stay warm.
+    reraise
+        Whether to raise the exception of the first item, in the order of the items,
+        that has one. Otherwise exceptions stand in the place of results.
+    chunksize
+        Items to send at a time; by default found out from how long they take.
+    progress
+        Whether to show a bar; by default on a terminal and in a notebook.
+    client
+        A Dask client to use instead of a scheduler.
+    retries
+        How often to try an item again whose function has raised.
+
+    Raises
+    ------
+    NotPicklable
+        If `f` or an item cannot be sent; it names the part.
+    WorkerDied
+        If an item ended its worker process each time.
+    NodesFailed
+        If no worker could be started; with the reasons.
+    Exception
+        Whatever `f` raises: of the same type, with the worker's traceback as its cause.
+    """
+    _check(f, chunksize, retries)
+    source = Source(args)
+    with (
+        _place(scheduler, client) as place,
+        Progress(place, source, progress) as bar,
+    ):
+        engine = _engine(
+            place, f, source, chunksize, retries, stop=reraise, on_tick=bar.tick
+        )
+        found = _collect(engine.blocks(), bar)
+        if engine.error is not None:
+            raise engine.error
+        return found
+
+
+def starmap(
+    f: Callable[..., Any],
+    args: Iterable[Iterable[Any]],
+    scheduler: Any = schedulers.best_available,
+    reraise: bool = True,
+    **options: Any,
+) -> list[Any]:
+    """``[f(*x) for x in args]``, computed on workers; otherwise as `map`."""
+    return map(_Star(f), args, scheduler, reraise, **options)
+
+
+def imap(
+    f: Callable[[Any], Any],
+    iterable: Iterable[Any],
+    scheduler: Any = schedulers.best_available,
+    reraise: bool = True,
+    *,
+    chunksize: int | None = None,
+    progress: bool | None = None,
+    client: Client | None = None,
+    retries: int = 0,
+) -> Results:
+    """Results one by one, in the order of the items, as the builtin `map` gives them.
+
+    The iterable may be endless or huge: it is read no further ahead than the workers
+    need, so memory stays flat, and not at all before the first result is asked for.
+
+    Parameters
+    ----------
+    f, scheduler, chunksize, progress, client, retries
+        As for `map`.
+    iterable
+        Any iterable. It is iterated in the thread that asks for results.
+    reraise
+        Whether ``next()`` raises where an item has failed; the one after gives the next
+        item's result, as with the builtin. Otherwise it returns the exception.
+
+    Returns
+    -------
+    Results
+        An iterator with ``close()``, which is also a context manager.
+    """
+    given = (scheduler, client, chunksize, progress, retries)
+    return Results(f, iterable, reraise, True, *given)
+
+
+def imap_unordered(
+    f: Callable[[Any], Any],
+    iterable: Iterable[Any],
+    scheduler: Any = schedulers.best_available,
+    reraise: bool = True,
+    *,
+    chunksize: int | None = None,
+    progress: bool | None = None,
+    client: Client | None = None,
+    retries: int = 0,
+) -> Results:
+    """As `imap`, but each result as soon as it is there."""
+    given = (scheduler, client, chunksize, progress, retries)
+    return Results(f, iterable, reraise, False, *given)
+
+
+class Results(Iterator[Any]):
+    """Results as they come; made by `imap` and `imap_unordered`."""
+
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        reraise: bool,
+        ordered: bool,
+        scheduler: Any,
+        client: Client | None,
+        chunksize: int | None,
+        progress: bool | None,
+        retries: int,
+    ) -> None:
+        source = Source(iterable)
+        engine = functools.partial(
+            _engine, f=f, source=source, chunksize=chunksize, retries=retries
+        )
+        _check(f, chunksize, retries)
+        self._reraise = reraise
+        self._blocks = _stream(engine, source, ordered, scheduler, client, progress)
+        self._values: Iterator[tuple[int, Any]] = iter(())
+        self._failures: dict[int, BaseException] = {}
+
+    def __next__(self) -> Any:
+        for offset, value in self._values:
+            if offset not in self._failures:
+                return value
+            if self._reraise:
+                raise self._failures[offset]
+            return self._failures[offset]
+        block = next(self._blocks)
+        self._values, self._failures = enumerate(block.values), block.failures
+        return self.__next__()
+
+    def close(self) -> None:
+        """Call back what is under way; idempotent, and done at the latest by `del`."""
+        self._values = iter(())
+        self._blocks.close()
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _stream(
+    engine: Callable[..., Engine],
+    source: Source,
+    ordered: bool,
+    scheduler: Any,
+    client: Client | None,
+    progress: bool | None,
+) -> Generator[Block, None, None]:
+    with (
+        _place(scheduler, client) as place,
+        Progress(place, source, progress) as bar,
+        contextlib.closing(
+            engine(place, ordered=ordered, on_tick=bar.tick).blocks()
+        ) as blocks,
+    ):
+        for block in blocks:
+            bar.done(len(block.values))
+            yield block
+
+
+def _collect(blocks: Generator[Block, None, None], bar: Progress) -> list[Any]:
+    """All values in the order of the items, failures among them."""
+    found: list[Any] = []
+    waiting: dict[int, Block] = {}
+    with contextlib.closing(blocks):
+        for block in blocks:
+            waiting[block.start] = block
+            for offset, error in block.failures.items():
+                block.values[offset] = error
+            while (ready := waiting.pop(len(found), None)) is not None:
+                found.extend(ready.values)
+            bar.done(len(block.values))
+    return found
+
+
+def _engine(
+    place: Place,
+    f: Callable[[Any], Any],
+    source: Source,
+    chunksize: int | None,
+    retries: int,
+    **options: Any,
+) -> Engine:
+    name = _name(f)
+    return Engine(
+        place,
+        Sealed.of(f, name),
+        name,
+        source,
+        pace=Pace(chunksize),
+        retries=retries,
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def _place(scheduler: Any, client: Client | None) -> Iterator[Place]:
+    """Where to run; what is made from a class here is closed here."""
+    place = schedulers.place_of(scheduler, client)
+    is_ours = client is None and isinstance(scheduler, type)
+    with contextlib.closing(place) if is_ours else contextlib.nullcontext():
+        yield place
+
+
+def _check(f: object, chunksize: object, retries: object) -> None:
+    if not callable(f):
+        raise TypeError(f"'{type(f).__name__}' object is not callable: {f!r}")
+    for name, value, least in (("chunksize", chunksize, 1), ("retries", retries, 0)):
+        if value is None and name == "chunksize":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise OptionError(
+                f"{name}={value!r}; it is a whole number, at least {least}"
+            )
+
+
+class _Star:
+    """Calls a function with the items of its argument."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f = f
+        self.__name__ = _name(f)
+
+    def __call__(self, args: Iterable[Any]) -> Any:
+        return self.f(*args)
+
+
+def _name(f: Any) -> str:
+    name = getattr(f, "__name__", None)
+    return name if isinstance(name, str) else type(f).__name__
+
+
+def _word(value: Any) -> str:
+    if isinstance(name := getattr(value, "__name__", None), str):
+        return name
+    return str(value)[:5] if isnumeric(value) else type(value).__name__

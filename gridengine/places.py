@@ -1,0 +1,124 @@
+"""Where chunks can run besides a cluster of our own: with somebody's Dask client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+
+from distributed import Client, get_client, get_worker, rejoin, secede
+
+from gridengine.lanes import Flight, Lanes, run_in_loop
+from gridengine.tally import Tally
+
+#: Seconds for which a count of somebody's workers is believed.
+COUNT_SECONDS = 0.5
+#: Seconds in which a worker must answer to be asked for its results directly.
+REACH_SECONDS = 2.0
+
+
+class ClientPlace:
+    """Somebody's client: its workers are used as they are, and left alone.
+
+    Parameters
+    ----------
+    client
+        A synchronous client.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._counted, self._workers, self._slots = 0.0, 0, 1
+        self._direct: bool | None = client.direct_to_workers
+
+    @contextlib.contextmanager
+    def session(self, items: int | None) -> Iterator[Client]:
+        """The client, for one run."""
+        if self._client.asynchronous:
+            raise TypeError(
+                "client= is an asynchronous client, and this would block its loop;"
+                " await client.map(...) there, or give a client made outside of it"
+            )
+        yield self._client
+
+    def slots(self) -> int:
+        """Threads of its workers, at least 1."""
+        self._count()
+        return self._slots
+
+    @property
+    def warm(self) -> bool:
+        """Yes, as far as we are concerned."""
+        return True
+
+    @property
+    def direct(self) -> bool:
+        """Whether its workers can be reached from here."""
+        if self._direct is None:
+            self._direct = bool(run_in_loop(self._client, self._reach()))
+        return self._direct
+
+    def check(self, *, landed: bool) -> None:
+        """Raise if the client was closed."""
+        if self._client.status not in ("running", "connecting"):
+            raise RuntimeError(
+                f"the Dask client was closed (it is {self._client.status}) while"
+                " gridengine was using it"
+            )
+
+    def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
+        """Nothing: a worker may be busy with somebody else's task too."""
+
+    def tally(self) -> Tally:
+        """How many workers there are."""
+        self._count()
+        return Tally(self._workers, self._workers, 0)
+
+    def _count(self) -> None:
+        if (now := time.monotonic()) - self._counted > COUNT_SECONDS:
+            threads = self._client.nthreads()
+            self._counted, self._workers = now, len(threads)
+            self._slots = max(1, sum(threads.values()))
+
+    async def _reach(self) -> bool:
+        """Through a gateway, say, only the scheduler can."""
+        workers = await self._client.scheduler.ncores_running(workers=None)
+        for address in workers:
+            try:
+                worker = self._client.rpc(address)
+                await asyncio.wait_for(worker.identity(), REACH_SECONDS)
+            except (OSError, asyncio.TimeoutError):
+                return False
+            return True
+        return False
+
+
+class TaskPlace(ClientPlace):
+    """Inside a task: the workers of the cluster that runs it.
+
+    While it waits for its own items the task gives its thread back, so that maps inside
+    of maps do not use up all threads with waiting.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(get_client())
+        self._direct = True
+
+    @contextlib.contextmanager
+    def session(self, items: int | None) -> Iterator[Client]:
+        """The worker's client, for one run."""
+        secede()
+        try:
+            yield self._client
+        finally:
+            rejoin()
+
+
+def in_task() -> bool:
+    """Whether this thread is running a Dask task."""
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,347 @@
+"""Where jobs run: local processes or Grid Engine.
+
+A scheduler starts its cluster when it is first used and keeps it: the second map starts
+no job. It ends with `close`, at the end of a ``with`` block, when nothing refers to it
+any more, or with Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import dask
+from dask.utils import parse_timedelta
+from distributed import Client
+
+from dask_gridengine import LauncherUnavailable, OptionError
+from dask_gridengine.launchers.drmaa_places import find_library, find_root
+from dask_gridengine.nodes import NodeState
+from gridengine import settings
+from gridengine.clusters import OwnCluster
+from gridengine.errors import TimeoutError
+from gridengine.lanes import Flight, Lanes
+from gridengine.places import ClientPlace, TaskPlace, in_task
+from gridengine.tally import Tally
+
+__all__ = [
+    "GridEngineScheduler",
+    "ProcessScheduler",
+    "Scheduler",
+    "TimeoutError",
+    "best_available",
+]
+
+#: Options of clusters made here, unless the configuration says otherwise. A dashboard
+#: would cost the first map the import of bokeh.
+DASK_SCHEDULER = {"dashboard": False, "dashboard_address": ":0"}
+#: Seconds between two attempts to replace nodes that were lost.
+REPLACE_SECONDS = 10.0
+#: Times all nodes may be lost without a result in between.
+FRUITLESS = 3
+
+
+class Scheduler:
+    """What both have in common: a cluster, started when it is needed.
+
+    Parameters
+    ----------
+    most
+        Nodes to have at most.
+    **options
+        Of `dask_gridengine.GridEngineCluster`.
+    """
+
+    def __init__(self, most: int, **options: Any) -> None:
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise OptionError(f"a scheduler needs at least 1 worker, not {most!r}")
+        self._most, self._options = most, options
+        self._lock = threading.RLock()
+        self._own: OwnCluster | None = None
+        self._closed = False
+        self._sessions = 0
+        self._fruitless, self._proven = 0, False
+
+    # What users call
+
+    @property
+    def client(self) -> Client:
+        """A Dask client of the cluster, which is started if need be."""
+        return self._open(0).client
+
+    @property
+    def address(self) -> str:
+        """Where the workers find Dask's scheduler; starts a cluster if need be."""
+        return str(self._open(0).cluster.scheduler_address)
+
+    def close(self) -> None:
+        """End the cluster; a later use is an error. Idempotent."""
+        self._closed = True
+        self.killall()
+
+    def killall(self) -> None:
+        """End all jobs now, and the cluster; the next use starts a new one."""
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None:
+            own.close()
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else str(self.tally())
+        return f"<{type(self).__name__}: {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be sent to a worker; inside of a function"
+            " that is mapped, call gridengine.map without scheduler=, which uses the"
+            " workers of the outer map"
+        )
+
+    # What a run asks (gridengine.engine.Place)
+
+    @contextlib.contextmanager
+    def session(self, items: int | None) -> Iterator[Client]:
+        """The client for one run over so many items, with nodes asked for."""
+        with self._lock:
+            own = self._open(self._wanted(items))
+            self._sessions += 1
+            own.wake()
+        try:
+            yield own.client
+        finally:
+            with self._lock:
+                self._sessions -= 1
+                if not self._sessions and own.alive:
+                    own.rest_after(_idle_seconds())
+
+    def slots(self) -> int:
+        """Items that can run at the same time, at least 1."""
+        return self._own.slots() if self._own else 1
+
+    @property
+    def warm(self) -> bool:
+        """Whether there are workers already."""
+        own = self._own
+        return own is not None and own.alive and bool(own.cluster.scheduler.workers)
+
+    @property
+    def direct(self) -> bool:
+        """Yes: Dask's scheduler reaches them from here, so this process can.
+
+        Besides, what came through the scheduler to a client in its own process would
+        not be put together again where it was split at 64 MiB (distributed 2026.8.0).
+        """
+        return True
+
+    def check(self, *, landed: bool) -> None:
+        """Raise if no worker can come, or the cluster was closed; replace lost nodes.
+
+        Raises
+        ------
+        NodesFailed
+            With what is known of each node's end.
+        """
+        own = self._own
+        if own is None or not own.alive:
+            raise RuntimeError(f"{self!r} was closed while it was working")
+        self._proven |= landed
+        self._fruitless = 0 if landed else self._fruitless
+        stuck = own.cluster.stuck()
+        if stuck is not None and (not self._proven or self._fruitless >= FRUITLESS):
+            raise stuck
+        self._fruitless += stuck is not None
+        own.replace_lost(every=0.0 if stuck is not None else REPLACE_SECONDS)
+
+    def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
+        """These were called back: see that they do not hold their workers."""
+        if self._own is not None and self._own.alive:
+            self._own.free(lanes, flights)
+
+    def tally(self) -> Tally:
+        """Workers there are, shall be, and wait in the queue."""
+        own = self._own
+        if own is None or not own.alive:
+            return Tally(0, 0, 0)
+        states = Counter(node.state for node in own.cluster.jobs())
+        return Tally(
+            len(own.cluster.scheduler.workers), own.planned, states[NodeState.QUEUED]
+        )
+
+    # Steps of the above
+
+    def _wanted(self, items: int | None) -> int:
+        cores = int(dask.config.get("gridengine.cores", default=1) or 1)
+        return self._most if items is None else min(self._most, -(-items // cores))
+
+    def _open(self, jobs: int) -> OwnCluster:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"{self!r}: make a new one")
+            if self._own is None or not self._own.alive:
+                self._own = OwnCluster(jobs, **self._cluster_options())
+                self._proven = False
+                weakref.finalize(self, self._own.close_soon).atexit = False
+            else:
+                self._own.grow(jobs)
+            return self._own
+
+    def _cluster_options(self) -> dict[str, Any]:
+        configured = dask.config.get("gridengine.scheduler-options", default=None) or {}
+        return {**self._options, "scheduler_options": {**DASK_SCHEDULER, **configured}}
+
+
+class ProcessScheduler(Scheduler):
+    """Runs jobs in processes on this machine.
+
+    Parameters
+    ----------
+    max_threads
+        How many at the same time; by default one for each CPU this process may use.
+        The name is the old library's: they are processes.
+    """
+
+    def __init__(self, max_threads: int | None = None) -> None:
+        self.max_threads = max_threads or len(os.sched_getaffinity(0))
+        super().__init__(
+            self.max_threads, launcher="process", slots=self.max_threads, quiet=True
+        )
+
+
+class GridEngineScheduler(Scheduler):
+    """Runs jobs on Grid Engine; where there is none, on this machine, and says so.
+
+    To be sure of the grid, set ``gridengine.launcher: drmaa`` in Dask's configuration
+    or ``options={"launcher": "drmaa"}``: then there is an error instead.
+
+    Parameters
+    ----------
+    name
+        The jobs' name in ``qstat``.
+    max_jobs
+        Nodes to have at most; ``gridengine.map.max-jobs`` by default.
+    options
+        Any option of `dask_gridengine.GridEngineCluster`: queue, project, memory,
+        cores, parallel_environment, ...
+    **resources
+        Requested of every node as ``-l``: ``h_rt="02:00:00"`` (which is also its
+        walltime), ``h_vmem="10G"``, ``hostname="!node7"``. Added to
+        ``gridengine.settings.DEFAULT_RESOURCES``.
+
+    Raises
+    ------
+    OptionError
+        If a resource would not be one request.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        max_jobs: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        **resources: Any,
+    ) -> None:
+        self.resources = {**settings.DEFAULT_RESOURCES, **resources}
+        given = dict(options or {})
+        if name is not None:
+            given["name"] = "".join(name.split())
+        requests = {**self.resources}
+        walltime = requests.pop("h_rt", None)
+        if walltime is not None:
+            given["walltime"] = walltime
+        if requests:
+            given["resource_spec"] = ",".join(
+                _request(key, value) for key, value in requests.items()
+            )
+        most = max_jobs or int(dask.config.get("gridengine.map.max-jobs", default=100))
+        super().__init__(most, **given)
+
+
+def best_available() -> Scheduler | TaskPlace:
+    """The scheduler of this process: Grid Engine where there is one, else processes.
+
+    Always the same one, so that it is warm, until it is closed. Inside of a function
+    that is being mapped it is the workers of the outer map.
+    """
+    global _default
+    if in_task():
+        return TaskPlace()
+    with _default_lock:
+        stale = _default is None or _default._closed or _default_pid != os.getpid()
+        if stale:
+            _make_default()
+        assert _default is not None
+        return _default
+
+
+_default: Scheduler | None = None
+_default_pid = 0
+_default_lock = threading.Lock()
+
+
+def _make_default() -> None:
+    global _default, _default_pid
+    _default = GridEngineScheduler() if _is_grid() else ProcessScheduler()
+    _default_pid = os.getpid()
+
+
+def _is_grid() -> bool:
+    """Whether it is worth trying; the cluster finds out whether it really is there."""
+    try:
+        return bool(find_root(os.environ) and find_library(os.environ))
+    except LauncherUnavailable:
+        return False
+
+
+def place_of(scheduler: Any, client: Client | None = None) -> Any:
+    """What a caller gave for a scheduler, as something to run on.
+
+    Parameters
+    ----------
+    scheduler
+        A scheduler, or a class or another callable that makes one.
+    client
+        A Dask client, which goes before it.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if client is not None:
+        return ClientPlace(client)
+    made = scheduler if hasattr(scheduler, "session") else None
+    if made is None and callable(scheduler):
+        made = scheduler()
+    if not hasattr(made, "session"):
+        raise TypeError(
+            f"scheduler={scheduler!r}; it is a ProcessScheduler, a GridEngineScheduler"
+            " or what makes one, such as gridengine.schedulers.best_available"
+        )
+    return made
+
+
+def _idle_seconds() -> float | None:
+    given = dask.config.get("gridengine.map.idle-timeout", default="5 minutes")
+    return None if given is None else float(parse_timedelta(given))
+
+
+def _request(name: str, value: Any) -> str:
+    request = f"{name}={value}"
+    if any(sign in request for sign in ", \t\n\"'") or request.count("=") > 1:
+        raise OptionError(
+            f"{name}={value!r} is not one resource request; qconf -sc lists the"
+            " names, and values have no commas or spaces"
+        )
+    return request

@@ -1,0 +1,39 @@
+"""The old library's settings, which now come from Dask's configuration.
+
+A script may still assign to them: that holds for schedulers made afterwards. All others
+are in the configuration under ``gridengine:``; dask_gridengine's ``gridengine.yaml``
+explains them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import dask
+
+import dask_gridengine.config  # noqa: F401 - its defaults become Dask's
+
+#: Directory of this package.
+path = os.path.dirname(os.path.abspath(__file__))
+#: What a node's Python searches; it does so by itself, nothing is passed on.
+PYTHONPATH = ":".join(sys.path)
+#: The old library's shell script; a node needs none.
+WRAPPER = None
+
+
+def _temp_directory() -> str:
+    where = str(dask.config.get("gridengine.shared-directory"))
+    return os.path.expanduser(os.path.expandvars(where))
+
+
+def _default_resources() -> dict[str, str]:
+    requests = dask.config.get("gridengine.resource-spec", default=None) or ""
+    pairs = (request.partition("=") for request in requests.split(",") if request)
+    return {name: value or "true" for name, _, value in pairs}
+
+
+#: Where clusters keep their files, seen by the nodes too.
+TEMPDIR = _temp_directory()
+#: Complexes requested of every node, as with ``qsub -l``.
+DEFAULT_RESOURCES = _default_resources()
