@@ -17,6 +17,8 @@ from distributed.core import Status
 from dask_gridengine import GridEngineCluster
 from gridengine.lanes import Flight, Lanes
 
+logger = logging.getLogger(__name__)
+
 #: Seconds a worker gets to end an item that nobody wants any more.
 GRACE_SECONDS = 1.0
 
@@ -127,13 +129,12 @@ class OwnCluster:
 
     async def _free(self, lanes: Lanes, flights: set[Flight]) -> None:
         await asyncio.sleep(GRACE_SECONDS)
-        # The cluster may be closing by now, which is better still.
-        with contextlib.suppress(Exception):
-            busy = await lanes.still_running(flights)
-            if busy:
-                await self.client.restart_workers(
-                    busy, raise_for_error=False, asynchronous=True
-                )
+        try:
+            if busy := await lanes.still_running(flights):
+                await self.client.restart_workers(busy, raise_for_error=False)
+        except Exception:
+            if self.alive:  # otherwise they are ended anyway
+                logger.warning("could not end what was called off", exc_info=True)
 
     def close(self) -> None:
         """End all of it; idempotent."""

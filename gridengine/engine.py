@@ -30,7 +30,6 @@ from gridengine.source import Batch, Source
 from gridengine.tally import Tally
 
 TICK = 0.25  # seconds between two looks at the cluster while nothing lands
-LONG_SECONDS = 1.0  # an item that takes longer is not sent before a slot is free
 #: Seconds to look for what cannot be pickled, while there are no workers and when there
 #: are, and how many items to look at between two looks at the clock.
 VET_SECONDS, VET_WARM_SECONDS, VET_ITEMS = 1.0, 0.002, 1000
@@ -212,10 +211,7 @@ class Engine:
         # What came back is what is waited for: it always finds room.
         if self._ordered and ahead >= AHEAD * slots and not self._source.returned:
             return False
-        # A second chunk for each slot hides the way there and back. Where that is short
-        # beside an item, it would only wait here while it could run elsewhere.
-        is_long = (self._pace.seconds_each or 0.0) > LONG_SECONDS
-        return under_way < (slots if is_long else 2 * slots)
+        return under_way < self._pace.ahead(self._source.remaining, slots)
 
     def _next_batch(self, slots: int) -> Batch | None:
         size = self._pace.next_size(self._source.remaining, slots)
@@ -269,11 +265,12 @@ class Engine:
     def _land(self, landing: Landing) -> Iterator[Block]:
         if landing.done is not None:
             yield from self._deliver(landing.flight.batch, landing.done)
-        elif isinstance(landing.error, DEATHS):
-            yield from self._died(landing.flight, landing.error)
-        else:
-            assert landing.error is not None
+            return
+        assert landing.error is not None
+        self._place.check(landed=False)  # what was closed says so better
+        if not isinstance(landing.error, DEATHS):
             raise landing.error
+        yield from self._died(landing.flight, landing.error)
 
     def _deliver(self, batch: Batch, done: Done) -> Iterator[Block]:
         self._pace.landed(done.count, done.seconds, done.values.nbytes)
@@ -299,7 +296,6 @@ class Engine:
 
     def _died(self, flight: Flight, error: BaseException) -> Iterator[Block]:
         """A worker ended while it had this chunk, which may be innocent."""
-        self._place.check(landed=False)
         batch, self._last_death = flight.batch, str(error)
         if len(batch.items) > 1:
             size = -(-len(batch.items) // PARTS)

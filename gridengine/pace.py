@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-#: Most items of the first chunk of each slot: enough to learn from, and soon there.
+#: Most items of a chunk while nothing is known: enough to learn from, and soon there.
 PROBE_ITEMS = 10_000
 #: Items of the first chunks where nobody knows how many there will be.
 PROBE_BLIND = 64
 #: Seconds of work in a chunk, at least as long as a round trip to a worker.
 LEAST_SECONDS = 0.1
+#: Seconds from which an item is not sent before a slot is free.
+LONG_SECONDS = 1.0
 #: Dask's scheduler shall spend no more than a quarter of its time on our chunks: one
 #: costs it about 2.5 ms (measured), so each slot may end one every 10 ms times slots.
 SECONDS_PER_SLOT = 0.01
@@ -75,6 +77,20 @@ class Pace:
         """What an item takes, as far as is known."""
         return self._seconds.each
 
+    def ahead(self, remaining: int | None, slots: int) -> int:
+        """Chunks to have under way.
+
+        A second one for each slot hides the way there and back. Not where that way is
+        short beside an item, which could begin elsewhere sooner; nor, if there are few
+        items, before it is known whether a second one is worth its while.
+        """
+        each = self._seconds.each
+        if each is None:
+            is_useful = remaining is not None and remaining > PROBE_ITEMS * slots
+        else:
+            is_useful = each < LONG_SECONDS
+        return 2 * slots if is_useful else slots
+
     def next_size(self, remaining: int | None, slots: int) -> int:
         """Items of the next chunk.
 
@@ -90,21 +106,18 @@ class Pace:
         size = min(self._even(remaining, slots), self._portable())
         each = self._seconds.each
         if each is None:
-            return max(1, int(min(size, self._probe(remaining, slots))))
+            most = PROBE_BLIND if remaining is None else self._probe(slots)
+            return max(1, int(min(size, most)))
         if each > 0:
             small = max(1.0, SMALL_SECONDS / each)
             size = max(min(size, self._target(slots) / each), min(small, size * 4))
             size = min(size, self._portable())
         return max(1, int(min(size, remaining if remaining is not None else 2**31)))
 
-    def _probe(self, remaining: int | None, slots: int) -> float:
-        """The first chunks are small, to learn from; they do not wait for each other"""
+    def _probe(self, slots: int) -> float:
+        """The first chunk of each slot is there soon; those behind it may be big."""
         self._probes += 1
-        if remaining is None:
-            return PROBE_BLIND
-        if self._probes > slots:
-            return math.inf
-        return min(PROBE_ITEMS, remaining / (16 * slots))
+        return PROBE_ITEMS if self._probes <= slots else math.inf
 
     def _even(self, remaining: int | None, slots: int) -> float:
         """Guided self-scheduling: a share of the rest, so chunks shrink at the end."""

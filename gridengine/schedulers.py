@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import dask
+from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from distributed import Client
 
@@ -181,7 +182,7 @@ class Scheduler:
     # Steps of the above
 
     def _wanted(self, items: int | None) -> int:
-        cores = int(dask.config.get("gridengine.cores", default=1) or 1)
+        cores = self._options.get("cores") or dask.config.get("gridengine.cores", 1)
         return self._most if items is None else min(self._most, -(-items // cores))
 
     def _open(self, jobs: int) -> OwnCluster:
@@ -212,7 +213,7 @@ class ProcessScheduler(Scheduler):
     """
 
     def __init__(self, max_threads: int | None = None) -> None:
-        self.max_threads = max_threads or len(os.sched_getaffinity(0))
+        self.max_threads = max_threads or CPU_COUNT
         super().__init__(
             self.max_threads, launcher="process", slots=self.max_threads, quiet=True
         )
@@ -321,9 +322,9 @@ def place_of(scheduler: Any, client: Client | None = None) -> Any:
     """
     if client is not None:
         return ClientPlace(client)
-    made = scheduler if hasattr(scheduler, "session") else None
-    if made is None and callable(scheduler):
-        made = scheduler()
+    made = scheduler
+    if isinstance(made, type) or (callable(made) and not hasattr(made, "session")):
+        made = made()
     if not hasattr(made, "session"):
         raise TypeError(
             f"scheduler={scheduler!r}; it is a ProcessScheduler, a GridEngineScheduler"

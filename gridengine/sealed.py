@@ -12,6 +12,7 @@ from typing import Any
 
 import cloudpickle
 
+from gridengine.errors import NotPicklable
 from gridengine.unpicklable import culprit
 
 #: Bytes from which a buffer travels by itself. Below, one more frame on the wire costs
@@ -26,14 +27,16 @@ class Sealed:
 
     Parameters
     ----------
-    frames
+    what
+        What to call it in an error.
+    *frames
         The pickle, then the buffers it refers to, in their order.
     """
 
-    __slots__ = ("_opened", "frames")
+    __slots__ = ("_opened", "frames", "what")
 
-    def __init__(self, *frames: Any) -> None:
-        self.frames = frames
+    def __init__(self, what: str, *frames: Any) -> None:
+        self.what, self.frames = what, frames
 
     @classmethod
     def of(cls, value: Any, what: str) -> Sealed:
@@ -62,13 +65,23 @@ class Sealed:
             return False
 
         try:
-            return cls(_pickle(value, beside, buffers), *buffers)
+            return cls(what, _pickle(value, beside, buffers), *buffers)
         except Exception as exc:
             raise culprit(value, what) from exc
 
     def open(self) -> Any:
-        """The value; a new one each time."""
-        return pickle.loads(self.frames[0], buffers=self.frames[1:])
+        """The value; a new one each time.
+
+        Raises
+        ------
+        NotPicklable
+            If it cannot be rebuilt here, e.g. for want of a module.
+        """
+        try:
+            return pickle.loads(self.frames[0], buffers=self.frames[1:])
+        except Exception as exc:
+            reason = f"it cannot be rebuilt there: {type(exc).__name__}: {exc}"
+            raise NotPicklable(self.what, self.what, reason) from exc
 
     def open_once(self) -> Any:
         """The value; the same one each time."""
@@ -89,8 +102,10 @@ class Sealed:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if protocol < PROTOCOL:
-            return Sealed, tuple(bytes(memoryview(frame)) for frame in self.frames)
-        return Sealed, tuple(_beside(self.frames))
+            frames: Iterable[Any] = (bytes(memoryview(frame)) for frame in self.frames)
+        else:
+            frames = _beside(self.frames)
+        return Sealed, (self.what, *frames)
 
 
 def _pickle(value: Any, beside: Any, buffers: list[Any]) -> bytes:

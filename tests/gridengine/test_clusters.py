@@ -1,0 +1,74 @@
+"""A cluster with its client, which go together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gridengine.clusters import OwnCluster
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def own(session_directory: Path) -> Iterator[OwnCluster]:
+    made = OwnCluster(
+        1, launcher="process", slots=2, quiet=True, shared_directory=session_directory
+    )
+    yield made
+    made.close()
+
+
+def test_it_closes_once(own: OwnCluster) -> None:
+    """close() may be called again, and from several threads at once."""
+    assert own.alive
+    threads = [threading.Thread(target=own.close) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not own.alive
+
+
+def test_slots_while_there_are_no_workers(own: OwnCluster) -> None:
+    """What was asked for counts until the first worker is there."""
+    assert own.slots() == 1
+    own.grow(2)
+    assert own.planned == 2
+    own.grow(1)
+    assert own.planned == 2
+    own.client.wait_for_workers(2, timeout=30)
+    assert own.slots() == 2
+
+
+def test_rest_and_wake(own: OwnCluster) -> None:
+    """Nodes are given back after a rest, unless there is work again before."""
+    own.client.wait_for_workers(1, timeout=30)
+    own.rest_after(3600)
+    own.rest_after(None)
+    own.wake()
+    assert own.planned == 1
+    own.rest_after(0.01)
+    wait_until(lambda: own.planned == 0, "no nodes", 20, lambda: own.planned)
+
+
+def test_the_address_is_of_this_process(own: OwnCluster) -> None:
+    """The client needs no encryption to talk to the scheduler beside it."""
+    assert own.client.scheduler.address.startswith("inproc://")
+    assert own.cluster.scheduler_address.startswith("tls://")
+    assert own.client.submit(os.getpid).result() != os.getpid()
+
+
+def test_a_cluster_that_does_not_open_leaves_nothing(session_directory: Path) -> None:
+    """An option that makes no sense is an error; nothing was started."""
+    before = threading.active_count()
+    with pytest.raises(TypeError, match="no option 'nonsense'"):
+        OwnCluster(1, nonsense=1)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before

@@ -1,0 +1,282 @@
+"""Schedulers: started when needed, kept, closed by whatever way they go."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+
+import gridengine
+from dask_gridengine import OptionError, SubmitError
+from gridengine import schedulers
+from gridengine import settings as old_settings
+from gridengine.places import TaskPlace
+from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def here(session_directory: Path) -> Iterator[None]:
+    """All clusters of these tests keep their files in a place of their own."""
+    with dask.config.set({"gridengine.shared-directory": str(session_directory)}):
+        yield
+
+
+def workers_of(scheduler: gridengine.ProcessScheduler) -> set[str]:
+    """Addresses of the worker processes there are."""
+    return set(scheduler.client.scheduler_info()["workers"])
+
+
+def run(code: str, directory: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """A fresh Python, as a user's script would be."""
+    script = directory / "script.py"
+    script.write_text(code)
+    return subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=directory,
+        env={"DASK_GRIDENGINE__SHARED_DIRECTORY": str(directory / "shared")},
+        **kwargs,
+    )
+
+
+def test_nothing_is_started_before_it_is_needed(
+    fresh: gridengine.ProcessScheduler,
+) -> None:
+    """Making a scheduler, or mapping over nothing, starts nothing."""
+    assert gridengine.map(abs, [], scheduler=fresh) == []
+    assert repr(fresh) == "<ProcessScheduler: 0/0 workers>"
+
+
+def test_the_second_map_starts_no_job(fresh: gridengine.ProcessScheduler) -> None:
+    """The workers of the first map are those of the second."""
+    gridengine.map(abs, [-1, -2], scheduler=fresh)
+    fresh.client.wait_for_workers(2, timeout=30)
+    before = workers_of(fresh)
+    assert gridengine.map(abs, range(-9, 0), scheduler=fresh) == list(range(9, 0, -1))
+    assert workers_of(fresh) == before
+    assert fresh.address.startswith("tls://")
+
+
+def test_no_more_workers_than_items(fresh: gridengine.ProcessScheduler) -> None:
+    """One item asks for one worker; a later map with more asks for more."""
+    gridengine.map(abs, [-1], scheduler=fresh)
+    assert fresh.tally().wanted == 1
+    gridengine.map(abs, [-1, -2, -3], scheduler=fresh)
+    assert fresh.tally().wanted == 2
+
+
+def test_closed_is_closed(fresh: gridengine.ProcessScheduler) -> None:
+    """close() is idempotent, also before any use; a later map is an error."""
+    fresh.close()
+    fresh.close()
+    with pytest.raises(RuntimeError, match=r"closed.*make a new one"):
+        gridengine.map(abs, [1], scheduler=fresh)
+
+
+def test_killall_ends_what_runs(fresh: gridengine.ProcessScheduler) -> None:
+    """The map that was running raises; the next one starts anew."""
+    raised: list[BaseException] = []
+
+    def doomed() -> None:
+        try:
+            gridengine.map(time.sleep, [60, 60], scheduler=fresh)
+        except RuntimeError as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=doomed)
+    thread.start()
+    wait_until(lambda: fresh.tally().workers == 2, "two workers", 30, fresh.tally)
+    fresh.killall()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert "closed while" in str(raised[0])
+    assert gridengine.map(abs, [-3], scheduler=fresh) == [3]
+
+
+def test_what_is_made_from_a_class_is_closed() -> None:
+    """map(f, xs, scheduler=ProcessScheduler) leaves nothing behind."""
+    found = gridengine.map(abs, [-1], scheduler=gridengine.ProcessScheduler)
+    assert found == [1]
+
+
+def test_dropped_schedulers_close_by_themselves() -> None:
+    """A scheduler that nobody refers to ends its workers; old scripts never close."""
+    scheduler = gridengine.ProcessScheduler(1)
+    assert gridengine.map(abs, [-1], scheduler=scheduler) == [1]
+    del scheduler
+    gc.collect()  # the fixture that looks for leaks waits for the rest
+
+
+def test_idle_workers_are_given_back(fresh: gridengine.ProcessScheduler) -> None:
+    """After the idle timeout no worker is left; the next map starts them again."""
+    with dask.config.set({"gridengine.map.idle-timeout": "100ms"}):
+        gridengine.map(abs, [-1, -2], scheduler=fresh)
+    wait_until(lambda: fresh.tally().wanted == 0, "no workers", 20, fresh.tally)
+    assert gridengine.map(abs, [-1, -2], scheduler=fresh) == [1, 2]
+
+
+def test_lost_nodes_are_replaced(fresh: gridengine.ProcessScheduler) -> None:
+    """A map whose only node is killed goes on with another."""
+    assert gridengine.map(abs, [-1], scheduler=fresh) == [1]
+    own = fresh._own
+    assert own is not None
+
+    def kill_nodes() -> None:
+        wait_until(lambda: fresh.tally().workers == 1, "a worker", 20, fresh.tally)
+        for node in own.cluster.jobs():
+            subprocess.run(["kill", "-9", str(node.pid)], check=True)
+
+    killer = threading.Thread(target=kill_nodes)
+    killer.start()
+    found = gridengine.map(lambda x: time.sleep(0.02) or x, range(100), scheduler=fresh)
+    killer.join()
+    assert found == list(range(100))
+    assert len(own.cluster.jobs()) >= 2
+
+
+def test_the_default_is_shared_and_inside_a_task_the_workers() -> None:
+    """best_available() is one scheduler until it is closed."""
+    first = schedulers.best_available()
+    assert isinstance(first, schedulers.Scheduler)
+    assert schedulers.best_available() is first
+    first.close()
+    second = schedulers.best_available()
+    assert second is not first
+
+    def inside(x: int) -> str:
+        return type(schedulers.best_available()).__name__
+
+    with gridengine.ProcessScheduler(1) as scheduler:
+        assert gridengine.map(inside, [1], scheduler=scheduler) == [TaskPlace.__name__]
+
+
+def test_a_script_that_closes_nothing(tmp_path: Path) -> None:
+    """Python's end closes the default scheduler: no process, no file, no complaint."""
+    ran = run(
+        "import gridengine\n"
+        "if __name__ == '__main__':\n"
+        "    print(gridengine.map(lambda x: x + 1, [1, 2]))\n",
+        tmp_path,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "[2, 3]\n"), ran.stderr
+    assert ran.stderr == ""
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(tmp_path: Path, signum: signal.Signals) -> None:
+    """Ctrl-C in a map ends Python at once; nothing is left, as after SIGTERM."""
+    code = (
+        "import gridengine, os, time\n"
+        "if __name__ == '__main__':\n"
+        "    pid = os.getpid()\n"
+        "    def work(x):\n"
+        f"        os.kill(pid, {int(signum)})\n"
+        "        time.sleep(60)\n"
+        "    gridengine.map(work, [0])\n"
+    )
+    started = time.monotonic()
+    ran = run(code, tmp_path)
+    assert time.monotonic() - started < 30
+    assert ran.returncode in (-signum, 130, 1)
+    shared = tmp_path / "shared"
+    wait_until(
+        lambda: not list(shared.iterdir()), "no files", 20, lambda: [*shared.iterdir()]
+    )
+
+
+def test_ctrl_c_frees_the_workers(fresh: gridengine.ProcessScheduler) -> None:
+    """After Ctrl-C the next map does not wait for the items of the last one."""
+    gridengine.map(abs, [-1, -2], scheduler=fresh)
+    fresh.client.wait_for_workers(2, timeout=30)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        gridengine.map(time.sleep, [60, 60], scheduler=fresh)
+    timer.join()
+    assert gridengine.map(abs, [-1, -2], scheduler=fresh) == [1, 2]
+
+
+def test_a_scheduler_does_not_travel() -> None:
+    """Pickling one says what to do instead."""
+    with pytest.raises(TypeError, match="without scheduler="):
+        pickle.dumps(gridengine.ProcessScheduler(1))
+
+
+def test_resources_are_requested() -> None:
+    """Keywords become -l, h_rt the walltime, and settings are the defaults."""
+    made = gridengine.GridEngineScheduler(
+        h_rt="02:00:00", h_vmem="10G", name="my job", options={"queue": "long.q"}
+    )
+    assert made._options == {
+        "name": "myjob",
+        "queue": "long.q",
+        "resource_spec": "h_vmem=10G",
+        "walltime": "02:00:00",
+    }
+    old_settings.DEFAULT_RESOURCES["hostname"] = "!node7"
+    try:
+        made = gridengine.GridEngineScheduler(h_vmem="1G")
+    finally:
+        del old_settings.DEFAULT_RESOURCES["hostname"]
+    assert made._options == {"resource_spec": "hostname=!node7,h_vmem=1G"}
+
+
+@pytest.mark.parametrize("value", ["1G,2G", "1 G", "a=b", "x\ny"])
+def test_a_resource_is_one_request(value: str) -> None:
+    """What would be several requests is refused before anything is submitted."""
+    with pytest.raises(OptionError, match="h_vmem"):
+        gridengine.GridEngineScheduler(h_vmem=value)
+
+
+def test_numbers_of_workers_that_make_no_sense() -> None:
+    """They are refused when the scheduler is made."""
+    with pytest.raises(OptionError, match="at least 1"):
+        gridengine.ProcessScheduler(-1)
+    with pytest.raises(OptionError, match="at least 1"):
+        gridengine.GridEngineScheduler(max_jobs=-3)
+
+
+def test_where_there_is_no_grid_it_says_so(tmp_path: Path) -> None:
+    """GridEngineScheduler on a laptop: local processes, and a line that says why."""
+    ran = run(
+        "import gridengine\n"
+        "if __name__ == '__main__':\n"
+        "    with gridengine.GridEngineScheduler() as scheduler:\n"
+        "        print(gridengine.map(abs, [-1], scheduler=scheduler))\n",
+        tmp_path,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"local processes.*no Grid Engine here", ran.stdout), ran.stdout
+    assert ran.stdout.endswith("[1]\n")
+
+
+def test_refusals_come_out_of_map(session_directory: Path) -> None:
+    """A node that needs more slots than there are is an error, not a wait."""
+    options = {
+        "launcher": "process",
+        "slots": 1,
+        "cores": 2,
+        "quiet": True,
+        "shared_directory": session_directory,
+    }
+    with (
+        gridengine.GridEngineScheduler(options=options) as scheduler,
+        pytest.raises(SubmitError, match="slots"),
+    ):
+        gridengine.map(abs, [1], scheduler=scheduler)
