@@ -117,12 +117,15 @@ def _converse(
             dealer.send(encode(hello))
             timeout = patience.left(ANSWER_SECONDS)
             answer = _receive(dealer, hello.incarnation, timeout)
-            if answer is None:
-                return None
-            if not isinstance(answer, Wait):
+            while isinstance(answer, Wait):
+                # It may be called in before its time is up.
+                called = _receive(dealer, hello.incarnation, answer.seconds)
+                patience.renew()
+                if called is None:
+                    break
+                answer = called
+            else:
                 return answer
-            time.sleep(answer.seconds)
-            patience.renew()
 
 
 def _receive(

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from dask_gridengine.addresses import join
-from dask_gridengine.allocation import Answer, Farewell, Hello
+from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
 from dask_gridengine.credentials import CurveKeys
 from dask_gridengine.errors import OptionError, WireError
 from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
@@ -25,6 +26,7 @@ from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
 logger = logging.getLogger(__name__)
 
 ZAP_DOMAIN = "gridengine"
+MAX_WAITING = 100_000  # peers it remembers; who is one more is not called, but may ask
 BACKLOG = 4096  # connections the kernel holds while the loop is busy
 
 
@@ -64,6 +66,7 @@ class BootstrapServer:
         self._on_farewell = on_farewell
         self._context: zmq.asyncio.Context | None = None
         self._task: asyncio.Task[None] | None = None
+        self._waiting: dict[str, bytes] = {}  # incarnation to peer
 
     def start(self, host: str = "0.0.0.0", port: int = 0) -> None:
         """Listen, and serve in the running event loop until `aclose`.
@@ -110,6 +113,26 @@ class BootstrapServer:
         self.port = int(endpoint.rpartition(":")[2])
         self._task = asyncio.create_task(self._serve(), name="gridengine bootstrap")
 
+    def call(self, answers: Iterable[tuple[Hello, Answer]]) -> None:
+        """Give answers to nodes that were told to wait, before they ask again.
+
+        Parameters
+        ----------
+        answers
+            Hellos that have come, and what their senders are to be told now. Whoever
+            has gone, or never waited, is passed over.
+        """
+        try:
+            for hello, answer in answers:
+                peer = self._waiting.pop(hello.incarnation, None)
+                if peer is not None and self._context is not None:
+                    self.counts[answer.kind] += 1
+                    frames = [peer, encode(answer)]
+                    sending = asyncio.ensure_future(self._socket.send_multipart(frames))
+                    sending.add_done_callback(_look_at)
+        except Exception:  # noqa: BLE001 - the nodes will ask, and it will show there
+            self._drop("error", "calling a node that waits failed", exc_info=True)
+
     async def aclose(self) -> None:
         """Stop answering and close the port. Idempotent."""
         if self._context is None:
@@ -148,6 +171,7 @@ class BootstrapServer:
         if isinstance(message, Hello):
             answer = self._on_hello(message)
             self.counts[answer.kind] += 1
+            self._remember(message, answer, peer)
             await self._socket.send_multipart([peer, encode(answer)])
         elif isinstance(message, Farewell):
             self.counts[message.kind] += 1
@@ -155,9 +179,21 @@ class BootstrapServer:
         else:
             self._drop("out of order", f"a node sent {message.kind}")
 
+    def _remember(self, hello: Hello, answer: Answer, peer: bytes) -> None:
+        if not isinstance(answer, Wait):
+            self._waiting.pop(hello.incarnation, None)
+        elif len(self._waiting) < MAX_WAITING or hello.incarnation in self._waiting:
+            self._waiting[hello.incarnation] = peer
+
     def _drop(self, kind: str, what: str, *, exc_info: bool = False) -> None:
         self.counts[kind] += 1
         level = logging.WARNING if self.counts[kind] == 1 else logging.DEBUG
         logger.log(
             level, "bootstrap dropped a message (%s): %s", kind, what, exc_info=exc_info
         )
+
+
+def _look_at(sending: asyncio.Future[Any]) -> None:
+    """An answer that cannot be sent is one the node will ask for again."""
+    if not sending.cancelled():
+        sending.exception()

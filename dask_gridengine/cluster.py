@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
 import warnings
 from collections.abc import Collection, Coroutine
 from typing import Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Scheduler
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
@@ -29,7 +27,9 @@ from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
 from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.prospects import shortfall, wait_for_workers
 from dask_gridengine.scaling import target, to_close
+from dask_gridengine.scheduler import ClusterScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +121,13 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         }
         if self.options.memory:
             worker["options"]["memory_limit"] = self.options.memory
-        names = [self._next_name() for _ in range(self.options.jobs)]
+        self._wanted = self.options.jobs  # workers, by what was asked for last
+        names = [self._next_name() for _ in range(self._wanted)]
         try:
             super().__init__(
                 workers={name: worker for name in names},
                 worker=worker,
-                scheduler={"cls": Scheduler, "options": {}},
+                scheduler={"cls": ClusterScheduler, "options": {}},
                 asynchronous=asynchronous,
                 loop=loop,
                 security=security,
@@ -186,6 +187,38 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """What is submitted for one node, as a script for ``qsub``, with remarks."""
         return render(self.options, self._fleet.request, self._fleet.launcher)
 
+    def stuck(self) -> NodesFailed | None:
+        """Why there will be no worker any more, unless `scale` asks for new nodes.
+
+        Cheap, and safe in any thread: ask once a second while you wait for results.
+
+        Returns
+        -------
+        NodesFailed or None
+            None for as long as a worker runs, a node may still become one, or none is
+            asked for.
+        """
+        if self.status is not Status.running or not self._wanted:
+            return None
+        return shortfall(self._fleet, self.scheduler, 1)
+
+    @property
+    def in_process_address(self) -> str:
+        """Where a client in this very process reaches the scheduler (``inproc://``).
+
+        There is no encryption, no serialisation and no socket on this way, and nobody
+        else can take it. With ``loop=cluster.loop`` the client needs no thread either.
+
+        Examples
+        --------
+        >>> client = Client(  # doctest: +SKIP
+        ...     cluster.in_process_address,
+        ...     security=cluster.security,
+        ...     loop=cluster.loop,
+        ... )
+        """
+        return str(self.scheduler.in_process_address)
+
     # What SpecCluster calls
 
     async def _start(self) -> None:
@@ -209,12 +242,22 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         )
         try:
             await self._fleet.open()
+            if self.options.launcher is None:
+                self._log(f"dask-gridengine: {self._fleet.launcher.description}")
+            if self.worker_spec:
+                # Before there is a scheduler to go to: that starts while they do.
+                await self._submit([*self.worker_spec])
+            await self._open_scheduler()
         except BaseException:
+            await self._fleet.dismiss()
+            await self._fleet.aclose()
             self.status = Status.closed
             self._silenced.close()
             raise
-        if self.options.launcher is None:
-            self._log(f"dask-gridengine: {self._fleet.launcher.description}")
+        # Not before: only now are registrations heard of.
+        self._fleet.receive()
+
+    async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()
         with warnings.catch_warnings():
             # Dask asks for the route to 8.8.8.8, remembers the answer, and warns where
@@ -245,7 +288,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             await asyncio.wait([opening])
         fleet: Fleet | None = getattr(self, "_fleet", None)
         try:
-            if fleet is not None and self.status is Status.running:
+            if fleet is not None:
                 await fleet.dismiss()
             self.worker_spec.clear()
             for handle in self.workers.values():
@@ -323,25 +366,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         TimeoutError
             After `timeout` seconds; it says what the nodes are at.
         """
-        loop = asyncio.get_running_loop()
-        seconds = parse_timedelta(timeout) if timeout else math.inf
-        deadline = loop.time() + seconds
-        fleet = self._fleet
-        while (have := self._running_workers()) < n_workers:
-            fleet.changed.clear()
-            states = (NodeState.IMPORTING, NodeState.WORKING)
-            possible = fleet.roster.expected + sum(
-                fleet.roster.counts[state] for state in states
-            )
-            if fleet.failures and possible < n_workers:
-                raise NodesFailed(n_workers, have, fleet.failures.reasons())
-            if loop.time() >= deadline:
-                raise asyncio.TimeoutError(self._why_not_yet(n_workers, have, timeout))
-            with contextlib.suppress(asyncio.TimeoutError):
-                # Half a second: a worker may turn to running without a message.
-                await asyncio.wait_for(
-                    fleet.changed.wait(), min(0.5, deadline - loop.time())
-                )
+        await wait_for_workers(self._fleet, self.scheduler, n_workers, timeout)
 
     # Steps of the above
 
@@ -353,6 +378,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if count == 0:
                 return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
+        self._wanted = count
         waiting = self._fleet.roster.unbound
         surplus = len(self.worker_spec) - count
         for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
@@ -405,17 +431,6 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             self.worker_spec.pop(name, None)
             if handle := self.workers.pop(name, None):
                 handle.ended()
-
-    def _running_workers(self) -> int:
-        return sum(
-            ws.status is Status.running for ws in self.scheduler.workers.values()
-        )
-
-    def _why_not_yet(self, wanted: int, have: int, timeout: Any) -> str:
-        counts = self._fleet.roster.counts
-        nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
-        said = f"{have} of {wanted} workers after {timeout} s; nodes: {nodes}"
-        return "\n  ".join([said, *self._fleet.failures.reasons()])
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

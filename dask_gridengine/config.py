@@ -79,6 +79,7 @@ class Options:
     scheduler_options: dict[str, Any]
     security: Security | bool
     max_importing: int
+    head_start: bool
     death_timeout: float
     drain_timeout: float
     close_timeout: float
@@ -254,6 +255,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
             str(key): str(value) for key, value in _mapping(raw, "environment").items()
         },
         "nanny": _flag(raw, "nanny"),
+        "head_start": _flag(raw, "head_start"),
         "worker_options": worker_options,
         "scheduler_options": _mapping(raw, "scheduler_options"),
     }

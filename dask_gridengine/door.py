@@ -8,7 +8,8 @@ more leaves at no cost.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 
 from dask_gridengine.allocation import (
     Allocation,
@@ -25,6 +26,8 @@ from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 IMPORT_SECONDS = 1.0  # about what becoming a worker takes; only spaces the waits
 LONGEST_WAIT = 30.0  # seconds; a waiting node is heard of at least this often
+SOON = 0.2  # seconds, where what is waited for happens in a moment
+HEAD_START = 3.0  # seconds; how long a node gives way to the cluster's first workers
 
 
 class Door:
@@ -40,6 +43,8 @@ class Door:
         How many nodes may import at once; file servers feel each.
     make_allocation
         ``(worker name, hello) -> Allocation``.
+    head_start
+        Whether the first worker shall come early, if need be at the others' expense.
     jitter
         A number in [0, 1); tests give their own.
     """
@@ -51,15 +56,20 @@ class Door:
         versions: Mapping[str, str],
         max_importing: int,
         make_allocation: Callable[[str, Hello], Allocation],
+        head_start: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.roster = roster
         self.versions = versions
         self.max_importing = max_importing
         self.submitting = 0  # submissions under way: their ids are not known yet
+        self.ready = False  # whether there is a scheduler to send nodes to
         self.closed = False
-        self._make_allocation = make_allocation
+        self._make_allocation, self._head_start = make_allocation, head_start
         self._jitter = jitter
+        #: Known nodes that were told to wait, by host, each in the order of arrival.
+        self._waiting: dict[str, dict[NodeId, Hello]] = {}
+        self._gave_way: set[NodeId] = set()
 
     def answer(self, hello: Hello) -> Answer:
         """Decide what this node is told. Asking twice changes nothing."""
@@ -82,10 +92,27 @@ class Door:
             return Refused(incarnation=me, reason=mismatch)
         return self._place(record, hello)
 
+    def admit(self) -> Iterator[tuple[Hello, Answer]]:
+        """Answers for those who were told to wait and need not any more.
+
+        Hosts take turns. Whoever misses such an answer asks again when its time is up,
+        and is told the same.
+        """
+        hosts = deque(self._waiting)
+        while hosts:
+            queue = self._waiting[host := hosts.popleft()]
+            node, hello = next(iter(queue.items()))
+            if self._obstacle() or self._competes(self.roster.records[node], hello):
+                continue
+            self._forget(node, host)
+            if host in self._waiting:
+                hosts.append(host)
+            yield hello, self.answer(hello)
+
     def _stranger(self, hello: Hello) -> Answer:
         if self.submitting:
             # A node can be faster than the launcher's answer to our submission.
-            return self._wait(hello, 0.2, "the array it belongs to is being queued")
+            return self._wait(hello, SOON, "the array it belongs to is being queued")
         return Refused(
             incarnation=hello.incarnation,
             reason=f"{hello.job}.{hello.index} is none of this cluster's nodes",
@@ -116,19 +143,51 @@ class Door:
             return Leave(
                 incarnation=hello.incarnation, reason="there are workers enough"
             )
+        if obstacle := self._obstacle() or self._give_way(record, hello):
+            self._waiting.setdefault(record.host, {})[record.id] = hello
+            return self._wait(hello, *obstacle)
+        self._forget(record.id, record.host)
+        return self._make_allocation(self.roster.bind(record), hello)
+
+    def _forget(self, node: NodeId, host: str) -> None:
+        queue = self._waiting.get(host, {})
+        queue.pop(node, None)
+        if not queue:
+            self._waiting.pop(host, None)
+
+    def _obstacle(self) -> tuple[float, str] | None:
+        """After about how many seconds another node may import, and why not now."""
+        if not self.ready:
+            return SOON, "the scheduler is starting"
         importing = self.roster.counts[NodeState.IMPORTING]
         if importing >= self.max_importing:
             turns = self.roster.counts[NodeState.ARRIVED] / self.max_importing
-            return self._wait(
-                hello,
-                turns * IMPORT_SECONDS,
-                f"{importing} nodes are importing, which is the limit",
-            )
-        return self._make_allocation(self.roster.bind(record), hello)
+            reason = f"{importing} nodes are importing, which is the limit"
+            return turns * IMPORT_SECONDS, reason
+        return None
+
+    def _competes(self, record: NodeRecord, hello: Hello) -> bool:
+        """Whether it would keep the cluster's first worker from its host's CPUs.
+
+        All the nodes of a full host at once make their workers all late. Once there is
+        one to begin with, the rest may come as they can: to go on like this would have
+        the last worker later, because those that are there take time of the CPUs too.
+        Even so the last of 16 workers on two CPUs is 5 to 18 % later.
+        """
+        if not self._head_start or self.roster.worked:
+            return False
+        return self.roster.importing_on[record.host] >= hello.host_cpus
+
+    def _give_way(self, record: NodeRecord, hello: Hello) -> tuple[float, str] | None:
+        # Once only: where the first take long, or hang, nobody is to wait for them.
+        if record.id in self._gave_way or not self._competes(record, hello):
+            return None
+        self._gave_way.add(record.id)
+        return HEAD_START, f"the first nodes on {record.host} are importing"
 
     def _wait(self, hello: Hello, seconds: float, reason: str) -> Wait:
         # Jitter, so that those told to wait together do not come back together.
-        spread = (0.5 + self._jitter()) * max(seconds, 0.2)
+        spread = (0.5 + self._jitter()) * max(seconds, SOON)
         return Wait(
             incarnation=hello.incarnation,
             seconds=min(spread, LONGEST_WAIT),

@@ -34,9 +34,11 @@ class Failures:
         logs
             Where its log is, for people.
         """
+        known = diagnosis in self._examples
+        # Before it is counted: another thread may ask for the reasons in between.
+        self._examples.setdefault(diagnosis, record)
         self._counts[diagnosis] += 1
-        if diagnosis not in self._examples:
-            self._examples[diagnosis] = record
+        if not known:
             sentence = diagnosis.sentence(str(record), record.id.job)
             if diagnosis.cause.log_says_more:
                 sentence += f"\n  its log: {logs / str(record.id)}.log"

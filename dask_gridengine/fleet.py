@@ -62,6 +62,7 @@ class Fleet:
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
+            head_start=options.head_start,
         )
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
@@ -151,6 +152,11 @@ class Fleet:
         self.roster.submitted(ids)
         self.roster.unbound.extend(names)
 
+    def receive(self) -> None:
+        """There is a scheduler now: nodes may become workers."""
+        self.door.ready = True
+        self._call_in()
+
     async def withdraw(self, names: Collection[str]) -> None:
         """Take back names no node bears yet, and the queue places beyond the rest.
 
@@ -171,12 +177,14 @@ class Fleet:
         for record in records:
             record.cancelled = True
             self.roster.move(record, NodeState.LEAVING)
+        self._call_in()
         if records:
             await self.launcher.cancel([record.id for record in records])
 
     def registered(self, name: str) -> None:
         """The scheduler has a worker of this name."""
         self.roster.registered(name)
+        self._call_in()
         self.changed.set()
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
@@ -250,6 +258,7 @@ class Fleet:
                 cause=_cause(farewell.cause), detail=farewell.detail, source="farewell"
             )
             self.roster.move(record, NodeState.LEAVING)
+            self._call_in()
             self.changed.set()
 
     def _on_end(self, end: NodeEnd) -> None:
@@ -279,7 +288,12 @@ class Fleet:
             with contextlib.suppress(OSError):
                 log.unlink(missing_ok=True)
         self._on_gone(record)
+        self._call_in()
         self.changed.set()
+
+    def _call_in(self) -> None:
+        """Whenever fewer nodes import: let those in that wait for it at the door."""
+        self.bootstrap.call(self.door.admit())
 
 
 def _cause(said: str) -> Cause:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from uuid import uuid4
 
 from dask_gridengine._version import __version__
 from dask_gridengine.allocation import Hello
@@ -25,7 +24,7 @@ def hello() -> Hello:
     return Hello(
         job=os.environ["JOB_ID"],
         index=int(os.environ["SGE_TASK_ID"]),
-        incarnation=uuid4().hex,
+        incarnation=os.urandom(16).hex(),
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=int(os.environ.get("NSLOTS", "1")),
@@ -49,6 +48,18 @@ def versions() -> dict[str, str]:
 
 
 def _installed(package: str) -> str:
+    """What `importlib.metadata.version` says, without it where that is possible.
+
+    To import it takes a quarter of the time that a node needs before its hello.
+    """
+    prefix, suffix = f"{package}-", ".dist-info"
+    for place in sys.path:
+        with contextlib.suppress(OSError):  # not there, or a zip file
+            for name in os.listdir(place or "."):
+                if name.startswith(prefix) and name.endswith(suffix):
+                    return name[len(prefix) : -len(suffix)]
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -13,8 +13,6 @@ import os
 import signal
 import stat
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,8 +103,6 @@ def main(path: str) -> int:
         return _give_up(Cause.UNREADABLE, str(exc))
     signals = Signals()
     hello = granted.hello()
-    semaphores.sweep()
-    semaphores.name_after_process()
     try:
         with signals.interrupting():
             answer = ask(connection, hello)
@@ -119,6 +115,8 @@ def main(path: str) -> int:
     if isinstance(answer, Refused):
         return _give_up(Cause.REFUSED, answer.reason)
     assert isinstance(answer, Allocation)
+    semaphores.sweep()
+    semaphores.name_after_process()
     return _work(connection, hello, answer, signals)
 
 
@@ -166,6 +164,8 @@ def _settle(allocation: Allocation) -> Allocation:
     Allocation
         The same, with the scratch directory as it is called on this host.
     """
+    import tempfile  # like what follows the hello in general: not before it
+
     if "TMP" in os.environ:
         # Grid Engine takes TMPDIR, but not TMP, from jobs of root (seen with 8.1.9).
         os.environ.setdefault("TMPDIR", os.environ["TMP"])
@@ -195,6 +195,8 @@ def _import_worker(allocation: Allocation) -> ModuleType:
             dask.config.update(dask.config.config, allocation.config, priority="new")
             return importlib.import_module("dask_gridengine.worker")
     except Exception as exc:  # a broken package raises anything while it is imported
+        import traceback
+
         traceback.print_exc()
         raise Failed(Cause.NO_IMPORT, f"{type(exc).__name__}: {exc}") from exc
     finally:

@@ -75,6 +75,10 @@ class Roster:
         #: Names without a node, oldest first.
         self.unbound: deque[str] = deque()
         self.by_worker: dict[str, NodeRecord] = {}
+        #: Whether any node has become a worker yet.
+        self.worked = False
+        #: How many nodes import on each host.
+        self.importing_on: Counter[str] = Counter()
         self._clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
@@ -99,6 +103,10 @@ class Roster:
             return False
         self.counts[record.state] -= 1
         self.counts[state] += 1
+        if record.state is NodeState.IMPORTING:
+            self.importing_on[record.host] -= 1
+        if state is NodeState.IMPORTING:
+            self.importing_on[record.host] += 1
         record.state, record.since = state, self._clock()
         return True
 
@@ -122,6 +130,7 @@ class Roster:
         record = self.by_worker.get(name)
         if record is not None and self.move(record, NodeState.WORKING):
             record.working = self._clock()
+            self.worked = True
         return record
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:

@@ -20,7 +20,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from multiprocessing import forkserver, util
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,6 +48,8 @@ def start() -> bool:
         False if this process has other threads already or this Python starts its
         servers in another way. Then nothing has been changed.
     """
+    from multiprocessing import forkserver, util  # 6 ms nobody waits for at the door
+
     if (running := threads()) != 1 or not hasattr(util, "spawnv_passfds"):
         # E.g. OpenBLAS's, where OMP_NUM_THREADS is above 1 and numpy is imported.
         sys.stderr.write(f"dask_gridengine: {running} threads run, so spawning\n")
@@ -84,6 +85,8 @@ def start() -> bool:
 
 def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoReturn:
     """In a fork, run ``python ... -c CODE`` of `argv` with only `fds` left open."""
+    from multiprocessing import forkserver
+
     status = 1
     try:
         for courtesy in COURTESY:

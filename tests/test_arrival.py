@@ -25,6 +25,7 @@ from dask_gridengine.credentials import Connection, CurveKeys
 from dask_gridengine.errors import DoorError
 from dask_gridengine.wire import decode, encode
 from tests.samples import farewell, hello
+from tests.waiting import until
 
 
 def leave(greeting: Hello) -> Answer:
@@ -183,6 +184,31 @@ def test_a_wait_is_obeyed_and_then_asked_again() -> None:
     gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
     assert len(gaps) == 2
     assert all(0.3 <= gap < 1 for gap in gaps)
+
+
+def test_a_node_that_waits_comes_when_it_is_called() -> None:
+    """However long it was told to wait, and without asking again."""
+
+    async def main() -> None:
+        told = asyncio.Event()
+
+        def decide(greeting: Hello) -> Answer:
+            told.set()
+            return Wait(incarnation=greeting.incarnation, seconds=60, reason="busy")
+
+        async with door(decide) as (server, address):
+            asking = asyncio.create_task(
+                asyncio.to_thread(ask, connection(server, address), hello())
+            )
+            await asyncio.wait_for(told.wait(), 5)
+            greeting = hello(via=address)
+            # The door answers in the turn of the loop in which it was asked.
+            await until(lambda: server.counts["wait"], "the node was told to wait")
+            server.call([(greeting, leave(greeting))])
+            assert await asyncio.wait_for(asking, 5) == leave(greeting)
+            assert server.counts == {"wait": 1, "leave": 1}
+
+    asyncio.run(main())
 
 
 def test_waiting_as_told_costs_no_patience() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ import zmq
 import zmq.asyncio
 
 from dask_gridengine.addresses import join
-from dask_gridengine.allocation import Answer, Farewell, Hello, Leave
+from dask_gridengine.allocation import Answer, Farewell, Hello, Leave, Wait
 from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.credentials import CurveKeys
 from dask_gridengine.errors import OptionError
@@ -26,6 +26,10 @@ SILENCE = 300  # ms in which a peer that is heard would have been answered many 
 
 def leave(greeting: Hello) -> Answer:
     return Leave(incarnation=greeting.incarnation, reason="a test")
+
+
+def wait(greeting: Hello) -> Answer:
+    return Wait(incarnation=greeting.incarnation, seconds=60, reason="a test")
 
 
 class Porch:
@@ -245,6 +249,42 @@ def test_an_answer_goes_to_the_asker_only() -> None:
             assert not any([await node.poll(0) for node in nodes])
 
     asyncio.run(main())
+
+
+def test_a_node_that_waits_can_be_called(caplog: pytest.LogCaptureFixture) -> None:
+    """Without having asked again, and once; who never waited is passed over."""
+    stranger = hello(incarnation="f" * 32)
+
+    async def main() -> None:
+        async with porch(wait) as door:
+            with door.peer() as node:
+                await node.send(encode(hello()))
+                assert decode(await node.recv()) == wait(hello())
+                called = [(who, leave(who)) for who in (stranger, hello(), hello())]
+                door.server.call(called)
+                assert decode(await node.recv()) == leave(hello())
+                assert not await node.poll(SILENCE)
+            assert door.server.counts == {"wait": 1, "leave": 1}
+        door.server.call([(hello(), leave(hello()))])
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+def test_a_call_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Who decides may have a bug: it is logged, and the door goes on."""
+
+    def decide() -> Iterator[tuple[Hello, Answer]]:
+        raise ZeroDivisionError("a bug of ours")
+        yield
+
+    async def main() -> None:
+        async with porch() as door:
+            door.server.call(decide())
+            await door.is_answered()
+
+    asyncio.run(main())
+    assert "ZeroDivisionError: a bug of ours" in caplog.text
 
 
 def test_a_node_that_has_gone_stops_nobody() -> None:

@@ -209,6 +209,91 @@ def test_a_refused_array_leaves_nothing(options: dict[str, Any], shared: Path) -
     assert list(shared.iterdir()) == []
 
 
+def test_a_scheduler_that_cannot_start_leaves_no_node(
+    options: dict[str, Any], shared: Path
+) -> None:
+    """Nodes are asked for before it starts; they go again if it does not."""
+    options["scheduler_options"] |= {"preload": "nothing_of_this_name"}
+    with pytest.raises(RuntimeError, match="failed to start"):
+        GridEngineCluster(jobs=2, **options)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_refused_array_leaves_nothing_in_an_event_loop_either(
+    options: dict[str, Any], shared: Path
+) -> None:
+    """Whoever awaits the cluster is told, and it is closed."""
+
+    async def main() -> None:
+        cluster = GridEngineCluster(jobs=1, cores=3, asynchronous=True, **options)
+        with pytest.raises(SubmitError, match="slots"):
+            await cluster
+        assert cluster.status is Status.closed
+        await cluster.close()
+
+    asyncio.run(main())
+    assert list(shared.iterdir()) == []
+
+
+def test_nodes_are_asked_for_before_the_scheduler_starts(
+    options: dict[str, Any],
+) -> None:
+    """Its start and theirs take the time of the longer one."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        (node,) = cluster.jobs()
+        assert node.submitted < cluster.scheduler.time_started
+
+
+@pytest.mark.parametrize("security", [True, False])
+def test_a_client_in_this_process_needs_no_network(
+    options: dict[str, Any], emptied: Path, security: bool
+) -> None:
+    """It computes, in a thread of its own or in the cluster's, and leaves nothing."""
+    with GridEngineCluster(jobs=1, security=security, **options) as cluster:
+        for loop in (None, cluster.loop):
+            with Client(
+                cluster.in_process_address, security=cluster.security, loop=loop
+            ) as client:
+                assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+                (worker,) = client.scheduler_info()["workers"]
+        protocol = "tls://" if security else "tcp://"
+        assert cluster.in_process_address.startswith("inproc://")
+        assert cluster.scheduler_address.startswith(protocol)
+        assert worker.startswith(protocol)
+        with Client(cluster) as client:
+            assert client.submit(sum, [3, 4]).result(timeout=30) == 7
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_cluster_is_stuck_when_all_its_nodes_have_failed(
+    options: dict[str, Any],
+) -> None:
+    """stuck() is the error that says why, until new nodes are asked for."""
+    options["python"] = "/nowhere/python"
+    with GridEngineCluster(jobs=2, **options) as cluster:
+        error = wait_until(cluster.stuck, "stuck", 30, lambda: states(cluster))
+        assert isinstance(error, NodesFailed)
+        assert "could not find Python" in str(error)
+        cluster.scale(0)
+        assert cluster.stuck() is None
+        cluster.scale(1)
+        assert wait_until(cluster.stuck, "stuck again", 30).reasons != error.reasons
+    assert cluster.stuck() is None
+
+
+def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> None:
+    """With no node asked for, with nodes on their way, with one worker of two."""
+    fails_second = ['test "$SGE_TASK_ID" = 1 || exit 69']
+    with GridEngineCluster(job_script_prologue=fails_second, **options) as cluster:
+        assert cluster.stuck() is None
+        cluster.scale(2)
+        assert cluster.stuck() is None
+        wait_until(lambda: "gone" in states(cluster), "one has failed", 30)
+        assert cluster.stuck() is None
+        cluster.wait_for_workers(1, timeout=30)
+        assert cluster.stuck() is None
+
+
 def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -> None:
     """scale() raises in the caller; the workers there were remain."""
     with GridEngineCluster(jobs=1, **options) as cluster:

@@ -9,7 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dask_gridengine.allocation import Allocation, Hello, Leave, Refused, Wait
+from dask_gridengine.allocation import (
+    Allocation,
+    Answer,
+    Hello,
+    Leave,
+    Refused,
+    Wait,
+)
 from dask_gridengine.causes import Cause
 from dask_gridengine.door import Door
 from dask_gridengine.granted import versions
@@ -29,7 +36,9 @@ def make_door(**changes: Any) -> Door:
         "jitter": lambda: 0.5,
         **changes,
     }
-    return Door(Roster(), **arguments)
+    door = Door(Roster(), **arguments)
+    door.ready = True
+    return door
 
 
 def expect(door: Door, *names: str, job: str = "12") -> None:
@@ -160,6 +169,98 @@ def test_jitter_spreads_those_who_wait() -> None:
     assert one.seconds < other.seconds
 
 
+def test_everyone_waits_until_there_is_a_scheduler() -> None:
+    """Nodes are asked for before it has an address; whoever is early is told soon."""
+    door = make_door()
+    door.ready = False
+    expect(door, "ge-0")
+    answer = door.answer(hello())
+    assert isinstance(answer, Wait)
+    assert answer.seconds < 1
+    assert list(door.admit()) == []
+    door.ready = True
+    ((who, admitted),) = door.admit()
+    assert who == hello()
+    assert isinstance(admitted, Allocation)
+
+
+def test_the_first_nodes_of_a_full_host_have_its_cpus_for_themselves() -> None:
+    """Together all would be late; another host's nodes are not kept waiting."""
+    door = make_door(max_importing=64, head_start=True)
+    expect(door, *(f"ge-{i}" for i in range(5)))
+    full = [door.answer(hello(index=i, host="one", host_cpus=2)) for i in (1, 2, 3)]
+    assert [type(answer) for answer in full] == [Allocation, Allocation, Wait]
+    assert "nodes on one are importing" in full[2].reason  # type: ignore[union-attr]
+    assert isinstance(door.answer(hello(index=4, host="other")), Allocation)
+
+
+def test_without_a_head_start_nobody_gives_way() -> None:
+    """By default all nodes of a host import at once: so the last one comes sooner."""
+    door = make_door(max_importing=64)
+    expect(door, "ge-0", "ge-1")
+    for i in (1, 2):
+        assert isinstance(door.answer(hello(index=i, host_cpus=1)), Allocation)
+
+
+def test_with_the_first_worker_all_may_come() -> None:
+    """Those that gave way are called, and whoever comes later is not kept waiting."""
+    door = make_door(max_importing=64, head_start=True)
+    expect(door, *(f"ge-{i}" for i in range(4)))
+    for i in (1, 2, 3):
+        door.answer(hello(index=i, host_cpus=1))
+    assert list(door.admit()) == []
+    door.roster.registered("ge-0")
+    assert [who.index for who, _ in door.admit()] == [2, 3]
+    assert isinstance(door.answer(hello(index=4, host_cpus=1)), Allocation)
+
+
+def test_a_node_gives_way_only_once() -> None:
+    """When its time is up it comes in: the first ones may be slow, or hang."""
+    door = make_door(max_importing=64, head_start=True)
+    expect(door, "ge-0", "ge-1")
+    door.answer(hello(index=1, host_cpus=1))
+    assert isinstance(door.answer(hello(index=2, host_cpus=1)), Wait)
+    assert isinstance(door.answer(hello(index=2, host_cpus=1)), Allocation)
+
+
+def test_a_node_that_waits_is_admitted_when_another_is_done() -> None:
+    """The first that came, once; whoever still has to wait is not disturbed."""
+    door = make_door(max_importing=1)
+    expect(door, "ge-0", "ge-1", "ge-2")
+    for i in (1, 2, 3):
+        door.answer(hello(index=i))
+    assert list(door.admit()) == []
+    door.roster.registered("ge-0")
+    ((who, answer),) = door.admit()
+    assert who.index == 2
+    assert isinstance(answer, Allocation)
+    assert list(door.admit()) == []
+
+
+def test_hosts_take_turns_when_nodes_are_admitted() -> None:
+    """A host with a long queue does not keep the others from their first worker."""
+    door = make_door(max_importing=2)
+    door.ready = False
+    expect(door, *(f"ge-{i}" for i in range(4)))
+    for i, host in enumerate(["one", "one", "one", "other"], 1):
+        door.answer(hello(index=i, host=host))
+    door.ready = True
+    assert [who.host for who, _ in door.admit()] == ["one", "other"]
+
+
+def test_whoever_waits_for_nothing_leaves_when_it_is_admitted() -> None:
+    """Its name was taken back meanwhile; and one that is gone stops nobody."""
+    door = make_door(max_importing=1)
+    expect(door, "ge-0", "ge-1", "ge-2")
+    for i in (1, 2, 3):
+        door.answer(hello(index=i))
+    door.roster.unbound.clear()
+    door.roster.registered("ge-0")
+    door.roster.move(door.roster.records[NodeId("12", 2)], NodeState.GONE)
+    assert [type(answer) for _, answer in door.admit()] == [Refused, Leave]
+    assert list(door.admit()) == []
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Submissions, hellos, registrations and ends, in every order."""
 
@@ -179,11 +280,22 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(job=st.integers(1, 3), index=st.integers(1, 4), life=st.sampled_from("ab"))
     def greet(self, job: int, index: int, life: str) -> None:
-        who = hello(job=str(job), index=index, incarnation=life * 16)
-        answer = self.door.answer(who)
+        host = f"node{index % 2}"
+        who = hello(
+            job=str(job), index=index, incarnation=life * 16, host=host, host_cpus=2
+        )
+        self.check(who, self.door.answer(who))
+
+    @rule()
+    def admit(self) -> None:
+        for who, answer in self.door.admit():
+            assert not isinstance(answer, Wait)
+            self.check(who, answer)
+
+    def check(self, who: Hello, answer: Answer) -> None:
         assert answer.incarnation == who.incarnation
         if isinstance(answer, Allocation):
-            place = f"{job}.{index}/{life}"
+            place = f"{who.job}.{who.index}/{who.incarnation}"
             assert self.allocated.setdefault(answer.name, place) == place
 
     @precondition(lambda self: self.allocated)
@@ -207,7 +319,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_limit_on_importing_holds(self) -> None:
-        assert self.door.roster.counts[NodeState.IMPORTING] <= 3
+        importing = self.door.roster.in_state(NodeState.IMPORTING)
+        assert len(importing) <= 3
+        for host in ("node0", "node1"):
+            here = sum(record.host == host for record in importing)
+            assert here == self.door.roster.importing_on[host]
 
     @invariant()
     def counts_are_what_a_count_would_give(self) -> None:

@@ -47,6 +47,7 @@ async def with_fleet(
         callbacks=Callbacks(make_allocation=unwanted, on_gone=gone.append),
     )
     await fleet.open()
+    fleet.receive()
     try:
         await use(fleet, gone)
     finally:

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -105,6 +106,35 @@ def test_what_is_no_array_task_is_told_so(
     last = said.stderr.strip().splitlines()[-1]
     assert last.startswith(error.partition(":")[0])
     assert error.rpartition("'")[0].rpartition("'")[2] in last
+
+
+def test_the_first_package_on_the_path_counts(tmp_path: Path) -> None:
+    """As in an import; and it is found in whatever form it was installed."""
+    for place, name in [
+        ("first", "dask-1.2.3.egg-info"),
+        ("second", "distributed-4.5.6.dist-info"),
+        ("third", "distributed-7.8.9.dist-info"),
+        ("third", "distributed_extras-0.1.dist-info"),
+    ]:
+        folder = tmp_path / place / name
+        folder.mkdir(parents=True)
+        package, _, number = name.partition("-")
+        text = f"Name: {package}\nVersion: {number[:5]}\n"
+        (folder / "METADATA").write_text(text)
+        (folder / "PKG-INFO").write_text(text)
+    code = f"""
+import importlib.metadata, sys
+sys.path[:] = {[str(tmp_path / place) for place in ("first", "second", "third")]}
+print(sorted(versions().items()))
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", f"from dask_gridengine.granted import versions\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "('dask', '1.2.3')" in said.stdout, said.stderr
+    assert "('distributed', '4.5.6')" in said.stdout
 
 
 def test_versions_are_those_that_would_be_imported() -> None:

@@ -35,6 +35,20 @@ def test_the_time_of_each_step_is_kept() -> None:
     assert record.submitted < record.arrived < record.allocated < record.working
 
 
+def test_who_imports_where_is_counted() -> None:
+    """From its allocation until it works or is over, whatever becomes of it."""
+    nodes = roster()
+    nodes.unbound.extend(["ge-0", "ge-1"])
+    one, other = nodes
+    for record, host in ((one, "a"), (other, "b")):
+        nodes.arrive(record, hello(job="5", host=host))
+        nodes.bind(record)
+    assert nodes.importing_on == {"a": 1, "b": 1}
+    nodes.registered("ge-0")
+    nodes.move(other, NodeState.GONE)
+    assert nodes.importing_on == {"a": 0, "b": 0}
+
+
 def test_a_worker_registers_only_under_a_name_of_ours() -> None:
     """A worker somebody else started is no node."""
     nodes = roster()

@@ -1,0 +1,76 @@
+"""Whether the workers that are wanted may still come, and the wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+
+from dask.utils import parse_timedelta
+from distributed import Scheduler
+from distributed.core import Status
+
+from dask_gridengine.errors import NodesFailed
+from dask_gridengine.fleet import Fleet
+from dask_gridengine.nodes import NodeState
+
+LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
+SOON = 0.02  # the same while enough have registered: they run in a moment
+
+
+def running_workers(scheduler: Scheduler) -> int:
+    """How many workers run, from whatever thread it is asked."""
+    # Dask's sorted dict cannot be iterated while another thread changes it; the copy
+    # that `dict` itself makes is made in one step.
+    workers = list(dict.values(scheduler.workers))
+    return sum(ws.status is Status.running for ws in workers)
+
+
+def shortfall(fleet: Fleet, scheduler: Scheduler, wanted: int) -> NodesFailed | None:
+    """The error that says why `wanted` workers cannot come; None while they may.
+
+    Cheap, and safe in any thread.
+    """
+    counts = fleet.roster.counts
+    possible = (
+        fleet.roster.expected + counts[NodeState.IMPORTING] + counts[NodeState.WORKING]
+    )
+    if not fleet.failures or possible >= wanted or fleet.door.submitting:
+        return None
+    have = running_workers(scheduler)
+    if have >= wanted:
+        return None
+    return NodesFailed(wanted, have, fleet.failures.reasons())
+
+
+async def wait_for_workers(
+    fleet: Fleet, scheduler: Scheduler, wanted: int, timeout: float | str | None
+) -> None:
+    """Return when so many workers run.
+
+    Raises
+    ------
+    NodesFailed
+        If nodes have failed and those left cannot be enough.
+    TimeoutError
+        After `timeout` seconds; it says what the nodes are at.
+    """
+    loop = asyncio.get_running_loop()
+    seconds = parse_timedelta(timeout) if timeout else math.inf
+    deadline = loop.time() + seconds
+    while (have := running_workers(scheduler)) < wanted:
+        fleet.changed.clear()
+        if error := shortfall(fleet, scheduler, wanted):
+            raise error
+        if (left := deadline - loop.time()) <= 0:
+            said = f"{have} of {wanted} workers after {timeout} s"
+            raise asyncio.TimeoutError(f"{said}; {_what_they_are_at(fleet)}")
+        pause = SOON if len(scheduler.workers) >= wanted else LOOK_AGAIN
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(fleet.changed.wait(), min(pause, left))
+
+
+def _what_they_are_at(fleet: Fleet) -> str:
+    counts = fleet.roster.counts
+    nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
+    return "\n  ".join([f"nodes: {nodes}", *fleet.failures.reasons()])
