@@ -38,9 +38,9 @@ __all__ = [
     "best_available",
 ]
 
-#: Options of clusters made here, unless the configuration says otherwise. A dashboard
-#: would cost the first map the import of bokeh.
-DASK_SCHEDULER = {"dashboard": False, "dashboard_address": ":0"}
+#: Options of Dask's scheduler, unless the configuration says otherwise: a dashboard
+#: that takes no other cluster's port, and is loaded when somebody looks.
+DASK_SCHEDULER = {"dashboard_address": ":0"}
 #: Seconds between two attempts to replace nodes that were lost.
 REPLACE_SECONDS = 10.0
 #: Times all nodes may be lost without a result in between.
@@ -265,8 +265,9 @@ class GridEngineScheduler(Scheduler):
             given["resource_spec"] = ",".join(
                 _request(key, value) for key, value in requests.items()
             )
-        most = max_jobs or int(dask.config.get("gridengine.map.max-jobs", default=100))
-        super().__init__(most, **given)
+        if max_jobs is None:
+            max_jobs = dask.config.get("gridengine.map.max-jobs")
+        super().__init__(max_jobs, **given)
 
 
 def best_available() -> Scheduler | TaskPlace:
@@ -334,7 +335,7 @@ def place_of(scheduler: Any, client: Client | None = None) -> Any:
 
 
 def _idle_seconds() -> float | None:
-    given = dask.config.get("gridengine.map.idle-timeout", default="5 minutes")
+    given = dask.config.get("gridengine.map.idle-timeout")
     return None if given is None else float(parse_timedelta(given))
 
 

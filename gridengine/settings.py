@@ -1,18 +1,23 @@
 """The old library's settings, which now come from Dask's configuration.
 
 A script may still assign to them: that holds for schedulers made afterwards. All others
-are in the configuration under ``gridengine:``; dask_gridengine's ``gridengine.yaml``
-explains them.
+are in the configuration under ``gridengine:``; ``map.yaml`` beside this file and
+dask_gridengine's ``gridengine.yaml`` explain them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import dask
+import yaml
 
 import dask_gridengine.config  # noqa: F401 - its defaults become Dask's
+
+with (Path(__file__).parent / "map.yaml").open() as _file:
+    dask.config.update_defaults(yaml.safe_load(_file))
 
 #: Directory of this package.
 path = os.path.dirname(os.path.abspath(__file__))
