@@ -9,10 +9,12 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from typing import Any
 
-from distributed import Client
+from distributed import Client, Scheduler
 from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
 
 from dask_gridengine import GridEngineCluster
 from gridengine.lanes import Flight, Lanes
@@ -60,7 +62,15 @@ class OwnCluster:
         except BaseException:
             self.cluster.close()
             raise
+        self.client.scheduler_comm.recent_message_log = deque(maxlen=0)
+        self.client.sync(self._forget_messages)
         _open.add(self)
+
+    async def _forget_messages(self) -> None:
+        scheduler, plugin = self.cluster.scheduler, _ForgetMessages()
+        scheduler.add_plugin(plugin)
+        for worker in scheduler.stream_comms:
+            plugin.add_worker(scheduler, worker)
 
     @property
     def alive(self) -> bool:
@@ -153,6 +163,19 @@ class OwnCluster:
             return
         with contextlib.suppress(RuntimeError):  # at exit: `_close_all` does it
             threading.Thread(target=self.close, name="gridengine-close").start()
+
+
+class _ForgetMessages(SchedulerPlugin):  # type: ignore[misc]
+    """Dask keeps its last thousand messages on each way, for debugging.
+
+    Ours have the arguments of chunks in them: gigabytes, after some time.
+    """
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        scheduler.stream_comms[worker].recent_message_log = deque(maxlen=0)
+
+    def add_client(self, scheduler: Scheduler, client: str) -> None:
+        scheduler.client_comms[client].recent_message_log = deque(maxlen=0)
 
 
 #: All that are open; Python's end closes them, whoever still refers to them.

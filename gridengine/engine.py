@@ -39,7 +39,7 @@ PARTS = 16
 #: named. As many as Dask allows a task by default, less the one of its chunk.
 MOST_DEATHS = 3
 #: Chunks ahead of the one that is waited for, per slot, where results go in order.
-AHEAD = 8
+AHEAD = 4
 
 
 class Place(Protocol):
@@ -61,6 +61,10 @@ class Place(Protocol):
     @property
     def direct(self) -> bool:
         """Whether results shall be fetched past the scheduler."""
+
+    @property
+    def inline(self) -> int:
+        """Bytes of arguments up to which they may go through the scheduler."""
 
     def check(self, *, landed: bool) -> None:
         """Raise if no worker can come; `landed` since the last time."""
@@ -153,13 +157,17 @@ class Engine:
         Closing the iterator, or any exception in it, calls back what is under way.
         """
         self._vet()
-        first = self._next_batch(slots=1)
+        first = self._next_batch(self._place.slots())
         if first is None:
             return
         first, sealed = self._seal(first)
         with self._place.session(self._source.total) as client:
             self._lanes = Lanes(
-                client, self._function, self._name, direct=self._place.direct
+                client,
+                self._function,
+                self._name,
+                direct=self._place.direct,
+                inline=self._place.inline,
             )
             yield from self._run(first, sealed)
 

@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import queue
+import threading
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -23,14 +24,12 @@ from gridengine.chunk import Done, run_chunk
 from gridengine.sealed import Sealed
 from gridengine.source import Batch
 
-#: Up to so many bytes a chunk's arguments go along with its task, through the
-#: scheduler. Above, they go straight to a worker, at the price of three round trips.
-INLINE_BYTES = 4 * 2**20
 #: Up to so many bytes the function goes along with every chunk.
 FUNCTION_BYTES = 64 * 2**10
 
 #: Seconds after which a result that does not come is looked for again.
 LOOK_SECONDS = 0.25
+TAKE_SECONDS = 0.25  # for the loop to take a chunk; one that is closed never does
 PAUSE_SECONDS = 0.05  # for the scheduler to notice a death
 
 #: What says that a worker went, or was lost sight of, while it had a chunk.
@@ -71,20 +70,34 @@ class Lanes:
         What Dask's dashboard shows them as.
     direct
         Whether results are fetched from the workers, past the scheduler.
+    inline
+        Up to so many bytes a chunk's arguments go along with its task, through the
+        scheduler. Above, they go to a worker, at the price of three round trips.
     """
 
     def __init__(
-        self, client: Client, function: Sealed, name: str, *, direct: bool
+        self, client: Client, function: Sealed, name: str, *, direct: bool, inline: int
     ) -> None:
         self._client, self._function, self._name = client, function, name
-        self._direct = direct
+        self._direct, self._inline = direct, inline
         self._shared: Future | None = None  # the function, if it is a big one
         self._landed: queue.SimpleQueue[Landing] = queue.SimpleQueue()
         self._flying: set[Flight] = set()  # touched in the loop only
 
     def send(self, flight: Flight, items: Sealed) -> None:
-        """Send a chunk off; returns at once."""
-        self._client.loop.add_callback(self._take_off, flight, items)
+        """Send a chunk off.
+
+        Waits until the loop has taken it. Otherwise this thread would go on to pickle
+        the next ones and keep the interpreter's lock, while workers wait for the first.
+        """
+        taken = threading.Event()
+
+        def take() -> None:
+            self._take_off(flight, items)
+            asyncio.get_running_loop().call_soon(taken.set)
+
+        self._client.loop.add_callback(take)
+        taken.wait(TAKE_SECONDS)
 
     def land(self, timeout: float) -> Landing | None:
         """The next to have landed, in whatever order; None after `timeout` seconds."""
@@ -128,7 +141,7 @@ class Lanes:
 
     async def _round_trip(self, flight: Flight, items: Sealed) -> Done:
         payload: Sealed | Future = items
-        if items.nbytes > INLINE_BYTES:
+        if items.nbytes > self._inline:
             payload = await self._scatter(items)
         flight.future = self._client.submit(
             run_chunk,

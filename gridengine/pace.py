@@ -14,15 +14,18 @@ from dataclasses import dataclass
 PROBE_ITEMS = 10_000
 #: Items of the first chunks where nobody knows how many there will be.
 PROBE_BLIND = 64
-#: Seconds of work in a chunk, at least as long as a round trip to a worker.
-LEAST_SECONDS = 0.1
+#: Seconds of work in a chunk: many times what a chunk costs.
+LEAST_SECONDS = 0.2
 #: Seconds from which an item is not sent before a slot is free.
 LONG_SECONDS = 1.0
 #: Dask's scheduler shall spend no more than a quarter of its time on our chunks: one
 #: costs it about 2.5 ms (measured), so each slot may end one every 10 ms times slots.
 SECONDS_PER_SLOT = 0.01
 #: A chunk is not cut below this many seconds of work for the sake of an even end.
-SMALL_SECONDS = 0.015
+SMALL_SECONDS = 0.01
+#: Items of a chunk, however quick they are. Fewer where nobody knows how many there
+#: are: such chunks are held in memory, items and results, and shall not fill it.
+MOST_ITEMS, BLIND_ITEMS = 2**20, 50_000
 #: Bytes of a chunk's arguments or results.
 MOST_BYTES = 16 * 2**20
 #: How much an older measurement counts against a new one.
@@ -109,10 +112,10 @@ class Pace:
             most = PROBE_BLIND if remaining is None else self._probe(slots)
             return max(1, int(min(size, most)))
         if each > 0:
-            small = max(1.0, SMALL_SECONDS / each)
-            size = max(min(size, self._target(slots) / each), min(small, size * 4))
-            size = min(size, self._portable())
-        return max(1, int(min(size, remaining if remaining is not None else 2**31)))
+            timely = self._target(slots) / each + 0.5  # rounded, not cut
+            size = max(min(size, timely), SMALL_SECONDS / each)
+        most = BLIND_ITEMS if remaining is None else remaining
+        return max(1, int(min(size, most, self._portable(), MOST_ITEMS)))
 
     def _probe(self, slots: int) -> float:
         """The first chunk of each slot is there soon; those behind it may be big."""

@@ -25,9 +25,19 @@ class ClientPlace:
     ----------
     client
         A synchronous client.
+
+    Raises
+    ------
+    TypeError
+        If it is an asynchronous one.
     """
 
     def __init__(self, client: Client) -> None:
+        if client.asynchronous:
+            raise TypeError(
+                "client= is an asynchronous client, and this would block its loop;"
+                " await client.map(...) there, or give a client made outside of it"
+            )
         self._client = client
         self._counted, self._workers, self._slots = 0.0, 0, 1
         self._direct: bool | None = client.direct_to_workers
@@ -35,11 +45,6 @@ class ClientPlace:
     @contextlib.contextmanager
     def session(self, items: int | None) -> Iterator[Client]:
         """The client, for one run."""
-        if self._client.asynchronous:
-            raise TypeError(
-                "client= is an asynchronous client, and this would block its loop;"
-                " await client.map(...) there, or give a client made outside of it"
-            )
         yield self._client
 
     def slots(self) -> int:
@@ -58,6 +63,11 @@ class ClientPlace:
         if self._direct is None:
             self._direct = bool(run_in_loop(self._client, self._reach()))
         return self._direct
+
+    @property
+    def inline(self) -> int:
+        """Little: Dask keeps the last thousand messages to each worker."""
+        return 64 * 2**10
 
     def check(self, *, landed: bool) -> None:
         """Raise if the client was closed."""

@@ -127,8 +127,9 @@ class Scheduler:
                     own.rest_after(_idle_seconds())
 
     def slots(self) -> int:
-        """Items that can run at the same time, at least 1."""
-        return self._own.slots() if self._own else 1
+        """Items that can run, or could if there were workers, at the same time."""
+        own = self._own
+        return own.slots() if own is not None and own.alive else self._most
 
     @property
     def warm(self) -> bool:
@@ -144,6 +145,11 @@ class Scheduler:
         not be put together again where it was split at 64 MiB (distributed 2026.8.0).
         """
         return True
+
+    @property
+    def inline(self) -> int:
+        """A chunk's usual size: the scheduler is near, and does not keep messages."""
+        return 4 * 2**20
 
     def check(self, *, landed: bool) -> None:
         """Raise if no worker can come, or the cluster was closed; replace lost nodes.

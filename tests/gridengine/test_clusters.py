@@ -63,6 +63,15 @@ def test_the_address_is_of_this_process(own: OwnCluster) -> None:
     assert own.client.submit(os.getpid).result() != os.getpid()
 
 
+def test_messages_are_not_kept(own: OwnCluster) -> None:
+    """What Dask keeps for debugging would hold the arguments of the last chunks."""
+    assert own.client.submit(abs, -1).result() == 1
+    scheduler = own.cluster.scheduler
+    streams = [*scheduler.stream_comms.values(), own.client.scheduler_comm]
+    assert len(streams) == 2
+    assert all(len(stream.recent_message_log) == 0 for stream in streams)
+
+
 def test_a_cluster_that_does_not_open_leaves_nothing(session_directory: Path) -> None:
     """An option that makes no sense is an error; nothing was started."""
     before = threading.active_count()

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from distributed import Client, KilledWorker
 
-from gridengine.lanes import DEATHS, FUNCTION_BYTES, INLINE_BYTES, Flight, Lanes
+from gridengine.lanes import DEATHS, FUNCTION_BYTES, Flight, Lanes
 from gridengine.sealed import Sealed
 from gridengine.source import Batch
 from tests.waiting import wait_until
 
+INLINE_BYTES = 2**20
 pytestmark = pytest.mark.keeps_cluster
 
 
 def lanes(client: Client, function: Any = abs, *, direct: bool = True) -> Lanes:
-    return Lanes(client, Sealed.of(function, "f"), "f", direct=direct)
+    return Lanes(
+        client, Sealed.of(function, "f"), "f", direct=direct, inline=INLINE_BYTES
+    )
 
 
 def flight(items: list[Any], **options: Any) -> tuple[Flight, Sealed]:
@@ -81,7 +84,7 @@ def test_called_back(client: Client) -> None:
 def test_what_raises_outside_of_items(client: Client) -> None:
     """A function that cannot be rebuilt on the worker is an error of the chunk."""
     broken = Sealed("f", b"not a pickle")
-    sender = Lanes(client, broken, "f", direct=True)
+    sender = Lanes(client, broken, "f", direct=True, inline=INLINE_BYTES)
     sender.send(*flight([1]))
     landing = sender.land(20)
     assert landing is not None
