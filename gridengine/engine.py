@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from dask.sizeof import sizeof
 from distributed import Client
 
 from gridengine.chunk import Done
@@ -25,7 +24,7 @@ from gridengine.errors import NotPicklable, WorkerDied
 from gridengine.failure import Failure, short_repr
 from gridengine.lanes import DEATHS, Flight, Landing, Lanes
 from gridengine.pace import MOST_BYTES, Pace
-from gridengine.sealed import Sealed
+from gridengine.sealed import Sealed, weigh
 from gridengine.source import Batch, Source
 from gridengine.tally import Tally
 
@@ -227,7 +226,7 @@ class Engine:
         if batch is None or len(batch.items) == 1:
             return batch
         if self._pace.seconds_each is None and not self._pace.chunksize:
-            fitting = max(1, int(MOST_BYTES / max(1, sizeof(batch.items[0]))))
+            fitting = max(1, int(MOST_BYTES / max(1, weigh(batch.items[0]))))
             return self._only(batch, fitting)
         return batch
 

@@ -28,6 +28,8 @@ SMALL_SECONDS = 0.01
 MOST_ITEMS, BLIND_ITEMS = 2**20, 50_000
 #: Bytes of a chunk's arguments or results.
 MOST_BYTES = 16 * 2**20
+#: Chunks, for each slot, into which the rest is thought to be cut.
+SHARES = 3
 #: How much an older measurement counts against a new one.
 MEMORY = 0.5
 
@@ -126,7 +128,7 @@ class Pace:
         """Guided self-scheduling: a share of the rest, so chunks shrink at the end."""
         if remaining is None:
             return math.inf
-        return remaining / (2 * slots)
+        return remaining / (SHARES * slots)
 
     def _portable(self) -> float:
         heaviest = max(self._bytes_there.each or 0, self._bytes_back.each or 0)

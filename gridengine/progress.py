@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, Protocol
 
 from gridengine.source import Source
@@ -37,7 +38,9 @@ class Progress:
     def __init__(self, place: Tallied, source: Source, wanted: bool | None) -> None:
         self._place, self._source = place, source
         self._wanted = is_interactive() if wanted is None else wanted
+        self._wanted = self._wanted and sys.stderr is not None
         self._delay = DELAY if wanted is None else 0.0
+        self._started = time.monotonic()
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
@@ -67,7 +70,9 @@ class Progress:
     def tick(self) -> None:
         """Say anew who works and who queues."""
         if self._bar is not None:
-            self._bar.set_description_str(str(self._place.tally()))
+            # tqdm would forget its delay for a new description.
+            shown = time.monotonic() - self._started >= self._delay
+            self._bar.set_description_str(str(self._place.tally()), refresh=shown)
 
 
 def is_interactive() -> bool:

@@ -205,7 +205,11 @@ class Scheduler:
 
     def _cluster_options(self) -> dict[str, Any]:
         configured = dask.config.get("gridengine.scheduler-options", default=None) or {}
-        return {**self._options, "scheduler_options": {**DASK_SCHEDULER, **configured}}
+        return {
+            "shared_directory": settings.assigned_directory(),
+            "scheduler_options": {**DASK_SCHEDULER, **configured},
+            **self._options,
+        }
 
 
 class ProcessScheduler(Scheduler):

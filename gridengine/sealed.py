@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import cloudpickle
+from dask.sizeof import sizeof
 
 from gridengine.errors import NotPicklable
 from gridengine.unpicklable import culprit
@@ -70,7 +71,7 @@ class Sealed:
             raise culprit(value, what) from exc
 
     def open(self) -> Any:
-        """The value; a new one each time.
+        """The value; a new one each time, but for the memory of its big buffers.
 
         Raises
         ------
@@ -102,10 +103,18 @@ class Sealed:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if protocol < PROTOCOL:
-            frames: Iterable[Any] = (bytes(memoryview(frame)) for frame in self.frames)
+            frames: Iterable[Any] = map(_copied, self.frames)
         else:
             frames = _beside(self.frames)
         return Sealed, (self.what, *frames)
+
+
+def weigh(value: Any) -> int:
+    """About how many bytes a value takes in memory; 0 if that cannot be told."""
+    try:
+        return int(sizeof(value))
+    except Exception:  # noqa: BLE001 - its own __sizeof__ may fail, or it is a cycle
+        return 0
 
 
 def _pickle(value: Any, beside: Any, buffers: list[Any]) -> bytes:
@@ -121,6 +130,11 @@ def _pickle(value: Any, beside: Any, buffers: list[Any]) -> bytes:
         buffers.clear()
     by_value: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=beside)
     return by_value
+
+
+def _copied(frame: Any) -> Any:
+    view = memoryview(frame)
+    return bytes(view) if view.readonly else bytearray(view)
 
 
 def _beside(frames: Iterable[Any]) -> Iterable[Any]:

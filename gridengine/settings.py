@@ -34,11 +34,16 @@ def _temp_directory() -> str:
 
 def _default_resources() -> dict[str, str]:
     requests = dask.config.get("gridengine.resource-spec", default=None) or ""
-    pairs = (request.partition("=") for request in requests.split(",") if request)
-    return {name: value or "true" for name, _, value in pairs}
+    pairs = (request.strip().partition("=") for request in requests.split(","))
+    return {name: value or "true" for name, _, value in pairs if name}
+
+
+def assigned_directory() -> str | None:
+    """TEMPDIR if a script has assigned to it; None leaves it to the configuration."""
+    return None if _configured == TEMPDIR else TEMPDIR
 
 
 #: Where clusters keep their files, seen by the nodes too.
-TEMPDIR = _temp_directory()
+TEMPDIR = _configured = _temp_directory()
 #: Complexes requested of every node, as with ``qsub -l``.
 DEFAULT_RESOURCES = _default_resources()

@@ -43,14 +43,13 @@ class Source:
         self._next = 0
         self._sliced: Sequence[Any] | None = None
         self._iterator: Iterator[Any] | None = None
-        if is_sliceable(items):
+        try:
+            self._total: int | None = len(items)  # type: ignore[arg-type]
+        except Exception:  # noqa: BLE001 - the builtin map does not ask for it at all
+            self._total = None
+        if self._total is not None and is_sliceable(items):
             self._sliced = items  # type: ignore[assignment]
-            self._total: int | None = len(self._sliced)  # type: ignore[arg-type]
         else:
-            try:
-                self._total = len(items)  # type: ignore[arg-type]
-            except TypeError:
-                self._total = None
             self._iterator = iter(items)
 
     @property

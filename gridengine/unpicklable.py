@@ -105,7 +105,7 @@ def _error(obj: object, above: Mapping[int, Any]) -> BaseException | None:
     try:
         _Pickler(above).dump(obj)
     except Exception as exc:  # noqa: BLE001 - it is what we are looking for
-        return exc
+        return exc.with_traceback(None)  # its frames would refer to all of `above`
     return None
 
 

@@ -15,8 +15,15 @@ import pytest
 import dask_gridengine.config  # noqa: F401 - before distributed copies Dask's config
 from tests.waiting import wait_until
 
-#: Threads that Dask and concurrent.futures keep for the life of the process.
-KEPT_THREADS = ("Dask-", "TCP-Executor", "asyncio_", "Profile", "ThreadPoolExecutor")
+#: Threads that Dask, tqdm and concurrent.futures keep for the life of the process.
+KEPT_THREADS = (
+    "Dask-",
+    "TCP-Executor",
+    "asyncio_",
+    "Profile",
+    "ThreadPoolExecutor",
+    "tqdm_monitor",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,8 @@ pytestmark = pytest.mark.keeps_cluster
 
 
 def lanes(client: Client, function: Any = abs, *, direct: bool = True) -> Lanes:
-    return Lanes(
-        client, Sealed.of(function, "f"), "f", direct=direct, inline=INLINE_BYTES
-    )
+    sealed = Sealed.of(function, "f")
+    return Lanes(client, sealed, "f", direct=direct, inline=INLINE_BYTES)
 
 
 def flight(items: list[Any], **options: Any) -> tuple[Flight, Sealed]:
