@@ -65,7 +65,8 @@ class Door:
         self.submitting = 0  # submissions under way: their ids are not known yet
         self.ready = False  # whether there is a scheduler to send nodes to
         self.closed = False
-        self._make_allocation, self._head_start = make_allocation, head_start
+        self.head_start = head_start  # until the first worker has had it
+        self._make_allocation = make_allocation
         self._jitter = jitter
         #: Known nodes that were told to wait, by host, each in the order of arrival.
         self._waiting: dict[str, dict[NodeId, Hello]] = {}
@@ -170,13 +171,12 @@ class Door:
         """Whether it would keep the cluster's first worker from its host's CPUs.
 
         All the nodes of a full host at once make their workers all late. Once there is
-        one to begin with, the rest may come as they can: to go on like this would have
-        the last worker later, because those that are there take time of the CPUs too.
-        Even so the last of 16 workers on two CPUs is 5 to 18 % later.
+        one, and it had a moment to begin with, the rest may come as they can: to go on
+        like this would have the last worker later, because those that are there take
+        time of the CPUs too. Even so the last of 16 on two CPUs is 5 to 18 % later.
         """
-        if not self._head_start or self.roster.worked:
-            return False
-        return self.roster.importing_on[record.host] >= hello.host_cpus
+        busy = self.roster.importing_on[record.host] >= hello.host_cpus
+        return self.head_start and (busy or self.roster.worked)
 
     def _give_way(self, record: NodeRecord, hello: Hello) -> tuple[float, str] | None:
         # Once only: where the first take long, or hang, nobody is to wait for them.

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOG_TAIL = 4096  # bytes of a node's log that may explain its end
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
+ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
+        self._racing: asyncio.TimerHandle | None = None
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()
         self.failures = Failures()
@@ -184,8 +186,15 @@ class Fleet:
     def registered(self, name: str) -> None:
         """The scheduler has a worker of this name."""
         self.roster.registered(name)
+        if self.door.head_start and not self._racing:
+            loop = asyncio.get_running_loop()
+            self._racing = loop.call_later(ALONE_SECONDS, self._end_head_start)
         self._call_in()
         self.changed.set()
+
+    def _end_head_start(self) -> None:
+        self.door.head_start = False
+        self._call_in()
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
@@ -212,6 +221,8 @@ class Fleet:
 
         Never raises, is bounded in time, and is idempotent.
         """
+        if self._racing is not None:
+            self._racing.cancel()
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             await self._end_nodes(launcher)

@@ -202,7 +202,7 @@ def test_without_a_head_start_nobody_gives_way() -> None:
         assert isinstance(door.answer(hello(index=i, host_cpus=1)), Allocation)
 
 
-def test_with_the_first_worker_all_may_come() -> None:
+def test_after_the_head_start_all_may_come() -> None:
     """Those that gave way are called, and whoever comes later is not kept waiting."""
     door = make_door(max_importing=64, head_start=True)
     expect(door, *(f"ge-{i}" for i in range(4)))
@@ -210,6 +210,8 @@ def test_with_the_first_worker_all_may_come() -> None:
         door.answer(hello(index=i, host_cpus=1))
     assert list(door.admit()) == []
     door.roster.registered("ge-0")
+    assert list(door.admit()) == []
+    door.head_start = False
     assert [who.index for who, _ in door.admit()] == [2, 3]
     assert isinstance(door.answer(hello(index=4, host_cpus=1)), Allocation)
 
