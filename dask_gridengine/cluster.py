@@ -15,7 +15,7 @@ from dask.utils import parse_timedelta
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
-from distributed.utils import get_ip, silence_logging_cmgr
+from distributed.utils import get_ip
 
 from dask_gridengine import granted
 from dask_gridengine.allocation import Allocation, Hello
@@ -28,6 +28,7 @@ from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.prospects import shortfall, wait_for_workers
+from dask_gridengine.quiet import silenced
 from dask_gridengine.scaling import target, to_close
 from dask_gridengine.scheduler import ClusterScheduler
 
@@ -233,8 +234,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if self._silence_logs:
             # Not by the base class, which undoes it only when it closes: a cluster that
             # could not open would undo it when it is collected, amid another's life.
-            level = silence_logging_cmgr(level=self._silence_logs)
-            self._silenced.enter_context(level)
+            self._silenced.enter_context(silenced(self._silence_logs))
         self._fleet = Fleet(
             self.options,
             versions=granted.versions(),

@@ -60,6 +60,7 @@ LAYERS = [
     "allocator",
     "fleet",
     "prospects",
+    "quiet",
     "handle",
     "scaling",
     "scheduler",

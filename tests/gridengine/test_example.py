@@ -46,6 +46,7 @@ def run(directory: Path, *command: str) -> str:
         },
     )
     assert said.returncode == 0, said.stderr
+    assert said.stderr == ""
     return said.stdout
 
 
