@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+#: Topic of Dask's events under which a node's Nanny says that its worker process has
+#: died and that it starts another. Not said at the door: a forked node holds no socket.
+WORKER_EXIT = "gridengine-worker-exit"
+
 
 def _require(condition: bool, complaint: str) -> None:
     if not condition:

@@ -11,22 +11,30 @@ import enum
 import os
 from dataclasses import dataclass
 
-from dask_gridengine.launchers.base import NodeEnd
-
 
 class Cause(str, enum.Enum):
     """Why a node ended; the value stands in farewells."""
 
-    FINISHED = "finished"  # its worker was closed by the scheduler or the cluster
-    LEFT = "told to leave"  # at the door: nobody needed it any more
+    FINISHED = "finished"  # its worker closed, and nobody here had asked for that
+    RETIRED = "was retired"  # by whoever uses the cluster's scheduler
+    LIFETIME = "reached its worker's lifetime"
+    LEFT = "was told to leave"  # at the door: nobody needed it any more
     DRAINED = "drained"  # a signal asked it to go, and it handed its data over
-    CANCELLED = "cancelled"  # by its own cluster
-    DELETED = "deleted from the queue"  # by somebody else, before it started
+    CANCELLED = "was given back"  # by its own cluster: scale() or close()
+    DELETED = "was deleted"  # by its owner or an admin, with qdel
+    WALLTIME = "ran into its walltime"
+    MEMORY = "ran into the memory limit"
+    HOST_LOST = "was lost with its host"
+    LOST_CONTACT = "lost its connection to the scheduler"
+    NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
+    REJECTED = "was refused by the grid"  # its whole array, at submission
     NO_LOG = "could not write its log"
     NO_PYTHON = "could not find Python"
     UNREADABLE = "could not read its connection file"
     UNREACHABLE = "could not reach the cluster"
-    REFUSED = "was refused"
+    NEVER_ARRIVED = "ended before it was heard of"
+    VERSIONS = "had other versions"
+    REFUSED = "was refused"  # its identity was used up, or none of the cluster's
     NO_SCRATCH = "could not write its scratch directory"
     NO_IMPORT = "could not import its worker"
     NO_START = "could not start its worker"
@@ -39,24 +47,37 @@ class Cause(str, enum.Enum):
         return self not in _HARMLESS
 
     @property
+    def on_purpose(self) -> bool:
+        """Whether somebody wanted one node less: it is not to be replaced."""
+        return self in _ON_PURPOSE
+
+    @property
     def log_says_more(self) -> bool:
         """Whether a node's log may hold more than its diagnosis already tells."""
         return self in _LOG_SAYS_MORE
 
+    @property
+    def may_be_the_host(self) -> bool:
+        """Whether, early in a node's life, it may be the host's fault."""
+        return self.is_failure and self not in _NEVER_THE_HOST
 
-_HARMLESS = {
-    Cause.FINISHED,
-    Cause.LEFT,
-    Cause.DRAINED,
-    Cause.CANCELLED,
-    Cause.DELETED,
-}
 
+_ON_PURPOSE = {Cause.LEFT, Cause.CANCELLED, Cause.DELETED, Cause.RETIRED}
+_HARMLESS = {*_ON_PURPOSE, Cause.FINISHED, Cause.DRAINED, Cause.LIFETIME}
 _LOG_SAYS_MORE = {Cause.NO_IMPORT, Cause.NO_START, Cause.KILLED, Cause.UNKNOWN}
+_NEVER_THE_HOST = {
+    Cause.WALLTIME,
+    Cause.MEMORY,
+    Cause.LOST_CONTACT,
+    Cause.REJECTED,
+    Cause.REFUSED,
+}
 
 #: What a node or its shell exits with, and what that means.
 EXIT_STATUS: dict[Cause, int] = {
     Cause.FINISHED: 0,
+    Cause.RETIRED: 0,
+    Cause.LIFETIME: 0,
     Cause.LEFT: 0,
     Cause.DRAINED: 0,
     Cause.UNREACHABLE: os.EX_UNAVAILABLE,  # 69
@@ -64,22 +85,31 @@ EXIT_STATUS: dict[Cause, int] = {
     Cause.NO_START: os.EX_OSERR,  # 71
     Cause.NO_LOG: os.EX_CANTCREAT,  # 73
     Cause.NO_SCRATCH: os.EX_IOERR,  # 74
+    Cause.LOST_CONTACT: os.EX_TEMPFAIL,  # 75
     Cause.REFUSED: os.EX_PROTOCOL,  # 76
     Cause.UNREADABLE: os.EX_CONFIG,  # 78
     Cause.NO_PYTHON: 127,  # the shell's word for "not found"
 }
-_BY_STATUS = {status: cause for cause, status in EXIT_STATUS.items() if status}
-_BY_STATUS[126] = Cause.NO_PYTHON  # found, but cannot be executed
+BY_STATUS = {status: cause for cause, status in EXIT_STATUS.items() if status}
+BY_STATUS[126] = Cause.NO_PYTHON  # found, but cannot be executed
 
 _ADVICE: dict[Cause, str] = {
+    Cause.WALLTIME: "ask for more with walltime=, or make the tasks shorter",
+    Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
+    Cause.HOST_LOST: "qhost shows whether the host answers Grid Engine",
+    Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
+    Cause.NOT_STARTED: "qacct -j {job} has the grid's words; ask the admins",
+    Cause.REJECTED: "qsub -w v with the same options says which of them it is",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
     " the nodes see and may write to",
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
     Cause.UNREADABLE: "shared_directory= must be on a file system that the nodes see",
     Cause.UNREACHABLE: "interface= or host= must be one that the nodes reach; a"
     " firewall must let them connect to this host",
-    Cause.REFUSED: "install the same versions on the nodes, or point python= at the"
+    Cause.NEVER_ARRIVED: "qacct -j {job} may say more",
+    Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",
+    Cause.REFUSED: "the grid ran a job again: job_extra_directives=['-r n'] forbids it",
     Cause.NO_SCRATCH: "local_directory= must be writable on every node; without it"
     " Grid Engine's own TMPDIR is used",
     Cause.NO_IMPORT: "python= must have dask, distributed and dask-gridengine"
@@ -97,7 +127,10 @@ class Diagnosis:
 
     cause: Cause
     detail: str = ""  # evidence: the node's, the grid's or the log's own words
-    source: str = ""  # who said so: "farewell", "door", "exit status", "grid"
+    #: Who said so: "farewell", "door", "exit status", "grid", "accounting",
+    #: "scheduler", "cluster".
+    source: str = ""
+    advice: str = ""  # what to type next, where it is more exact than the cause's
 
     def sentence(self, who: str, job: str = "JOB") -> str:
         """Say it to people.
@@ -118,35 +151,6 @@ class Diagnosis:
         said = f"{who} {self.cause.value}"
         if self.detail:
             said += f": {self.detail}"
-        if advice := _ADVICE.get(self.cause):
+        if advice := self.advice or _ADVICE.get(self.cause):
             said += f"\n  what to do: {advice.format(job=job)}"
         return said
-
-
-def diagnose_end(end: NodeEnd, log_tail: str, *, started: bool) -> Diagnosis:
-    """Read a launcher's end notice, for a node that said no farewell itself.
-
-    Parameters
-    ----------
-    end
-        The notice.
-    log_tail
-        The end of the node's log; "" if there is none.
-    started
-        Whether the node has been heard of. One that has not cannot have finished, and
-        one that has cannot have been deleted before it started.
-    """
-    last = log_tail.strip().splitlines()[-1] if log_tail.strip() else ""
-    if end.cancelled:
-        return Diagnosis(cause=Cause.CANCELLED, source="cluster")
-    if end.signal:
-        return Diagnosis(cause=Cause.KILLED, detail=str(end), source="grid")
-    if end.exit_status in _BY_STATUS:
-        cause = _BY_STATUS[end.exit_status]
-        return Diagnosis(cause=cause, detail=last, source="exit status")
-    if end.exit_status == 0 and started:
-        return Diagnosis(cause=Cause.FINISHED, source="exit status")
-    if end.exit_status is None and "before it started" in end.reason and not started:
-        return Diagnosis(cause=Cause.DELETED, detail=end.reason, source="grid")
-    detail = "; ".join(part for part in (str(end), last) if part)
-    return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="grid")

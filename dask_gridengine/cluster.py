@@ -18,19 +18,27 @@ from distributed.deploy.spec import SpecCluster
 from distributed.utils import get_ip
 
 from dask_gridengine import granted
+from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM, GridAdaptive
 from dask_gridengine.allocation import Allocation, Hello
 from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options, refuse_unknown
-from dask_gridengine.errors import NodesFailed, OptionError
+from dask_gridengine.errors import DrmCommunicationError, NodesFailed, OptionError
+from dask_gridengine.explain import explain, explain_node
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
+from dask_gridengine.jobtable import JobTable
+from dask_gridengine.lastwords import last_words
 from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.notes import Annotator
 from dask_gridengine.prospects import shortfall, wait_for_workers
 from dask_gridengine.quiet import silenced
+from dask_gridengine.retiring import retire
 from dask_gridengine.scaling import target, to_close
 from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.upkeep import Hands, Upkeep
+from dask_gridengine.witness import FleetWitness
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +119,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._wants_quiet, self._silence_logs = quiet, silence_logs
         self._silenced = contextlib.ExitStack()
         self._counter = itertools.count()
+        self._keep_places = False  # of names that are given up: adaptive scaling may
         self._background: set[asyncio.Future[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -122,8 +131,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         }
         if self.options.memory:
             worker["options"]["memory_limit"] = self.options.memory
-        self._wanted = self.options.jobs  # workers, by what was asked for last
-        names = [self._next_name() for _ in range(self._wanted)]
+        names = [self._next_name() for _ in range(self.options.jobs)]
         try:
             super().__init__(
                 workers={name: worker for name in names},
@@ -152,8 +160,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     ) -> Any:
         """Ask for this many workers; returns when the grid has queued them.
 
-        Give one or several; the largest counts. On the way down, places in the queue
-        go first, the newest first; then idle workers, their data moved.
+        Give one or several; the largest counts. From then on the cluster keeps that
+        number by itself: what is lost is replaced. On the way down, places in the queue
+        go first, the newest first; then idle workers, then those that hold least. They
+        finish what they run (for ``finish-timeout``), and their data is moved.
+
+        If Grid Engine does not answer, what is missing is asked for when it does.
 
         Parameters
         ----------
@@ -173,6 +185,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             returned task raises it.
         """
         count = target(self.options, n=n, jobs=jobs, cores=cores, memory=memory)
+        self._stop_adapting()
         if self.asynchronous or self.called_from_running_loop:
             return self._in_background(self._scale(count))
         return self.sync(self._scale, count)
@@ -180,16 +193,40 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     # SpecCluster binds its own `scale` to this name.
     scale_up = scale
 
-    def jobs(self) -> list[NodeRecord]:
+    def jobs(self) -> JobTable:
         """Every node ever asked for, in the order of submission, with its state."""
-        return list(self._fleet.roster)
+        return JobTable(self._fleet.roster)
+
+    def explain(self, worker: str | None = None) -> str:
+        """Say what the nodes are at, why others ended, and what to type next.
+
+        Parameters
+        ----------
+        worker
+            The name of a worker (``"ge-3"``) or the id of a job (``"123.7"``), for
+            all that is known of that one; by default of all, alike ones together.
+
+        Raises
+        ------
+        OptionError
+            If there never was such a worker or job.
+        """
+        if worker is None:
+            return explain(self._upkeep)
+        for record in self._fleet.roster:
+            if worker in (record.worker, str(record.id)):
+                return explain_node(record)
+        raise OptionError(
+            f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
+            " them"
+        )
 
     def job_script(self) -> str:
         """What is submitted for one node, as a script for ``qsub``, with remarks."""
         return render(self.options, self._fleet.request, self._fleet.launcher)
 
     def stuck(self) -> NodesFailed | None:
-        """Why there will be no worker any more, unless `scale` asks for new nodes.
+        """Why there will be no worker any more, as far as one can tell.
 
         Cheap, and safe in any thread: ask once a second while you wait for results.
 
@@ -197,11 +234,14 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         -------
         NodesFailed or None
             None for as long as a worker runs, a node may still become one, or none is
-            asked for.
+            asked for. The cluster goes on to try with one node now and then, and
+            `scale` has it try again at once.
         """
-        if self.status is not Status.running or not self._wanted:
+        if self.status is not Status.running:
             return None
-        return shortfall(self._fleet, self.scheduler, 1)
+        if not self._upkeep.desired and not self._upkeep.taken_away:
+            return None
+        return shortfall(self._upkeep, self.scheduler, 1)
 
     @property
     def in_process_address(self) -> str:
@@ -238,8 +278,19 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._fleet = Fleet(
             self.options,
             versions=granted.versions(),
-            callbacks=Callbacks(make_allocation=self._allocate, on_gone=self._on_gone),
+            callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
+        hands = Hands(
+            planned=lambda: len(self.worker_spec),
+            add=self._add,
+            cancel=self._fleet.cancel,
+            woke=self._woke,
+        )
+        missed = parse_timedelta(
+            dask.config.get("distributed.deploy.lost-worker-timeout")
+        )
+        self._upkeep = Upkeep(self._fleet, hands, missed=missed)
+        self._upkeep.want(len(self.worker_spec))
         try:
             await self._fleet.open()
             if self.options.launcher is None:
@@ -254,8 +305,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             self.status = Status.closed
             self._silenced.close()
             raise
+        witness = FleetWitness(self._upkeep, self.scheduler.suspects_of)
+        self.scheduler.witness = witness
+        self.scheduler.add_plugin(Annotator(witness.explain))
         # Not before: only now are registrations heard of.
         self._fleet.receive()
+        self._upkeep.start()
 
     async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()
@@ -287,7 +342,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if opening is not None:
             await asyncio.wait([opening])
         fleet: Fleet | None = getattr(self, "_fleet", None)
+        upkeep: Upkeep | None = getattr(self, "_upkeep", None)
         try:
+            if upkeep is not None:
+                await upkeep.stop()
             if fleet is not None:
                 await fleet.dismiss()
             self.worker_spec.clear()
@@ -318,9 +376,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             for name in surplus:
                 del self.workers[name]
             if surplus:
-                self._in_background(self._release(surplus))
+                keep_places, self._keep_places = self._keep_places, False
+                self._in_background(self._release(surplus, keep_places=keep_places))
             missing = [name for name in self.worker_spec if name not in self.workers]
-            if missing:
+            if missing or self._fleet.short():
                 await self._submit(missing)
 
     async def _submit(self, names: list[str]) -> None:
@@ -342,15 +401,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if op == "add":
             for info in msg["workers"].values():
                 self._fleet.registered(info["name"])
-        elif op == "remove":
-            if msg not in workers:
-                return  # polling has removed it already
-            delay = parse_timedelta(
-                dask.config.get("distributed.deploy.lost-worker-timeout")
-            )
-            name = workers[msg]["name"]
-            asyncio.get_running_loop().call_later(delay, self._check_lost, name)
-            self._fleet.changed.set()
+        elif msg not in workers:
+            return  # polling has removed it already (S12)
         # Past SpecCluster's own: it would start a lost name again.
         Cluster._update_worker_status(self, op, msg)
 
@@ -366,43 +418,113 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         TimeoutError
             After `timeout` seconds; it says what the nodes are at.
         """
-        await wait_for_workers(self._fleet, self.scheduler, n_workers, timeout)
+        await wait_for_workers(self._upkeep, self.scheduler, n_workers, timeout)
+
+    async def _get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        """As Dask's, and with the last words of nodes that are gone."""
+        live = workers if isinstance(workers, bool) else self._addresses(workers)
+        logs = await super()._get_logs(cluster, scheduler, live)
+        logs.update(last_words(self._fleet.roster, workers))
+        return logs
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Give up these workers by name, as adaptive scaling does."""
+        records = self._fleet.roster.by_worker
+        for name in workers:
+            record = records.get(name)
+            if record is None or record.state is not NodeState.IMPORTING:
+                self.worker_spec.pop(name, None)  # else: when it is there
+        self._upkeep.plan(len(self.worker_spec))
+        self._keep_places = True
+        await self._correct_state()
+
+    def adapt(self, Adaptive: Any = GridAdaptive, **options: Any) -> Any:
+        """Let the number of workers follow the work.
+
+        Parameters
+        ----------
+        minimum, maximum
+            Workers; at most `ADAPTIVE_MAXIMUM` where nothing is said.
+        minimum_cores, maximum_cores, minimum_memory, maximum_memory
+            The same in other units.
+        **options
+            Of `distributed.deploy.Adaptive`, e.g. ``interval``. They are those of this
+            call alone.
+        """
+        self._adaptive_options: dict[str, Any] = {}
+        options.setdefault("maximum", ADAPTIVE_MAXIMUM)
+        return super().adapt(Adaptive=Adaptive, **options)
+
+    async def scale_adaptively(self, count: int) -> None:
+        """As `scale`, but nothing that has failed is forgiven."""
+        await self._scale(count, anew=False)
 
     # Steps of the above
 
     def _next_name(self) -> str:
         return f"ge-{next(self._counter)}"
 
-    async def _scale(self, count: int) -> None:
+    async def _scale(self, count: int, *, anew: bool = True) -> None:
         if self.status in (Status.closing, Status.closed):
             if count == 0:
                 return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
-        self._wanted = count
         waiting = self._fleet.roster.unbound
         surplus = len(self.worker_spec) - count
         for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
             del self.worker_spec[name]
         while len(self.worker_spec) < count:
             self.worker_spec.update(self.new_worker_spec())
+        if anew:
+            self._upkeep.want(count)
+        else:
+            self._upkeep.plan(count)
+        try:
+            await self._correct_state()
+        except DrmCommunicationError as exc:
+            self._upkeep.unheard(str(exc))
+        except BaseException:
+            self._upkeep.desired = len(self.worker_spec)
+            raise
+
+    def _stop_adapting(self) -> None:
+        """The user's number counts; adaptive scaling would change it in a second."""
+        adaptive = getattr(self, "_adaptive", None)
+        if adaptive is not None and self.status is Status.running:
+            adaptive.stop()
+            del self._adaptive
+            self._log("adaptive scaling is off: scale() was called")
+
+    async def _add(self, names: int) -> None:
+        """Have so many more names, and whatever nodes are missing, as one array."""
+        for _ in range(names):
+            self.worker_spec.update(self.new_worker_spec())
         await self._correct_state()
 
-    async def _release(self, names: Collection[str]) -> None:
+    async def _release(
+        self, names: Collection[str], *, keep_places: bool = False
+    ) -> None:
         """Give up names: their queue places, or their workers with the data moved."""
-        await self._fleet.withdraw(names)
-        alive = {ws.name for ws in self.scheduler.workers.values()}
-        working = [name for name in names if name in alive]
-        if working:
-            # By name: SpecCluster passes names for addresses, and retires nobody.
-            await self.scheduler.retire_workers(
-                names=working, close_workers=True, remove=True
+        await self._fleet.withdraw(names, keep_places=keep_places)
+        patience = self.options.finish_timeout
+        left = await retire(self.scheduler, names, patience=patience)
+        if left:
+            logger.warning(
+                "what only %s held is lost: no other worker could take it",
+                ", ".join(left),
             )
         records = self._fleet.roster.by_worker
         await self._fleet.cancel(
             [
                 record
                 for name in names
-                if (record := records.get(name)) and record.state is NodeState.IMPORTING
+                if (record := records.get(name))
+                and (record.state is NodeState.IMPORTING or name in left)
             ]
         )
 
@@ -411,26 +533,38 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self.workers.pop(name, None)
         await self._release([name])
 
-    def _check_lost(self, name: str) -> None:
-        """Give up a worker that left the scheduler and has not come back."""
-        if self.status is not Status.running or name not in self.workers:
-            return
-        if not any(ws.name == name for ws in self.scheduler.workers.values()):
-            self.worker_spec.pop(name, None)
-            self.workers.pop(name).ended()
-            if record := self._fleet.roster.by_worker.get(name):
-                self._in_background(self._fleet.cancel([record]))
-
-    def _on_gone(self, record: NodeRecord) -> None:
-        """A node is over: so is its worker, or the newest name in want of a node."""
+    def _on_over(self, record: NodeRecord) -> None:
+        """Nothing more comes of a node: its worker's name is given up, or, if it bore
+        none, the newest name in want of a node."""
         roster = self._fleet.roster
         names = [record.worker] if record.worker else []
         while len(roster.unbound) > roster.expected and not self._fleet.door.submitting:
             names.append(roster.unbound.pop())
+        wanted = False
         for name in names:
-            self.worker_spec.pop(name, None)
+            wanted |= self.worker_spec.pop(name, None) is not None
             if handle := self.workers.pop(name, None):
                 handle.ended()
+        self._upkeep.over(record, wanted=wanted)
+        if self.status is Status.running and (error := self.stuck()):
+            self.scheduler.fail_waiting(error)
+
+    def _woke(self, seconds: float) -> None:
+        """This process was suspended, or its loop blocked, for so long."""
+        self.scheduler.excuse(seconds)
+        self._log(
+            f"this process stood still for {seconds:.0f} s; workers that could not"
+            " reach it in that time have ended, and are replaced"
+        )
+
+    def _addresses(self, workers: str | Collection[str]) -> list[str]:
+        """Addresses of workers that are given by address or by name."""
+        asked = {workers} if isinstance(workers, str) else set(workers)
+        return [
+            address
+            for address, ws in self.scheduler.workers.items()
+            if address in asked or ws.name in asked
+        ]
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

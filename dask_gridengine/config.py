@@ -82,6 +82,7 @@ class Options:
     head_start: bool
     death_timeout: float
     drain_timeout: float
+    finish_timeout: float
     close_timeout: float
 
     @classmethod
@@ -156,7 +157,7 @@ class Options:
         log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
         start = (
             f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]};"
-            f" exec >>{log} 2>&1"
+            f' exec >>{log} 2>&1; [ -z "$HOSTNAME" ] || echo "on $HOSTNAME:"'
         )
         node = (
             f"exec {shlex.quote(self.python)} -m dask_gridengine.node"
@@ -271,7 +272,12 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "max_importing": _whole(raw, "max_importing", least=1),
         **{
             name: _seconds(raw, name)
-            for name in ("death_timeout", "drain_timeout", "close_timeout")
+            for name in (
+                "death_timeout",
+                "drain_timeout",
+                "finish_timeout",
+                "close_timeout",
+            )
         },
     }
 

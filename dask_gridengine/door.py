@@ -45,6 +45,8 @@ class Door:
         ``(worker name, hello) -> Allocation``.
     head_start
         Whether the first worker shall come early, if need be at the others' expense.
+    hold
+        For how many seconds a node on that host shall sleep here; see `HostGuard`.
     jitter
         A number in [0, 1); tests give their own.
     """
@@ -57,6 +59,7 @@ class Door:
         max_importing: int,
         make_allocation: Callable[[str, Hello], Allocation],
         head_start: bool = False,
+        hold: Callable[[str], float] = lambda host: 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.roster = roster
@@ -67,6 +70,7 @@ class Door:
         self.closed = False
         self.head_start = head_start  # until the first worker has had it
         self._make_allocation = make_allocation
+        self._hold = hold
         self._jitter = jitter
         #: Known nodes that were told to wait, by host, each in the order of arrival.
         self._waiting: dict[str, dict[NodeId, Hello]] = {}
@@ -86,9 +90,10 @@ class Door:
             return Refused(incarnation=me, reason=refusal)
         if record.silent:
             self.roster.arrive(record, hello)
+        record.heard = self.roster.clock()
         if mismatch := version_mismatch(self.versions, hello.versions):
             record.diagnosis = Diagnosis(
-                cause=Cause.REFUSED, detail=mismatch, source="door"
+                cause=Cause.VERSIONS, detail=mismatch, source="door"
             )
             return Refused(incarnation=me, reason=mismatch)
         return self._place(record, hello)
@@ -103,7 +108,10 @@ class Door:
         while hosts:
             queue = self._waiting[host := hosts.popleft()]
             node, hello = next(iter(queue.items()))
-            if self._obstacle() or self._competes(self.roster.records[node], hello):
+            record = self.roster.records[node]
+            if self._asleep(record) or self._obstacle():
+                continue
+            if self._competes(record, hello):
                 continue
             self._forget(node, host)
             if host in self._waiting:
@@ -130,7 +138,7 @@ class Door:
                 f"{record.id} has already arrived from {record.host}"
                 f" (process {record.pid}); its identity is used up"
             )
-        if record.state in (NodeState.WORKING, NodeState.LEAVING, NodeState.GONE):
+        if record.state in (NodeState.WORKING, NodeState.DRAINING, NodeState.GONE):
             return f"{record.id} is {record.state.value}; its identity is used up"
         return ""
 
@@ -139,12 +147,14 @@ class Door:
             # Its allocation was lost on the way, or it would not ask again.
             return self._make_allocation(record.worker, hello)
         if not self.roster.unbound:
-            self.roster.move(record, NodeState.LEAVING)
+            self.roster.move(record, NodeState.DRAINING)
             record.diagnosis = Diagnosis(cause=Cause.LEFT, source="door")
             return Leave(
                 incarnation=hello.incarnation, reason="there are workers enough"
             )
-        if obstacle := self._obstacle() or self._give_way(record, hello):
+        if obstacle := (
+            self._asleep(record) or self._obstacle() or self._give_way(record, hello)
+        ):
             self._waiting.setdefault(record.host, {})[record.id] = hello
             return self._wait(hello, *obstacle)
         self._forget(record.id, record.host)
@@ -155,6 +165,23 @@ class Door:
         queue.pop(node, None)
         if not queue:
             self._waiting.pop(host, None)
+
+    @property
+    def held(self) -> int:
+        """How many nodes sleep here because something is wrong with their host."""
+        return sum(
+            len(queue) for host, queue in self._waiting.items() if self._hold(host)
+        )
+
+    def _asleep(self, record: NodeRecord) -> tuple[float, str] | None:
+        """How long nodes of this host sleep, where its last ones failed at once.
+
+        To send them away would have the grid send the next one there: one bad host,
+        always free, eats an array.
+        """
+        if seconds := self._hold(record.host):
+            return seconds, f"nodes on {record.host} fail at once"
+        return None
 
     def _obstacle(self) -> tuple[float, str] | None:
         """After about how many seconds another node may import, and why not now."""

@@ -10,24 +10,26 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_gridengine.addresses import LOOPBACK, join, plausible
 from dask_gridengine.allocation import Allocation, Farewell, Hello
 from dask_gridengine.bootstrap import BootstrapServer
-from dask_gridengine.causes import Cause, Diagnosis, diagnose_end
+from dask_gridengine.causes import Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
 from dask_gridengine.door import Door
+from dask_gridengine.endings import Endings
 from dask_gridengine.failures import Failures
-from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId
+from dask_gridengine.guard import HostGuard
+from dask_gridengine.launchers.base import Launcher, NodeEnd
 from dask_gridengine.launchers.choose import open_launcher
+from dask_gridengine.launchers.native import exclude_hosts
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)
 
-LOG_TAIL = 4096  # bytes of a node's log that may explain its end
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
@@ -37,7 +39,7 @@ class Callbacks:
     """What the fleet asks of the cluster, and tells it."""
 
     make_allocation: Callable[[str, Hello], Allocation]
-    on_gone: Callable[[NodeRecord], None]  # a node is over; its name, if any, is free
+    on_over: Callable[[NodeRecord], None]  # nothing more comes of it; its name is free
 
 
 class Fleet:
@@ -58,12 +60,23 @@ class Fleet:
     ) -> None:
         self.options = options
         self.roster = Roster()
+        self.failures = Failures()
+        self.guard = HostGuard()
+        self.endings = Endings(
+            self.roster,
+            self.failures,
+            self.guard,
+            walltime=options.walltime,
+            keep_logs=options.log_directory is not None,
+            on_over=self._on_over,
+        )
         self.door = Door(
             self.roster,
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
             head_start=options.head_start,
+            hold=lambda host: self.guard.hold(host, self.roster.clock()),
         )
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
@@ -71,9 +84,7 @@ class Fleet:
         self._racing: asyncio.TimerHandle | None = None
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()
-        self.failures = Failures()
-        self._on_gone = callbacks.on_gone
-        self._reading: set[asyncio.Task[None]] = set()
+        self._tell_over = callbacks.on_over
         self._launcher: Launcher | None = None
         self.directory: Path | None = None
 
@@ -116,6 +127,8 @@ class Fleet:
             self.launcher.kind,
         )
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.endings.logs = self.log_directory
+        self.endings.account = self.launcher.account
         host = self.bind_host
         self.bootstrap.start(host or "0.0.0.0")
         hosts = [host] if host else plausible()
@@ -138,39 +151,63 @@ class Fleet:
             return plausible(interface=options.interface, host=options.host)[0]
         return LOOPBACK if self.launcher.kind == "process" else None
 
+    def short(self, names: int = 0) -> int:
+        """How many nodes to ask for so that so many more names get one.
+
+        Places in the queue that nobody needs at the moment count, and nodes that sleep
+        at the door of a shut host do not.
+        """
+        ready = self.roster.expected - self.held
+        return max(0, len(self.roster.unbound) + names - ready)
+
     async def submit(self, names: Sequence[str]) -> None:
-        """Queue one node for each name, as one array.
+        """Have a node for each of these names, and for each that waits for one.
+
+        What is missing is queued as one array.
 
         Raises
         ------
         LauncherError
             If the launcher will not; nothing was queued.
         """
-        self.door.submitting += 1
-        try:
-            ids = await self.launcher.submit(self.request, len(names))
-        finally:
-            self.door.submitting -= 1
-        self.roster.submitted(ids)
+        if count := self.short(len(names)):
+            shut = self.guard.shut(self.roster.clock())
+            native = exclude_hosts(self.request.native, shut)
+            request = replace(self.request, native=native)
+            self.door.submitting += 1
+            try:
+                ids = await self.launcher.submit(request, count)
+            finally:
+                self.door.submitting -= 1
+            self.roster.submitted(ids)
         self.roster.unbound.extend(names)
+        self._call_in()
 
     def receive(self) -> None:
         """There is a scheduler now: nodes may become workers."""
         self.door.ready = True
         self._call_in()
 
-    async def withdraw(self, names: Collection[str]) -> None:
+    async def withdraw(self, names: Collection[str], *, keep_places: bool) -> None:
         """Take back names no node bears yet, and the queue places beyond the rest.
 
         The newest places go first. A node that comes to the door just now is told to
         leave there.
+
+        Parameters
+        ----------
+        names
+            Of workers that are not wanted any more.
+        keep_places
+            Leave the places in the queue: they serve the next names, or their nodes
+            are told to leave when they arrive.
         """
         gone = set(names)
         kept = [name for name in self.roster.unbound if name not in gone]
         self.roster.unbound.clear()
         self.roster.unbound.extend(kept)
         surplus = self.roster.expected - len(kept)
-        if surplus > 0:
+        if surplus > 0 and not keep_places:
             waiting = self.roster.in_state(NodeState.QUEUED, NodeState.ARRIVED)
             await self.cancel(waiting[-surplus:])
 
@@ -178,19 +215,36 @@ class Fleet:
         """Stop these nodes, wherever they are."""
         for record in records:
             record.cancelled = True
-            self.roster.move(record, NodeState.LEAVING)
+            self.roster.move(record, NodeState.DRAINING)
         self._call_in()
         if records:
             await self.launcher.cancel([record.id for record in records])
 
+    def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
+        """Expect nothing of a node any more; the caller cancels it."""
+        self.endings.give_up(record, why)
+
     def registered(self, name: str) -> None:
         """The scheduler has a worker of this name."""
-        self.roster.registered(name)
+        record = self.roster.registered(name)
+        if record is not None:
+            self.failures.forgive()
+            self.guard.worked(record.host)
         if self.door.head_start and not self._racing:
             loop = asyncio.get_running_loop()
             self._racing = loop.call_later(ALONE_SECONDS, self._end_head_start)
         self._call_in()
         self.changed.set()
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """The scheduler has no worker of this name any more."""
+        self.roster.missing(name, expected=expected)
+        self.changed.set()
+
+    @property
+    def held(self) -> int:
+        """Nodes that sleep at the door because their host is shut."""
+        return self.door.held
 
     def _end_head_start(self) -> None:
         self.door.head_start = False
@@ -227,18 +281,9 @@ class Fleet:
         if launcher is not None:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
-        if self._reading:
-            await asyncio.wait(self._reading, timeout=5)
+        await self.endings.settle(timeout=5)
         if self.directory is not None:
-            _remove(self.directory, keep=self._telling_logs())
-
-    def _telling_logs(self) -> set[str]:
-        """Nodes whose log may say more than we could."""
-        return {
-            str(record.id)
-            for record in self.roster
-            if record.diagnosis is not None and record.diagnosis.cause.log_says_more
-        }
+            _remove(self.directory, keep=self.endings.telling())
 
     async def _end_nodes(self, launcher: Launcher) -> None:
         try:
@@ -259,68 +304,21 @@ class Fleet:
             await launcher.aclose()
 
     def _on_farewell(self, farewell: Farewell) -> None:
-        record = self.roster.records.get(NodeId(farewell.job, farewell.index))
-        # A stranger's, or a replay: only the process that got the allocation counts.
-        if record is None or record.incarnation != farewell.incarnation:
-            return
-        if record.farewell is None and record.state is not NodeState.GONE:
-            record.farewell = farewell
-            record.diagnosis = Diagnosis(
-                cause=_cause(farewell.cause), detail=farewell.detail, source="farewell"
-            )
-            self.roster.move(record, NodeState.LEAVING)
+        if self.endings.farewell(farewell):
             self._call_in()
             self.changed.set()
 
     def _on_end(self, end: NodeEnd) -> None:
-        record = self.roster.records.get(end.node)
-        if record is None or record.state is NodeState.GONE:
-            return
-        task = asyncio.ensure_future(self._follow_end(record, end))
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
+        self.endings.end(end)
 
-    async def _follow_end(self, record: NodeRecord, end: NodeEnd) -> None:
-        """Close a node's record, with the best word there is on why it ended."""
-        log = self.log_directory / f"{record.id}.log"
-        if record.diagnosis is None and not (record.cancelled or end.cancelled):
-            tail = await asyncio.to_thread(_tail, log)
-            record.diagnosis = diagnose_end(end, tail, started=bool(record.arrived))
-        elif record.diagnosis is None:
-            record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
-        if not self.roster.move(record, NodeState.GONE):
-            return
-        if record.diagnosis.cause.is_failure:
-            self.failures.note(record, record.diagnosis, self.log_directory)
-        if (
-            self.options.log_directory is None
-            and not record.diagnosis.cause.log_says_more
-        ):
-            with contextlib.suppress(OSError):
-                log.unlink(missing_ok=True)
-        self._on_gone(record)
+    def _on_over(self, record: NodeRecord) -> None:
+        self._tell_over(record)
         self._call_in()
         self.changed.set()
 
     def _call_in(self) -> None:
         """Whenever fewer nodes import: let those in that wait for it at the door."""
         self.bootstrap.call(self.door.admit())
-
-
-def _cause(said: str) -> Cause:
-    try:
-        return Cause(said)
-    except ValueError:
-        return Cause.UNKNOWN
-
-
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_TAIL))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _remove(directory: Path, *, keep: Collection[str]) -> None:

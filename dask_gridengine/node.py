@@ -148,7 +148,7 @@ def _work(
         signal=life.signal if life else None,
         peak_memory=life.peak_memory if life else 0,
         memory_limit=allocation.memory_limit,
-        stderr=_last_words() if cause.is_failure else "",
+        stderr=_last_words(),
     )
     # The address that answered the hello; others need not be tried again.
     with contextlib.suppress(Exception):  # a reporter must never be what fails

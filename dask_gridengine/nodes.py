@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,8 @@ from dask_gridengine.allocation import Farewell, Hello
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.launchers.base import NodeId
 
+logger = logging.getLogger(__name__)
+
 
 class NodeState(str, enum.Enum):
     """Where a node is on its way; it only ever moves down this list."""
@@ -20,11 +23,32 @@ class NodeState(str, enum.Enum):
     ARRIVED = "arrived"  # it said hello and was told to wait
     IMPORTING = "importing"  # it has its allocation and becomes its worker
     WORKING = "working"  # the scheduler has its worker
-    LEAVING = "leaving"  # it was told to go, or said farewell
+    DRAINING = "draining"  # it was told to go, or said farewell
     GONE = "gone"  # the launcher says so
 
 
-_ORDER = {state: place for place, state in enumerate(NodeState)}
+_ON_ITS_WAY_OUT = frozenset({NodeState.DRAINING, NodeState.GONE})
+
+#: What may follow what. A node may be told to go, and may end, at any time.
+TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.QUEUED: frozenset({NodeState.ARRIVED}) | _ON_ITS_WAY_OUT,
+    NodeState.ARRIVED: frozenset({NodeState.IMPORTING}) | _ON_ITS_WAY_OUT,
+    NodeState.IMPORTING: frozenset({NodeState.WORKING}) | _ON_ITS_WAY_OUT,
+    NodeState.WORKING: _ON_ITS_WAY_OUT,
+    NodeState.DRAINING: frozenset({NodeState.GONE}),
+    NodeState.GONE: frozenset(),
+}
+
+#: Reports come by three ways (door, scheduler, launcher) that overtake each other:
+#: these are old news, not errors.
+_OVERTAKEN = {
+    (NodeState.WORKING, NodeState.WORKING),  # its Nanny has started a new worker
+    (NodeState.DRAINING, NodeState.WORKING),
+    (NodeState.DRAINING, NodeState.DRAINING),
+    (NodeState.GONE, NodeState.WORKING),
+    (NodeState.GONE, NodeState.DRAINING),
+    (NodeState.GONE, NodeState.GONE),
+}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,15 +60,27 @@ class NodeRecord:
     since: float  # when it came into this state
     submitted: float
     arrived: float | None = None
+    heard: float | None = None  # its last hello
     allocated: float | None = None
     working: float | None = None
+    leaving: float | None = None  # told to go, or said farewell
+    gone: float | None = None
     incarnation: str | None = None
     host: str = ""
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
+    granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
     worker: str | None = None  # the name it was bound to
     cancelled: bool = False  # by us
+    lost: float | None = None  # since when the scheduler misses its worker
+    asked: float | None = None  # when the grid was asked about its silence
+    retired: bool = False  # the scheduler let its worker go on purpose
+    restarts: int = 0  # workers that died and that its Nanny replaced
+    restarting: bool = False  # its Nanny starts a new worker
+    death: Diagnosis | None = None  # why the last of those died
+    peak_memory: int = 0  # bytes, of one worker process; 0 is unknown
     farewell: Farewell | None = None
+    last_words: str = ""  # the end of its log
     diagnosis: Diagnosis | None = None
 
     def __str__(self) -> str:
@@ -54,6 +90,11 @@ class NodeRecord:
     def silent(self) -> bool:
         """Whether nothing has been heard of it yet."""
         return self.state is NodeState.QUEUED
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is gone, or will be without anybody's doing."""
+        return self.state in _ON_ITS_WAY_OUT
 
 
 class Roster:
@@ -72,6 +113,8 @@ class Roster:
         self.records: dict[NodeId, NodeRecord] = {}
         #: How many nodes are in each state; kept, so that it costs nothing to ask.
         self.counts: Counter[NodeState] = Counter()
+        #: Those that are not gone: what a look at all of them has to look at.
+        self.live: dict[NodeId, NodeRecord] = {}
         #: Names without a node, oldest first.
         self.unbound: deque[str] = deque()
         self.by_worker: dict[str, NodeRecord] = {}
@@ -79,27 +122,35 @@ class Roster:
         self.worked = False
         #: How many nodes import on each host.
         self.importing_on: Counter[str] = Counter()
-        self._clock = clock
+        self.clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
-        return iter(self.records.values())
+        # A copy, made in one step: other threads look on while nodes come and go.
+        return iter(list(self.records.values()))
 
     def submitted(self, ids: Iterable[NodeId]) -> None:
         """Enter nodes the launcher has just queued."""
-        now = self._clock()
+        now = self.clock()
         for node in ids:
-            self.records[node] = NodeRecord(
+            self.records[node] = self.live[node] = NodeRecord(
                 id=node, state=NodeState.QUEUED, since=now, submitted=now
             )
             self.counts[NodeState.QUEUED] += 1
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
-        """Bring a node into a later state; a step back or none changes nothing.
+        """Bring a node into another state; whether that was news.
 
-        Reports of one node come by three ways (door, scheduler, launcher) that
-        overtake each other: a late "importing" must not revive what is gone.
+        What cannot be is a line in the log and changes nothing: a state is never
+        guessed, and one mistake must not take the cluster down.
         """
-        if _ORDER[state] <= _ORDER[record.state]:
+        if state not in TRANSITIONS[record.state]:
+            if (record.state, state) not in _OVERTAKEN:
+                logger.error(
+                    "illegal transition of %s: %s to %s; please report this",
+                    record,
+                    record.state.value,
+                    state.value,
+                )
             return False
         self.counts[record.state] -= 1
         self.counts[state] += 1
@@ -107,35 +158,63 @@ class Roster:
             self.importing_on[record.host] -= 1
         if state is NodeState.IMPORTING:
             self.importing_on[record.host] += 1
-        record.state, record.since = state, self._clock()
+        now = self.clock()
+        if state is NodeState.DRAINING:
+            record.leaving = now
+        elif state is NodeState.GONE:
+            record.gone = now
+            self.live.pop(record.id, None)
+        record.state, record.since = state, now
         return True
 
     def arrive(self, record: NodeRecord, hello: Hello) -> None:
         """A node said its first hello."""
         record.incarnation = hello.incarnation
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
-        record.arrived = self._clock()
+        record.granted_memory = hello.memory
+        record.arrived = self.clock()
         self.move(record, NodeState.ARRIVED)
 
     def bind(self, record: NodeRecord) -> str:
         """Give the oldest waiting name to a node that has arrived."""
         name = self.unbound.popleft()
-        record.worker, record.allocated = name, self._clock()
+        record.worker, record.allocated = name, self.clock()
         self.by_worker[name] = record
         self.move(record, NodeState.IMPORTING)
         return name
 
     def registered(self, name: str) -> NodeRecord | None:
-        """The scheduler has a worker of this name."""
+        """The scheduler has a worker of this name; the node, if it is one of ours."""
         record = self.by_worker.get(name)
-        if record is not None and self.move(record, NodeState.WORKING):
-            record.working = self._clock()
+        if record is None:
+            return None
+        record.lost = record.asked = None
+        record.restarting = False
+        if self.move(record, NodeState.WORKING):
+            record.working = self.clock()
             self.worked = True
+        return record
+
+    def missing(self, name: str, *, expected: bool) -> NodeRecord | None:
+        """The scheduler has no worker of this name any more.
+
+        Parameters
+        ----------
+        name
+            The worker's.
+        expected
+            Whether the scheduler let it go on purpose.
+        """
+        record = self.by_worker.get(name)
+        if record is not None and not record.ending:
+            record.lost = self.clock()
+            record.retired |= expected
         return record
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
         """Nodes in any of these states, in the order of submission."""
-        return [record for record in self if record.state in states]
+        among = self.records if NodeState.GONE in states else self.live
+        return [record for record in list(among.values()) if record.state in states]
 
     @property
     def expected(self) -> int:
@@ -145,4 +224,4 @@ class Roster:
     @property
     def alive(self) -> int:
         """Nodes that hold, or wait for, a place on the grid."""
-        return len(self.records) - self.counts[NodeState.GONE]
+        return len(self.live)

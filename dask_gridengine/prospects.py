@@ -13,6 +13,7 @@ from distributed.core import Status
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeState
+from dask_gridengine.upkeep import Upkeep
 
 LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
 SOON = 0.02  # the same while enough have registered: they run in a moment
@@ -26,41 +27,48 @@ def running_workers(scheduler: Scheduler) -> int:
     return sum(ws.status is Status.running for ws in workers)
 
 
-def shortfall(fleet: Fleet, scheduler: Scheduler, wanted: int) -> NodesFailed | None:
+def shortfall(upkeep: Upkeep, scheduler: Scheduler, wanted: int) -> NodesFailed | None:
     """The error that says why `wanted` workers cannot come; None while they may.
 
     Cheap, and safe in any thread.
     """
-    counts = fleet.roster.counts
-    possible = (
-        fleet.roster.expected + counts[NodeState.IMPORTING] + counts[NodeState.WORKING]
-    )
-    if not fleet.failures or possible >= wanted or fleet.door.submitting:
+    fleet = upkeep.fleet
+    taken = upkeep.desired < wanted and bool(upkeep.taken_away)
+    if not taken and upkeep.hopeless is None:
         return None
     have = running_workers(scheduler)
     if have >= wanted:
         return None
-    return NodesFailed(wanted, have, fleet.failures.reasons())
+    reasons = fleet.failures.reasons()
+    if taken:
+        count = len(upkeep.taken_away)
+        who = str(upkeep.taken_away[0]) if count == 1 else f"{count} nodes"
+        diagnosis = upkeep.taken_away[-1].diagnosis
+        assert diagnosis is not None
+        reasons.insert(0, f"{diagnosis.sentence(who)}; {upkeep.desired} are wanted now")
+    return NodesFailed(wanted, have, reasons)
 
 
 async def wait_for_workers(
-    fleet: Fleet, scheduler: Scheduler, wanted: int, timeout: float | str | None
+    upkeep: Upkeep, scheduler: Scheduler, wanted: int, timeout: float | str | None
 ) -> None:
     """Return when so many workers run.
 
     Raises
     ------
     NodesFailed
-        If nodes have failed and those left cannot be enough.
+        If nodes fail alike wherever they are, or were taken away on purpose, and
+        those left are not enough.
     TimeoutError
         After `timeout` seconds; it says what the nodes are at.
     """
+    fleet = upkeep.fleet
     loop = asyncio.get_running_loop()
     seconds = parse_timedelta(timeout) if timeout else math.inf
     deadline = loop.time() + seconds
     while (have := running_workers(scheduler)) < wanted:
         fleet.changed.clear()
-        if error := shortfall(fleet, scheduler, wanted):
+        if error := shortfall(upkeep, scheduler, wanted):
             raise error
         if (left := deadline - loop.time()) <= 0:
             said = f"{have} of {wanted} workers after {timeout} s"

@@ -1,4 +1,4 @@
-"""Dask's Scheduler, quick to start and within reach of its own process.
+"""Dask's Scheduler, quick to start, within reach of its own process, and asked why.
 
 Of the 0.5 s that Dask's own takes, 0.4 are the import of bokeh for a dashboard nobody
 may ever look at, and as long would the first nodes wait for an address to go to.
@@ -8,14 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from time import time
+from typing import Any, Protocol
 
 from distributed import Scheduler
 from distributed.http.utils import get_handlers
+from distributed.protocol.pickle import dumps, loads
+from distributed.scheduler import KilledWorker, TaskState, WorkerState
 from tornado.web import Application, RequestHandler
+
+from dask_gridengine.allocation import WORKER_EXIT
+from dask_gridengine.notes import annotate
 
 DASHBOARD = "distributed.dashboard.scheduler"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
+
+
+#: Tasks that were running where a worker died; the oldest are forgotten first.
+MOST_SUSPECTS = 10_000
+
+
+class Witness(Protocol):
+    """Who hears what the scheduler sees of workers, and knows why they died."""
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """The scheduler has no worker of that name any more."""
+        ...
+
+    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
+        """A Nanny says that its worker has died, and that it starts another."""
+        ...
+
+    def deaths(self, names: Sequence[str]) -> str:
+        """Why the workers of these names died, for people."""
+        ...
+
+    def listening(self) -> bool:
+        """Whether this process has not been suspended just now."""
+        ...
 
 
 class ClusterScheduler(Scheduler):  # type: ignore[misc]
@@ -51,8 +83,108 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
             **options,
         )
         self.in_process_address = ""
+        self.witness: Witness | None = None
+        self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
+        self._removing: WorkerState | None = None
         if dashboard or (dashboard is None and dashboard_address):
             _LateDashboard(self, http_prefix)
+
+    # What it tells its witness, and learns from it
+
+    async def remove_worker(
+        self, address: str, *, stimulus_id: str, expected: bool = False, **how: Any
+    ) -> Any:
+        """As Dask's; it says so, and remembers whose tasks were running there."""
+        ws = self.workers.get(self.coerce_address(address))
+        if ws is None or self.witness is None:
+            return await super().remove_worker(
+                address, stimulus_id=stimulus_id, expected=expected, **how
+            )
+        self.witness.missing(ws.name, expected=expected)
+        if not expected:
+            self._suspect(ws)
+        # Tasks are given up before Dask's method first waits for something, so no
+        # other worker's removal comes between.
+        self._removing = ws
+        removal = super().remove_worker(
+            address, stimulus_id=stimulus_id, expected=expected, **how
+        )
+        try:
+            return await removal
+        finally:
+            if self._removing is ws:
+                self._removing = None
+
+    def transition(
+        self, key: Any, finish: Any, stimulus_id: str, **kwargs: Any
+    ) -> dict[Any, Any]:
+        """As Dask's; a `KilledWorker` gets a note on what killed the workers."""
+        if (
+            finish == "erred"
+            and self._removing is not None
+            and self.witness is not None
+        ):
+            names = self._suspects.get(key, [])
+            exception = loads(kwargs["exception"]) if "exception" in kwargs else None
+            if isinstance(exception, KilledWorker):
+                annotate(exception, self.witness.deaths(names))
+                kwargs["exception"] = dumps(exception)
+        recommendations: dict[Any, Any] = super().transition(
+            key, finish, stimulus_id, **kwargs
+        )
+        return recommendations
+
+    def log_event(self, topic: str | Collection[str], msg: Any) -> None:
+        """As Dask's; what our Nannies say goes to the witness, too."""
+        if topic == WORKER_EXIT and self.witness is not None and isinstance(msg, dict):
+            self.witness.worker_exit(str(msg.get("name")), msg)
+        super().log_event(topic, msg)
+
+    async def check_worker_ttl(self) -> None:
+        """As Dask's; but nobody was silent while it was us who did not listen.
+
+        A notebook that was suspended for as long as the limit would otherwise end all
+        its workers in the moment it comes back.
+        """
+        if self.witness is None or self.witness.listening():
+            await super().check_worker_ttl()
+
+    def excuse(self, seconds: float) -> None:
+        """This process stood still so long: that is no silence of the workers."""
+        for ws in self.workers.values():
+            ws.last_seen += seconds
+
+    def fail_waiting(self, error: Exception) -> int:
+        """Give this error to all tasks that wait for a worker; how many there were."""
+        waiting: list[TaskState] = [*self.unrunnable, *self.queued]
+        if not waiting:
+            return 0
+        stimulus_id = f"no-worker-will-come-{time()}"
+        pickled = dumps(error)
+        recommendations: dict[Any, Any] = {}
+        for ts in waiting:
+            recommendations.update(
+                self.transition(
+                    ts.key,
+                    "erred",
+                    stimulus_id,
+                    exception=pickled,
+                    cause=ts.key,
+                )
+            )
+        self.transitions(recommendations, stimulus_id=stimulus_id)
+        return len(waiting)
+
+    def suspects_of(self, key: Any) -> list[str]:
+        """Names of the workers that died while they ran this task."""
+        return self._suspects.get(key, [])
+
+    def _suspect(self, ws: WorkerState) -> None:
+        for ts in ws.processing:
+            self._suspects.setdefault(ts.key, []).append(ws.name)
+            self._suspects.move_to_end(ts.key)
+        while len(self._suspects) > MOST_SUSPECTS:
+            self._suspects.popitem(last=False)
 
     async def start_unsafe(self) -> ClusterScheduler:
         """Listen, to the network first: that address is *the* address."""

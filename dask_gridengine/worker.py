@@ -22,7 +22,7 @@ from distributed.core import Status
 from distributed.security import Security
 from tornado.ioloop import PeriodicCallback
 
-from dask_gridengine.allocation import Allocation, TLSIdentity
+from dask_gridengine.allocation import WORKER_EXIT, Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
 from dask_gridengine.launchers.base import signal_name
 
@@ -38,6 +38,7 @@ class Life:
 
     cause: Cause = Cause.FINISHED
     detail: str = ""
+    reason: str = ""  # the worker's own, as it told its Nanny
     exit_status: int | None = None
     signal: str | None = None
     peak_memory: int = 0  # bytes
@@ -47,14 +48,37 @@ class NodeNanny(Nanny):  # type: ignore[misc]
     """A Nanny that remembers how its last worker process ended, and lets go at once."""
 
     def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
-        self._life = life
+        self._life, self._too_much = life, 0  # bytes, for which it was ended
         super().__init__(*args, **kwargs)
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         # 255 is Dask's word for "somebody else has reaped it".
         self._life.signal = signal_name(-exitcode) if exitcode < 0 else None
         self._life.exit_status = exitcode if 0 <= exitcode < 255 else None
+        if self.status is Status.running:
+            self._tell_of_exit()
         super()._on_worker_exit_sync(exitcode)
+
+    def log_event(self, topic: str | list[str], msg: Any) -> None:
+        """As Dask's; and remember that it ends its worker for using too much memory."""
+        if topic == "worker-restart-memory":  # distributed/worker_memory.py
+            self._too_much = int(msg["rss"])
+        super().log_event(topic, msg)
+
+    def _tell_of_exit(self) -> None:
+        """Tell the scheduler how its worker process ended: it sees only silence."""
+        too_much, self._too_much = self._too_much, 0
+        self._life.peak_memory = max(self._life.peak_memory, too_much)
+        event = {
+            "name": self.name,
+            "signal": self._life.signal,
+            "exit_status": self._life.exit_status,
+            "peak_memory": self._life.peak_memory,
+            "too_much_memory": too_much,
+            "memory_limit": self.memory_manager.memory_limit or 0,
+        }
+        with contextlib.suppress(Exception):  # a reporter must never be what fails
+            self.log_event(WORKER_EXIT, event)
 
     async def instantiate(self) -> Status:
         """Start a worker process, and take the names of its semaphores away again."""
@@ -70,6 +94,7 @@ class NodeNanny(Nanny):  # type: ignore[misc]
         (distributed/nanny.py, ``stack.callback(thread.join, timeout=2)``), and hold
         its slot of the grid for as long. The order repeats what is going on anyway.
         """
+        self._life.reason = reason
         super().close_gracefully(reason=reason)
         stop = getattr(self.process, "child_stop_q", None)
         if stop is not None:
@@ -119,6 +144,8 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     if not finished.done():
         life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
         await _drain(server, allocation.drain_timeout)
+    elif life.reason:
+        life.detail = life.reason
     await finished
     return life
 

@@ -50,6 +50,7 @@ class NodeEnd:
 
     ``exit_status`` and ``signal`` are None where the grid does not tell. A node that
     was cancelled while it queued has neither, and ``cancelled`` is True.
+    ``cancelled``, ``deleted`` and ``unstarted`` exclude each other.
     """
 
     node: NodeId
@@ -57,17 +58,44 @@ class NodeEnd:
     signal: str | None = None  # e.g. "SIGKILL"
     cancelled: bool = False  # by us, before or after it started
     reason: str = ""  # the grid's own words, where it has some
+    ran: float | None = None  # seconds, where known; 0.0 is known
+    peak_memory: int = 0  # bytes of the whole job, as the grid samples it; 0: unknown
+    deleted: bool = False  # by somebody else than us (qdel), queued or running
+    unstarted: bool = False  # the grid could not start it: what ends in Eqw elsewhere
 
     def __str__(self) -> str:
+        said = self._how()
+        if self.ran is not None and not self.unstarted:
+            said += f" after {self.ran:.{0 if self.ran >= 10 else 1}f} s"
+        if self.peak_memory:
+            said += f", peak memory {_megabytes(self.peak_memory)}"
+        return f"{said} ({self.reason})" if self.reason else said
+
+    def _how(self) -> str:
         if self.cancelled:
             said = "cancelled"
+        elif self.deleted:
+            said = "deleted"
+        elif self.unstarted:
+            said = "could not be started"
         elif self.signal:
             said = f"killed by {self.signal}"
         elif self.exit_status is not None:
             said = f"exit status {self.exit_status}"
         else:
             said = "ended, the grid does not say how"
-        return f"{said} ({self.reason})" if self.reason else said
+        return said
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the grid's accounting says of a node that has ended."""
+
+    host: str
+    failed: str  # e.g. "28: changing into working directory"; "" if nothing did
+    exit_status: int | None = None  # 128 and more: killed by a signal
+    ran: float | None = None  # seconds
+    peak_memory: int = 0  # bytes; 0: unknown
 
 
 EndCallback = Callable[[NodeEnd], None]
@@ -95,6 +123,28 @@ class Launcher(Protocol):
         """
         ...
 
+    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+        """Have the grid asked soon about these, which have gone silent.
+
+        If one is over its end notice comes, if not nothing does. Does not wait for
+        the answer, and never raises: a grid that is silent too is asked about every
+        node when it speaks again.
+        """
+        ...
+
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        """The hosts where these submit options could run; None if nobody can tell."""
+        ...
+
+    async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
+        """What the accounting says of a node that has ended; None if nothing.
+
+        May take seconds, and is no longer asked where it took too many. A record may
+        come late, so this tries again for `patience` seconds: Grid Engine writes them
+        15 s after an end at the latest, unless its admins chose another time.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Cancel whatever is left and let go. Idempotent; never raises."""
         ...
@@ -112,3 +162,14 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _megabytes(size: int) -> str:
+    """Bytes for people.
+
+    Examples
+    --------
+    >>> _megabytes(3_284_992), _megabytes(12_345_678_901)
+    ('3.3 MB', '12.3 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.launchers.drmaa_accounting import Accounting
+from dask_gridengine.launchers.drmaa_hosts import possible_hosts, run_command
 from dask_gridengine.launchers.drmaa_places import (
     INSTALL,
     SETTINGS,
@@ -50,14 +53,18 @@ async def open_drmaa(
 def _program(
     library: str, environment: Mapping[str, str], cleanup: Path | None, timeout: float
 ) -> SessionProgram:
+    ours = _session_environment(environment, library)
+    run = functools.partial(run_command, environment=ours)
     return SessionProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa_session",
         arguments=("--cleanup", str(cleanup.absolute())) if cleanup else (),
-        environment=_session_environment(environment, library),
+        environment=ours,
         describe=lambda ready: f"Grid Engine through DRMAA ({ready['system']})",
         advise=lambda failed: _advice(failed, environment),
         nodes_outlive_it=True,
+        hosts=lambda native: asyncio.to_thread(possible_hosts, native, run),
+        account=Accounting(run).account,
         opening=timeout,
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import (
     EVERYTHING,
+    NO_RECORD,
     Failed,
     Library,
     State,
@@ -31,6 +32,10 @@ SEARCHES = (0.0, 60.0)
 
 LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"
+)
+UNSURE = (
+    "the grid has no record of how; so it is for nodes that end while its master is"
+    " away, and it was a while ago, or for one deleted before it started (qdel)"
 )
 
 
@@ -65,7 +70,9 @@ class Jobs:
         self._live: dict[NodeId, None] = {}
         self._doomed: set[NodeId] = set()  # we asked for their deletion
         self._deletions: deque[str] = deque()  # job ids, task ids or EVERYTHING
-        self._questions: deque[NodeId] = deque()
+        # Ordered sets. A plain dict is slow to pop from the front many times.
+        self._silent: OrderedDict[NodeId, None] = OrderedDict()  # asked about first
+        self._questions: OrderedDict[NodeId, None] = OrderedDict()
         self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
         self._over: dict[NodeId, float] = {}  # since when the grid says so
         self._rechecks: deque[float] = deque()
@@ -87,7 +94,9 @@ class Jobs:
     @property
     def busy(self) -> bool:
         """Whether there is something to do at once."""
-        return not self._failures and bool(self._deletions or self._questions)
+        return not self._failures and bool(
+            self._deletions or self._silent or self._questions
+        )
 
     def add(self, nodes: Collection[NodeId]) -> None:
         """Look after these from now on."""
@@ -96,7 +105,13 @@ class Jobs:
 
     def recheck(self) -> None:
         """Ask about every node: something may have been missed."""
-        self._questions = deque(self._live)
+        self._questions = OrderedDict.fromkeys(self._live)
+
+    def ask(self, nodes: Collection[NodeId]) -> None:
+        """Ask about these, which have gone silent, before all others."""
+        if self._failures:
+            return  # after the outage every node is asked about anyway
+        self._silent.update((node, None) for node in nodes if node in self._live)
 
     def delete(self, nodes: Collection[NodeId]) -> None:
         """Have these deleted: by their job's id where the whole job goes."""
@@ -157,8 +172,10 @@ class Jobs:
         while self._deletions and self._clock() < now + SLICE:
             self._delete(self._deletions[0])
             self.answered()
-        while self._questions and self._clock() < now + SLICE:
-            self._ask(self._questions.popleft())
+        while (waiting := self._silent or self._questions) and (
+            self._clock() < now + SLICE
+        ):
+            self._ask(waiting.popitem(last=False)[0])
             self.answered()
 
     def _plan(self, now: float) -> None:
@@ -169,14 +186,19 @@ class Jobs:
             # An outage can go unnoticed, `next_end` only stays silent. One question
             # at a time keeps the cost the same for any number of nodes.
             self._heartbeat = now + HEARTBEAT
-            node = next(self._round, None)
-            if node is None:
-                self._round = iter(list(self._live))
-                node = next(self._round)
-            self._questions.append(node)
+            self._questions[self._next_turn()] = None
         for node, since in self._over.items():
-            if now >= since + GRACE and node not in self._questions:
-                self._questions.append(node)
+            if now >= since + GRACE:
+                self._questions[node] = None
+
+    def _next_turn(self) -> NodeId:
+        # Of those that have ended since the round began nobody is asked: a question
+        # that is not put would not notice an outage either.
+        for node in self._round:
+            if node in self._live:
+                return node
+        self._round = iter(list(self._live))
+        return next(self._round)
 
     def _search(self, when: float, name: str, mark: str) -> None:
         try:
@@ -211,5 +233,10 @@ class Jobs:
         self._over.pop(node, None)
         if node in self._doomed:
             self._doomed.discard(node)
-            end = replace(end, cancelled=True, reason="")
+            end = replace(
+                end, cancelled=True, reason="", deleted=False, unstarted=False
+            )
+        elif end.reason == NO_RECORD and (self._failures or self._rechecks):
+            # After an outage it is also all one hears of a node that simply ended.
+            end = replace(end, deleted=False, reason=UNSURE)
         self._on_end(end)

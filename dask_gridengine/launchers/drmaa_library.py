@@ -7,9 +7,11 @@ wait in another thread would now and then replace the text of a refusal.
 from __future__ import annotations
 
 import ctypes
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -20,10 +22,10 @@ NO_RECORD = (
     "the grid has no record of how: deleted before it started (qdel), or its master"
     " was restarted meanwhile"
 )
-ABORTED = (
-    "aborted by the grid: deleted (qdel), over a limit, or its command could not be"
-    " started on that host"
-)
+DELETED = "deleted while it ran (qdel)"
+UNSTARTED = "the grid could not start it on that host; qacct -j has its words"
+APPLICATION_ERROR = "exit status 100, by which a job says that it cannot run there"
+ABANDONED = "the grid's daemon on that host lost hold of it"
 
 
 class Refused(Exception):
@@ -127,9 +129,10 @@ class Library:
             except Exception as exc:
                 if "code 24:" not in str(exc):
                     raise
-                return NodeEnd(node=_node(name.value.decode()), reason=NO_RECORD)
-            helpers.adapt_rusage(usage)  # frees it
-            return self._end(_node(name.value.decode()), status)
+                node = _node(name.value.decode())
+                return NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+            said = helpers.adapt_rusage(usage)  # frees it
+            return self._end(_node(name.value.decode()), status, said)
 
     def state(self, node: NodeId) -> State:
         """Ask the master about one node: a round trip of 0.3 to 3 ms.
@@ -176,7 +179,9 @@ class Library:
         except self._errors.DrmaaException as exc:
             raise Failed(_text(exc)) from exc
 
-    def _end(self, node: NodeId, status: ctypes.c_int) -> NodeEnd:
+    def _end(
+        self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
+    ) -> NodeEnd:
         wrappers, c = self._drmaa.wrappers, self._drmaa.helpers.c
 
         def says(question: Any) -> int:
@@ -184,13 +189,51 @@ class Library:
             c(question, ctypes.byref(answer), status)
             return answer.value
 
+        end = measured(node, usage)
         if says(wrappers.drmaa_wifsignaled):
             name = ctypes.create_string_buffer(32)
             c(wrappers.drmaa_wtermsig, name, 32, status)
-            return NodeEnd(node=node, signal=name.value.decode())
+            return replace(end, signal=name.value.decode())
         if says(wrappers.drmaa_wifexited):
-            return NodeEnd(node=node, exit_status=says(wrappers.drmaa_wexitstatus))
-        return NodeEnd(node=node, reason=ABORTED)
+            return replace(end, exit_status=says(wrappers.drmaa_wexitstatus))
+        if says(wrappers.drmaa_wifaborted):
+            return aborted(end, usage)
+        return replace(end, reason=ABANDONED)
+
+
+def measured(node: NodeId, usage: Mapping[str, str]) -> NodeEnd:
+    """What the usage says of a node that has ended, whatever way it did.
+
+    Parameters
+    ----------
+    usage
+        As DRMAA gives it: numbers as text, "3.0000".
+    """
+    # Without a start there are no times at all, only what execd had sampled.
+    ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
+    sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
+    peak = max((size for size in sizes if size is not None), default=0.0)
+    return NodeEnd(node=node, ran=ran, peak_memory=int(peak))
+
+
+def aborted(end: NodeEnd, usage: Mapping[str, str]) -> NodeEnd:
+    """Tell apart what libdrmaa calls aborted, as measured on SoGE 8.1.9.
+
+    A deleted job has a start and any exit status: with ``-notify`` it may choose one.
+    """
+    if "start_time" not in usage:
+        return replace(end, unstarted=True, reason=UNSTARTED)
+    if _number(usage.get("exit_status")) == 100:
+        return replace(end, unstarted=True, reason=APPLICATION_ERROR)
+    return replace(end, deleted=True, reason=DELETED)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def one_line(

@@ -128,6 +128,9 @@ class Service:
         elif kind == "cancel":
             self._jobs.delete(unpack(message["nodes"]))
             self._pipe.send("reply", id=number)
+        elif kind == "ask":
+            self._jobs.ask(unpack(message["nodes"]))
+            self._pipe.send("reply", id=number)
         elif kind == "adopt":
             self._jobs.add(unpack(message["nodes"]))
             self._jobs.delete(unpack(message["cancelled"]))

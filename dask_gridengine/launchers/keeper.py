@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from dask_gridengine.errors import (
@@ -12,6 +12,7 @@ from dask_gridengine.errors import (
     LauncherError,
     LauncherUnavailable,
 )
+from dask_gridengine.launchers.base import Account, NodeId
 from dask_gridengine.launchers.channel import Channel, SessionDied
 from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import Message, pack
@@ -19,6 +20,14 @@ from dask_gridengine.launchers.protocol import Message, pack
 logger = logging.getLogger(__name__)
 
 STABLE = 300.0  # a session that lived so many seconds gives its successor all tries
+
+
+async def _no_hosts(native: str) -> frozenset[str] | None:
+    return None
+
+
+async def _no_account(node: NodeId, patience: float) -> Account | None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,8 @@ class SessionProgram:
     tidy: Callable[[Message], None] = lambda ready: None  # after it died, from "ready"
     opening: float = 30.0  # seconds it has to say that it is ready
     answering: float = 60.0  # seconds it has to answer a request
+    hosts: Callable[[str], Awaitable[frozenset[str] | None]] = _no_hosts
+    account: Callable[[NodeId, float], Awaitable[Account | None]] = _no_account
     respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
 
 

@@ -72,8 +72,10 @@ class Ledger:
         cancelled = self._live.pop(end.node, None)
         if cancelled is None:
             return  # reported already
+        if cancelled:
+            end = replace(end, cancelled=True, deleted=False, unstarted=False)
         try:
-            self._on_end(replace(end, cancelled=end.cancelled or cancelled))
+            self._on_end(end)
         except Exception:
             # One bad turn of the cluster's must not cost it the other notices.
             logger.exception("the end of node %s was not taken well", end.node)

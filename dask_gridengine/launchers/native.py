@@ -6,14 +6,17 @@ that would fall apart, or would become an option of its own, is refused by name.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 
 from dask_gridengine.errors import OptionError
 
 _UNSAFE = re.compile(r"[\s\"'\\`]")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_LONGEST_EXPRESSION = 2000  # characters
 _WORDS = {"min": "minutes", "sec": "seconds", "hr": "hours"}  # unknown to Dask
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)")
 
@@ -83,6 +86,70 @@ def native_specification(
         words += ["-l", ",".join(resources)]
     words += _parallel(parallel_environment, slots)
     return " ".join([*words, *map(_directive, extra_directives)])
+
+
+def exclude_hosts(native: str, hosts: Collection[str]) -> str:
+    """Submit options with these hosts excluded.
+
+    Options that choose their hosts themselves stay as they are, and names that are no
+    plain host names are left out. So are the last ones where all would be longer than
+    Grid Engine takes: "exceed the limit 2048 characters" (Son of Grid Engine 8.1.9).
+
+    Parameters
+    ----------
+    native
+        Submit options as one line.
+
+    Examples
+    --------
+    >>> exclude_hosts("-q long.q -l h_rt=60", {"node9", "node1"})
+    '-q long.q -l h_rt=60 -l h=!node1&!node9'
+    >>> exclude_hosts("-l h=node*", {"node1"})
+    '-l h=node*'
+    """
+    names = sorted(f"!{host}" for host in set(hosts) if _HOST.fullmatch(host))
+    lengths = itertools.accumulate(len(name) + 1 for name in names)
+    fitting = [
+        name
+        for name, length in zip(names, lengths, strict=True)
+        if length <= _LONGEST_EXPRESSION
+    ]
+    if not fitting or _chooses_hosts(native):
+        return native
+    hard = ["-hard"] if _ends_soft(native) else []
+    return " ".join([*native.split(), *hard, "-l", f"h={'&'.join(fitting)}"])
+
+
+def hard_requests(native: str, options: Collection[str]) -> Iterator[tuple[str, str]]:
+    """These of the options in a line, each with its first value; none behind -soft.
+
+    Examples
+    --------
+    >>> list(hard_requests("-q a.q -pe smp 4 -soft -l x -hard -l y", ("-l", "-pe")))
+    [('-pe', 'smp'), ('-l', 'y')]
+    """
+    soft = False
+    for word, value in itertools.pairwise([*native.split(), ""]):
+        if word in ("-soft", "-hard"):
+            soft = word == "-soft"
+        elif word in options and value and not soft:
+            yield word, value
+
+
+def _chooses_hosts(native: str) -> bool:
+    words = [word for word in native.split() if word not in ("-soft", "-hard")]
+    for option, value in hard_requests(" ".join(words), ("-l", "-q", "-masterq")):
+        if option != "-l" and "@" in value:
+            return True
+        names = {resource.partition("=")[0] for resource in value.split(",")}
+        if option == "-l" and names & {"h", "hostname"}:
+            return True
+    return False
+
+
+def _ends_soft(native: str) -> bool:
+    modes = [word for word in native.split() if word in ("-soft", "-hard")]
+    return modes[-1:] == ["-soft"]
 
 
 def parse_walltime(

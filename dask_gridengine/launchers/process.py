@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from dask_gridengine.launchers.base import EndCallback
@@ -44,6 +45,7 @@ def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
         module="dask_gridengine.launchers.process_session",
         arguments=tuple(arguments),
         describe=_describe,
+        hosts=_this_host,
         advise=lambda _: "this is a bug in dask-gridengine; please report the above",
         tidy=lambda ready: remove_remains(Path(ready["directory"])),
     )
@@ -52,3 +54,7 @@ def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
 def _describe(hello: Message) -> str:
     slots = hello["slots"]
     return f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
+
+
+async def _this_host(native: str) -> frozenset[str]:
+    return frozenset({socket.gethostname()})

@@ -5,7 +5,7 @@ Every message has a ``kind``. Requests carry an ``id``, which their reply repeat
 =========  ==========================================================================
 to child   ``submit`` (request, count), ``cancel`` (nodes), ``adopt`` (nodes,
            cancelled), ``disown`` (name and mark of a submission without answer),
-           ``close`` (patience, in seconds)
+           ``ask`` (nodes that have gone silent), ``close`` (patience, in seconds)
 from it    ``ready`` (system, contact) or ``failed`` (text) first; then ``reply``
            (id and what was asked for, or error and text), ``end`` (nodes and the
            fields of `NodeEnd`), ``note`` (text, for the log)

@@ -14,7 +14,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.base import (
+    Account,
+    EndCallback,
+    NodeEnd,
+    NodeId,
+    NodeRequest,
+)
 from dask_gridengine.launchers.channel import Channel, SessionDied
 from dask_gridengine.launchers.keeper import SessionKeeper, SessionProgram
 from dask_gridengine.launchers.ledger import Ledger
@@ -131,6 +137,30 @@ class SessionLauncher:
             if self._program.nodes_outlive_it:
                 await self._session()
 
+    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+        """Have the grid asked soon about these, which have gone silent.
+
+        Does not wait for an answer, and never raises. A session that is being
+        replaced asks about every node by itself.
+        """
+        known = [node for node in nodes if node in self._ledger.live]
+        if not known or not self._keeper.alive:
+            return
+        session = await self._keeper.get(0)  # at once, for it is alive
+        reply = session.ask("ask", nodes=pack(known))
+        reply.add_done_callback(_log_trouble)
+
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        """The hosts where these submit options could run; None if nobody can tell."""
+        return await self._program.hosts(native)
+
+    async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
+        """What the accounting says of a node that has ended; None if nothing.
+
+        A record may come late, so this tries again for `patience` seconds.
+        """
+        return await self._program.account(node, patience)
+
     async def aclose(self, timeout: float = 20.0) -> None:
         """Cancel whatever is left and let go, in about `timeout` seconds.
 
@@ -223,6 +253,13 @@ class SessionLauncher:
         jobs = sorted({node.job for node in self._ledger.live})
         if jobs:
             logger.warning("not deleted yet: job %s; %s", ", ".join(jobs), text)
+
+
+def _log_trouble(reply: asyncio.Future[Message]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        trouble = reply.exception() or reply.result().get("text")
+        if trouble:
+            logger.debug("the grid could not be asked: %s", trouble)
 
 
 def _raise_error(answer: Message) -> None:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,6 +30,10 @@ from dask_gridengine.launchers.base import (
     signal_name,
 )
 
+# Bytes in what the kernel counts the biggest process of a node in. It never says less
+# than what this process had when it forked, and never adds processes up.
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
 
 class Refused(Exception):
     """This grid can never run that."""
@@ -40,6 +45,7 @@ class _Node:
     request: NodeRequest
     count: int  # nodes in its array
     process: subprocess.Popen[bytes] | None = None  # None while it queues
+    started: float = 0.0  # on the loop's clock
     limit: asyncio.TimerHandle | None = None
     cancelled: bool = False
     reason: str = ""
@@ -131,6 +137,7 @@ class SmallGrid:
 
     def _start(self, node: _Node) -> None:
         tmp = self._directory(node)
+        node.started = self._loop.time()
         try:
             tmp.mkdir(mode=0o700)
             node.process = subprocess.Popen(
@@ -146,7 +153,7 @@ class SmallGrid:
         except (OSError, subprocess.SubprocessError, ValueError) as exc:
             shutil.rmtree(tmp, ignore_errors=True)
             reason = f"the command could not be started: {exc}"
-            self._on_end(NodeEnd(node=node.id, reason=reason))
+            self._on_end(NodeEnd(node=node.id, reason=reason, unstarted=True))
             return
         self._free -= node.request.slots
         self._running[node.process.pid] = node
@@ -184,20 +191,22 @@ class SmallGrid:
 
     def _reap(self) -> None:
         """Collect whoever ended: nodes, and orphans that became ours."""
-        ended: list[tuple[_Node, int]] = []
+        ended: list[tuple[_Node, int, int]] = []
         with contextlib.suppress(ChildProcessError):  # there are no children at all
-            while (reaped := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                if node := self._running.pop(reaped[0], None):
-                    orphans.kill_group(reaped[0])
-                    ended.append((node, os.waitstatus_to_exitcode(reaped[1])))
+            while (reaped := os.wait4(-1, os.WNOHANG))[0]:
+                pid, status, usage = reaped
+                if node := self._running.pop(pid, None):
+                    orphans.kill_group(pid)
+                    code = os.waitstatus_to_exitcode(status)
+                    ended.append((node, code, usage.ru_maxrss * MAXRSS_UNIT))
         # Killing an orphan makes orphans of its children and sends SIGCHLD, which
         # leads back here: generation after generation goes.
         self._kill_orphans()
-        for node, code in ended:
-            self._end(node, code)
+        for node, code, peak_memory in ended:
+            self._end(node, code, peak_memory)
         self._start_what_fits()
 
-    def _end(self, node: _Node, code: int) -> None:
+    def _end(self, node: _Node, code: int, peak_memory: int) -> None:
         assert node.process is not None
         node.process.returncode = code  # we have reaped it; Popen need not try
         if node.limit is not None:
@@ -212,6 +221,8 @@ class SmallGrid:
                 signal=signal_name(-code) if code < 0 else None,
                 cancelled=node.cancelled,
                 reason=node.reason,
+                ran=self._loop.time() - node.started,
+                peak_memory=peak_memory,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,15 @@ import pytest
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
-from dask_gridengine.launchers.drmaa_library import ABORTED, NO_RECORD
+from dask_gridengine.launchers.drmaa_jobs import UNSURE
+from dask_gridengine.launchers.drmaa_library import (
+    ABANDONED,
+    APPLICATION_ERROR,
+    DELETED,
+    NO_RECORD,
+    UNSTARTED,
+)
+from dask_gridengine.launchers.native import exclude_hosts
 from dask_gridengine.launchers.protocol import SUBMISSION
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.grid.conftest import Cell
@@ -79,7 +89,7 @@ def test_it_says_which_grid_engine_it_found(ends: Ends) -> None:
 
 
 def test_ends_are_told_as_they_were(ends: Ends) -> None:
-    """Exit status, signal, or that the command could not be started."""
+    """Exit status, signal, or that the command could not be started; and how long."""
     wanted: dict[NodeId, dict[str, Any]] = {}
     scripts: dict[str, dict[str, Any]] = {
         "exit 0": {"exit_status": 0},
@@ -87,22 +97,119 @@ def test_ends_are_told_as_they_were(ends: Ends) -> None:
         "exit 200": {"exit_status": 200},
         "exec no-such-command": {"exit_status": 127},
         "kill -9 $$": {"signal": "SIGKILL"},
-        "exit 100": {"reason": ABORTED},  # asks for Eqw, which DRMAA jobs never are
+        "trap 'exit 5' USR1; sleep 1000 & wait": {"exit_status": 5},  # by s_rt
+        # Asks for Eqw, which DRMAA jobs never are.
+        "exit 100": {"unstarted": True, "reason": APPLICATION_ERROR},
     }
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             for script, told in scripts.items():
-                (node,) = await launcher.submit(shell(script), 1)
+                request = shell(script, native="-l s_rt=2" if "USR1" in script else "")
+                (node,) = await launcher.submit(request, 1)
                 wanted[node] = told
             missing = NodeRequest(name="node", command=("/no/such/command",))
-            (node,) = await launcher.submit(missing, 1)
-            wanted[node] = {"reason": ABORTED}
+            (never,) = await launcher.submit(missing, 1)
+            wanted[never] = {"unstarted": True, "reason": UNSTARTED}
             limited = shell("sleep 1000", native="-l h_rt=2")
-            (node,) = await launcher.submit(limited, 1)
-            wanted[node] = {"signal": "SIGKILL"}
+            (long,) = await launcher.submit(limited, 1)
+            wanted[long] = {"signal": "SIGKILL"}
             told = await ends.of(wanted, timeout=30)
-            assert told == [NodeEnd(node=n, **how) for n, how in wanted.items()]
+            assert [replace(end, ran=None, peak_memory=0) for end in told] == [
+                NodeEnd(node=n, **how) for n, how in wanted.items()
+            ]
+            by_node = {end.node: end for end in told}
+            assert by_node[never].ran is None
+            assert all(end.ran is not None for end in told if end.node != never)
+            assert (by_node[long].ran or 0) >= 2
+            assert by_node[long].peak_memory > 100_000
+
+    run(main)
+
+
+def test_the_accounting_knows_those_that_died_without_a_word(
+    ends: Ends, grid: Cell
+) -> None:
+    """How, where, how long and how big; of a node that never ran there is nothing."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            request = shell("sleep 1000", native="-l h_rt=3,h=node2")
+            (node,) = await launcher.submit(request, 1)
+            missing = NodeRequest(name="node", command=("/no/such/command",))
+            (never,) = await launcher.submit(missing, 1)
+            (held,) = await launcher.submit(shell("exit 0", native=HELD), 1)
+            await launcher.cancel([held])
+            end, _, _ = await ends.of([node, never, held])
+            account = await launcher.account(node, patience=30)
+            assert (account.host, account.exit_status) == ("node2", 137)
+            assert account.failed.endswith("enforced h_rt, h_cpu, or h_vmem limit")
+            assert account.ran == end.ran >= 3
+            assert abs(account.peak_memory - end.peak_memory) < 2000  # it rounds
+            account = await launcher.account(never, patience=30)
+            assert account.failed == "?"
+            assert account.host in grid.hosts
+            assert await launcher.account(held) is None
+
+    run(main)
+
+
+def test_the_hosts_of_options_are_found(ends: Ends) -> None:
+    """By qselect, which knows of every host; nobody can tell of nonsense."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            assert await launcher.hosts("") == {"node1", "node2"}
+            everything = "-q all.q -l h_rt=60 -R y -pe smp 4 -l h=!node1&!node9"
+            assert await launcher.hosts(everything) == {"node2"}
+            assert await launcher.hosts("-q *@node1") == {"node1"}
+            for nonsense in ("-q nowhere.q", "-pe none 2", "-l gold=1"):
+                assert await launcher.hosts(nonsense) is None
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "native", ["", "-q all.q -l h_rt=60", "-pe smp 2", "-soft -l h_rt=60"]
+)
+def test_excluded_hosts_run_nothing(
+    ends: Ends, native: str, shared: Path, grid: Cell
+) -> None:
+    """With whatever else was asked for, and as many as Grid Engine takes."""
+    script = f"hostname >{shared}/host-$JOB_ID-$SGE_TASK_ID"
+    many = [f"node{index}-with-a-long-name.example.org" for index in range(100, 400)]
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            for hosts in (["node1"], ["node1", "node0"], ["node1", *many]):
+                request = shell(script, native=exclude_hosts(native, hosts))
+                for end in await ends.of(await launcher.submit(request, 6)):
+                    assert end.exit_status == 0
+            nowhere = shell(script, native=exclude_hosts(native, grid.hosts))
+            with pytest.raises(SubmitError, match="no suitable queues"):
+                await launcher.submit(nowhere, 1)
+
+    run(main)
+    where = [path.read_text().strip() for path in shared.glob("host-*")]
+    assert where == ["node2"] * 18
+    for path in shared.glob("host-*"):
+        path.unlink()
+
+
+def test_a_silent_node_that_is_over_is_found(ends: Ends, grid: Cell) -> None:
+    """Also one whose notice went astray; one that lives is no end."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            held = await launcher.submit(shell("sleep 1000", native=HELD), 2)
+            killed = session()
+            killed.suspend()  # it takes no notices
+            grid.run("qdel", held[0].job, "-t", "1")
+            killed.kill()
+            await until(lambda: session() != killed, "another session")
+            await launcher.ask_about(held)
+            await ends.of(held[:1], timeout=30)
+            assert ends.nodes == held[:1]
 
     run(main)
 
@@ -198,13 +305,45 @@ def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
     async def main() -> None:
         async with drmaa(ends) as launcher:
             (running,) = await launcher.submit(shell("sleep 1000"), 1)
+            polite = shell("trap 'exit 0' USR2; sleep 1000 & wait", native="-notify")
+            (warned,) = await launcher.submit(polite, 1)
             (held,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
-            await until(lambda: " r " in grid.qstat(), "one running")
-            grid.run("qdel", running.job, held.job)
-            assert await ends.of([running, held]) == [
-                NodeEnd(node=running, reason=ABORTED),
-                NodeEnd(node=held, reason=NO_RECORD),
+            await until(lambda: grid.qstat().count(" r ") == 2, "two running")
+            grid.run("qdel", running.job, warned.job, held.job)
+            told = await ends.of([running, warned, held])
+            assert [replace(end, ran=None, peak_memory=0) for end in told] == [
+                NodeEnd(node=running, reason=DELETED, deleted=True),
+                NodeEnd(node=warned, reason=DELETED, deleted=True),
+                NodeEnd(node=held, reason=NO_RECORD, deleted=True),
             ]
+            assert [end.ran is None for end in told] == [False, False, True]
+
+    run(main)
+
+
+def test_a_node_whose_shepherd_dies_was_not_deleted(ends: Ends, grid: Cell) -> None:
+    """Nor could it not be started: the grid itself does not know what became of it."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            (node,) = await launcher.submit(shell("sleep 1000"), 1)
+            await until(lambda: " r " in grid.qstat(), "one running")
+            name = f"sge_shepherd-{node.job}"
+            (shepherd,) = (
+                process
+                for process in psutil.process_iter(["cmdline"])
+                if (process.info["cmdline"] or [""])[0] == name
+                and process.parent().environ().get("SGE_ROOT") == os.environ["SGE_ROOT"]
+            )
+            children = shepherd.children(recursive=True)
+            shepherd.kill()
+            (end,) = await ends.of([node], timeout=30)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            assert end.reason == ABANDONED
+            assert not end.deleted
+            assert not end.unstarted
 
     run(main)
 
@@ -366,6 +505,9 @@ def test_a_master_that_is_restarted_loses_no_wish(
             assert all(end.cancelled for end in told)
             assert await launcher.submit(shell("sleep 1000", native=HELD), 1)
             assert len(ends.seen) == 2
+            grid.run("qdel", nodes[2].job)
+            (end,) = await ends.of(nodes[2:], timeout=30)
+            assert (end.deleted, end.reason) == (False, UNSURE)
 
     run(main)
     assert caplog.text.count("does not answer") == 1

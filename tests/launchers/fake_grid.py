@@ -2,8 +2,9 @@
 
 Everything is real but the `Library`: its jobs run for ever, and end when they are
 deleted or when a file ``end-JOB.INDEX`` with an exit status appears. While there is a
-file ``down`` the master does not answer. ``deleted`` lists what was deleted, and
-``sought`` which lost submissions were looked for; each is found to be job 77.
+file ``down`` the master does not answer. ``deleted`` lists what was deleted, ``asked``
+what was asked about, and ``sought`` which lost submissions were looked for; each is
+found to be job 77.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from dask_gridengine.launchers.drmaa_service import Service
 class FakeLibrary:
     """What `Library` is to the service."""
 
-    system, contact = "FAKE 8.1.9", "session=1"
+    system = "FAKE 8.1.9"
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.contact = str(directory)
         self.jobs = 0
         self.live: set[NodeId] = set()
         self.notices: deque[NodeEnd] = deque()
@@ -63,6 +65,8 @@ class FakeLibrary:
 
     def state(self, node: NodeId) -> State:
         self.reach()
+        with (self.directory / "asked").open("a") as file:
+            file.write(f"{node}\n")
         return State.ALIVE if node in self.live else State.UNKNOWN
 
     def delete(self, job_id: str) -> None:
@@ -75,7 +79,8 @@ class FakeLibrary:
         for node in sorted(self.live):
             if job_id in (node.job, str(node), EVERYTHING):
                 self.live.discard(node)
-                self.notices.append(NodeEnd(node=node, reason=NO_RECORD))
+                end = NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+                self.notices.append(end)
 
     def find(self, name: str, mark: str) -> list[str]:
         self.reach()

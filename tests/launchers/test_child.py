@@ -12,7 +12,7 @@ import pytest
 
 from dask_gridengine.launchers.base import NodeEnd, NodeId
 from dask_gridengine.launchers.child import end_fields, remove_shared_directory
-from dask_gridengine.launchers.protocol import unpack
+from dask_gridengine.launchers.protocol import decode, encode, unpack
 
 PRELUDE = """
 import os, sys
@@ -90,8 +90,17 @@ def test_speaking_to_nobody_is_no_error() -> None:
 
 def test_an_end_becomes_the_fields_of_a_message() -> None:
     """Everything but the node as it is; the node as ranges, as everywhere."""
-    end = NodeEnd(node=NodeId("3", 2), signal="SIGKILL", reason="late")
-    fields = end_fields(end)
+    end = NodeEnd(
+        node=NodeId("3", 2),
+        signal="SIGKILL",
+        reason="late",
+        ran=0.0,
+        peak_memory=10**13,
+        deleted=True,
+        unstarted=True,
+    )
+    fields = decode(encode("end", **end_fields(end)))
+    assert fields.pop("kind") == "end"
     (node,) = unpack(fields.pop("nodes"))
     assert NodeEnd(node=node, **fields) == end
 

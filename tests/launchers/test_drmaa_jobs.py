@@ -15,9 +15,11 @@ from dask_gridengine.launchers.drmaa_jobs import (
     RECHECKS,
     RETRY,
     SEARCHES,
+    UNSURE,
     Jobs,
 )
 from dask_gridengine.launchers.drmaa_library import (
+    DELETED,
     EVERYTHING,
     NO_RECORD,
     Failed,
@@ -84,6 +86,10 @@ def jobs(scene: Scene) -> Jobs:
     return jobs
 
 
+def unrecorded(node: NodeId) -> NodeEnd:
+    return NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+
+
 def array(job: str, count: int) -> list[NodeId]:
     return [NodeId(job, index) for index in range(1, count + 1)]
 
@@ -136,12 +142,97 @@ def test_an_end_that_we_asked_for_says_so(scene: Scene, jobs: Jobs) -> None:
     """Grid Engine's "no record" of a job deleted in the queue is no riddle then."""
     jobs.delete([NodeId("1", 1)])
     for index in (1, 2):
-        scene.notices.append(NodeEnd(node=NodeId("1", index), reason=NO_RECORD))
+        scene.notices.append(unrecorded(NodeId("1", index)))
     jobs.turn()
     assert scene.ends == [
         NodeEnd(node=NodeId("1", 1), cancelled=True),
-        NodeEnd(node=NodeId("1", 2), reason=NO_RECORD),
+        NodeEnd(node=NodeId("1", 2), reason=NO_RECORD, deleted=True),
     ]
+
+
+def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> None:
+    """Nodes that end while the master is away leave as little as deleted ones.
+
+    That goes on until the last recheck: a restarted master learns late of ends. What
+    has a record was deleted, whenever that was.
+    """
+    scene.down = True
+    jobs.recheck()
+    jobs.turn()
+    scene.notices.append(unrecorded(NodeId("1", 1)))
+    jobs.turn()
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    scene.now += RECHECKS[-1] - 1
+    recorded = NodeEnd(node=NodeId("1", 3), deleted=True, ran=3.0, reason=DELETED)
+    scene.notices += [unrecorded(NodeId("1", 2)), recorded]
+    jobs.turn()
+    scene.now += 1
+    for _ in RECHECKS:
+        jobs.turn()
+    scene.notices.append(unrecorded(NodeId("1", 4)))
+    jobs.turn()
+    assert scene.ends == [
+        NodeEnd(node=NodeId("1", 1), reason=UNSURE),
+        NodeEnd(node=NodeId("1", 2), reason=UNSURE),
+        recorded,
+        unrecorded(NodeId("1", 4)),
+    ]
+
+
+def test_silent_nodes_are_asked_about_first(scene: Scene, jobs: Jobs) -> None:
+    """Once each, however often we are told; of those that are over nobody is asked."""
+    jobs.recheck()
+    silent = [NodeId("2", 2), NodeId("1", 4)]
+    jobs.ask([*silent, NodeId("77", 1)])
+    jobs.ask(silent)
+    assert jobs.busy
+    jobs.turn()
+    assert scene.asked[:2] == silent
+    assert NodeId("77", 1) not in scene.asked
+    assert not jobs.busy
+
+
+def test_silent_nodes_that_are_over_are_reported(scene: Scene, jobs: Jobs) -> None:
+    """As lost ones are: after a while in which the notice may still come."""
+    silent = NodeId("2", 2)
+    scene.states[silent] = State.UNKNOWN
+    jobs.ask([silent])
+    jobs.turn()
+    scene.now += GRACE
+    jobs.turn()
+    assert scene.ends == [NodeEnd(node=silent, reason=LOST)]
+
+
+def test_questions_during_an_outage_cost_nothing(scene: Scene, jobs: Jobs) -> None:
+    """Each might block for minutes; afterwards every node is asked about anyway."""
+    scene.down = True
+    jobs.recheck()
+    jobs.turn()
+    jobs.ask(array("1", 5))
+    assert not jobs.busy
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    jobs.turn()
+    assert set(scene.asked) == {*array("1", 5), *array("2", 2)}
+
+
+def test_the_heartbeat_passes_over_nodes_that_have_ended(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """Else an outage after the end of a thousand nodes would go unnoticed for hours."""
+    many = array("3", 1000)
+    jobs.add(many)
+    for _ in range(7):  # the round of the nodes there were before
+        scene.now += HEARTBEAT
+        jobs.turn()
+    scene.notices.extend(NodeEnd(node=node, exit_status=0) for node in many[:-1])
+    scene.asked.clear()
+    scene.now += HEARTBEAT
+    jobs.turn()
+    assert len(scene.asked) == 1
 
 
 def test_the_heartbeat_costs_one_question(scene: Scene, jobs: Jobs) -> None:

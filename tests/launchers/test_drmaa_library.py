@@ -1,4 +1,4 @@
-"""How a command gets through libdrmaa; the rest of it is tested on the cell.
+"""How a command gets through libdrmaa, and what usages say; the rest needs a cell.
 
 See ``tests/grid/test_drmaa_launcher.py``.
 """
@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dask_gridengine.launchers.drmaa_library import one_line
+from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.launchers.drmaa_library import (
+    APPLICATION_ERROR,
+    DELETED,
+    UNSTARTED,
+    aborted,
+    measured,
+    one_line,
+)
 
 printable = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0")
@@ -53,3 +62,42 @@ def test_the_wrapping_adds_nothing_of_its_own(ending: str) -> None:
     command = ("/bin/sh", "-c", f"true\n{ending}")
     plain = subprocess.run(command).returncode
     assert subprocess.run(one_line(command, {})[0]).returncode == plain
+
+
+STARTED = {"start_time": "1795415390.0000", "ru_wallclock": "3.0000"}
+
+
+def test_a_usage_tells_how_long_and_how_big() -> None:
+    """The bigger of two figures for the memory; nothing where there is no number."""
+    node = NodeId("1", 2)
+    usage = {**STARTED, "maxvmem": "3284992.0000", "acct_maxvmem": "4284992.0000"}
+    assert measured(node, usage) == NodeEnd(node=node, ran=3.0, peak_memory=4284992)
+    assert measured(node, {}) == NodeEnd(node=node)
+    odd = {"start_time": "0", "ru_wallclock": "NONE", "maxvmem": "nan"}
+    assert measured(node, odd) == NodeEnd(node=node)
+
+
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        ({"maxvmem": "0.0000"}, {"unstarted": True, "reason": UNSTARTED}),
+        (
+            {**STARTED, "exit_status": "100.0000"},
+            {"unstarted": True, "reason": APPLICATION_ERROR, "ran": 3.0},
+        ),
+        (
+            {**STARTED, "exit_status": "137.0000"},
+            {"deleted": True, "reason": DELETED, "ran": 3.0},
+        ),
+        (
+            {**STARTED, "exit_status": "0.0000"},
+            {"deleted": True, "reason": DELETED, "ran": 3.0},
+        ),
+    ],
+)
+def test_aborted_is_deleted_or_never_started(
+    usage: dict[str, str], told: dict[str, Any]
+) -> None:
+    """A deleted job had a start, and with -notify its exit status is its own choice."""
+    node = NodeId("1", 2)
+    assert aborted(measured(node, usage), usage) == NodeEnd(node=node, **told)

@@ -38,6 +38,11 @@ class Grid:
         path = self.directory / "deleted"
         return path.read_text().split() if path.exists() else []
 
+    @property
+    def asked(self) -> list[str]:
+        path = self.directory / "asked"
+        return path.read_text().split() if path.exists() else []
+
     def end(self, node: NodeId, status: int) -> None:
         new = self.directory / "new"
         new.write_text(str(status))
@@ -77,6 +82,20 @@ def test_ends_are_passed_on(grid: Grid, ends: Ends) -> None:
             grid.end(nodes[1], 7)
             (end,) = await ends.of([nodes[1]], timeout=2)
             assert end == NodeEnd(node=nodes[1], exit_status=7)
+
+    asyncio.run(main())
+
+
+def test_silent_nodes_are_asked_about(grid: Grid, ends: Ends) -> None:
+    """Before it would be their turn, which comes after half an hour; and only they."""
+
+    async def main() -> None:
+        async with grid.launcher(ends) as launcher:
+            nodes = await launcher.submit(REQUEST, 400)
+            silent = {str(node) for node in nodes[300:302]}
+            await launcher.ask_about(nodes[300:302])
+            await until(lambda: silent <= set(grid.asked), "questions", 10)
+            assert len(set(grid.asked) - silent) < 10
 
     asyncio.run(main())
 

@@ -57,6 +57,20 @@ def test_what_we_cancelled_is_reported_as_cancelled() -> None:
     assert ends == [NodeEnd(node=ONE, signal="SIGKILL", cancelled=True)]
 
 
+def test_what_we_cancelled_was_deleted_by_nobody_else() -> None:
+    """The session that had not heard of our wish took it for somebody's qdel."""
+    ends: list[NodeEnd] = []
+    ledger = Ledger(ends.append)
+    ledger.enter([ONE, TWO])
+    ledger.cancel([ONE])
+    for node in (ONE, TWO):
+        ledger.end(NodeEnd(node=node, deleted=True, ran=2.0))
+    assert ends == [
+        NodeEnd(node=ONE, cancelled=True, ran=2.0),
+        NodeEnd(node=TWO, deleted=True, ran=2.0),
+    ]
+
+
 def test_a_callback_that_fails_does_not_cost_the_other_notices(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

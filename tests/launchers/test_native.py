@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from dask_gridengine.errors import OptionError
-from dask_gridengine.launchers.native import native_specification, parse_walltime
+from dask_gridengine.launchers.native import (
+    exclude_hosts,
+    native_specification,
+    parse_walltime,
+)
 
 
 @pytest.mark.parametrize(
@@ -129,3 +133,40 @@ def test_no_time_is_refused_by_name(given: Any) -> None:
     """Also 1:30, which is hours to some and minutes to others."""
     with pytest.raises(OptionError, match=r"patience=.*'02:00:00'"):
         parse_walltime(given, "patience")
+
+
+@pytest.mark.parametrize(
+    ("native", "hosts", "line"),
+    [
+        ("", [], ""),
+        ("-q a.q", [], "-q a.q"),
+        ("", ["node1"], "-l h=!node1"),
+        ("-q a.q -l x=1", {"b", "a"}, "-q a.q -l x=1 -l h=!a&!b"),
+        ("-R y", ["a", "a", "A.b-c_d"], "-R y -l h=!A.b-c_d&!a"),
+        ("-R y", ["a b", "", "a,b", "*", "x&y", "-l\n"], "-R y"),
+        ("-l h=node*", ["node1"], "-l h=node*"),
+        ("-l x=1,hostname=!node2", ["node1"], "-l x=1,hostname=!node2"),
+        ("-soft -l h=node3", ["node1"], "-soft -l h=node3"),
+        ("-q a.q,b.q@node1", ["node1"], "-q a.q,b.q@node1"),
+        ("-q a.q -q *@!node2", ["node1"], "-q a.q -q *@!node2"),
+        ("-l h_rt=9,th=1", ["a"], "-l h_rt=9,th=1 -l h=!a"),
+        ("-M me@home", ["a"], "-M me@home -l h=!a"),
+        ("-soft -l x=1", ["a"], "-soft -l x=1 -hard -l h=!a"),
+        ("-soft -l x=1 -hard -R y", ["a"], "-soft -l x=1 -hard -R y -l h=!a"),
+    ],
+)
+def test_hosts_are_excluded_unless_the_options_choose(
+    native: str, hosts: Any, line: str
+) -> None:
+    """Firmly, in one form; what is no host name cannot become another option."""
+    assert exclude_hosts(native, hosts) == line
+
+
+def test_no_more_hosts_are_excluded_than_grid_engine_takes() -> None:
+    """A longer expression is refused, and with it the whole submission."""
+    hosts = [f"node{index:04}.cluster.example.org" for index in range(500)]
+    line = exclude_hosts("-q a.q", hosts)
+    assert len(line) < 2048
+    excluded = line.removeprefix("-q a.q -l h=").split("&")
+    assert len(excluded) > 50
+    assert excluded == [f"!{host}" for host in hosts[: len(excluded)]]

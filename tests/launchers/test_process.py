@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import psutil
 
-from dask_gridengine.launchers.base import NodeRequest
+from dask_gridengine.launchers.base import NodeId, NodeRequest
 from dask_gridengine.launchers.process import open_process
 from dask_gridengine.launchers.process_session import available_slots
 from tests.launchers.conftest import Ends
@@ -48,3 +49,21 @@ def test_a_killed_session_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert not Path((tmp_path / "x").read_text().strip()).parent.exists()
+
+
+def test_it_runs_here_and_keeps_no_accounts(ends: Ends) -> None:
+    """Whatever the options; of a node that is over there is only its end notice."""
+
+    async def main() -> None:
+        launcher = await open_process(ends, slots=1)
+        assert await launcher.hosts("-q long.q") == {socket.gethostname()}
+        assert await launcher.account(NodeId("1", 1)) is None
+        (node,) = await launcher.submit(
+            NodeRequest(name="x", command=("sleep", "9")), 1
+        )
+        await launcher.ask_about([node])
+        await launcher.cancel([node])
+        await ends.of([node])
+        await launcher.aclose()
+
+    asyncio.run(main())

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -117,20 +118,30 @@ def test_nodes_do_not_inherit_the_sessions_indifference(shared: Path) -> None:
         assert not ignored & 1 << (number - 1), number
 
 
+def test_a_question_about_nodes_is_no_work() -> None:
+    """The kernel tells of every end; there is nobody to ask."""
+    assert serve("ask", nodes={"1": [[1, 3]]}) == {"kind": "reply", "id": 1}
+
+
 def test_an_unknown_request_is_answered() -> None:
     """A parent of another version hears of it, instead of waiting for ever."""
+    assert serve("dance")["text"] == "no such request: 'dance'"
+
+
+def serve(kind: str, **fields: Any) -> Any:
+    """A session's reply to one request, between its greeting and its end."""
     ran = subprocess.run(
         [sys.executable, "-m", MODULE, "--parent", str(os.getpid())],
-        input=encode("dance", id=1) + encode("close", id=2, patience=5),
+        input=encode(kind, id=1, **fields) + encode("close", id=2, patience=5),
         stdout=subprocess.PIPE,
         timeout=20,
         check=True,
     )
-    ready, refused, closed = map(json.loads, ran.stdout.splitlines())
+    ready, reply, closed = map(json.loads, ran.stdout.splitlines())
     assert ready["slots"] == available_slots()
-    assert refused["id"] == 1
-    assert refused["text"] == "no such request: 'dance'"
+    assert reply["id"] == 1
     assert closed == {"kind": "reply", "id": 2}
+    return reply
 
 
 def test_slots_are_the_cpus_we_may_use() -> None:

@@ -1,18 +1,19 @@
-"""The launcher's four verbs, over a session that may do anything."""
+"""The launcher's verbs, over a session that may do anything."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.launchers.base import NodeId, NodeRequest
-from dask_gridengine.launchers.protocol import SUBMISSION
+from dask_gridengine.launchers.base import Account, NodeId, NodeRequest
+from dask_gridengine.launchers.protocol import SUBMISSION, unpack
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until, wait_until
@@ -112,6 +113,76 @@ def test_only_nodes_that_live_are_cancelled(fake: Fake, ends: Ends) -> None:
 
     asyncio.run(main())
     assert len(fake.heard_of("cancel")) == 1
+
+
+def test_the_session_is_told_of_silent_nodes_that_live(fake: Fake, ends: Ends) -> None:
+    """Of nodes already gone, and of none at all, it hears nothing."""
+
+    async def main() -> None:
+        launcher = await open_fake(fake, ends)
+        nodes = await launcher.submit(REQUEST, 3)
+        await launcher.cancel(nodes[:1])
+        await ends.of(nodes[:1])
+        await launcher.ask_about(nodes)
+        await launcher.ask_about([nodes[0], NodeId("nobody", 1)])
+        await launcher.ask_about([])
+        await launcher.aclose()
+        (asked,) = fake.heard_of("ask")
+        assert unpack(asked["nodes"]) == nodes[1:]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ("cannot-ask", "master is gone"),
+        ("fails-ask", "out of cheese"),
+        ("dies-of-ask", "killed by SIGSEGV"),
+    ],
+)
+def test_asking_is_never_trouble(
+    fake: Fake, ends: Ends, trouble: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Silence of the grid is no news to one who asks because of silence."""
+    fake.behave(trouble)
+
+    async def main() -> None:
+        launcher = await open_fake(fake, ends)
+        nodes = await launcher.submit(REQUEST, 1)
+        await launcher.ask_about(nodes)
+        heard = "the grid could not be asked: "
+        await until(lambda: heard in caplog.text, "a word in the log")
+        assert told in caplog.text.partition(heard)[2]
+        await launcher.ask_about(nodes)
+        await launcher.aclose()
+        await launcher.ask_about(nodes)
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(main())
+
+
+def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) -> None:
+    """It asks the grid's own commands; one that knows none says None."""
+    account = Account("node1", "", 0, 3.0, 0)
+
+    async def hosts(native: str) -> frozenset[str]:
+        return frozenset({native})
+
+    async def keep(node: NodeId, patience: float) -> Account:
+        return replace(account, ran=patience)
+
+    async def main() -> None:
+        launcher = await open_fake(fake, ends)
+        assert await launcher.hosts("-q x") is None
+        assert await launcher.account(NodeId("1", 1)) is None
+        await launcher.aclose()
+        launcher = await open_fake(fake, ends, hosts=hosts, account=keep)
+        assert await launcher.hosts("-q x") == {"-q x"}
+        assert await launcher.account(NodeId("1", 1), patience=3.0) == account
+        await launcher.aclose()
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_submission_is_deleted_once_it_lands(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,31 @@ def test_an_end_is_told_as_it_was(
     async def main() -> None:
         async with small_grid(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
-            assert await ends.of(nodes) == [NodeEnd(node=nodes[0], **told)]
+            (end,) = await ends.of(nodes)
+            assert replace(end, ran=None, peak_memory=0) == NodeEnd(
+                node=nodes[0], **told
+            )
+
+    run(main)
+
+
+def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
+    """Its biggest process counts; one that never ran has neither."""
+    script = "import time; block = b'x' * 300_000_000; time.sleep(0.3)"
+    big = NodeRequest(name="x", command=(sys.executable, "-c", script))
+
+    async def main() -> None:
+        async with small_grid(ends, slots=1) as grid:
+            (node,) = await grid.submit(big, 1)
+            (queued,) = await grid.submit(shell("exit 0"), 1)
+            (dropped,) = await grid.submit(shell("exit 0"), 1)
+            await grid.cancel([dropped])
+            end, after, never = await ends.of([node, queued, dropped])
+            assert end.ran is not None
+            assert after.ran is not None
+            assert end.ran >= 0.3
+            assert end.peak_memory > 300_000_000 > after.peak_memory > 0
+            assert (never.ran, never.peak_memory) == (None, 0)
 
     run(main)
 
@@ -88,6 +113,8 @@ def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None
             request = NodeRequest(name="x", command=("/no/such/command",))
             (end,) = await ends.of(await grid.submit(request, 1))
             assert "could not be started: " in end.reason
+            assert end.unstarted
+            assert end.ran is None
             assert "/no/such/command" in end.reason
             (end,) = await ends.of(await grid.submit(shell("exit 0"), 1))
             assert end.exit_status == 0
@@ -186,6 +213,8 @@ def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -
             (end,) = await ends.of(nodes)
             assert end.signal == "SIGKILL"
             assert "walltime of 0.4 s" in end.reason
+            assert end.ran is not None
+            assert end.ran >= 0.4
             assert 0.3 < time.monotonic() - start < 5
             pid = await pid_in(tmp_path / "pid")
             await until(lambda: not psutil.pid_exists(pid), "its child's end")

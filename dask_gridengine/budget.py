@@ -1,0 +1,87 @@
+"""How many nodes may be replaced, and when: a token bucket with back-off. Pure.
+
+Whatever goes wrong, the number of submissions is bounded in time: administrators ban
+accounts whose clusters resubmit for ever.
+"""
+
+from __future__ import annotations
+
+#: Seconds in which an empty bucket fills again.
+REFILL_SECONDS = 600.0
+#: Seconds of pause after the first replacement that came to nothing; they double.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+
+
+class Budget:
+    """Grants replacements of nodes that were lost.
+
+    The bucket holds two replacements a node, eight at least. Each takes one; an empty
+    bucket fills in `REFILL_SECONDS`. Replacements that come to nothing are followed by
+    pauses that double, so many losses in a bad time become one array.
+
+    Parameters
+    ----------
+    now
+        Seconds, of any clock that only goes forward.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._capacity = 8.0
+        self._tokens = self._capacity
+        self._filled = now
+        self._fruitless = 0  # grants in a row after which no node has worked
+        self._not_before = now
+
+    def resize(self, desired: int) -> None:
+        """Fit the bucket to the number of nodes there shall be."""
+        capacity = max(8.0, 2.0 * desired)
+        self._tokens += max(0.0, capacity - self._capacity)
+        self._capacity = capacity
+
+    def renew(self, now: float) -> None:
+        """The user has asked anew: that is worth a full bucket and no pause."""
+        self._tokens, self._filled = self._capacity, now
+        self.proven()
+        self._not_before = now
+
+    def proven(self) -> None:
+        """A node works, and has for a while: the next loss is replaced at once."""
+        self._fruitless = 0
+
+    def grant(self, wanted: int, now: float) -> int:
+        """How many of `wanted` nodes may be asked for now."""
+        if wanted <= 0 or now < self._not_before:
+            return 0
+        self._fill(now)
+        granted = min(wanted, int(self._tokens))
+        if granted:
+            self._tokens -= granted
+            self._not_before = now + self._pause()
+            self._fruitless += 1
+        return granted
+
+    def give_back(self, count: int) -> None:
+        """So many of those granted were not submitted after all."""
+        self._tokens = min(self._capacity, self._tokens + count)
+
+    def wait(self, now: float) -> float:
+        """Seconds until something can be granted; 0 if it can be now."""
+        self._fill(now)
+        missing = max(0.0, 1.0 - self._tokens)
+        return max(
+            0.0, self._not_before - now, missing * REFILL_SECONDS / self._capacity
+        )
+
+    def _pause(self) -> float:
+        if not self._fruitless:
+            return 0.0  # the first is free: something was lost, and is replaced
+        # min() first: 2**10000 is no float.
+        return float(
+            min(FIRST_PAUSE * 2 ** min(self._fruitless - 1, 20), LONGEST_PAUSE)
+        )
+
+    def _fill(self, now: float) -> None:
+        gained = (now - self._filled) * self._capacity / REFILL_SECONDS
+        self._tokens = min(self._capacity, self._tokens + max(0.0, gained))
+        self._filled = now

@@ -1,0 +1,92 @@
+"""A ledger of hosts, against those that swallow one node after the other. Pure.
+
+A host where nodes fail within seconds is always free, so the grid sends it the next
+node, and the next: one such host eats an array. After the second in a row it is kept
+out of later arrays, and nodes that still land on it sleep at the door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from dask_gridengine.causes import Diagnosis
+
+#: Nodes that must fail in a row on a host.
+STRIKES = 2
+#: A node that fails so many seconds after its arrival, or earlier, fails fast.
+FAST_SECONDS = 30.0
+#: How long a host is shut the first time; it doubles each time after.
+FIRST_BAN = 60.0
+LONGEST_BAN = 3600.0
+
+
+@dataclass(kw_only=True, slots=True)
+class _Host:
+    strikes: int = 0
+    bans: int = 0
+    until: float = 0.0
+    why: Diagnosis | None = None
+
+
+class HostGuard:
+    """Which hosts to keep away from, and for how long.
+
+    It never shuts the last host there is: a bad host may be better than none, and what
+    is wrong there is what people must hear of.
+    """
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, _Host] = {}
+        #: Where nodes could run; None if that is not known.
+        self.possible: frozenset[str] | None = None
+
+    def failed(self, host: str, why: Diagnosis, now: float) -> bool:
+        """A node failed fast on a host; whether that shuts it."""
+        if not host:
+            return False
+        entry = self._hosts.setdefault(host, _Host())
+        entry.strikes += 1
+        entry.why = why
+        if entry.strikes < STRIKES or now < entry.until:
+            return False
+        # Once shut, one more failure after the time is over shuts it again.
+        entry.strikes = STRIKES - 1
+        entry.until = now + min(FIRST_BAN * 2**entry.bans, LONGEST_BAN)
+        entry.bans = min(entry.bans + 1, 16)
+        return True
+
+    def worked(self, host: str) -> None:
+        """A node became a worker there: nothing is wrong with it."""
+        self._hosts.setdefault(host, _Host())
+        self._hosts[host] = _Host()
+
+    def shut(self, now: float) -> list[str]:
+        """Hosts to keep out of arrays now; empty if that would leave none."""
+        bad = sorted(host for host, entry in self._hosts.items() if now < entry.until)
+        others = self._hosts.keys() if self.possible is None else self.possible
+        return bad if set(others) - set(bad) else []
+
+    def hold(self, host: str, now: float) -> float:
+        """Seconds for which a node that lands on this host shall wait at the door."""
+        entry = self._hosts.get(host)
+        if entry is None or now >= entry.until or host not in self.shut(now):
+            return 0.0
+        return entry.until - now
+
+    def sentences(self, now: float) -> Iterator[str]:
+        """Say which hosts are shut, why, and until when."""
+        for host in self.shut(now):
+            entry = self._hosts[host]
+            assert entry.why is not None
+            said = entry.why.cause.value
+            if entry.why.detail:
+                said += f" ({entry.why.detail})"
+            yield (
+                f"{host} is avoided for another {entry.until - now:.0f} s: nodes there"
+                f" failed at once, the last one {said}"
+            )
+
+    def suspects(self) -> Collection[str]:
+        """Hosts where a node has failed fast and none has worked since."""
+        return [host for host, entry in self._hosts.items() if entry.strikes]

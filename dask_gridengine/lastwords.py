@@ -1,0 +1,37 @@
+"""The last words of nodes that are gone, from their farewells; no file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from distributed.utils import Log
+
+from dask_gridengine.nodes import NodeRecord, NodeState
+
+
+def last_words(
+    records: Iterable[NodeRecord], asked: bool | str | Collection[str]
+) -> dict[str, Log]:
+    """Logs of nodes that are gone, by worker and node, e.g. ``"ge-3 (node 7.4 on x)"``.
+
+    Parameters
+    ----------
+    records
+        All nodes.
+    asked
+        Whether for any; or names of workers, or ids of jobs.
+    """
+    if not asked:
+        return {}
+    wanted = None if asked is True else {asked} if isinstance(asked, str) else {*asked}
+    return {
+        _title(record): Log(record.last_words)
+        for record in records
+        if record.state is NodeState.GONE
+        and record.last_words
+        and (wanted is None or wanted & {record.worker, str(record.id)})
+    }
+
+
+def _title(record: NodeRecord) -> str:
+    return f"{record.worker} ({record})" if record.worker else str(record)

@@ -1,0 +1,83 @@
+"""Letting workers go so that nothing is lost: tasks end, data moves, workers close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from time import time
+
+from distributed import Scheduler
+from distributed.core import Status
+from distributed.scheduler import WorkerState
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
+ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
+
+
+async def retire(
+    scheduler: Scheduler, names: Collection[str], *, patience: float
+) -> list[str]:
+    """Let these workers go: no new task, the running ones finished, the data moved.
+
+    Dask's own ``retire_workers`` does not wait for what runs; it would be run again
+    elsewhere, from its beginning.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    names
+        Of workers; who is not there is passed over.
+    patience
+        Seconds for running tasks. What runs longer is run again elsewhere.
+
+    Returns
+    -------
+    list
+        Names of workers whose data nobody else could take: they are still there.
+    """
+    leaving = {ws.name: ws for ws in _workers(scheduler, names)}
+    for ws in leaving.values():
+        # As if it were paused: whoever is told no more than that gets no new task.
+        scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    moves: list[asyncio.Task[None]] = []
+    began = loop.time()
+    while leaving:
+        late = loop.time() >= deadline
+        done = [name for name, ws in leaving.items() if late or not ws.processing]
+        if late and (busy := [name for name in done if leaving[name].processing]):
+            logger.warning(
+                "tasks of %s still ran after %g s; they run again elsewhere",
+                ", ".join(busy),
+                patience,
+            )
+        everybody = len(done) == len(leaving)
+        if done and (everybody or loop.time() - began >= ROUND):
+            for name in done:
+                del leaving[name]
+            moves.append(asyncio.create_task(_move(scheduler, done)))
+            began = loop.time()
+        if leaving:
+            await asyncio.sleep(LOOK_AGAIN)
+            leaving = {
+                name: ws
+                for name, ws in leaving.items()
+                if scheduler.workers.get(ws.address) is ws
+            }
+    await asyncio.gather(*moves)
+    return [ws.name for ws in _workers(scheduler, names)]
+
+
+async def _move(scheduler: Scheduler, names: list[str]) -> None:
+    # By name: SpecCluster passes names for addresses, and retires nobody.
+    await scheduler.retire_workers(names=names, close_workers=True, remove=True)
+
+
+def _workers(scheduler: Scheduler, names: Collection[str]) -> list[WorkerState]:
+    wanted = set(names)
+    return [ws for ws in scheduler.workers.values() if ws.name in wanted]

@@ -1,0 +1,318 @@
+"""The reconciler: keeps as many nodes as were asked for, and no more.
+
+One loop, woken by events and by a slow tick. Each turn looks for nodes that have gone
+silent, and asks for what is missing, as one array. Knows no Dask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from dask_gridengine.budget import Budget
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
+from dask_gridengine.fleet import Fleet
+from dask_gridengine.nodes import NodeRecord, NodeState
+
+logger = logging.getLogger(__name__)
+
+TICK = 2.0  # seconds between looks when nothing happens
+#: A loop that stood still so long was suspended (SIGSTOP, a closed lid), or is blocked:
+#: what it has not heard meanwhile is no sign of anything.
+STOOD_STILL = 5 * TICK
+#: Seconds a node may be silent in a state before the grid is asked, and twice as many
+#: before it is given up. Arrived nodes say hello every 30 s; importing ones may wait
+#: for a slow file server.
+SILENCE = {NodeState.ARRIVED: 120.0, NodeState.IMPORTING: 300.0}
+#: A node that has worked so long was no accident; then losses are replaced at once.
+PROVEN = 10.0
+#: Seconds between single tries while all nodes fail; they double.
+FIRST_PROBE, LONGEST_PROBE = 60.0, 1800.0
+#: Seconds between submissions while the master does not answer; they double.
+FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """What the reconciler has done by the cluster."""
+
+    planned: Callable[[], int]  # names there are: queued, starting, working
+    add: Callable[[int], Awaitable[None]]  # so many names, all that lacks as one array
+    cancel: Callable[[list[NodeRecord]], Awaitable[None]]
+    woke: Callable[[float], None]  # after having stood still for so many seconds
+
+
+class Upkeep:
+    """Desired minus queued minus starting minus alive, and what is done about it.
+
+    It never asks for more nodes than makes `desired` of those that are queued, starting
+    or working; those that sleep at the door of a shut host, and those on their way out,
+    are not counted.
+
+    Parameters
+    ----------
+    fleet
+        The nodes there are.
+    hands
+        What to act with.
+    missed
+        Seconds a worker may be missing at the scheduler while its node lives.
+    """
+
+    def __init__(self, fleet: Fleet, hands: Hands, *, missed: float) -> None:
+        self.fleet, self._hands, self._missed = fleet, hands, missed
+        self.desired = 0
+        #: Nodes that somebody took away on purpose since the user last said a number.
+        self.taken_away: list[NodeRecord] = []
+        self.said: list[str] = []  # what people should know of its decisions
+        self._budget = Budget(time.monotonic())
+        self._event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._last_turn = time.monotonic()
+        self._probes, self._next_probe = 0, 0.0
+        self._unheard, self._retry_at = 0, 0.0
+        self.outage = ""  # why nothing can be submitted now
+
+    # What happens
+
+    def start(self) -> None:
+        """Begin, in the running event loop."""
+        self._last_turn = time.monotonic()
+        self._task = asyncio.create_task(self._run(), name="gridengine upkeep")
+
+    async def stop(self) -> None:
+        """Touch nothing any more. Idempotent."""
+        self._stopped = True
+        if self._task is not None:
+            # `wait_for` may swallow this (python/cpython#86296), hence the flag.
+            self._task.cancel()
+            self._event.set()
+            await asyncio.wait([self._task])
+
+    def plan(self, desired: int) -> None:
+        """From now on that many; adaptive scaling says so now and then."""
+        self.desired = desired
+        self.taken_away.clear()
+        self._budget.resize(desired)
+        self.wake()
+
+    def want(self, desired: int) -> None:
+        """The user has said a number: plan it, and try anew whatever has failed."""
+        self.plan(desired)
+        self.fleet.failures.forgive()
+        self._probes, self._next_probe = 0, 0.0
+        self._retry_at = 0.0
+        self._budget.renew(time.monotonic())
+
+    def wake(self) -> None:
+        """Something has changed: look at once."""
+        self._event.set()
+
+    def over(self, record: NodeRecord, *, wanted: bool) -> None:
+        """Nothing more comes of a node.
+
+        Parameters
+        ----------
+        record
+            The node.
+        wanted
+            Whether it was still counted on.
+        """
+        cause = record.diagnosis.cause if record.diagnosis else Cause.UNKNOWN
+        if wanted and cause.on_purpose and cause is not Cause.CANCELLED:
+            self.desired = max(0, self.desired - 1)
+            self.taken_away.append(record)
+            self._say(f"{record} {cause.value}: from now on {self.desired} are wanted")
+        self.wake()
+
+    @property
+    def listening(self) -> bool:
+        """Whether this process has not been suspended just now."""
+        return time.monotonic() - self._last_turn < STOOD_STILL
+
+    @property
+    def hopeless(self) -> Cause | None:
+        """Why nothing is asked for any more, but for one node now and then."""
+        fleet = self.fleet
+        starting = fleet.roster.counts[NodeState.IMPORTING]
+        if starting or fleet.door.submitting:
+            return None
+        possible = fleet.guard.possible
+        return fleet.failures.hopeless(
+            hosts=None if possible is None else len(possible)
+        )
+
+    # What it does
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._event.wait(), self._pause())
+            self._event.clear()
+            if self._stopped:
+                return
+            try:
+                await self.turn()
+            except Exception:
+                logger.exception("a turn of the upkeep failed")
+
+    def _pause(self) -> float:
+        """Until the next look: a tick, or less if something is due before."""
+        now = time.monotonic()
+        due = TICK
+        if any(self._lack()):
+            waits = (self._budget.wait(now), self._retry_at - now, 0.05)
+            due = min(due, max(waits))
+        return due
+
+    async def turn(self) -> None:
+        """Look once, and do what is to be done."""
+        now = time.monotonic()
+        stood_still = now - self._last_turn
+        self._last_turn = now
+        if stood_still > STOOD_STILL:
+            self._hands.woke(stood_still)
+            self._excuse(stood_still)
+        else:
+            await self._look_for_silent()
+        await self._look_at_hosts()
+        self._prove()
+        await self._replace(time.monotonic())
+        self._last_turn = time.monotonic()  # a hanging master is no suspension
+
+    def _excuse(self, seconds: float) -> None:
+        """Nobody was silent while it was us who did not listen."""
+        for record in self.fleet.roster.live.values():
+            record.since += seconds
+            if record.lost is not None:
+                record.lost += seconds
+            if record.heard is not None:
+                record.heard += seconds
+
+    async def _look_for_silent(self) -> None:
+        now = self.fleet.roster.clock()
+        gone: list[NodeRecord] = []
+        ask: list[NodeRecord] = []
+        for record in list(self.fleet.roster.live.values()):
+            silent = self._silent_for(record, now)
+            if silent is None:
+                continue
+            seconds, limit = silent
+            if seconds >= limit:
+                gone.append(record)
+            elif seconds >= limit / 3 and record.asked is None:
+                record.asked = now
+                ask.append(record)
+        if ask:
+            # The grid may know better, and then its notice is here before the time.
+            await self.fleet.launcher.ask_about([record.id for record in ask])
+        for record in gone:
+            self.fleet.give_up(record, _silence(record, now))
+        if gone:
+            await self._hands.cancel(gone)
+
+    def _silent_for(self, record: NodeRecord, now: float) -> tuple[float, float] | None:
+        """Seconds of a node's silence, and how many it may be; None if it need not."""
+        if record.lost is not None and not record.ending:
+            if record.restarting:  # its Nanny has said so: the node is not silent
+                return now - record.lost, 2 * SILENCE[NodeState.IMPORTING]
+            return now - record.lost, self._missed
+        if record.state in SILENCE:
+            heard = max(record.since, record.heard or 0.0)
+            return now - heard, 2 * SILENCE[record.state]
+        return None
+
+    async def _look_at_hosts(self) -> None:
+        guard = self.fleet.guard
+        if guard.possible is None and guard.suspects():
+            native = self.fleet.request.native
+            guard.possible = await self.fleet.launcher.hosts(native) or frozenset()
+            if not guard.possible:
+                guard.possible = None
+
+    def _prove(self) -> None:
+        now = self.fleet.roster.clock()
+        for record in self.fleet.roster.live.values():
+            if record.state is NodeState.WORKING and now - record.since > PROVEN:
+                self._budget.proven()
+                return
+
+    def _lack(self) -> tuple[int, int]:
+        """Names that are missing, and nodes to ask for."""
+        names = max(0, self.desired - self._hands.planned())
+        return names, self.fleet.short(names)
+
+    async def _replace(self, now: float) -> None:
+        names, nodes = self._lack()
+        if not names + nodes or now < self._retry_at or self.fleet.door.submitting:
+            return
+        if self.hopeless is not None:
+            if not names or now < self._next_probe:
+                return
+            self._probed(now)
+            names = nodes = 1
+        granted = self._budget.grant(nodes, now)
+        if nodes and not granted:
+            return
+        names = min(names, names - nodes + granted)
+        try:
+            await self._hands.add(names)
+        except DrmCommunicationError as exc:
+            self._budget.give_back(granted)
+            self.unheard(str(exc))
+        except SubmitError as exc:
+            self.fleet.failures.rejected(rejection(exc))
+            self._say(f"the grid refused {granted} more nodes: {exc.reason.strip()}")
+        except LauncherError as exc:
+            self._say(f"could not ask for {granted} more nodes: {exc}")
+        else:
+            self._answered()
+            if granted:
+                said = f"asked for {granted} nodes in place of lost ones"
+                self._say(said, logging.INFO)
+
+    def _probed(self, now: float) -> None:
+        pause = min(FIRST_PROBE * 2 ** min(self._probes, 20), LONGEST_PROBE)
+        self._probes, self._next_probe = self._probes + 1, now + pause
+
+    def unheard(self, why: str) -> None:
+        """The master did not answer a submission: nothing is known, so try later."""
+        pause = min(FIRST_RETRY * 2 ** min(self._unheard, 20), LONGEST_RETRY)
+        self._retry_at = time.monotonic() + pause
+        self._unheard += 1
+        if not self.outage:
+            self._say(
+                f"what is missing is asked for when the grid answers again: {why}"
+            )
+        self.outage = why
+        self.wake()
+
+    def _answered(self) -> None:
+        self._unheard, self._retry_at, self.outage = 0, 0.0, ""
+
+    def _say(self, text: str, level: int = logging.WARNING) -> None:
+        self.said.append(text)
+        del self.said[:-100]
+        logger.log(level, "%s", text)
+
+
+def rejection(exc: SubmitError) -> Diagnosis:
+    """A refused array, as a diagnosis."""
+    return Diagnosis(cause=Cause.REJECTED, detail=exc.reason.strip(), source="grid")
+
+
+def _silence(record: NodeRecord, now: float) -> Diagnosis:
+    if record.lost is not None:
+        detail = (
+            f"the scheduler has missed its worker for {now - record.lost:.0f} s, the"
+            " node is silent, and the grid reports no end"
+        )
+        return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")
+    detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
+    return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")

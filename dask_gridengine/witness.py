@@ -1,0 +1,74 @@
+"""What the scheduler sees of workers, joined with what is known of their nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distributed.scheduler import KilledWorker
+
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.diagnosis import out_of_memory
+from dask_gridengine.explain import explain, explain_deaths
+from dask_gridengine.upkeep import Upkeep
+
+
+class FleetWitness:
+    """The scheduler's `Witness`: tells the fleet, and answers from what it knows.
+
+    Parameters
+    ----------
+    upkeep
+        Of the cluster.
+    suspects
+        ``task key -> names of workers`` that died while they ran it.
+    """
+
+    def __init__(self, upkeep: Upkeep, suspects: Callable[[Any], list[str]]) -> None:
+        self._upkeep, self._suspects = upkeep, suspects
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """The scheduler has no worker of that name any more."""
+        self._upkeep.fleet.missing(name, expected=expected)
+        self._upkeep.wake()
+
+    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
+        """A Nanny says that its worker has died, and that it starts another."""
+        record = self._upkeep.fleet.roster.by_worker.get(name)
+        if record is None or (
+            event.get("exit_status") == 0 and not event.get("signal")
+        ):
+            return  # restarted because somebody wanted that: client.restart()
+        record.restarts += 1
+        record.restarting = True
+        peak = int(event.get("peak_memory") or 0)
+        limit = int(event.get("memory_limit") or 0)
+        record.peak_memory = max(record.peak_memory, peak)
+        if used := int(event.get("too_much_memory") or 0):
+            whose = "where its Nanny ends a worker"
+            record.death = out_of_memory(used, limit, "Nanny", whose)
+        else:
+            how = event.get("signal") or f"exit status {event.get('exit_status')}"
+            detail = f"its process ended with {how}"
+            record.death = Diagnosis(cause=Cause.KILLED, detail=detail, source="Nanny")
+
+    def deaths(self, names: Sequence[str]) -> str:
+        """Why the workers of these names died, for people."""
+        records = self._upkeep.fleet.roster.by_worker
+        found = [records[name] for name in names if name in records]
+        return "the workers that ran it:\n" + explain_deaths(found) if found else ""
+
+    def listening(self) -> bool:
+        """Whether this process has not been suspended just now."""
+        return self._upkeep.listening
+
+    def explain(self, exception: BaseException) -> str | None:
+        """What a user should know beside this exception; None if it is too early."""
+        if not isinstance(exception, KilledWorker):
+            return explain(self._upkeep)
+        names = [exception.last_worker.name, *self._suspects(exception.task)]
+        records = self._upkeep.fleet.roster.by_worker
+        found = [records[name] for name in dict.fromkeys(names) if name in records]
+        if any(not record.ending and record.death is None for record in found):
+            return None
+        return self.deaths(list(dict.fromkeys(names)))

@@ -1,0 +1,206 @@
+"""What qacct says, and how sparingly it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from dask_gridengine.launchers.base import Account, NodeId
+from dask_gridengine.launchers.drmaa_accounting import (
+    PAUSE,
+    TOO_LONG,
+    WAITING,
+    Accounting,
+    parse_account,
+)
+from tests.waiting import until
+
+NODE = NodeId("18", 3)
+RECORD = """\
+==============================================================
+qname        all.q
+hostname     node1
+jobname      hostname     x
+start_time   Mon Nov 23 06:29:51 2026
+failed       {failed}
+exit_status  {exit_status}
+ru_wallclock {ran}
+ru_maxrss    4.562KB
+maxvmem      {peak}
+"""
+
+
+def record(
+    failed: str = "0", exit_status: str = "0", ran: str = "0s", peak: str = "0.000B"
+) -> str:
+    """A record as qacct prints it, but for many lines that do not matter."""
+    return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, peak=peak)
+
+
+@pytest.mark.parametrize(
+    ("listed", "account"),
+    [
+        (record(), Account("node1", "", 0, 0.0, 0)),
+        (
+            record("100 : assumedly after job", "137   (Killed)  ", "5s", "1.414MB"),
+            Account("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
+        ),
+        (
+            record("28  : changing into working directory", "0", "0s", "3.000GB"),
+            Account("node1", "28: changing into working directory", 0, 0.0, 3 << 30),
+        ),
+        (record("1", "?", "12.5", "2M"), Account("node1", "1", None, 12.5, 2 << 20)),
+        (record("", "", "1:2", "NONE"), Account("node1", "", None, None, 0)),
+        (record("25  : rescheduling") + record(ran="7s"), Account("node1", "", 0, 7.0)),
+        ("", None),
+        ("error: Job-array tasks 99999.1-1:1 not found", None),
+    ],
+)
+def test_a_record_is_read_as_qacct_prints_it(
+    listed: str, account: Account | None
+) -> None:
+    """Also as older and other Grid Engines do; the last run of a job counts."""
+    assert parse_account(listed) == account
+
+
+def ask(accounting: Accounting, node: NodeId = NODE) -> Account | None:
+    return asyncio.run(accounting.account(node))
+
+
+def test_a_node_is_asked_for_by_job_and_index() -> None:
+    """One record, not those of the whole array."""
+    commands: list[Sequence[str]] = []
+
+    def run(command: Sequence[str]) -> str:
+        commands.append(command)
+        return record()
+
+    assert ask(Accounting(run)) == Account("node1", "", 0, 0.0, 0)
+    assert commands == [["qacct", "-j", "18", "-t", "3"]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("no qacct"),
+        subprocess.CalledProcessError(1, "qacct"),
+        subprocess.TimeoutExpired("qacct", 10),
+    ],
+)
+def test_no_accounting_is_no_trouble(error: Exception) -> None:
+    """No command, no record, no readable file: there is nothing to tell."""
+
+    def run(command: Sequence[str]) -> str:
+        raise error
+
+    assert ask(Accounting(run)) is None
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_record_that_comes_late_is_waited_for(patience: float) -> None:
+    """For as long as one likes: the master writes records every 15 s."""
+    tries = iter([None, None, record(ran="7s")])
+
+    def run(command: Sequence[str]) -> str:
+        if (found := next(tries)) is None:
+            raise subprocess.CalledProcessError(1, "qacct")
+        return found
+
+    accounting = Accounting(run, interval=0.01)
+    found = asyncio.run(accounting.account(NODE, patience))
+    assert found == (Account("node1", "", 0, 7.0) if patience else None)
+
+
+def test_a_slow_search_is_not_tried_again() -> None:
+    """Whatever the patience."""
+    clock, asked = [1000.0], list[Sequence[str]]()
+    run = slow(clock, asked, found="")
+    accounting = Accounting(run, clock=lambda: clock[0], interval=0.01)
+    assert asyncio.run(accounting.account(NODE, patience=1000)) is None
+    assert len(asked) == 1
+
+
+def slow(
+    clock: list[float], asked: list[Sequence[str]], found: str
+) -> Callable[..., str]:
+    """A qacct that is slower than is good for the site."""
+
+    def run(command: Sequence[str]) -> str:
+        asked.append(command)
+        clock[0] += TOO_LONG + 1
+        return found
+
+    return run
+
+
+def test_after_a_slow_answer_there_are_no_questions_for_a_while() -> None:
+    """It still counts itself; the accounting of a big site is slow to search."""
+    clock, asked = [1000.0], list[Sequence[str]]()
+    run = slow(clock, asked, found=record())
+    accounting = Accounting(run, clock=lambda: clock[0])
+    assert ask(accounting) is not None
+    clock[0] += PAUSE - 1
+    assert ask(accounting) is None
+    assert len(asked) == 1
+    clock[0] += 1
+    assert ask(accounting) is not None
+
+
+class Gate:
+    """A qacct that answers when it is let, and says how many run at a time."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.running = self.most = self.asked = 0
+
+    def __call__(self, command: Sequence[str]) -> str:
+        self.asked += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.open.wait(20)
+        self.running -= 1
+        return record()
+
+
+def test_one_question_at_a_time_and_a_few_that_wait() -> None:
+    """A thousand nodes that die at once must not become a thousand searches."""
+    gate = Gate()
+
+    async def main() -> list[Account | None]:
+        accounting = Accounting(gate)
+        asking = [
+            asyncio.create_task(accounting.account(NodeId("1", index)))
+            for index in range(1000)
+        ]
+        await until(lambda: gate.running, "a question")
+        gate.open.set()
+        return await asyncio.gather(*asking)
+
+    answers = asyncio.run(main())
+    assert [answer is not None for answer in answers] == [
+        index < WAITING for index in range(1000)
+    ]
+    assert (gate.most, gate.asked) == (1, WAITING)
+
+
+def test_one_question_at_a_time_also_after_a_cancelled_one() -> None:
+    """Who waits may go at once; the command that he started is still running."""
+    gate = Gate()
+
+    async def main() -> None:
+        accounting = Accounting(gate)
+        first = asyncio.create_task(accounting.account(NODE))
+        await until(lambda: gate.running, "a question")
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await accounting.account(NODE) is None
+        gate.open.set()
+        await until(lambda: not gate.running, "its end")
+
+    asyncio.run(main())
+    assert gate.asked == 1
