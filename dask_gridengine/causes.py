@@ -24,7 +24,7 @@ class Cause(str, enum.Enum):
     DELETED = "was deleted"  # by its owner or an admin, with qdel
     WALLTIME = "ran into its walltime"
     MEMORY = "ran into the memory limit"
-    HOST_LOST = "was lost with its host"
+    HOST_LOST = "fell silent, as if its host were lost"
     LOST_CONTACT = "lost its connection to the scheduler"
     NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
     REJECTED = "was refused by the grid"  # its whole array, at submission
@@ -132,7 +132,7 @@ class Diagnosis:
     source: str = ""
     advice: str = ""  # what to type next, where it is more exact than the cause's
 
-    def sentence(self, who: str, job: str = "JOB") -> str:
+    def sentence(self, who: str, job: str = "JOB", *, many: bool = False) -> str:
         """Say it to people.
 
         Parameters
@@ -141,6 +141,8 @@ class Diagnosis:
             ``"node 3.1 on node7"`` or ``"8 nodes"``.
         job
             Grid Engine's job id, for advice that names it.
+        many
+            Whether that is more than one.
 
         Examples
         --------
@@ -148,7 +150,10 @@ class Diagnosis:
         a could not find Python: x: not found
           what to do: python= must name a Python that exists on the nodes
         """
-        said = f"{who} {self.cause.value}"
+        verb = self.cause.value
+        if many and verb.startswith("was "):
+            verb = verb.replace("was", "were", 1)
+        said = f"{who} {verb}"
         if self.detail:
             said += f": {self.detail}"
         if advice := self.advice or _ADVICE.get(self.cause):

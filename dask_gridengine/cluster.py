@@ -510,6 +510,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self, names: Collection[str], *, keep_places: bool = False
     ) -> None:
         """Give up names: their queue places, or their workers with the data moved."""
+        self._fleet.let_go(names)
         await self._fleet.withdraw(names, keep_places=keep_places)
         patience = self.options.finish_timeout
         left = await retire(self.scheduler, names, patience=patience)

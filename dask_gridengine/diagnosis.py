@@ -57,8 +57,9 @@ def diagnose_end(
     """
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
-    if end.deleted:
-        return Diagnosis(cause=Cause.DELETED, detail=end.reason, source="grid")
+    # A restart of the master can look like a deletion before the start.
+    if end.deleted and (end.ran is not None or not started):
+        return Diagnosis(cause=Cause.DELETED, detail="with qdel", source="grid")
     if end.unstarted:
         return _not_started(end, account)
     if end.signal:
@@ -152,7 +153,9 @@ def _killed(
     peak = max(end.peak_memory, account.peak_memory if account else 0)
     if memory and peak >= memory * MEMORY_SHARE:
         return out_of_memory(peak, memory, "grid", "the grid's limit")
-    return Diagnosis(cause=Cause.KILLED, detail=str(end), source="grid")
+    # Nothing that differs from node to node: alike ones are told together.
+    detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
+    return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
 
 
 def _cause(said: str) -> Cause:

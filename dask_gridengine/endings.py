@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from dask_gridengine.allocation import Farewell
 from dask_gridengine.causes import Cause, Diagnosis
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 LOG_HEAD = 256  # bytes, that tell the host of a node that never arrived
 LOG_TAIL = 4096  # bytes of a node's log that may explain its end
-_DIRECTLY = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}  # ask accounting
+#: Where the grid's accounting may know more; and how long its record may take.
+_ASK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
+ACCOUNTING_SECONDS = 20.0
 
 
 class Endings:
@@ -52,11 +55,11 @@ class Endings:
         self._roster, self._failures, self._guard = roster, failures, guard
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over = on_over
-        self._reading: set[asyncio.Task[None]] = set()
+        self._following, self._amending = _Tasks(), _Tasks()
         self._given_up: set[NodeId] = set()
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
-        self.account: Callable[[NodeId], object] | None = None
+        self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
 
     def farewell(self, farewell: Farewell) -> bool:
         """A node says why it ends; whether that was news."""
@@ -70,8 +73,11 @@ class Endings:
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
         record.diagnosis = diagnose_farewell(farewell)
-        if record.retired and record.diagnosis.cause is Cause.FINISHED:
-            record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
+        if record.diagnosis.cause is Cause.FINISHED:
+            if record.cancelled:
+                record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+            elif record.retired:
+                record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
         self._roster.move(record, NodeState.DRAINING)
         return True
 
@@ -80,9 +86,7 @@ class Endings:
         record = self._roster.records.get(end.node)
         if record is None or record.state is NodeState.GONE:
             return
-        task = asyncio.ensure_future(self._follow(record, end))
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
+        self._following.begin(self._follow(record, end))
 
     def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         """Nothing is to be expected of a node any more, though the grid may have it."""
@@ -95,9 +99,9 @@ class Endings:
         self._on_over(record)
 
     async def settle(self, timeout: float) -> None:
-        """Wait until the ends that came are followed up."""
-        if self._reading:
-            await asyncio.wait(self._reading, timeout=timeout)
+        """Wait until the ends that came are followed up; leave the accounting to it."""
+        await self._amending.end(0)
+        await self._following.end(timeout)
 
     def telling(self) -> set[str]:
         """Nodes whose log may say more than we could."""
@@ -144,12 +148,23 @@ class Endings:
             )
 
         diagnosis = diagnose(None)
-        if diagnosis.cause in _DIRECTLY and self.account is not None:
-            account = await self.account(record.id)  # type: ignore[misc]
-            if isinstance(account, Account):
-                record.host = record.host or account.host
-                diagnosis = diagnose(account)
+        if diagnosis.cause in _ASK_ACCOUNTING and self.account is not None:
+            # Its record may come half a minute after the end: nobody waits for it.
+            self._amending.begin(self._amend(record, diagnosis, diagnose))
         return diagnosis
+
+    async def _amend(
+        self,
+        record: NodeRecord,
+        old: Diagnosis,
+        diagnose: Callable[[Account | None], Diagnosis],
+    ) -> None:
+        assert self.account is not None
+        account = await self.account(record.id, ACCOUNTING_SECONDS)
+        if account is not None and record.diagnosis == old:
+            record.host = record.host or account.host
+            record.diagnosis = diagnose(account)
+            self._failures.correct(old, record.diagnosis)
 
     def _learn(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
         if not diagnosis.cause.is_failure:
@@ -163,8 +178,27 @@ class Endings:
             or not diagnosis.cause.may_be_the_host
         ):
             return
-        if self._guard.failed(record.host, diagnosis, now):
-            logger.warning("%s", next(self._guard.sentences(now), ""))
+        self._guard.failed(record.host, diagnosis, now)
+
+
+class _Tasks:
+    """Tasks that run beside the cluster, held so that they are not lost."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self, patience: float) -> None:
+        """Wait for them for so many seconds, and cancel those that are left."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 def _read(log: Path) -> tuple[str, str]:

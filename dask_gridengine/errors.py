@@ -101,7 +101,7 @@ class DoorError(GridEngineError):
 
 
 class NodesFailed(GridEngineError):
-    """Nodes ended before they became workers, and none is left to wait for.
+    """Nodes fail alike, or were taken away: those that are waited for will not come.
 
     Parameters
     ----------
@@ -120,6 +120,6 @@ class NodesFailed(GridEngineError):
     def __str__(self) -> str:
         head = (
             f"waited for {self.wanted} workers, have {self.alive},"
-            " and no node is queued or starting that could become one:"
+            " and none will come as things are:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])

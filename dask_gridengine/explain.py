@@ -101,7 +101,8 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
     ]
     for records, told in _alike(pairs):
         example = records[-1]
-        sentence = told.sentence(_who(records), example.id.job)
+        many = len(records) > 1
+        sentence = told.sentence(_who(records), example.id.job, many=many)
         if told.cause.log_says_more:
             sentence += f"\n  a log: {logs}/{example.id}.log"
         yield sentence

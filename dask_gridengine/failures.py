@@ -51,6 +51,15 @@ class Failures:
                 sentence += f"\n  its log: {logs / str(record.id)}.log"
             logger.warning("%s", sentence)
 
+    def correct(self, old: Diagnosis, new: Diagnosis) -> None:
+        """One that was entered is known better now."""
+        if self._counts[old] and old != new:
+            self._examples.setdefault(new, self._examples[old])
+            self._counts[new] += 1
+            self._counts[old] -= 1
+            if not self._counts[old]:
+                del self._counts[old]
+
     def rejected(self, diagnosis: Diagnosis) -> None:
         """The grid refused an array; that is nobody's host."""
         self._row[diagnosis.cause].append("")
@@ -84,4 +93,4 @@ class Failures:
     def _tell(self, diagnosis: Diagnosis, count: int) -> str:
         example = self._examples[diagnosis]
         who = str(example) if count == 1 else f"{count} nodes (e.g. {example})"
-        return diagnosis.sentence(who, example.id.job)
+        return diagnosis.sentence(who, example.id.job, many=count > 1)

@@ -211,6 +211,12 @@ class Fleet:
             waiting = self.roster.in_state(NodeState.QUEUED, NodeState.ARRIVED)
             await self.cancel(waiting[-surplus:])
 
+    def let_go(self, names: Collection[str]) -> None:
+        """These workers end because we want it, however they do."""
+        for name in names:
+            if record := self.roster.by_worker.get(name):
+                record.cancelled = True
+
     async def cancel(self, records: Collection[NodeRecord]) -> None:
         """Stop these nodes, wherever they are."""
         for record in records:

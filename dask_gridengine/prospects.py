@@ -45,7 +45,8 @@ def shortfall(upkeep: Upkeep, scheduler: Scheduler, wanted: int) -> NodesFailed 
         who = str(upkeep.taken_away[0]) if count == 1 else f"{count} nodes"
         diagnosis = upkeep.taken_away[-1].diagnosis
         assert diagnosis is not None
-        reasons.insert(0, f"{diagnosis.sentence(who)}; {upkeep.desired} are wanted now")
+        told = diagnosis.sentence(who, many=count > 1)
+        reasons.insert(0, f"{told}; {upkeep.desired} are wanted now")
     return NodesFailed(wanted, have, reasons)
 
 

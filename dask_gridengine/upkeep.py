@@ -69,6 +69,8 @@ class Upkeep:
         self.desired = 0
         #: Nodes that somebody took away on purpose since the user last said a number.
         self.taken_away: list[NodeRecord] = []
+        self._shut: set[str] = set()  # hosts people have been told of
+        self._unsaid: list[NodeRecord] = []
         self.said: list[str] = []  # what people should know of its decisions
         self._budget = Budget(time.monotonic())
         self._event = asyncio.Event()
@@ -128,7 +130,7 @@ class Upkeep:
         if wanted and cause.on_purpose and cause is not Cause.CANCELLED:
             self.desired = max(0, self.desired - 1)
             self.taken_away.append(record)
-            self._say(f"{record} {cause.value}: from now on {self.desired} are wanted")
+            self._unsaid.append(record)
         self.wake()
 
     @property
@@ -183,6 +185,7 @@ class Upkeep:
             await self._look_for_silent()
         await self._look_at_hosts()
         self._prove()
+        self._say_taken_away()
         await self._replace(time.monotonic())
         self._last_turn = time.monotonic()  # a hanging master is no suspension
 
@@ -230,11 +233,27 @@ class Upkeep:
 
     async def _look_at_hosts(self) -> None:
         guard = self.fleet.guard
-        if guard.possible is None and guard.suspects():
+        if not guard.suspects():
+            return
+        if guard.possible is None:
             native = self.fleet.request.native
-            guard.possible = await self.fleet.launcher.hosts(native) or frozenset()
-            if not guard.possible:
-                guard.possible = None
+            guard.possible = await self.fleet.launcher.hosts(native)
+        now = self.fleet.roster.clock()
+        shut = guard.shut(now)
+        if set(shut) - self._shut:
+            for sentence in guard.sentences(now):
+                self._say(sentence)
+        self._shut = set(shut)
+
+    def _say_taken_away(self) -> None:
+        """A line for all of one turn: somebody may have deleted a thousand."""
+        unsaid, self._unsaid = self._unsaid, []
+        if unsaid:
+            first, count = unsaid[0], len(unsaid)
+            assert first.diagnosis is not None
+            who = str(first) if count == 1 else f"{count} nodes (e.g. {first})"
+            told = first.diagnosis.sentence(who, first.id.job, many=count > 1)
+            self._say(f"{told}; from now on {self.desired} are wanted")
 
     def _prove(self) -> None:
         now = self.fleet.roster.clock()

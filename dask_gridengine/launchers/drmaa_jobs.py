@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
@@ -69,6 +69,7 @@ class Jobs:
         self._on_end, self._on_note = on_end, on_note
         self._live: dict[NodeId, None] = {}
         self._doomed: set[NodeId] = set()  # we asked for their deletion
+        self._wanted: Counter[str] = Counter()  # the others, by job
         self._deletions: deque[str] = deque()  # job ids, task ids or EVERYTHING
         # Ordered sets. A plain dict is slow to pop from the front many times.
         self._silent: OrderedDict[NodeId, None] = OrderedDict()  # asked about first
@@ -100,7 +101,9 @@ class Jobs:
 
     def add(self, nodes: Collection[NodeId]) -> None:
         """Look after these from now on."""
-        self._live.update(dict.fromkeys(nodes))
+        new = [node for node in nodes if node not in self._live]
+        self._live.update(dict.fromkeys(new))
+        self._wanted.update(node.job for node in new)
         self.answered()
 
     def recheck(self) -> None:
@@ -116,15 +119,18 @@ class Jobs:
     def delete(self, nodes: Collection[NodeId]) -> None:
         """Have these deleted: by their job's id where the whole job goes."""
         chosen = [node for node in nodes if node in self._live]
-        self._doomed.update(chosen)
-        partly = {node.job for node in self._live if node not in self._doomed}
-        whole = {node.job: None for node in chosen if node.job not in partly}
+        for node in chosen:
+            if node not in self._doomed:
+                self._doomed.add(node)
+                self._wanted[node.job] -= 1
+        whole = {node.job: None for node in chosen if not self._wanted[node.job]}
         self._deletions.extend(whole)
-        self._deletions.extend(str(node) for node in chosen if node.job in partly)
+        self._deletions.extend(str(node) for node in chosen if node.job not in whole)
 
     def delete_all(self) -> None:
         """Have everything deleted, also jobs whose submission we never heard of."""
         self._doomed.update(self._live)
+        self._wanted.clear()
         jobs = {node.job: None for node in self._live}
         self._deletions = deque([*jobs, EVERYTHING])
         lost = {(name, mark) for _, name, mark in self._searches}
@@ -236,7 +242,9 @@ class Jobs:
             end = replace(
                 end, cancelled=True, reason="", deleted=False, unstarted=False
             )
-        elif end.reason == NO_RECORD and (self._failures or self._rechecks):
-            # After an outage it is also all one hears of a node that simply ended.
-            end = replace(end, deleted=False, reason=UNSURE)
+        else:
+            self._wanted[node.job] -= 1
+            if end.reason == NO_RECORD and (self._failures or self._rechecks):
+                # After an outage that is also all one hears of a node that just ended.
+                end = replace(end, deleted=False, reason=UNSURE)
         self._on_end(end)

@@ -147,7 +147,7 @@ def test_the_accounting_knows_those_that_died_without_a_word(
             assert account.ran == end.ran >= 3
             assert abs(account.peak_memory - end.peak_memory) < 2000  # it rounds
             account = await launcher.account(never, patience=30)
-            assert account.failed == "?"
+            assert account.failed == "27: searching requested shell"
             assert account.host in grid.hosts
             assert await launcher.account(held) is None
 

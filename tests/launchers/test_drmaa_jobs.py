@@ -129,6 +129,21 @@ def test_everything_is_also_what_we_never_heard_of(scene: Scene, jobs: Jobs) -> 
     assert jobs.live == 7, "deleted is not yet gone"
 
 
+def test_a_node_deleted_twice_does_not_take_the_others_along(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """Nor one that was taken over twice: the job's id is for when nobody is left."""
+    jobs.add(array("2", 2))
+    for _ in range(3):
+        jobs.delete([NodeId("2", 1)])
+    jobs.turn()
+    assert set(scene.deleted) == {"2.1"}
+    scene.notices.append(NodeEnd(node=NodeId("2", 1), signal="SIGKILL"))
+    jobs.delete([NodeId("2", 2)])
+    jobs.turn()
+    assert scene.deleted[-1] == "2"
+
+
 def test_an_end_is_told_once(scene: Scene, jobs: Jobs) -> None:
     """Notices for others' jobs, or a second one for ours, are not passed on."""
     end = NodeEnd(node=NodeId("1", 1), exit_status=3)
