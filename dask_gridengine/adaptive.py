@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from distributed.deploy import Adaptive
@@ -33,6 +34,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         if wanted and not cluster.scheduler.workers:
             wanted = math.ceil(wanted / cluster.options.cores)
         return int(max(self.minimum, min(self.maximum, wanted)))
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Give up these; the cluster lets their tasks end and moves their data.
+
+        Dask would have the scheduler retire them first, as if somebody else wanted it.
+        """
+        assert self.cluster is not None
+        await self.cluster.scale_down(workers)
 
     async def scale_up(self, n: int) -> None:
         """Ask for so many in all; as a machine's word, which forgives no failure."""

@@ -8,7 +8,9 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 ZAP_DOMAIN = "gridengine"
 MAX_WAITING = 100_000  # peers it remembers; who is one more is not called, but may ask
 BACKLOG = 4096  # connections the kernel holds while the loop is busy
+#: What this process may have open, if it may have as much. Most systems begin with
+#: 1024; a node is a connection here, and as a worker some at the scheduler.
+DESCRIPTORS = 2**16
 
 
 class _AllowList:
@@ -83,6 +88,7 @@ class BootstrapServer:
         OptionError
             If the address cannot be bound.
         """
+        _allow_descriptors()
         self._context = zmq.asyncio.Context()
         self._auth = AsyncioAuthenticator(self._context)
         self._auth.start()
@@ -191,6 +197,15 @@ class BootstrapServer:
         logger.log(
             level, "bootstrap dropped a message (%s): %s", kind, what, exc_info=exc_info
         )
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit on open files as far as this process may, and never lower it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _look_at(sending: asyncio.Future[Any]) -> None:

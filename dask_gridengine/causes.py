@@ -64,7 +64,13 @@ class Cause(str, enum.Enum):
 
 _ON_PURPOSE = {Cause.LEFT, Cause.CANCELLED, Cause.DELETED, Cause.RETIRED}
 _HARMLESS = {*_ON_PURPOSE, Cause.FINISHED, Cause.DRAINED, Cause.LIFETIME}
-_LOG_SAYS_MORE = {Cause.NO_IMPORT, Cause.NO_START, Cause.KILLED, Cause.UNKNOWN}
+_LOG_SAYS_MORE = {
+    Cause.NO_IMPORT,
+    Cause.NO_START,
+    Cause.KILLED,
+    Cause.NEVER_ARRIVED,
+    Cause.UNKNOWN,
+}
 _NEVER_THE_HOST = {
     Cause.WALLTIME,
     Cause.MEMORY,

@@ -8,6 +8,7 @@ import itertools
 import logging
 import warnings
 from collections.abc import Collection, Coroutine
+from datetime import datetime
 from typing import Any
 
 import dask
@@ -25,7 +26,7 @@ from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options, refuse_unknown
 from dask_gridengine.errors import DrmCommunicationError, NodesFailed, OptionError
 from dask_gridengine.explain import explain, explain_node
-from dask_gridengine.fleet import Callbacks, Fleet
+from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
 from dask_gridengine.jobtable import JobTable
@@ -197,6 +198,17 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """Every node ever asked for, in the order of submission, with its state."""
         return JobTable(self._fleet.roster)
 
+    @property
+    def wanted(self) -> int:
+        """How many nodes there shall be: what was scaled to, less what was deleted."""
+        return self._upkeep.desired
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
+        counts = self._fleet.roster.counts
+        return {state.value: counts[state] for state in NodeState if counts[state]}
+
     def explain(self, worker: str | None = None) -> str:
         """Say what the nodes are at, why others ended, and what to type next.
 
@@ -285,6 +297,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             add=self._add,
             cancel=self._fleet.cancel,
             woke=self._woke,
+            despair=self._despair,
+            note=self._note,
         )
         missed = parse_timedelta(
             dask.config.get("distributed.deploy.lost-worker-timeout")
@@ -347,6 +361,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if upkeep is not None:
                 await upkeep.stop()
             if fleet is not None:
+                fleet.let_go(self.workers)
                 await fleet.dismiss()
             self.worker_spec.clear()
             for handle in self.workers.values():
@@ -519,15 +534,16 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 "what only %s held is lost: no other worker could take it",
                 ", ".join(left),
             )
+        await self._cancel(names, NodeState.IMPORTING)
+        await self._cancel(left, NodeState.WORKING)
+        # A task that has outlived its time may keep its worker from closing.
+        await asyncio.sleep(GENTLE_SECONDS)
+        await self._cancel(names, NodeState.WORKING)
+
+    async def _cancel(self, names: Collection[str], state: NodeState) -> None:
         records = self._fleet.roster.by_worker
-        await self._fleet.cancel(
-            [
-                record
-                for name in names
-                if (record := records.get(name))
-                and (record.state is NodeState.IMPORTING or name in left)
-            ]
-        )
+        nodes = [records[name] for name in names if name in records]
+        await self._fleet.cancel([node for node in nodes if node.state is state])
 
     async def _stop(self, name: str) -> None:
         self.worker_spec.pop(name, None)
@@ -547,13 +563,20 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if handle := self.workers.pop(name, None):
                 handle.ended()
         self._upkeep.over(record, wanted=wanted)
-        if self.status is Status.running and (error := self.stuck()):
+
+    def _despair(self) -> None:
+        """No worker can come: tasks that wait for one get the reasons."""
+        if error := self.stuck():
             self.scheduler.fail_waiting(error)
+
+    def _note(self, text: str) -> None:
+        # Not `_log`, which prints: it has been logged where people look.
+        self._cluster_manager_logs.append((datetime.now(), text))
 
     def _woke(self, seconds: float) -> None:
         """This process was suspended, or its loop blocked, for so long."""
         self.scheduler.excuse(seconds)
-        self._log(
+        self._note(
             f"this process stood still for {seconds:.0f} s; workers that could not"
             " reach it in that time have ended, and are replaced"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,21 +98,22 @@ class Connection:
 
 
 def make_private_directory(parent: Path, name: str) -> Path:
-    """Make ``parent/name`` with mode 0700, whatever the umask.
+    """Make a new ``parent/name-...`` with mode 0700, whatever the umask.
+
+    Two clusters of one name, also on different hosts, get one each.
 
     Raises
     ------
     OptionError
         If it cannot be written; the message names the option to change.
     """
-    path = parent / name
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
+        path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
         path.chmod(0o700)
     except OSError as exc:
         raise OptionError(
-            f"cannot make {path} for the connection file: {exc}\n"
+            f"cannot make {parent / name} for the connection file: {exc}\n"
             "  what to do: GridEngineCluster(shared_directory=...) with a directory you"
             " can write to and that the nodes see, or gridengine.shared-directory in"
             " Dask's config"

@@ -18,6 +18,7 @@ MEMORY_SHARE = 0.95
 #: What to ask for where a limit was too small, in units of that limit.
 MORE = 1.5
 
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
 _LOST = (
     "worker-handle-scheduler-connection-broken",
@@ -108,6 +109,31 @@ def out_of_memory(used: int, limit: int, source: str, whose: str) -> Diagnosis:
         detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
         source=source,
         advice=f"ask for memory='{_round_up(limit * MORE)}', or use smaller chunks",
+    )
+
+
+def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:
+    """A worker process ended, and its Nanny knows no more than how.
+
+    Parameters
+    ----------
+    signal
+        The name of the signal that ended it; None if none did.
+    exit_status
+        Where none did; None if it is not known either.
+    """
+    how = signal or ("unknown" if exit_status is None else f"exit status {exit_status}")
+    if signal in _CRASHES:
+        advice = "compiled code crashed; python -X faulthandler says where"
+    elif signal is None and exit_status is not None:
+        advice = "a task, or what it calls, ended the process (os._exit, sys.exit)"
+    else:
+        advice = ""
+    return Diagnosis(
+        cause=Cause.KILLED,
+        detail=f"its process ended with {how}",
+        source="Nanny",
+        advice=advice,
     )
 
 

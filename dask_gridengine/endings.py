@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOG_HEAD = 256  # bytes, that tell the host of a node that never arrived
 LOG_TAIL = 4096  # bytes of a node's log that may explain its end
+#: What a worker says that was let go; it may ask after itself before it hears of it.
+_WHEN_LET_GO = {Cause.FINISHED, Cause.LOST_CONTACT}
 #: Where the grid's accounting may know more; and how long its record may take.
 _ASK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
 ACCOUNTING_SECONDS = 20.0
@@ -73,11 +75,11 @@ class Endings:
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
         record.diagnosis = diagnose_farewell(farewell)
-        if record.diagnosis.cause is Cause.FINISHED:
-            if record.cancelled:
-                record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
-            elif record.retired:
-                record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
+        if record.cancelled and record.id not in self._given_up:
+            # However it took that: it may have been in the midst of starting a worker.
+            record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+        elif record.retired and record.diagnosis.cause in _WHEN_LET_GO:
+            record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
         self._roster.move(record, NodeState.DRAINING)
         return True
 
@@ -171,6 +173,9 @@ class Endings:
             return
         self._failures.note(record, diagnosis, self.logs)
         now = self._roster.clock()
+        if diagnosis.cause is Cause.HOST_LOST:
+            self._guard.lost(record.host, diagnosis, now)
+            return
         fast = record.arrived is None or now - record.arrived < FAST_SECONDS
         if (
             record.working is not None

@@ -273,6 +273,9 @@ class Fleet:
         idle = self.roster.in_state(
             NodeState.QUEUED, NodeState.ARRIVED, NodeState.IMPORTING
         )
+        # Where a Nanny is starting another worker nobody hears the scheduler close.
+        working = self.roster.in_state(NodeState.WORKING)
+        idle += [record for record in working if record.lost is not None]
         with contextlib.suppress(Exception):  # aclose() tries again, and says so
             await self.cancel(idle)
 
@@ -296,13 +299,17 @@ class Fleet:
             left = await self.wait_gone(GENTLE_SECONDS)
             if left:
                 await launcher.cancel([record.id for record in left])
+                left = await self.wait_gone(GENTLE_SECONDS)
+            if any(record.farewell is None and not record.lost for record in left):
                 left = await self.wait_gone(self.options.close_timeout)
+            # Of others no more than the grid's word is missing, which may take it ten
+            # minutes after a restart of its master, or for ever if their host is lost.
             if left:
                 logger.warning(
-                    "%d nodes were not seen to end in %g s, e.g. %s; check with: qstat",
+                    "%d nodes were not seen to end, e.g. %s, which %s; see: qstat",
                     len(left),
-                    self.options.close_timeout,
                     left[0],
+                    "has said farewell" if left[0].farewell else "is silent",
                 )
         except Exception:
             logger.exception("could not end all nodes; check with: qstat")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from dask_gridengine.causes import Diagnosis
+from dask_gridengine.causes import Cause, Diagnosis
 
 #: Nodes that must fail in a row on a host.
 STRIKES = 2
@@ -19,6 +19,9 @@ FAST_SECONDS = 30.0
 #: How long a host is shut the first time; it doubles each time after.
 FIRST_BAN = 60.0
 LONGEST_BAN = 3600.0
+#: How long a host is shut that a node was lost with. For so long Grid Engine itself
+#: takes it for up (``max_unheard``), and what it sends there queues for ever.
+LOST_BAN = 300.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,10 +59,22 @@ class HostGuard:
         entry.bans = min(entry.bans + 1, 16)
         return True
 
+    def lost(self, host: str, why: Diagnosis, now: float) -> None:
+        """A node fell silent, as if its host were cut off: once is enough."""
+        if host:
+            entry = self._hosts.setdefault(host, _Host())
+            entry.strikes = max(entry.strikes, 1)
+            entry.why, entry.until = why, max(entry.until, now + LOST_BAN)
+
     def worked(self, host: str) -> None:
         """A node became a worker there: nothing is wrong with it."""
         self._hosts.setdefault(host, _Host())
         self._hosts[host] = _Host()
+
+    def pardon(self) -> None:
+        """What has failed was nobody's host."""
+        for host in self._hosts:
+            self._hosts[host] = _Host()
 
     def shut(self, now: float) -> list[str]:
         """Hosts to keep out of arrays now; empty if that would leave none."""
@@ -72,6 +87,8 @@ class HostGuard:
         entry = self._hosts.get(host)
         if entry is None or now >= entry.until or host not in self.shut(now):
             return 0.0
+        if entry.why is not None and entry.why.cause is Cause.HOST_LOST:
+            return 0.0  # whoever comes to the door is not cut off
         return entry.until - now
 
     def sentences(self, now: float) -> Iterator[str]:
@@ -82,9 +99,10 @@ class HostGuard:
             said = entry.why.cause.value
             if entry.why.detail:
                 said += f" ({entry.why.detail})"
+            lost = entry.why.cause is Cause.HOST_LOST
+            who = "a node there" if lost else "nodes there failed at once, the last one"
             yield (
-                f"{host} is avoided for another {entry.until - now:.0f} s: nodes there"
-                f" failed at once, the last one {said}"
+                f"{host} is avoided for another {entry.until - now:.0f} s: {who} {said}"
             )
 
     def suspects(self) -> Collection[str]:

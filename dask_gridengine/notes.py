@@ -30,7 +30,8 @@ NOTED = (
 #: Seconds to wait for the first word on why a worker died; the node is still ending.
 PATIENCE = 1.0
 LOOK_AGAIN = 0.05
-LOOK_FOR_CLIENT = (0.0, 0.02, 0.2, 2.0)  # seconds after it has connected
+#: Seconds after it has connected; one that is not there by then was slow indeed.
+LOOK_FOR_CLIENT = (0.0, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
 
 
 def annotate(exception: BaseException, text: str) -> None:

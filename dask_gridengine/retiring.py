@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from time import time
 
 from distributed import Scheduler
@@ -21,6 +21,8 @@ async def retire(
     scheduler: Scheduler, names: Collection[str], *, patience: float
 ) -> list[str]:
     """Let these workers go: no new task, the running ones finished, the data moved.
+
+    What they have been sent but have not begun is run by others.
 
     Dask's own ``retire_workers`` does not wait for what runs; it would be run again
     elsewhere, from its beginning.
@@ -43,6 +45,7 @@ async def retire(
     for ws in leaving.values():
         # As if it were paused: whoever is told no more than that gets no new task.
         scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+    _hand_over(scheduler, leaving.values())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     moves: list[asyncio.Task[None]] = []
@@ -71,6 +74,27 @@ async def retire(
             }
     await asyncio.gather(*moves)
     return [ws.name for ws in _workers(scheduler, names)]
+
+
+def _hand_over(scheduler: Scheduler, leaving: Iterable[WorkerState]) -> None:
+    """Have others run what these have been sent but have not begun.
+
+    By the way of Dask's work stealing: the worker itself says whether it has begun.
+    """
+    stealing = scheduler.extensions.get("stealing")
+    if stealing is None:
+        return
+    load = {ws: len(ws.processing) / ws.nthreads for ws in scheduler.running}
+    for ws in leaving:
+        for ts in list(ws.processing):
+            valid = scheduler.valid_workers(ts)
+            takers = load.keys() if valid is None else load.keys() & valid
+            if not takers and ts.loose_restrictions:
+                takers = load.keys()
+            if takers:
+                taker = min(takers, key=load.__getitem__)
+                load[taker] += 1 / taker.nthreads
+                stealing.move_task_request(ts, ws, taker)
 
 
 async def _move(scheduler: Scheduler, names: list[str]) -> None:

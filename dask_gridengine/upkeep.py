@@ -25,6 +25,8 @@ TICK = 2.0  # seconds between looks when nothing happens
 #: A loop that stood still so long was suspended (SIGSTOP, a closed lid), or is blocked:
 #: what it has not heard meanwhile is no sign of anything.
 STOOD_STILL = 5 * TICK
+#: Seconds after that in which failures are put down to it.
+WAKING = 20.0
 #: Seconds a node may be silent in a state before the grid is asked, and twice as many
 #: before it is given up. Arrived nodes say hello every 30 s; importing ones may wait
 #: for a slow file server.
@@ -45,6 +47,8 @@ class Hands:
     add: Callable[[int], Awaitable[None]]  # so many names, all that lacks as one array
     cancel: Callable[[list[NodeRecord]], Awaitable[None]]
     woke: Callable[[float], None]  # after having stood still for so many seconds
+    despair: Callable[[], None]  # no worker can come: whoever waits is to hear of it
+    note: Callable[[str], None]  # into the cluster's log
 
 
 class Upkeep:
@@ -77,6 +81,7 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._last_turn = time.monotonic()
+        self._woke_at = float("-inf")
         self._probes, self._next_probe = 0, 0.0
         self._unheard, self._retry_at = 0, 0.0
         self.outage = ""  # why nothing can be submitted now
@@ -142,7 +147,8 @@ class Upkeep:
     def hopeless(self) -> Cause | None:
         """Why nothing is asked for any more, but for one node now and then."""
         fleet = self.fleet
-        starting = fleet.roster.counts[NodeState.IMPORTING]
+        counts = fleet.roster.counts
+        starting = counts[NodeState.IMPORTING] + counts[NodeState.ARRIVED] - fleet.held
         if starting or fleet.door.submitting:
             return None
         possible = fleet.guard.possible
@@ -181,12 +187,20 @@ class Upkeep:
         if stood_still > STOOD_STILL:
             self._hands.woke(stood_still)
             self._excuse(stood_still)
+            self._woke_at = now
         else:
             await self._look_for_silent()
+        if now - self._woke_at < WAKING:
+            # The ends that are reported now are of nodes that did not find *us*.
+            self.fleet.failures.forgive()
+            self.fleet.guard.pardon()
+            self._budget.proven()
         await self._look_at_hosts()
         self._prove()
         self._say_taken_away()
         await self._replace(time.monotonic())
+        if self.hopeless is not None:
+            self._hands.despair()
         self._last_turn = time.monotonic()  # a hanging master is no suspension
 
     def _excuse(self, seconds: float) -> None:
@@ -318,6 +332,7 @@ class Upkeep:
     def _say(self, text: str, level: int = logging.WARNING) -> None:
         self.said.append(text)
         del self.said[:-100]
+        self._hands.note(text)
         logger.log(level, "%s", text)
 
 

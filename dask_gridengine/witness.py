@@ -7,9 +7,9 @@ from typing import Any
 
 from distributed.scheduler import KilledWorker
 
-from dask_gridengine.causes import Cause, Diagnosis
-from dask_gridengine.diagnosis import out_of_memory
+from dask_gridengine.diagnosis import out_of_memory, process_ended
 from dask_gridengine.explain import explain, explain_deaths
+from dask_gridengine.nodes import NodeRecord
 from dask_gridengine.upkeep import Upkeep
 
 
@@ -48,9 +48,7 @@ class FleetWitness:
             whose = "where its Nanny ends a worker"
             record.death = out_of_memory(used, limit, "Nanny", whose)
         else:
-            how = event.get("signal") or f"exit status {event.get('exit_status')}"
-            detail = f"its process ended with {how}"
-            record.death = Diagnosis(cause=Cause.KILLED, detail=detail, source="Nanny")
+            record.death = process_ended(event.get("signal"), event.get("exit_status"))
 
     def deaths(self, names: Sequence[str]) -> str:
         """Why the workers of these names died, for people."""
@@ -69,6 +67,11 @@ class FleetWitness:
         names = [exception.last_worker.name, *self._suspects(exception.task)]
         records = self._upkeep.fleet.roster.by_worker
         found = [records[name] for name in dict.fromkeys(names) if name in records]
-        if any(not record.ending and record.death is None for record in found):
+        if any(_unexplained(record) for record in found):
             return None
         return self.deaths(list(dict.fromkeys(names)))
+
+
+def _unexplained(record: NodeRecord) -> bool:
+    """Whether its worker has died, and neither Nanny nor node has said why yet."""
+    return record.lost is not None and not record.restarting and not record.ending

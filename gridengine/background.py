@@ -19,15 +19,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Queue, get_client, rejoin, secede
 
-from gridengine import schedulers
+from gridengine import reasons, schedulers
 from gridengine.channel import Channel, new_name
 from gridengine.controller import perform_once, ticket_name
-from gridengine.engine import MOST_DEATHS, TICK, Place
+from gridengine.engine import MOST_DEATHS, TICK, TROUBLE, Place
 from gridengine.errors import WorkerDied
 from gridengine.lanes import DEATHS, Flight, Landing
 from gridengine.places import ClientPlace, TaskPlace, in_task
@@ -77,7 +77,8 @@ class Member:
     sealed: Sealed  # the job, to be sent again if it was not begun
     resources: contextlib.ExitStack  # its session, and a scheduler of its own
     ticket: Queue | None = None  # holds one thing until the job is begun
-    deaths: int = 0  # of workers that had it and had not begun it
+    #: What came back each time a worker ended that had it, begun or not.
+    deaths: list[BaseException] = field(default_factory=list)
     stopping: bool = False
 
 
@@ -135,7 +136,7 @@ class Crew:
         self._members: dict[Flight, Member] = {}  # under _registry
         self._channel: Channel | None = None
         self._opening = threading.Lock()
-        self._ticked, self._landed_since_tick = 0.0, False
+        self._ticked = 0.0
 
     # In the thread that starts a job
 
@@ -160,6 +161,7 @@ class Crew:
             self._end(member, None, exc)
             raise
         run.stop = functools.partial(self._stop, member)
+        run.explain = functools.partial(reasons.explain, self._place)
         self._lanes.send(member.flight, member.sealed)
 
     def _open_channel(self) -> Channel:
@@ -194,35 +196,37 @@ class Crew:
 
     def _tick(self, landing: Landing | None) -> None:
         now = time.monotonic()
-        self._landed_since_tick |= landing is not None
         if landing is None or now - self._ticked > TICK:
             self._ticked = now
-            self._place.check(landed=self._landed_since_tick)
-            self._landed_since_tick = False
+            self._place.check()
 
     def _landed(self, member: Member, landing: Landing) -> None:
         if isinstance(landing.error, DEATHS) and not isinstance(landing.error, Stopped):
-            self._died(member, landing.error)
+            self._died(member, landing.error, landing.at)
         elif landing.done is None:
-            self._end(member, None, landing.error)
+            error = landing.error
+            if isinstance(error, TROUBLE):
+                error = reasons.noted(error, self._place)
+            self._end(member, None, error)
         elif landing.done.failures:
-            self._end(member, None, landing.done.failures[0].rebuild())
+            self._end(member, None, landing.done.failures[0].rebuild(alone=True))
         else:
             self._end(member, landing.done.values.open()[0], None)
 
-    def _died(self, member: Member, error: BaseException) -> None:
+    def _died(self, member: Member, error: BaseException, at: float) -> None:
         """Its worker ended: with it, or while it waited there for another to end."""
-        self._place.check(landed=False)
-        member.deaths += 1
+        self._place.check()
+        member.deaths.append(error)
         assert member.ticket is not None
-        if member.ticket.qsize() and member.deaths < MOST_DEATHS:
+        if member.ticket.qsize() and len(member.deaths) < MOST_DEATHS:
             with _registry:
                 del self._members[member.flight]
                 member.flight = _flight_of(member.job)
                 self._members[member.flight] = member
             self._lanes.send(member.flight, member.sealed)
             return
-        died = WorkerDied(None, member.job._title, member.deaths, str(error))
+        why = reasons.of_deaths(self._place, member.deaths, at)
+        died = WorkerDied(None, member.job._title, len(member.deaths), why)
         self._end(member, None, died)
 
     def _fail(self, error: Exception) -> None:

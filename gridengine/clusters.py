@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections import deque
 from typing import Any
 
@@ -16,7 +15,7 @@ from distributed import Client, Scheduler
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from dask_gridengine import GridEngineCluster
+from dask_gridengine import GridEngineCluster, NodesFailed
 from gridengine.lanes import Flight, Lanes
 
 logger = logging.getLogger(__name__)
@@ -50,8 +49,10 @@ class OwnCluster:
         self._closing = threading.Lock()
         self._closed = False
         self._pid = os.getpid()
-        self._target, self._replaced = jobs, 0.0
         self._timer: asyncio.TimerHandle | None = None
+        # To rest is decided in the loop, to work in other threads.
+        self._deciding = threading.Lock()
+        self._awake, self._rested = True, False
         try:
             self.client = Client(
                 self.cluster.in_process_address,
@@ -83,36 +84,44 @@ class OwnCluster:
         # The copy that `dict` itself makes is made in one step, in whatever thread.
         workers = list(dict.values(self.cluster.scheduler.workers))
         threads = sum(ws.nthreads for ws in workers if ws.status is Status.running)
-        return threads or max(1, self.planned * self.cluster.options.cores)
+        return threads or max(1, self.wanted * self.cluster.options.cores)
 
     @property
-    def planned(self) -> int:
-        """Workers there are or shall be."""
-        return len(self.cluster.worker_spec)
+    def wanted(self) -> int:
+        """Nodes there shall be; the cluster replaces what is lost of them."""
+        return self.cluster.wanted
+
+    @property
+    def queued(self) -> int:
+        """Nodes that wait in the grid's queue; from a count that is kept."""
+        return self.cluster.counts.get("queued", 0)
 
     def grow(self, jobs: int) -> None:
-        """Have at least so many nodes, now or queued."""
-        self._target = max(self._target, jobs)
-        if self.planned < self._target:
-            self.cluster.scale(self._target)
+        """Have at least so many nodes, now or queued, and do not rest.
 
-    def replace_lost(self, *, every: float) -> None:
-        """Ask again for nodes that ended, no sooner than `every` seconds after.
+        Where no node could be had any more, this tries anew.
 
-        Cheap if there are none.
+        Raises
+        ------
+        SubmitError
+            If the grid refuses more.
         """
-        now = time.monotonic()
-        if self.planned < self._target and now - self._replaced >= every:
-            self._replaced = now
-            self.cluster.scale(self._target)
-
-    def wake(self) -> None:
-        """There is work: do not rest."""
+        with self._deciding:
+            self._awake = True
+            rested, self._rested = self._rested, False
         self.client.loop.add_callback(self._stop_timer)
+        wanted = 0 if rested else self.wanted
+        if wanted < jobs or self.stuck() is not None:
+            self.cluster.scale(max(wanted, jobs))
+
+    def stuck(self) -> NodesFailed | None:
+        """Why no worker will come any more; None while one may."""
+        return self.cluster.stuck()
 
     def rest_after(self, seconds: float | None) -> None:
         """Give all nodes back if there is no work for so long; None keeps them."""
         if seconds is not None:
+            self._awake = False
             self.client.loop.add_callback(self._start_timer, seconds)
 
     def _start_timer(self, seconds: float) -> None:
@@ -125,8 +134,11 @@ class OwnCluster:
             self._timer.cancel()
 
     def _rest(self) -> None:
-        self._target = 0
-        if self.alive:
+        with self._deciding:
+            if self._awake or not self.alive or not self.wanted:
+                return
+            self._rested = True
+            # In this loop it only begins here; whoever wakes up asks after it.
             self.cluster.scale(0)
 
     def free(self, lanes: Lanes, flights: set[Flight]) -> None:
@@ -141,7 +153,7 @@ class OwnCluster:
         await asyncio.sleep(GRACE_SECONDS)
         try:
             if busy := await lanes.still_running(flights):
-                await self.client.restart_workers(busy, raise_for_error=False)
+                await lanes.end_workers(busy)
         except Exception:
             if self.alive:  # otherwise they are ended anyway
                 logger.warning("could not end what was called off", exc_info=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed import Client
 
+from gridengine import reasons
 from gridengine.background import place_for, waiting
 from gridengine.channel import Channel, new_name
 from gridengine.controller import perform
@@ -99,7 +100,7 @@ class JobDispatcher:
         NotPicklable
             If a job cannot be sent. Those that were not run have it as their exception.
         NodesFailed
-            If no worker could be started, or all were lost again and again; likewise.
+            If no worker can be had any more; likewise.
         """
         batch = self._batch
         if batch is None:
@@ -113,9 +114,10 @@ class JobDispatcher:
             self._forget_batch()
             raise
         if not in_time:
-            raise TimeoutError(
+            late = (
                 f"{batch.left} of {len(batch.jobs)} jobs have not ended in {timeout} s"
             )
+            raise reasons.noted(TimeoutError(late), self.scheduler)
         self._forget_batch()
         if batch.error is not None:
             raise batch.error
@@ -184,6 +186,8 @@ class _Batch:
         self._place = place
         self._channel: Channel | None = None
         self._runs = [job._begin(index) for index, job in enumerate(jobs)]
+        for run in self._runs:
+            run.explain = functools.partial(reasons.explain, place)
         # A daemon, since Python's end waits for the jobs themselves (gridengine.run).
         threading.Thread(
             target=self._work, name="gridengine-dispatch", daemon=True

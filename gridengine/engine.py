@@ -10,6 +10,7 @@ worker died goes back to the source. A finished item is never run again.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 
 from distributed import Client
 
+from gridengine import reasons
 from gridengine.chunk import Done
 from gridengine.errors import NotPicklable, WorkerDied
 from gridengine.failure import Failure, short_repr
@@ -37,6 +39,8 @@ PARTS = 16
 #: Workers an item may end, the last ones with nothing else under way, before it is
 #: named. As many as Dask allows a task by default, less the one of its chunk.
 MOST_DEATHS = 3
+#: Errors of chunks that say little without what became of the nodes.
+TROUBLE = (OSError, asyncio.TimeoutError)
 #: Chunks ahead of the one that is waited for, per slot, where results go in order.
 AHEAD = 4
 
@@ -65,8 +69,12 @@ class Place(Protocol):
     def inline(self) -> int:
         """Bytes of arguments up to which they may go through the scheduler."""
 
-    def check(self, *, landed: bool) -> None:
-        """Raise if no worker can come; `landed` since the last time."""
+    @property
+    def cluster(self) -> Any:
+        """The cluster, as far as it is known; it may be anybody's, or None."""
+
+    def check(self) -> None:
+        """Raise if no worker can come."""
 
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """These were called back: see that they do not hold their workers."""
@@ -138,9 +146,7 @@ class Engine:
         self._flying: set[Flight] = set()
         self._suspects: deque[Batch] = deque()
         self._error: tuple[int, BaseException] | None = None
-        self._last_death = ""
         self._ticked = 0.0
-        self._landed_since_tick = False
         self._waiting: dict[int, Block] = {}  # of an ordered run, by their start
         self._turn = 0  # of an ordered run: index to be yielded next
         self._lanes: Lanes
@@ -259,12 +265,10 @@ class Engine:
     def _wait(self) -> Iterator[Block]:
         landing = self._lanes.land(TICK)
         now = time.monotonic()
-        self._landed_since_tick |= landing is not None
         if landing is None or now - self._ticked > TICK:
             self._ticked = now
             self._on_tick()
-            self._place.check(landed=self._landed_since_tick)
-            self._landed_since_tick = False
+            self._place.check()
         if landing is not None and landing.flight in self._flying:
             self._flying.remove(landing.flight)
             yield from self._land(landing)
@@ -274,10 +278,12 @@ class Engine:
             yield from self._deliver(landing.flight.batch, landing.done)
             return
         assert landing.error is not None
-        self._place.check(landed=False)  # what was closed says so better
+        self._place.check()  # what was closed says so better
+        if isinstance(landing.error, TROUBLE):
+            raise reasons.noted(landing.error, self._place)
         if not isinstance(landing.error, DEATHS):
-            raise landing.error
-        yield from self._died(landing.flight, landing.error)
+            raise landing.error  # NodesFailed among them: the same for all chunks
+        yield from self._died(landing.flight, landing.error, landing.at)
 
     def _deliver(self, batch: Batch, done: Done) -> Iterator[Block]:
         self._pace.landed(done.count, done.seconds, done.values.nbytes)
@@ -301,20 +307,21 @@ class Engine:
                 failures[offset] = failure.at(batch.start + offset).rebuild()
         yield _block(batch, values, failures, first, done.count)
 
-    def _died(self, flight: Flight, error: BaseException) -> Iterator[Block]:
+    def _died(self, flight: Flight, error: BaseException, at: float) -> Iterator[Block]:
         """A worker ended while it had this chunk, which may be innocent."""
-        batch, self._last_death = flight.batch, str(error)
+        batch = flight.batch
         if len(batch.items) > 1:
             size = -(-len(batch.items) // PARTS)
             for first in range(0, len(batch.items), size):
                 self._source.give_back(batch.part(first, first + size))
             return
-        deaths = batch.deaths + 1
-        if not flight.alone or deaths < MOST_DEATHS:
+        deaths = (*batch.deaths, error)
+        if not flight.alone or len(deaths) < MOST_DEATHS:
             self._suspects.append(replace(batch, deaths=deaths))
             return
         item = short_repr(batch.items[0])
-        killed = WorkerDied(batch.start, item, deaths, self._last_death)
+        why = reasons.of_deaths(self._place, deaths, at)
+        killed = WorkerDied(batch.start, item, len(deaths), why, self._stop)
         if self._stop:
             self._fail_with(batch.start, killed)
         else:

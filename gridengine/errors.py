@@ -36,12 +36,12 @@ def item_name(index: int | None, item: str) -> str:
     Parameters
     ----------
     index
-        Its place in the input; None where that is not known.
+        Its place in the input; None for a job that was started by itself.
     item
         Its short repr; may be empty.
     """
     if index is None:
-        return item or "an item"
+        return f"the job {item}".rstrip()
     return f"item {index} ({item})" if item else f"item {index}"
 
 
@@ -98,28 +98,45 @@ class WorkerDied(GridEngineError):
     Parameters
     ----------
     index
-        The item's place in the input; None where that is not known.
+        The item's place in the input; None for a job that was started by itself.
     item
         Its short repr.
     times
         How many workers it ended.
-    last
-        What is known about the last end.
+    reasons
+        What is known of their ends: a sentence for each, perhaps with what to do.
+    others_lost
+        Whether the results of other items are lost with this error.
     """
 
-    def __init__(self, index: int | None, item: str, times: int, last: str) -> None:
-        super().__init__(index, item, times, last)
-        self.index, self.item, self.times, self.last = index, item, times, last
+    def __init__(
+        self,
+        index: int | None,
+        item: str,
+        times: int,
+        reasons: str,
+        others_lost: bool = False,
+    ) -> None:
+        super().__init__(index, item, times, reasons, others_lost)
+        self.index, self.item, self.times = index, item, times
+        self.reasons, self.others_lost = reasons, others_lost
 
     def __str__(self) -> str:
         each = f" each of the {self.times} times it was run" if self.times > 1 else ""
-        return (
-            f"{item_name(self.index, self.item)} ended its worker process{each}\n"
-            f"  the last:   {self.last.strip() or 'nothing is known about its end'}\n"
-            "  what to do: most often there was not enough memory: ask for more with"
-            " memory=; else look for a crash in compiled code or a call of os._exit."
-            " With reraise=False the results of the other items are kept"
-        )
+        reasons = self.reasons.strip() or "nothing is known about its end"
+        lines = [
+            f"{item_name(self.index, self.item)} ended its worker process{each}",
+            textwrap.indent(reasons, "  "),
+        ]
+        if "what to do:" not in reasons:
+            lines.append(
+                "  what to do: most often there was not enough memory: ask for more"
+                " with memory=; else look for a crash in compiled code or a call of"
+                " os._exit"
+            )
+        if self.others_lost:
+            lines.append("  to keep the results of the other items: reraise=False")
+        return "\n".join(lines)
 
 
 class RemoteTraceback(Exception):
@@ -128,7 +145,8 @@ class RemoteTraceback(Exception):
     Parameters
     ----------
     index
-        The place in the input of the item that the function was called with.
+        The place in the input of the item that the function was called with; None for
+        a job that was started by itself.
     item
         Its short repr.
     worker
@@ -137,7 +155,7 @@ class RemoteTraceback(Exception):
         The traceback as it was formatted there.
     """
 
-    def __init__(self, index: int, item: str, worker: str, text: str) -> None:
+    def __init__(self, index: int | None, item: str, worker: str, text: str) -> None:
         super().__init__(index, item, worker, text)
         self.index, self.item, self.worker, self.text = index, item, worker, text
 

@@ -84,8 +84,14 @@ class Failure:
         """The same, with the item's place in the whole input."""
         return replace(self, index=index)
 
-    def rebuild(self) -> BaseException:
+    def rebuild(self, *, alone: bool = False) -> BaseException:
         """Make the exception again, on the host; a new one each time.
+
+        Parameters
+        ----------
+        alone
+            Whether the item is a job that was started by itself: it has no place in an
+            input, whatever `index` says.
 
         Returns
         -------
@@ -95,8 +101,9 @@ class Failure:
         """
         exc = self._load()
         where = f" on {self.worker}" if self.worker else ""
-        note = f"gridengine: {item_name(self.index, self.item)}{where}"
-        cause = RemoteTraceback(self.index, self.item, self.worker, self.traceback)
+        index = None if alone else self.index
+        note = f"gridengine: {item_name(index, self.item)}{where}"
+        cause = RemoteTraceback(index, self.item, self.worker, self.traceback)
         _assign(exc, "__cause__", cause)
         if hasattr(BaseException, "add_note"):  # Python 3.11
             notes = _guarded(lambda: [*getattr(exc, "__notes__", ()), note], [note])

@@ -90,7 +90,8 @@ def map(
     WorkerDied
         If an item ended its worker process each time.
     NodesFailed
-        If no worker could be started; with the reasons.
+        If no worker can be had, or none any more; with the reasons. Nodes that are
+        lost are replaced, and the map goes on.
     Exception
         Whatever `f` raises: of the same type, with the worker's traceback as its cause.
     """

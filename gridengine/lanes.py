@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import queue
+import signal
 import threading
+import time
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
@@ -30,6 +33,7 @@ FUNCTION_BYTES = 64 * 2**10
 #: Seconds after which a result that does not come is looked for again.
 LOOK_SECONDS = 0.25
 TAKE_SECONDS = 0.25  # for the loop to take a chunk; one that is closed never does
+ANSWER_SECONDS = 2.0  # for a worker without a nanny to obey
 PAUSE_SECONDS = 0.05  # for the scheduler to notice a death
 
 #: What says that a worker went, or was lost sight of, while it had a chunk.
@@ -55,6 +59,7 @@ class Landing:
     flight: Flight
     done: Done | None
     error: BaseException | None
+    at: float = field(default_factory=time.monotonic)
 
 
 class Lanes:
@@ -119,6 +124,34 @@ class Lanes:
 
         found = await self._client.run(busy, on_error="ignore", asynchronous=True)
         return [address for address, is_busy in found.items() if is_busy]
+
+    async def end_workers(self, addresses: list[str]) -> None:
+        """End worker processes; their nannies, or the cluster, start others.
+
+        Not by `Client.restart_workers`, which gives them 4 s to end by themselves: they
+        will not, as long as a task runs. Nor are they asked if there is a nanny:
+        compiled code may never let go of its interpreter.
+        """
+
+        def end_child(dask_worker: Any) -> None:
+            os.kill(dask_worker.process.pid, signal.SIGKILL)
+
+        def end_self(dask_worker: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        obeyed = await self._client.run(
+            end_child,
+            workers=addresses,
+            nanny=True,
+            on_error="ignore",
+            asynchronous=True,
+        )
+        if left := [address for address in addresses if address not in obeyed]:
+            with contextlib.suppress(asyncio.TimeoutError):
+                ending = self._client.run(
+                    end_self, workers=left, on_error="ignore", asynchronous=True
+                )
+                await asyncio.wait_for(ending, ANSWER_SECONDS)
 
     # In the loop
 

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from distributed import Client, get_client, get_worker, rejoin, secede
 
+from dask_gridengine import GridEngineCluster
 from gridengine.lanes import Flight, Lanes, run_in_loop
 from gridengine.tally import Tally
 
@@ -69,13 +71,28 @@ class ClientPlace:
         """Little: Dask keeps the last thousand messages to each worker."""
         return 64 * 2**10
 
-    def check(self, *, landed: bool) -> None:
-        """Raise if the client was closed."""
+    @property
+    def cluster(self) -> Any:
+        """What the client was given in place of an address; None if nothing."""
+        return self._client.cluster
+
+    def check(self) -> None:
+        """Raise if the client was closed, or its cluster says that no worker will come.
+
+        Raises
+        ------
+        NodesFailed
+            With what is known of each node's end.
+        """
         if self._client.status not in ("running", "connecting"):
             raise RuntimeError(
                 f"the Dask client was closed (it is {self._client.status}) while"
                 " gridengine was using it"
             )
+        if isinstance(self.cluster, GridEngineCluster) and (
+            error := self.cluster.stuck()
+        ):
+            raise error
 
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """Nothing: a worker may be busy with somebody else's task too."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
+from dask_gridengine.notes import annotate
 from gridengine.controller import Ended, exit_code
 from gridengine.errors import TimeoutError, WorkerDied
 from gridengine.sealed import Sealed
@@ -67,6 +68,8 @@ class Run:
         self.name, self.ident = name, next(_idents)
         #: Ends it early, for the reason given; None where that cannot be done.
         self.stop: Callable[[Stopped], None] | None = None
+        #: What its cluster says of its nodes; "" if nothing is known.
+        self.explain: Callable[[], str] = str
         self.value: Any = None
         self.error: BaseException | None = None
         self.exitcode: int | None = None  # None until it has ended
@@ -91,6 +94,7 @@ class Run:
             if self.exitcode is None:
                 self.value, self.error = value, error
                 self.exitcode = _code(error)
+                self.explain = str
                 self._changed.notify_all()
         _awaited.discard(self)
 
@@ -127,7 +131,7 @@ class Run:
             if not self._inbox and self.ended:
                 raise EOFError(f"{self.name} has ended, and all it sent was received")
             if not self._inbox:
-                raise TimeoutError(f"{self.name} sent nothing for {timeout} s")
+                raise self._late(f"{self.name} sent nothing for {timeout} s")
             message = self._inbox.popleft()
         return message.open()
 
@@ -149,9 +153,15 @@ class Run:
     def exception(self, timeout: float | None) -> BaseException | None:
         """What the job has raised; waits as `result` does."""
         if not self.wait(timeout):
-            raise TimeoutError(f"{self.name} has not ended within {timeout} s")
+            raise self._late(f"{self.name} has not ended within {timeout} s")
         self.asked = True
         return self.error
+
+    def _late(self, evidence: str) -> TimeoutError:
+        """With a note on what its cluster is at: perhaps it waits for a node."""
+        error = TimeoutError(evidence)
+        annotate(error, self.explain())
+        return error
 
     def __del__(self) -> None:
         failed = getattr(self, "exitcode", None) == 1 and not self.asked
@@ -214,7 +224,9 @@ def settle(job: Any, run: Run, value: Any, error: BaseException | None) -> Any:
     """
     if isinstance(value, Ended):
         vars(job).update(value.attributes)
-        error = value.failure.rebuild() if value.failure is not None else None
+        alone = job.id == run.ident
+        failure = value.failure
+        error = None if failure is None else failure.rebuild(alone=alone)
         value = value.value
     run.end(value, error)
     return value if error is None else error

@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -20,9 +19,8 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from distributed import Client
 
-from dask_gridengine import LauncherUnavailable, OptionError
+from dask_gridengine import GridEngineCluster, LauncherUnavailable, OptionError
 from dask_gridengine.launchers.drmaa_places import find_library, find_root
-from dask_gridengine.nodes import NodeState
 from gridengine import settings
 from gridengine.clusters import OwnCluster
 from gridengine.errors import TimeoutError
@@ -41,10 +39,6 @@ __all__ = [
 #: Options of Dask's scheduler, unless the configuration says otherwise: a dashboard
 #: that takes no other cluster's port, and is loaded when somebody looks.
 DASK_SCHEDULER = {"dashboard_address": ":0"}
-#: Seconds between two attempts to replace nodes that were lost.
-REPLACE_SECONDS = 10.0
-#: Times all nodes may be lost without a result in between.
-FRUITLESS = 3
 
 
 class Scheduler:
@@ -66,7 +60,6 @@ class Scheduler:
         self._own: OwnCluster | None = None
         self._closed = False
         self._sessions = 0
-        self._fruitless, self._proven = 0, False
 
     # What users call
 
@@ -115,15 +108,14 @@ class Scheduler:
     def session(self, items: int | None) -> Iterator[Client]:
         """The client for one run over so many items, with nodes asked for."""
         with self._lock:
-            own = self._open(self._wanted(items))
             self._sessions += 1
-            own.wake()
         try:
-            yield own.client
+            yield self._open(self._wanted(items)).client
         finally:
             with self._lock:
                 self._sessions -= 1
-                if not self._sessions and own.alive:
+                own = self._own
+                if not self._sessions and own is not None and own.alive:
                     own.rest_after(_idle_seconds())
 
     def slots(self) -> int:
@@ -151,8 +143,16 @@ class Scheduler:
         """A chunk's usual size: the scheduler is near, and does not keep messages."""
         return 4 * 2**20
 
-    def check(self, *, landed: bool) -> None:
-        """Raise if no worker can come, or the cluster was closed; replace lost nodes.
+    @property
+    def cluster(self) -> GridEngineCluster | None:
+        """The cluster; None while there is none."""
+        own = self._own
+        return own.cluster if own is not None and own.alive else None
+
+    def check(self) -> None:
+        """Raise if the cluster was closed, or no worker will come any more.
+
+        What is lost meanwhile the cluster replaces by itself.
 
         Raises
         ------
@@ -162,13 +162,8 @@ class Scheduler:
         own = self._own
         if own is None or not own.alive:
             raise RuntimeError(f"{self!r} was closed while it was working")
-        self._proven |= landed
-        self._fruitless = 0 if landed else self._fruitless
-        stuck = own.cluster.stuck()
-        if stuck is not None and (not self._proven or self._fruitless >= FRUITLESS):
-            raise stuck
-        self._fruitless += stuck is not None
-        own.replace_lost(every=0.0 if stuck is not None else REPLACE_SECONDS)
+        if (error := own.stuck()) is not None:
+            raise error
 
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """These were called back: see that they do not hold their workers."""
@@ -180,10 +175,7 @@ class Scheduler:
         own = self._own
         if own is None or not own.alive:
             return Tally(0, 0, 0)
-        states = Counter(node.state for node in own.cluster.jobs())
-        return Tally(
-            len(own.cluster.scheduler.workers), own.planned, states[NodeState.QUEUED]
-        )
+        return Tally(len(own.cluster.scheduler.workers), own.wanted, own.queued)
 
     # Steps of the above
 
@@ -197,9 +189,8 @@ class Scheduler:
                 raise RuntimeError(f"{self!r}: make a new one")
             if self._own is None or not self._own.alive:
                 self._own = OwnCluster(jobs, **self._cluster_options())
-                self._proven = False
                 weakref.finalize(self, self._own.close_soon).atexit = False
-            else:
+            elif jobs:
                 self._own.grow(jobs)
             return self._own
 

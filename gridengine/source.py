@@ -16,7 +16,8 @@ class Batch:
     start: int  # index of the first in the whole input
     items: Sequence[Any]
     failed: int = 0  # times the function has raised for these
-    deaths: int = 0  # workers that ended while they had these
+    #: What came back each time a worker ended that had these.
+    deaths: tuple[BaseException, ...] = ()
 
     @property
     def stop(self) -> int:

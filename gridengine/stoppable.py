@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import signal
-from typing import Any
 
 from distributed import Queue
 
 from gridengine.lanes import Flight, Landing, Lanes
-
-#: Seconds in which a worker without a nanny must obey.
-ANSWER_SECONDS = 2.0
 
 
 class StoppableLanes(Lanes):
@@ -49,7 +42,7 @@ class StoppableLanes(Lanes):
                 address = await self._worker_of(flight) if has_begun else None
                 await self._call_back({flight})
                 if address is not None and by_force:
-                    await self._end_worker(address)
+                    await self.end_workers([address])
         finally:
             self._landed.put(Landing(flight, None, reason))
 
@@ -61,27 +54,3 @@ class StoppableLanes(Lanes):
             if flight.future.key in keys:
                 return str(address)
         return None
-
-    async def _end_worker(self, address: str) -> None:
-        """End a worker process; its nanny, or the cluster, starts another.
-
-        Not by `Client.restart_workers`, which gives it 4 s to end by itself: it will
-        not, as long as the task runs. Nor is the worker asked if there is a nanny:
-        compiled code may never let go of its interpreter.
-        """
-
-        def end_child(dask_worker: Any) -> None:
-            os.kill(dask_worker.process.pid, signal.SIGKILL)
-
-        def end_self(dask_worker: Any) -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        obeyed = await self._client.run(
-            end_child, workers=[address], nanny=True, on_error="ignore"
-        )
-        if address not in obeyed:
-            with contextlib.suppress(asyncio.TimeoutError):
-                ending = self._client.run(
-                    end_self, workers=[address], on_error="ignore"
-                )
-                await asyncio.wait_for(ending, ANSWER_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     threads, fds = set(threading.enumerate()), _descriptors()
     before, semaphores = set(_children()), _semaphores()
     yield
-    gc.collect()
+    if _new_threads(threads) or _children().keys() - before or _descriptors() - fds:
+        gc.collect()  # a tenth of a second, so not after each of a thousand tests
     wait_until(lambda: not _new_threads(threads), "threads gone", 10, _thread_names)
     wait_until(
         lambda: not _children().keys() - before,
@@ -54,6 +56,28 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         5,
         lambda: sorted(_descriptors() - fds),
     )
+
+
+class _Illegal(logging.Handler):
+    """Collects what the roster says of states that cannot follow each other."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which a node came into a state that it could not come into."""
+    log, illegal = logging.getLogger("dask_gridengine.nodes"), _Illegal()
+    log.addHandler(illegal)
+    yield
+    log.removeHandler(illegal)
+    if request.node.get_closest_marker("illegal_transition") is None:
+        assert illegal.said == []
 
 
 def _children() -> dict[int, list[str]]:

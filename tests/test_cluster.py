@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from dask import array as da
 from distributed import Client, Nanny
 from distributed.core import Status
+from distributed.scheduler import KilledWorker
 
 import dask_gridengine
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
 from dask_gridengine.nodes import NodeState
 from tests.stranger import knock
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 
 @pytest.fixture
@@ -322,7 +326,7 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
             {"job_script_prologue": ["exit 69"]},
             r"could not reach the cluster.*interface=",
         ),
-        ({"job_script_prologue": ["kill -9 $$"]}, r"was killed.*SIGKILL"),
+        ({"job_script_prologue": ["kill -9 $$"]}, r"were killed.*SIGKILL"),
     ],
 )
 def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
@@ -375,19 +379,30 @@ def test_a_worker_that_is_killed_comes_back_under_its_nanny(
         assert states(cluster) == ["working"]
 
 
-def test_a_node_that_is_killed_frees_its_name(options: dict[str, Any]) -> None:
-    """The cluster counts what lives: a killed node is no worker any more."""
-    with GridEngineCluster(jobs=2, **options) as cluster:
-        cluster.wait_for_workers(2, timeout=30)
+def test_a_node_that_is_killed_is_replaced(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """By itself, in the middle of a computation, which ends right."""
+
+    def slow(number: int) -> int:
+        time.sleep(0.02)
+        return number**2
+
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        squares = client.map(slow, range(100))
         victim = cluster.jobs()[0]
         os.killpg(victim.pid, signal.SIGKILL)
-        wait_until(
-            lambda: len(cluster.worker_spec) == 1, "one name left", 30, lambda: states
-        )
-        assert victim.diagnosis is not None
-        assert "SIGKILL" in victim.diagnosis.detail
-        cluster.scale(2)
-        cluster.wait_for_workers(2, timeout=30)
+        assert client.gather(squares) == [number**2 for number in range(100)]
+        client.wait_for_workers(2, timeout=30)
+        assert len(cluster.worker_spec) == 2
+        assert [node.state.value for node in cluster.jobs()] == [
+            "gone",
+            "working",
+            "working",
+        ]
+        assert "SIGKILL" in cluster.explain(str(victim.id))
+        assert "asked for 1 nodes in place of lost ones" in cluster.explain()
 
 
 @pytest.mark.parametrize("security", [True, False])
@@ -499,6 +514,287 @@ def test_states_are_in_the_order_a_node_passes_them() -> None:
         "arrived",
         "importing",
         "working",
-        "leaving",
+        "draining",
         "gone",
     ]
+
+
+def begun(folder: Path, name: str) -> int:
+    """How often `work` was begun under this name."""
+    log = folder / f"{name}.begun"
+    return log.read_text().count("x") if log.exists() else 0
+
+
+def work(folder: Path, name: str) -> str:
+    """A task that runs until it is told to end, and tells that it runs."""
+    with (folder / f"{name}.begun").open("a") as log:
+        log.write("x")
+    while not (folder / f"{name}.end").exists():
+        time.sleep(0.02)
+    return name
+
+
+def test_scale_tries_again_what_has_failed(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """What made nodes fail may be over: the user's word starts anew, at once."""
+    prologue = [f"test -e {tmp_path}/mended || exit 69"]
+    with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
+        wait_until(cluster.stuck, "stuck", 30, cluster.explain)
+        (tmp_path / "mended").touch()
+        cluster.scale(1)
+        assert cluster.stuck() is None
+        cluster.wait_for_workers(1, timeout=30)
+
+
+def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> None:
+    """wait_for_workers and a result that cannot come raise the reasons at once."""
+    options["python"] = "/nowhere/python"
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        future = client.submit(sum, [1, 2])
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            future.result(timeout=30)
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            cluster.wait_for_workers(1, timeout=30)
+        error = cluster.stuck()
+        assert isinstance(error, NodesFailed)
+        assert "python= must name a Python" in str(error)
+        assert len(cluster.jobs()) <= 8, "it does not submit for ever"
+        assert "No more nodes are asked for" in cluster.explain()
+
+
+def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
+    """In sentences and as a table; of one by its worker or its job, or it says so."""
+    with GridEngineCluster(jobs=2, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        first, second = cluster.jobs()
+        assert cluster.explain().startswith("2 nodes are wanted: 2 working")
+        assert first.worker is not None
+        assert cluster.explain(first.worker).startswith(f"node {first.id}: queued for")
+        assert cluster.explain("1.2").startswith("node 1.2: queued for ")
+        with pytest.raises(OptionError, match=r"never had .* 'ge-9'.*jobs\(\)"):
+            cluster.explain("ge-9")
+        table = cluster.jobs()
+        header, *rows = repr(table).splitlines()
+        assert header.split()[:3] == ["job", "host", "state"]
+        assert [row.split()[0] for row in rows] == ["1.1", "1.2"]
+        assert "<table>" in table._repr_html_()
+        assert table.counts() == {"working": 2}
+        assert second.peak_memory == 0 or second.peak_memory > 2**20
+
+
+def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> None:
+    """get_logs() has what a dead node said, though its log is gone."""
+    logs = tmp_path / "logs"
+    with GridEngineCluster(jobs=1, log_directory=logs, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
+        for log in logs.iterdir():
+            log.unlink()
+        said = cluster.get_logs(cluster=False, scheduler=False)
+        ((title, words),) = said.items()
+        assert title.startswith("ge-0 (node 1.1 on ")
+        assert "Registered to" in words
+        assert cluster.get_logs(False, False, workers=["ge-0"]) == said
+        assert cluster.get_logs(False, False, workers=["ge-7"]) == {}
+        assert cluster.get_logs(cluster=False, scheduler=False, workers=False) == {}
+
+
+def test_scale_down_lets_tasks_end_and_takes_the_idle_first(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Who works stays; if it must go, it ends its task first, which runs once."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        numbers = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
+        before = client.gather(numbers)
+        newest = "ge-1"
+        task = client.submit(work, tmp_path, "task", workers=[newest])
+        wait_until(lambda: begun(tmp_path, "task"), "it runs", 30)
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
+        (info,) = cluster.scheduler_info["workers"].values()
+        assert info["name"] == newest
+        assert client.gather(numbers) == before
+        cluster.scale(0)
+        assert cluster.worker_spec == {}
+        assert states(cluster).count("working") == 1, "it is given time"
+        (tmp_path / "task.end").touch()
+        wait_until(lambda: states(cluster) == ["gone", "gone"], "both gone", 30)
+        assert begun(tmp_path, "task") == 1
+        task.release()
+
+
+def test_what_outlives_the_finish_timeout_runs_elsewhere(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A task does not keep its worker for ever, and is not lost."""
+    with (
+        GridEngineCluster(jobs=2, finish_timeout=0.2, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2, timeout=30)
+        tasks = [
+            client.submit(
+                work, tmp_path, name, workers=[name], allow_other_workers=True
+            )
+            for name in ("ge-0", "ge-1")
+        ]
+        wait_until(
+            lambda: begun(tmp_path, "ge-0") and begun(tmp_path, "ge-1"), "both run", 30
+        )
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
+        assert {node.cause for node in cluster.jobs()} == {"", "was given back"}
+        (tmp_path / "ge-0.end").touch()
+        (tmp_path / "ge-1.end").touch()
+        assert client.gather(tasks) == ["ge-0", "ge-1"]
+        assert begun(tmp_path, "ge-0") + begun(tmp_path, "ge-1") == 3
+
+
+def test_scale_to_nothing_says_what_is_lost(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data that nobody can take is no reason to hang."""
+    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1, timeout=30)
+        (data,) = client.scatter([b"unique"])
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
+        assert "what only ge-0 held is lost" in caplog.text
+        data.release()
+
+
+def test_many_changes_of_mind_end_in_the_last(options: dict[str, Any]) -> None:
+    """Fifty calls of scale() at random moments: the last number is what there is."""
+    chance = random.Random(4)
+
+    async def main() -> None:
+        async with GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster:
+            for number in [*(chance.randrange(6) for _ in range(49)), 2]:
+                cluster.scale(number)
+                await asyncio.sleep(chance.random() / 25)
+
+            def counts() -> dict[str, int]:
+                return {
+                    state: n
+                    for state, n in cluster.jobs().counts().items()
+                    if state != "gone"
+                }
+
+            await until(lambda: counts() == {"working": 2}, "two", 60, cluster.explain)
+            assert len(cluster.scheduler.workers) == 2
+            assert len(cluster.workers) == len(cluster.worker_spec) == 2
+
+    asyncio.run(main())
+
+
+def test_two_clusters_may_have_one_name(options: dict[str, Any], emptied: Path) -> None:
+    """It is the name of their jobs; neither takes the other's files."""
+    options |= {
+        "name": "mine",
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+    }
+    with GridEngineCluster(jobs=1, **options) as one:
+        with GridEngineCluster(jobs=1, **options) as other:
+            assert one.name == other.name == "mine"
+            for cluster in (one, other):
+                assert cluster._fleet.request.name == "mine"
+                cluster.wait_for_workers(1, timeout=30)
+        with Client(one) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_worker_that_uses_too_much_memory_is_explained(
+    options: dict[str, Any],
+) -> None:
+    """Dask's own limit is named, with what to ask for, and it is no riddle."""
+
+    def devour() -> None:
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(2**20) * 16))
+            time.sleep(0.01)
+
+    config = {"distributed.scheduler.allowed-failures": 0}
+    with (
+        dask.config.set(config),
+        GridEngineCluster(jobs=1, memory="300 MB", **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1, timeout=30)
+        with pytest.raises(KilledWorker) as caught:
+            client.submit(devour).result(timeout=60)
+        said = "".join(getattr(caught.value, "__notes__", []))
+        assert "ran into the memory limit" in said
+        assert "memory=" in said
+        assert "ran into the memory limit" in cluster.explain("ge-0")
+        assert "started again" in cluster.explain()
+
+
+def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
+    """client.retire_workers() is somebody's word: it is kept, and said."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        client.retire_workers(names=["ge-0"])
+        wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
+        said = "was retired; from now on 1 are wanted"
+        wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
+        assert cluster.explain().startswith("1 nodes are wanted: 1 working")
+        assert list(cluster.worker_spec) == ["ge-1"]
+        assert len(cluster.jobs()) == 2
+
+
+@pytest.mark.parametrize("state", ["queued", "arrived", "importing"])
+def test_close_while_nodes_start_leaves_nothing(
+    options: dict[str, Any], emptied: Path, state: str
+) -> None:
+    """Wherever they are on their way; and closing twice is closing once."""
+    with GridEngineCluster(jobs=4, **options) as cluster:
+        passed = ["queued", "arrived", "importing", "working"]
+        wait_until(
+            lambda: any(
+                passed.index(now) >= passed.index(state) for now in states(cluster)
+            ),
+            f"one is {state}",
+            30,
+        )
+        cluster.close()
+        assert set(states(cluster)) == {"gone"}
+        cluster.close()
+    assert list(emptied.iterdir()) == []
+
+
+INTERRUPTED = """
+import sys
+from dask_gridengine import GridEngineCluster
+if __name__ == "__main__":
+    print("begins", flush=True)
+    with GridEngineCluster(
+        jobs=2, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
+        scheduler_options={"dashboard_address": None, "dashboard": False},
+    ) as cluster:
+        cluster.wait_for_workers(2, timeout=60)
+        print("up", flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) -> None:
+    """At whatever moment of the constructor, or of the wait for workers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(shared)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"begins\n"
+        before = time.monotonic()
+        wait_until(lambda: time.monotonic() - before > delay, "the moment", 5)
+        started = [child.pid for child in psutil.Process(user.pid).children(True)]
+        user.send_signal(signal.SIGINT)
+        user.wait(30)
+    wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
+    wait_until(lambda: not list(shared.iterdir()), "no file left", 10)

@@ -124,7 +124,7 @@ def test_a_node_that_was_cancelled_while_it_started_leaves() -> None:
     expect(door, "ge-0")
     record = door.roster.records[NodeId("12", 1)]
     record.cancelled = True
-    door.roster.move(record, NodeState.LEAVING)
+    door.roster.move(record, NodeState.DRAINING)
     assert isinstance(door.answer(hello()), Leave)
 
 
@@ -261,6 +261,33 @@ def test_whoever_waits_for_nothing_leaves_when_it_is_admitted() -> None:
     door.roster.move(door.roster.records[NodeId("12", 2)], NodeState.GONE)
     assert [type(answer) for _, answer in door.admit()] == [Refused, Leave]
     assert list(door.admit()) == []
+
+
+def test_nodes_of_a_shut_host_sleep_and_are_let_in_later() -> None:
+    """They do not eat the array, and nobody else waits for them."""
+    shut = {"node1": 50.0}
+    door = make_door(hold=lambda host: shut.get(host, 0.0))
+    expect(door, "ge-0", "ge-1")
+    answer = door.answer(hello(index=1, host="node1"))
+    assert isinstance(answer, Wait)
+    assert "fail at once" in answer.reason
+    assert isinstance(door.answer(hello(index=2, host="node2")), Allocation)
+    assert door.held == 1
+    assert list(door.admit()) == []
+    shut.clear()
+    assert door.held == 0
+    ((_, called),) = door.admit()
+    assert isinstance(called, Allocation)
+
+
+def test_other_versions_are_refused_with_a_cause() -> None:
+    """Which is the node's, whatever status it ends with."""
+    door = make_door(versions={"dask": "1"})
+    expect(door, "ge-0")
+    assert isinstance(door.answer(hello(versions={"dask": "2"})), Refused)
+    (record,) = door.roster
+    assert record.diagnosis is not None
+    assert record.diagnosis.cause is Cause.VERSIONS
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dask_gridengine.allocation import Allocation, Hello
-from dask_gridengine.causes import Cause
+from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME
 from dask_gridengine.errors import OptionError, SubmitError
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.granted import versions
+from dask_gridengine.guard import STRIKES
+from dask_gridengine.launchers.base import Launcher, NodeId, NodeRequest
 from dask_gridengine.nodes import NodeRecord, NodeState
 from tests.samples import allocation, farewell
+from tests.waiting import until
 
 
 def unwanted(name: str, hello: Hello) -> Allocation:
@@ -44,7 +48,7 @@ async def with_fleet(
     fleet = Fleet(
         options,
         versions=versions(),
-        callbacks=Callbacks(make_allocation=unwanted, on_gone=gone.append),
+        callbacks=Callbacks(make_allocation=unwanted, on_over=gone.append),
     )
     await fleet.open()
     fleet.receive()
@@ -118,7 +122,9 @@ def test_a_log_that_says_more_is_kept(shared: Path) -> None:
         with_fleet(shared, use, job_script_prologue=["echo evidence", "exit 3"])
     )
     (log,) = shared.rglob("*.log")
-    assert log.read_text() == "evidence\n"
+    head, *rest = log.read_text().splitlines()
+    assert head.startswith("on "), "a node that says nothing can still be placed"
+    assert rest == ["evidence"]
 
 
 def test_withdrawn_names_give_their_places_back(shared: Path) -> None:
@@ -127,7 +133,7 @@ def test_withdrawn_names_give_their_places_back(shared: Path) -> None:
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         names = [f"ge-{i}" for i in range(10)]
         await fleet.submit(names)
-        await fleet.withdraw(names[2:])
+        await fleet.withdraw(names[2:], keep_places=False)
         assert list(fleet.roster.unbound) == names[:2]
         await fleet.wait_gone(30)
         started = [record for record in fleet.roster if record.arrived]
@@ -135,6 +141,77 @@ def test_withdrawn_names_give_their_places_back(shared: Path) -> None:
         assert {record.id.index for record in started} <= {1, 2}
 
     asyncio.run(with_fleet(shared, use))
+
+
+def test_kept_places_serve_the_next_names(shared: Path) -> None:
+    """A lull costs no place in the queue, and the next rise asks for no node."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        fleet.door.ready = False  # nobody gets a name yet
+        names = [f"ge-{i}" for i in range(10)]
+        await fleet.submit(names)
+        await fleet.withdraw(names[2:], keep_places=True)
+        assert fleet.roster.expected == 10
+        assert fleet.short(8) == 0
+        assert fleet.short(9) == 1
+        await fleet.submit(["ge-10", "ge-11"])
+        assert len(fleet.roster.records) == 10
+        assert list(fleet.roster.unbound) == ["ge-0", "ge-1", "ge-10", "ge-11"]
+
+    asyncio.run(with_fleet(shared, use))
+
+
+def test_a_node_asleep_at_the_door_is_replaced(shared: Path) -> None:
+    """It has a place, but no use: another is asked for in its stead."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        why = Diagnosis(cause=Cause.NO_SCRATCH)
+        fleet.guard.possible = frozenset({socket.gethostname(), "elsewhere"})
+        for _ in range(STRIKES):
+            fleet.guard.failed(socket.gethostname(), why, fleet.roster.clock())
+        await fleet.submit(["ge-0"])
+        await until(lambda: fleet.held == 1, "the node asleep", 10)
+        assert fleet.short() == 1
+
+    asyncio.run(with_fleet(shared, use))
+
+
+def test_a_shut_host_is_left_out_of_the_next_array(shared: Path) -> None:
+    """In the submit options, as Grid Engine takes them."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        asked: list[NodeRequest] = []
+
+        class Asked(Spy):
+            async def submit(
+                self, request: NodeRequest, count: int
+            ) -> Sequence[NodeId]:
+                asked.append(request)
+                return await super().submit(request, count)
+
+        fleet.guard.possible = frozenset({"node1", "node2"})
+        fleet._launcher = Asked(fleet.launcher)
+        await fleet.submit(["ge-0"])
+        for _ in range(STRIKES):
+            why = Diagnosis(cause=Cause.NO_PYTHON)
+            fleet.guard.failed("node1", why, fleet.roster.clock())
+        await fleet.submit(["ge-1"])
+        assert [request.native for request in asked] == ["", "-l h=!node1"]
+
+    asyncio.run(with_fleet(shared, use))
+
+
+class Spy:
+    """A launcher in front of another."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._launcher, name)
+
+    async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
+        return await self._launcher.submit(request, count)
 
 
 def test_only_the_right_incarnation_says_farewell(shared: Path) -> None:

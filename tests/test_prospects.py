@@ -13,24 +13,40 @@ from distributed.core import Status
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.errors import NodesFailed
+from dask_gridengine.failures import ALIKE
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.launchers.base import NodeId
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.prospects import running_workers, shortfall, wait_for_workers
+from dask_gridengine.upkeep import Hands, Upkeep
 from tests.samples import allocation
 
 
-def fleet_of(count: int) -> Fleet:
-    """A fleet that was never opened, with so many nodes in the queue."""
+async def nothing(*_: object) -> None:
+    """A hand that does not move."""
+
+
+def upkeep_of(count: int) -> Upkeep:
+    """Of a fleet that was never opened, with so many nodes in the queue."""
     fleet = Fleet(
         Options.resolve({"jobs": count}),
         versions={},
         callbacks=Callbacks(
-            make_allocation=lambda name, hello: allocation(), on_gone=print
+            make_allocation=lambda name, hello: allocation(), on_over=print
         ),
     )
     fleet.roster.submitted(NodeId("7", i + 1) for i in range(count))
-    return fleet
+    hands = Hands(
+        planned=lambda: count,
+        add=nothing,
+        cancel=nothing,
+        woke=print,
+        despair=lambda: None,
+        note=print,
+    )
+    upkeep = Upkeep(fleet, hands, missed=15)
+    upkeep.want(count)
+    return upkeep
 
 
 def scheduler_with(*states: Status) -> Any:
@@ -39,10 +55,14 @@ def scheduler_with(*states: Status) -> Any:
     return SimpleNamespace(workers=workers)
 
 
-def fail(fleet: Fleet, record: NodeRecord) -> None:
-    fleet.roster.move(record, NodeState.GONE)
-    fleet.failures.note(record, Diagnosis(cause=Cause.NO_PYTHON), Path("/logs"))
-    fleet.changed.set()
+def fail(upkeep: Upkeep, *records: NodeRecord) -> None:
+    """As if these had failed alike, on a host each."""
+    for record in records:
+        record.host = f"node{record.id.index}"
+        upkeep.fleet.roster.move(record, NodeState.GONE)
+        told = Diagnosis(cause=Cause.NO_PYTHON)
+        upkeep.fleet.failures.note(record, told, Path("/logs"))
+    upkeep.fleet.changed.set()
 
 
 def test_only_workers_that_run_count() -> None:
@@ -51,51 +71,66 @@ def test_only_workers_that_run_count() -> None:
     assert running_workers(scheduler_with(*states)) == 1
 
 
-@pytest.mark.parametrize("state", list(NodeState)[:4])
-def test_a_node_that_may_become_a_worker_is_hope(state: NodeState) -> None:
-    """Queued, at the door, importing or with a worker that is starting again."""
-    fleet = fleet_of(2)
-    failed, left = fleet.roster
-    fail(fleet, failed)
-    fleet.roster.move(left, state)
-    assert shortfall(fleet, scheduler_with(), 1) is None
-    assert isinstance(shortfall(fleet, scheduler_with(), 2), NodesFailed)
-
-
-def test_there_is_no_shortfall_without_a_failure() -> None:
-    """Nodes that left because nobody needed them, or were cancelled, did not fail."""
-    fleet = fleet_of(1)
-    fleet.roster.move(*fleet.roster, NodeState.GONE)
-    assert shortfall(fleet, scheduler_with(), 1) is None
-
-
-def test_a_shortfall_says_why_and_ends_with_a_new_submission() -> None:
-    """The reasons are those that were collected; whoever asks for nodes has hope."""
-    fleet = fleet_of(1)
-    fail(fleet, *fleet.roster)
-    error = shortfall(fleet, scheduler_with(), 1)
-    assert error is not None
+def test_nodes_that_fail_alike_everywhere_end_the_hope() -> None:
+    """With the reasons; a queue full of the like is no reason to wait."""
+    upkeep = upkeep_of(ALIKE + 5)
+    first, *others = upkeep.fleet.roster
+    fail(upkeep, first)
+    assert shortfall(upkeep, scheduler_with(), 1) is None, "one is no pattern"
+    fail(upkeep, *others[: ALIKE - 1])
+    error = shortfall(upkeep, scheduler_with(), 1)
+    assert isinstance(error, NodesFailed)
     assert "could not find Python" in str(error)
-    fleet.door.submitting = 1
-    assert shortfall(fleet, scheduler_with(), 1) is None
+
+
+def test_a_node_that_is_just_starting_is_hope() -> None:
+    """It may be the first that does not fail."""
+    upkeep = upkeep_of(ALIKE + 1)
+    *failed, left = upkeep.fleet.roster
+    fail(upkeep, *failed)
+    upkeep.fleet.roster.move(left, NodeState.ARRIVED)
+    assert shortfall(upkeep, scheduler_with(), 1) is None
+
+
+def test_whoever_asks_anew_has_hope() -> None:
+    """scale() forgives; so does a submission that is under way."""
+    upkeep = upkeep_of(ALIKE)
+    fail(upkeep, *upkeep.fleet.roster)
+    upkeep.fleet.door.submitting = 1
+    assert shortfall(upkeep, scheduler_with(), 1) is None
+    upkeep.fleet.door.submitting = 0
+    assert shortfall(upkeep, scheduler_with(), 1) is not None
+    upkeep.want(ALIKE)
+    assert shortfall(upkeep, scheduler_with(), 1) is None
 
 
 def test_workers_that_run_are_enough() -> None:
     """A worker whose node is leaving, or that is no node of ours, is a worker."""
-    fleet = fleet_of(1)
-    fail(fleet, *fleet.roster)
-    assert shortfall(fleet, scheduler_with(Status.running), 1) is None
+    upkeep = upkeep_of(ALIKE)
+    fail(upkeep, *upkeep.fleet.roster)
+    assert shortfall(upkeep, scheduler_with(Status.running), 1) is None
+
+
+def test_what_was_deleted_on_purpose_will_not_come() -> None:
+    """Who waits for it is told by whom it was taken away."""
+    upkeep = upkeep_of(2)
+    one, _ = upkeep.fleet.roster
+    one.diagnosis = Diagnosis(cause=Cause.DELETED, detail="with qdel")
+    upkeep.over(one, wanted=True)
+    assert shortfall(upkeep, scheduler_with(), 1) is None, "one is still wanted"
+    error = shortfall(upkeep, scheduler_with(), 2)
+    assert "node 7.1 was deleted: with qdel; 1 are wanted now" in str(error)
 
 
 def test_the_wait_ends_with_the_last_hope() -> None:
     """At once when it is gone, with its reasons."""
-    fleet = fleet_of(1)
+    upkeep = upkeep_of(ALIKE)
 
     async def main() -> None:
         waiting = asyncio.create_task(
-            wait_for_workers(fleet, scheduler_with(), 1, None)
+            wait_for_workers(upkeep, scheduler_with(), 1, None)
         )
-        asyncio.get_running_loop().call_soon(fail, fleet, *fleet.roster)
+        asyncio.get_running_loop().call_soon(fail, upkeep, *upkeep.fleet.roster)
         with pytest.raises(NodesFailed, match="could not find Python"):
             await asyncio.wait_for(waiting, 5)
 
@@ -104,12 +139,12 @@ def test_the_wait_ends_with_the_last_hope() -> None:
 
 def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
     """Dask sends no message for that, so it is looked at."""
-    fleet = fleet_of(1)
+    upkeep = upkeep_of(1)
     scheduler = scheduler_with(Status.init)
     (worker,) = scheduler.workers.values()
 
     async def main() -> None:
-        waiting = asyncio.create_task(wait_for_workers(fleet, scheduler, 1, "5s"))
+        waiting = asyncio.create_task(wait_for_workers(upkeep, scheduler, 1, "5s"))
         asyncio.get_running_loop().call_soon(setattr, worker, "status", Status.running)
         await waiting
 
@@ -119,4 +154,4 @@ def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
 def test_a_timeout_says_what_the_nodes_are_at() -> None:
     """How many there are, of how many, and the states of the rest."""
     with pytest.raises(asyncio.TimeoutError, match=r"0 of 3 workers.*2 queued"):
-        asyncio.run(wait_for_workers(fleet_of(2), scheduler_with(), 3, 0.01))
+        asyncio.run(wait_for_workers(upkeep_of(2), scheduler_with(), 3, 0.01))

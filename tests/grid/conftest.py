@@ -42,10 +42,13 @@ class Cell:
         return self.run(str(CI_GRID), *arguments)
 
     def nodes(self) -> list[list[str]]:
-        """Command lines of all our processes, on whatever host of this machine."""
+        """Command lines of all our processes, on whatever host of the cell."""
+        root = os.environ["SGE_ROOT"]  # another cell on this machine has another
         found = []
-        for process in psutil.process_iter(["cmdline"]):
+        for process in psutil.process_iter(["cmdline", "environ"]):
             line = process.info["cmdline"] or []
+            if (process.info["environ"] or {}).get("SGE_ROOT") != root:
+                continue
             if "dask_gridengine.node" in line or "multiprocessing" in " ".join(line):
                 found.append(line)
         return found

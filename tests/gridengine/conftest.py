@@ -48,7 +48,11 @@ def fresh(session_directory: Path) -> Iterator[gridengine.ProcessScheduler]:
 def somebodys() -> Iterator[LocalCluster]:
     """A Dask cluster that is not ours: one worker in this process, with two threads."""
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1,
+        threads_per_worker=2,
+        processes=False,
+        dashboard_address=":0",  # None would take the port of others, and warn
+        scheduler_kwargs={"dashboard": False},
     ) as cluster:
         with Client(cluster, set_as_default=False) as client:
             # Its threads come with its first tasks, and are no leak of a later test.

@@ -7,18 +7,29 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gridengine.clusters import OwnCluster
+from gridengine.schedulers import DASK_SCHEDULER
 from tests.waiting import wait_until
+
+
+def options(directory: Path, slots: int = 2) -> dict[str, Any]:
+    """Of a cluster on this host that takes no port of others."""
+    return {
+        "launcher": "process",
+        "slots": slots,
+        "quiet": True,
+        "shared_directory": directory,
+        "scheduler_options": DASK_SCHEDULER,
+    }
 
 
 @pytest.fixture
 def own(session_directory: Path) -> Iterator[OwnCluster]:
-    made = OwnCluster(
-        1, launcher="process", slots=2, quiet=True, shared_directory=session_directory
-    )
+    made = OwnCluster(1, **options(session_directory))
     yield made
     made.close()
 
@@ -38,9 +49,9 @@ def test_slots_while_there_are_no_workers(own: OwnCluster) -> None:
     """What was asked for counts until the first worker is there."""
     assert own.slots() == 1
     own.grow(2)
-    assert own.planned == 2
+    assert own.wanted == 2
     own.grow(1)
-    assert own.planned == 2
+    assert own.wanted == 2
     own.client.wait_for_workers(2, timeout=30)
     assert own.slots() == 2
 
@@ -50,10 +61,31 @@ def test_rest_and_wake(own: OwnCluster) -> None:
     own.client.wait_for_workers(1, timeout=30)
     own.rest_after(3600)
     own.rest_after(None)
-    own.wake()
-    assert own.planned == 1
+    own.grow(1)
+    assert own.wanted == 1
     own.rest_after(0.01)
-    wait_until(lambda: own.planned == 0, "no nodes", 20, lambda: own.planned)
+    wait_until(lambda: own.wanted == 0, "no nodes", 20, lambda: own.wanted)
+
+
+def test_whoever_comes_while_it_goes_to_rest_has_nodes(own: OwnCluster) -> None:
+    """However close the two are: what was grown is there, or on its way."""
+    for pause in (0.0, 0.0005, 0.001, 0.002, 0.004):
+        own.rest_after(0.001)
+        time.sleep(pause)
+        own.grow(2)
+        assert own.wanted == 2
+
+
+def test_what_waits_in_the_queue_is_counted(session_directory: Path) -> None:
+    """Nodes beyond the slots there are wait; nobody has to look at all nodes for it."""
+    own = OwnCluster(3, **options(session_directory, slots=1))
+    try:
+        own.client.wait_for_workers(1, timeout=30)
+        wait_until(lambda: own.queued == 2, "two queued", 20, lambda: own.queued)
+        assert own.wanted == 3
+        assert own.cluster.jobs().counts()["queued"] == own.queued
+    finally:
+        own.close()
 
 
 def test_the_address_is_of_this_process(own: OwnCluster) -> None:

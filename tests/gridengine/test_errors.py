@@ -31,7 +31,8 @@ TRACEBACK = "Traceback (most recent call last):\n  File ...\n\nValueError: no\n"
 EXAMPLES: list[Exception] = [
     TimeoutError("3 of 10 results are there after 5 s"),
     NotPicklable("item 17 of the arguments", "item 17 -> .log", "cannot pickle 'x'"),
-    WorkerDied(17, "Point(x=1)", 3, "killed by signal 9 on node1"),
+    WorkerDied(17, "Point(x=1)", 3, "killed by signal 9 on node1", True),
+    WorkerDied(None, "Job-3 f(1)", 1, "too much\n  what to do: memory='2 GB'"),
     WorkerDied(None, "", 1, ""),
     RemoteTraceback(17, "Point(x=1)", "ge-3@node1", TRACEBACK),
     RemoteError("mymodule.MyError", "it broke", "it cannot be pickled: no"),
@@ -80,7 +81,12 @@ def test_users_catch_them_by_what_python_calls_them() -> None:
         ("3 of 10 results are there after 5 s", "the work goes on", "timeout=None"),
         ("item 17 of the arguments cannot be", "'x'\n", "item 17 -> .log\n", "inside"),
         ("item 17 (Point(x=1)) ended", "3 times", "signal 9", "memory=", "reraise=Fa"),
-        ("an item ended its worker process\n", "nothing is known", "os._exit"),
+        (
+            "the job Job-3 f(1) ended its worker process\n",
+            "\n  too",
+            "\n    what to do",
+        ),
+        ("the job ended its worker process\n", "nothing is known", "os._exit"),
         ("item 17 (Point(x=1)) on ge-3@node1:\n  | Traceback (most", "\n  | \n"),
         ("mymodule.MyError: it broke\n", "since it cannot be pickled", "__new__"),
     ],
@@ -91,12 +97,19 @@ def test_they_say_what_happened_and_what_to_do_next(parts: tuple[str, ...]) -> N
     assert any(all(part in str(error) for part in parts) for error in EXAMPLES)
 
 
+def test_only_what_helps_is_advised() -> None:
+    """One reason's own advice is enough; reraise= is for maps that lose results."""
+    known, unknown = (e for e in EXAMPLES if getattr(e, "index", 0) is None)
+    assert "os._exit" not in str(known)
+    assert "reraise" not in str(known) + str(unknown)
+
+
 def test_an_item_is_called_the_same_everywhere() -> None:
     """By its place and its repr, as far as they are known."""
     assert item_name(17, "Point(x=1)") == "item 17 (Point(x=1))"
     assert item_name(17, "") == "item 17"
-    assert item_name(None, "Point(x=1)") == "Point(x=1)"
-    assert item_name(None, "") == "an item"
+    assert item_name(None, "Job-3 f(1)") == "the job Job-3 f(1)"
+    assert item_name(None, "") == "the job"
 
 
 class Untouchable:

@@ -7,6 +7,7 @@ import itertools
 import operator
 import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import gridengine
 from dask_gridengine import NodesFailed, OptionError
 from gridengine.errors import NotPicklable, RemoteError, RemoteTraceback, WorkerDied
 from gridengine.functional import isexception, isnumeric, partial
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.keeps_cluster
 
@@ -397,8 +399,36 @@ def test_a_deadly_item_is_named(fresh: gridengine.ProcessScheduler) -> None:
     assert found == [x for x in range(1000) if x != 37]
     assert isinstance(killed, WorkerDied)
     assert (killed.index, killed.item) == (37, "37")
-    with pytest.raises(WorkerDied, match="item 1 "):
+    assert "reraise" not in str(killed)
+    with pytest.raises(WorkerDied, match=r"(?s)item 1 .*reraise=False") as caught:
         gridengine.map(deadly, [36, 37, 38], scheduler=fresh)
+    assert caught.value.others_lost
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_an_item_that_needs_too_much_memory(session_directory: Path) -> None:
+    """WorkerDied names the limit, and what to ask for."""
+
+    def greedy(x: int) -> int:
+        for _ in range(100):
+            held.append(b"x" * 10_000_000)
+            time.sleep(0.01)
+        return x
+
+    held: list[bytes] = []
+    options = {
+        "launcher": "process",
+        "memory": "300 MB",
+        "shared_directory": session_directory,
+        "quiet": True,
+    }
+    with (
+        gridengine.GridEngineScheduler(options=options) as scheduler,
+        pytest.raises(WorkerDied, match="ended its worker process") as caught,
+    ):
+        gridengine.map(greedy, [7], scheduler=scheduler)
+    assert "memory limit" in caught.value.reasons
+    assert "memory='450 MB'" in str(caught.value)
 
 
 def test_a_death_costs_a_chunk_only(
@@ -434,6 +464,64 @@ def test_workers_that_cannot_start(session_directory: Path) -> None:
         pytest.raises(NodesFailed, match="/nowhere/python"),
     ):
         gridengine.map(abs, [1, 2, 3], scheduler=scheduler)
+
+
+def test_a_failure_that_is_repaired(session_directory: Path, tmp_path: Path) -> None:
+    """After NodesFailed the next map tries anew, at once."""
+    python = tmp_path / "python"
+    options = {
+        "launcher": "process",
+        "python": str(python),
+        "shared_directory": session_directory,
+        "quiet": True,
+    }
+    with gridengine.GridEngineScheduler(options=options) as scheduler:
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            gridengine.map(abs, [-1], scheduler=scheduler)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o700)
+        assert gridengine.map(abs, [-1, -2], scheduler=scheduler) == [1, 2]
+
+
+@pytest.mark.parametrize("reraise", [True, False])
+def test_no_worker_will_come(
+    session_directory: Path, tmp_path: Path, reraise: bool
+) -> None:
+    """What the cluster then gives to tasks is raised once, as it is, by the map."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o700)
+    options = {
+        "launcher": "process",
+        "python": str(python),
+        "shared_directory": session_directory,
+        "quiet": True,
+    }
+    raised: list[BaseException] = []
+
+    def doomed() -> None:
+        try:
+            gridengine.map(abs, range(50), scheduler, reraise, chunksize=1)
+        except NodesFailed as exc:
+            raised.append(exc)
+
+    with gridengine.GridEngineScheduler(max_jobs=2, options=options) as scheduler:
+        scheduler.client  # noqa: B018 - starts its cluster
+        assert scheduler.cluster is not None
+        dask_scheduler = scheduler.cluster.scheduler
+        thread = threading.Thread(target=doomed)
+        thread.start()
+        wait_until(
+            lambda: len([*dask_scheduler.unrunnable, *dask_scheduler.queued]) > 1,
+            "tasks that wait",
+            10,
+            lambda: dask_scheduler.tasks,
+        )
+        error = NodesFailed(1, 0, ["for a reason"])
+        scheduler.client.loop.add_callback(dask_scheduler.fail_waiting, error)
+        thread.join(20)
+        assert not thread.is_alive()
+    assert str(raised[0]) == str(error)
 
 
 def test_partial_keeps_the_name() -> None:

@@ -30,6 +30,7 @@ LAYERS = [
     "source",
     "pace",
     "lanes",
+    "reasons",
     "engine",
     "places",
     "settings",
@@ -56,6 +57,7 @@ INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
     "config",  # its defaults are read as settings
     "nodes",  # in which state a node is
+    "notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }
 

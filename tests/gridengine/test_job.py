@@ -308,6 +308,7 @@ def test_a_death_ends_one_job_and_no_other(
     for job in killers:
         with pytest.raises(WorkerDied, match=rf"{job.name} die_after\(.* ended its"):
             job.result(30)
+        assert "the workers that ran it:" in str(job.exception())
         assert job.exitcode == -9
     assert (tmp_path / "log").read_text() == "once\nonce\n"
 
@@ -385,8 +386,9 @@ def test_waiting_has_a_limit(start: Start, tmp_path: Path) -> None:
     """result, exception and recv raise gridengine.TimeoutError; the job goes on."""
     job = start(wait_for, str(tmp_path / "go"))
     for wait in (job.result, job.exception, job.recv):
-        with pytest.raises(gridengine.TimeoutError, match=job.name):
+        with pytest.raises(gridengine.TimeoutError, match=job.name) as late:
             wait(0.01)
+        assert "2 nodes are wanted" in late.value.__notes__[0]
     assert job.poll(0.01) is False
     (tmp_path / "go").touch()
     assert job.result(30) == "ended"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
 
 import gridengine
+from dask_gridengine import GridEngineCluster, NodesFailed
 from gridengine.places import ClientPlace, in_task
+from gridengine.schedulers import DASK_SCHEDULER
 from gridengine.tally import Tally
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.keeps_cluster
 
@@ -40,7 +44,7 @@ def test_a_closed_client_is_no_place(somebodys: LocalCluster) -> None:
     place = ClientPlace(client)
     client.close()
     with pytest.raises(RuntimeError, match="closed"):
-        place.check(landed=False)
+        place.check()
 
 
 def test_an_asynchronous_client_is_refused(somebodys: LocalCluster) -> None:
@@ -60,3 +64,22 @@ def test_in_task(client: Client) -> None:
     """A task knows that it is one; this thread is none."""
     assert not in_task()
     assert client.submit(in_task, pure=False).result() is True
+
+
+def test_the_cluster_of_a_client_is_asked(session_directory: Path) -> None:
+    """Where it says that no worker will come, a map says so too, and does not wait."""
+    with (
+        GridEngineCluster(
+            jobs=3,
+            launcher="process",
+            python="/nowhere/python",
+            shared_directory=session_directory,
+            quiet=True,
+            scheduler_options=DASK_SCHEDULER,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        assert ClientPlace(client).cluster is cluster
+        wait_until(lambda: cluster.stuck() is not None, "its end", 20, cluster.explain)
+        with pytest.raises(NodesFailed, match="/nowhere/python"):
+            gridengine.map(abs, [1, 2], client=client)

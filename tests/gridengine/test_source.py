@@ -17,6 +17,7 @@ from gridengine.source import Batch, Source, is_sliceable
 
 #: How many items there are at most, and how many are taken at once.
 MOST, COUNTS = 40, st.integers(1, 12)
+DEATH = ChildProcessError()
 
 
 class Lying:
@@ -305,12 +306,12 @@ def test_what_came_back_and_is_too_long_is_cut() -> None:
 @settings(deadline=None)
 def test_a_part_keeps_what_is_known_of_its_batch(first: int, size: int) -> None:
     """Failures and deaths are counted for each item, wherever batches are cut."""
-    batch = Batch(start=100, items=range(10), failed=2, deaths=1)
+    batch = Batch(start=100, items=range(10), failed=2, deaths=(DEATH,))
     part = batch.part(first, first + size)
     assert part.start == 100 + first
     assert part.stop == min(110, part.start + size)
     assert plain(part.items) == plain(range(10))[first : first + size]
-    assert (part.failed, part.deaths) == (2, 1)
+    assert (part.failed, part.deaths) == (2, (DEATH,))
 
 
 def test_marks_come_back_with_the_batch() -> None:
@@ -318,10 +319,10 @@ def test_marks_come_back_with_the_batch() -> None:
     source = Source(range(10))
     batch = source.take(4)
     assert batch is not None
-    source.give_back(replace(batch, failed=1, deaths=2))
+    source.give_back(replace(batch, failed=1, deaths=(DEATH,)))
     first, second, fresh = source.take(1), source.take(9), source.take(9)
     marks = [(b.start, b.failed, b.deaths) for b in (first, second, fresh) if b]
-    assert marks == [(0, 1, 2), (1, 1, 2), (4, 0, 0)]
+    assert marks == [(0, 1, (DEATH,)), (1, 1, (DEATH,)), (4, 0, ())]
 
 
 @given(

@@ -1,0 +1,88 @@
+"""What the tests of faults have computed. Nodes import this, so it imports little."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from distributed import get_worker
+
+STEP = 25_000_000  # bytes
+
+
+def slow_identity(x: int, seconds: float = 0.1) -> int:
+    """`x`, after so many seconds."""
+    time.sleep(seconds)
+    return x
+
+
+def counted(x: int, path: str, seconds: float = 0.0) -> int:
+    """`slow_identity`, that enters in a file who runs it, before it does.
+
+    A line for each run, written at once, so several may write; read with `runs`.
+    """
+    line = f"{x} {get_worker().name}\n".encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+    return slow_identity(x, seconds)
+
+
+def runs(path: str | Path) -> dict[int, list[str]]:
+    """Who ran `counted`: the names of workers, by number, in the order they began."""
+    found: dict[int, list[str]] = defaultdict(list)
+    if Path(path).exists():
+        for line in Path(path).read_text().splitlines():
+            number, name = line.split()
+            found[int(number)].append(name)
+    return dict(found)
+
+
+class Fatal:
+    """A result that kills whoever sends it, with its whole node; but only once.
+
+    Parameters
+    ----------
+    value
+        What arrives in the end.
+    mark
+        A path where nothing is yet; it tells that this has happened.
+    """
+
+    def __init__(self, value: int, mark: str) -> None:
+        self.value, self.mark = value, mark
+
+    def __reduce__(self) -> tuple[type[Fatal], tuple[int, str]]:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.mark)
+            os.killpg(0, signal.SIGKILL)
+        return Fatal, (self.value, self.mark)
+
+
+def fatal(x: int, book: str, mark: str) -> Fatal:
+    """A `Fatal` result; counted."""
+    return Fatal(counted(x, book), mark)
+
+
+def swell(size: int) -> int:
+    """Take memory in steps that a Nanny can watch; bytes, in the end."""
+    held = []
+    for _ in range(size // STEP):
+        held.append(b"x" * STEP)  # not zeros: pages that nobody wrote take no memory
+        time.sleep(0.05)
+    return len(held) * STEP
+
+
+def family(children: int, size: int, seconds: float) -> list[int]:
+    """Child processes that take so many bytes each; their exit statuses."""
+    code = f"import time; held = b'x' * {size}; time.sleep({seconds})"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(children)]
+    return [child.wait() for child in started]

@@ -1,0 +1,191 @@
+"""Grid Engine's own daemons killed, and ours that speaks to them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.causes import Cause
+from tests.chaos.conftest import (
+    Cell,
+    counted,
+    explained,
+    healed,
+    kill,
+    node_pid,
+    none_in_vain,
+    states,
+    wait_until,
+    working,
+)
+
+logger = logging.getLogger(__name__)
+
+pytestmark = pytest.mark.grid
+
+ANSWERED = 5.0  # seconds scale() may take while the master is away
+BACK = 120.0  # seconds; for half a minute a new master knows no host
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """A worker that is missing is given up after 3 s, not after 15."""
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "3s"}):
+        yield
+
+
+class Execd:
+    """The daemon of one host."""
+
+    def __init__(self, grid: Cell, host: str) -> None:
+        self._grid, self._host = grid, host
+        self._pid_file = grid.directory / "spool" / "execd" / host / "execd.pid"
+
+    def kill(self) -> None:
+        process = psutil.Process(int(self._pid_file.read_text()))
+        assert process.name() == "sge_execd"
+        kill(process.pid)
+
+    def start(self) -> None:
+        """Anew, as a boot of the host does: in nobody's environment."""
+        before = self._pid_file.read_text()
+        self._grid.control("as", "root", self._host, "/usr/sbin/sge_execd")
+        wait_until(lambda: self._pid_file.read_text() != before, "an execd", 20)
+
+
+@pytest.fixture
+def master(grid: Cell) -> Iterator[None]:
+    """A master that runs when the test is over, and has forgotten its nodes."""
+    yield
+    grid.control("start-master")
+    # What ended while it was away it takes for running, for ten minutes.
+    for job in {line.split()[0] for line in queue(grid)}:
+        with contextlib.suppress(Exception):
+            grid.run("qdel", "-f", job)
+
+
+def queue(grid: Cell) -> list[str]:
+    return grid.qstat().splitlines()[2:]
+
+
+def drmaa_child() -> psutil.Process:
+    """The process that speaks to Grid Engine for the cluster of this one."""
+    (found,) = (
+        child
+        for child in psutil.Process().children()
+        if "drmaa_session" in " ".join(child.cmdline())
+    )
+    return found
+
+
+def test_an_execd_that_is_killed_costs_no_node(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """Its nodes compute on, none is counted dead, and a new execd has them again."""
+    with (
+        GridEngineCluster(jobs=4, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 4, timeout=60)
+        execd = Execd(grid, working(cluster)[0].host)
+        numbers = client.map(counted, range(120), path=str(book), seconds=0.2)
+        execd.kill()
+        try:
+            assert client.gather(numbers) == list(range(120))
+            assert states(cluster) == [f"{row.id} working" for row in cluster.jobs()]
+        finally:
+            execd.start()
+        none_in_vain(book, 120, victims=())
+        victim = working(cluster)[0]
+        kill(node_pid(victim))
+        explained(cluster, Cause.KILLED)
+        took = healed(cluster, 4, timeout=60)
+        logger.info("healed %.1f s after the new execd told of an end", took)
+        assert len(cluster.jobs()) == 5
+        began = time.monotonic()
+    logger.info("closed in %.1f s", time.monotonic() - began)
+
+
+def test_the_drmaa_child_and_a_node_killed_at_once(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """Another child takes over, hears of the node's end, and has it replaced."""
+    with (
+        GridEngineCluster(jobs=3, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 3, timeout=60)
+        numbers = client.map(counted, range(60), path=str(book), seconds=0.1)
+        victim, child = working(cluster)[0], drmaa_child()
+        kill(child.pid)
+        kill(node_pid(victim))
+        began = time.monotonic()
+        explained(cluster, Cause.KILLED)
+        healed(cluster, 3)
+        logger.info("healed in %.1f s", time.monotonic() - began)
+        assert client.gather(numbers) == list(range(60))
+        none_in_vain(book, 60, victims=[victim.worker])
+        assert len(cluster.jobs()) == 4
+        kill(drmaa_child().pid)
+        cluster.scale(4)  # by the next child
+        healed(cluster, 4)
+        assert len(cluster.jobs()) == len(queue(grid)) + 1 == 5
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("master", "impatient")
+def test_an_outage_of_the_master(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """Nodes compute on without it; what is wished for meanwhile, and what ends, is
+    asked for when it is back, once."""
+    grid_options["close_timeout"] = 5
+    with (
+        GridEngineCluster(jobs=3, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 3, timeout=60)
+        grid.control("stop-master")
+        away = time.monotonic()
+        numbers = client.map(counted, range(60), path=str(book), seconds=0.1)
+        began = time.monotonic()
+        cluster.scale(5)
+        said_in = time.monotonic() - began
+        assert said_in < ANSWERED
+        assert "Grid Engine does not answer" in cluster.explain()
+        victim = working(cluster)[0]
+        kill(node_pid(victim))
+        explained(cluster, Cause.HOST_LOST)
+        assert client.gather(numbers) == list(range(60))
+        none_in_vain(book, 60, victims=[victim.worker])
+        assert len(working(cluster)) == 2, "those that only idle are not given up"
+        assert len(cluster.jobs()) == 3
+        wait_until(lambda: time.monotonic() - away > 15, "15 s without a master", 20)
+        grid.control("start-master")
+        back = time.monotonic()
+        healed(cluster, 5, timeout=BACK)
+        logger.info(
+            "scale() took %.1f s; whole %.0f s after the master was back",
+            said_in,
+            time.monotonic() - back,
+        )
+        assert "does not answer" not in cluster.explain().split("decided:")[0]
+        # Two more and one for the dead node, each asked for once.
+        rows = cluster.jobs()
+        assert len(rows) == 6, states(cluster)
+        known = {row.id.job for row in rows}
+        assert {line.split()[0] for line in queue(grid)} <= known
+        assert len(queue(grid)) in (5, 6)  # it may not know yet of the node's end
+        assert client.gather(client.map(abs, range(20))) == list(range(20))
+        began = time.monotonic()
+    logger.info("closed in %.1f s", time.monotonic() - began)

@@ -1,0 +1,155 @@
+"""Jobs that somebody deletes, and jobs that the grid cannot start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster, NodesFailed
+from dask_gridengine.causes import Cause
+from tests.chaos.conftest import (
+    Cell,
+    counted,
+    explained,
+    healed,
+    none_in_vain,
+    runs,
+    states,
+    wait_until,
+    working,
+)
+
+pytestmark = pytest.mark.grid
+
+NOT_AGAIN = 3.0  # seconds in which a replacement would have been asked for
+
+
+def gone(cluster: GridEngineCluster) -> list[str]:
+    return [row.cause for row in cluster.jobs() if row.state.value == "gone"]
+
+
+def arrays(cluster: GridEngineCluster) -> int:
+    """How many arrays there have been."""
+    return len({row.id.job for row in cluster.jobs()})
+
+
+def test_a_running_node_is_deleted(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """qdel means it: one node less is wanted, its tasks run on others, it is said."""
+    with (
+        GridEngineCluster(jobs=3, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 3)
+        results = client.map(
+            counted, range(40), path=str(book), seconds=0.1, pure=False
+        )
+        victim = working(cluster)[0]
+        wait_until(lambda: [victim.worker] in runs(book).values(), "it computes", 10)
+        grid.run("qdel", str(victim.id))
+        assert client.gather(results) == list(range(40))
+        none_in_vain(book, 40, victims=[victim.worker])
+        said = explained(cluster, Cause.DELETED)
+        assert said.startswith("2 nodes are wanted: 2 working.")
+        assert said.count("from now on 2 are wanted") == 1
+        time.sleep(NOT_AGAIN)
+        assert len(cluster.jobs()) == 3
+        with pytest.raises(NodesFailed, match=r"(?s)was deleted.*2 are wanted now"):
+            client.wait_for_workers(3, timeout=20)
+
+
+def test_a_queued_node_is_deleted(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """A place in the queue that is deleted is not taken again."""
+    options = {**grid_options, "job_extra_directives": ["-tc 1"]}
+    with (
+        GridEngineCluster(jobs=3, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 1)
+        victim = next(row for row in cluster.jobs() if row.state.value == "queued")
+        grid.run("qdel", str(victim.id))
+        wait_until(lambda: gone(cluster), "it is gone", 20, lambda: states(cluster))
+        said = explained(cluster, Cause.DELETED)
+        assert said.startswith("2 nodes are wanted: 1 queued, 1 working")
+        assert client.submit(counted, 0, path=str(book)).result(timeout=30) == 0
+        time.sleep(NOT_AGAIN)
+        assert len(cluster.jobs()) == 3
+
+
+def test_all_nodes_are_deleted(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """None comes back; it is said once for all, and whoever waits is told at once."""
+    with (
+        GridEngineCluster(jobs=4, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 4)
+        done = client.map(counted, range(4), path=str(book), seconds=0.1, pure=False)
+        assert client.gather(done) == list(range(4))
+        none_in_vain(book, 4, victims=())
+        del done
+        waiting = client.submit(counted, 4, path=str(book), seconds=60)
+        wait_until(lambda: 4 in runs(book), "it runs", 10)
+        grid.run("qdel", "*")
+        with pytest.raises(NodesFailed, match="deleted"):
+            waiting.result(timeout=30)
+        with pytest.raises(NodesFailed, match="deleted"):
+            client.wait_for_workers(1, timeout=20)
+        said = explained(cluster, Cause.DELETED)
+        assert said.startswith("0 nodes are wanted: none is there.")
+        assert gone(cluster) == [Cause.DELETED.value] * 4
+        time.sleep(NOT_AGAIN)
+        assert len(cluster.jobs()) == 4
+        cluster.scale(1)  # the user's word counts
+        healed(cluster, 1)
+        assert client.submit(counted, 5, path=str(book)).result(timeout=30) == 5
+
+
+@pytest.fixture
+def prolog(grid: Cell, tmp_path: Path) -> Iterator[Path]:
+    """A prolog of the queue, with which the grid can start no job (Eqw)."""
+    script = tmp_path / "prolog"
+    script.write_text("#!/bin/sh\nexit 100\n")
+    script.chmod(0o755)
+    before = grid.run("qconf", "-sq", "all.q").split("prolog")[1].split()[0]
+    grid.run("qconf", "-mattr", "queue", "prolog", str(script), "all.q")
+    yield script
+    grid.run("qconf", "-mattr", "queue", "prolog", before, "all.q")
+
+
+def test_nodes_that_the_grid_cannot_start(
+    grid: Cell, grid_options: dict[str, Any], prolog: Path, book: Path
+) -> None:
+    """Few arrays are tried, all who wait are told, and the grid's reason is quoted."""
+    with (
+        GridEngineCluster(jobs=2, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        result = client.submit(counted, 0, path=str(book))
+        with pytest.raises(NodesFailed, match="could not be started by the grid"):
+            client.wait_for_workers(2, timeout=30)
+        with pytest.raises(NodesFailed, match="could not be started by the grid"):
+            result.result(timeout=10)
+        assert "No more nodes are asked for" in explained(cluster, Cause.NOT_STARTED)
+        wait_until(
+            lambda: "30: application error returned" in cluster.explain(),
+            "the grid's reason",
+            30,  # the master writes its accounting every 15 s
+            cluster.explain,
+        )
+        assert arrays(cluster) <= 5, states(cluster)
+        assert len(cluster.jobs()) <= 6, states(cluster)
+        assert runs(book) == {}
+        prolog.write_text("#!/bin/sh\nexit 0\n")
+        cluster.scale(2)
+        healed(cluster, 2)
+        assert client.submit(counted, 1, path=str(book)).result(timeout=30) == 1

@@ -1,0 +1,205 @@
+"""Adaptive scaling where there is a queue, on the process launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
+from dask_gridengine.causes import Cause
+from tests.waiting import until
+
+FAST: dict[str, Any] = {"interval": "20 ms", "wait_count": 1, "target_duration": "1 ms"}
+
+
+@asynccontextmanager
+async def running(
+    shared: Path, **options: Any
+) -> AsyncIterator[tuple[GridEngineCluster, Client]]:
+    given = {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "security": False,
+        "quiet": True,
+    }
+    async with (
+        GridEngineCluster(asynchronous=True, **{**given, **options}) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        yield cluster, client
+
+
+def gate(shared: Path) -> list[str]:
+    """Lines that keep a node in its queue, as far as anybody can see, until `go`."""
+    return [f"while ! test -e {shared.parent}/go; do sleep 0.05; done"]
+
+
+def go(shared: Path) -> None:
+    (shared.parent / "go").touch()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(main)
+
+
+def test_a_lull_keeps_the_places_and_the_next_rise_uses_them(shared: Path) -> None:
+    """Nothing is deleted, no second array is asked for, and the work is done."""
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=gate(shared)) as (
+            cluster,
+            client,
+        ):
+            cluster.adapt(minimum=0, maximum=2, **FAST)
+            for _ in range(3):
+                work = client.map(abs, range(-8, 0), pure=False)
+                await until(lambda: len(cluster.requested) == 2, "a rise")
+                await client.cancel(work)
+                await until(lambda: not cluster.workers, "a lull")
+            work = client.map(abs, range(-8, 0), pure=False)
+            await until(lambda: len(cluster.requested) == 2, "the last rise")
+            assert cluster.jobs().counts() == {"queued": 2}
+            go(shared)
+            assert await client.gather(work) == [8, 7, 6, 5, 4, 3, 2, 1]
+            assert {str(node.id) for node in cluster.jobs()} == {"1.1", "1.2"}
+
+    run(main())
+
+
+def test_who_is_not_needed_any_more_leaves_at_the_door(shared: Path) -> None:
+    """Nodes that come into a lull end there; that is no failure and not replaced."""
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=gate(shared)) as (
+            cluster,
+            client,
+        ):
+            cluster.adapt(minimum=0, maximum=2, **FAST)
+            work = client.map(abs, range(-8, 0))
+            await until(lambda: len(cluster.requested) == 2, "a rise")
+            await client.cancel(work)
+            await until(lambda: not cluster.workers, "a lull")
+            go(shared)
+            counts = {"gone": 2}
+            await until(lambda: cluster.jobs().counts() == counts, "both gone", 20)
+            assert {node.cause for node in cluster.jobs()} == {Cause.LEFT.value}
+            assert all(node.working is None for node in cluster.jobs())
+            assert cluster._upkeep.said == []
+
+    run(main())
+
+
+def test_idle_workers_are_given_back(
+    shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the work is over they go: by our own will, so nobody is warned of them."""
+
+    async def main() -> None:
+        async with running(shared) as (cluster, client):
+            cluster.adapt(minimum=0, maximum=2, **FAST)
+            work = client.map(abs, range(-8, 0))
+            assert await client.gather(work) == [8, 7, 6, 5, 4, 3, 2, 1]
+            del work
+            counts = cluster.jobs().counts
+            await until(
+                lambda: set(cluster.jobs().counts()) == {"gone"},
+                "all gone",
+                20,
+                lambda: (counts(), cluster.jobs()),
+            )
+            assert {node.cause for node in cluster.jobs()} <= {
+                Cause.CANCELLED.value,
+                Cause.LEFT.value,
+            }
+            assert cluster._upkeep.said == []
+            assert cluster._upkeep.desired == 0
+
+    with caplog.at_level(logging.WARNING, logger="dask_gridengine"):
+        run(main())
+    assert [r.message for r in caplog.records if r.name.startswith("dask_grid")] == []
+
+
+@pytest.mark.parametrize(("tasks", "workers"), [(1, 1), (4, 1), (5, 2), (8, 2)])
+def test_without_workers_tasks_are_divided_by_cores(
+    shared: Path, tasks: int, workers: int
+) -> None:
+    """Dask counts threads then, and would ask for as many nodes as there are tasks."""
+
+    async def main() -> None:
+        options = {"cores": 4, "slots": 4, "job_script_prologue": gate(shared)}
+        async with running(shared, **options) as (cluster, client):
+            scheduler = cluster.scheduler
+            work = client.map(abs, range(tasks))
+            await until(
+                lambda: len(scheduler.queued) + len(scheduler.unrunnable) == tasks,
+                "the tasks wait",
+            )
+            adaptive = cluster.adapt(minimum=0, maximum=50, **FAST)
+            assert await adaptive.target() == workers
+            del work
+
+    run(main())
+
+
+def test_bounds(shared: Path) -> None:
+    """A finite maximum where none is given; options are those of one call alone."""
+
+    async def main() -> None:
+        async with running(shared, cores=2, memory="1 GB") as (cluster, _):
+            assert cluster.adapt().maximum == ADAPTIVE_MAXIMUM
+            assert cluster.adapt(minimum=2, maximum=7.0, wait_count=9).maximum == 7
+            assert cluster.adapt(maximum_cores=9).maximum == 4
+            assert cluster.adapt(maximum_memory="3 GB").maximum == 3
+            assert cluster.adapt(maximum=float("inf")).maximum == float("inf")
+            last = cluster.adapt()
+            assert (last.minimum, last.wait_count) == (0, 3)
+
+    run(main())
+
+
+def test_scale_ends_it_and_says_so(shared: Path) -> None:
+    """The user's number counts from then on; the cluster's log tells why."""
+
+    async def main() -> None:
+        async with running(shared) as (cluster, _):
+            adaptive = cluster.adapt(minimum=0, maximum=2, **FAST)
+            await until(lambda: adaptive.state == "running", "it adapts")
+            await cluster.scale(1)
+            assert adaptive.state == "stopped"
+            logs = await cluster.get_logs(scheduler=False, workers=False)
+            assert "adaptive scaling is off: scale() was called" in logs["Cluster"]
+            await cluster.wait_for_workers(1, timeout=20)
+            assert cluster._upkeep.desired == len(cluster.plan) == 1
+
+    run(main())
+
+
+def test_it_forgives_no_failures(shared: Path) -> None:
+    """Where every node fails it ends with few, however often it asks; and says why."""
+
+    async def main() -> None:
+        async with running(shared, python="/nowhere/python") as (cluster, client):
+            cluster.adapt(minimum=0, maximum=2, **FAST)
+            work = client.submit(os.getpid, pure=False)
+            await until(cluster.stuck, "no hope", 20, cluster.explain)
+            asked = len(cluster.jobs())
+            turns = len(cluster._adaptive.log)
+            deadline = time.monotonic() + 1
+            await until(lambda: time.monotonic() > deadline, "a second of adapting")
+            assert len(cluster.jobs()) == asked <= 6, turns
+            assert "could not find Python" in str(cluster.stuck())
+            work.release()
+
+    run(main())
