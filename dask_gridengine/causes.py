@@ -127,6 +127,11 @@ _ADVICE: dict[Cause, str] = {
 }
 
 
+def number_of_nodes(count: int) -> str:
+    """ "1 node", "2 nodes", for sentences."""
+    return f"{count} node" + ("" if count == 1 else "s")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """What became of one node."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import warnings
 from collections.abc import Collection, Coroutine
 from datetime import datetime
@@ -26,16 +27,16 @@ from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options, refuse_unknown
 from dask_gridengine.errors import DrmCommunicationError, NodesFailed, OptionError
 from dask_gridengine.explain import explain, explain_node
-from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
+from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.jobscript import render
 from dask_gridengine.jobtable import JobTable
-from dask_gridengine.lastwords import last_words
+from dask_gridengine.lastwords import addresses, last_words
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.notes import Annotator
 from dask_gridengine.prospects import shortfall, wait_for_workers
 from dask_gridengine.quiet import silenced
-from dask_gridengine.retiring import retire
+from dask_gridengine.retiring import release
 from dask_gridengine.scaling import target, to_close
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.upkeep import Hands, Upkeep
@@ -119,6 +120,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self.options = Options.resolve({**options, "jobs": jobs})
         self._wants_quiet, self._silence_logs = quiet, silence_logs
         self._silenced = contextlib.ExitStack()
+        self._pid = os.getpid()
         self._counter = itertools.count()
         self._keep_places = False  # of names that are given up: adaptive scaling may
         self._background: set[asyncio.Future[Any]] = set()
@@ -254,6 +256,14 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if not self._upkeep.desired and not self._upkeep.taken_away:
             return None
         return shortfall(self._upkeep, self.scheduler, 1)
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Give all nodes back. Bounded in time, and idempotent.
+
+        A fork of this process has none of its threads: it closes nothing, neither at
+        its exit nor when it leaves a ``with``, and does not wait for what cannot come.
+        """
+        return super().close(timeout) if os.getpid() == self._pid else None
 
     @property
     def in_process_address(self) -> str:
@@ -442,7 +452,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         workers: bool | str | Collection[str] = True,
     ) -> Any:
         """As Dask's, and with the last words of nodes that are gone."""
-        live = workers if isinstance(workers, bool) else self._addresses(workers)
+        live = addresses(self.scheduler, workers)
         logs = await super()._get_logs(cluster, scheduler, live)
         logs.update(last_words(self._fleet.roster, workers))
         return logs
@@ -525,25 +535,13 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self, names: Collection[str], *, keep_places: bool = False
     ) -> None:
         """Give up names: their queue places, or their workers with the data moved."""
-        self._fleet.let_go(names)
-        await self._fleet.withdraw(names, keep_places=keep_places)
-        patience = self.options.finish_timeout
-        left = await retire(self.scheduler, names, patience=patience)
-        if left:
-            logger.warning(
-                "what only %s held is lost: no other worker could take it",
-                ", ".join(left),
-            )
-        await self._cancel(names, NodeState.IMPORTING)
-        await self._cancel(left, NodeState.WORKING)
-        # A task that has outlived its time may keep its worker from closing.
-        await asyncio.sleep(GENTLE_SECONDS)
-        await self._cancel(names, NodeState.WORKING)
-
-    async def _cancel(self, names: Collection[str], state: NodeState) -> None:
-        records = self._fleet.roster.by_worker
-        nodes = [records[name] for name in names if name in records]
-        await self._fleet.cancel([node for node in nodes if node.state is state])
+        await release(
+            self._fleet,
+            self.scheduler,
+            names,
+            patience=self.options.finish_timeout,
+            keep_places=keep_places,
+        )
 
     async def _stop(self, name: str) -> None:
         self.worker_spec.pop(name, None)
@@ -566,6 +564,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     def _despair(self) -> None:
         """No worker can come: tasks that wait for one get the reasons."""
+        if self._upkeep.hopeless is None and getattr(self, "_adaptive", None):
+            return  # all were taken away, but it asks anew for work that waits
         if error := self.stuck():
             self.scheduler.fail_waiting(error)
 
@@ -580,15 +580,6 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             f"this process stood still for {seconds:.0f} s; workers that could not"
             " reach it in that time have ended, and are replaced"
         )
-
-    def _addresses(self, workers: str | Collection[str]) -> list[str]:
-        """Addresses of workers that are given by address or by name."""
-        asked = {workers} if isinstance(workers, str) else set(workers)
-        return [
-            address
-            for address, ws in self.scheduler.workers.items()
-            if address in asked or ws.name in asked
-        ]
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

@@ -155,9 +155,12 @@ class Options:
         Grid Engine parks the job in Eqw for ever, the shell ends with a status.
         """
         log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
+        failed = f"exit {EXIT_STATUS[Cause.NO_LOG]}"
+        # A file can be made where the disk is full or a quota used up, and then Dask's
+        # worker would fail for its first word on stderr.
         start = (
-            f"(umask 077; : >>{log}) 2>/dev/null || exit {EXIT_STATUS[Cause.NO_LOG]};"
-            f' exec >>{log} 2>&1; [ -z "$HOSTNAME" ] || echo "on $HOSTNAME:"'
+            f"(umask 077; : >>{log}) 2>/dev/null || {failed}; exec >>{log} 2>&1;"
+            f' [ -z "$HOSTNAME" ] || echo "on $HOSTNAME:" || {failed}'
         )
         node = (
             f"exec {shlex.quote(self.python)} -m dask_gridengine.node"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from dask.utils import format_bytes, format_time
 
-from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.upkeep import Upkeep
 
@@ -87,9 +87,9 @@ def _now(upkeep: Upkeep) -> str:
         default=None,
     )
     queue = "" if oldest is None else f"; the first in the queue for {_ago(oldest)}"
-    return (
-        f"{upkeep.desired} nodes are wanted: {said or 'none is there'}{asleep}{queue}."
-    )
+    wanted = number_of_nodes(upkeep.desired)
+    verb = "is" if upkeep.desired == 1 else "are"
+    return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}."
 
 
 def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:

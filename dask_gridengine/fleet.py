@@ -31,6 +31,7 @@ from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 logger = logging.getLogger(__name__)
 
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
+NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
@@ -274,8 +275,13 @@ class Fleet:
             NodeState.QUEUED, NodeState.ARRIVED, NodeState.IMPORTING
         )
         # Where a Nanny is starting another worker nobody hears the scheduler close.
-        working = self.roster.in_state(NodeState.WORKING)
-        idle += [record for record in working if record.lost is not None]
+        # So it is in the first moments, until a Nanny knows that its worker works.
+        born = self.roster.clock() - NEWBORN_SECONDS
+        idle += [
+            record
+            for record in self.roster.in_state(NodeState.WORKING)
+            if record.lost is not None or record.since > born
+        ]
         with contextlib.suppress(Exception):  # aclose() tries again, and says so
             await self.cancel(idle)
 

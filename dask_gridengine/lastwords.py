@@ -1,9 +1,13 @@
-"""The last words of nodes that are gone, from their farewells; no file is read."""
+"""Whom to ask for logs: workers that live, and of the others their last words.
+
+Those came with the farewells; no file is read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from distributed import Scheduler
 from distributed.utils import Log
 
 from dask_gridengine.nodes import NodeRecord, NodeState
@@ -31,6 +35,20 @@ def last_words(
         and record.last_words
         and (wanted is None or wanted & {record.worker, str(record.id)})
     }
+
+
+def addresses(
+    scheduler: Scheduler, asked: bool | str | Collection[str]
+) -> bool | list[str]:
+    """Addresses of workers that are given by address or by name, to ask them."""
+    if isinstance(asked, bool):
+        return asked
+    wanted = {asked} if isinstance(asked, str) else set(asked)
+    return [
+        address
+        for address, ws in scheduler.workers.items()
+        if address in wanted or ws.name in wanted
+    ]
 
 
 def _title(record: NodeRecord) -> str:

@@ -27,8 +27,9 @@ NOTED = (
     asyncio.TimeoutError,
     TimeoutError,
 )
-#: Seconds to wait for the first word on why a worker died; the node is still ending.
-PATIENCE = 1.0
+#: Seconds to wait for the first word on why a worker died; the node is still ending. Of
+#: one that it has killed for its memory, Grid Engine tells 1.2 s later (measured).
+PATIENCE = 3.0
 LOOK_AGAIN = 0.05
 #: Seconds after it has connected; one that is not there by then was slow indeed.
 LOOK_FOR_CLIENT = (0.0, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)

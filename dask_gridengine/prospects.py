@@ -46,7 +46,7 @@ def shortfall(upkeep: Upkeep, scheduler: Scheduler, wanted: int) -> NodesFailed 
         diagnosis = upkeep.taken_away[-1].diagnosis
         assert diagnosis is not None
         told = diagnosis.sentence(who, many=count > 1)
-        reasons.insert(0, f"{told}; {upkeep.desired} are wanted now")
+        reasons.insert(0, f"{told}; wanted now: {upkeep.desired}")
     return NodesFailed(wanted, have, reasons)
 
 

@@ -11,10 +11,52 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.scheduler import WorkerState
 
+from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
+from dask_gridengine.nodes import NodeState
+
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
 ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
+
+
+async def release(
+    fleet: Fleet,
+    scheduler: Scheduler,
+    names: Collection[str],
+    *,
+    patience: float,
+    keep_places: bool,
+) -> None:
+    """Give up names: their queue places, or their workers with the data moved.
+
+    Parameters
+    ----------
+    names
+        Of workers that are not wanted any more, wherever their nodes are.
+    patience
+        Seconds for running tasks.
+    keep_places
+        See `Fleet.withdraw`.
+    """
+    fleet.let_go(names)
+    await fleet.withdraw(names, keep_places=keep_places)
+    left = await retire(scheduler, names, patience=patience)
+    if left:
+        logger.warning(
+            "what only %s held is lost: no other worker could take it", ", ".join(left)
+        )
+    await _cancel(fleet, names, NodeState.IMPORTING)
+    await _cancel(fleet, left, NodeState.WORKING)
+    # A task that has outlived its time may keep its worker from closing.
+    await asyncio.sleep(GENTLE_SECONDS)
+    await _cancel(fleet, names, NodeState.WORKING)
+
+
+async def _cancel(fleet: Fleet, names: Collection[str], state: NodeState) -> None:
+    records = fleet.roster.by_worker
+    nodes = [records[name] for name in names if name in records]
+    await fleet.cancel([node for node in nodes if node.state is state])
 
 
 async def retire(

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dask_gridengine.budget import Budget
-from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeRecord, NodeState
@@ -199,7 +199,7 @@ class Upkeep:
         self._prove()
         self._say_taken_away()
         await self._replace(time.monotonic())
-        if self.hopeless is not None:
+        if self.hopeless is not None or (self.taken_away and not self.desired):
             self._hands.despair()
         self._last_turn = time.monotonic()  # a hanging master is no suspension
 
@@ -267,7 +267,7 @@ class Upkeep:
             assert first.diagnosis is not None
             who = str(first) if count == 1 else f"{count} nodes (e.g. {first})"
             told = first.diagnosis.sentence(who, first.id.job, many=count > 1)
-            self._say(f"{told}; from now on {self.desired} are wanted")
+            self._say(f"{told}; wanted from now on: {self.desired}")
 
     def _prove(self) -> None:
         now = self.fleet.roster.clock()
@@ -301,13 +301,15 @@ class Upkeep:
             self.unheard(str(exc))
         except SubmitError as exc:
             self.fleet.failures.rejected(rejection(exc))
-            self._say(f"the grid refused {granted} more nodes: {exc.reason.strip()}")
+            self._say(
+                f"the grid refused {number_of_nodes(granted)}: {exc.reason.strip()}"
+            )
         except LauncherError as exc:
-            self._say(f"could not ask for {granted} more nodes: {exc}")
+            self._say(f"could not ask for {number_of_nodes(granted)}: {exc}")
         else:
             self._answered()
             if granted:
-                said = f"asked for {granted} nodes in place of lost ones"
+                said = f"asked for {number_of_nodes(granted)} in place of lost ones"
                 self._say(said, logging.INFO)
 
     def _probed(self, now: float) -> None:

@@ -43,10 +43,10 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         lambda: [line for pid, line in _children().items() if pid not in before],
     )
     wait_until(
-        lambda: not (_semaphores() - semaphores),
+        lambda: not _left_semaphores(semaphores),
         "semaphores unlinked",
         5,
-        lambda: sorted(_semaphores() - semaphores),
+        lambda: sorted(_left_semaphores(semaphores)),
     )
     if request.node.get_closest_marker("keeps_cluster"):
         return  # its connections come and go
@@ -92,6 +92,17 @@ def _children() -> dict[int, list[str]]:
 def _semaphores() -> set[str]:
     """Names of POSIX semaphores on this host; nodes that were killed leave theirs."""
     return {path.name for path in Path("/dev/shm").glob("sem.*")}
+
+
+def _left_semaphores(before: set[str]) -> set[str]:
+    """Those that have come and that no process uses; others' tests may run beside."""
+    left = _semaphores() - before
+    if left:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                maps = Path(f"/proc/{process.pid}/maps").read_text()
+                left = {name for name in left if f"/{name}" not in maps}
+    return left
 
 
 def _thread_names() -> list[str]:

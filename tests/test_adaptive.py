@@ -30,7 +30,7 @@ async def running(
         "launcher": "process",
         "slots": 2,
         "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
         "security": False,
         "quiet": True,
     }
@@ -191,7 +191,7 @@ def test_it_forgives_no_failures(shared: Path) -> None:
 
     async def main() -> None:
         async with running(shared, python="/nowhere/python") as (cluster, client):
-            cluster.adapt(minimum=0, maximum=2, **FAST)
+            cluster.adapt(minimum=1, maximum=2, **FAST)
             work = client.submit(os.getpid, pure=False)
             await until(cluster.stuck, "no hope", 20, cluster.explain)
             asked = len(cluster.jobs())

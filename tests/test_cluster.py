@@ -35,7 +35,7 @@ def options(shared: Path) -> dict[str, Any]:
         "launcher": "process",
         "slots": 2,
         "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
         "quiet": True,
     }
 
@@ -402,7 +402,7 @@ def test_a_node_that_is_killed_is_replaced(
             "working",
         ]
         assert "SIGKILL" in cluster.explain(str(victim.id))
-        assert "asked for 1 nodes in place of lost ones" in cluster.explain()
+        assert "asked for 1 node in place of lost ones" in cluster.explain()
 
 
 @pytest.mark.parametrize("security", [True, False])
@@ -452,7 +452,7 @@ from dask_gridengine import GridEngineCluster
 if __name__ == "__main__":
     cluster = GridEngineCluster(
         jobs=4, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
-        scheduler_options={"dashboard_address": None, "dashboard": False},
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
     )
     cluster.wait_for_workers(2, timeout=60)
     print("up", flush=True)
@@ -740,9 +740,9 @@ def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
         client.wait_for_workers(2, timeout=30)
         client.retire_workers(names=["ge-0"])
         wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
-        said = "was retired; from now on 1 are wanted"
+        said = "was retired; wanted from now on: 1"
         wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
-        assert cluster.explain().startswith("1 nodes are wanted: 1 working")
+        assert cluster.explain().startswith("1 node is wanted: 1 working")
         assert list(cluster.worker_spec) == ["ge-1"]
         assert len(cluster.jobs()) == 2
 
@@ -774,7 +774,7 @@ if __name__ == "__main__":
     print("begins", flush=True)
     with GridEngineCluster(
         jobs=2, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
-        scheduler_options={"dashboard_address": None, "dashboard": False},
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
     ) as cluster:
         cluster.wait_for_workers(2, timeout=60)
         print("up", flush=True)

@@ -89,6 +89,14 @@ def test_a_directory_that_cannot_be_made_names_the_option(tmp_path: Path) -> Non
         make_private_directory(tmp_path / "file", "dask-x")
 
 
+def test_two_of_one_name_get_a_directory_each(tmp_path: Path) -> None:
+    """Clusters may share a name; people still find theirs by it."""
+    one = make_private_directory(tmp_path, "mine")
+    two = make_private_directory(tmp_path, "mine")
+    assert one != two
+    assert {one.name[:5], two.name[:5]} == {"mine-"}
+
+
 def test_a_repr_shows_no_secret(connection: Connection) -> None:
     """Logs and tracebacks cannot leak what they do not have."""
     assert connection.node_keys.secret not in repr(connection)

@@ -27,7 +27,16 @@ def test_it_has_a_line_for_each_node() -> None:
     roster.move(second, NodeState.GONE)
     table = JobTable(roster)
     head, one, two = repr(table).splitlines()
-    assert head.split() == "job host state since worker peak memory cause".split()
+    assert head.split() == [
+        "job",
+        "host",
+        "state",
+        "since",
+        "worker",
+        "peak",
+        "memory",
+        "cause",
+    ]
     assert one.startswith("7.1  node1  importing")
     assert "ge-0" in one and "3.00 GiB" in one  # noqa: PT018
     assert two.endswith("was deleted")

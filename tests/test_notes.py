@@ -30,7 +30,7 @@ def options(shared: Path) -> dict[str, Any]:
         "launcher": "process",
         "slots": 2,
         "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
         "security": False,
         "quiet": True,
     }

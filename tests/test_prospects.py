@@ -119,7 +119,7 @@ def test_what_was_deleted_on_purpose_will_not_come() -> None:
     upkeep.over(one, wanted=True)
     assert shortfall(upkeep, scheduler_with(), 1) is None, "one is still wanted"
     error = shortfall(upkeep, scheduler_with(), 2)
-    assert "node 7.1 was deleted: with qdel; 1 are wanted now" in str(error)
+    assert "node 7.1 was deleted: with qdel; wanted now: 1" in str(error)
 
 
 def test_the_wait_ends_with_the_last_hope() -> None:

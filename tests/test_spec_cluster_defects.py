@@ -124,7 +124,7 @@ def our_cluster(shared: Path, options: dict[str, Any]) -> GridEngineCluster:
     return GridEngineCluster(
         launcher="process",
         shared_directory=shared,
-        scheduler_options={"dashboard_address": None, "dashboard": False},
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
         security=False,
         quiet=True,
         asynchronous=True,
@@ -438,6 +438,7 @@ def test_s12_polling_while_workers_leave(kind: str, shared: Path) -> None:
     async def main() -> None:
         async with running(kind, shared, count) as cluster:
             await workers(kind, cluster, count)
+            await until(lambda: len(cluster.observed) == count, "all are observed")
             polls = []
             for name in [*cluster.worker_spec]:
                 await leave(kind, cluster, name)

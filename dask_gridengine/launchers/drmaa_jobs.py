@@ -76,6 +76,8 @@ class Jobs:
         self._questions: OrderedDict[NodeId, None] = OrderedDict()
         self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
         self._over: dict[NodeId, float] = {}  # since when the grid says so
+        #: Those whose notice has come in an outage; it may be false, and is the last.
+        self._doubted: dict[NodeId, None] = {}
         self._rechecks: deque[float] = deque()
         self._searches: list[tuple[float, str, str]] = []  # when; name and mark
         self._heartbeat = 0.0
@@ -147,7 +149,7 @@ class Jobs:
         """Pass on what has ended; then delete and ask for a moment."""
         try:
             while (end := self._library.next_end()) is not None:
-                self._ended(end)
+                self._noticed(end)
             if not self._failures or self._clock() >= self._retry:
                 self._work()
         except (Unreachable, Failed) as exc:
@@ -193,6 +195,7 @@ class Jobs:
             # at a time keeps the cost the same for any number of nodes.
             self._heartbeat = now + HEARTBEAT
             self._questions[self._next_turn()] = None
+            self._questions.update(self._doubted)
         for node, since in self._over.items():
             if now >= since + GRACE:
                 self._questions[node] = None
@@ -227,9 +230,22 @@ class Jobs:
         if self._library.state(node) is State.ALIVE:
             self._over.pop(node, None)
             return
+        if node in self._doubted:
+            self._ended(NodeEnd(node=node, reason=UNSURE))
+            return
         now = self._clock()
         if now >= self._over.setdefault(node, now) + GRACE:
             self._ended(NodeEnd(node=node, reason=LOST))
+
+    def _noticed(self, end: NodeEnd) -> None:
+        if end.reason == NO_RECORD and (self._failures or self._rechecks):
+            # After an outage that is all one hears of a node that has just ended. Of
+            # one that runs, too, if it was submitted to the new master within half a
+            # minute: then libdrmaa learns that it is another (seen with 8.1.9).
+            if end.node in self._live:
+                self._doubted[end.node] = self._silent[end.node] = None
+            return
+        self._ended(end)
 
     def _ended(self, end: NodeEnd) -> None:
         node = end.node
@@ -237,6 +253,7 @@ class Jobs:
             return  # reported already, or never ours
         del self._live[node]
         self._over.pop(node, None)
+        self._doubted.pop(node, None)
         if node in self._doomed:
             self._doomed.discard(node)
             end = replace(
@@ -244,7 +261,4 @@ class Jobs:
             )
         else:
             self._wanted[node.job] -= 1
-            if end.reason == NO_RECORD and (self._failures or self._rechecks):
-                # After an outage that is also all one hears of a node that just ended.
-                end = replace(end, deleted=False, reason=UNSURE)
         self._on_end(end)

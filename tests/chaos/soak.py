@@ -197,7 +197,7 @@ def soak(launcher: str, minutes: float, seed: int) -> int:
             slots=JOBS if launcher == "process" else None,
             memory="1 GB",
             shared_directory=shared,
-            scheduler_options={"dashboard": False, "dashboard_address": None},
+            scheduler_options={"dashboard": False, "dashboard_address": ":0"},
             quiet=True,
             silence_logs=50,
         ) as cluster,

@@ -57,10 +57,10 @@ def test_a_running_node_is_deleted(
         none_in_vain(book, 40, victims=[victim.worker])
         said = explained(cluster, Cause.DELETED)
         assert said.startswith("2 nodes are wanted: 2 working.")
-        assert said.count("from now on 2 are wanted") == 1
+        assert said.count("wanted from now on: 2") == 1
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
-        with pytest.raises(NodesFailed, match=r"(?s)was deleted.*2 are wanted now"):
+        with pytest.raises(NodesFailed, match=r"(?s)was deleted.*wanted now: 2"):
             client.wait_for_workers(3, timeout=20)
 
 
@@ -104,6 +104,9 @@ def test_all_nodes_are_deleted(
             waiting.result(timeout=30)
         with pytest.raises(NodesFailed, match="deleted"):
             client.wait_for_workers(1, timeout=20)
+        late = client.submit(counted, 6, path=str(book))
+        with pytest.raises(NodesFailed, match="deleted"):
+            late.result(timeout=20)
         said = explained(cluster, Cause.DELETED)
         assert said.startswith("0 nodes are wanted: none is there.")
         assert gone(cluster) == [Cause.DELETED.value] * 4
@@ -153,3 +156,18 @@ def test_nodes_that_the_grid_cannot_start(
         cluster.scale(2)
         healed(cluster, 2)
         assert client.submit(counted, 1, path=str(book)).result(timeout=30) == 1
+
+
+def test_under_adaptive_scaling_all_nodes_are_deleted(
+    grid: Cell, grid_options: dict[str, Any], book: Path
+) -> None:
+    """What is asked for by the work comes back for it, and no task is given up."""
+    with GridEngineCluster(**grid_options) as cluster, Client(cluster) as client:
+        cluster.adapt(minimum=0, maximum=2, interval="3s")
+        waiting = client.submit(counted, 0, path=str(book), seconds=3)
+        wait_until(lambda: 0 in runs(book), "it runs", 20, lambda: states(cluster))
+        victims = [row.worker for row in working(cluster)]
+        grid.run("qdel", "*")
+        assert waiting.result(timeout=40) == 0
+        none_in_vain(book, 1, victims=victims)
+        explained(cluster, Cause.DELETED)

@@ -96,13 +96,14 @@ def test_the_only_host_is_never_avoided(options: dict[str, Any], book: Path) -> 
 
 @pytest.fixture
 def full_disk(grid: Cell, tmp_path: Path) -> Iterator[Path]:
-    """A directory in which the cell's nodes can make no file any more."""
+    """On each of the cell's nodes a disk of one page, which a file fills."""
     place = tmp_path / "logs"
     place.mkdir()
-    full = f"size=4k,nr_inodes=2,mode=700 full {place}"
     for host in grid.hosts:
-        grid.control("run", host, "mount", "-t", "tmpfs", "-o", *full.split())
-        grid.control("run", host, "touch", str(place / "last"))
+        mount = ["mount", "-t", "tmpfs", "-o", "size=4k,mode=700", "full", str(place)]
+        grid.control("run", host, *mount)
+        fill = ["head", "-c", "4096", "/dev/zero"]
+        grid.control("run", host, "sh", "-c", f"{' '.join(fill)} >{place}/last")
     yield place
     for host in grid.hosts:
         # Lazily: what just ended may be there for another moment.
@@ -110,14 +111,17 @@ def full_disk(grid: Cell, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.grid
+@pytest.mark.parametrize("what", ["file", "byte"])
 def test_a_full_disk_under_the_logs(
-    grid_options: dict[str, Any], full_disk: Path
+    grid: Cell, grid_options: dict[str, Any], full_disk: Path, what: str
 ) -> None:
     """Nodes that can write no log say so by their exit status, with what to change."""
+    for host in grid.hosts if what == "file" else ():
+        grid.control("run", host, "mount", "-o", "remount,nr_inodes=2", str(full_disk))
     options = {**grid_options, "log_directory": full_disk}
-    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+    with GridEngineCluster(jobs=2, **options) as cluster:
         with pytest.raises(NodesFailed, match=r"(?s)write its log.*log_directory="):
-            client.wait_for_workers(2, timeout=20)
+            cluster.wait_for_workers(2, timeout=20)
         explained(cluster, Cause.NO_LOG)
         assert len(cluster.jobs()) <= 6, states(cluster)
 

@@ -178,7 +178,7 @@ def test_any_history_ends_well(options: dict[str, Any]) -> None:
     run_state_machine_as_test(
         OnProcesses,
         settings=settings(
-            max_examples=6,
+            max_examples=5,
             stateful_step_count=8,
             deadline=None,
             derandomize=True,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ from tests.chaos.conftest import (
     wait_until,
     working,
 )
-
-logger = logging.getLogger(__name__)
 
 pytestmark = pytest.mark.grid
 
@@ -99,7 +96,11 @@ def queue(grid: Cell) -> list[str]:
 
 @pytest.mark.timeout(240)
 def test_a_cable_pulled_for_a_minute(
-    grid: Cell, grid_options: dict[str, Any], cable: Cable, book: Path
+    grid: Cell,
+    grid_options: dict[str, Any],
+    cable: Cable,
+    book: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """What the host held runs again elsewhere, in its nodes' place come others; when
     it is back no node is there twice."""
@@ -120,7 +121,7 @@ def test_a_cable_pulled_for_a_minute(
             REPLACED,
             lambda: (states(cluster), cluster.explain()),
         )
-        logger.info("replaced %.0f s after the cable was pulled", cable.seconds)
+        record_property("seconds to replace", cable.seconds)
         assert total.result(timeout=60) == sum(range(200))
         none_in_vain(book, 200, victims)
         said = explained(cluster, Cause.HOST_LOST)
@@ -137,7 +138,7 @@ def test_a_cable_pulled_for_a_minute(
             30,
             lambda: states(cluster),
         )
-        logger.info("no surplus %.0f s after it was back", time.monotonic() - back)
+        record_property("seconds of surplus", time.monotonic() - back)
         assert all_elsewhere(cluster, lost)
         assert client.gather(numbers) == list(range(200))
         none_in_vain(book, 200, victims)
@@ -146,7 +147,11 @@ def test_a_cable_pulled_for_a_minute(
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("impatient")
 def test_a_cable_pulled_for_good(
-    grid: Cell, grid_options: dict[str, Any], cable: Cable, book: Path
+    grid: Cell,
+    grid_options: dict[str, Any],
+    cable: Cable,
+    book: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """The computation ends right on the other host, and close() does not wait for what
     cannot be reached."""
@@ -164,15 +169,16 @@ def test_a_cable_pulled_for_good(
         victims = on(cluster, lost)
         assert total.result(timeout=60) == sum(range(80))
         none_in_vain(book, 80, victims)
-        logger.info("right %.0f s after the cable was pulled", cable.seconds)
+        record_property("seconds to the result", cable.seconds)
         wait_until(lambda: all_elsewhere(cluster, lost), "replaced", 40)
-        logger.info("replaced %.0f s after the cable was pulled", cable.seconds)
+        record_property("seconds to replace", cable.seconds)
         explained(cluster, Cause.HOST_LOST)
         client.close()
         began = time.monotonic()
         cluster.close()
-        logger.info("closed in %.0f s", time.monotonic() - began)
-        assert time.monotonic() - began < CLOSED
+        took = time.monotonic() - began
+        record_property("seconds to close", took)
+        assert took < CLOSED
         others = {row.host for row in cluster.jobs()} - {lost}
         assert queue(grid), "the grid does not know yet that they are over"
         assert not [line for line in queue(grid) for host in others if host in line]

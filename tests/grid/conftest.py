@@ -80,7 +80,7 @@ def options(shared: Path) -> dict[str, Any]:
         "launcher": "drmaa",
         "memory": "500 MB",
         "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
         "quiet": True,
         "death_timeout": 20,
     }

@@ -76,7 +76,7 @@ from dask_gridengine import GridEngineCluster
 if __name__ == "__main__":
     cluster = GridEngineCluster(
         jobs=60, launcher="drmaa", shared_directory=sys.argv[1], quiet=True,
-        scheduler_options={"dashboard_address": None, "dashboard": False},
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
     )
     cluster.wait_for_workers(4, timeout=60)
     print("up", flush=True)

@@ -33,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GridEngineClus
         memory="500 MB",
         shared_directory=tmp_path_factory.mktemp("shared"),
         environment={"TOKEN": "swordfish"},
-        scheduler_options={"dashboard_address": None, "dashboard": False},
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
         quiet=True,
     ) as running:
         running.wait_for_workers(2, timeout=60)

@@ -56,7 +56,7 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
     "config",  # its defaults are read as settings
-    "nodes",  # in which state a node is
+    # in which state a node is
     "notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }

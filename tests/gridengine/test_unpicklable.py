@@ -135,7 +135,7 @@ def path_of(obj: object, what: str = "item 3 of the arguments") -> str:
         (by_value("class it:\n lock = lock", lock=LOCK), "class it -> .lock"),
         (by_value("class it:\n lock = lock", lock=LOCK)(), "3 -> class it -> .lock"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_the_way_to_the_lock_is_named(obj: object, path: str) -> None:
     """The path says, in words of the user's code, where the lock is."""

@@ -171,6 +171,8 @@ def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> N
     That goes on until the last recheck: a restarted master learns late of ends. What
     has a record was deleted, whenever that was.
     """
+    for index in (1, 2):
+        scene.states[NodeId("1", index)] = State.UNKNOWN
     scene.down = True
     jobs.recheck()
     jobs.turn()
@@ -190,10 +192,31 @@ def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> N
     jobs.turn()
     assert scene.ends == [
         NodeEnd(node=NodeId("1", 1), reason=UNSURE),
-        NodeEnd(node=NodeId("1", 2), reason=UNSURE),
         recorded,
+        NodeEnd(node=NodeId("1", 2), reason=UNSURE),
         unrecorded(NodeId("1", 4)),
     ]
+
+
+def test_no_record_of_a_node_that_runs_is_no_end(scene: Scene, jobs: Jobs) -> None:
+    """libdrmaa says it of nodes that a restarted master has just been given; as no
+    other notice will come of them, they are asked about from then on."""
+    node = NodeId("1", 1)
+    scene.down = True
+    jobs.recheck()
+    jobs.turn()
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    scene.notices.append(unrecorded(node))
+    for _ in range(3):
+        jobs.turn()
+        scene.now += HEARTBEAT
+    assert scene.ends == []
+    scene.states[node] = State.UNKNOWN
+    scene.now += HEARTBEAT
+    jobs.turn()
+    assert scene.ends == [NodeEnd(node=node, reason=UNSURE)]
 
 
 def test_silent_nodes_are_asked_about_first(scene: Scene, jobs: Jobs) -> None:
