@@ -486,7 +486,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         return super().adapt(Adaptive=Adaptive, **options)
 
     async def scale_adaptively(self, count: int) -> None:
-        """As `scale`, but nothing that has failed is forgiven."""
+        """As `scale`, but nothing that has failed is forgiven.
+
+        What was lost is left to the reconciler, which has a budget: adaptive scaling
+        says the same number again and again.
+        """
         await self._scale(count, anew=False)
 
     # Steps of the above
@@ -503,12 +507,15 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         surplus = len(self.worker_spec) - count
         for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
             del self.worker_spec[name]
-        while len(self.worker_spec) < count:
-            self.worker_spec.update(self.new_worker_spec())
+        more = count - len(self.worker_spec)
         if anew:
             self._upkeep.want(count)
         else:
+            rise = 0 if self._upkeep.hopeless else count - self._upkeep.desired
+            more = min(more, rise)
             self._upkeep.plan(count)
+        for _ in range(more):
+            self.worker_spec.update(self.new_worker_spec())
         try:
             await self._correct_state()
         except DrmCommunicationError as exc:

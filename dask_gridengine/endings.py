@@ -58,7 +58,6 @@ class Endings:
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over = on_over
         self._following, self._amending = _Tasks(), _Tasks()
-        self._given_up: set[NodeId] = set()
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
         self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
@@ -75,12 +74,14 @@ class Endings:
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
         record.diagnosis = diagnose_farewell(farewell)
-        if record.cancelled and record.id not in self._given_up:
+        if record.cancelled and not record.given_up:
             # However it took that: it may have been in the midst of starting a worker.
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         elif record.retired and record.diagnosis.cause in _WHEN_LET_GO:
             record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
         self._roster.move(record, NodeState.DRAINING)
+        # The grid's notice may take ten minutes, after a restart of its master.
+        self._conclude(record)
         return True
 
     def end(self, end: NodeEnd) -> None:
@@ -92,13 +93,11 @@ class Endings:
 
     def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         """Nothing is to be expected of a node any more, though the grid may have it."""
-        if record.id in self._given_up or record.state is NodeState.GONE:
+        if record.over:
             return
-        self._given_up.add(record.id)
-        record.diagnosis = why
-        self._learn(record, why)
+        record.given_up, record.diagnosis = True, why
         self._roster.move(record, NodeState.DRAINING)
-        self._on_over(record)
+        self._conclude(record)
 
     async def settle(self, timeout: float) -> None:
         """Wait until the ends that came are followed up; leave the accounting to it."""
@@ -116,22 +115,28 @@ class Endings:
     async def _follow(self, record: NodeRecord, end: NodeEnd) -> None:
         log = self.logs / f"{record.id}.log"
         known = record.farewell is not None or record.cancelled or end.cancelled
-        if not known and (record.diagnosis is None or record.id in self._given_up):
+        if not known and (record.diagnosis is None or record.given_up):
+            guessed = record.diagnosis
             record.diagnosis = await self._diagnose(record, end, log)
+            if guessed is not None:
+                self._failures.correct(guessed, record.diagnosis)
+                self._guard.worked(record.host)  # it was not its host, after all
         elif record.diagnosis is None:
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         record.peak_memory = record.peak_memory or end.peak_memory
         if not self._roster.move(record, NodeState.GONE):
             return
-        assert record.diagnosis is not None
-        given_up = record.id in self._given_up
-        if not given_up:
-            self._learn(record, record.diagnosis)
-        self._given_up.discard(record.id)
+        self._conclude(record)
         if not self._keep_logs and not record.diagnosis.cause.log_says_more:
             with contextlib.suppress(OSError):
                 log.unlink(missing_ok=True)
-        if not given_up:
+
+    def _conclude(self, record: NodeRecord) -> None:
+        """Learn from an end, and have the name given up, when it is first known."""
+        if not record.over:
+            record.over = True
+            assert record.diagnosis is not None
+            self._learn(record, record.diagnosis)
             self._on_over(record)
 
     async def _diagnose(self, record: NodeRecord, end: NodeEnd, log: Path) -> Diagnosis:

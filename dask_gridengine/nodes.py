@@ -73,6 +73,8 @@ class NodeRecord:
     worker: str | None = None  # the name it was bound to
     cancelled: bool = False  # by us
     lost: float | None = None  # since when the scheduler misses its worker
+    given_up: bool = False  # it fell silent; the grid may still have it
+    over: bool = False  # nothing more comes of it: its worker's name is free
     asked: float | None = None  # when the grid was asked about its silence
     retired: bool = False  # the scheduler let its worker go on purpose
     restarts: int = 0  # workers that died and that its Nanny replaced
