@@ -66,9 +66,19 @@ class Upkeep:
         What to act with.
     missed
         Seconds a worker may be missing at the scheduler while its node lives.
+    clock
+        Seconds, of any clock that only goes forward; tests give their own.
     """
 
-    def __init__(self, fleet: Fleet, hands: Hands, *, missed: float) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        hands: Hands,
+        *,
+        missed: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self.fleet, self._hands, self._missed = fleet, hands, missed
         self.desired = 0
         #: Nodes that somebody took away on purpose since the user last said a number.
@@ -76,11 +86,11 @@ class Upkeep:
         self._shut: set[str] = set()  # hosts people have been told of
         self._unsaid: list[NodeRecord] = []
         self.said: list[str] = []  # what people should know of its decisions
-        self._budget = Budget(time.monotonic())
+        self._budget = Budget(self._clock())
         self._event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._last_turn = time.monotonic()
+        self._last_turn = self._clock()
         self._woke_at = float("-inf")
         self._probes, self._next_probe = 0, 0.0
         self._unheard, self._retry_at = 0, 0.0
@@ -90,7 +100,7 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin, in the running event loop."""
-        self._last_turn = time.monotonic()
+        self._last_turn = self._clock()
         self._task = asyncio.create_task(self._run(), name="gridengine upkeep")
 
     async def stop(self) -> None:
@@ -115,7 +125,7 @@ class Upkeep:
         self.fleet.failures.forgive()
         self._probes, self._next_probe = 0, 0.0
         self._retry_at = 0.0
-        self._budget.renew(time.monotonic())
+        self._budget.renew(self._clock())
 
     def wake(self) -> None:
         """Something has changed: look at once."""
@@ -141,7 +151,7 @@ class Upkeep:
     @property
     def listening(self) -> bool:
         """Whether this process has not been suspended just now."""
-        return time.monotonic() - self._last_turn < STOOD_STILL
+        return self._clock() - self._last_turn < STOOD_STILL
 
     @property
     def hopeless(self) -> Cause | None:
@@ -172,16 +182,16 @@ class Upkeep:
 
     def _pause(self) -> float:
         """Until the next look: a tick, or less if something is due before."""
-        now = time.monotonic()
+        now = self._clock()
         due = TICK
-        if any(self._lack()):
+        if any(self._lack()) and not self.hopeless and not self.fleet.door.submitting:
             waits = (self._budget.wait(now), self._retry_at - now, 0.05)
             due = min(due, max(waits))
         return due
 
     async def turn(self) -> None:
         """Look once, and do what is to be done."""
-        now = time.monotonic()
+        now = self._clock()
         stood_still = now - self._last_turn
         self._last_turn = now
         if stood_still > STOOD_STILL:
@@ -198,10 +208,10 @@ class Upkeep:
         await self._look_at_hosts()
         self._prove()
         self._say_taken_away()
-        await self._replace(time.monotonic())
+        await self._replace(self._clock())
         if self.hopeless is not None or (self.taken_away and not self.desired):
             self._hands.despair()
-        self._last_turn = time.monotonic()  # a hanging master is no suspension
+        self._last_turn = self._clock()  # a hanging master is no suspension
 
     def _excuse(self, seconds: float) -> None:
         """Nobody was silent while it was us who did not listen."""
@@ -286,8 +296,9 @@ class Upkeep:
         if not names + nodes or now < self._retry_at or self.fleet.door.submitting:
             return
         if self.hopeless is not None:
-            if not names or now < self._next_probe:
-                return
+            waiting = self.fleet.roster.expected - self.fleet.held
+            if not names or waiting or now < self._next_probe:
+                return  # one that still queues will show it as well as another
             self._probed(now)
             names = nodes = 1
         granted = self._budget.grant(nodes, now)
@@ -319,7 +330,7 @@ class Upkeep:
     def unheard(self, why: str) -> None:
         """The master did not answer a submission: nothing is known, so try later."""
         pause = min(FIRST_RETRY * 2 ** min(self._unheard, 20), LONGEST_RETRY)
-        self._retry_at = time.monotonic() + pause
+        self._retry_at = self._clock() + pause
         self._unheard += 1
         if not self.outage:
             self._say(

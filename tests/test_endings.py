@@ -1,0 +1,268 @@
+"""How nodes end, and what is learnt from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.endings import Endings
+from dask_gridengine.failures import Failures
+from dask_gridengine.guard import STRIKES, HostGuard
+from dask_gridengine.launchers.base import Account, NodeEnd, NodeId
+from dask_gridengine.nodes import NodeRecord, NodeState, Roster
+from tests.samples import farewell, hello
+from tests.waiting import until
+
+SILENT = Diagnosis(cause=Cause.HOST_LOST, source="scheduler")
+
+
+class Books:
+    """Endings, and all that they write into."""
+
+    def __init__(self, logs: Path, **options: Any) -> None:
+        self.roster, self.failures, self.guard = Roster(), Failures(), HostGuard()
+        self.over: list[NodeRecord] = []
+        self.endings = Endings(
+            self.roster,
+            self.failures,
+            self.guard,
+            on_over=self.over.append,
+            **{"walltime": None, "keep_logs": False, **options},
+        )
+        self.endings.logs = logs
+
+    def node(self, *, arrived: bool = True) -> NodeRecord:
+        """The next node; at work on node1, or still in the queue."""
+        index = len(self.roster.records) + 1
+        self.roster.submitted([NodeId("12", index)])
+        record = self.roster.records[NodeId("12", index)]
+        if arrived:
+            self.roster.unbound.append(f"ge-{index}")
+            self.roster.arrive(record, hello(index=index))
+            self.roster.bind(record)
+            self.roster.registered(f"ge-{index}")
+        return record
+
+    async def end(self, record: NodeRecord, **fields: Any) -> None:
+        """The launcher's notice, followed to its end."""
+        self.endings.end(NodeEnd(node=record.id, **fields))
+        await until(lambda: record.state is NodeState.GONE, "the end", 5)
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(story())
+
+
+def cause(record: NodeRecord) -> Cause | None:
+    return record.diagnosis.cause if record.diagnosis else None
+
+
+def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -> None:
+    """The notice may take ten minutes after a restart of the master."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        said = farewell(index=1, cause="drained", stderr="last", peak_memory=7)
+        assert books.endings.farewell(said)
+        assert books.over == [record]
+        assert record.state is NodeState.DRAINING
+        await books.end(record, exit_status=0)
+        assert books.over == [record], "once"
+        assert (cause(record), record.last_words) == (Cause.DRAINED, "last")
+        assert record.peak_memory == 7
+
+    play(story)
+
+
+def test_the_node_knows_best_why_it_ended(tmp_path: Path) -> None:
+    """What it has said itself is not replaced by what the grid sees from outside."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        books.endings.farewell(farewell(index=1, cause=Cause.NO_START.value))
+        await books.end(record, signal="SIGKILL")
+        assert cause(record) is Cause.NO_START
+        assert len(books.failures) == 1
+
+    play(story)
+
+
+@pytest.mark.parametrize("changes", [{"incarnation": "f" * 16}, {"job": "77"}])
+def test_a_strangers_farewell_changes_nothing(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """Nor does a second one, or one of a node that is gone."""
+    books = Books(tmp_path)
+    record = books.node()
+    assert not books.endings.farewell(farewell(index=1, **changes))
+    assert (record.state, books.over) == (NodeState.WORKING, [])
+    assert books.endings.farewell(farewell(index=1))
+    assert not books.endings.farewell(farewell(index=1, cause="drained"))
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "told"),
+    [
+        ({"cancelled": True}, Cause.NO_START, Cause.CANCELLED),
+        ({"cancelled": True}, Cause.FINISHED, Cause.CANCELLED),
+        ({"retired": True}, Cause.FINISHED, Cause.RETIRED),
+        ({"retired": True}, Cause.NO_START, Cause.NO_START),
+        ({}, Cause.FINISHED, Cause.FINISHED),
+    ],
+)
+def test_who_wanted_it_is_told_apart(
+    tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
+) -> None:
+    """We, whoever uses the scheduler, or nobody: the worker says the same to all."""
+    books = Books(tmp_path)
+    record = books.node()
+    for key, value in state.items():
+        setattr(record, key, value)
+    books.endings.farewell(farewell(index=1, cause=said.value))
+    assert cause(record) is told
+
+
+def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
+    """Its host, its last line; and its log is removed, as it says no more."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node(arrived=False)
+        log = tmp_path / "12.1.log"
+        log.write_text("on node7:\nsh: nopy: not found\n")
+        await books.end(record, exit_status=127)
+        assert cause(record) is Cause.NO_PYTHON
+        assert record.host == "node7"
+        assert record.diagnosis
+        assert record.diagnosis.detail == "sh: nopy: not found"
+        assert record.last_words.endswith("not found\n")
+        assert not log.exists()
+
+    play(story)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_logs_that_are_asked_for_or_say_more_are_kept(
+    tmp_path: Path, keep: bool
+) -> None:
+    """Others leave nothing behind."""
+
+    async def story() -> None:
+        books = Books(tmp_path, keep_logs=keep)
+        good, killed = books.node(), books.node()
+        logs = [tmp_path / "12.1.log", tmp_path / "12.2.log"]
+        for log in logs:
+            log.write_text("fine")
+        await books.end(good, exit_status=0)
+        await books.end(killed, signal="SIGKILL")
+        assert [log.exists() for log in logs] == [keep, True]
+        assert books.endings.telling() == {"12.2"}
+
+    play(story)
+
+
+def test_a_node_is_given_up_once_and_may_be_explained_later(tmp_path: Path) -> None:
+    """Its host was blamed on a guess; the grid's word takes that back."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        books.guard.possible = frozenset({"node1", "node2"})
+        record = books.node()
+        books.endings.give_up(record, SILENT)
+        books.endings.give_up(record, SILENT)
+        assert books.over == [record]
+        assert books.guard.shut(books.roster.clock()) == ["node1"]
+        await books.end(record, signal="SIGKILL")
+        assert cause(record) is Cause.KILLED
+        assert books.over == [record]
+        assert books.guard.shut(books.roster.clock()) == []
+        (reason,) = books.failures.reasons()
+        assert "was killed" in reason
+
+    play(story)
+
+
+def test_the_accounting_is_asked_where_nothing_else_is_known(tmp_path: Path) -> None:
+    """In the background: its record may come late, and nobody waits for it."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        asked: list[NodeId] = []
+        answer: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
+
+        async def account(node: NodeId, patience: float) -> Account:
+            asked.append(node)
+            return await answer
+
+        books.endings.account = account
+        known, unknown = books.node(), books.node(arrived=False)
+        await books.end(known, signal="SIGKILL")
+        await books.end(unknown, unstarted=True, reason="prolog failed")
+        assert asked == [unknown.id]
+        assert books.over == [known, unknown]
+        answer.set_result(Account(host="node9", failed="8: in prolog"))
+        await until(lambda: unknown.host == "node9", "the accounting's word", 5)
+        assert unknown.diagnosis
+        assert unknown.diagnosis.detail == "8: in prolog"
+        assert any("8: in prolog" in reason for reason in books.failures.reasons())
+
+    play(story)
+
+
+def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
+    """What is asked there is called off."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+
+        async def account(node: NodeId, patience: float) -> None:
+            await asyncio.Event().wait()
+
+        books.endings.account = account
+        await books.end(books.node(arrived=False), exit_status=3)
+        await asyncio.wait_for(books.endings.settle(timeout=5), 2)
+
+    play(story)
+
+
+def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
+    tmp_path: Path,
+) -> None:
+    """One that had become a worker shows that the host is all right."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        books.guard.possible = frozenset({"node1", "node2"})
+        for _ in range(STRIKES):
+            await books.end(books.node(), signal="SIGKILL")
+        assert books.guard.shut(books.roster.clock()) == []
+        for index in range(STRIKES):
+            record = books.node(arrived=False)
+            (tmp_path / f"{record.id}.log").write_text("on node2:\n")
+            await books.end(record, exit_status=127)
+            shut = books.guard.shut(books.roster.clock())
+            assert shut == (["node2"] if index == STRIKES - 1 else [])
+
+    play(story)
+
+
+def test_ends_of_strangers_and_second_ends_are_passed_over(tmp_path: Path) -> None:
+    """A launcher's late or foreign notice moves nothing."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        await books.end(record, exit_status=0)
+        books.endings.end(NodeEnd(node=record.id, signal="SIGKILL"))
+        books.endings.end(NodeEnd(node=NodeId("77", 1)))
+        await books.endings.settle(timeout=5)
+        assert (cause(record), len(books.over)) == (Cause.FINISHED, 1)
+
+    play(story)

@@ -1,0 +1,495 @@
+"""The reconciler, on a launcher that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dask_gridengine.budget import REFILL_SECONDS
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.config import Options
+from dask_gridengine.errors import DrmCommunicationError, SubmitError
+from dask_gridengine.fleet import Callbacks, Fleet
+from dask_gridengine.guard import STRIKES
+from dask_gridengine.launchers.base import NodeId, NodeRequest
+from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.upkeep import (
+    FIRST_PROBE,
+    SILENCE,
+    STOOD_STILL,
+    TICK,
+    Hands,
+    Upkeep,
+)
+from tests.samples import allocation, hello
+from tests.waiting import until
+
+MISSED = 15.0
+
+
+@dataclass
+class Paper:
+    """A launcher without a grid: it hands out numbers, or fails as it is told."""
+
+    trouble: Exception | None = None
+    submissions: list[int] = field(default_factory=list)
+    asked: list[NodeId] = field(default_factory=list)
+    cancelled: list[NodeId] = field(default_factory=list)
+    kind: str = "paper"
+
+    async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
+        if self.trouble is not None:
+            raise self.trouble
+        self.submissions.append(count)
+        job = str(len(self.submissions))
+        return [NodeId(job, i + 1) for i in range(count)]
+
+    async def cancel(self, nodes: Collection[NodeId]) -> None:
+        self.cancelled += nodes
+
+    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+        self.asked += nodes
+
+    async def hosts(self, native: str) -> frozenset[str]:
+        return frozenset({"node1", "node2"})
+
+
+class World:
+    """An upkeep, what it acts on, and a clock."""
+
+    def __init__(self, desired: int = 0) -> None:
+        self.now = 1000.0
+        self.launcher = Paper()
+        self.names: list[str] = []
+        self.made = 0
+        self.woke: list[float] = []
+        self.despaired = 0
+        self.fleet = Fleet(
+            Options.resolve({}),
+            versions=hello().versions,
+            callbacks=Callbacks(
+                make_allocation=lambda name, _: allocation(name=name),
+                on_over=self.on_over,
+            ),
+        )
+        self.fleet._launcher = self.launcher  # type: ignore[assignment]
+        self.fleet.request = NodeRequest(name="x", command=("true",))
+        self.fleet.door.ready = True
+        self.fleet.roster.clock = lambda: self.now
+        self.upkeep = Upkeep(
+            self.fleet,
+            Hands(
+                planned=lambda: len(self.names),
+                add=self.add,
+                cancel=self.fleet.cancel,
+                woke=self.woke.append,
+                despair=self.despair,
+                note=lambda text: None,
+            ),
+            missed=MISSED,
+            clock=lambda: self.now,
+        )
+        self.upkeep.want(desired)
+
+    async def add(self, count: int) -> None:
+        names = [f"ge-{self.made + i}" for i in range(count)]
+        await self.fleet.submit(names)
+        self.made += count
+        self.names += names
+
+    def despair(self) -> None:
+        self.despaired += 1
+
+    def on_over(self, record: NodeRecord) -> None:
+        roster = self.fleet.roster
+        names = [record.worker] if record.worker else []
+        while len(roster.unbound) > roster.expected:
+            names.append(roster.unbound.pop())
+        wanted = [name for name in names if name in self.names]
+        self.names = [name for name in self.names if name not in wanted]
+        self.upkeep.over(record, wanted=bool(wanted))
+
+    async def turn(self, seconds: float = 0.0) -> None:
+        """Let so much time pass, in ticks, as it does."""
+        while seconds > TICK:
+            self.now += TICK
+            seconds -= TICK
+            await self.upkeep.turn()
+        self.now += seconds
+        await self.upkeep.turn()
+
+    def work(self, record: NodeRecord, host: str = "node1") -> None:
+        """A queued node arrives and becomes a worker."""
+        self.fleet.roster.arrive(record, hello(job=record.id.job, host=host))
+        name = self.fleet.roster.bind(record)
+        self.fleet.registered(name)
+
+    def die(
+        self, record: NodeRecord, cause: Cause = Cause.KILLED, host: str = ""
+    ) -> None:
+        """A node ends, as its end notice would say."""
+        record.host = host or record.host
+        record.diagnosis = Diagnosis(cause=cause)
+        self.fleet.roster.move(record, NodeState.GONE)
+        self.fleet.endings._conclude(record)
+
+    def in_state(self, *states: NodeState) -> list[NodeRecord]:
+        return self.fleet.roster.in_state(*states)
+
+    @property
+    def active(self) -> int:
+        """Nodes that are queued, starting or working."""
+        ending = (NodeState.DRAINING, NodeState.GONE)
+        return len([r for r in self.fleet.roster if r.state not in ending])
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(story())
+
+
+async def working(count: int) -> World:
+    """A world where all is well."""
+    world = World(count)
+    await world.turn()
+    for record in world.fleet.roster:
+        world.work(record)
+    return world
+
+
+def test_what_is_missing_is_asked_for_as_one_array() -> None:
+    """And only once."""
+
+    async def story() -> None:
+        world = await working(5)
+        assert world.launcher.submissions == [5]
+        for record in world.in_state(NodeState.WORKING)[:3]:
+            world.die(record)
+        await world.turn()
+        await world.turn(10)
+        assert world.launcher.submissions == [5, 3]
+        assert world.active == 5
+
+    play(story)
+
+
+@pytest.mark.parametrize("cause", [Cause.DELETED, Cause.RETIRED])
+def test_what_is_taken_away_on_purpose_is_not_replaced(cause: Cause) -> None:
+    """The number drops, and that is one line however many they are."""
+
+    async def story() -> None:
+        world = await working(4)
+        for record in world.in_state(NodeState.WORKING)[:3]:
+            world.die(record, cause)
+        await world.turn(10)
+        assert world.launcher.submissions == [4]
+        assert world.upkeep.desired == 1
+        (said,) = [text for text in world.upkeep.said if "wanted from" in text]
+        assert said.startswith("3 nodes (e.g. node 1.1 on node1) were ")
+        assert said.endswith("wanted from now on: 1")
+        world.die(*world.in_state(NodeState.WORKING), cause)
+        await world.turn()
+        assert world.despaired, "who waits for a worker is told"
+
+    play(story)
+
+
+@pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.LEFT])
+def test_what_we_gave_back_changes_no_number(cause: Cause) -> None:
+    """A surplus node that leaves is not one that was wanted."""
+
+    async def story() -> None:
+        world = await working(2)
+        world.fleet.roster.submitted([NodeId("99", 1)])
+        world.die(world.fleet.roster.records[NodeId("99", 1)], cause)
+        await world.turn()
+        assert (world.upkeep.desired, world.launcher.submissions) == (2, [2])
+
+    play(story)
+
+
+def test_an_outage_costs_time_only() -> None:
+    """Tries come at growing intervals; what is missing is asked for once."""
+
+    async def story() -> None:
+        world = World(3)
+        world.launcher.trouble = DrmCommunicationError("no answer")
+        tries = []
+        for _ in range(120):
+            before = world.upkeep._unheard
+            await world.turn(1)
+            if world.upkeep._unheard > before:
+                tries.append(world.now)
+        gaps = [b - a for a, b in itertools.pairwise(tries)]
+        assert len(tries) >= 4
+        assert gaps == sorted(gaps)
+        assert world.upkeep.outage == "no answer"
+        world.launcher.trouble = None
+        await world.turn(61)
+        assert world.launcher.submissions == [3]
+        assert world.upkeep.outage == ""
+        said = [text for text in world.upkeep.said if "no answer" in text]
+        assert len(said) == 1, "once an outage"
+
+    play(story)
+
+
+def test_refusals_end_in_hopelessness() -> None:
+    """The grid's words are kept, and it is not asked for ever."""
+
+    async def story() -> None:
+        world = World(3)
+        world.launcher.trouble = SubmitError("no such queue", 3, "-q x")
+        await world.turn(20)
+        assert world.upkeep.hopeless is Cause.REJECTED
+        assert world.despaired
+        refused = len([text for text in world.upkeep.said if "no such queue" in text])
+        assert refused <= 4
+
+    play(story)
+
+
+def test_where_all_fail_alike_only_single_nodes_are_tried() -> None:
+    """Now and then, at growing intervals; a worker ends that, and so does the user."""
+
+    async def story() -> None:
+        world = World(6)
+        await world.turn()
+        for i, record in enumerate(world.in_state(NodeState.QUEUED)):
+            world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
+        assert world.upkeep.hopeless is Cause.NO_PYTHON
+        for _ in range(10):
+            await world.turn(FIRST_PROBE)
+            for record in world.in_state(NodeState.QUEUED):
+                world.die(record, Cause.NO_PYTHON, host="node1")
+        assert world.launcher.submissions[0] == 6
+        assert set(world.launcher.submissions[1:]) == {1}
+        assert 2 <= len(world.launcher.submissions) <= 6
+        await world.turn(40 * FIRST_PROBE)
+        (probe,) = world.in_state(NodeState.QUEUED)
+        world.work(probe)
+        await world.turn(100)
+        assert world.active == 6, "one that works is a sign for all"
+
+    play(story)
+
+
+def test_a_silent_worker_is_asked_about_and_then_given_up() -> None:
+    """The grid may know better; if not, its node is cancelled and replaced."""
+
+    async def story() -> None:
+        world = await working(2)
+        lost, _ = world.in_state(NodeState.WORKING)
+        assert lost.worker
+        world.fleet.missing(lost.worker, expected=False)
+        await world.turn(MISSED / 2)
+        assert world.launcher.asked == [lost.id]
+        assert not lost.over
+        await world.turn(MISSED / 2 + 1)
+        assert lost.over
+        assert lost.diagnosis is not None
+        assert lost.diagnosis.cause is Cause.HOST_LOST
+        assert world.launcher.cancelled == [lost.id]
+        assert world.launcher.submissions == [2, 1]
+        assert world.active == 2
+
+    play(story)
+
+
+def test_a_worker_that_comes_back_was_not_lost() -> None:
+    """As after a restart by its Nanny, which may take longer where that has said so."""
+
+    async def story() -> None:
+        world = await working(1)
+        (record,) = world.fleet.roster
+        assert record.worker
+        world.fleet.missing(record.worker, expected=False)
+        record.restarting = True
+        await world.turn(3 * MISSED)
+        assert not record.over
+        world.fleet.registered(record.worker)
+        await world.turn(3 * MISSED)
+        assert (record.over, world.launcher.submissions) == (False, [1])
+
+    play(story)
+
+
+@pytest.mark.parametrize("state", [NodeState.ARRIVED, NodeState.IMPORTING])
+def test_a_node_that_never_gets_on_is_given_up(state: NodeState) -> None:
+    """Late: file servers are slow; and not while it is heard of."""
+
+    async def story() -> None:
+        world = World(1)
+        await world.turn()
+        (record,) = world.fleet.roster
+        world.fleet.roster.arrive(record, hello(job="1", host="node1"))
+        if state is NodeState.IMPORTING:
+            world.fleet.roster.bind(record)
+        await world.turn(2 * SILENCE[state] - 2)
+        assert not record.over
+        record.heard = world.now
+        await world.turn(10)
+        assert not record.over
+        await world.turn(2 * SILENCE[state])
+        assert record.over
+        assert world.active == 1, "it has been replaced"
+
+    play(story)
+
+
+def test_whoever_stood_still_heard_nobody() -> None:
+    """A suspended notebook does not take its own silence for its nodes'."""
+
+    async def story() -> None:
+        world = await working(2)
+        one, other = world.in_state(NodeState.WORKING)
+        assert one.worker
+        world.fleet.missing(one.worker, expected=False)
+        world.now += 3600
+        await world.upkeep.turn()
+        assert world.woke == [3600]
+        assert not one.over
+        for host in ("node1", "node2", "node3"):
+            world.fleet.roster.submitted([NodeId("88", int(host[-1]))])
+            tired = world.fleet.roster.records[NodeId("88", int(host[-1]))]
+            world.die(tired, Cause.UNREACHABLE, host=host)
+        world.die(other, Cause.LOST_CONTACT)
+        await world.turn(1)
+        assert world.upkeep.hopeless is None, "they did not find us: we were away"
+        assert world.fleet.guard.shut(world.now) == []
+        await world.turn(STOOD_STILL)
+        assert world.active == 2
+
+    play(story)
+
+
+def test_a_shut_host_is_found_out_about_and_said_once() -> None:
+    """It is asked which hosts there are before one is taken for the only one."""
+
+    async def story() -> None:
+        world = World(4)
+        await world.turn()
+        for record in world.in_state(NodeState.QUEUED)[:STRIKES]:
+            world.die(record, Cause.NO_PYTHON, host="node1")
+        await world.turn()
+        await world.turn(4)
+        assert world.fleet.guard.possible == {"node1", "node2"}
+        said = [text for text in world.upkeep.said if "node1 is avoided" in text]
+        assert len(said) == 1
+
+    play(story)
+
+
+def test_it_stops_even_when_it_is_woken_at_that_moment() -> None:
+    """`asyncio.wait_for` may swallow a cancellation then."""
+
+    async def story() -> None:
+        for _ in range(20):
+            world = World(0)
+            world.upkeep.start()
+            await asyncio.sleep(0)
+            world.upkeep.wake()
+            await asyncio.wait_for(world.upkeep.stop(), 5)
+            await world.upkeep.stop()
+
+    play(story)
+
+
+def test_the_loop_turns_when_it_is_woken() -> None:
+    """A loss need not wait for the next tick."""
+
+    async def story() -> None:
+        world = World(2)
+        world.upkeep.start()
+        await until(lambda: world.launcher.submissions == [2], "asked for", 5)
+        for record in world.fleet.roster:
+            world.work(record)
+        world.die(world.in_state(NodeState.WORKING)[0])
+        await until(lambda: world.launcher.submissions == [2, 1], "replaced", 5)
+        await world.upkeep.stop()
+
+    play(story)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever the grid, the nodes and the user do, in whatever order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(0)
+        self.began = self.world.now
+        self.scaled = 0  # what the user's own words were worth, in nodes
+        self.user = 0
+
+    @rule(count=st.integers(0, 6))
+    def scale(self, count: int) -> None:
+        world = self.world
+        while len(world.names) > count:  # as the cluster does: the newest go
+            name = world.names.pop()
+            if name in world.fleet.roster.unbound:
+                world.fleet.roster.unbound.remove(name)
+            record = world.fleet.roster.by_worker.get(name)
+            if record is not None and not record.over:
+                world.die(record, Cause.CANCELLED)
+        world.upkeep.want(count)
+        self.user = count
+        self.scaled += max(8, 2 * count)
+
+    @rule(
+        trouble=st.sampled_from(
+            [None, DrmCommunicationError("silence"), SubmitError("no", 1, "")]
+        )
+    )
+    def grid(self, trouble: Exception | None) -> None:
+        self.world.launcher.trouble = trouble
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 60.0]))
+    def turn(self, seconds: float) -> None:
+        asyncio.run(self.world.turn(seconds))
+
+    @precondition(lambda self: self.world.in_state(NodeState.QUEUED))
+    @rule(host=st.sampled_from(["node1", "node2"]))
+    def work(self, host: str) -> None:
+        record = self.world.in_state(NodeState.QUEUED)[0]
+        if self.world.fleet.roster.unbound:
+            self.world.work(record, host)
+        else:
+            self.world.die(record, Cause.LEFT)
+
+    @precondition(lambda self: self.world.active)
+    @rule(
+        data=st.data(),
+        cause=st.sampled_from(
+            [Cause.KILLED, Cause.NO_PYTHON, Cause.WALLTIME, Cause.DELETED]
+        ),
+        host=st.sampled_from(["node1", "node2"]),
+    )
+    def die(self, data: st.DataObject, cause: Cause, host: str) -> None:
+        live = list(self.world.fleet.roster.live.values())
+        self.world.die(data.draw(st.sampled_from(live)), cause, host)
+
+    @invariant()
+    def there_are_never_more_than_wanted(self) -> None:
+        assert len(self.world.names) <= max(self.user, self.world.upkeep.desired)
+        assert self.world.upkeep.desired <= self.user
+
+    @invariant()
+    def names_are_never_used_twice(self) -> None:
+        assert len(set(self.world.names)) == len(self.world.names)
+
+    @invariant()
+    def submissions_are_bounded_in_time(self) -> None:
+        passed = self.world.now - self.began
+        most = 8 + self.scaled + 20 * (1 + passed / REFILL_SECONDS)
+        assert sum(self.world.launcher.submissions) <= most
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
