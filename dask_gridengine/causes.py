@@ -94,6 +94,7 @@ EXIT_STATUS: dict[Cause, int] = {
     Cause.LOST_CONTACT: os.EX_TEMPFAIL,  # 75
     Cause.REFUSED: os.EX_PROTOCOL,  # 76
     Cause.UNREADABLE: os.EX_CONFIG,  # 78
+    Cause.KILLED: os.EX_NOHOST,  # 68; of its worker, not of the node
     Cause.NO_PYTHON: 127,  # the shell's word for "not found"
 }
 BY_STATUS = {status: cause for cause, status in EXIT_STATUS.items() if status}

@@ -158,10 +158,10 @@ async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
         return await server
     except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
-        if life.signal or life.exit_status:
-            # It had started, and died before its Nanny was told so.
-            how = life.signal or f"exit status {life.exit_status}"
-            life.cause, life.detail = Cause.KILLED, f"its worker ended with {how}"
+        if life.signal:
+            # It had started, perhaps worked, and died before its Nanny was told so.
+            life.cause = Cause.KILLED
+            life.detail = f"its worker ended with {life.signal}"
         logger.exception("the worker did not start")
         if server is not None:
             with contextlib.suppress(Exception):

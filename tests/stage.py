@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +66,11 @@ class Stage:
     hellos: list[Hello] = field(default_factory=list)
     farewells: list[Farewell] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
+    tmp: Path = field(init=False)  # the nodes' TMPDIR
 
     def __post_init__(self) -> None:
+        # Not in `folder`: Unix sockets have short names, and tests' folders long ones.
+        self.tmp = Path(tempfile.mkdtemp(prefix="node-"))
         self.answer = self.allocate
         self.server = BootstrapServer(
             on_hello=self._hear, on_farewell=self.farewells.append
@@ -103,7 +108,6 @@ class Stage:
 
     def start_node(self, index: int = 1, **environment: str) -> Node:
         """Start a node, its log in a file, in a process group of its own."""
-        (self.folder / "tmp").mkdir(exist_ok=True)
         log = self.folder / f"12.{index}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -117,7 +121,7 @@ class Stage:
                     "JOB_ID": "12",
                     "SGE_TASK_ID": str(index),
                     "NSLOTS": "1",
-                    "TMPDIR": str(self.folder / "tmp"),
+                    "TMPDIR": str(self.tmp),
                     **environment,
                 },
                 stdin=subprocess.DEVNULL,
@@ -179,6 +183,7 @@ class Stage:
             lambda: [_group(node.process.pid) for node in self.nodes],
         )
         await self.server.aclose()
+        shutil.rmtree(self.tmp, ignore_errors=True)
 
 
 def _group(leader: int) -> list[int]:

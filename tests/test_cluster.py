@@ -22,7 +22,6 @@ from distributed import Client, Nanny
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
-import dask_gridengine
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
 from dask_gridengine.nodes import NodeState
 from tests.stranger import knock
@@ -426,7 +425,7 @@ def test_config_is_as_good_as_an_argument(options: dict[str, Any]) -> None:
         "gridengine.environment": {"FROM_CONFIG": "yes"},
         "distributed.worker.memory.target": 0.33,
     }
-    with dask_gridengine.cluster.dask.config.set(config):
+    with dask.config.set(config):
         cluster = GridEngineCluster(**options)
     with cluster, Client(cluster) as client:
         client.wait_for_workers(1, timeout=30)

@@ -78,6 +78,7 @@ LAYERS = [
     "scaling",
     "adaptive",
     "scheduler",
+    "reconciled",
     "cluster",
     "cli.demo",
     "cli",
