@@ -87,7 +87,7 @@ def test_a_node_becomes_the_worker_it_was_allocated(
         }
         assert {key: found[key] for key in allocated} == allocated
         assert str(tmp_path) in found["path"]
-        assert Path(found["scratch"]).is_relative_to(.tmp / "scratch")
+        assert Path(found["scratch"]).is_relative_to(on.tmp / "scratch")
         # Without a Nanny the node is the worker; forked, its parent is the template.
         assert (found["pid"] == node.process.pid) is not how["nanny"]
         if how["nanny"]:
