@@ -101,8 +101,8 @@ class Endings:
 
     async def settle(self, timeout: float) -> None:
         """Wait until the ends that came are followed up; leave the accounting to it."""
+        await self._following.end(timeout)  # which may begin to ask
         await self._amending.end(0)
-        await self._following.end(timeout)
 
     def telling(self) -> set[str]:
         """Nodes whose log may say more than we could."""
@@ -116,16 +116,20 @@ class Endings:
         log = self.logs / f"{record.id}.log"
         known = record.farewell is not None or record.cancelled or end.cancelled
         if not known and (record.diagnosis is None or record.given_up):
+            found = await self._diagnose(record, end, log)
+            # Meanwhile it may have said farewell, and it knows best; or been given up.
             guessed = record.diagnosis
-            record.diagnosis = await self._diagnose(record, end, log)
-            if guessed is not None:
-                self._failures.correct(guessed, record.diagnosis)
-                self._guard.worked(record.host)  # it was not its host, after all
+            if record.farewell is None:
+                record.diagnosis = found
+                if guessed is not None:
+                    self._failures.correct(guessed, found)
+                    self._guard.worked(record.host)  # it was not its host, after all
         elif record.diagnosis is None:
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         record.peak_memory = record.peak_memory or end.peak_memory
         if not self._roster.move(record, NodeState.GONE):
             return
+        assert record.diagnosis is not None
         self._conclude(record)
         if not self._keep_logs and not record.diagnosis.cause.log_says_more:
             with contextlib.suppress(OSError):

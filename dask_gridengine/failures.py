@@ -54,8 +54,9 @@ class Failures:
     def correct(self, old: Diagnosis, new: Diagnosis) -> None:
         """One that was entered is known better now."""
         if self._counts[old] and old != new:
-            self._examples.setdefault(new, self._examples[old])
-            self._counts[new] += 1
+            if new.cause.is_failure:
+                self._examples.setdefault(new, self._examples[old])
+                self._counts[new] += 1
             self._counts[old] -= 1
             if not self._counts[old]:
                 del self._counts[old]

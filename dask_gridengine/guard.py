@@ -68,8 +68,8 @@ class HostGuard:
 
     def worked(self, host: str) -> None:
         """A node became a worker there: nothing is wrong with it."""
-        self._hosts.setdefault(host, _Host())
-        self._hosts[host] = _Host()
+        if host:
+            self._hosts[host] = _Host()
 
     def pardon(self) -> None:
         """What has failed was nobody's host."""

@@ -29,7 +29,7 @@ from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options
 from dask_gridengine.errors import DrmCommunicationError, NodesFailed
-from dask_gridengine.fleet import Callbacks, Fleet
+from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.lastwords import addresses, last_words
 from dask_gridengine.nodes import NodeRecord, NodeState
@@ -78,6 +78,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         self._background: set[asyncio.Future[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
+        self._correcting: asyncio.Future[None] | None = None
         security = security_of(self.options.security, self.options.name)
         self._tls = worker_identity(security)
         worker: dict[str, Any] = {
@@ -216,12 +217,20 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             self.workers.clear()
             for task in self._background:
                 task.cancel()
+            if self._correcting is not None:
+                # A master that hangs holds a submission, and our lock, for a minute.
+                await asyncio.wait([self._correcting], timeout=GENTLE_SECONDS)
+                self._correcting.cancel()
             await super()._close()  # closes the scheduler, and so the workers
         finally:
             if fleet is not None:
                 await fleet.aclose()
             self._silenced.close()
             self.status = Status.closed
+
+    def _correct_state(self) -> asyncio.Future[None]:
+        self._correcting = super()._correct_state()
+        return self._correcting
 
     async def _correct_state_internal(self) -> None:
         """Make ``workers`` what ``worker_spec`` says.
@@ -338,7 +347,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         """Have so many more names, and whatever nodes are missing, as one array."""
         for _ in range(names):
             self.worker_spec.update(self.new_worker_spec())
-        await self._correct_state()
+        # Shielded: a caller of `scale` may wait for the very same task.
+        await asyncio.shield(self._correct_state())
 
     async def _release(
         self, names: Collection[str], *, keep_places: bool = False

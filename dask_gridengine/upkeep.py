@@ -239,10 +239,14 @@ class Upkeep:
         if ask:
             # The grid may know better, and then its notice is here before the time.
             await self.fleet.launcher.ask_about([record.id for record in ask])
+        if not gone:
+            return
+        live = self.fleet.roster.live.values()
+        heard = {r.host for r in live if r.state is NodeState.WORKING and not r.lost}
         for record in gone:
-            self.fleet.give_up(record, _silence(record, now))
-        if gone:
-            await self._hands.cancel(gone)
+            # A host that is lost takes all its nodes with it.
+            self.fleet.give_up(record, _silence(record, now, record.host in heard))
+        await self._hands.cancel(gone)
 
     def _silent_for(self, record: NodeRecord, now: float) -> tuple[float, float] | None:
         """Seconds of a node's silence, and how many it may be; None if it need not."""
@@ -258,6 +262,7 @@ class Upkeep:
     async def _look_at_hosts(self) -> None:
         guard = self.fleet.guard
         if not guard.suspects():
+            self._shut.clear()  # whoever is shut again is news
             return
         if guard.possible is None:
             native = self.fleet.request.native
@@ -293,7 +298,10 @@ class Upkeep:
 
     async def _replace(self, now: float) -> None:
         names, nodes = self._lack()
-        if not names + nodes or now < self._retry_at or self.fleet.door.submitting:
+        if not names + nodes:
+            self.outage = ""  # it does not matter any more
+            return
+        if now < self._retry_at or self.fleet.door.submitting:
             return
         if self.hopeless is not None:
             waiting = self.fleet.roster.expected - self.fleet.held
@@ -302,7 +310,9 @@ class Upkeep:
             self._probed(now)
             names = nodes = 1
         granted = self._budget.grant(nodes, now)
-        if nodes and not granted:
+        # Those that stand in for nodes asleep at the door come all together.
+        if nodes and granted < max(1, nodes - names):
+            self._budget.give_back(granted)
             return
         names = min(names, names - nodes + granted)
         try:
@@ -354,12 +364,15 @@ def rejection(exc: SubmitError) -> Diagnosis:
     return Diagnosis(cause=Cause.REJECTED, detail=exc.reason.strip(), source="grid")
 
 
-def _silence(record: NodeRecord, now: float) -> Diagnosis:
-    if record.lost is not None:
-        detail = (
-            f"the scheduler has missed its worker for {now - record.lost:.0f} s, the"
-            " node is silent, and the grid reports no end"
-        )
-        return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")
-    detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
-    return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")
+def _silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
+    if record.lost is None:
+        detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
+        return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")
+    detail = (
+        f"the scheduler has missed its worker for {now - record.lost:.0f} s, the node"
+        " is silent, and the grid reports no end"
+    )
+    if host_is_heard:
+        detail += "; others on its host are heard"
+        return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="scheduler")
+    return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")

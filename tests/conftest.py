@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import dask_gridengine.config  # noqa: F401 - before distributed copies Dask's config
+from dask_gridengine.semaphores import sweep
 from tests.waiting import wait_until
 
 #: Threads that Dask, tqdm and concurrent.futures keep for the life of the process.
@@ -98,6 +99,8 @@ def _left_semaphores(before: set[str]) -> set[str]:
     """Those that have come and that no process uses; others' tests may run beside."""
     left = _semaphores() - before
     if left:
+        sweep()  # as the next node on this host does with those of nodes that are gone
+        left = _semaphores() - before
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
                 maps = Path(f"/proc/{process.pid}/maps").read_text()

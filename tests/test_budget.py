@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,34 +72,46 @@ def test_no_history_gets_more_than_the_bucket_and_its_refill(
     desired: int, steps: list[tuple[float, int, bool]]
 ) -> None:
     """Whatever fails and however often one asks, submissions are bounded in time."""
-    budget, now, granted = Budget(0.0), 0.0, 0
+    budget, now, history = Budget(0.0), 0.0, [(0.0, 0)]
     budget.resize(desired)
     capacity = max(8, 2 * desired)
     for seconds, wanted, works in steps:
         now += seconds
         if works:
             budget.proven()
-        given_now = budget.grant(wanted, now)
-        assert 0 <= given_now <= wanted
-        granted += given_now
-        assert granted <= capacity * (1 + now / REFILL_SECONDS) + 1
+        granted = budget.grant(wanted, now)
+        assert 0 <= granted <= wanted
+        history.append((now, granted))
+    for first, (began, _) in enumerate(history):
+        window = 0
+        for when, granted in history[first:]:
+            window += granted
+            assert window <= capacity * (1 + (when - began) / REFILL_SECONDS) + 1e-6
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30))
-def test_the_wait_it_names_is_long_enough(wanted: list[int]) -> None:
-    """Who waits as told gets something."""
+def test_the_wait_it_names_is_true(wanted: list[int]) -> None:
+    """Who waits as told gets something, and who comes before gets nothing."""
     budget, now = Budget(0.0), 0.0
     for count in wanted:
-        now += budget.wait(now) + 1e-6
+        wait = budget.wait(now)
+        assert wait < 1e-3 or budget.grant(count, now + 0.99 * wait) == 0
+        now += wait + 1e-6
         assert budget.grant(count, now) >= 1
 
 
-def test_a_smaller_cluster_keeps_what_it_has() -> None:
-    """Resizing is no way to fill the bucket."""
+def test_a_bucket_does_not_fill_by_changing_its_size() -> None:
+    """It grows with the cluster and shrinks with it, up and down as often as may be."""
     budget = Budget(0.0)
     budget.resize(100)
     assert budget.grant(200, 0.0) == 200
     budget.proven()
     budget.resize(1)
     budget.resize(4)
-    assert budget.grant(100, 0.0) == pytest.approx(0, abs=8)
+    assert budget.grant(100, 0.0) == 0
+    for desired in (100, 1) * 5:
+        budget.resize(desired)
+    assert budget.grant(1000, 1.0) == 8
+    budget.proven()
+    budget.give_back(1000)
+    assert budget.grant(1000, 1.0) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,39 @@ def test_the_node_knows_best_why_it_ended(tmp_path: Path) -> None:
     play(story)
 
 
+def test_a_farewell_after_the_end_is_old_news(tmp_path: Path) -> None:
+    """The notice may be the faster one; what was learnt from it stands."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        await books.end(record, signal="SIGKILL", peak_memory=9)
+        assert not books.endings.farewell(farewell(index=1))
+        assert (cause(record), books.over) == (Cause.KILLED, [record])
+        assert (record.farewell, record.peak_memory) == (None, 9)
+
+    play(story)
+
+
+def test_a_farewell_that_comes_while_the_log_is_read_still_counts(
+    tmp_path: Path,
+) -> None:
+    """The notice came first, but the node knows best."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        books.endings.end(NodeEnd(node=record.id, exit_status=3))
+        await asyncio.sleep(0)  # it is being followed now
+        said = farewell(index=1, cause=Cause.NO_START.value)
+        assert books.endings.farewell(said)
+        await books.endings.settle(timeout=5)
+        assert (cause(record), books.over) == (Cause.NO_START, [record])
+        assert record.state is NodeState.GONE
+
+    play(story)
+
+
 @pytest.mark.parametrize("changes", [{"incarnation": "f" * 16}, {"job": "77"}])
 def test_a_strangers_farewell_changes_nothing(
     tmp_path: Path, changes: dict[str, str]
@@ -105,6 +139,7 @@ def test_a_strangers_farewell_changes_nothing(
     assert (record.state, books.over) == (NodeState.WORKING, [])
     assert books.endings.farewell(farewell(index=1))
     assert not books.endings.farewell(farewell(index=1, cause="drained"))
+    assert (cause(record), books.over) == (Cause.FINISHED, [record])
 
 
 @pytest.mark.parametrize(
@@ -164,6 +199,58 @@ def test_logs_that_are_asked_for_or_say_more_are_kept(
         await books.end(killed, signal="SIGKILL")
         assert [log.exists() for log in logs] == [keep, True]
         assert books.endings.telling() == {"12.2"}
+
+    play(story)
+
+
+@pytest.mark.parametrize("who", ["we", "the launcher"])
+def test_what_we_gave_back_is_no_failure(tmp_path: Path, who: str) -> None:
+    """However it took its end; nobody is blamed, and no log is left."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node(arrived=False)
+        log = tmp_path / "12.1.log"
+        log.write_text("on node7:\nKilled\n")
+        record.cancelled = who == "we"
+        await books.end(record, signal="SIGKILL", cancelled=who != "we")
+        assert (cause(record), books.over) == (Cause.CANCELLED, [record])
+        assert not books.failures
+        assert not books.guard.suspects()
+        assert not log.exists()
+
+    play(story)
+
+
+def test_what_a_given_up_node_says_is_heard(tmp_path: Path) -> None:
+    """As it was given up it was cancelled too, which is not why it had gone."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        books.endings.give_up(record, SILENT)
+        record.cancelled = True  # as whoever gives it up does
+        said = farewell(index=1, cause=Cause.LOST_CONTACT.value)
+        assert books.endings.farewell(said)
+        await books.end(record, cancelled=True)
+        assert (cause(record), books.over) == (Cause.LOST_CONTACT, [record])
+        books.endings.give_up(record, SILENT)
+        assert cause(record) is Cause.LOST_CONTACT
+
+    play(story)
+
+
+def test_a_given_up_node_that_never_speaks_keeps_its_diagnosis(tmp_path: Path) -> None:
+    """That we cancelled it then says nothing about it."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        books.endings.give_up(record, SILENT)
+        record.cancelled = True
+        await books.end(record, cancelled=True, signal="SIGKILL")
+        assert (record.diagnosis, books.over) == (SILENT, [record])
+        assert record.state is NodeState.GONE
 
     play(story)
 
@@ -228,6 +315,86 @@ def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
         books.endings.account = account
         await books.end(books.node(arrived=False), exit_status=3)
         await asyncio.wait_for(books.endings.settle(timeout=5), 2)
+
+    play(story)
+
+
+def test_an_end_that_comes_last_asks_nobody(tmp_path: Path) -> None:
+    """Also where it is followed up only while the cluster closes."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+
+        async def account(node: NodeId, patience: float) -> None:
+            await asyncio.Event().wait()
+
+        books.endings.account = account
+        record = books.node(arrived=False)
+        books.endings.end(NodeEnd(node=record.id, exit_status=3))
+        await books.endings.settle(timeout=5)
+        assert record.state is NodeState.GONE
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(story)
+
+
+def test_a_log_that_hangs_does_not_keep_anybody(tmp_path: Path) -> None:
+    """As with its file server; the end is not followed up then."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        record = books.node()
+        log = tmp_path / "12.1.log"
+        os.mkfifo(log)
+        books.endings.end(NodeEnd(node=record.id, signal="SIGKILL"))
+        await asyncio.wait_for(books.endings.settle(timeout=0.1), 5)
+        assert record.state is NodeState.WORKING
+        log.open("wb").close()  # lets its reader go
+
+    play(story)
+
+
+def test_an_accounting_that_knows_nothing_changes_nothing(tmp_path: Path) -> None:
+    """What the notice said stands."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        asked: list[NodeId] = []
+
+        async def account(node: NodeId, patience: float) -> None:
+            asked.append(node)
+
+        books.endings.account = account
+        record = books.node(arrived=False)
+        await books.end(record, exit_status=3)
+        await until(lambda: asked, "asked", 5)
+        assert cause(record) is Cause.NEVER_ARRIVED
+        (reason,) = books.failures.reasons()
+        assert "exit status 3" in reason
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "told"),
+    [
+        ({"walltime": 60.0}, {"ran": 60.0}, Cause.WALLTIME),
+        ({"walltime": 60.0}, {"ran": 9.0}, Cause.KILLED),
+        ({}, {"peak_memory": 2**30}, Cause.MEMORY),
+        ({}, {"peak_memory": 2**20}, Cause.KILLED),
+    ],
+)
+def test_a_kill_is_told_by_the_limit_it_ran_into(
+    tmp_path: Path, options: dict[str, Any], fields: dict[str, Any], told: Cause
+) -> None:
+    """What the node was granted is known here, what it used the grid knows."""
+
+    async def story() -> None:
+        books = Books(tmp_path, **options)
+        record = books.node()
+        record.granted_memory = 2**30
+        await books.end(record, signal="SIGKILL", **fields)
+        assert cause(record) is told
 
     play(story)
 

@@ -67,6 +67,8 @@ def test_alike_failures_on_different_hosts_leave_no_hope(
 def test_a_host_that_is_not_known_cannot_be_excused() -> None:
     """Nodes that could not even write a log do not say where they were."""
     assert failed(*[""] * ALIKE).hopeless() is Cause.NO_PYTHON
+    assert failed("a", "a", "").hopeless() is Cause.NO_PYTHON
+    assert failed(*[""] * (ALIKE - 1)).hopeless() is None
 
 
 def test_different_causes_are_no_pattern() -> None:
@@ -118,3 +120,15 @@ def test_what_is_known_better_later_is_corrected() -> None:
     assert len(failures) == 2
     failures.correct(Diagnosis(cause=Cause.MEMORY), better)
     assert len(failures) == 2, "what was never entered cannot be corrected"
+    failures.correct(WHY, better)
+    (reason,) = failures.reasons()
+    assert reason.startswith("2 nodes (e.g. node 7.1 on a) could not be started")
+    failures.correct(better, better)
+    assert failures.reasons() == [reason]
+
+
+def test_what_was_no_failure_after_all_is_struck_out() -> None:
+    """A node given up as lost may turn out to have been deleted."""
+    failures = failed("a")
+    failures.correct(WHY, Diagnosis(cause=Cause.DELETED))
+    assert failures.reasons() == []

@@ -87,9 +87,13 @@ def test_where_the_hosts_are_not_known_one_must_have_been_seen_to_work() -> None
 
 def test_an_unknown_host_is_not_blamed() -> None:
     """A node that never said where it was says nothing about a host."""
-    guard = guard_of("a", "b")
+    guard = HostGuard()
     assert not strike(guard, "", times=5)
+    guard.lost("", WHY, 0.0)
     assert not guard.suspects()
+    guard.worked("")
+    strike(guard, "a")
+    assert guard.shut(0) == [], "nowhere is no other host"
 
 
 def test_a_host_that_fell_silent_is_avoided_at_once_but_holds_nobody() -> None:
@@ -111,18 +115,39 @@ def test_a_pardon_forgets_it_all() -> None:
     assert not guard.suspects()
 
 
+def test_failures_of_nodes_that_were_on_their_way_add_nothing() -> None:
+    """They landed there before it was shut; the ban is not prolonged by each."""
+    guard = guard_of("a", "b")
+    strike(guard, "a")
+    assert not strike(guard, "a", 1.0, times=20)
+    assert guard.hold("a", 1.0) == FIRST_BAN - 1
+    assert guard.shut(FIRST_BAN) == []
+
+
 class AnyOrder(RuleBasedStateMachine):
-    """Failures, successes and time, in whatever order."""
+    """Failures, successes and time, in whatever order, on hosts known or not."""
 
     hosts = st.sampled_from("abc")
 
     def __init__(self) -> None:
         super().__init__()
-        self.guard, self.now = guard_of(*"abc"), 0.0
+        self.guard, self.now = HostGuard(), 0.0
+
+    @rule(possible=st.none() | st.frozensets(hosts, min_size=1))
+    def learn(self, possible: frozenset[str] | None) -> None:
+        self.guard.possible = possible
 
     @rule(host=hosts)
     def fail(self, host: str) -> None:
-        self.guard.failed(host, WHY, self.now)
+        before = self.guard.hold(host, self.now)
+        if self.guard.failed(host, WHY, self.now):
+            assert not before, "what is shut is not shut again"
+
+    @rule()
+    def pardon(self) -> None:
+        self.guard.pardon()
+        assert not self.guard.shut(self.now)
+        assert not self.guard.suspects()
 
     @rule(host=hosts)
     def work(self, host: str) -> None:
@@ -139,7 +164,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def one_host_is_always_open(self) -> None:
-        assert len(self.guard.shut(self.now)) < 3
+        shut = self.guard.shut(self.now)
+        assert not shut or (self.guard.possible or {*"abc"}) - {*shut}
+        assert {*shut} <= {*self.guard.suspects()}
 
     @invariant()
     def who_is_held_is_shut_and_everything_is_told(self) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dask_gridengine.budget import REFILL_SECONDS
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
-from dask_gridengine.errors import DrmCommunicationError, SubmitError
+from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.guard import STRIKES
 from dask_gridengine.launchers.base import NodeId, NodeRequest
@@ -40,13 +40,18 @@ class Paper:
     """A launcher without a grid: it hands out numbers, or fails as it is told."""
 
     trouble: Exception | None = None
+    hold: asyncio.Event | None = None  # submissions wait for it
     submissions: list[int] = field(default_factory=list)
+    refused: int = 0
     asked: list[NodeId] = field(default_factory=list)
     cancelled: list[NodeId] = field(default_factory=list)
     kind: str = "paper"
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
+        if self.hold is not None:
+            await self.hold.wait()
         if self.trouble is not None:
+            self.refused += count * isinstance(self.trouble, SubmitError)
             raise self.trouble
         self.submissions.append(count)
         job = str(len(self.submissions))
@@ -100,6 +105,7 @@ class World:
         self.upkeep.want(desired)
 
     async def add(self, count: int) -> None:
+        assert count >= 0
         names = [f"ge-{self.made + i}" for i in range(count)]
         await self.fleet.submit(names)
         self.made += count
@@ -113,7 +119,7 @@ class World:
         names = [record.worker] if record.worker else []
         while len(roster.unbound) > roster.expected:
             names.append(roster.unbound.pop())
-        wanted = [name for name in names if name in self.names]
+        wanted = {*names} & {*self.names}
         self.names = [name for name in self.names if name not in wanted]
         self.upkeep.over(record, wanted=bool(wanted))
 
@@ -126,6 +132,12 @@ class World:
         self.now += seconds
         await self.upkeep.turn()
 
+    def greet(self, record: NodeRecord, host: str) -> None:
+        """A node comes to the door, and is told what becomes of it."""
+        job, index = record.id
+        me = f"{job:0>8}{index:0>8}"
+        self.fleet.door.answer(hello(job=job, index=index, incarnation=me, host=host))
+
     def work(self, record: NodeRecord, host: str = "node1") -> None:
         """A queued node arrives and becomes a worker."""
         self.fleet.roster.arrive(record, hello(job=record.id.job, host=host))
@@ -137,7 +149,7 @@ class World:
     ) -> None:
         """A node ends, as its end notice would say."""
         record.host = host or record.host
-        record.diagnosis = Diagnosis(cause=cause)
+        record.diagnosis = record.diagnosis or Diagnosis(cause=cause)
         self.fleet.roster.move(record, NodeState.GONE)
         self.fleet.endings._conclude(record)
 
@@ -194,7 +206,8 @@ def test_what_is_taken_away_on_purpose_is_not_replaced(cause: Cause) -> None:
         (said,) = [text for text in world.upkeep.said if "wanted from" in text]
         assert said.startswith("3 nodes (e.g. node 1.1 on node1) were ")
         assert said.endswith("wanted from now on: 1")
-        world.die(*world.in_state(NodeState.WORKING), cause)
+        (last,) = world.in_state(NodeState.WORKING)
+        world.die(last, cause)
         await world.turn()
         assert world.despaired, "who waits for a worker is told"
 
@@ -265,6 +278,9 @@ def test_where_all_fail_alike_only_single_nodes_are_tried() -> None:
         for i, record in enumerate(world.in_state(NodeState.QUEUED)):
             world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
         assert world.upkeep.hopeless is Cause.NO_PYTHON
+        assert not world.despaired
+        await world.turn()
+        assert world.despaired, "who waits for a worker is told"
         for _ in range(10):
             await world.turn(FIRST_PROBE)
             for record in world.in_state(NodeState.QUEUED):
@@ -281,12 +297,85 @@ def test_where_all_fail_alike_only_single_nodes_are_tried() -> None:
     play(story)
 
 
-def test_a_silent_worker_is_asked_about_and_then_given_up() -> None:
-    """The grid may know better; if not, its node is cancelled and replaced."""
+def test_the_users_word_is_a_new_try_for_all() -> None:
+    """Not so that of adaptive scaling, which says the same whatever fails."""
+
+    async def story() -> None:
+        world = World(6)
+        await world.turn()
+        for i, record in enumerate(world.in_state(NodeState.QUEUED)):
+            world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
+        await world.turn()
+        world.upkeep.plan(5)
+        await world.turn(10)
+        assert world.launcher.submissions == [6, 1]
+        world.upkeep.want(5)
+        await world.turn()
+        assert world.launcher.submissions == [6, 1, 4], "one is still queued"
+
+    play(story)
+
+
+def test_while_some_still_start_there_is_hope() -> None:
+    """They may become workers yet."""
+
+    async def story() -> None:
+        world = World(4)
+        await world.turn()
+        starting, *rest = world.in_state(NodeState.QUEUED)
+        world.greet(starting, "node3")
+        for i, record in enumerate(rest):
+            world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
+        assert world.upkeep.hopeless is None
+        world.die(starting, Cause.NO_PYTHON)
+        assert world.upkeep.hopeless is Cause.NO_PYTHON
+
+    play(story)
+
+
+def test_an_outage_that_does_not_matter_any_more_is_not_told() -> None:
+    """Nothing is missing, so nothing waits for the grid."""
 
     async def story() -> None:
         world = await working(2)
-        lost, _ = world.in_state(NodeState.WORKING)
+        world.launcher.trouble = DrmCommunicationError("no answer")
+        world.upkeep.want(3)
+        await world.turn()
+        assert world.upkeep.outage == "no answer"
+        world.upkeep.want(2)
+        await world.turn()
+        assert world.upkeep.outage == ""
+
+    play(story)
+
+
+def test_a_launcher_in_trouble_is_not_asked_for_ever() -> None:
+    """Whatever it is, that is said, and the budget bounds the tries."""
+
+    async def story() -> None:
+        world = World(4)
+        world.launcher.trouble = LauncherError("its session died")
+        await world.turn(REFILL_SECONDS)
+        said = [text for text in world.upkeep.said if "its session died" in text]
+        assert 2 <= len(said) <= 2 * 8
+        assert world.upkeep.outage == ""
+
+    play(story)
+
+
+@pytest.mark.parametrize("host", ["node1", "node2"])
+def test_a_silent_worker_is_asked_about_and_then_given_up(host: str) -> None:
+    """The grid may know better; if not, its node is cancelled and replaced.
+
+    Its host is to blame only if no other node there is heard.
+    """
+
+    async def story() -> None:
+        world = World(2)
+        await world.turn()
+        lost, other = world.fleet.roster
+        world.work(lost, "node1")
+        world.work(other, host)
         assert lost.worker
         world.fleet.missing(lost.worker, expected=False)
         await world.turn(MISSED / 2)
@@ -295,7 +384,9 @@ def test_a_silent_worker_is_asked_about_and_then_given_up() -> None:
         await world.turn(MISSED / 2 + 1)
         assert lost.over
         assert lost.diagnosis is not None
-        assert lost.diagnosis.cause is Cause.HOST_LOST
+        alone = host != "node1"
+        assert lost.diagnosis.cause is (Cause.HOST_LOST if alone else Cause.UNKNOWN)
+        assert world.fleet.guard.suspects() == (["node1"] if alone else [])
         assert world.launcher.cancelled == [lost.id]
         assert world.launcher.submissions == [2, 1]
         assert world.active == 2
@@ -303,8 +394,26 @@ def test_a_silent_worker_is_asked_about_and_then_given_up() -> None:
     play(story)
 
 
+def test_a_worker_that_is_restarted_has_more_time() -> None:
+    """Its Nanny has said so; and may hang as well, so it has not for ever."""
+
+    async def story() -> None:
+        world = await working(1)
+        (record,) = world.fleet.roster
+        assert record.worker
+        world.fleet.missing(record.worker, expected=False)
+        record.restarting = True
+        await world.turn(2 * SILENCE[NodeState.IMPORTING] - 1)
+        assert not record.over
+        await world.turn(1)
+        assert record.over
+        assert world.active == 1, "it has been replaced"
+
+    play(story)
+
+
 def test_a_worker_that_comes_back_was_not_lost() -> None:
-    """As after a restart by its Nanny, which may take longer where that has said so."""
+    """As after a restart by its Nanny."""
 
     async def story() -> None:
         world = await working(1)
@@ -334,12 +443,49 @@ def test_a_node_that_never_gets_on_is_given_up(state: NodeState) -> None:
             world.fleet.roster.bind(record)
         await world.turn(2 * SILENCE[state] - 2)
         assert not record.over
+        assert world.launcher.asked == [record.id], "once"
         record.heard = world.now
         await world.turn(10)
         assert not record.over
         await world.turn(2 * SILENCE[state])
         assert record.over
+        assert world.launcher.cancelled == [record.id]
         assert world.active == 1, "it has been replaced"
+
+    play(story)
+
+
+def test_a_node_may_queue_for_ever() -> None:
+    """A full grid is no fault: nobody asks, and nobody gives a place up."""
+
+    async def story() -> None:
+        world = World(2)
+        await world.turn()
+        for _ in range(100):
+            await world.turn(STOOD_STILL - 1)
+        assert (world.launcher.asked, world.launcher.cancelled) == ([], [])
+        assert world.launcher.submissions == [2]
+
+    play(story)
+
+
+def test_a_submission_that_hangs_is_no_suspension() -> None:
+    """The master was away, not we; and nothing is asked for twice meanwhile."""
+
+    async def story() -> None:
+        world = World(2)
+        world.launcher.hold = asyncio.Event()
+        turn = asyncio.create_task(world.upkeep.turn())
+        await asyncio.sleep(0)
+        assert world.fleet.door.submitting == 1
+        await world.turn()
+        assert world.upkeep.hopeless is None, "something is on its way"
+        world.now += 3600
+        world.launcher.hold.set()
+        await turn
+        assert world.upkeep.listening
+        await world.turn(TICK)
+        assert (world.launcher.submissions, world.woke) == ([2], [])
 
     play(story)
 
@@ -363,7 +509,8 @@ def test_whoever_stood_still_heard_nobody() -> None:
         world.die(other, Cause.LOST_CONTACT)
         await world.turn(1)
         assert world.upkeep.hopeless is None, "they did not find us: we were away"
-        assert world.fleet.guard.shut(world.now) == []
+        assert not world.fleet.guard.suspects()
+        assert not one.over, "its silence is counted from the waking"
         await world.turn(STOOD_STILL)
         assert world.active == 2
 
@@ -380,9 +527,40 @@ def test_a_shut_host_is_found_out_about_and_said_once() -> None:
             world.die(record, Cause.NO_PYTHON, host="node1")
         await world.turn()
         await world.turn(4)
-        assert world.fleet.guard.possible == {"node1", "node2"}
+        assert world.fleet.guard.possible == frozenset({"node1", "node2"})
         said = [text for text in world.upkeep.said if "node1 is avoided" in text]
         assert len(said) == 1
+        world.work(world.in_state(NodeState.QUEUED)[0], "node1")
+        await world.turn()
+        assert world.fleet.guard.shut(world.now) == []
+        for _ in range(STRIKES):
+            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
+        await world.turn()
+        said = [text for text in world.upkeep.said if "node1 is avoided" in text]
+        assert len(said) == 2, "it had been well in between"
+
+    play(story)
+
+
+@pytest.mark.parametrize(("left", "asked"), [(6, 6), (2, 0)])
+def test_nodes_asleep_at_the_door_are_replaced_within_the_budget(
+    left: int, asked: int
+) -> None:
+    """They do not count, but what stands in for them does cost."""
+
+    async def story() -> None:
+        world = World(6)
+        await world.turn()
+        world.fleet.guard.possible = frozenset({"node1", "node2"})
+        for _ in range(STRIKES):
+            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
+        for record in world.in_state(NodeState.QUEUED):
+            world.greet(record, "node1")
+        assert world.fleet.held == 6
+        world.upkeep._budget.grant(6 - left, world.now)
+        await world.turn(TICK)
+        assert sum(world.launcher.submissions) == 6 + asked
+        assert len(world.names) == 6
 
     play(story)
 
@@ -418,15 +596,53 @@ def test_the_loop_turns_when_it_is_woken() -> None:
     play(story)
 
 
+def test_it_stops_while_it_submits() -> None:
+    """A launcher that hangs does not keep a cluster from closing."""
+
+    async def story() -> None:
+        world = World(2)
+        world.launcher.hold = asyncio.Event()
+        world.upkeep.start()
+        await until(lambda: world.fleet.door.submitting, "submitting", 5)
+        await asyncio.wait_for(world.upkeep.stop(), 5)
+        assert (world.fleet.door.submitting, world.names) == (0, [])
+
+    play(story)
+
+
+def test_a_turn_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    """It is a line in the log, and the next one does its work."""
+
+    async def story() -> None:
+        world = World(2)
+        world.launcher.trouble = RuntimeError("a bug")
+        world.upkeep.start()
+        await until(lambda: "a bug" in caplog.text, "the turn fails", 5)
+        world.launcher.trouble = None
+        world.upkeep.want(2)
+        await until(lambda: world.launcher.submissions == [2], "asked for", 5)
+        await world.upkeep.stop()
+
+    play(story)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Whatever the grid, the nodes and the user do, in whatever order."""
+
+    hosts = st.sampled_from(["node1", "node2"])
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World(0)
         self.began = self.world.now
-        self.scaled = 0  # what the user's own words were worth, in nodes
-        self.user = 0
+        self.user = 0  # the user's last word
+        self.words = 8  # what the user's words were worth, in nodes
+        self.faults = itertools.cycle(
+            [Cause.KILLED, Cause.NO_PYTHON, Cause.WALLTIME, Cause.UNREACHABLE]
+        )
+
+    def some(self, data: st.DataObject, *states: NodeState) -> NodeRecord:
+        return data.draw(st.sampled_from(self.world.in_state(*states)))
 
     @rule(count=st.integers(0, 6))
     def scale(self, count: int) -> None:
@@ -436,11 +652,11 @@ class AnyOrder(RuleBasedStateMachine):
             if name in world.fleet.roster.unbound:
                 world.fleet.roster.unbound.remove(name)
             record = world.fleet.roster.by_worker.get(name)
-            if record is not None and not record.over:
-                world.die(record, Cause.CANCELLED)
+            if record is not None and not record.ending:
+                asyncio.run(world.fleet.cancel([record]))
         world.upkeep.want(count)
         self.user = count
-        self.scaled += max(8, 2 * count)
+        self.words += max(8, 2 * count)
 
     @rule(
         trouble=st.sampled_from(
@@ -451,29 +667,71 @@ class AnyOrder(RuleBasedStateMachine):
         self.world.launcher.trouble = trouble
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 60.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.turn(seconds)
+
+    @rule()
+    def stand_still(self) -> None:
+        live = [record.over for record in self.world.fleet.roster.live.values()]
+        self.world.now += 3600
+        self.turn(0.0)
+        woke = self.world.fleet.roster.live.values()
+        assert [record.over for record in woke][: len(live)] == live
+        assert self.world.upkeep.hopeless is None
+
     def turn(self, seconds: float) -> None:
-        asyncio.run(self.world.turn(seconds))
+        world, before = self.world, sum(self.world.launcher.submissions)
+        desired = world.upkeep.desired
+        asyncio.run(world.turn(seconds))
+        if sum(world.launcher.submissions) > before:
+            assert world.active - world.fleet.held <= world.upkeep.desired
+        assert world.upkeep.desired == desired
 
     @precondition(lambda self: self.world.in_state(NodeState.QUEUED))
-    @rule(host=st.sampled_from(["node1", "node2"]))
-    def work(self, host: str) -> None:
-        record = self.world.in_state(NodeState.QUEUED)[0]
-        if self.world.fleet.roster.unbound:
-            self.world.work(record, host)
-        else:
-            self.world.die(record, Cause.LEFT)
+    @rule(data=st.data(), host=hosts)
+    def arrive(self, data: st.DataObject, host: str) -> None:
+        self.world.greet(self.some(data, NodeState.QUEUED), host)
 
-    @precondition(lambda self: self.world.active)
-    @rule(
-        data=st.data(),
-        cause=st.sampled_from(
-            [Cause.KILLED, Cause.NO_PYTHON, Cause.WALLTIME, Cause.DELETED]
-        ),
-        host=st.sampled_from(["node1", "node2"]),
-    )
-    def die(self, data: st.DataObject, cause: Cause, host: str) -> None:
+    @precondition(lambda self: self.world.in_state(NodeState.ARRIVED))
+    @rule(data=st.data())
+    def ask_again(self, data: st.DataObject) -> None:
+        record = self.some(data, NodeState.ARRIVED)
+        self.world.greet(record, record.host)
+
+    @precondition(lambda self: self.world.in_state(NodeState.IMPORTING))
+    @rule(data=st.data())
+    def register(self, data: st.DataObject) -> None:
+        record = self.some(data, NodeState.IMPORTING)
+        assert record.worker
+        self.world.fleet.registered(record.worker)
+
+    @precondition(lambda self: self.world.in_state(NodeState.WORKING))
+    @rule(data=st.data(), back=st.booleans())
+    def lose(self, data: st.DataObject, back: bool) -> None:
+        record = self.some(data, NodeState.WORKING)
+        assert record.worker
+        self.world.fleet.missing(record.worker, expected=False)
+        if back:
+            self.world.fleet.registered(record.worker)
+
+    @precondition(lambda self: self.world.fleet.roster.live)
+    @rule(data=st.data(), host=hosts)
+    def fail(self, data: st.DataObject, host: str) -> None:
         live = list(self.world.fleet.roster.live.values())
-        self.world.die(data.draw(st.sampled_from(live)), cause, host)
+        desired = self.world.upkeep.desired
+        self.world.die(data.draw(st.sampled_from(live)), next(self.faults), host)
+        assert self.world.upkeep.desired == desired
+
+    @precondition(lambda self: self.world.fleet.roster.live)
+    @rule(data=st.data(), cause=st.sampled_from([Cause.DELETED, Cause.RETIRED]))
+    def take_away(self, data: st.DataObject, cause: Cause) -> None:
+        world = self.world
+        names, desired = len(world.names), world.upkeep.desired
+        record = data.draw(st.sampled_from(list(world.fleet.roster.live.values())))
+        on_purpose = not record.over and record.diagnosis is None
+        world.die(record, cause)
+        wanted = on_purpose and len(world.names) < names
+        assert world.upkeep.desired == max(0, desired - wanted)
 
     @invariant()
     def there_are_never_more_than_wanted(self) -> None:
@@ -486,10 +744,10 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def submissions_are_bounded_in_time(self) -> None:
-        passed = self.world.now - self.began
-        most = 8 + self.scaled + 20 * (1 + passed / REFILL_SECONDS)
-        assert sum(self.world.launcher.submissions) <= most
+        refills = (self.world.now - self.began) / REFILL_SECONDS
+        tried = self.world.launcher.refused + sum(self.world.launcher.submissions)
+        assert tried <= self.words + 12 * refills
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -170,7 +170,13 @@ def test_an_outage_of_the_master(
         assert "Grid Engine does not answer" in cluster.explain()
         victim = working(cluster)[0]
         kill(node_pid(victim))
-        explained(cluster, Cause.HOST_LOST)
+        # Silence is all there is: whether of the node or of its host is not known.
+        wait_until(
+            lambda: "has missed its worker" in cluster.explain(),
+            "its silence explained",
+            20,
+            cluster.explain,
+        )
         assert client.gather(numbers) == list(range(60))
         none_in_vain(book, 60, victims=[victim.worker])
         assert len(working(cluster)) == 2, "those that only idle are not given up"
