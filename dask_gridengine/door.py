@@ -169,8 +169,12 @@ class Door:
     @property
     def held(self) -> int:
         """How many nodes sleep here because something is wrong with their host."""
+        # Those that are gone meanwhile are forgotten only when their host is let in.
         return sum(
-            len(queue) for host, queue in self._waiting.items() if self._hold(host)
+            self.roster.records[node].state is NodeState.ARRIVED
+            for host, queue in self._waiting.items()
+            if self._hold(host)
+            for node in queue
         )
 
     def _asleep(self, record: NodeRecord) -> tuple[float, str] | None:

@@ -42,6 +42,8 @@ class Endings:
     on_over
         Told once of each node whose worker's name is free again: when it is gone, or
         given up.
+    on_gone
+        Told of each that is gone, which may be long after.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Endings:
         walltime: float | None,
         keep_logs: bool,
         on_over: Callable[[NodeRecord], None],
+        on_gone: Callable[[NodeRecord], None],
     ) -> None:
         self._roster, self._failures, self._guard = roster, failures, guard
         self._walltime, self._keep_logs = walltime, keep_logs
-        self._on_over = on_over
+        self._on_over, self._on_gone = on_over, on_gone
         self._following, self._amending = _Tasks(), _Tasks()
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
@@ -131,6 +134,7 @@ class Endings:
             return
         assert record.diagnosis is not None
         self._conclude(record)
+        self._on_gone(record)
         if not self._keep_logs and not record.diagnosis.cause.log_says_more:
             with contextlib.suppress(OSError):
                 log.unlink(missing_ok=True)

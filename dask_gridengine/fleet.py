@@ -70,6 +70,7 @@ class Fleet:
             walltime=options.walltime,
             keep_logs=options.log_directory is not None,
             on_over=self._on_over,
+            on_gone=lambda record: self.changed.set(),
         )
         self.door = Door(
             self.roster,

@@ -35,6 +35,8 @@ SILENCE = {NodeState.ARRIVED: 120.0, NodeState.IMPORTING: 300.0}
 PROVEN = 10.0
 #: Seconds between single tries while all nodes fail; they double.
 FIRST_PROBE, LONGEST_PROBE = 60.0, 1800.0
+#: Seconds before the grid is asked again where nodes could run, if it did not tell.
+HOSTS_AGAIN = 300.0
 #: Seconds between submissions while the master does not answer; they double.
 FIRST_RETRY, LONGEST_RETRY = 2.0, 60.0
 
@@ -94,6 +96,7 @@ class Upkeep:
         self._woke_at = float("-inf")
         self._probes, self._next_probe = 0, 0.0
         self._unheard, self._retry_at = 0, 0.0
+        self._ask_hosts_at = float("-inf")
         self.outage = ""  # why nothing can be submitted now
 
     # What happens
@@ -264,13 +267,14 @@ class Upkeep:
         if not guard.suspects():
             self._shut.clear()  # whoever is shut again is news
             return
-        if guard.possible is None:
+        if guard.possible is None and self._clock() >= self._ask_hosts_at:
+            self._ask_hosts_at = self._clock() + HOSTS_AGAIN
             native = self.fleet.request.native
             guard.possible = await self.fleet.launcher.hosts(native)
         now = self.fleet.roster.clock()
         shut = guard.shut(now)
-        if set(shut) - self._shut:
-            for sentence in guard.sentences(now):
+        for host, sentence in zip(shut, guard.sentences(now), strict=True):
+            if host not in self._shut:
                 self._say(sentence)
         self._shut = set(shut)
 
@@ -321,6 +325,7 @@ class Upkeep:
             self._budget.give_back(granted)
             self.unheard(str(exc))
         except SubmitError as exc:
+            self._answered()
             self.fleet.failures.rejected(rejection(exc))
             self._say(
                 f"the grid refused {number_of_nodes(granted)}: {exc.reason.strip()}"

@@ -285,13 +285,14 @@ def node_files(*names: str) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def run(
-    python: Path, connection_file: Path, logs: Path, **given: Any
+    python: Path, connection_file: Path, logs: Path, host: str = "", **given: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """As a launcher would: argv as it is, the identity in the environment."""
+    identity = {"JOB_ID": "3", "SGE_TASK_ID": "17"}
     options = Options.resolve({"python": python, **given})
     return subprocess.run(
         options.command(connection_file, logs),
-        env={"PATH": os.environ["PATH"], "JOB_ID": "3", "SGE_TASK_ID": "17"},
+        env={"PATH": os.environ["PATH"], **identity, "HOSTNAME": host},
         capture_output=True,
         timeout=20,
         check=False,
@@ -342,6 +343,14 @@ def test_any_letter_survives_the_prologue(text: str) -> None:
         run(python, connection_file, logs, job_script_prologue=[line])
         said = (logs / "3.17.log").read_bytes()
     assert said.startswith(os.fsencode(text) + b"\0-m\0")
+
+
+@pytest.mark.parametrize(("host", "first"), [("node7", "on node7:\n"), ("", "one\n")])
+def test_a_log_begins_with_its_host(host: str, first: str) -> None:
+    """Where the grid names it: so a node that never says a word can be placed."""
+    with node_files("x") as (python, connection_file, logs):
+        run(python, connection_file, logs, host, job_script_prologue=["echo one"])
+        assert (logs / "3.17.log").read_text().startswith(first)
 
 
 def test_no_log_directory_is_a_status_of_its_own() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.causes import Cause
+from dask_gridengine.causes import BY_STATUS, Cause
 from dask_gridengine.diagnosis import (
     diagnose_end,
     diagnose_farewell,
@@ -45,6 +45,26 @@ def end(**fields: Any) -> NodeEnd:
 def test_an_end_notice_becomes_a_cause(notice: NodeEnd, cause: Cause) -> None:
     """Each kind of end of a node that had been heard of is told apart."""
     assert diagnose_end(notice, started=True).cause is cause
+
+
+@pytest.mark.parametrize(("status", "cause"), BY_STATUS.items())
+@pytest.mark.parametrize("started", [True, False])
+def test_a_status_of_ours_is_a_cause(status: int, cause: Cause, started: bool) -> None:
+    """Whether the node has been heard of or not; the log has the evidence."""
+    told = diagnose_end(end(exit_status=status), "x\non a: no, no\n", started=started)
+    assert (told.cause, told.detail, told.source) == (cause, "no, no", "exit status")
+
+
+def test_an_end_nobody_can_explain_holds_all_that_was_said() -> None:
+    """The notice's words, the accounting's, and the node's last."""
+    account = Account(host="node1", failed="100: assumedly after job")
+    told = diagnose_end(
+        end(exit_status=3, ran=12.0), "one\ntwo\n", started=True, account=account
+    )
+    assert told.detail == (
+        "exit status 3 after 12 s; accounting: failed 100: assumedly after job; two"
+    )
+    assert told.source == "accounting"
 
 
 def test_who_was_never_heard_of_has_not_finished() -> None:
@@ -121,12 +141,16 @@ def test_a_log_begins_with_its_host() -> None:
     [
         (Cause.FINISHED, "", Cause.FINISHED),
         (Cause.FINISHED, "worker-lifetime-reached", Cause.LIFETIME),
-        (Cause.FINISHED, "worker-heartbeat-missing", Cause.LOST_CONTACT),
-        (
-            Cause.FINISHED,
-            "worker-handle-scheduler-connection-broken",
-            Cause.LOST_CONTACT,
+        *(
+            (Cause.FINISHED, reason, Cause.LOST_CONTACT)
+            for reason in (
+                "worker-handle-scheduler-connection-broken",
+                "worker-heartbeat-missing",
+                "worker-heartbeat-error",
+                "nanny-unregister-failed",
+            )
         ),
+        (Cause.DRAINED, "worker-heartbeat-missing", Cause.DRAINED),
         (Cause.FINISHED, "scheduler-remove-worker", Cause.FINISHED),
         (Cause.DRAINED, "SIGUSR1", Cause.DRAINED),
         (Cause.NO_IMPORT, "ModuleNotFoundError: numpy", Cause.NO_IMPORT),

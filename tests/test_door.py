@@ -280,6 +280,18 @@ def test_nodes_of_a_shut_host_sleep_and_are_let_in_later() -> None:
     assert isinstance(called, Allocation)
 
 
+def test_who_is_gone_does_not_sleep() -> None:
+    """As after a qdel, or when its place is given back: nobody stands in for it."""
+    door = make_door(hold=lambda host: 50.0)
+    expect(door, "ge-0", "ge-1", "ge-2")
+    for i in (1, 2, 3):
+        door.answer(hello(index=i))
+    one, other, _ = door.roster
+    door.roster.move(one, NodeState.DRAINING)
+    door.roster.move(other, NodeState.GONE)
+    assert door.held == 1
+
+
 def test_other_versions_are_refused_with_a_cause() -> None:
     """Which is the node's, whatever status it ends with."""
     door = make_door(versions={"dask": "1"})

@@ -28,11 +28,13 @@ class Books:
     def __init__(self, logs: Path, **options: Any) -> None:
         self.roster, self.failures, self.guard = Roster(), Failures(), HostGuard()
         self.over: list[NodeRecord] = []
+        self.gone: list[NodeRecord] = []
         self.endings = Endings(
             self.roster,
             self.failures,
             self.guard,
             on_over=self.over.append,
+            on_gone=self.gone.append,
             **{"walltime": None, "keep_logs": False, **options},
         )
         self.endings.logs = logs
@@ -77,6 +79,26 @@ def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -
         assert books.over == [record], "once"
         assert (cause(record), record.last_words) == (Cause.DRAINED, "last")
         assert record.peak_memory == 7
+
+    play(story)
+
+
+def test_an_end_is_told_when_the_name_is_free_and_when_the_node_is_gone(
+    tmp_path: Path,
+) -> None:
+    """Once each: who waits for places to be empty must hear of the second too."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        spoke, silent, lost = books.node(), books.node(), books.node()
+        books.endings.farewell(farewell(index=1))
+        books.endings.give_up(lost, SILENT)
+        assert (books.over, books.gone) == ([spoke, lost], [])
+        for record in (spoke, silent, lost):
+            await books.end(record, exit_status=0)
+            books.endings.end(NodeEnd(node=record.id))
+        assert books.over == [spoke, lost, silent]
+        assert books.gone == [spoke, silent, lost]
 
     play(story)
 

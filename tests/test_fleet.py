@@ -95,11 +95,14 @@ def test_a_refused_submission_leaves_the_door_as_it_was(shared: Path) -> None:
 
 
 def test_ends_are_followed_and_alike_ones_counted_together(shared: Path) -> None:
-    """Two nodes that fail alike are one reason with a count, and leave nothing."""
+    """Two nodes that fail alike are one reason with a count, and leave nothing.
+
+    Who waits for them is woken by the last end, also by one after a farewell.
+    """
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         await fleet.submit(["ge-0", "ge-1"])
-        assert await fleet.wait_gone(30) == []
+        assert await asyncio.wait_for(fleet.wait_gone(120), 30) == []
         assert [record.diagnosis and record.diagnosis.cause for record in gone] == [
             Cause.NO_SCRATCH,
             Cause.NO_SCRATCH,
@@ -157,6 +160,7 @@ def test_kept_places_serve_the_next_names(shared: Path) -> None:
         await fleet.submit(["ge-10", "ge-11"])
         assert len(fleet.roster.records) == 10
         assert list(fleet.roster.unbound) == ["ge-0", "ge-1", "ge-10", "ge-11"]
+        await fleet.dismiss()
 
     asyncio.run(with_fleet(shared, use))
 
@@ -172,6 +176,8 @@ def test_a_node_asleep_at_the_door_is_replaced(shared: Path) -> None:
         await fleet.submit(["ge-0"])
         await until(lambda: fleet.held == 1, "the node asleep", 10)
         assert fleet.short() == 1
+        await fleet.dismiss()
+        assert fleet.held == 0
 
     asyncio.run(with_fleet(shared, use))
 

@@ -23,6 +23,7 @@ from dask_gridengine.launchers.base import NodeId, NodeRequest
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.upkeep import (
     FIRST_PROBE,
+    HOSTS_AGAIN,
     SILENCE,
     STOOD_STILL,
     TICK,
@@ -45,6 +46,8 @@ class Paper:
     refused: int = 0
     asked: list[NodeId] = field(default_factory=list)
     cancelled: list[NodeId] = field(default_factory=list)
+    places: frozenset[str] | None = frozenset({"node1", "node2"})
+    searched: int = 0  # times it was asked for them
     kind: str = "paper"
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
@@ -63,8 +66,9 @@ class Paper:
     async def ask_about(self, nodes: Collection[NodeId]) -> None:
         self.asked += nodes
 
-    async def hosts(self, native: str) -> frozenset[str]:
-        return frozenset({"node1", "node2"})
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        self.searched += 1
+        return self.places
 
 
 class World:
@@ -155,6 +159,13 @@ class World:
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
         return self.fleet.roster.in_state(*states)
+
+    @property
+    def asleep(self) -> list[NodeRecord]:
+        """Nodes that arrived on a host that is shut."""
+        hold = self.fleet.guard.hold
+        arrived = self.in_state(NodeState.ARRIVED)
+        return [record for record in arrived if hold(record.host, self.now)]
 
     @property
     def active(self) -> int:
@@ -345,6 +356,22 @@ def test_an_outage_that_does_not_matter_any_more_is_not_told() -> None:
         world.upkeep.want(2)
         await world.turn()
         assert world.upkeep.outage == ""
+
+    play(story)
+
+
+def test_a_refusal_is_an_answer() -> None:
+    """The outage is over, whatever the grid says; and that is told instead."""
+
+    async def story() -> None:
+        world = World(3)
+        world.launcher.trouble = DrmCommunicationError("no answer")
+        await world.turn()
+        assert world.upkeep.outage
+        world.launcher.trouble = SubmitError("no such queue", 3, "-q x")
+        await world.turn(10)
+        assert world.upkeep.outage == ""
+        assert any("no such queue" in text for text in world.upkeep.said)
 
     play(story)
 
@@ -542,6 +569,37 @@ def test_a_shut_host_is_found_out_about_and_said_once() -> None:
     play(story)
 
 
+def test_a_host_that_is_shut_later_is_said_alone() -> None:
+    """What is known of the others has been said."""
+
+    async def story() -> None:
+        world = await working(1)
+        world.fleet.guard.possible = frozenset({"node2", "node3", "node4"})
+        for host in ("node3", "node2"):
+            for _ in range(STRIKES):
+                why = Diagnosis(cause=Cause.KILLED)
+                world.fleet.guard.failed(host, why, world.now)
+            await world.turn()
+        said = [text for text in world.upkeep.said if "avoided" in text]
+        assert [text.split()[0] for text in said] == ["node3", "node2"]
+
+    play(story)
+
+
+def test_a_grid_that_cannot_tell_its_hosts_is_not_asked_each_time() -> None:
+    """One bad node may be remembered for days; each question costs the master."""
+
+    async def story() -> None:
+        world = await working(1)
+        world.launcher.places = None
+        world.fleet.guard.failed("node2", Diagnosis(cause=Cause.KILLED), world.now)
+        await world.turn(2 * (HOSTS_AGAIN + TICK))
+        assert world.launcher.searched == 3
+        assert world.fleet.guard.possible is None
+
+    play(story)
+
+
 @pytest.mark.parametrize(("left", "asked"), [(6, 6), (2, 0)])
 def test_nodes_asleep_at_the_door_are_replaced_within_the_budget(
     left: int, asked: int
@@ -561,6 +619,28 @@ def test_nodes_asleep_at_the_door_are_replaced_within_the_budget(
         await world.turn(TICK)
         assert sum(world.launcher.submissions) == 6 + asked
         assert len(world.names) == 6
+
+    play(story)
+
+
+def test_nodes_that_die_in_their_sleep_are_replaced_once() -> None:
+    """Others stood in for them already, or do now; not both."""
+
+    async def story() -> None:
+        world = World(6)
+        await world.turn()
+        for _ in range(STRIKES):
+            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
+        world.fleet.guard.possible = frozenset({"node1", "node2"})
+        sleepers = world.in_state(NodeState.QUEUED)
+        for record in sleepers:
+            world.greet(record, "node1")
+        for record in sleepers:
+            world.die(record, Cause.CANCELLED)
+        world.upkeep.want(6)
+        await world.turn(10)
+        assert (world.launcher.submissions, world.active) == ([6, 6], 6)
+        assert len(world.fleet.roster.unbound) == 6
 
     play(story)
 
@@ -684,7 +764,7 @@ class AnyOrder(RuleBasedStateMachine):
         desired = world.upkeep.desired
         asyncio.run(world.turn(seconds))
         if sum(world.launcher.submissions) > before:
-            assert world.active - world.fleet.held <= world.upkeep.desired
+            assert world.active - len(world.asleep) <= world.upkeep.desired
         assert world.upkeep.desired == desired
 
     @precondition(lambda self: self.world.in_state(NodeState.QUEUED))
@@ -737,6 +817,10 @@ class AnyOrder(RuleBasedStateMachine):
     def there_are_never_more_than_wanted(self) -> None:
         assert len(self.world.names) <= max(self.user, self.world.upkeep.desired)
         assert self.world.upkeep.desired <= self.user
+
+    @invariant()
+    def who_sleeps_is_there_and_its_host_is_shut(self) -> None:
+        assert self.world.fleet.held == len(self.world.asleep)
 
     @invariant()
     def names_are_never_used_twice(self) -> None:

@@ -120,6 +120,55 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+class Exits(Scheduler):  # type: ignore[misc]
+    """A scheduler that keeps what Nannies tell of the ends of their workers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.exits: list[dict[str, Any]] = []
+        super().__init__(*args, **kwargs)
+
+    def log_event(self, topic: Any, msg: Any) -> None:
+        if topic == WORKER_EXIT:
+            self.exits.append(msg)
+        super().log_event(topic, msg)
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "exit", "memory"])
+def test_a_nanny_tells_how_its_worker_process_ended(how: str, tmp_path: Path) -> None:
+    """The scheduler sees only silence; what Dask's memory limit ended is told apart."""
+    limit = 400_000_000
+
+    def end(how: str) -> None:
+        if how == "SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif how == "exit":
+            os._exit(3)
+        held = b"x" * limit
+        time.sleep(60)  # until it is ended for that
+        del held
+
+    async def main() -> None:
+        async with stage(tmp_path, memory_limit=limit, scheduler_class=Exits) as on:
+            on.connect()
+            on.start_node()
+            await on.worker()
+            async with client_of(on) as client:
+                future = client.submit(end, how)
+                await until(lambda: on.scheduler.exits, "word of the end", 20)
+                await future.cancel(force=True)
+            (said,) = on.scheduler.exits
+        assert (said["name"], said["memory_limit"]) == ("ge-1", limit)
+        assert (said["signal"], said["exit_status"]) == {
+            "SIGKILL": ("SIGKILL", None),
+            "exit": (None, 3),
+            "memory": ("SIGTERM", None),
+        }[how]
+        assert (said["too_much_memory"] > 0.9 * limit) is (how == "memory")
+        assert said["peak_memory"] >= said["too_much_memory"]
+
+    asyncio.run(main())
+
+
 def test_client_restart_works(tmp_path: Path) -> None:
     """Fresh processes from the same template, and no data of the old ones."""
 
@@ -247,6 +296,32 @@ def test_the_scheduler_going_ends_the_node(tmp_path: Path) -> None:
             await on.worker()
             await on.scheduler.close()
             assert await node.ended() == 0
-            assert (await on.farewell()).cause == "finished"
+            said = await on.farewell()
+        assert said.cause == "finished"
+        assert said.stderr, "also a good end may have something to explain"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_a_worker_whose_scheduler_vanished_has_lost_contact(
+    nanny: bool, tmp_path: Path
+) -> None:
+    """Nobody told it to go: the farewell's detail says so, in Dask's word for it."""
+
+    async def main() -> None:
+        async with stage(tmp_path, nanny=nanny) as on:
+            on.connect()
+            node = on.start_node()
+            await on.worker()
+            for comm in list(on.scheduler._comms):
+                comm.abort()
+            for stream in on.scheduler.stream_comms.values():
+                stream.abort()
+            assert await node.ended() == 0
+            said = await on.farewell()
+        assert said.detail.startswith("worker-") or not nanny, said
+        if nanny:
+            assert diagnose_farewell(said).cause is Cause.LOST_CONTACT
 
     asyncio.run(main())

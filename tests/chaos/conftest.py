@@ -118,11 +118,14 @@ def kill(pid: int) -> None:
     """SIGKILL, and wait until it has had its effect."""
     process = psutil.Process(pid)
     process.kill()
-    wait_until(
-        lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE,
-        f"{pid} dead",
-        10,
-    )
+
+    def dead() -> bool:
+        try:
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True  # it has been reaped
+
+    wait_until(dead, f"{pid} dead", 10)
 
 
 def healed(cluster: GridEngineCluster, count: int, timeout: float = 30) -> float:
