@@ -14,7 +14,6 @@ from dask_gridengine.launchers.base import NodeId
 from dask_gridengine.nodes import TRANSITIONS, NodeRecord, NodeState, Roster
 from tests.samples import hello
 
-
 #: Door, scheduler and launcher overtake each other: what each may say too late.
 OLD_NEWS = {
     NodeState.WORKING: {NodeState.WORKING},

@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from dask_gridengine.allocation import WORKER_EXIT
 from dask_gridengine.authority import new_security, worker_identity
+from dask_gridengine.causes import Cause
+from dask_gridengine.diagnosis import diagnose_farewell
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -120,19 +124,6 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-class Exits(Scheduler):  # type: ignore[misc]
-    """A scheduler that keeps what Nannies tell of the ends of their workers."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.exits: list[dict[str, Any]] = []
-        super().__init__(*args, **kwargs)
-
-    def log_event(self, topic: Any, msg: Any) -> None:
-        if topic == WORKER_EXIT:
-            self.exits.append(msg)
-        super().log_event(topic, msg)
-
-
 @pytest.mark.parametrize("how", ["SIGKILL", "exit", "memory"])
 def test_a_nanny_tells_how_its_worker_process_ended(how: str, tmp_path: Path) -> None:
     """The scheduler sees only silence; what Dask's memory limit ended is told apart."""
@@ -148,15 +139,15 @@ def test_a_nanny_tells_how_its_worker_process_ended(how: str, tmp_path: Path) ->
         del held
 
     async def main() -> None:
-        async with stage(tmp_path, memory_limit=limit, scheduler_class=Exits) as on:
+        async with stage(tmp_path, memory_limit=limit) as on:
             on.connect()
             on.start_node()
             await on.worker()
             async with client_of(on) as client:
                 future = client.submit(end, how)
-                await until(lambda: on.scheduler.exits, "word of the end", 20)
+                told = lambda: on.scheduler.get_events(WORKER_EXIT)  # noqa: E731
+                ((_, said),) = await until(told, "word of the end", 20)
                 await future.cancel(force=True)
-            (said,) = on.scheduler.exits
         assert (said["name"], said["memory_limit"]) == ("ge-1", limit)
         assert (said["signal"], said["exit_status"]) == {
             "SIGKILL": ("SIGKILL", None),
@@ -303,25 +294,18 @@ def test_the_scheduler_going_ends_the_node(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("nanny", [True, False])
-def test_a_worker_whose_scheduler_vanished_has_lost_contact(
-    nanny: bool, tmp_path: Path
-) -> None:
+def test_a_worker_whose_scheduler_vanished_has_lost_contact(tmp_path: Path) -> None:
     """Nobody told it to go: the farewell's detail says so, in Dask's word for it."""
 
     async def main() -> None:
-        async with stage(tmp_path, nanny=nanny) as on:
+        async with stage(tmp_path) as on:
             on.connect()
             node = on.start_node()
-            await on.worker()
-            for comm in list(on.scheduler._comms):
-                comm.abort()
-            for stream in on.scheduler.stream_comms.values():
-                stream.abort()
+            address = await on.worker()
+            on.scheduler.stream_comms[address].abort()
             assert await node.ended() == 0
             said = await on.farewell()
-        assert said.detail.startswith("worker-") or not nanny, said
-        if nanny:
-            assert diagnose_farewell(said).cause is Cause.LOST_CONTACT
+        assert said.detail.startswith("worker-")
+        assert diagnose_farewell(said).cause is Cause.LOST_CONTACT
 
     asyncio.run(main())
