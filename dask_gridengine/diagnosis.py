@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from dask.utils import format_bytes
 
 from dask_gridengine.allocation import Farewell
 from dask_gridengine.causes import BY_STATUS, Cause, Diagnosis
-from dask_gridengine.launchers.base import Account, NodeEnd
+from dask_gridengine.launchers.base import Account, NodeEnd, signal_name
 
 #: A walltime counts as reached this many seconds before: Grid Engine's clock starts
 #: with its prolog, and it tells whole seconds.
@@ -17,6 +18,11 @@ WALLTIME_SLACK = 1.0
 MEMORY_SHARE = 0.95
 #: What to ask for where a limit was too small, in units of that limit.
 MORE = 1.5
+
+#: How the accounting marks jobs that a signal or a limit ended; it has the same for
+#: those that were deleted while they ran (seen on Son of Grid Engine 8.1.9).
+_ENDED_BY_SIGNAL = ("100", "37")
+KILLED_OR_DELETED = "says the accounting, where a deletion (qdel) looks the same"
 
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
@@ -63,6 +69,16 @@ def diagnose_end(
         return Diagnosis(cause=Cause.DELETED, detail="with qdel", source="grid")
     if end.unstarted:
         return _not_started(end, account)
+    if (booked := _by_the_books(end, account)) is not end:
+        told = diagnose_end(
+            booked,
+            tail,
+            started=started,
+            walltime=walltime,
+            memory=memory,
+            account=account,
+        )
+        return replace(told, source="accounting")
     if end.signal:
         return _killed(end, walltime, memory, account)
     if end.exit_status in BY_STATUS:
@@ -161,6 +177,26 @@ def _not_started(end: NodeEnd, account: Account | None) -> Diagnosis:
             cause=Cause.NOT_STARTED, detail=account.failed, source="accounting"
         )
     return Diagnosis(cause=Cause.NOT_STARTED, detail=end.reason, source="grid")
+
+
+def _by_the_books(end: NodeEnd, account: Account | None) -> NodeEnd:
+    """What a notice without a word lacks, as the accounting has it.
+
+    Of a node that ends while nobody listens (another session child takes over, the
+    master is away) the grid may say no more than that it is over.
+    """
+    if account is None or account.exit_status is None:
+        return end
+    if end.signal or end.exit_status is not None:
+        return end
+    number = account.exit_status - 128
+    if number > 0 and account.failed.startswith(_ENDED_BY_SIGNAL):
+        return replace(
+            end, signal=signal_name(number), reason=KILLED_OR_DELETED, deleted=False
+        )
+    if not account.failed:
+        return replace(end, exit_status=account.exit_status, deleted=False)
+    return end
 
 
 def _killed(

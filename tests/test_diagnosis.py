@@ -108,6 +108,46 @@ def test_the_accounting_fills_in_what_the_notice_lacks() -> None:
         end(signal="SIGKILL"), started=True, walltime=60, account=account
     )
     assert told.cause is Cause.WALLTIME
+    account = Account(host="node1", failed="", ran=9.0, peak_memory=2**30)
+    told = diagnose_end(
+        end(signal="SIGKILL"), started=True, memory=2**30, account=account
+    )
+    assert told.cause is Cause.MEMORY
+
+
+@pytest.mark.parametrize(
+    ("failed", "status", "cause", "detail"),
+    [
+        ("100: assumedly after job", 137, Cause.KILLED, "by SIGKILL; says the account"),
+        ("100: assumedly after job", 143, Cause.KILLED, "by SIGTERM; says the account"),
+        ("", 75, Cause.LOST_CONTACT, "last words"),
+        ("", 0, Cause.FINISHED, ""),
+        ("100: assumedly after job", 1, Cause.UNKNOWN, "accounting: failed 100"),
+        ("28: changing into working directory", 0, Cause.UNKNOWN, "failed 28"),
+    ],
+)
+def test_the_accounting_says_how_a_node_ended_whose_notice_was_missed(
+    failed: str, status: int, cause: Cause, detail: str
+) -> None:
+    """Its end came while nobody listened, and the grid says only that it is over."""
+    account = Account(host="node1", failed=failed, exit_status=status, ran=5.0)
+    told = diagnose_end(
+        end(deleted=True), "last words\n", started=True, walltime=60, account=account
+    )
+    assert told.cause is cause
+    assert detail in told.detail
+    assert told.source == "accounting"
+    over = diagnose_end(
+        end(signal="SIGTERM", ran=5.0), started=True, walltime=60, account=account
+    )
+    assert (over.cause, over.source) == (Cause.KILLED, "grid"), "the notice knows best"
+
+
+def test_a_missed_end_by_the_walltime_is_told_by_the_accounting() -> None:
+    """The limits are looked at as if the notice had come."""
+    account = Account(host="n", failed="37: qmaster enforced", exit_status=137, ran=60.0)
+    told = diagnose_end(end(), started=True, walltime=60, account=account)
+    assert (told.cause, told.source) == (Cause.WALLTIME, "accounting")
 
 
 def test_what_could_not_be_started_is_told_in_the_grids_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -62,6 +63,22 @@ def test_asking_twice_gives_the_same_allocation() -> None:
     expect(door, "ge-0", "ge-1")
     assert door.answer(hello()) == door.answer(hello())
     assert list(door.roster.unbound) == ["ge-1"]
+
+
+def test_a_node_that_asks_again_has_been_heard() -> None:
+    """So that one which waits long is not taken for lost."""
+    door = make_door()
+    door.ready = False
+    door.roster.clock = itertools.count().__next__
+    expect(door, "ge-0")
+    (record,) = door.roster
+    heard = []
+    for _ in range(3):
+        assert isinstance(door.answer(hello()), Wait)
+        heard.append(record.heard)
+    assert len({*heard}) == 3
+    assert record.arrived is not None
+    assert max(heard) > record.since >= record.arrived
 
 
 def test_a_used_identity_gets_nothing() -> None:

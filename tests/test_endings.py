@@ -13,7 +13,7 @@ import pytest
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.endings import Endings
 from dask_gridengine.failures import Failures
-from dask_gridengine.guard import STRIKES, HostGuard
+from dask_gridengine.guard import FAST_SECONDS, STRIKES, HostGuard
 from dask_gridengine.launchers.base import Account, NodeEnd, NodeId
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 from tests.samples import farewell, hello
@@ -71,6 +71,7 @@ def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -
     async def story() -> None:
         books = Books(tmp_path)
         record = books.node()
+        record.peak_memory = 9  # of a worker before the last
         said = farewell(index=1, cause="drained", stderr="last", peak_memory=7)
         assert books.endings.farewell(said)
         assert books.over == [record]
@@ -78,7 +79,7 @@ def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -
         await books.end(record, exit_status=0)
         assert books.over == [record], "once"
         assert (cause(record), record.last_words) == (Cause.DRAINED, "last")
-        assert record.peak_memory == 7
+        assert record.peak_memory == 9
 
     play(story)
 
@@ -440,6 +441,28 @@ def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
             assert shut == (["node2"] if index == STRIKES - 1 else [])
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "why", "blamed"),
+    [
+        (FAST_SECONDS - 5, Cause.NO_START, True),
+        (FAST_SECONDS + 5, Cause.NO_START, False),
+        (FAST_SECONDS - 5, Cause.MEMORY, False),
+        (FAST_SECONDS - 5, Cause.DRAINED, False),
+    ],
+)
+def test_what_takes_long_or_would_happen_anywhere_is_no_hosts_fault(
+    tmp_path: Path, seconds: float, why: Cause, blamed: bool
+) -> None:
+    """A host that swallows nodes does so fast."""
+    books = Books(tmp_path)
+    record = books.node()
+    record.working, arrived = None, record.arrived
+    assert arrived is not None
+    books.roster.clock = lambda: arrived + seconds
+    books.endings.farewell(farewell(index=1, cause=why.value))
+    assert books.guard.suspects() == (["node1"] if blamed else [])
 
 
 def test_ends_of_strangers_and_second_ends_are_passed_over(tmp_path: Path) -> None:

@@ -99,6 +99,37 @@ def test_what_is_done_about_it_is_said(upkeep: Upkeep) -> None:
     assert "scale() tries again at once" in said
 
 
+def test_nodes_asleep_and_the_last_decisions_are_told(upkeep: Upkeep) -> None:
+    """Where some wait at the door of a shut host; and what was done, the newest."""
+    fleet = upkeep.fleet
+    fleet.roster.submitted([NodeId("7", 1)])
+    fleet.roster.unbound.append("ge-0")
+    fleet.guard.possible = frozenset({"node1", "node2"})
+    for _ in range(STRIKES):
+        why = Diagnosis(cause=Cause.NO_PYTHON)
+        fleet.guard.failed("node1", why, fleet.roster.clock())
+    fleet.door.answer(hello(job="7", versions={}))
+    upkeep.said += [f"thing {i}" for i in range(7)]
+    first, *_, last = (said := explain(upkeep)).splitlines()
+    assert "1 arrived (1 of them asleep, their host is shut)" in first
+    assert last == "decided: thing 6"
+    assert "thing 2" in said
+    assert "thing 1" not in said
+
+
+def test_workers_that_were_started_anew_are_told(upkeep: Upkeep) -> None:
+    """Their nodes go on, so no end tells of them."""
+    roster = upkeep.fleet.roster
+    roster.submitted(NodeId("7", i) for i in (1, 2))
+    for record in roster:
+        record.host, record.restarts = "node3", 2
+        record.death = out_of_memory(GB, GB, "Nanny", "where its Nanny ends a worker")
+    assert (
+        "the worker of 2 nodes on node3 (4 times, and started again) ran into the"
+        " memory limit"
+    ) in explain(upkeep)
+
+
 def test_one_nodes_story_is_told_from_its_submission_to_its_end(
     upkeep: Upkeep,
 ) -> None:

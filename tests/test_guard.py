@@ -104,6 +104,18 @@ def test_a_host_that_fell_silent_is_avoided_at_once_but_holds_nobody() -> None:
     assert guard.hold("a", 0) == 0
     assert guard.shut(LOST_BAN + 1) == []
     assert "fell silent" in next(guard.sentences(0))
+    for now in (LOST_BAN, 2 * LOST_BAN, 3 * LOST_BAN):
+        strike(guard, "a", now)
+    until = 3 * LOST_BAN + guard.hold("a", 3 * LOST_BAN)
+    guard.lost("a", WHY, until - LOST_BAN + 1)
+    assert guard.shut(until) == ["a"], "for what is longer"
+    guard.failed("b", WHY, 0.0)
+    strike(guard, "c", 0.0)
+    for _ in range(6):
+        strike(guard, "c", 10_000.0)
+    left = guard.hold("c", 10_000.0)
+    guard.lost("c", WHY, 10_000.0)
+    assert guard.hold("c", 10_000.0) >= left
 
 
 def test_a_pardon_forgets_it_all() -> None:

@@ -70,6 +70,8 @@ def test_many_nodes_are_summed_up() -> None:
     assert len(lines) == SHOWN + 2
     assert lines[-1] == f"... {3 * SHOWN} nodes in all: 15 queued, 45 gone"
     assert sum("queued" in line for line in lines[1:-1]) == 15
+    shown = [line.split()[0] for line in lines[1:-1]]
+    assert shown == [f"7.{i}" for i in range(41, 61)], "the last ends, then the living"
 
 
 def test_html_is_safe_to_show() -> None:

@@ -132,7 +132,18 @@ def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
     nodes.registered("ge-0")
     assert (record.lost, record.restarting) == (None, False)
     nodes.missing("ge-0", expected=True)
-    assert record.retired
+    nodes.registered("ge-0")
+    nodes.missing("ge-0", expected=False)
+    assert record.retired, "the scheduler may say so before others notice"
+
+
+def test_a_node_on_its_way_out_is_not_missed() -> None:
+    """Its worker is gone because it goes."""
+    nodes, record = in_state(NodeState.WORKING)
+    nodes.by_worker["ge-0"] = record
+    nodes.move(record, NodeState.DRAINING)
+    assert nodes.missing("ge-0", expected=True) is record
+    assert (record.lost, record.retired) == (None, False)
 
 
 def test_expected_and_alive_count_places_on_the_grid() -> None:

@@ -24,6 +24,7 @@ from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.upkeep import (
     FIRST_PROBE,
     HOSTS_AGAIN,
+    PROVEN,
     SILENCE,
     STOOD_STILL,
     TICK,
@@ -239,12 +240,43 @@ def test_what_we_gave_back_changes_no_number(cause: Cause) -> None:
     play(story)
 
 
+def test_a_node_that_was_given_back_though_it_is_wanted_is_replaced() -> None:
+    """As one that was stopped because it was taken for lost."""
+
+    async def story() -> None:
+        world = await working(2)
+        world.die(world.in_state(NodeState.WORKING)[0], Cause.CANCELLED)
+        await world.turn()
+        assert (world.upkeep.desired, world.launcher.submissions) == (2, [2, 1])
+
+    play(story)
+
+
+def test_no_more_are_replaced_than_the_budget_grants() -> None:
+    """The others follow as it fills again."""
+
+    async def story() -> None:
+        world = await working(6)
+        assert world.upkeep._budget.grant(3, world.now) == 3
+        for record in world.in_state(NodeState.WORKING):
+            world.die(record)
+        await world.turn(1)
+        assert world.launcher.submissions == [6, 3]
+        assert len(world.names) == 3
+        await world.turn(REFILL_SECONDS)
+        assert world.active == 6
+
+    play(story)
+
+
 def test_an_outage_costs_time_only() -> None:
     """Tries come at growing intervals; what is missing is asked for once."""
 
     async def story() -> None:
-        world = World(3)
+        world = await working(1)
+        await world.turn(PROVEN + TICK)  # so that no budget has a say in this
         world.launcher.trouble = DrmCommunicationError("no answer")
+        world.upkeep.plan(4)
         tries = []
         for _ in range(120):
             before = world.upkeep._unheard
@@ -252,12 +284,11 @@ def test_an_outage_costs_time_only() -> None:
             if world.upkeep._unheard > before:
                 tries.append(world.now)
         gaps = [b - a for a, b in itertools.pairwise(tries)]
-        assert len(tries) >= 4
-        assert gaps == sorted(gaps)
+        assert gaps == [2, 4, 8, 16, 32]
         assert world.upkeep.outage == "no answer"
         world.launcher.trouble = None
         await world.turn(61)
-        assert world.launcher.submissions == [3]
+        assert world.launcher.submissions == [1, 3]
         assert world.upkeep.outage == ""
         said = [text for text in world.upkeep.said if "no answer" in text]
         assert len(said) == 1, "once an outage"
@@ -544,6 +575,50 @@ def test_whoever_stood_still_heard_nobody() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("state", [NodeState.ARRIVED, NodeState.IMPORTING])
+def test_whoever_was_starting_meanwhile_has_the_time_it_had(state: NodeState) -> None:
+    """It could not be heard: neither its next hello nor its worker."""
+
+    async def story() -> None:
+        world = World(1)
+        await world.turn()
+        (record,) = world.fleet.roster
+        world.fleet.roster.arrive(record, hello(job="1"))
+        if state is NodeState.IMPORTING:
+            world.fleet.roster.bind(record)
+        limit = 2 * SILENCE[state]
+        await world.turn(limit / 2)
+        if state is NodeState.ARRIVED:
+            record.heard, limit = world.now, 1.5 * limit
+        world.now += 3600
+        await world.upkeep.turn()
+        await world.turn(limit / 2 - 2)
+        assert not record.over
+        await world.turn(limit / 2)
+        assert record.over
+
+    play(story)
+
+
+def test_what_is_lost_while_we_wake_is_replaced_at_once() -> None:
+    """However many have failed before: it was us."""
+
+    async def story() -> None:
+        world = World(4)
+        await world.turn()
+        for _ in range(6):
+            world.upkeep._budget.grant(1, world.now)
+            world.now += TICK
+        world.now += 3600
+        await world.upkeep.turn()
+        for _ in range(3):
+            world.die(world.in_state(NodeState.QUEUED)[0], Cause.UNREACHABLE)
+            await world.turn(1)
+        assert world.launcher.submissions == [4, 1, 1, 1]
+
+    play(story)
+
+
 def test_a_shut_host_is_found_out_about_and_said_once() -> None:
     """It is asked which hosts there are before one is taken for the only one."""
 
@@ -649,13 +724,20 @@ def test_it_stops_even_when_it_is_woken_at_that_moment() -> None:
     """`asyncio.wait_for` may swallow a cancellation then."""
 
     async def story() -> None:
-        for _ in range(20):
-            world = World(0)
+        for moment in range(8):
+            world = World(2)
             world.upkeep.start()
+            await until(lambda w=world: w.launcher.submissions, "a turn", 5)
             await asyncio.sleep(0)
-            world.upkeep.wake()
+            world.die(world.in_state(NodeState.QUEUED)[0])
+            for _ in range(moment):
+                await asyncio.sleep(0)
             await asyncio.wait_for(world.upkeep.stop(), 5)
             await world.upkeep.stop()
+            before = list(world.launcher.submissions)
+            world.upkeep.wake()
+            await asyncio.sleep(0.2)
+            assert world.launcher.submissions == before
 
     play(story)
 

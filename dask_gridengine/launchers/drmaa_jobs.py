@@ -34,8 +34,8 @@ LOST = (
     "it is over, and the grid never said how; so it is after its master was restarted"
 )
 UNSURE = (
-    "the grid has no record of how; so it is for nodes that end while its master is"
-    " away, and it was a while ago, or for one deleted before it started (qdel)"
+    "the grid has no record of how; so it is for nodes that end while its master, or"
+    " our session with it, is away, or for one deleted before it started (qdel)"
 )
 
 
@@ -79,6 +79,7 @@ class Jobs:
         #: Those whose notice has come in an outage; it may be false, and is the last.
         self._doubted: dict[NodeId, None] = {}
         self._rechecks: deque[float] = deque()
+        self._succeeding = float("-inf")  # until when notices may tell of the past
         self._searches: list[tuple[float, str, str]] = []  # when; name and mark
         self._heartbeat = 0.0
         self._failures = 0  # in a row, up to the last call
@@ -107,6 +108,12 @@ class Jobs:
         self._live.update(dict.fromkeys(new))
         self._wanted.update(node.job for node in new)
         self.answered()
+
+    def adopt(self, nodes: Collection[NodeId]) -> None:
+        """Look after the nodes of a session that died; some may have ended since."""
+        self.add(nodes)
+        self.recheck()
+        self._succeeding = self._clock() + GRACE
 
     def recheck(self) -> None:
         """Ask about every node: something may have been missed."""
@@ -238,9 +245,10 @@ class Jobs:
             self._ended(NodeEnd(node=node, reason=LOST))
 
     def _noticed(self, end: NodeEnd) -> None:
-        if end.reason == NO_RECORD and (self._failures or self._rechecks):
-            # After an outage that is all one hears of a node that has just ended. Of
-            # one that runs, too, if it was submitted to the new master within half a
+        missed = self._failures or self._rechecks or self._clock() < self._succeeding
+        if end.reason == NO_RECORD and missed:
+            # After an outage, or from a session that died, that is all one hears of a
+            # node that has just ended. Of one that runs, too, if it was submitted to the new master within half a
             # minute: then libdrmaa learns that it is another (seen with 8.1.9).
             if end.node in self._live:
                 self._doubted[end.node] = self._silent[end.node] = None

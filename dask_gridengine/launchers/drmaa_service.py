@@ -132,9 +132,8 @@ class Service:
             self._jobs.ask(unpack(message["nodes"]))
             self._pipe.send("reply", id=number)
         elif kind == "adopt":
-            self._jobs.add(unpack(message["nodes"]))
+            self._jobs.adopt(unpack(message["nodes"]))
             self._jobs.delete(unpack(message["cancelled"]))
-            self._jobs.recheck()
             self._pipe.send("reply", id=number)
         elif kind == "disown":
             self._jobs.disown(message["name"], message["mark"])

@@ -198,6 +198,23 @@ def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> N
     ]
 
 
+def test_no_record_of_what_ended_between_two_sessions_is_no_deletion(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """A node that dies while its session is being replaced leaves no other trace."""
+    node = NodeId("3", 1)
+    scene.states[node] = State.UNKNOWN
+    jobs.adopt(array("3", 2))
+    scene.notices.append(unrecorded(node))
+    jobs.turn()
+    jobs.turn()
+    assert scene.ends == [NodeEnd(node=node, reason=UNSURE)]
+    scene.now += GRACE
+    scene.notices.append(unrecorded(NodeId("3", 2)))
+    jobs.turn()
+    assert scene.ends[1:] == [unrecorded(NodeId("3", 2))]
+
+
 def test_no_record_of_a_node_that_runs_is_no_end(scene: Scene, jobs: Jobs) -> None:
     """libdrmaa says it of nodes that a restarted master has just been given; as no
     other notice will come of them, they are asked about from then on."""
