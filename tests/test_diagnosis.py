@@ -145,7 +145,9 @@ def test_the_accounting_says_how_a_node_ended_whose_notice_was_missed(
 
 def test_a_missed_end_by_the_walltime_is_told_by_the_accounting() -> None:
     """The limits are looked at as if the notice had come."""
-    account = Account(host="n", failed="37: qmaster enforced", exit_status=137, ran=60.0)
+    account = Account(
+        host="n", failed="37: qmaster enforced", exit_status=137, ran=60.0
+    )
     told = diagnose_end(end(), started=True, walltime=60, account=account)
     assert (told.cause, told.source) == (Cause.WALLTIME, "accounting")
 

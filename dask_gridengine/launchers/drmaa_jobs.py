@@ -248,8 +248,9 @@ class Jobs:
         missed = self._failures or self._rechecks or self._clock() < self._succeeding
         if end.reason == NO_RECORD and missed:
             # After an outage, or from a session that died, that is all one hears of a
-            # node that has just ended. Of one that runs, too, if it was submitted to the new master within half a
-            # minute: then libdrmaa learns that it is another (seen with 8.1.9).
+            # node that has just ended. Of one that runs, too, if it was submitted to
+            # the new master within half a minute: then libdrmaa learns that it is
+            # another (seen with 8.1.9).
             if end.node in self._live:
                 self._doubted[end.node] = self._silent[end.node] = None
             return
