@@ -79,10 +79,17 @@ def queue(grid: Cell) -> list[str]:
 
 def drmaa_child() -> psutil.Process:
     """The process that speaks to Grid Engine for the cluster of this one."""
+
+    def command(child: psutil.Process) -> str:
+        try:
+            return " ".join(child.cmdline())
+        except psutil.Error:  # a zombie, or gone since
+            return ""
+
     (found,) = (
         child
         for child in psutil.Process().children()
-        if "drmaa_session" in " ".join(child.cmdline())
+        if "drmaa_session" in command(child)
     )
     return found
 
