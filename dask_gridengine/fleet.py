@@ -182,6 +182,9 @@ class Fleet:
             finally:
                 self.door.submitting -= 1
             self.roster.submitted(ids)
+            if self.door.closed:  # since it was asked for: who closes has not seen them
+                await self.cancel([self.roster.records[node] for node in ids])
+                return
         self.roster.unbound.extend(names)
         self._call_in()
 
@@ -225,8 +228,8 @@ class Fleet:
             record.cancelled = True
             self.roster.move(record, NodeState.DRAINING)
         self._call_in()
-        if records:
-            await self.launcher.cancel([record.id for record in records])
+        if records and self._launcher is not None:  # else all were, as it was closed
+            await self._launcher.cancel([record.id for record in records])
 
     def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         """Expect nothing of a node any more; the caller cancels it."""

@@ -94,6 +94,27 @@ def test_a_refused_submission_leaves_the_door_as_it_was(shared: Path) -> None:
     asyncio.run(with_fleet(shared, use, cores=3))
 
 
+def test_what_is_queued_while_it_closes_is_given_back(shared: Path) -> None:
+    """Who closes it has not seen those nodes; they are no failures."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        submission = asyncio.create_task(fleet.submit(["ge-0", "ge-1"]))
+        await asyncio.sleep(0)
+        assert fleet.door.submitting == 1
+        await fleet.dismiss()
+        assert fleet.roster.alive == 0
+        await submission
+        assert await fleet.wait_gone(30) == []
+        assert [record.diagnosis and record.diagnosis.cause for record in gone] == [
+            Cause.CANCELLED,
+            Cause.CANCELLED,
+        ]
+        assert not fleet.roster.unbound
+        assert len(fleet.failures) == 0
+
+    asyncio.run(with_fleet(shared, use))
+
+
 def test_ends_are_followed_and_alike_ones_counted_together(shared: Path) -> None:
     """Two nodes that fail alike are one reason with a count, and leave nothing.
 
