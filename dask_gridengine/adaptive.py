@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection
 from typing import Any
 
+from dask.utils import parse_timedelta
 from distributed.deploy import Adaptive
+
+from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.demand import long_tasks
+from dask_gridengine.idleness import Idleness
+from dask_gridengine.names import node_of
+from dask_gridengine.scaling import by_least_held
 
 #: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
@@ -15,15 +23,31 @@ ADAPTIVE_MAXIMUM = 100
 class GridAdaptive(Adaptive):  # type: ignore[misc]
     """Dask's Adaptive, with what it gets wrong on a grid mended.
 
-    Names of workers that are not there yet are given up in a lull, but not their
-    places in the queue: the next rise uses them, and who is not needed when it arrives
-    is told so at the door.
+    It asks at once for as many nodes as there are long tasks. Names of nodes that are
+    not there yet are given up in a lull, but not their places in the queue: the next
+    rise uses them, and who is not needed when it arrives is told so at the door. Nodes
+    that are there go when all their workers have been idle for a while.
+
+    Parameters
+    ----------
+    cluster
+        A `GridEngineCluster`.
+    idle_grace
+        Seconds a node must have been idle before it goes.
+    minimum, maximum
+        Workers; nodes are whole, so fewer may be the most, and more the least.
+    **options
+        Of `distributed.deploy.Adaptive`.
     """
 
-    def __init__(self, cluster: Any, **options: Any) -> None:
+    def __init__(
+        self, cluster: Any, *, idle_grace: float | str, **options: Any
+    ) -> None:
         for bound in ("minimum", "maximum"):
             if (value := options.get(bound)) is not None and math.isfinite(value):
                 options[bound] = int(value)
+        self._idle_grace = float(parse_timedelta(idle_grace))
+        self._idleness = Idleness()
         super().__init__(cluster, **options)
 
     async def target(self) -> int:
@@ -31,9 +55,58 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         wanted = int(await super().target())
         cluster = self.cluster
         assert cluster is not None
+        threads = cluster.options.threads
         if wanted and not cluster.scheduler.workers:
-            wanted = math.ceil(wanted / cluster.options.cores)
+            wanted = math.ceil(wanted / threads)
+        tasks = long_tasks(cluster.scheduler, self.target_duration)
+        wanted = max(wanted, math.ceil(tasks / threads))
         return int(max(self.minimum, min(self.maximum, wanted)))
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        """What to do for so many workers, in whole nodes.
+
+        Not Dask's: it counts workers where nodes come and go, gives up whoever has not
+        arrived after three seconds, and whoever is idle just now.
+        """
+        cluster = self.cluster
+        assert cluster is not None
+        nodes, planned = self._nodes(target), len(cluster.worker_spec)
+        self._look()
+        if nodes == planned:
+            return {"status": "same"}
+        if nodes > planned:
+            return {"status": "up", "n": nodes * cluster.options.processes}
+        going = self._dispensable()[: planned - nodes]
+        return {"status": "down", "workers": going} if going else {"status": "same"}
+
+    def _nodes(self, workers: int) -> int:
+        """Nodes with so many workers, as far as the maximum has room for whole ones."""
+        options = self.cluster.options
+        nodes = options.nodes(workers)
+        if math.isfinite(self.maximum):
+            most = max(self.maximum // options.processes, options.nodes(self.minimum))
+            nodes = min(nodes, max(1, most) if workers else most)
+        return int(nodes)
+
+    def _look(self) -> None:
+        workers = self.cluster.scheduler.workers.values()
+        # An actor lives where it is; a task that has seceded waits for others.
+        busy = {
+            node_of(ws.name)
+            for ws in workers
+            if ws.processing or ws.long_running or ws.actors
+        }
+        idle = {node_of(ws.name) for ws in workers} - busy
+        self._idleness.look(idle, time.monotonic())
+
+    def _dispensable(self) -> list[str]:
+        """Nodes that may go: who queues, the newest first; then who has long idled."""
+        cluster = self.cluster
+        planned = cluster.worker_spec
+        queued = [name for name in cluster.waiting if name in planned]
+        idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
+        ranked = by_least_held(cluster.scheduler, [n for n in planned if n in idle])
+        return [*reversed(queued), *ranked]
 
     async def scale_down(self, workers: Collection[str]) -> None:
         """Give up these; the cluster lets their tasks end and moves their data.
@@ -41,9 +114,20 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Dask would have the scheduler retire them first, as if somebody else wanted it.
         """
         assert self.cluster is not None
+        self.cluster.note(
+            f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
+            f" {self._idle_grace:g} s: {', '.join(workers)}"
+        )
         await self.cluster.scale_down(workers)
 
     async def scale_up(self, n: int) -> None:
         """Ask for so many in all; as a machine's word, which forgives no failure."""
-        assert self.cluster is not None
-        await self.cluster.scale_adaptively(n)
+        cluster = self.cluster
+        assert cluster is not None
+        nodes = cluster.options.nodes(n)
+        if nodes > cluster.wanted:  # else it is the upkeep's to replace what was lost
+            cluster.note(
+                f"adaptive: wants {number_of_nodes(nodes)} for the work there is,"
+                f" {cluster.wanted} so far"
+            )
+        await cluster.scale_adaptively(n)

@@ -60,16 +60,17 @@ class TLSIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """Cluster to node: be this worker."""
+    """Cluster to node: be this worker, or these."""
 
     kind: ClassVar[str] = "allocation"
 
     incarnation: str  # of the node it is meant for
     door: str  # where a farewell goes; the address this node was answered at
-    name: str  # the worker's name in the cluster's spec, e.g. "ge-7"
+    name: str  # the node's name in the cluster's spec, e.g. "ge-7"
+    processes: int  # workers it becomes, named "ge-7-0", ... where there are several
     scheduler: str  # contact address, e.g. "tls://10.0.0.5:8786"
-    nthreads: int
-    memory_limit: int  # bytes; 0 means no limit
+    nthreads: int  # of each worker
+    memory_limit: int  # bytes, of each worker; 0 means no limit
     death_timeout: float  # seconds a worker looks for its scheduler when it starts
     drain_timeout: float  # seconds a drain may move data before the node ends anyhow
     nanny: bool
@@ -82,6 +83,7 @@ class Allocation:
     tls: TLSIdentity | None
 
     def __post_init__(self) -> None:
+        _require(self.processes >= 1, f"processes must be >= 1, got {self.processes}")
         _require(self.nthreads >= 1, f"nthreads must be >= 1, got {self.nthreads}")
         _require(self.memory_limit >= 0, f"memory_limit is {self.memory_limit}")
         _require(

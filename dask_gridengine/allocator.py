@@ -38,20 +38,22 @@ def allocate(
     tls
         What it shows there; None without encryption.
     name
-        What it is called.
+        What it is called; its workers are named after it.
     hello
         What the grid granted it; this counts more than what was asked.
     """
     given = dict(options.worker_options)
-    nthreads = int(given.pop("nthreads", hello.slots))
-    pools = str(max(1, hello.slots // nthreads))
+    processes = options.processes
+    nthreads = int(given.pop("nthreads", max(1, hello.slots // processes)))
+    pools = str(max(1, hello.slots // (nthreads * processes)))
     return Allocation(
         incarnation=hello.incarnation,
         door=hello.via,
         name=name,
         scheduler=contact(scheduler, hello.via),
+        processes=processes,
         nthreads=nthreads,
-        memory_limit=memory_limit(options.memory, hello),
+        memory_limit=memory_limit(options.memory, hello) // processes,
         death_timeout=options.death_timeout,
         drain_timeout=options.drain_timeout,
         nanny=options.nanny,
@@ -77,7 +79,7 @@ def contact(scheduler: Scheduler, via: str) -> str:
 
 
 def memory_limit(asked: int | None, hello: Hello) -> int:
-    """Bytes for one worker: what was asked, never more than what was granted.
+    """Bytes for all of a node: what was asked, never more than what was granted.
 
     Parameters
     ----------

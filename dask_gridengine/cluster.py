@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
 from distributed.core import Status
@@ -14,6 +15,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.explain import explain, explain_node
 from dask_gridengine.jobscript import render
 from dask_gridengine.jobtable import JobTable
+from dask_gridengine.names import node_of
 from dask_gridengine.nodes import NodeState
 from dask_gridengine.reconciled import ReconciledCluster
 from dask_gridengine.scaling import target
@@ -34,9 +36,10 @@ class GridEngineCluster(ReconciledCluster):
     Parameters
     ----------
     jobs
-        Nodes to ask for at once, as one array. Each becomes one worker.
+        Nodes to ask for at once, as one array. Each becomes one worker, or as many as
+        ``processes`` says.
     n_workers
-        The same, under the name other clusters use.
+        The same in workers, under the name other clusters use.
     asynchronous
         Whether this is used with ``await``, inside an event loop.
     loop
@@ -88,11 +91,15 @@ class GridEngineCluster(ReconciledCluster):
         **options: Any,
     ) -> None:
         refuse_unknown(options, [*Options.names(), *_OWN])
-        if jobs is not None and n_workers is not None and jobs != n_workers:
-            raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
-        jobs = n_workers if jobs is None else jobs
+        asked = n_workers if jobs is None else jobs
+        resolved = Options.resolve({**options, "jobs": asked})
+        if n_workers is not None:
+            wanted = resolved.nodes(n_workers)
+            if jobs is not None and jobs != wanted:
+                raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
+            resolved = replace(resolved, jobs=wanted)
         super().__init__(
-            Options.resolve({**options, "jobs": jobs}),
+            resolved,
             asynchronous=asynchronous,
             loop=loop,
             quiet=quiet,
@@ -108,11 +115,12 @@ class GridEngineCluster(ReconciledCluster):
         *,
         jobs: int | None = None,
     ) -> Any:
-        """Ask for this many workers; returns when the grid has queued them.
+        """Ask for this many workers; returns when the grid has queued their nodes.
 
-        Give one or several; the largest counts. From then on the cluster keeps that
-        number by itself: what is lost is replaced. On the way down, places in the queue
-        go first, the newest first; then idle workers, then those that hold least. They
+        Give one or several; the largest counts, in whole nodes. From then on the
+        cluster keeps that number by itself: what is lost is replaced. On the way down,
+        places in the queue go first, the newest first; then idle workers, then those
+        that hold least. They
         finish what they run (for ``finish-timeout``), and their data is moved.
 
         If Grid Engine does not answer, what is missing is asked for when it does.
@@ -126,7 +134,7 @@ class GridEngineCluster(ReconciledCluster):
         cores
             Threads in all.
         jobs
-            Nodes. One node is one worker.
+            Nodes. One node is one worker, or as many as ``processes`` says.
 
         Raises
         ------
@@ -164,8 +172,9 @@ class GridEngineCluster(ReconciledCluster):
         Parameters
         ----------
         worker
-            The name of a worker (``"ge-3"``) or the id of a job (``"123.7"``), for
-            all that is known of that one; by default of all, alike ones together.
+            The name of a worker or its node (``"ge-3"``) or the id of a job
+            (``"123.7"``), for all that is known of that one; by default of all, alike
+            ones together.
 
         Raises
         ------
@@ -175,7 +184,7 @@ class GridEngineCluster(ReconciledCluster):
         if worker is None:
             return explain(self._upkeep)
         for record in self._fleet.roster:
-            if worker in (record.worker, str(record.id)):
+            if node_of(worker) in (record.worker, str(record.id)):
                 return explain_node(record)
         raise OptionError(
             f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
@@ -186,30 +195,49 @@ class GridEngineCluster(ReconciledCluster):
         """What is submitted for one node, as a script for ``qsub``, with remarks."""
         return render(self.options, self._fleet.request, self._fleet.launcher)
 
-    def adapt(self, Adaptive: Any = GridAdaptive, **options: Any) -> Any:
+    def adapt(
+        self,
+        Adaptive: Any = GridAdaptive,
+        *,
+        minimum_jobs: int | None = None,
+        maximum_jobs: int | None = None,
+        idle_grace: float | str | None = None,
+        **options: Any,
+    ) -> Any:
         """Let the number of workers follow the work.
 
         Parameters
         ----------
-        minimum, maximum
-            Workers; at most `ADAPTIVE_MAXIMUM` where nothing is said.
-        minimum_cores, maximum_cores, minimum_memory, maximum_memory
-            The same in other units.
+        minimum_jobs, maximum_jobs
+            Nodes; at most as many as make `ADAPTIVE_MAXIMUM` workers where nothing is
+            said.
+        minimum, maximum, minimum_cores, maximum_cores, minimum_memory, maximum_memory
+            The same in workers, threads and bytes.
+        idle_grace
+            Seconds a node is kept that has nothing to do; ``idle-grace`` by default.
         **options
             Of `distributed.deploy.Adaptive`, e.g. ``interval``. They are those of this
             call alone.
         """
+        for bound, jobs in (("minimum", minimum_jobs), ("maximum", maximum_jobs)):
+            if jobs is not None:
+                if options.get(bound) is not None:
+                    raise OptionError(f"{bound} and {bound}_jobs: give one")
+                options[bound] = jobs * self.options.processes
         self._adaptive_options: dict[str, Any] = {}
         options.setdefault("maximum", ADAPTIVE_MAXIMUM)
+        if issubclass(Adaptive, GridAdaptive):
+            grace = self.options.idle_grace if idle_grace is None else idle_grace
+            options["idle_grace"] = grace
         return super().adapt(Adaptive=Adaptive, **options)
 
     async def scale_adaptively(self, count: int) -> None:
-        """As `scale`, but nothing that has failed is forgiven.
+        """As ``scale(n=count)``, but nothing that has failed is forgiven.
 
         What was lost is left to the reconciler, which has a budget: adaptive scaling
         says the same number again and again.
         """
-        await self._scale(count, anew=False)
+        await self._scale(self.options.nodes(count), anew=False)
 
     @property
     def in_process_address(self) -> str:

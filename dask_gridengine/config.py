@@ -55,8 +55,9 @@ class Options:
     jobs: int
     launcher: str | None
     slots: int | None
-    cores: int
-    memory: int | None  # bytes; 0 is no limit, None the slots' share of the host
+    cores: int  # of a node
+    processes: int  # workers of a node
+    memory: int | None  # bytes of a node; 0 is no limit, None its share of the host
     memory_resource: str | None
     memory_resource_per: str
     walltime: float | None  # seconds
@@ -83,6 +84,8 @@ class Options:
     death_timeout: float
     drain_timeout: float
     finish_timeout: float
+    idle_grace: float
+    place_grace: float
     close_timeout: float
 
     @classmethod
@@ -108,7 +111,30 @@ class Options:
         """
         refuse_unknown(given, cls.names())
         raw = {name: _setting(name, given.get(name)) for name in cls.names()}
-        return cls(**{**raw, **_texts(raw), **_numbers(raw), **_places(raw)})
+        options = cls(**{**raw, **_texts(raw), **_numbers(raw), **_places(raw)})
+        options._refuse_crowding()
+        return options
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker, where the grid grants what is asked for."""
+        return self.cores // self.processes
+
+    def nodes(self, workers: int) -> int:
+        """How many nodes have so many workers."""
+        return -(-workers // self.processes)
+
+    def _refuse_crowding(self) -> None:
+        if self.processes > self.cores:
+            raise OptionError(
+                f"processes={self.processes} of cores={self.cores}: each worker needs a"
+                f" slot at least; ask for cores={self.processes} or more"
+            )
+        if self.processes > 1 and not self.nanny:
+            raise OptionError(
+                f"processes={self.processes} need a Nanny each: nanny=False starts the"
+                " worker in the node's own process"
+            )
 
     def request(self, command: tuple[str, ...], kind: str) -> NodeRequest:
         """What one node asks of the grid.
@@ -270,6 +296,7 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "jobs": _whole(raw, "jobs", least=0),
         "slots": None if raw["slots"] is None else _whole(raw, "slots", least=1),
         "cores": _whole(raw, "cores", least=1),
+        "processes": _whole(raw, "processes", least=1),
         "memory": None if raw["memory"] is None else _bytes(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
         "max_importing": _whole(raw, "max_importing", least=1),
@@ -279,6 +306,8 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
                 "death_timeout",
                 "drain_timeout",
                 "finish_timeout",
+                "idle_grace",
+                "place_grace",
                 "close_timeout",
             )
         },

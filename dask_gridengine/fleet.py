@@ -284,7 +284,7 @@ class Fleet:
         idle += [
             record
             for record in self.roster.in_state(NodeState.WORKING)
-            if record.lost is not None or record.since > born
+            if len(record.present) < self.options.processes or record.since > born
         ]
         with contextlib.suppress(Exception):  # aclose() tries again, and says so
             await self.cancel(idle)

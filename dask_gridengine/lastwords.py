@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from distributed import Scheduler
 from distributed.utils import Log
 
+from dask_gridengine.names import node_of, nodes_of
 from dask_gridengine.nodes import NodeRecord, NodeState
 
 
@@ -27,7 +28,8 @@ def last_words(
     """
     if not asked:
         return {}
-    wanted = None if asked is True else {asked} if isinstance(asked, str) else {*asked}
+    names = [asked] if isinstance(asked, str) else asked
+    wanted = None if names is True else {*names, *nodes_of(names)}
     return {
         _title(record): Log(record.last_words)
         for record in records
@@ -47,7 +49,7 @@ def addresses(
     return [
         address
         for address, ws in scheduler.workers.items()
-        if address in wanted or ws.name in wanted
+        if address in wanted or ws.name in wanted or node_of(ws.name) in wanted
     ]
 
 

@@ -27,7 +27,7 @@ from dask_gridengine.credentials import Connection
 from dask_gridengine.errors import DoorError, WireError
 
 if TYPE_CHECKING:
-    from dask_gridengine.worker import Life
+    from dask_gridengine.nanny import Life
 
 GOODBYE = (signal.SIGTERM, *template.COURTESY)
 LAST_WORDS = 4096  # bytes of the log that go into the farewell

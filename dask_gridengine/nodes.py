@@ -7,11 +7,12 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dask_gridengine.allocation import Farewell, Hello
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.names import node_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class NodeState(str, enum.Enum):
     QUEUED = "queued"  # the grid has it, and it has not been heard of
     ARRIVED = "arrived"  # it said hello and was told to wait
     IMPORTING = "importing"  # it has its allocation and becomes its worker
-    WORKING = "working"  # the scheduler has its worker
+    WORKING = "working"  # the scheduler has its worker, or the first of them
     DRAINING = "draining"  # it was told to go, or said farewell
     GONE = "gone"  # the launcher says so
 
@@ -70,15 +71,16 @@ class NodeRecord:
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
     granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
-    worker: str | None = None  # the name it was bound to
+    worker: str | None = None  # the name it was bound to: of its worker, or of them all
     cancelled: bool = False  # by us
-    lost: float | None = None  # since when the scheduler misses its worker
+    present: set[str] = field(default_factory=set)  # its workers that registered
+    missing: dict[str, float] = field(default_factory=dict)  # those lost, since when
     given_up: bool = False  # it fell silent; the grid may still have it
     over: bool = False  # nothing more comes of it: its worker's name is free
     asked: float | None = None  # when the grid was asked about its silence
     retired: bool = False  # the scheduler let its worker go on purpose
     restarts: int = 0  # workers that died and that its Nanny replaced
-    restarting: bool = False  # its Nanny starts a new worker
+    restarting: set[str] = field(default_factory=set)  # of those, whose Nanny said so
     death: Diagnosis | None = None  # why the last of those died
     peak_memory: int = 0  # bytes, of one worker process; 0 is unknown
     farewell: Farewell | None = None
@@ -87,6 +89,11 @@ class NodeRecord:
 
     def __str__(self) -> str:
         return f"node {self.id}" + (f" on {self.host}" if self.host else "")
+
+    @property
+    def lost(self) -> float | None:
+        """Since when the scheduler misses all of its workers; None if it has one."""
+        return max(self.missing.values()) if self.missing and not self.present else None
 
     @property
     def silent(self) -> bool:
@@ -187,11 +194,13 @@ class Roster:
 
     def registered(self, name: str) -> NodeRecord | None:
         """The scheduler has a worker of this name; the node, if it is one of ours."""
-        record = self.by_worker.get(name)
+        record = self.bearing(name)
         if record is None:
             return None
-        record.lost = record.asked = None
-        record.restarting = False
+        record.present.add(name)
+        record.missing.pop(name, None)
+        record.restarting.discard(name)
+        record.asked = None
         if self.move(record, NodeState.WORKING):
             record.working = self.clock()
             self.worked = True
@@ -207,11 +216,19 @@ class Roster:
         expected
             Whether the scheduler let it go on purpose.
         """
-        record = self.by_worker.get(name)
+        record = self.bearing(name)
         if record is not None and not record.ending:
-            record.lost = self.clock()
+            record.present.discard(name)
             record.retired |= expected
+            # One of several that was let go is not missed; the last one is, because
+            # its node is to say farewell now.
+            if not expected or not record.present:
+                record.missing[name] = self.clock()
         return record
+
+    def bearing(self, worker: str) -> NodeRecord | None:
+        """The node whose worker has this name."""
+        return self.by_worker.get(node_of(worker))
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
         """Nodes in any of these states, in the order of submission."""

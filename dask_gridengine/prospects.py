@@ -33,7 +33,8 @@ def shortfall(upkeep: Upkeep, scheduler: Scheduler, wanted: int) -> NodesFailed 
     Cheap, and safe in any thread.
     """
     fleet = upkeep.fleet
-    taken = upkeep.desired < wanted and bool(upkeep.taken_away)
+    planned = upkeep.desired * fleet.options.processes
+    taken = planned < wanted and bool(upkeep.taken_away)
     if not taken and upkeep.hopeless is None:
         return None
     have = running_workers(scheduler)
@@ -46,7 +47,7 @@ def shortfall(upkeep: Upkeep, scheduler: Scheduler, wanted: int) -> NodesFailed 
         diagnosis = upkeep.taken_away[-1].diagnosis
         assert diagnosis is not None
         told = diagnosis.sentence(who, many=count > 1)
-        reasons.insert(0, f"{told}; wanted now: {upkeep.desired}")
+        reasons.insert(0, f"{told}; wanted now: {planned}")
     return NodesFailed(wanted, have, reasons)
 
 

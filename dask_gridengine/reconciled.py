@@ -32,6 +32,7 @@ from dask_gridengine.errors import DrmCommunicationError, NodesFailed
 from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.lastwords import addresses, last_words
+from dask_gridengine.names import node_name, nodes_of, suffixes
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.notes import Annotator
 from dask_gridengine.prospects import shortfall, wait_for_workers
@@ -83,10 +84,14 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         self._tls = worker_identity(security)
         worker: dict[str, Any] = {
             "cls": NodeHandle,
-            "options": {"nthreads": self.options.cores},
+            "options": {"nthreads": self.options.threads},
         }
         if self.options.memory:
-            worker["options"]["memory_limit"] = self.options.memory
+            worker["options"]["memory_limit"] = (
+                self.options.memory // self.options.processes
+            )
+        if self.options.processes > 1:
+            worker["group"] = suffixes(self.options.processes)
         names = [self._next_name() for _ in range(self.options.jobs)]
         try:
             super().__init__(
@@ -146,7 +151,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             cancel=self._fleet.cancel,
             woke=self._woke,
             despair=self._despair,
-            note=self._note,
+            note=self.note,
         )
         missed = parse_timedelta(
             dask.config.get("distributed.deploy.lost-worker-timeout")
@@ -264,8 +269,13 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             self.workers[name] = NodeHandle(name, self._stop)
 
     def new_worker_spec(self) -> dict[str, Any]:
-        """The next worker's name, never used before, and its specification."""
+        """The next node's name, never used before, and its specification."""
         return {self._next_name(): self.new_spec}
+
+    @property
+    def waiting(self) -> list[str]:
+        """Names that no node bears yet, oldest first."""
+        return list(self._fleet.roster.unbound)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         workers = self.scheduler_info["workers"]
@@ -304,9 +314,9 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         return logs
 
     async def scale_down(self, workers: Collection[str]) -> None:
-        """Give up these workers by name, as adaptive scaling does."""
+        """Give up the nodes of these workers, by name, as adaptive scaling does."""
         records = self._fleet.roster.by_worker
-        for name in workers:
+        for name in nodes_of(workers):
             record = records.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
@@ -315,7 +325,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         await self._correct_state()
 
     def _next_name(self) -> str:
-        return f"ge-{next(self._counter)}"
+        return node_name(next(self._counter))
 
     async def _scale(self, count: int, *, anew: bool = True) -> None:
         if self.status in (Status.closing, Status.closed):
@@ -324,7 +334,9 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
         waiting = self._fleet.roster.unbound
         surplus = len(self.worker_spec) - count
-        for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
+        processes = self.options.processes
+        names = [*self.worker_spec]
+        for name in to_close(self.scheduler, names, waiting, surplus, processes):
             del self.worker_spec[name]
         more = count - len(self.worker_spec)
         if anew:
@@ -388,14 +400,15 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         if error := self.stuck():
             self.scheduler.fail_waiting(error)
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """A line for the cluster's log, ``cluster.get_logs()["Cluster"]``."""
         # Not `_log`, which prints: it has been logged where people look.
         self._cluster_manager_logs.append((datetime.now(), text))
 
     def _woke(self, seconds: float) -> None:
         """This process was suspended, or its loop blocked, for so long."""
         self.scheduler.excuse(seconds)
-        self._note(
+        self.note(
             f"this process stood still for {seconds:.0f} s; workers that could not"
             " reach it in that time have ended, and are replaced"
         )

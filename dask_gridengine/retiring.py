@@ -12,6 +12,7 @@ from distributed.core import Status
 from distributed.scheduler import WorkerState
 
 from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
+from dask_gridengine.names import node_of, nodes_of
 from dask_gridengine.nodes import NodeState
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ async def release(
     Parameters
     ----------
     names
-        Of workers that are not wanted any more, wherever their nodes are.
+        Of nodes that are not wanted any more, wherever they are.
     patience
         Seconds for running tasks.
     keep_places
@@ -47,7 +48,7 @@ async def release(
             "what only %s held is lost: no other worker could take it", ", ".join(left)
         )
     await _cancel(fleet, names, NodeState.IMPORTING)
-    await _cancel(fleet, left, NodeState.WORKING)
+    await _cancel(fleet, nodes_of(left), NodeState.WORKING)
     # A task that has outlived its time may keep its worker from closing.
     await asyncio.sleep(GENTLE_SECONDS)
     await _cancel(fleet, names, NodeState.WORKING)
@@ -74,7 +75,7 @@ async def retire(
     scheduler
         Theirs.
     names
-        Of workers; who is not there is passed over.
+        Of their nodes; who is not there is passed over.
     patience
         Seconds for running tasks. What runs longer is run again elsewhere.
 
@@ -146,4 +147,4 @@ async def _move(scheduler: Scheduler, names: list[str]) -> None:
 
 def _workers(scheduler: Scheduler, names: Collection[str]) -> list[WorkerState]:
     wanted = set(names)
-    return [ws for ws in scheduler.workers.values() if ws.name in wanted]
+    return [ws for ws in scheduler.workers.values() if node_of(ws.name) in wanted]

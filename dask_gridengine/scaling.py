@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from dask.utils import parse_bytes
 from distributed import Scheduler
+from distributed.scheduler import WorkerState
 
 from dask_gridengine.config import Options
 from dask_gridengine.errors import OptionError
+from dask_gridengine.names import node_of, nodes_of
 
 
 def target(
@@ -21,20 +24,20 @@ def target(
     cores: int | None,
     memory: Any,
 ) -> int:
-    """The number of workers that satisfies all of these.
+    """The number of nodes that satisfies all of these.
 
     Raises
     ------
     OptionError
-        If memory is asked for and nobody knows how much a worker has.
+        If memory is asked for and nobody knows how much a node has.
     """
-    wanted = [n or 0, jobs or 0]
+    wanted = [math.ceil((n or 0) / options.processes), jobs or 0]
     if cores is not None:
         wanted.append(math.ceil(cores / options.cores))
     if memory is not None:
         if not options.memory:
             raise OptionError(
-                "scale(memory=...) needs to know how much a worker has: give"
+                "scale(memory=...) needs to know how much a node has: give"
                 " GridEngineCluster(memory=...)"
             )
         wanted.append(math.ceil(parse_bytes(memory) / options.memory))
@@ -42,31 +45,53 @@ def target(
 
 
 def to_close(
-    scheduler: Scheduler, names: Sequence[str], waiting: Collection[str], count: int
+    scheduler: Scheduler,
+    names: Sequence[str],
+    waiting: Collection[str],
+    count: int,
+    processes: int = 1,
 ) -> list[str]:
-    """Which `count` names to give up: who queues, then who starts, then the idlest.
+    """Which `count` nodes to give up: who queues, then who starts, then the idlest.
 
     Parameters
     ----------
     scheduler
         Knows which workers are idle and hold little.
     names
-        All names, oldest first.
+        All their names, oldest first.
     waiting
         Those no node bears yet.
     count
         How many to give up; none if it is not positive.
+    processes
+        Workers of a node.
     """
     if count <= 0:
         return []
     queued = set(waiting)
-    started = {ws.name for ws in scheduler.workers.values()}
+    started = {node_of(ws.name) for ws in scheduler.workers.values()}
     newest_first = list(reversed(names))
     ranked = [name for name in newest_first if name in queued]
     ranked += [name for name in newest_first if name not in queued | started]
     if len(ranked) < count:
-        idlest = scheduler.workers_to_close(n=count - len(ranked), attribute="name")
-        ranked += [name for name in idlest if name in names]
+        # Idle is a node all of whose workers are.
+        idlest = scheduler.workers_to_close(
+            n=(count - len(ranked)) * processes, key=node_key, attribute="name"
+        )
+        ranked += [name for name in nodes_of(idlest) if name in names]
     # The scheduler may keep back who alone could hold the data; the user's word counts.
     ranked += [name for name in newest_first if name not in set(ranked)]
     return ranked[:count]
+
+
+def by_least_held(scheduler: Scheduler, names: Iterable[str]) -> list[str]:
+    """These nodes, those first whose workers hold the least data."""
+    held: Counter[str] = Counter()
+    for ws in scheduler.workers.values():
+        held[node_of(ws.name)] += ws.nbytes
+    return sorted(names, key=held.__getitem__)
+
+
+def node_key(ws: WorkerState) -> Any:
+    """What Dask is to group workers by: those of a node go together."""
+    return node_of(ws.name)

@@ -18,6 +18,7 @@ from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.places import Places
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Upkeep:
         self._unheard, self._retry_at = 0, 0.0
         self._ask_hosts_at = float("-inf")
         self.outage = ""  # why nothing can be submitted now
+        self._places = Places(fleet.options.place_grace)
 
     # What happens
 
@@ -211,6 +213,7 @@ class Upkeep:
         await self._look_at_hosts()
         self._prove()
         self._say_taken_away()
+        await self._give_back_places()
         await self._replace(self._clock())
         if self.hopeless is not None or (self.taken_away and not self.desired):
             self._hands.despair()
@@ -220,8 +223,8 @@ class Upkeep:
         """Nobody was silent while it was us who did not listen."""
         for record in self.fleet.roster.live.values():
             record.since += seconds
-            if record.lost is not None:
-                record.lost += seconds
+            for name in record.missing:
+                record.missing[name] += seconds
             if record.heard is not None:
                 record.heard += seconds
 
@@ -253,9 +256,12 @@ class Upkeep:
 
     def _silent_for(self, record: NodeRecord, now: float) -> tuple[float, float] | None:
         """Seconds of a node's silence, and how many it may be; None if it need not."""
-        if record.lost is not None and not record.ending:
-            if record.restarting:  # its Nanny has said so: the node is not silent
-                return now - record.lost, 2 * SILENCE[NodeState.IMPORTING]
+        if record.missing and not record.ending:
+            first = min(record.missing.values())
+            # Its Nannies have said so, or others of its workers are heard.
+            if record.present or record.missing.keys() <= record.restarting:
+                return now - first, 2 * SILENCE[NodeState.IMPORTING]
+            assert record.lost is not None
             return now - record.lost, self._missed
         if record.state in SILENCE:
             heard = max(record.since, record.heard or 0.0)
@@ -287,6 +293,18 @@ class Upkeep:
             who = str(first) if count == 1 else f"{count} nodes (e.g. {first})"
             told = first.diagnosis.sentence(who, first.id.job, many=count > 1)
             self._say(f"{told}; wanted from now on: {self.desired}")
+
+    async def _give_back_places(self) -> None:
+        roster = self.fleet.roster
+        if self.fleet.door.submitting:
+            return
+        if due := self._places.due(roster, roster.clock()):
+            self._say(
+                f"gave back {number_of_nodes(len(due))} that still queued and that"
+                f" nobody has needed for {self.fleet.options.place_grace:g} s",
+                logging.INFO,
+            )
+            await self._hands.cancel(due)
 
     def _prove(self) -> None:
         now = self.fleet.roster.clock()
@@ -370,9 +388,13 @@ def rejection(exc: SubmitError) -> Diagnosis:
 
 
 def _silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
-    if record.lost is None:
+    if not record.missing:
         detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
         return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")
+    if record.lost is None:
+        name, since = min(record.missing.items(), key=lambda item: item[1])
+        detail = f"its worker {name} has been missing for {now - since:.0f} s"
+        return Diagnosis(cause=Cause.NO_START, detail=detail, source="scheduler")
     detail = (
         f"the scheduler has missed its worker for {now - record.lost:.0f} s, the node"
         " is silent, and the grid reports no end"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.diagnosis import out_of_memory, process_ended
 from dask_gridengine.explain import explain, explain_deaths
+from dask_gridengine.names import nodes_of
 from dask_gridengine.nodes import NodeRecord
 from dask_gridengine.upkeep import Upkeep
 
@@ -34,13 +35,13 @@ class FleetWitness:
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
         """A Nanny says that its worker has died, and that it starts another."""
-        record = self._upkeep.fleet.roster.by_worker.get(name)
+        record = self._upkeep.fleet.roster.bearing(name)
         if record is None or (
             event.get("exit_status") == 0 and not event.get("signal")
         ):
             return  # restarted because somebody wanted that: client.restart()
         record.restarts += 1
-        record.restarting = True
+        record.restarting.add(name)
         peak = int(event.get("peak_memory") or 0)
         limit = int(event.get("memory_limit") or 0)
         record.peak_memory = max(record.peak_memory, peak)
@@ -52,8 +53,7 @@ class FleetWitness:
 
     def deaths(self, names: Sequence[str]) -> str:
         """Why the workers of these names died, for people."""
-        records = self._upkeep.fleet.roster.by_worker
-        found = [records[name] for name in names if name in records]
+        found = self._nodes(names)
         return "the workers that ran it:\n" + explain_deaths(found) if found else ""
 
     def listening(self) -> bool:
@@ -65,13 +65,16 @@ class FleetWitness:
         if not isinstance(exception, KilledWorker):
             return explain(self._upkeep)
         names = [exception.last_worker.name, *self._suspects(exception.task)]
-        records = self._upkeep.fleet.roster.by_worker
-        found = [records[name] for name in dict.fromkeys(names) if name in records]
-        if any(_unexplained(record) for record in found):
+        if any(_unexplained(record) for record in self._nodes(names)):
             return None
-        return self.deaths(list(dict.fromkeys(names)))
+        return self.deaths(names)
+
+    def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
+        records = self._upkeep.fleet.roster.by_worker
+        return [records[node] for node in nodes_of(names) if node in records]
 
 
 def _unexplained(record: NodeRecord) -> bool:
     """Whether its worker has died, and neither Nanny nor node has said why yet."""
-    return record.lost is not None and not record.restarting and not record.ending
+    unheard = record.missing.keys() - record.restarting
+    return bool(unheard) and not record.ending

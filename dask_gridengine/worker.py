@@ -1,104 +1,33 @@
-"""A node's life as a Dask worker: start it, drain it when asked, say how it ended.
+"""A node's life as Dask workers: start them, drain them when asked, say how they ended.
 
-This is the only module of a node that imports Dask.
+With `dask_gridengine.nanny` this is all of a node that imports Dask.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
-from dataclasses import dataclass
-from multiprocessing import synchronize, util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dask
 import distributed.utils
 from distributed import Nanny, Worker
-from distributed.core import Status
 from distributed.security import Security
 from tornado.ioloop import PeriodicCallback
 
-from dask_gridengine.allocation import WORKER_EXIT, Allocation, TLSIdentity
+from dask_gridengine.allocation import Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
-from dask_gridengine.launchers.base import signal_name
+from dask_gridengine.names import suffixes
+from dask_gridengine.nanny import Life, NodeNanny
 
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
 SAMPLE_MS = 1000  # between two looks at the worker's peak memory
-
-
-@dataclass(kw_only=True)
-class Life:
-    """What the farewell will tell of a worker; filled in while it lives."""
-
-    cause: Cause = Cause.FINISHED
-    detail: str = ""
-    reason: str = ""  # the worker's own, as it told its Nanny
-    exit_status: int | None = None
-    signal: str | None = None
-    peak_memory: int = 0  # bytes
-
-
-class NodeNanny(Nanny):  # type: ignore[misc]
-    """A Nanny that remembers how its last worker process ended, and lets go at once."""
-
-    def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
-        self._life, self._too_much = life, 0  # bytes, for which it was ended
-        super().__init__(*args, **kwargs)
-
-    def _on_worker_exit_sync(self, exitcode: int) -> None:
-        # 255 is Dask's word for "somebody else has reaped it".
-        self._life.signal = signal_name(-exitcode) if exitcode < 0 else None
-        self._life.exit_status = exitcode if 0 <= exitcode < 255 else None
-        if self.status is Status.running:
-            self._tell_of_exit()
-        super()._on_worker_exit_sync(exitcode)
-
-    def log_event(self, topic: str | list[str], msg: Any) -> None:
-        """As Dask's; and remember that it ends its worker for using too much memory."""
-        if topic == "worker-restart-memory":  # distributed/worker_memory.py
-            self._too_much = int(msg["rss"])
-        super().log_event(topic, msg)
-
-    def _tell_of_exit(self) -> None:
-        """Tell the scheduler how its worker process ended: it sees only silence."""
-        too_much, self._too_much = self._too_much, 0
-        self._life.peak_memory = max(self._life.peak_memory, too_much)
-        event = {
-            "name": self.name,
-            "signal": self._life.signal,
-            "exit_status": self._life.exit_status,
-            "peak_memory": self._life.peak_memory,
-            "too_much_memory": too_much,
-            "memory_limit": self.memory_manager.memory_limit or 0,
-        }
-        with contextlib.suppress(Exception):  # a reporter must never be what fails
-            self.log_event(WORKER_EXIT, event)
-
-    async def instantiate(self) -> Status:
-        """Start a worker process, and take the names of its semaphores away again."""
-        status: Status = await super().instantiate()
-        if status is Status.running:
-            _unlink_semaphores()
-        return status
-
-    def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
-        """The worker says that it is closing by itself.
-
-        Its process would then wait 2 s for a thread that waits for a stop order
-        (distributed/nanny.py, ``stack.callback(thread.join, timeout=2)``), and hold
-        its slot of the grid for as long. The order repeats what is going on anyway.
-        """
-        self._life.reason = reason
-        super().close_gracefully(reason=reason)
-        stop = getattr(self.process, "child_stop_q", None)
-        if stop is not None:
-            stop.put({"op": "stop", "reason": reason})
 
 
 def choose_start_method(*, forked: bool) -> None:
@@ -117,7 +46,7 @@ def choose_start_method(*, forked: bool) -> None:
 
 
 async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life:
-    """Be the worker of this allocation until it is over.
+    """Be the workers of this allocation until the last of them is over.
 
     Parameters
     ----------
@@ -129,33 +58,42 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     Returns
     -------
     Life
-        Its cause is FINISHED, DRAINED or NO_START.
+        Its cause is FINISHED, DRAINED, KILLED or NO_START.
     """
     life = Life()
-    server = await _start(allocation, life)
-    if server is None:
+    servers = await _start(allocation, life)
+    if not servers:
         return life
-    sampler = PeriodicCallback(lambda: _sample(server, life), SAMPLE_MS)
+    sampler = PeriodicCallback(lambda: _sample(servers, life), SAMPLE_MS)
     sampler.start()
-    finished = asyncio.ensure_future(server.finished())
-    await asyncio.wait({finished, asked_to_go}, return_when=asyncio.FIRST_COMPLETED)
+    finished = asyncio.create_task(_all_finished(servers))
+    either: set[asyncio.Future[Any]] = {finished, asked_to_go}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     sampler.stop()
-    _sample(server, life)
+    _sample(servers, life)
     if not finished.done():
         life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
-        await _drain(server, allocation.drain_timeout)
+        await _drain(servers, allocation.drain_timeout)
     elif life.reason:
         life.detail = life.reason
     await finished
     return life
 
 
-async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
-    """Make and start the worker; None if it cannot, and then `life` says why."""
-    server = None
+async def _all_finished(servers: Sequence[Nanny | Worker]) -> None:
+    await asyncio.gather(*(server.finished() for server in servers))
+
+
+async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
+    """Start all workers; none if one of them cannot, and then `life` says why."""
+    servers: list[Nanny | Worker] = []
     try:
-        server = _make(allocation, life)
-        return await server
+        for suffix in suffixes(allocation.processes):
+            servers.append(_make(allocation, allocation.name + suffix, life))
+        starts = [asyncio.ensure_future(_started(server)) for server in servers]
+        await asyncio.wait(starts)  # all: who is closed while it starts hangs
+        for start in starts:
+            start.result()
     except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
         if life.signal:
@@ -163,25 +101,29 @@ async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
             life.cause = Cause.KILLED
             life.detail = f"its worker ended with {life.signal}"
         logger.exception("the worker did not start")
-        if server is not None:
-            with contextlib.suppress(Exception):
-                await server.close()
-        return None
+        closing = (server.close() for server in servers)
+        await asyncio.gather(*closing, return_exceptions=True)
+        return []
+    return servers
 
 
-def _make(allocation: Allocation, life: Life) -> Nanny | Worker:
+async def _started(server: Nanny | Worker) -> None:
+    await server
+
+
+def _make(allocation: Allocation, name: str, life: Life) -> Nanny | Worker:
     options: dict[str, Any] = {
         "nthreads": allocation.nthreads,
         "memory_limit": allocation.memory_limit,
-        "name": allocation.name,
+        "name": name,
         "security": _security(allocation.tls),
         "death_timeout": allocation.death_timeout,
         "local_directory": allocation.local_directory,
         **allocation.options,
     }
     if isinstance(worker_class := options.get("worker_class"), str):
-        module, _, name = worker_class.rpartition(".")
-        options["worker_class"] = getattr(importlib.import_module(module), name)
+        module, _, attribute = worker_class.rpartition(".")
+        options["worker_class"] = getattr(importlib.import_module(module), attribute)
     if not allocation.nanny:
         cls = options.pop("worker_class", Worker)
         return cls(allocation.scheduler, **options)
@@ -200,53 +142,46 @@ def _security(tls: TLSIdentity | None) -> Security:
     )
 
 
-def _unlink_semaphores() -> None:
-    """Remove from /dev/shm what both processes have open by now.
-
-    `multiprocessing` would do it when this process exits, if it is not killed. This
-    runs its finalizers early; they run once. See `dask_gridengine.semaphores`.
-    """
-    registry = getattr(util, "_finalizer_registry", {})
-    unlink = getattr(synchronize.SemLock, "_cleanup", None)
-    for finalizer in list(registry.values()):
-        if finalizer._callback is unlink:
-            finalizer()
-
-
-async def _drain(server: Nanny | Worker, patience: float) -> None:
+async def _drain(servers: Sequence[Nanny | Worker], patience: float) -> None:
     """Hand the data over, then close. Bounded: the grid kills who takes too long."""
-    if isinstance(server, Nanny):
-        # Only that the worker is not to be started again: it has not stopped yet.
-        Nanny.close_gracefully(server, reason="the node was asked to go")
-        address = server.worker_address
-    else:
-        address = server.address
+    addresses = []
+    for server in servers:
+        if isinstance(server, Nanny):
+            # Only that the worker is not to be started again: it has not stopped yet.
+            Nanny.close_gracefully(server, reason="the node was asked to go")
+            addresses.append(server.worker_address)
+        else:
+            addresses.append(server.address)
     try:
+        # All at once, or they would hand their data to each other.
         await asyncio.wait_for(
-            server.scheduler.retire_workers(
-                workers=[address], close_workers=True, remove=True
+            servers[0].scheduler.retire_workers(
+                workers=[address for address in addresses if address],
+                close_workers=True,
+                remove=True,
             ),
             patience,
         )
-        # The worker is told to close by that, and its Nanny closes behind it. To close
-        # the Nanny at the same time makes each wait for the other, for 4 s.
-        await asyncio.wait_for(server.finished(), CLOSE_SECONDS)
+        # The workers are told to close by that, and their Nannies close behind them. To
+        # close a Nanny at the same time makes each wait for the other, for 4 s.
+        await asyncio.wait_for(_all_finished(servers), CLOSE_SECONDS)
     except Exception:
         logger.warning("could not hand data over to other workers", exc_info=True)
-    with contextlib.suppress(Exception):
-        await server.close(reason="the node was asked to go")
+    closing = (server.close(reason="the node was asked to go") for server in servers)
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
-def _sample(server: Nanny | Worker, life: Life) -> None:
-    """Note the worker's peak memory; VmHWM is the kernel's own high-water mark."""
-    pid = server.pid if isinstance(server, Nanny) else os.getpid()
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return  # between two workers, or not on Linux
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            life.peak_memory = max(life.peak_memory, int(line.split()[1]) * 1024)
+def _sample(servers: Sequence[Nanny | Worker], life: Life) -> None:
+    """Note the workers' peak memory; VmHWM is the kernel's own high-water mark."""
+    for server in servers:
+        pid = server.pid if isinstance(server, Nanny) else os.getpid()
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue  # between two workers, or not on Linux
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                life.peak_memory = max(life.peak_memory, int(line.split()[1]) * 1024)
 
 
 def _reason(exc: BaseException) -> str:

@@ -32,6 +32,7 @@ def allocation(**changes: Any) -> Allocation:
         "door": "10.0.0.1:4711",
         "name": "ge-0",
         "scheduler": "tls://10.0.0.1:8786",
+        "processes": 1,
         "nthreads": 1,
         "memory_limit": 2**30,
         "death_timeout": 60.0,

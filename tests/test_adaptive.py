@@ -19,7 +19,7 @@ from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
 from dask_gridengine.causes import Cause
 from tests.waiting import until
 
-FAST: dict[str, Any] = {"interval": "20 ms", "wait_count": 1, "target_duration": "1 ms"}
+FAST: dict[str, Any] = {"interval": "20 ms", "idle_grace": 0, "target_duration": "1 ms"}
 
 
 @asynccontextmanager

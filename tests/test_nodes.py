@@ -128,9 +128,9 @@ def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
     nodes.registered("ge-0")
     nodes.missing("ge-0", expected=False)
     assert (record.lost is not None, record.retired) == (True, False)
-    record.restarting = True
+    record.restarting.add("ge-0")
     nodes.registered("ge-0")
-    assert (record.lost, record.restarting) == (None, False)
+    assert (record.lost, record.restarting) == (None, set())
     nodes.missing("ge-0", expected=True)
     nodes.registered("ge-0")
     nodes.missing("ge-0", expected=False)

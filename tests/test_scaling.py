@@ -19,7 +19,7 @@ class Scheduler:
         self.workers = {name: SimpleNamespace(name=name) for name in working}
         self.idlest = idlest
 
-    def workers_to_close(self, n: int, attribute: str) -> list[str]:
+    def workers_to_close(self, n: int, key: Any, attribute: str) -> list[str]:
         return list(self.idlest[:n])
 
 

@@ -460,7 +460,7 @@ def test_a_worker_that_is_restarted_has_more_time() -> None:
         (record,) = world.fleet.roster
         assert record.worker
         world.fleet.missing(record.worker, expected=False)
-        record.restarting = True
+        record.restarting.add(record.worker or "")
         await world.turn(2 * SILENCE[NodeState.IMPORTING] - 1)
         assert not record.over
         await world.turn(1)
@@ -478,7 +478,7 @@ def test_a_worker_that_comes_back_was_not_lost() -> None:
         (record,) = world.fleet.roster
         assert record.worker
         world.fleet.missing(record.worker, expected=False)
-        record.restarting = True
+        record.restarting.add(record.worker or "")
         await world.turn(3 * MISSED)
         assert not record.over
         world.fleet.registered(record.worker)

@@ -1,0 +1,48 @@
+"""Names of nodes and of their workers. Pure.
+
+A node has one name from the day it is planned, ``ge-7``, which is its key in Dask's
+``worker_spec``. With one process that is its worker's name, too; with several the
+workers are ``ge-7-0``, ``ge-7-1``, ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+PREFIX = "ge"
+_WORKER = re.compile(rf"({PREFIX}-\d+)-\d+")
+
+
+def node_name(number: int) -> str:
+    """The name of a cluster's node, numbered from 0."""
+    return f"{PREFIX}-{number}"
+
+
+def suffixes(processes: int) -> list[str]:
+    """What follows a node's name in its workers' names.
+
+    Examples
+    --------
+    >>> suffixes(1), suffixes(2)
+    ([''], ['-0', '-1'])
+    """
+    return [f"-{i}" for i in range(processes)] if processes > 1 else [""]
+
+
+def node_of(worker: Any) -> Any:
+    """The name of the node whose worker has this name; what is not ours stays as it is.
+
+    Examples
+    --------
+    >>> node_of("ge-7-1"), node_of("ge-7"), node_of(7)
+    ('ge-7', 'ge-7', 7)
+    """
+    found = _WORKER.fullmatch(worker) if isinstance(worker, str) else None
+    return found[1] if found else worker
+
+
+def nodes_of(workers: Iterable[Any]) -> list[Any]:
+    """Their nodes' names, each once, in the order in which they first occur."""
+    return list(dict.fromkeys(map(node_of, workers)))

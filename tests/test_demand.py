@@ -1,0 +1,57 @@
+"""How much work waits, where nobody knows how long it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from distributed import Client, Event, Scheduler, Worker
+
+from dask_gridengine.demand import long_tasks
+from tests.waiting import until
+
+
+def held(number: int) -> int:
+    """Runs until somebody sets the event."""
+    Event("go").wait(timeout=30)
+    return number
+
+
+def test_a_task_that_runs_for_long_tells_of_all_of_its_kind() -> None:
+    """Those that run, and those that wait; when they are over there are none."""
+
+    async def main() -> None:
+        async with (
+            Scheduler(dashboard=False, port=0) as scheduler,
+            Worker(scheduler.address, nthreads=1),
+            Client(scheduler.address, asynchronous=True) as client,
+        ):
+            short = client.map(abs, range(5))
+            await client.gather(short)
+            assert long_tasks(scheduler, 0.2) == 0
+            long = client.map(held, range(7))
+            assert long_tasks(scheduler, 60) == 0
+            await until(lambda: long_tasks(scheduler, 0.2) == 7, "heard of", 20)
+            await Event("go", client=client).set()
+            await client.gather(long)
+            assert long_tasks(scheduler, 0.2) == 0
+
+    asyncio.run(main())
+
+
+def test_a_kind_that_is_known_to_take_long_counts_before_it_runs() -> None:
+    """Dask remembers the average of those it has seen."""
+
+    async def main() -> None:
+        async with (
+            Scheduler(dashboard=False, port=0) as scheduler,
+            Client(scheduler.address, asynchronous=True) as client,
+        ):
+            async with Worker(scheduler.address, nthreads=1):
+                await client.submit(time.sleep, 0.3)
+            waiting = client.map(time.sleep, [0.4, 0.5, 0.6])
+            await until(lambda: long_tasks(scheduler, 0.2) == 3, "they wait", 10)
+            assert long_tasks(scheduler, 30) == 0
+            await client.cancel(waiting)
+
+    asyncio.run(main())

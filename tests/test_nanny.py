@@ -1,0 +1,101 @@
+"""The Nannies of a node that has several workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from dask_gridengine.causes import Cause
+from tests.stage import client_of, stage
+from tests.waiting import until
+
+WORKERS = ["ge-1-0", "ge-1-1", "ge-1-2"]
+
+
+def names(scheduler: object) -> list[str]:
+    return sorted(ws.name for ws in scheduler.workers.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_one_node_becomes_several_workers(start_method: str, tmp_path: Path) -> None:
+    """Each in a process of its own, named after the node; forked they share imports.
+
+    Their semaphores are taken away when all have opened theirs, so none misses any
+    when they start together, and none is left when they are started again together.
+    """
+
+    async def main() -> None:
+        async with stage(tmp_path, processes=3, start_method=start_method) as on:
+            on.connect()
+            node = on.start_node()
+            for name in WORKERS:
+                await on.worker(name)
+            async with client_of(on) as client:
+                pids = await client.run(os.getpid)
+                parents = await client.run(os.getppid)
+                assert len({*pids.values()}) == 3
+                assert len({*parents.values()}) == 1
+                for pid in pids.values():
+                    os.kill(pid, signal.SIGKILL)
+                await until(lambda: not on.scheduler.workers, "all missed", 20)
+                await until(lambda: names(on.scheduler) == WORKERS, "again", 30)
+                assert not {*pids.values()} & {*(await client.run(os.getpid)).values()}
+            await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
+            assert await node.ended() == 0
+            assert (await on.farewell()).cause == Cause.FINISHED.value
+
+    asyncio.run(main())
+
+
+def test_a_killed_worker_is_started_again_beside_the_others(tmp_path: Path) -> None:
+    """They go on, and so does the node."""
+
+    async def main() -> None:
+        async with stage(tmp_path, processes=2) as on:
+            on.connect()
+            on.start_node()
+            for name in WORKERS[:2]:
+                await on.worker(name)
+            async with client_of(on) as client:
+                before = await client.run(os.getpid)
+                killed, other = before
+                os.kill(before[killed], signal.SIGKILL)
+                await until(lambda: killed not in on.scheduler.workers, "missed", 20)
+                assert other in on.scheduler.workers
+                await until(lambda: len(on.scheduler.workers) == 2, "two again", 30)
+                assert (await client.run(os.getpid))[other] == before[other]
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_asked_to_go_hands_over_what_all_its_workers_hold(
+    tmp_path: Path,
+) -> None:
+    """To other nodes, not to each other; then they close together."""
+
+    async def main() -> None:
+        async with stage(tmp_path, processes=2) as on:
+            on.connect()
+            node = on.start_node()
+            for name in WORKERS[:2]:
+                await on.worker(name)
+            async with client_of(on) as client:
+                held = client.map(abs, range(-20, 0), pure=False)
+                await client.gather(held)
+                staying = on.start_node(index=2)
+                for name in ("ge-2-0", "ge-2-1"):
+                    await on.worker(name)
+                node.process.terminate()
+                assert await node.ended() == 0
+                assert {ws.name for ws in on.scheduler.workers.values()} == {
+                    "ge-2-0",
+                    "ge-2-1",
+                }
+                assert await client.gather(held) == list(range(20, 0, -1))
+                staying.process.terminate()
+
+    asyncio.run(main())
