@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, Event
 
-from dask_gridengine import GridEngineCluster
+from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
 from dask_gridengine.causes import Cause
 from tests.waiting import until
@@ -163,6 +163,9 @@ def test_bounds(shared: Path) -> None:
             assert cluster.adapt(maximum_cores=9).maximum == 4
             assert cluster.adapt(maximum_memory="3 GB").maximum == 3
             assert cluster.adapt(maximum=float("inf")).maximum == float("inf")
+            assert cluster.adapt(minimum_jobs=1, maximum_jobs=3).maximum == 3
+            with pytest.raises(OptionError, match="give one"):
+                cluster.adapt(maximum=4, maximum_jobs=3)
             last = cluster.adapt()
             assert (last.minimum, last.wait_count) == (0, 3)
 
@@ -201,5 +204,110 @@ def test_it_forgives_no_failures(shared: Path) -> None:
             assert len(cluster.jobs()) == asked <= 6, turns
             assert "could not find Python" in str(cluster.stuck())
             work.release()
+
+    run(main())
+
+
+def test_who_has_just_become_idle_is_kept(shared: Path) -> None:
+    """The next work may come in a second; a place on the grid may take an hour."""
+
+    async def main() -> None:
+        async with running(shared) as (cluster, client):
+            cluster.adapt(maximum=2, interval="20 ms", idle_grace="1s")
+            work = client.map(abs, range(-8, 0))
+            assert await client.gather(work) == [8, 7, 6, 5, 4, 3, 2, 1]
+            idle_from = time.monotonic()
+            del work  # or somebody would have to stay and hold it
+            await until(lambda: len(cluster.scheduler.workers) == 0, "they go", 30)
+            assert time.monotonic() - idle_from > 0.9
+            logs = await cluster.get_logs(scheduler=False, workers=False)
+            assert "adaptive: wants" in logs["Cluster"]
+            assert "not needed or idle for 1 s" in logs["Cluster"]
+
+    run(main())
+
+
+def held(number: int) -> int:
+    """Runs until somebody sets the event."""
+    Event("go").wait(timeout=60)
+    return number
+
+
+def test_who_works_is_never_given_up_and_tasks_of_unknown_length_get_nodes(
+    shared: Path,
+) -> None:
+    """Dask takes the unknown for half a second: ten such tasks are worth one worker.
+
+    One that still runs has told otherwise.
+    """
+
+    async def main() -> None:
+        async with running(shared, slots=3) as (cluster, client):
+            options = {**FAST, "target_duration": "1s"}
+            cluster.adapt(maximum=3, **options)
+            work = client.map(held, range(6))
+            await until(
+                lambda: len(cluster.scheduler.workers) == 3,
+                "as many as may be",
+                30,
+                lambda: (cluster.jobs(), cluster._adaptive.log),
+            )
+            busy = {ws.name for ws in cluster.scheduler.workers.values()}
+            # So much less is wanted now, but all of them are at work.
+            cluster.adapt(maximum=1, **options)
+            turns = len(cluster._adaptive.log)
+            deadline = time.monotonic() + 1
+            await until(lambda: time.monotonic() > deadline, "a second of adapting")
+            assert {ws.name for ws in cluster.scheduler.workers.values()} == busy
+            assert len(cluster._adaptive.log) == turns
+            await Event("go", client=client).set()
+            assert await client.gather(work) == list(range(6))
+            await until(lambda: len(cluster.scheduler.workers) <= 1, "idle ones go", 20)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("maximum", "tasks", "nodes"), [(5, 10, 2), (1, 10, 1), (4, 3, 2), (4, 0, 0)]
+)
+def test_nodes_of_several_workers_come_whole(
+    shared: Path, maximum: int, tasks: int, nodes: int
+) -> None:
+    """No more workers than the maximum, unless one node is more; and it stays so."""
+
+    async def main() -> None:
+        options = {"cores": 2, "processes": 2, "slots": 4}
+        async with running(shared, **options, job_script_prologue=gate(shared)) as (
+            cluster,
+            client,
+        ):
+            adaptive = cluster.adapt(maximum=maximum, **FAST)
+            work = client.map(abs, range(tasks), pure=False)
+            await until(lambda: len(cluster.worker_spec) == nodes, "asked for", 20)
+            before = len(adaptive.log)
+            deadline = time.monotonic() + 0.5
+            await until(lambda: time.monotonic() > deadline, "some adapting")
+            assert len(cluster.worker_spec) == nodes
+            assert len(adaptive.log) == before
+            await client.cancel(work)
+
+    run(main())
+
+
+def test_a_place_nobody_needs_for_long_is_given_back(shared: Path) -> None:
+    """After ``place-grace``; until then it waits for the next rise."""
+
+    async def main() -> None:
+        async with running(
+            shared, place_grace="1s", job_script_prologue=gate(shared)
+        ) as (cluster, client):
+            cluster.adapt(maximum=2, **FAST)
+            work = client.map(abs, range(-8, 0))
+            await until(lambda: len(cluster.requested) == 2, "a rise")
+            await client.cancel(work)
+            counts = {"gone": 2}
+            await until(lambda: cluster.jobs().counts() == counts, "given back", 20)
+            assert {node.cause for node in cluster.jobs()} == {Cause.CANCELLED.value}
+            assert "that nobody has needed for 1 s" in cluster.explain()
 
     run(main())
