@@ -1,0 +1,91 @@
+"""A cluster that grows and shrinks on a real Grid Engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.names import node_of
+from tests.chaos.tasks import counted, runs
+from tests.grid.conftest import Cell
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.grid
+
+PERIODS = 10
+
+
+def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
+    """A worker that is killed is back without a new job; scaling down loses nothing."""
+    of_four = {"cores": 4, "processes": 4, "parallel_environment": "smp"}
+    with (
+        GridEngineCluster(jobs=2, **{**options, **of_four}) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(8, timeout=60)
+        assert len(grid.qstat().splitlines()[2:]) == 2
+        before = client.run(os.getpid)
+        victim = min(before)
+        os.kill(before[victim], signal.SIGKILL)
+        wait_until(
+            lambda: victim not in cluster.scheduler_info["workers"]
+            and len(cluster.scheduler_info["workers"]) == 8,
+            "whole again",
+            30,
+            cluster.explain,
+        )
+        assert len(cluster.jobs()) == 2
+        held = client.map(os.urandom, [100] * 80, pure=False)
+        values = client.gather(held)
+        cluster.scale(n=4)
+        wait_until(lambda: len(grid.qstat().splitlines()[2:]) == 1, "one job", 30)
+        names = [w["name"] for w in cluster.scheduler_info["workers"].values()]
+        assert len(names) == 4
+        assert len({node_of(name) for name in names}) == 1
+        assert client.gather(held) == values
+    assert grid.qstat() == ""
+
+
+@pytest.fixture
+def closed_queue(grid: Cell) -> Iterator[None]:
+    """A queue that starts nothing: as slow as a queue can be."""
+    grid.run("qmod", "-d", "*")
+    yield
+    grid.run("qmod", "-e", "*")
+
+
+@pytest.mark.usefixtures("closed_queue")
+def test_a_square_wave_of_demand_costs_no_place_in_the_queue(
+    grid: Cell, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Ten rises and falls while nothing starts: one array, no job deleted.
+
+    When the queue opens, the work is done, and no task of it twice.
+    """
+    book = tmp_path / "book"
+    with GridEngineCluster(**options) as cluster, Client(cluster) as client:
+        cluster.adapt(maximum_jobs=4, interval="100 ms", idle_grace="1s")
+        for period in range(PERIODS):
+            work = client.map(
+                counted, range(40), path=str(book), seconds=0.02, pure=False
+            )
+            wait_until(lambda: len(cluster.requested) == 4, f"rise {period}", 20)
+            if period < PERIODS - 1:
+                client.cancel(work)
+                wait_until(lambda: not cluster.requested, f"fall {period}", 20)
+        assert cluster.counts == {"queued": 4}
+        assert len(grid.qstat().splitlines()[2:]) == 1, "one line for an array"
+        assert {row.id.job for row in cluster.jobs()} == {cluster.jobs()[0].id.job}
+        grid.run("qmod", "-e", "*")
+        assert client.gather(work) == list(range(40))
+        assert all(len(names) == 1 for names in runs(book).values())
+        del work
+        wait_until(lambda: grid.qstat() == "", "idle nodes given back", 30)
+        assert len(cluster.jobs()) == 4
