@@ -74,6 +74,7 @@ class Endings:
         if record.farewell is not None or record.state is NodeState.GONE:
             return False
         record.farewell = farewell
+        self._guard.heard(record.host)
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
         record.diagnosis = diagnose_farewell(farewell)
@@ -117,6 +118,10 @@ class Endings:
 
     async def _follow(self, record: NodeRecord, end: NodeEnd) -> None:
         log = self.logs / f"{record.id}.log"
+        if record.given_up:
+            # Also where we have deleted it: of a host that is cut off the grid hears
+            # nothing, and the job stays.
+            self._guard.heard(record.host)
         known = record.farewell is not None or record.cancelled or end.cancelled
         if not known and (record.diagnosis is None or record.given_up):
             found = await self._diagnose(record, end, log)

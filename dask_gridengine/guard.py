@@ -66,6 +66,12 @@ class HostGuard:
             entry.strikes = max(entry.strikes, 1)
             entry.why, entry.until = why, max(entry.until, now + LOST_BAN)
 
+    def heard(self, host: str) -> None:
+        """A node that was taken for lost speaks, or the grid tells of its end."""
+        entry = self._hosts.get(host)
+        if entry and entry.why and entry.why.cause is Cause.HOST_LOST:
+            self._hosts[host] = _Host(bans=entry.bans)
+
     def worked(self, host: str) -> None:
         """A node became a worker there: nothing is wrong with it."""
         if host:

@@ -263,6 +263,31 @@ def test_what_a_given_up_node_says_is_heard(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.parametrize("by", ["its end", "its farewell"])
+def test_a_host_whose_lost_node_is_heard_of_is_not_avoided(
+    tmp_path: Path, by: str
+) -> None:
+    """Also if we have deleted the node: of a lost host the grid hears nothing."""
+
+    async def story() -> None:
+        books = Books(tmp_path)
+        books.guard.possible = frozenset({"node1", "node2"})
+        record = books.node()
+        lost = Diagnosis(cause=Cause.HOST_LOST, detail="silent", source="scheduler")
+        books.endings.give_up(record, lost)
+        record.cancelled = True
+        now = books.roster.clock()
+        assert books.guard.shut(now) == ["node1"]
+        if by == "its end":
+            await books.end(record, cancelled=True)
+        else:
+            assert books.endings.farewell(farewell(index=1))
+        assert books.guard.shut(now) == []
+        assert record.diagnosis is not None
+
+    play(story)
+
+
 def test_a_given_up_node_that_never_speaks_keeps_its_diagnosis(tmp_path: Path) -> None:
     """That we cancelled it then says nothing about it."""
 

@@ -118,6 +118,21 @@ def test_a_host_that_fell_silent_is_avoided_at_once_but_holds_nobody() -> None:
     assert guard.hold("c", 10_000.0) >= left
 
 
+def test_a_lost_host_that_is_heard_again_is_not_avoided() -> None:
+    """What else was held against it is not forgiven by that."""
+    guard = guard_of("a", "b", "c")
+    guard.lost("a", Diagnosis(cause=Cause.HOST_LOST), 0.0)
+    guard.heard("a")
+    assert guard.shut(1.0) == []
+    assert list(guard.suspects()) == []
+    strike(guard, "b", 0.0)
+    strike(guard, "b", 0.0)
+    assert guard.shut(1.0) == ["b"]
+    guard.heard("b")
+    guard.heard("never seen")
+    assert guard.shut(1.0) == ["b"]
+
+
 def test_a_pardon_forgets_it_all() -> None:
     """What fails because this process was suspended is no host's fault."""
     guard = guard_of("a", "b")

@@ -35,8 +35,10 @@ def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
         victim = min(before)
         os.kill(before[victim], signal.SIGKILL)
         wait_until(
-            lambda: victim not in cluster.scheduler_info["workers"]
-            and len(cluster.scheduler_info["workers"]) == 8,
+            lambda: (
+                victim not in cluster.scheduler_info["workers"]
+                and len(cluster.scheduler_info["workers"]) == 8
+            ),
             "whole again",
             30,
             cluster.explain,
