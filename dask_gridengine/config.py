@@ -66,6 +66,9 @@ class Options:
     resource_spec: str | None
     parallel_environment: str | None
     job_extra_directives: tuple[str, ...]
+    max_jobs: int | None
+    max_queued_jobs: int | None
+    array_concurrency: int | None
     python: str
     job_script_prologue: tuple[str, ...]
     environment: dict[str, str]
@@ -163,6 +166,7 @@ class Options:
                 memory_resource=self.memory_resource,
                 memory=self.memory,
                 memory_resource_per=self.memory_resource_per,
+                array_concurrency=self.array_concurrency,
                 extra_directives=self.job_extra_directives,
             )
         return NodeRequest(
@@ -294,7 +298,10 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "jobs": _whole(raw, "jobs", least=0),
-        "slots": None if raw["slots"] is None else _whole(raw, "slots", least=1),
+        **{
+            name: None if raw[name] is None else _whole(raw, name, least=1)
+            for name in ("slots", "max_jobs", "max_queued_jobs", "array_concurrency")
+        },
         "cores": _whole(raw, "cores", least=1),
         "processes": _whole(raw, "processes", least=1),
         "memory": None if raw["memory"] is None else _bytes(raw, "memory"),

@@ -6,6 +6,7 @@ GridEngineError
  |- LauncherError          the launcher could not do what was asked
  |   |- LauncherUnavailable   there is no such launcher here; nothing was started
  |   |- SubmitError           the grid refused the array; nothing was queued
+ |   |   `- GridFull          ... for now: this user has as many jobs as may be
  |   `- DrmCommunicationError the grid does not answer; nothing is known
  |- DoorError              a node found no way to its allocation
  `- NodesFailed            nodes ended before they became workers
@@ -17,6 +18,7 @@ Every one survives pickling: ``Exception.args`` hold what ``__init__`` takes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -90,6 +92,22 @@ class SubmitError(LauncherError):
             f" parallel_environment, job_extra_directives, jobs of GridEngineCluster"
             f" or the same keys under gridengine: in Dask's config"
         )
+
+
+class GridFull(SubmitError):
+    """The grid takes no more jobs for now; the same may go through later."""
+
+    @classmethod
+    def is_meant(cls, reason: str) -> bool:
+        """Whether a refusal speaks of ``max_u_jobs``, ``maxujobs`` or ``max_jobs``.
+
+        Source: Son of Grid Engine 8.1.9, which says "job rejected: only 3 jobs are
+        allowed per user (current job count: 3)". It counts an array as one job.
+        """
+        return re.search(r"only \d+ jobs are allowed", reason) is not None
+
+    def __str__(self) -> str:
+        return f"the grid takes no more jobs for now: {self.reason.strip()}"
 
 
 class DrmCommunicationError(LauncherError):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dask.utils import format_bytes, format_time
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.errors import GridFull
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.upkeep import Upkeep
 
@@ -25,9 +26,11 @@ def explain(upkeep: Upkeep) -> str:
     fleet = upkeep.fleet
     lines = [_now(upkeep)]
     if upkeep.outage:
+        full = GridFull.is_meant(upkeep.outage)
+        silent = "" if full else "Grid Engine does not answer. "
         lines.append(
-            f"Grid Engine does not answer, so nothing can be asked for now; what is"
-            f" missing will be when it does: {upkeep.outage}"
+            f"{silent}Nothing can be asked for now; what is missing will be when the"
+            f" grid will have it: {upkeep.outage}"
         )
     if cause := upkeep.hopeless:
         lines.append(
@@ -89,7 +92,9 @@ def _now(upkeep: Upkeep) -> str:
     queue = "" if oldest is None else f"; the first in the queue for {_ago(oldest)}"
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
-    return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}."
+    owed = upkeep.fleet.roster.owed
+    later = f"; {owed} more as these start (max-queued-jobs)" if owed else ""
+    return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
 
 
 def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,22 +158,34 @@ class Fleet:
         """How many nodes to ask for so that so many more names get one.
 
         Places in the queue that nobody needs at the moment count, and nodes that sleep
-        at the door of a shut host do not.
+        at the door of a shut host do not. Those that are owed are asked for later.
         """
-        ready = self.roster.expected - self.held
+        ready = self.roster.expected - self.held + self.roster.owed
         return max(0, len(self.roster.unbound) + names - ready)
+
+    @property
+    def room(self) -> int:
+        """How many nodes more may queue now."""
+        most, queued = (
+            self.options.max_queued_jobs,
+            self.roster.counts[NodeState.QUEUED],
+        )
+        return sys.maxsize if most is None else max(0, most - queued)
 
     async def submit(self, names: Sequence[str]) -> None:
         """Have a node for each of these names, and for each that waits for one.
 
-        What is missing is queued as one array.
+        What is missing is queued as one array, as far as ``max-queued-jobs`` has room;
+        the rest is owed.
 
         Raises
         ------
         LauncherError
             If the launcher will not; nothing was queued.
         """
-        if count := self.short(len(names)):
+        missing = self.short(len(names))
+        count = min(missing, self.room)
+        if count:
             shut = self.guard.shut(self.roster.clock())
             native = exclude_hosts(self.request.native, shut)
             request = replace(self.request, native=native)
@@ -185,6 +198,7 @@ class Fleet:
             if self.door.closed:  # since it was asked for: who closes has not seen them
                 await self.cancel([self.roster.records[node] for node in ids])
                 return
+        self.roster.owed += missing - count
         self.roster.unbound.extend(names)
         self._call_in()
 
@@ -211,7 +225,11 @@ class Fleet:
         kept = [name for name in self.roster.unbound if name not in gone]
         self.roster.unbound.clear()
         self.roster.unbound.extend(kept)
-        surplus = self.roster.expected - len(kept)
+        surplus = self.roster.expected + self.roster.owed - len(kept)
+        if surplus > 0:
+            forgiven = min(surplus, self.roster.owed)
+            self.roster.owed -= forgiven
+            surplus -= forgiven
         if surplus > 0 and not keep_places:
             waiting = self.roster.in_state(NodeState.QUEUED, NodeState.ARRIVED)
             await self.cancel(waiting[-surplus:])
@@ -275,6 +293,7 @@ class Fleet:
         """Nobody new comes in; whoever does not work yet is cancelled."""
         self.door.closed = True
         self.roster.unbound.clear()
+        self.roster.owed = 0
         idle = self.roster.in_state(
             NodeState.QUEUED, NodeState.ARRIVED, NodeState.IMPORTING
         )

@@ -126,6 +126,8 @@ class Roster:
         self.live: dict[NodeId, NodeRecord] = {}
         #: Names without a node, oldest first.
         self.unbound: deque[str] = deque()
+        #: Nodes to ask for as soon as the grid, or the user's limit, has room.
+        self.owed = 0
         self.by_worker: dict[str, NodeRecord] = {}
         #: Whether any node has become a worker yet.
         self.worked = False

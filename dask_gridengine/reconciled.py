@@ -27,8 +27,9 @@ from dask_gridengine import granted
 from dask_gridengine.allocation import Allocation, Hello
 from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
+from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.config import Options
-from dask_gridengine.errors import DrmCommunicationError, NodesFailed
+from dask_gridengine.errors import DrmCommunicationError, GridFull, NodesFailed
 from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.lastwords import addresses, last_words
@@ -75,6 +76,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         self._silenced = contextlib.ExitStack()
         self._pid = os.getpid()
         self._counter = itertools.count()
+        self._clipped = 0  # the last number that was more than may be
         self._keep_places = False  # of names that are given up: adaptive scaling may
         self._background: set[asyncio.Future[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
@@ -92,7 +94,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             )
         if self.options.processes > 1:
             worker["group"] = suffixes(self.options.processes)
-        names = [self._next_name() for _ in range(self.options.jobs)]
+        jobs = min(self.options.jobs, self.options.max_jobs or self.options.jobs)
+        names = [self._next_name() for _ in range(jobs)]
         try:
             super().__init__(
                 workers={name: worker for name in names},
@@ -164,7 +167,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
                 self._log(f"dask-gridengine: {self._fleet.launcher.description}")
             if self.worker_spec:
                 # Before there is a scheduler to go to: that starts while they do.
-                await self._submit([*self.worker_spec])
+                await self._submit_first([*self.worker_spec])
             await self._open_scheduler()
         except BaseException:
             await self._fleet.dismiss()
@@ -258,6 +261,12 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             if missing or self._fleet.short():
                 await self._submit(missing)
 
+    async def _submit_first(self, names: list[str]) -> None:
+        try:
+            await self._submit(names)
+        except GridFull as exc:
+            self._upkeep.unheard(str(exc))
+
     async def _submit(self, names: list[str]) -> None:
         try:
             await self._fleet.submit(names)
@@ -332,6 +341,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             if count == 0:
                 return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
+        count = self._allowed(count)
         waiting = self._fleet.roster.unbound
         surplus = len(self.worker_spec) - count
         processes = self.options.processes
@@ -349,11 +359,24 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             self.worker_spec.update(self.new_worker_spec())
         try:
             await self._correct_state()
-        except DrmCommunicationError as exc:
+        except (DrmCommunicationError, GridFull) as exc:
             self._upkeep.unheard(str(exc))
         except BaseException:
             self._upkeep.desired = len(self.worker_spec)
             raise
+
+    def _allowed(self, count: int) -> int:
+        """So many nodes, or the most there may be, which is said once for a number."""
+        most = self.options.max_jobs
+        if most is None or count <= most:
+            self._clipped = 0
+            return count
+        if self._clipped != count:
+            self._clipped = count
+            said = f"{number_of_nodes(count)} asked for, max-jobs allows {most}"
+            self.note(said)
+            logger.warning("%s", said)
+        return most
 
     async def _add(self, names: int) -> None:
         """Have so many more names, and whatever nodes are missing, as one array."""
@@ -384,7 +407,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         none, the newest name in want of a node."""
         roster = self._fleet.roster
         names = [record.worker] if record.worker else []
-        while len(roster.unbound) > roster.expected and not self._fleet.door.submitting:
+        coming = roster.expected + roster.owed
+        while len(roster.unbound) > coming and not self._fleet.door.submitting:
             names.append(roster.unbound.pop())
         wanted = False
         for name in names:

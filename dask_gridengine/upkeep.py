@@ -15,7 +15,12 @@ from dataclasses import dataclass
 
 from dask_gridengine.budget import Budget
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
-from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridFull,
+    LauncherError,
+    SubmitError,
+)
 from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.places import Places
@@ -214,6 +219,7 @@ class Upkeep:
         self._prove()
         self._say_taken_away()
         await self._give_back_places()
+        await self._pay()
         await self._replace(self._clock())
         if self.hopeless is not None or (self.taken_away and not self.desired):
             self._hands.despair()
@@ -306,6 +312,22 @@ class Upkeep:
             )
             await self._hands.cancel(due)
 
+    async def _pay(self) -> None:
+        """Ask for what is owed, as far as there is room. Nothing was lost for it."""
+        roster = self.fleet.roster
+        count = min(roster.owed, self.fleet.room)
+        late = self._clock() < self._retry_at or self.fleet.door.submitting
+        if not count or late or self.hopeless is not None:
+            return
+        roster.owed -= count
+        try:
+            await self._hands.add(0)
+        except LauncherError as exc:
+            roster.owed += count
+            self.unheard(str(exc))
+        else:
+            self._answered()
+
     def _prove(self) -> None:
         now = self.fleet.roster.clock()
         for record in self.fleet.roster.live.values():
@@ -339,7 +361,7 @@ class Upkeep:
         names = min(names, names - nodes + granted)
         try:
             await self._hands.add(names)
-        except DrmCommunicationError as exc:
+        except (DrmCommunicationError, GridFull) as exc:
             self._budget.give_back(granted)
             self.unheard(str(exc))
         except SubmitError as exc:
@@ -361,14 +383,12 @@ class Upkeep:
         self._probes, self._next_probe = self._probes + 1, now + pause
 
     def unheard(self, why: str) -> None:
-        """The master did not answer a submission: nothing is known, so try later."""
+        """The grid did not answer, or is full of our jobs: so try later."""
         pause = min(FIRST_RETRY * 2 ** min(self._unheard, 20), LONGEST_RETRY)
         self._retry_at = self._clock() + pause
         self._unheard += 1
         if not self.outage:
-            self._say(
-                f"what is missing is asked for when the grid answers again: {why}"
-            )
+            self._say(f"what is missing is asked for when the grid will have it: {why}")
         self.outage = why
         self.wake()
 

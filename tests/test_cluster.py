@@ -797,3 +797,33 @@ def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) ->
         user.wait(30)
     wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
     wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def test_max_jobs_bounds_what_is_asked_for(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """From whatever side; scaling says what was asked and what is allowed."""
+    with GridEngineCluster(jobs=9, max_jobs=3, **options) as cluster:
+        assert cluster.wanted == len(cluster.jobs()) == 3
+        cluster.scale(jobs=50)
+        assert cluster.wanted == len(cluster.jobs()) == 3
+        assert "50 nodes asked for, max-jobs allows 3" in caplog.text
+        cluster.scale(2)
+        assert cluster.wanted == 2
+
+
+def test_max_queued_jobs_bounds_the_queue(options: dict[str, Any]) -> None:
+    """The rest follows as the first start; it is said, and is no failure."""
+    options["slots"] = 2
+    with GridEngineCluster(jobs=4, max_queued_jobs=1, **options) as cluster:
+        assert len(cluster.jobs()) == 1
+        assert "3 more as these start (max-queued-jobs)" in cluster.explain()
+        wait_until(
+            lambda: states(cluster) == ["working", "working", "queued"],
+            "two work and one queues",
+            30,
+            lambda: states(cluster),
+        )
+        cluster.scale(2)
+        wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
+        assert cluster.wanted == 2

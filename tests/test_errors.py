@@ -12,6 +12,7 @@ from dask_gridengine import errors
 from dask_gridengine.errors import (
     DrmCommunicationError,
     GridEngineError,
+    GridFull,
     LauncherUnavailable,
     NodesFailed,
     OptionError,
@@ -22,6 +23,7 @@ from dask_gridengine.errors import (
 ARGUMENTS: dict[str, tuple[object, ...]] = {
     "LauncherUnavailable": ("drmaa", "no SGE_ROOT", "source settings.sh"),
     "SubmitError": ("unknown queue\n", 7, "-q nowhere"),
+    "GridFull": ("only 3 jobs are allowed per user", 7, ""),
     "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),
 }
 CLASSES = [
@@ -43,6 +45,13 @@ def test_every_error_survives_pickling(cls: type[GridEngineError]) -> None:
     assert type(copy) is cls
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+
+
+def test_a_full_grid_is_told_by_its_words() -> None:
+    """As Son of Grid Engine 8.1.9 says it; other refusals are final."""
+    full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
+    assert GridFull.is_meant(full)
+    assert not GridFull.is_meant("job rejected: no suitable queues")
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

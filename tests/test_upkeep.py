@@ -16,7 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dask_gridengine.budget import REFILL_SECONDS
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
-from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridFull,
+    LauncherError,
+    SubmitError,
+)
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.guard import STRIKES
 from dask_gridengine.launchers.base import NodeId, NodeRequest
@@ -75,7 +80,7 @@ class Paper:
 class World:
     """An upkeep, what it acts on, and a clock."""
 
-    def __init__(self, desired: int = 0) -> None:
+    def __init__(self, desired: int = 0, **options: Any) -> None:
         self.now = 1000.0
         self.launcher = Paper()
         self.names: list[str] = []
@@ -83,7 +88,7 @@ class World:
         self.woke: list[float] = []
         self.despaired = 0
         self.fleet = Fleet(
-            Options.resolve({}),
+            Options.resolve(options),
             versions=hello().versions,
             callbacks=Callbacks(
                 make_allocation=lambda name, _: allocation(name=name),
@@ -122,7 +127,7 @@ class World:
     def on_over(self, record: NodeRecord) -> None:
         roster = self.fleet.roster
         names = [record.worker] if record.worker else []
-        while len(roster.unbound) > roster.expected:
+        while len(roster.unbound) > roster.expected + roster.owed:
             names.append(roster.unbound.pop())
         wanted = {*names} & {*self.names}
         self.names = [name for name in self.names if name not in wanted]
@@ -265,6 +270,67 @@ def test_no_more_are_replaced_than_the_budget_grants() -> None:
         assert len(world.names) == 3
         await world.turn(REFILL_SECONDS)
         assert world.active == 6
+
+    play(story)
+
+
+def test_no_more_queue_at_once_than_may() -> None:
+    """The rest is asked for as the first start; nothing was lost for that."""
+
+    async def story() -> None:
+        world = World(7, max_queued_jobs=3)
+        await world.turn()
+        assert world.launcher.submissions == [3]
+        assert (len(world.names), world.fleet.roster.owed) == (7, 4)
+        await world.turn(10 * TICK)
+        assert world.launcher.submissions == [3]
+        for record in world.in_state(NodeState.QUEUED)[:2]:
+            world.work(record)
+        await world.turn()
+        assert world.launcher.submissions == [3, 2]
+        for _ in range(4):
+            for record in world.in_state(NodeState.QUEUED):
+                world.work(record)
+            await world.turn()
+        assert world.launcher.submissions == [3, 2, 2]
+        assert (world.active, world.fleet.roster.owed) == (7, 0)
+        assert world.upkeep.said == ["asked for 7 nodes in place of lost ones"]
+
+    play(story)
+
+
+def test_what_is_owed_is_given_up_first() -> None:
+    """It costs nothing, and no place in the queue is lost for it."""
+
+    async def story() -> None:
+        world = World(7, max_queued_jobs=3)
+        await world.turn()
+        fleet = world.fleet
+        await fleet.withdraw(world.names[5:], keep_places=False)
+        assert (fleet.roster.owed, world.launcher.cancelled) == (2, [])
+        await fleet.withdraw(world.names[2:5], keep_places=False)
+        assert fleet.roster.owed == 0
+        assert [node.index for node in world.launcher.cancelled] == [3]
+
+    play(story)
+
+
+def test_a_grid_that_is_full_of_our_jobs_is_asked_again() -> None:
+    """A limit of the site is no failure of the nodes; it is said once."""
+
+    async def story() -> None:
+        world = World(2)
+        full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
+        world.launcher.trouble = GridFull(full, 2, "")
+        await world.turn(120)
+        assert world.upkeep.hopeless is None
+        assert world.launcher.submissions == []
+        assert full in world.upkeep.outage
+        assert sum(full in text for text in world.upkeep.said) == 1
+        world.launcher.trouble = None
+        await world.turn(61)
+        assert world.launcher.submissions == [2]
+        assert world.upkeep.outage == ""
 
     play(story)
 

@@ -92,6 +92,7 @@ class Library:
                 ids = self._session.runBulkJobs(template, 1, count, 1)
             except (
                 errors.DeniedByDrmException,
+                errors.TryLaterException,  # e.g. max_u_jobs: see `GridFull`
                 errors.AuthorizationException,
                 errors.InvalidAttributeFormatException,
                 errors.InvalidAttributeValueException,

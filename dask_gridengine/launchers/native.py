@@ -32,6 +32,7 @@ def native_specification(
     memory_resource: str | None = None,
     memory: int | None = None,
     memory_resource_per: str = "slot",
+    array_concurrency: int | None = None,
     extra_directives: Sequence[str] = (),
 ) -> str:
     """Render what one node asks for as one line of submit options.
@@ -54,6 +55,8 @@ def native_specification(
         ``"slot"`` if Grid Engine charges the complex per slot (consumable YES): each
         slot then asks for its share. ``"job"`` if once per job (JOB).
         Source: ``man 5 complex``, Son of Grid Engine 8.1.9.
+    array_concurrency
+        How many nodes of an array may run at once (``-tc``).
     extra_directives
         Further options, each as after ``qsub``; they come last.
 
@@ -85,6 +88,8 @@ def native_specification(
         _refuse_repetition(resources)
         words += ["-l", ",".join(resources)]
     words += _parallel(parallel_environment, slots)
+    if array_concurrency is not None:
+        words += ["-tc", str(array_concurrency)]
     return " ".join([*words, *map(_directive, extra_directives)])
 
 

@@ -13,7 +13,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridFull,
+    LauncherError,
+    SubmitError,
+)
 from dask_gridengine.launchers.base import (
     Account,
     EndCallback,
@@ -84,7 +89,7 @@ class SessionLauncher:
 
         Raises
         ------
-        SubmitError
+        SubmitError, GridFull
             If the grid refuses it; nothing was queued.
         DrmCommunicationError
             If the grid or the session does not answer in time, or the session dies of
@@ -104,7 +109,8 @@ class SessionLauncher:
             raise
         if answer.get("error") == REFUSED:
             native = None if self.kind == "process" else request.native
-            raise SubmitError(answer["text"], count, native)
+            error = GridFull if GridFull.is_meant(answer["text"]) else SubmitError
+            raise error(answer["text"], count, native)
         _raise_error(answer)
         nodes = unpack(answer["nodes"])
         self._ledger.enter(nodes)

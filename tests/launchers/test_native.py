@@ -170,3 +170,8 @@ def test_no_more_hosts_are_excluded_than_grid_engine_takes() -> None:
     excluded = line.removeprefix("-q a.q -l h=").split("&")
     assert len(excluded) > 50
     assert excluded == [f"!{host}" for host in hosts[: len(excluded)]]
+
+
+def test_an_arrays_nodes_may_be_kept_from_running_all_at_once() -> None:
+    """As ``qsub -tc`` does."""
+    assert native_specification(array_concurrency=5) == "-tc 5"
