@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dask_gridengine.allocation import Farewell, Hello
 from dask_gridengine.causes import Diagnosis
@@ -69,6 +69,7 @@ class NodeRecord:
     host: str = ""
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
+    tried: dict[str, str] = field(default_factory=dict)  # those tried, and the answers
     granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
     worker: str | None = None  # the name it was bound to
     cancelled: bool = False  # by us
@@ -173,6 +174,7 @@ class Roster:
         """A node said its first hello."""
         record.incarnation = hello.incarnation
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
+        record.tried = hello.tried
         record.granted_memory = hello.memory
         record.arrived = self.clock()
         self.move(record, NodeState.ARRIVED)

@@ -24,11 +24,13 @@ from distributed.deploy.spec import SpecCluster
 from distributed.utils import get_ip
 
 from dask_gridengine import granted
+from dask_gridengine.addresses import bracketed
 from dask_gridengine.allocation import Allocation, Hello
 from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options
-from dask_gridengine.errors import DrmCommunicationError, NodesFailed
+from dask_gridengine.endpoints import dashboard_address
+from dask_gridengine.errors import DrmCommunicationError, NodesFailed, OptionError
 from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.lastwords import addresses, last_words
@@ -181,7 +183,12 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             # there is none, as on many a cell. Nodes do not depend on that answer.
             warnings.simplefilter("ignore", RuntimeWarning)
             get_ip()
-        await super()._start()
+        try:
+            await super()._start()
+        except RuntimeError as exc:
+            if error := _option_error(exc):
+                raise error from None
+            raise
 
     async def __aenter__(self) -> Self:
         try:
@@ -414,11 +421,21 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
     def _scheduler_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
             "protocol": "tls" if self._tls else "tcp",
-            "host": self._fleet.bind_host,
+            "host": bracketed(self._fleet.bind_host),
+            "ports": self.options.scheduler_port,
             "security": self.security,
-            "dashboard_address": ":8787",
+            "dashboard_address": dashboard_address(self.options),
         }
+        if "port" in self.options.scheduler_options:
+            del options["ports"]
         return {**options, **self.options.scheduler_options}
 
     def _allocate(self, name: str, hello: Hello) -> Allocation:
         return allocate(self.options, self.scheduler, self._tls, name, hello)
+
+
+def _option_error(exc: BaseException | None) -> OptionError | None:
+    """What the user is to change, from within what Dask has wrapped it in, twice."""
+    while exc is not None and not isinstance(exc, OptionError):
+        exc = exc.__cause__
+    return exc

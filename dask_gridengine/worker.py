@@ -25,6 +25,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_gridengine.allocation import WORKER_EXIT, Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
 from dask_gridengine.launchers.base import signal_name
+from dask_gridengine.reaching import CannotStart, listen_options, within_reach
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     Returns
     -------
     Life
-        Its cause is FINISHED, DRAINED or NO_START.
+        Its cause is FINISHED, DRAINED, NO_START or one of `CannotStart`.
     """
     life = Life()
     server = await _start(allocation, life)
@@ -155,14 +156,18 @@ async def _start(allocation: Allocation, life: Life) -> Nanny | Worker | None:
     server = None
     try:
         server = _make(allocation, life)
-        return await server
+        return await within_reach(server, allocation)
     except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
-        if life.signal:
+        if isinstance(exc, CannotStart):
+            life.cause, life.detail = exc.cause, exc.detail
+            logger.error("this node %s", exc)
+        else:
+            logger.exception("the worker did not start")
+        if life.cause is Cause.NO_START and life.signal:
             # It had started, perhaps worked, and died before its Nanny was told so.
             life.cause = Cause.KILLED
             life.detail = f"its worker ended with {life.signal}"
-        logger.exception("the worker did not start")
         if server is not None:
             with contextlib.suppress(Exception):
                 await server.close()
@@ -177,6 +182,7 @@ def _make(allocation: Allocation, life: Life) -> Nanny | Worker:
         "security": _security(allocation.tls),
         "death_timeout": allocation.death_timeout,
         "local_directory": allocation.local_directory,
+        **listen_options(allocation),
         **allocation.options,
     }
     if isinstance(worker_class := options.get("worker_class"), str):

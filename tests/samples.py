@@ -43,6 +43,9 @@ def allocation(**changes: Any) -> Allocation:
         "environment": {"OMP_NUM_THREADS": "1"},
         "config": {},
         "options": {},
+        "interface": "",
+        "port": "",
+        "nanny_port": "",
         "tls": None,
     }
     return Allocation(**{**fields, **changes})
