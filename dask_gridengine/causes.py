@@ -121,8 +121,8 @@ _ADVICE: dict[Cause, str] = {
     Cause.NO_SCHEDULER: "the firewall must let nodes connect to that port, or"
     " scheduler_port= must be one that it does; behind NAT contact_address= says where"
     " it is",
-    Cause.NO_LISTEN: "worker_port= must have two ports for each node of a host, and"
-    " worker_interface= be on every node",
+    Cause.NO_LISTEN: "worker_port= needs two ports for each node of a host, and"
+    " worker_interface= a name or network that every node has",
     Cause.NEVER_ARRIVED: "qacct -j {job} may say more",
     Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",

@@ -26,6 +26,8 @@ NEXT_SECONDS = 0.25  # until the next address is tried; RFC 8305 advises this
 
 def in_words(error: OSError) -> str:
     """What the kernel says of an attempt that failed, as people read it."""
+    if error.errno and error.errno > 0:  # else the resolver's
+        return os.strerror(error.errno).lower()  # asyncio has words of its own
     return (error.strerror or str(error)).lower()
 
 

@@ -18,7 +18,7 @@ from dask_gridengine.allocation import Allocation
 from dask_gridengine.causes import Cause
 from dask_gridengine.errors import OptionError
 from dask_gridengine.knocking import CONNECTED, in_words, silence
-from dask_gridengine.ports import Ports, is_free, who_holds
+from dask_gridengine.ports import Ports, how_many_held, is_free
 
 SLOW_SECONDS = 4.0  # after which a start is looked into that is not over
 CONNECT_SECONDS = 5.0  # for the scheduler to accept, TLS and all
@@ -99,8 +99,10 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
 
 async def _meets(scheduler: str, options: dict[str, Any]) -> bool:
     # As a worker does, for the scheduler would log the loss of any other connection.
+    # `connect` bounds its handshake with the peer by no timeout of its own.
+    connecting = connect(scheduler, timeout=CONNECT_SECONDS, **options)
     try:
-        comm = await connect(scheduler, timeout=CONNECT_SECONDS, **options)
+        comm = await asyncio.wait_for(connecting, CONNECT_SECONDS + 1)
     except (OSError, asyncio.TimeoutError):
         return False
     await comm.close()
@@ -147,8 +149,8 @@ def _count_ports(allocation: Allocation, exc: Exception) -> None:
             each = "a worker and its Nanny take two" if shared else "one is needed"
             raise CannotStart(
                 Cause.NO_LISTEN,
-                f"{option}={text!r} has not ports enough left on this host ({each});"
-                f" {who_holds(ports)}",
+                f"{option}={text!r} has not ports enough left on its host ({each}):"
+                f" {how_many_held(ports)}",
             ) from exc
 
 
