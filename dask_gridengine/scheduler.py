@@ -27,7 +27,7 @@ from tornado.web import Application, RequestHandler
 
 from dask_gridengine.allocation import WORKER_EXIT
 from dask_gridengine.notes import annotate
-from dask_gridengine.ports import Ports, none_free
+from dask_gridengine.ports import Ports, is_free, none_free
 
 DASHBOARD = "distributed.dashboard.scheduler"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
@@ -209,10 +209,13 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
             await super().listen(port_or_addr, **options)
             return
         scheme, host = parse_address(port_or_addr)
-        host = unparse_host_port(parse_host_port(host, 0)[0])
+        host = parse_host_port(host, 0)[0]
         for port in self._ports:
+            if not is_free(host, port):  # tornado would leave a socket behind
+                continue
             try:
-                await super().listen(f"{scheme}://{host}:{port}", **options)
+                address = unparse_host_port(host, port)
+                await super().listen(f"{scheme}://{address}", **options)
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise
