@@ -35,6 +35,7 @@ def explain(upkeep: Upkeep) -> str:
             f" all {cause.value}. scale() tries again at once."
         )
     lines += [f"{line}." for line in fleet.guard.sentences(fleet.roster.clock())]
+    lines += fleet.one_way.values()
     lines += _ends(fleet.roster, fleet.log_directory)
     lines += _deaths(fleet.roster)
     for text in upkeep.said[-5:]:

@@ -83,6 +83,8 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
+        #: Hosts whose workers cannot be reached from here, and that in a sentence.
+        self.one_way: dict[str, str] = {}
         self._racing: asyncio.TimerHandle | None = None
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()

@@ -21,7 +21,7 @@ from dask_gridengine.knocking import CONNECTED, in_words, silence
 from dask_gridengine.ports import Ports, how_many_held, is_free
 
 SLOW_SECONDS = 4.0  # after which a start is looked into that is not over
-CONNECT_SECONDS = 5.0  # for the scheduler to accept, TLS and all
+CONNECT_SECONDS = 5.0  # for a server of Dask's to answer, TLS and all
 PROBE_SECONDS = 3.0  # for the kernel's word on why it did not
 
 
@@ -97,10 +97,19 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
             await start
 
 
-async def _meets(scheduler: str, options: dict[str, Any]) -> bool:
-    # As a worker does, for the scheduler would log the loss of any other connection.
+async def meets(address: str, options: dict[str, Any]) -> bool:
+    """Whether one of Dask's servers answers at this address, TLS and all.
+
+    Parameters
+    ----------
+    address
+        As Dask has it.
+    options
+        Of its connections.
+    """
+    # As Dask does, for its servers log the loss of any other connection.
     # `connect` bounds its handshake with the peer by no timeout of its own.
-    connecting = connect(scheduler, timeout=CONNECT_SECONDS, **options)
+    connecting = connect(address, timeout=CONNECT_SECONDS, **options)
     try:
         comm = await asyncio.wait_for(connecting, CONNECT_SECONDS + 1)
     except (OSError, asyncio.TimeoutError):
@@ -111,10 +120,10 @@ async def _meets(scheduler: str, options: dict[str, Any]) -> bool:
 
 async def _look(allocation: Allocation, options: dict[str, Any]) -> None:
     """Raise CannotStart if the scheduler's port does not even accept."""
-    if await _meets(allocation.scheduler, options):
+    if await meets(allocation.scheduler, options):
         return
     host, port = get_address_host_port(allocation.scheduler)
-    said = await _probe(host, port)
+    said = await probe(host, port)
     if said != CONNECTED:
         raise CannotStart(
             Cause.NO_SCHEDULER,
@@ -123,7 +132,8 @@ async def _look(allocation: Allocation, options: dict[str, Any]) -> None:
         )
 
 
-async def _probe(host: str, port: int) -> str:
+async def probe(host: str, port: int) -> str:
+    """What the kernel says of an address: `CONNECTED`, or a clause."""
     opening = asyncio.open_connection(host, port)
     try:
         _, writer = await asyncio.wait_for(opening, PROBE_SECONDS)

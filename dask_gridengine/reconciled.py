@@ -42,6 +42,7 @@ from dask_gridengine.retiring import release
 from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.upkeep import Hands, Upkeep
+from dask_gridengine.wayback import WayBack
 from dask_gridengine.witness import FleetWitness
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             versions=granted.versions(),
             callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
+        self._way_back = WayBack(self._fleet.one_way, self._note)
         hands = Hands(
             planned=lambda: len(self.worker_spec),
             add=self._add,
@@ -216,6 +218,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             if upkeep is not None:
                 await upkeep.stop()
             if fleet is not None:
+                await self._way_back.aclose()
                 fleet.let_go(self.workers)
                 await fleet.dismiss()
             self.worker_spec.clear()
@@ -279,6 +282,10 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         if op == "add":
             for info in msg["workers"].values():
                 self._fleet.registered(info["name"])
+            for address, info in msg["workers"].items():
+                if record := self._fleet.roster.by_worker.get(info["name"]):
+                    options = self.scheduler.connection_args
+                    self._way_back.look(record.host, address, options)
         elif msg not in workers:
             return  # polling has removed it already (S12)
         # Past SpecCluster's own: it would start a lost name again.

@@ -78,6 +78,7 @@ LAYERS = [
     "notes",
     "retiring",
     "quiet",
+    "wayback",
     "handle",
     "scaling",
     "adaptive",

@@ -14,6 +14,7 @@ from dask_gridengine import GridEngineCluster
 from dask_gridengine.errors import NodesFailed
 from tests.gate import gate
 from tests.grid.conftest import Cell
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.grid, pytest.mark.timeout(120)]
 
@@ -151,6 +152,23 @@ def test_a_firewall_shuts_the_schedulers_port_only(
     assert f"{first()}:{SCHEDULER}: no answer in 3 s" in said
     assert f"the bootstrap at {first()}:{DOOR} did answer" in said
     assert "scheduler_port=" in said
+
+
+def test_a_firewall_shuts_the_workers_ports(
+    options: dict[str, Any], wall: Callable[..., None]
+) -> None:
+    """Nodes become workers, and then all would hang: that is told before."""
+    wall(SCHEDULER, DOOR)
+    ports = {"scheduler_port": SCHEDULER, "bootstrap_port": DOOR}
+    with GridEngineCluster(jobs=JOBS, **ports, **options) as cluster:
+        cluster.wait_for_workers(JOBS, timeout=60)
+        wait_until(
+            lambda: cluster.explain().count("cannot be reached from here") == 2,
+            "told of both hosts",
+            30,
+            cluster.explain,
+        )
+        assert "worker_port=" in cluster.explain()
 
 
 def test_ipv6_from_end_to_end(options: dict[str, Any], second: dict[str, str]) -> None:
