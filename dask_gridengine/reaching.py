@@ -22,6 +22,7 @@ from dask_gridengine.ports import Ports, how_many_held, is_free
 
 SLOW_SECONDS = 4.0  # after which a start is looked into that is not over
 CONNECT_SECONDS = 5.0  # for a server of Dask's to answer, TLS and all
+AGAIN_SECONDS = 1.0  # the same, of one that was looked for in vain already
 PROBE_SECONDS = 3.0  # for the kernel's word on why it did not
 
 
@@ -83,12 +84,13 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
     try:
         await asyncio.wait({start}, timeout=SLOW_SECONDS)
         if not start.done():
-            await _look(allocation, options)
+            await _look(allocation, options, CONNECT_SECONDS)
         return await start
     except CannotStart:
         raise
     except Exception as exc:
-        await _look(allocation, options)
+        # It has had the time it had: this only tells one failure from another.
+        await _look(allocation, options, AGAIN_SECONDS)
         _count_ports(allocation, exc)
         raise
     finally:
@@ -97,7 +99,7 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
             await start
 
 
-async def meets(address: str, options: dict[str, Any]) -> bool:
+async def meets(address: str, options: dict[str, Any], seconds: float) -> bool:
     """Whether one of Dask's servers answers at this address, TLS and all.
 
     Parameters
@@ -106,21 +108,25 @@ async def meets(address: str, options: dict[str, Any]) -> bool:
         As Dask has it.
     options
         Of its connections.
+    seconds
+        It has for that.
     """
     # As Dask does, for its servers log the loss of any other connection.
     # `connect` bounds its handshake with the peer by no timeout of its own.
-    connecting = connect(address, timeout=CONNECT_SECONDS, **options)
+    connecting = connect(address, timeout=seconds, **options)
     try:
-        comm = await asyncio.wait_for(connecting, CONNECT_SECONDS + 1)
+        comm = await asyncio.wait_for(connecting, seconds + 0.5)
     except (OSError, asyncio.TimeoutError):
         return False
     await comm.close()
     return True
 
 
-async def _look(allocation: Allocation, options: dict[str, Any]) -> None:
+async def _look(
+    allocation: Allocation, options: dict[str, Any], seconds: float
+) -> None:
     """Raise CannotStart if the scheduler's port does not even accept."""
-    if await meets(allocation.scheduler, options):
+    if await meets(allocation.scheduler, options, seconds):
         return
     host, port = get_address_host_port(allocation.scheduler)
     said = await probe(host, port)

@@ -20,6 +20,8 @@ from dask_gridengine.reaching import meets, probe
 
 logger = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 5.0  # for a worker to answer: its host may be busy with others
+
 ADVICE = (
     "the firewall must let this host, and the nodes among each other, connect to the"
     " workers: worker_port= gives them a range that it does, worker_interface= another"
@@ -70,7 +72,7 @@ class WayBack:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self, host: str, address: str, options: dict[str, Any]) -> None:
-        if await meets(address, options):
+        if await meets(address, options, CONNECT_SECONDS):
             self.failed.pop(host, None)
             return
         place = get_address_host_port(address)

@@ -17,8 +17,8 @@ from tests.waiting import until
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon, and for loopback, too, which is all that a test may be sure of."""
-    for name in ("CONNECT_SECONDS", "PROBE_SECONDS"):
-        monkeypatch.setattr(reaching, name, 0.3)
+    monkeypatch.setattr(wayback, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(reaching, "PROBE_SECONDS", 0.3)
     monkeypatch.setattr(wayback, "_local", lambda address: "::1" in address)
 
 
