@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed.comm import connect, get_address_host, get_address_host_port
 
@@ -19,6 +19,9 @@ from dask_gridengine.causes import Cause
 from dask_gridengine.errors import OptionError
 from dask_gridengine.knocking import CONNECTED, in_words, silence
 from dask_gridengine.ports import Ports, how_many_held, is_free
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 SLOW_SECONDS = 4.0  # after which a start is looked into that is not over
 CONNECT_SECONDS = 5.0  # for a server of Dask's to answer, TLS and all
@@ -99,8 +102,12 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
             await start
 
 
-async def meets(address: str, options: dict[str, Any], seconds: float) -> bool:
-    """Whether one of Dask's servers answers at this address, TLS and all.
+async def answer(
+    address: str, options: dict[str, Any], seconds: float | None = None
+) -> str:
+    """What a server of Dask's answers: `CONNECTED`, or the kernel's word in a clause.
+
+    Also `CONNECTED` if only the kernel answers: such a server is busy, no wall.
 
     Parameters
     ----------
@@ -109,37 +116,39 @@ async def meets(address: str, options: dict[str, Any], seconds: float) -> bool:
     options
         Of its connections.
     seconds
-        It has for that.
+        It has for that; `CONNECT_SECONDS` by default.
     """
+    seconds = CONNECT_SECONDS if seconds is None else seconds
     # As Dask does, for its servers log the loss of any other connection.
     # `connect` bounds its handshake with the peer by no timeout of its own.
     connecting = connect(address, timeout=seconds, **options)
     try:
         comm = await asyncio.wait_for(connecting, seconds + 0.5)
     except (OSError, asyncio.TimeoutError):
-        return False
+        return await _kernels_word(*get_address_host_port(address))
     await comm.close()
-    return True
+    return CONNECTED
+
+
+async def answer_at(address: str, dask_worker: Worker) -> str:
+    """`answer` as a worker gets it; to be run there."""
+    return await answer(address, dask_worker.connection_args)
 
 
 async def _look(
     allocation: Allocation, options: dict[str, Any], seconds: float
 ) -> None:
     """Raise CannotStart if the scheduler's port does not even accept."""
-    if await meets(allocation.scheduler, options, seconds):
-        return
-    host, port = get_address_host_port(allocation.scheduler)
-    said = await probe(host, port)
+    said = await answer(allocation.scheduler, options, seconds)
     if said != CONNECTED:
+        place = join(*get_address_host_port(allocation.scheduler))
         raise CannotStart(
             Cause.NO_SCHEDULER,
-            f"{join(host, port)}: {said}, while the bootstrap at {allocation.door} did"
-            " answer",
+            f"{place}: {said}, while the bootstrap at {allocation.door} did answer",
         )
 
 
-async def probe(host: str, port: int) -> str:
-    """What the kernel says of an address: `CONNECTED`, or a clause."""
+async def _kernels_word(host: str, port: int) -> str:
     opening = asyncio.open_connection(host, port)
     try:
         _, writer = await asyncio.wait_for(opening, PROBE_SECONDS)

@@ -42,7 +42,7 @@ from dask_gridengine.retiring import release
 from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.upkeep import Hands, Upkeep
-from dask_gridengine.wayback import WayBack
+from dask_gridengine.wayback import Eyes, WayBack
 from dask_gridengine.witness import FleetWitness
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             versions=granted.versions(),
             callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
-        self._way_back = WayBack(self._fleet.one_way, self._note)
+        eyes = Eyes.of(lambda: self.scheduler)
+        self._way_back = WayBack(self._fleet.one_way, self._note, eyes)
         hands = Hands(
             planned=lambda: len(self.worker_spec),
             add=self._add,
@@ -284,8 +285,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
                 self._fleet.registered(info["name"])
             for address, info in msg["workers"].items():
                 if record := self._fleet.roster.by_worker.get(info["name"]):
-                    options = self.scheduler.connection_args
-                    self._way_back.look(record.host, address, options)
+                    self._way_back.look(record.host, address)
         elif msg not in workers:
             return  # polling has removed it already (S12)
         # Past SpecCluster's own: it would start a lost name again.

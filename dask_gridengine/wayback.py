@@ -1,7 +1,8 @@
-"""Whether the workers can be reached from here, too: a firewall may let in one way.
+"""Whether workers can be reached, by us and by each other: walls may let in one way.
 
 Nodes that get to the scheduler become workers, and all looks well until the first
-result is fetched: that hangs, without a word from Dask. So it is tried before.
+result is fetched, or data is moved between hosts: that hangs, without a word from Dask
+but in a worker's log. So it is tried before.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
+from distributed import Scheduler
 from distributed.comm import get_address_host, get_address_host_port
+from distributed.protocol import deserialize
+from distributed.protocol.pickle import dumps
 
 from dask_gridengine.addresses import join
 from dask_gridengine.knocking import CONNECTED
-from dask_gridengine.reaching import meets, probe
+from dask_gridengine.reaching import answer, answer_at
 
 logger = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 5.0  # for a worker to answer: its host may be busy with others
 
 ADVICE = (
     "the firewall must let this host, and the nodes among each other, connect to the"
@@ -29,8 +32,42 @@ ADVICE = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """What the scheduler can see of its workers, and have them see."""
+
+    options: Callable[[], dict[str, Any]]  # of Dask's connections
+    registered: Callable[[str], bool]  # whether a worker of that address is there
+    ask: Callable[[str, str], Awaitable[str]]  # (worker, other): what that answers it
+
+    @classmethod
+    def of(cls, scheduler: Callable[[], Scheduler]) -> Eyes:
+        """Those of a scheduler; it may be there later."""
+
+        async def ask(worker: str, other: str) -> str:
+            said = await scheduler().broadcast(
+                msg={
+                    "op": "run",
+                    "function": dumps(answer_at),
+                    "kwargs": dumps({"address": other}),
+                },
+                workers=[worker],
+            )
+            result = said[worker]["result"]
+            return str(deserialize(result.header, result.frames))
+
+        return cls(
+            options=lambda: dict(scheduler().connection_args),
+            registered=lambda address: address in scheduler().workers,
+            ask=ask,
+        )
+
+
 class WayBack:
-    """Tries, once for each host, to connect to a worker of it.
+    """Tries a worker of each host, from here, and from and to the host before it.
+
+    Not each pair of hosts, which would be too many: walls stand between networks, and
+    of those some host comes after one of another.
 
     Parameters
     ----------
@@ -38,15 +75,20 @@ class WayBack:
         Hosts whose workers cannot be reached, and that in a sentence; kept here.
     note
         Is told each of these, once.
+    eyes
+        What to look with.
     """
 
-    def __init__(self, failed: dict[str, str], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, failed: dict[str, str], note: Callable[[str], None], eyes: Eyes
+    ) -> None:
         self.failed = failed
-        self._note = note
+        self._note, self._eyes = note, eyes
         self._looked: set[str] = set()
+        self._last: tuple[str, str] | None = None  # host and worker that answered
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, host: str, address: str, options: dict[str, Any]) -> None:
+    def look(self, host: str, address: str) -> None:
         """A worker has come; look after it if it is the first one of its host.
 
         Parameters
@@ -55,13 +97,11 @@ class WayBack:
             Its name, for people.
         address
             The worker's, as the scheduler has it.
-        options
-            Of Dask's connections, with its TLS.
         """
         if (host in self._looked and host not in self.failed) or _local(address):
             return
         self._looked.add(host)
-        task = asyncio.ensure_future(self._look(host, address, options))
+        task = asyncio.ensure_future(self._look(host, address))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -71,22 +111,54 @@ class WayBack:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _look(self, host: str, address: str, options: dict[str, Any]) -> None:
-        if await meets(address, options, CONNECT_SECONDS):
+    async def _look(self, host: str, address: str) -> None:
+        try:
+            wrong = await self._wrong(host, address)
+        except Exception:  # a worker that goes while it is asked
+            logger.debug("looking after %s on %s failed", address, host, exc_info=True)
+            return
+        if wrong is None:
             self.failed.pop(host, None)
             return
-        place = get_address_host_port(address)
-        said = await probe(*place)
-        if said == CONNECTED:
-            return  # it is busy, or was on its way out
-        new = host not in self.failed
-        self.failed[host] = (
-            f"workers on {host} cannot be reached from here, so results cannot be"
-            f" fetched from them: {join(*place)}: {said}\n  what to do: {ADVICE}"
-        )
+        new, self.failed[host] = host not in self.failed, wrong
         if new:
-            logger.warning("%s", self.failed[host])
-            self._note(self.failed[host])
+            logger.warning("%s", wrong)
+            self._note(wrong)
+
+    async def _wrong(self, host: str, address: str) -> str | None:
+        """What is wrong with the ways to this worker; None if nothing is."""
+        said = await answer(address, self._eyes.options())
+        if said != CONNECTED and self._eyes.registered(address):
+            return _sentence(
+                f"workers on {host} cannot be reached from here, so results cannot be"
+                " fetched from them",
+                address,
+                said,
+            )
+        last = self._last
+        self._last = host, address
+        if last is None or last[0] == host:
+            return None
+        for (one, worker), (other, place) in (
+            (last, self._last),
+            (self._last, last),
+        ):
+            if not self._eyes.registered(worker):
+                return None
+            said = await self._eyes.ask(worker, place)
+            if said != CONNECTED and self._eyes.registered(place):
+                return _sentence(
+                    f"workers on {one} cannot reach those on {other}, so data cannot be"
+                    " moved between them",
+                    place,
+                    said,
+                )
+        return None
+
+
+def _sentence(what: str, address: str, said: str) -> str:
+    place = join(*get_address_host_port(address))
+    return f"{what}: {place}: {said}\n  what to do: {ADVICE}"
 
 
 def _local(address: str) -> bool:

@@ -71,6 +71,7 @@ def all_to_all(client: Client) -> list[str]:
     assert client.gather(sums) == [100_000 * JOBS] * JOBS
     # The scheduler reaches each worker, and each Nanny, by itself.
     assert client.run(int) == client.run(int, nanny=True) == dict.fromkeys(workers, 0)
+    assert "cannot" not in client.cluster.explain()
     return workers
 
 
@@ -169,6 +170,28 @@ def test_a_firewall_shuts_the_workers_ports(
             cluster.explain,
         )
         assert "worker_port=" in cluster.explain()
+
+
+@pytest.fixture
+def parted(grid: Cell, wall: Callable[..., None]) -> Iterator[None]:
+    """node1 does not hear node2; everything else is as ever."""
+    wall("1-65535")
+    rule = f"pref 9 iif eth0 from {socket.gethostbyname('node2')} ipproto tcp blackhole"
+    grid.control("run", "node1", "ip", "rule", "add", *rule.split())
+    yield
+    grid.control("run", "node1", "ip", "rule", "del", *rule.split())
+
+
+@pytest.mark.usefixtures("parted")
+def test_a_wall_between_two_nodes(options: dict[str, Any]) -> None:
+    """The workers are asked, and the one that does not get through says so."""
+    with GridEngineCluster(jobs=JOBS, **options) as cluster:
+        cluster.wait_for_workers(JOBS, timeout=60)
+        said = "cannot reach those on"
+        wait_until(lambda: said in cluster.explain(), "told", 30, cluster.explain)
+        assert "workers on node" in cluster.explain()
+        assert "no answer in 3 s" in cluster.explain()
+        assert "worker_interface=" in cluster.explain()
 
 
 def test_ipv6_from_end_to_end(options: dict[str, Any], second: dict[str, str]) -> None:
