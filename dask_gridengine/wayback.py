@@ -16,12 +16,12 @@ from typing import Any
 
 from distributed import Scheduler
 from distributed.comm import get_address_host, get_address_host_port
-from distributed.protocol import deserialize
+from distributed.core import rpc
 from distributed.protocol.pickle import dumps
 
 from dask_gridengine.addresses import join
 from dask_gridengine.knocking import CONNECTED
-from dask_gridengine.reaching import answer, answer_at
+from dask_gridengine.reaching import CONNECT_SECONDS, answer, answer_at
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +45,16 @@ class Eyes:
         """Those of a scheduler; it may be there later."""
 
         async def ask(worker: str, other: str) -> str:
-            said = await scheduler().broadcast(
-                msg={
-                    "op": "run",
-                    "function": dumps(answer_at),
-                    "kwargs": dumps({"address": other}),
-                },
-                workers=[worker],
-            )
-            result = said[worker]["result"]
-            return str(deserialize(result.header, result.frames))
+            # Not by the scheduler's `broadcast`, which logs whoever goes meanwhile.
+            async with rpc(
+                worker,
+                connection_args=scheduler().connection_args,
+                timeout=CONNECT_SECONDS,
+            ) as at_worker:
+                said = await at_worker.run(
+                    function=dumps(answer_at), kwargs=dumps({"address": other})
+                )
+            return str(said["result"])
 
         return cls(
             options=lambda: dict(scheduler().connection_args),
