@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 
 from dask_gridengine.errors import OptionError
 
 LOOPBACK = "127.0.0.1"
+MOST = 32  # offered; some hosts have hundreds, of containers and machines in them
 
 
 def plausible(*, interface: str | None = None, host: str | None = None) -> list[str]:
-    """Addresses to offer to nodes; IPv4 unless `host` is an IPv6 address.
+    """Addresses to offer to nodes, `MOST` at most; IPv4 before IPv6.
 
     Parameters
     ----------
     interface
-        Offer only this network interface's, e.g. ``"ib0"``.
+        Offer only this network interface's, e.g. ``"ib0"``; see `on_interface`.
     host
         Offer only this address or name.
 
@@ -32,36 +35,79 @@ def plausible(*, interface: str | None = None, host: str | None = None) -> list[
     """
     if host is not None:
         return [_resolve(host)]
-    by_interface = _by_interface()
     if interface is not None:
-        if not by_interface.get(interface):
-            there = ", ".join(name for name, found in by_interface.items() if found)
-            raise OptionError(
-                f"interface {interface!r} is not up or has no IPv4 address here;"
-                f" there are: {there}"
-            )
-        return by_interface[interface]
-    found = [address for some in by_interface.values() for address in some]
-    outside = [address for address in found if not address.startswith("127.")]
+        return on_interface(interface)
+    outside = [a for some in _by_interface().values() for a in some if _outside(a)]
     preferred = _towards_default_route()
-    outside.sort(key=lambda address: address != preferred)  # stable: only one moves
-    return outside or [LOOPBACK]
+    # Stable: only one moves, and those of IPv6 behind the others.
+    outside.sort(key=lambda address: (":" in address, address != preferred))
+    return outside[:MOST] or [LOOPBACK]
+
+
+def on_interface(interface: str) -> list[str]:
+    """This host's addresses on a network, IPv4 before IPv6.
+
+    Parameters
+    ----------
+    interface
+        Name of an interface (``"ib0"``), or a network (``"10.1.0.0/16"``): names may
+        differ between hosts where the network does not.
+
+    Raises
+    ------
+    OptionError
+        If there is none; the message lists what there is.
+    """
+    by_interface = _by_interface()
+    if "/" in interface:
+        network = _network(interface)
+        everything = [a for some in by_interface.values() for a in some]
+        found = [a for a in everything if ipaddress.ip_address(a) in network]
+    else:
+        found = by_interface.get(interface, [])
+    if not found:
+        there = ", ".join(
+            f"{name} ({some[0]})" for name, some in by_interface.items() if some
+        )
+        raise OptionError(
+            f"interface {interface!r} is not up or has no address here; there are:"
+            f" {there}; a network, as '10.1.0.0/16', will do, too"
+        )
+    return found
 
 
 def _by_interface() -> dict[str, list[str]]:
     import psutil  # 15 ms a node, which needs only `join` and `split`, does without
 
     up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
+    # Without those of IPv6 that are good on one link only, and named by it ("%eth0").
     return {
-        name: [a.address for a in addresses if a.family == socket.AF_INET]
+        name: [
+            a.address
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for a in addresses
+            if a.family == family and "%" not in a.address
+        ]
         for name, addresses in psutil.net_if_addrs().items()
         if name in up
     }
 
 
+def _outside(address: str) -> bool:
+    return not ipaddress.ip_address(address).is_loopback
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as exc:
+        raise OptionError(f"interface {text!r} is no network: {exc}") from exc
+
+
 def _resolve(host: str) -> str:
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        place = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        return str(place[0][4][0])
     except OSError as exc:
         raise OptionError(f"host {host!r} has no address here: {exc}") from exc
 
@@ -97,3 +143,46 @@ def split(address: str) -> tuple[str, int]:
     """
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def bracketed(host: str | None) -> str | None:
+    """A host as Dask takes it: an address of IPv6 in brackets.
+
+    Examples
+    --------
+    >>> bracketed("::1"), bracketed("login1")
+    ('[::1]', 'login1')
+    """
+    return f"[{host}]" if host and ":" in host else host
+
+
+def host_and_port(text: str, option: str) -> tuple[str, int | None]:
+    """Read an address in which the port may be missing, and a protocol is passed over.
+
+    Parameters
+    ----------
+    text
+        ``host``, ``host:port``, ``[::1]:port``, or one of these after ``tls://``.
+    option
+        Whose value that is, for the message.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> host_and_port("tls://gate:8786", "x"), host_and_port("fd00::1", "x")
+    (('gate', 8786), ('fd00::1', None))
+    """
+    place = text.strip().rpartition("://")[2]
+    if place.count(":") > 1 and not place.startswith("["):
+        place = f"[{place}]"
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?", place)
+    if found is None or not 0 < int(found[2] or 1) < 2**16:
+        raise OptionError(
+            f"{option}={text!r} is no address; write 'gate.example.org',"
+            " 'gate.example.org:8786' or '[fd00::1]:8786'"
+        )
+    return found[1].strip("[]"), int(found[2]) if found[2] else None

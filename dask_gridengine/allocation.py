@@ -80,6 +80,9 @@ class Allocation:
     environment: dict[str, str]
     config: dict[str, Any]  # Dask settings that differ from Dask's defaults
     options: dict[str, Any]  # further keywords of Nanny or Worker
+    interface: str  # to listen on, or a network; "" is the one towards the scheduler
+    port: str  # of the worker, one or a range, e.g. "9000:9100"; "" is any
+    nanny_port: str  # of its Nanny, likewise
     tls: TLSIdentity | None
 
     def __post_init__(self) -> None:

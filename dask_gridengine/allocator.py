@@ -6,9 +6,9 @@ import os
 
 from distributed import Scheduler
 
-from dask_gridengine.addresses import join, split
 from dask_gridengine.allocation import Allocation, Hello, TLSIdentity
 from dask_gridengine.config import Options, differing_config
+from dask_gridengine.endpoints import contact
 
 #: Variables by which numeric libraries size their thread pools. A worker runs a task
 #: in each of its threads, so a pool gets the slots divided by those.
@@ -50,7 +50,7 @@ def allocate(
         incarnation=hello.incarnation,
         door=hello.via,
         name=name,
-        scheduler=contact(scheduler, hello.via),
+        scheduler=contact(options, scheduler, hello.via),
         processes=processes,
         nthreads=nthreads,
         memory_limit=memory_limit(options.memory, hello) // processes,
@@ -63,19 +63,11 @@ def allocate(
         environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
         config=differing_config(),
         options=given,
+        interface=options.worker_interface or "",
+        port=str(options.worker_port or ""),
+        nanny_port=str(options.nanny_port or options.worker_port or ""),
         tls=tls,
     )
-
-
-def contact(scheduler: Scheduler, via: str) -> str:
-    """The scheduler's address for a node that reached the door at `via`.
-
-    The scheduler listens where the door does, so what led to one leads to both.
-    """
-    if scheduler.contact_address:
-        return str(scheduler.contact_address)
-    protocol, _, address = scheduler.address.partition("://")
-    return f"{protocol}://{join(split(via)[0], split(address)[1])}"
 
 
 def memory_limit(asked: int | None, hello: Hello) -> int:

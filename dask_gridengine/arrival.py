@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import zmq
 
-from dask_gridengine.addresses import split
 from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
 from dask_gridengine.credentials import Connection
 from dask_gridengine.errors import DoorError
+from dask_gridengine.knocking import CONNECTED, Knocks, knock
 from dask_gridengine.wire import MAX_FROM_CLUSTER, decode, encode
 
 CONNECT_SECONDS = 5.0  # for one address to accept; 2 s was too short for a peer
@@ -48,27 +47,26 @@ def ask(connection: Connection, hello: Hello) -> Answer:
         from every answer; the message lists each address with what it answered.
     """
     patience = _Patience(connection.patience)
-    tried: dict[str, str] = {}
     while True:
-        for address in connection.addresses:
-            tried[address] = _probe(address, patience.left(CONNECT_SECONDS))
-            if tried[address] != "connected":
-                continue
-            greeting = replace(hello, via=address, tried=dict(tried))
-            answer = _converse(connection, greeting, patience)
-            if answer is not None:
-                return answer
-            tried[address] = "connected, but did not answer to our key"
+        knocks = Knocks(connection.addresses, patience.left(CONNECT_SECONDS))
+        with contextlib.closing(knocks.connected()) as connected:
+            for address, at in connected:
+                greeting = replace(hello, via=address, tried=knocks.answers())
+                answer = _converse(connection, greeting, at, patience)
+                if answer is not None:
+                    return answer
+                knocks.correct(address, "connected, but did not answer to our key")
         if patience.over:
-            raise DoorError(_no_door(connection, tried))
+            raise DoorError(_no_door(connection, knocks.answers()))
         time.sleep(0.5 + random.random())
 
 
 def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bool:
     """Tell the cluster why this node ends; False if it is not there any more."""
-    if _probe(address, timeout=FAREWELL_SECONDS) != "connected":
+    said, at = knock(address, FAREWELL_SECONDS)
+    if said != CONNECTED:
         return False  # spares a closed cluster's nodes the linger
-    with _open(connection, address) as dealer:
+    with _open(connection, at) as dealer:
         dealer.linger = int(FAREWELL_SECONDS * 1000)
         dealer.send(encode(farewell))
     return True
@@ -97,22 +95,14 @@ class _Patience:
         return time.monotonic() >= self._deadline
 
 
-def _probe(address: str, timeout: float) -> str:
-    """What the kernel says of an address; ZeroMQ would only retry in silence."""
-    try:
-        with socket.create_connection(split(address), timeout=timeout):
-            return "connected"
-    except TimeoutError:
-        return f"no answer in {timeout:.0f} s (a firewall, or no route)"
-    except OSError as exc:
-        return (exc.strerror or str(exc)).lower()
-
-
 def _converse(
-    connection: Connection, hello: Hello, patience: _Patience
+    connection: Connection, hello: Hello, at: str, patience: _Patience
 ) -> Answer | None:
-    """Talk at one address; None if it stays silent. Waiting as told is no silence."""
-    with _open(connection, hello.via) as dealer:
+    """Talk at one address, in numbers; None if it stays silent.
+
+    Waiting as told is no silence.
+    """
+    with _open(connection, at) as dealer:
         while True:
             dealer.send(encode(hello))
             timeout = patience.left(ANSWER_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import resource
 from collections import Counter
@@ -23,6 +24,7 @@ from dask_gridengine.addresses import join
 from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
 from dask_gridengine.credentials import CurveKeys
 from dask_gridengine.errors import OptionError, WireError
+from dask_gridengine.ports import Ports, none_free
 from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
 
 logger = logging.getLogger(__name__)
@@ -73,20 +75,20 @@ class BootstrapServer:
         self._task: asyncio.Task[None] | None = None
         self._waiting: dict[str, bytes] = {}  # incarnation to peer
 
-    def start(self, host: str = "0.0.0.0", port: int = 0) -> None:
+    def start(self, host: str = "0.0.0.0", ports: Ports | None = None) -> None:
         """Listen, and serve in the running event loop until `aclose`.
 
         Parameters
         ----------
         host
-            Address to bind; all of this host's by default.
-        port
-            0 takes any free one.
+            Address to bind; all of this host's by default. "::" is those of IPv4, too.
+        ports
+            The first of these that is free; None takes any.
 
         Raises
         ------
         OptionError
-            If the address cannot be bound.
+            If the address cannot be bound, or no such port is free.
         """
         _allow_descriptors()
         self._context = zmq.asyncio.Context()
@@ -108,16 +110,28 @@ class BootstrapServer:
         socket.router_mandatory = False
         self._socket = socket
         try:
-            socket.bind(f"tcp://{join(host, port)}")
-        except zmq.ZMQError as exc:
+            self._bind(host, ports)
+        except BaseException:
             self._release()
-            raise OptionError(
-                f"cannot listen at {join(host, port)}: {exc}; host= or interface="
-                " must be an address of this machine"
-            ) from exc
+            raise
         endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.port = int(endpoint.rpartition(":")[2])
         self._task = asyncio.create_task(self._serve(), name="gridengine bootstrap")
+
+    def _bind(self, host: str, ports: Ports | None) -> None:
+        for port in ports or (0,):
+            try:
+                self._socket.bind(f"tcp://{join(host, port)}")
+                return
+            except zmq.ZMQError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    raise OptionError(
+                        f"cannot listen at {join(host, port)}: {exc}; host= or"
+                        " interface= must be an address of this machine, and"
+                        " bootstrap_port= one that you may use"
+                    ) from exc
+        assert ports is not None, "the kernel has no port left"
+        raise none_free("bootstrap_port", ports)
 
     def call(self, answers: Iterable[tuple[Hello, Answer]]) -> None:
         """Give answers to nodes that were told to wait, before they ask again.

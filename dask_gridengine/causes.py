@@ -36,6 +36,8 @@ class Cause(str, enum.Enum):
     VERSIONS = "had other versions"
     REFUSED = "was refused"  # its identity was used up, or none of the cluster's
     NO_SCRATCH = "could not write its scratch directory"
+    NO_SCHEDULER = "reached the bootstrap, but not the scheduler"
+    NO_LISTEN = "could not listen for its peers"
     NO_IMPORT = "could not import its worker"
     NO_START = "could not start its worker"
     KILLED = "was killed"
@@ -90,9 +92,11 @@ EXIT_STATUS: dict[Cause, int] = {
     Cause.NO_IMPORT: os.EX_SOFTWARE,  # 70
     Cause.NO_START: os.EX_OSERR,  # 71
     Cause.NO_LOG: os.EX_CANTCREAT,  # 73
+    Cause.NO_LISTEN: os.EX_OSFILE,  # 72
     Cause.NO_SCRATCH: os.EX_IOERR,  # 74
     Cause.LOST_CONTACT: os.EX_TEMPFAIL,  # 75
     Cause.REFUSED: os.EX_PROTOCOL,  # 76
+    Cause.NO_SCHEDULER: os.EX_NOPERM,  # 77
     Cause.UNREADABLE: os.EX_CONFIG,  # 78
     Cause.KILLED: os.EX_NOHOST,  # 68; of its worker, not of the node
     Cause.NO_PYTHON: 127,  # the shell's word for "not found"
@@ -112,7 +116,13 @@ _ADVICE: dict[Cause, str] = {
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
     Cause.UNREADABLE: "shared_directory= must be on a file system that the nodes see",
     Cause.UNREACHABLE: "interface= or host= must be one that the nodes reach; a"
-    " firewall must let them connect to this host",
+    " firewall must let them connect to this host: bootstrap_port= and scheduler_port="
+    " name the ports; behind NAT contact_address= says where they are",
+    Cause.NO_SCHEDULER: "the firewall must let nodes connect to that port, or"
+    " scheduler_port= must be one that it does; behind NAT contact_address= says where"
+    " it is",
+    Cause.NO_LISTEN: "worker_port= needs two ports for each node of a host, and"
+    " worker_interface= a name or network that every node has",
     Cause.NEVER_ARRIVED: "qacct -j {job} may say more",
     Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",

@@ -23,10 +23,12 @@ import yaml
 from dask.utils import parse_bytes
 from distributed.security import Security
 
+from dask_gridengine.addresses import host_and_port
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.errors import OptionError
 from dask_gridengine.launchers.base import NodeRequest
 from dask_gridengine.launchers.native import native_specification, parse_walltime
+from dask_gridengine.ports import Ports
 
 with (Path(__file__).parent / "gridengine.yaml").open() as _file:
     DEFAULTS = yaml.safe_load(_file)
@@ -44,6 +46,9 @@ _TEXTS = (
     "local_directory",
     "interface",
     "host",
+    "contact_address",
+    "bootstrap_contact_address",
+    "worker_interface",
 )
 
 
@@ -80,6 +85,14 @@ class Options:
     log_directory: Path | None
     interface: str | None
     host: str | None
+    contact_address: str | None
+    bootstrap_contact_address: str | None
+    scheduler_port: Ports | None
+    bootstrap_port: Ports | None
+    dashboard_port: Ports | None
+    worker_interface: str | None
+    worker_port: Ports | None
+    nanny_port: Ports | None
     scheduler_options: dict[str, Any]
     security: Security | bool
     max_importing: int
@@ -114,7 +127,8 @@ class Options:
         """
         refuse_unknown(given, cls.names())
         raw = {name: _setting(name, given.get(name)) for name in cls.names()}
-        options = cls(**{**raw, **_texts(raw), **_numbers(raw), **_places(raw)})
+        checked = {**_texts(raw), **_numbers(raw), **_places(raw), **_network(raw)}
+        options = cls(**{**raw, **checked})
         options._refuse_crowding()
         return options
 
@@ -333,6 +347,22 @@ def _places(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise OptionError("shared_directory must be a directory that the nodes see")
     # Not local_directory: that is a place on the nodes, and expanded there.
     return {"shared_directory": shared, "log_directory": place("log_directory")}
+
+
+def _network(raw: Mapping[str, Any]) -> dict[str, Any]:
+    for name in ("contact_address", "bootstrap_contact_address"):
+        if (told := _text(raw, name)) is not None:
+            host_and_port(told, name)
+    return {
+        name: Ports.parse(raw[name], name)
+        for name in (
+            "scheduler_port",
+            "bootstrap_port",
+            "dashboard_port",
+            "worker_port",
+            "nanny_port",
+        )
+    }
 
 
 def _text(raw: Mapping[str, Any], name: str) -> str | None:

@@ -38,6 +38,7 @@ def explain(upkeep: Upkeep) -> str:
             f" all {cause.value}. scale() tries again at once."
         )
     lines += [f"{line}." for line in fleet.guard.sentences(fleet.roster.clock())]
+    lines += fleet.one_way.values()
     lines += _ends(fleet.roster, fleet.log_directory)
     lines += _deaths(fleet.roster)
     for text in upkeep.said[-5:]:
@@ -47,7 +48,7 @@ def explain(upkeep: Upkeep) -> str:
 
 def explain_node(record: NodeRecord) -> str:
     """Tell of one node from its submission to its end."""
-    lines = [_story(record)]
+    lines = [_story(record), *_way(record)]
     if record.restarts:
         lines.append(f"its Nanny has started a new worker {_times(record.restarts)}")
     if record.death is not None:
@@ -172,6 +173,14 @@ def _story(record: NodeRecord) -> str:
     what, when = passed[-1]
     told.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
     return f"node {record.id}: {', '.join(told)}"
+
+
+def _way(record: NodeRecord) -> Iterator[str]:
+    """By which address it came, where that was not the first one that it tried."""
+    others = {a: said for a, said in record.tried.items() if a != record.via}
+    if others:
+        yield f"it reached the cluster at {record.via}; the addresses before that:"
+        yield from (f"  {address}: {said}" for address, said in others.items())
 
 
 def _ago(when: float) -> str:

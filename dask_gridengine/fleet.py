@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dask_gridengine.addresses import LOOPBACK, join, plausible
 from dask_gridengine.allocation import Allocation, Farewell, Hello
 from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.causes import Diagnosis
@@ -22,6 +21,7 @@ from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
+from dask_gridengine.endpoints import doors, listen_at, offers
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
 from dask_gridengine.launchers.base import Launcher, NodeEnd
@@ -84,6 +84,8 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
+        #: Hosts whose workers cannot be reached from here, and that in a sentence.
+        self.one_way: dict[str, str] = {}
         self._racing: asyncio.TimerHandle | None = None
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()
@@ -132,12 +134,11 @@ class Fleet:
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.endings.logs = self.log_directory
         self.endings.account = self.launcher.account
-        host = self.bind_host
-        self.bootstrap.start(host or "0.0.0.0")
-        hosts = [host] if host else plausible()
+        listen, hosts = doors(self.bind_host)
+        self.bootstrap.start(listen, options.bootstrap_port)
         Connection(
             cluster=options.name,
-            addresses=tuple(join(address, self.bootstrap.port) for address in hosts),
+            addresses=offers(options, hosts, self.bootstrap.port),
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
             patience=options.death_timeout,
@@ -145,14 +146,8 @@ class Fleet:
 
     @property
     def bind_host(self) -> str | None:
-        """The one address to listen at; None is all of this host's.
-
-        Local processes need no network, so a laptop opens no port to it.
-        """
-        options = self.options
-        if options.host or options.interface:
-            return plausible(interface=options.interface, host=options.host)[0]
-        return LOOPBACK if self.launcher.kind == "process" else None
+        """The one address to listen at; None is all of this host's."""
+        return listen_at(self.options, self.launcher.kind)
 
     def short(self, names: int = 0) -> int:
         """How many nodes to ask for so that so many more names get one.

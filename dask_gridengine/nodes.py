@@ -70,6 +70,7 @@ class NodeRecord:
     host: str = ""
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
+    tried: dict[str, str] = field(default_factory=dict)  # those tried, and the answers
     granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
     worker: str | None = None  # the name it was bound to: of its worker, or of them all
     cancelled: bool = False  # by us
@@ -182,6 +183,7 @@ class Roster:
         """A node said its first hello."""
         record.incarnation = hello.incarnation
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
+        record.tried = hello.tried
         record.granted_memory = hello.memory
         record.arrived = self.clock()
         self.move(record, NodeState.ARRIVED)

@@ -24,12 +24,19 @@ from distributed.deploy.spec import SpecCluster
 from distributed.utils import get_ip
 
 from dask_gridengine import granted
+from dask_gridengine.addresses import bracketed
 from dask_gridengine.allocation import Allocation, Hello
 from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.config import Options
-from dask_gridengine.errors import DrmCommunicationError, GridFull, NodesFailed
+from dask_gridengine.endpoints import dashboard_address
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridFull,
+    NodesFailed,
+    OptionError,
+)
 from dask_gridengine.fleet import GENTLE_SECONDS, Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.lastwords import addresses, last_words
@@ -42,6 +49,7 @@ from dask_gridengine.retiring import release
 from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.upkeep import Hands, Upkeep
+from dask_gridengine.wayback import Eyes, WayBack
 from dask_gridengine.witness import FleetWitness
 
 if TYPE_CHECKING:
@@ -148,6 +156,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             versions=granted.versions(),
             callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
+        eyes = Eyes.of(lambda: self.scheduler)
+        self._way_back = WayBack(self._fleet.one_way, self._note, eyes)
         hands = Hands(
             planned=lambda: len(self.worker_spec),
             add=self._add,
@@ -189,7 +199,12 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             # there is none, as on many a cell. Nodes do not depend on that answer.
             warnings.simplefilter("ignore", RuntimeWarning)
             get_ip()
-        await super()._start()
+        try:
+            await super()._start()
+        except RuntimeError as exc:
+            if error := _option_error(exc):
+                raise error from None
+            raise
 
     async def __aenter__(self) -> Self:
         try:
@@ -217,6 +232,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             if upkeep is not None:
                 await upkeep.stop()
             if fleet is not None:
+                await self._way_back.aclose()
                 fleet.let_go(self.workers)
                 await fleet.dismiss()
             self.worker_spec.clear()
@@ -291,6 +307,9 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         if op == "add":
             for info in msg["workers"].values():
                 self._fleet.registered(info["name"])
+            for address, info in msg["workers"].items():
+                if record := self._fleet.roster.by_worker.get(info["name"]):
+                    self._way_back.look(record.host, address)
         elif msg not in workers:
             return  # polling has removed it already (S12)
         # Past SpecCluster's own: it would start a lost name again.
@@ -451,11 +470,21 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
     def _scheduler_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
             "protocol": "tls" if self._tls else "tcp",
-            "host": self._fleet.bind_host,
+            "host": bracketed(self._fleet.bind_host),
+            "ports": self.options.scheduler_port,
             "security": self.security,
-            "dashboard_address": ":8787",
+            "dashboard_address": dashboard_address(self.options),
         }
+        if "port" in self.options.scheduler_options:
+            del options["ports"]
         return {**options, **self.options.scheduler_options}
 
     def _allocate(self, name: str, hello: Hello) -> Allocation:
         return allocate(self.options, self.scheduler, self._tls, name, hello)
+
+
+def _option_error(exc: BaseException | None) -> OptionError | None:
+    """What the user is to change, from within what Dask has wrapped it in, twice."""
+    while exc is not None and not isinstance(exc, OptionError):
+        exc = exc.__cause__
+    return exc

@@ -7,6 +7,7 @@ may ever look at, and as long would the first nodes wait for an address to go to
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -14,6 +15,11 @@ from time import time
 from typing import Any, Protocol
 
 from distributed import Scheduler
+from distributed.comm.addressing import (
+    parse_address,
+    parse_host_port,
+    unparse_host_port,
+)
 from distributed.http.utils import get_handlers
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
@@ -21,6 +27,7 @@ from tornado.web import Application, RequestHandler
 
 from dask_gridengine.allocation import WORKER_EXIT
 from dask_gridengine.notes import annotate
+from dask_gridengine.ports import Ports, is_free, none_free
 
 DASHBOARD = "distributed.dashboard.scheduler"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
@@ -59,6 +66,8 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         As Dask's. The port is open from the start; the pages are loaded when somebody
         first asks for one. None shows less for that: what they draw is collected from
         when one is opened.
+    ports
+        Where to listen: the first that is free. None takes ``port``, as Dask does.
     **options
         All else that Dask's takes.
 
@@ -74,8 +83,10 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         dashboard: bool | None = None,
         dashboard_address: str | None = None,
         http_prefix: str | None = "/",
+        ports: Ports | None = None,
         **options: Any,
     ) -> None:
+        self._ports = ports
         super().__init__(
             dashboard=False,
             dashboard_address=dashboard_address,
@@ -185,6 +196,32 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
             self._suspects.move_to_end(ts.key)
         while len(self._suspects) > MOST_SUSPECTS:
             self._suspects.popitem(last=False)
+
+    async def listen(self, port_or_addr: Any = None, **options: Any) -> None:
+        """As Dask's; where *the* address is asked for, at the first port of `ports`.
+
+        Raises
+        ------
+        OptionError
+            If none of them is free.
+        """
+        if self._ports is None or port_or_addr not in self._start_address:
+            await super().listen(port_or_addr, **options)
+            return
+        scheme, host = parse_address(port_or_addr)
+        host = parse_host_port(host, 0)[0]
+        for port in self._ports:
+            if not is_free(host, port):  # tornado would leave a socket behind
+                continue
+            try:
+                address = unparse_host_port(host, port)
+                await super().listen(f"{scheme}://{address}", **options)
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        raise none_free("scheduler_port", self._ports)
 
     async def start_unsafe(self) -> ClusterScheduler:
         """Listen, to the network first: that address is *the* address."""

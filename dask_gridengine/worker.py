@@ -23,6 +23,7 @@ from dask_gridengine.allocation import Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
 from dask_gridengine.names import suffixes
 from dask_gridengine.nanny import Life, NodeNanny
+from dask_gridengine.reaching import CannotStart, listen_options, within_reach
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     Returns
     -------
     Life
-        Its cause is FINISHED, DRAINED, KILLED or NO_START.
+        Its cause is FINISHED, DRAINED, KILLED, NO_START or one of `CannotStart`.
     """
     life = Life()
     servers = await _start(allocation, life)
@@ -90,25 +91,26 @@ async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
     try:
         for suffix in suffixes(allocation.processes):
             servers.append(_make(allocation, allocation.name + suffix, life))
-        starts = [asyncio.ensure_future(_started(server)) for server in servers]
+        starts = [asyncio.ensure_future(within_reach(s, allocation)) for s in servers]
         await asyncio.wait(starts)  # all: who is closed while it starts hangs
-        for start in starts:
-            start.result()
+        for wrong in [start.exception() for start in starts]:
+            if wrong is not None:
+                raise wrong
     except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
-        if life.signal:
+        if isinstance(exc, CannotStart):
+            life.cause, life.detail = exc.cause, exc.detail
+            logger.error("this node %s", exc)
+        else:
+            logger.exception("the worker did not start")
+        if life.cause is Cause.NO_START and life.signal:
             # It had started, perhaps worked, and died before its Nanny was told so.
             life.cause = Cause.KILLED
             life.detail = f"its worker ended with {life.signal}"
-        logger.exception("the worker did not start")
         closing = (server.close() for server in servers)
         await asyncio.gather(*closing, return_exceptions=True)
         return []
     return servers
-
-
-async def _started(server: Nanny | Worker) -> None:
-    await server
 
 
 def _make(allocation: Allocation, name: str, life: Life) -> Nanny | Worker:
@@ -119,6 +121,7 @@ def _make(allocation: Allocation, name: str, life: Life) -> Nanny | Worker:
         "security": _security(allocation.tls),
         "death_timeout": allocation.death_timeout,
         "local_directory": allocation.local_directory,
+        **listen_options(allocation),
         **allocation.options,
     }
     if isinstance(worker_class := options.get("worker_class"), str):

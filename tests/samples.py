@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 from dask_gridengine.allocation import Allocation, Farewell, Hello
 from dask_gridengine.granted import versions
+from dask_gridengine.ports import Ports, is_free
 
 
 def hello(**changes: Any) -> Hello:
@@ -44,6 +48,9 @@ def allocation(**changes: Any) -> Allocation:
         "environment": {"OMP_NUM_THREADS": "1"},
         "config": {},
         "options": {},
+        "interface": "",
+        "port": "",
+        "nanny_port": "",
         "tls": None,
     }
     return Allocation(**{**fields, **changes})
@@ -64,3 +71,14 @@ def farewell(**changes: Any) -> Farewell:
         "stderr": "",
     }
     return Farewell(**{**fields, **changes})
+
+
+@contextlib.contextmanager
+def two_in_a_row() -> Iterator[tuple[int, Ports]]:
+    """A port that is held, by this process, and the range of it and the next one."""
+    while True:
+        with socket.create_server(("", 0)) as holder:
+            port = int(holder.getsockname()[1])
+            if port < 65535 and is_free("", port + 1):
+                yield port, Ports(first=port, last=port + 1)
+                return

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.allocator import allocate, contact, memory_limit
+from dask_gridengine.allocator import allocate, memory_limit
 from dask_gridengine.config import Options
 from tests.samples import hello
 
@@ -69,13 +69,14 @@ def test_the_users_environment_has_the_last_word() -> None:
     assert made.environment["OMP_NUM_THREADS"] == "7"
 
 
-def test_a_node_finds_the_scheduler_where_it_found_the_door() -> None:
-    """The address that answered the node leads to the scheduler too."""
-    assert contact(scheduler(), "192.168.7.1:4711") == "tls://192.168.7.1:8786"
-    assert contact(scheduler(address="tcp://0.0.0.0:1"), "[::1]:2") == "tcp://[::1]:1"
-
-
-def test_a_contact_address_of_the_users_counts() -> None:
-    """Behind NAT the user says where the scheduler is."""
-    told = scheduler(contact_address="tls://login.example:9000")
-    assert contact(told, "10.0.0.1:4711") == "tls://login.example:9000"
+def test_where_to_listen_is_told_in_dasks_words() -> None:
+    """Nannies take from the workers' ports unless they have some of their own."""
+    given = {"worker_interface": "ib0", "worker_port": "9000:9100"}
+    made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
+    assert (made.interface, made.port) == ("ib0", "9000:9100")
+    assert made.nanny_port == "9000:9100"
+    given["nanny_port"] = "9200"
+    made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
+    assert (made.port, made.nanny_port) == ("9000:9100", "9200")
+    made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello())
+    assert (made.interface, made.port, made.nanny_port) == ("", "", "")

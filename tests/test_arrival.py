@@ -23,6 +23,7 @@ from dask_gridengine.arrival import ask, say_farewell
 from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.credentials import Connection, CurveKeys
 from dask_gridengine.errors import DoorError
+from dask_gridengine.ports import Ports
 from dask_gridengine.wire import decode, encode
 from tests.samples import farewell, hello
 from tests.waiting import until
@@ -156,7 +157,8 @@ def test_a_cluster_that_comes_up_late_is_found() -> None:
         asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
         done, _ = await asyncio.wait({asking}, timeout=0.3)
         assert not done
-        server.start("127.0.0.1", int(address.rpartition(":")[2]))
+        port = int(address.rpartition(":")[2])
+        server.start("127.0.0.1", Ports(first=port, last=port))
         assert await asking == leave(hello())
         await server.aclose()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.credentials import CurveKeys
 from dask_gridengine.errors import OptionError
 from dask_gridengine.wire import MAX_FROM_CLUSTER, MAX_FROM_NODE, decode, encode
-from tests.samples import allocation, farewell, hello
+from tests.samples import allocation, farewell, hello, two_in_a_row
 
 SILENCE = 300  # ms in which a peer that is heard would have been answered many times
 
@@ -316,19 +317,48 @@ def test_closing_twice_is_closing_once() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("busy", [True, False])
-def test_an_address_that_cannot_be_had_is_the_users_option(busy: bool) -> None:
-    """A busy port or another machine's address: the message says what to change."""
+def test_an_address_that_cannot_be_had_is_the_users_option() -> None:
+    """Another machine's address: the message says what to change."""
 
     async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            # RFC 5737: an address no machine has.
-            host = "127.0.0.1" if busy else "198.51.100.1"
-            port = other.getsockname()[1] if busy else 0
+        host = "198.51.100.1"  # RFC 5737: an address no machine has
+        server = BootstrapServer(on_hello=leave, on_farewell=print)
+        with pytest.raises(OptionError, match=r"host= or interface=") as caught:
+            server.start(host)
+        assert join(host, 0) in str(caught.value)
+        await server.aclose()
+
+    asyncio.run(main())
+
+
+def test_the_first_free_port_of_a_range_is_taken() -> None:
+    """A site's firewall lets some ports through; one that is held is passed over."""
+
+    async def main() -> None:
+        with two_in_a_row() as (other, ports):
             server = BootstrapServer(on_hello=leave, on_farewell=print)
-            with pytest.raises(OptionError, match=r"host= or interface=") as caught:
-                server.start(host, port)
-            assert join(host, port) in str(caught.value)
+            server.start("127.0.0.1", ports)
+            assert server.port == other + 1
+            with pytest.raises(OptionError, match=f"bootstrap_port='{ports}'") as none:
+                BootstrapServer(on_hello=leave, on_farewell=print).start(
+                    "127.0.0.1", ports
+                )
             await server.aclose()
+        assert f"{other} is held by process {os.getpid()}" in str(none.value)
+        assert "another port or a range" in str(none.value)
+
+    asyncio.run(main())
+
+
+def test_everywhere_is_both_kinds_of_address() -> None:
+    """Nodes come by IPv4 and by IPv6 to the same port."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+
+    async def main() -> None:
+        async with porch(host="::") as door:
+            await door.is_answered()
+            with socket.create_connection(("::1", door.server.port)):
+                pass
 
     asyncio.run(main())

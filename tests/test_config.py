@@ -24,6 +24,7 @@ import dask_gridengine
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.config import DEFAULTS, Options, differing_config
 from dask_gridengine.errors import OptionError
+from dask_gridengine.ports import Ports
 
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
 # A node's interpreter: says what it was called with.
@@ -137,6 +138,10 @@ def test_a_wrong_name_lists_all_and_suggests_one() -> None:
         ("nanny", False, False),
         ("nanny", 0, False),  # DASK_GRIDENGINE__NANNY=0
         ("slots", 3, 3),
+        ("scheduler_port", 8786, Ports(first=8786, last=8786)),
+        ("worker_port", "9000:9100", Ports(first=9000, last=9100)),
+        ("nanny_port", 0, None),
+        ("contact_address", "tls://gate:8786", "tls://gate:8786"),
     ],
 )
 def test_values_come_in_one_unit_and_type(
@@ -195,6 +200,12 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
         ("close_timeout", -3),
+        ("scheduler_port", "8790:8786"),
+        ("bootstrap_port", 70000),
+        ("worker_port", "any"),
+        ("contact_address", "gate:ssh"),
+        ("bootstrap_contact_address", "a b"),
+        ("worker_interface", 1.5),
     ],
 )
 def test_a_bad_value_names_its_option(name: str, value: object) -> None:

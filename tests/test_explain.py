@@ -12,7 +12,7 @@ from dask_gridengine.diagnosis import out_of_memory
 from dask_gridengine.explain import explain, explain_deaths, explain_node
 from dask_gridengine.guard import STRIKES
 from dask_gridengine.launchers.base import NodeId
-from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 from dask_gridengine.upkeep import Upkeep
 from tests.samples import hello
 from tests.test_prospects import upkeep_of
@@ -38,6 +38,21 @@ def ended(upkeep: Upkeep, why: Diagnosis, hosts: Iterable[str]) -> list[NodeReco
         record.host, record.diagnosis = host, why
         roster.move(record, NodeState.GONE)
     return records
+
+
+def test_the_way_a_node_came_is_told_where_it_was_not_the_first() -> None:
+    """Which addresses it tried, and what each answered: the user's network, seen."""
+    roster = Roster()
+    roster.submitted([NodeId("12", 1), NodeId("12", 2)])
+    first, second = roster
+    roster.arrive(first, hello())
+    assert "reached" not in explain_node(first)
+    tried = {"10.9.0.1:4711": "no answer in 0.3 s", "10.0.0.1:4711": "connected"}
+    roster.arrive(second, hello(index=2, tried=tried))
+    assert (
+        "it reached the cluster at 10.0.0.1:4711; the addresses before that:\n"
+        "  10.9.0.1:4711: no answer in 0.3 s" in explain_node(second)
+    )
 
 
 def test_alike_ends_are_one_sentence(upkeep: Upkeep) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -21,6 +22,7 @@ from dask_gridengine import scheduler as module
 from dask_gridengine.allocation import WORKER_EXIT
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler import DASHBOARD, ClusterScheduler
+from tests.samples import two_in_a_row
 from tests.waiting import until
 
 
@@ -32,6 +34,39 @@ async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
         yield scheduler
     finally:
         await scheduler.close()
+
+
+def test_the_first_free_port_is_taken() -> None:
+    """Of those a firewall lets through; whoever holds the others is named."""
+
+    async def main() -> None:
+        with two_in_a_row() as (held, ports):
+            async with running(ports=ports) as scheduler:
+                assert scheduler.port == held + 1
+                with pytest.raises(RuntimeError) as none:
+                    await ClusterScheduler(
+                        ports=ports, host="127.0.0.1", dashboard_address=":0"
+                    )
+        said = str(none.value.__cause__)
+        assert f"scheduler_port='{ports}': no such port is free" in said
+        assert f"{held} is held by process {os.getpid()}" in said
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["[::1]", None])
+def test_a_port_goes_with_any_host(host: str | None) -> None:
+    """IPv6 keeps its brackets; without a host it is all of them."""
+
+    async def main() -> None:
+        with two_in_a_row() as (_, ports):
+            async with running(ports=ports, host=host) as scheduler:
+                # What is held is held for IPv4.
+                port = ports.first if host else ports.last
+                assert scheduler.port == port
+                assert host is None or scheduler.address == f"tcp://[::1]:{port}"
+
+    asyncio.run(main())
 
 
 async def page(scheduler: ClusterScheduler, path: str) -> tuple[int, str, str]:

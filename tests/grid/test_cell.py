@@ -174,6 +174,60 @@ def test_a_cut_node_is_out_of_reach_until_healed(cell: Path) -> None:
     assert grid("status").returncode == 0
 
 
+def reaches(host: str, other: str, port: int = 6445) -> bool:
+    """Whether TCP from a host to another one connects within a second."""
+    dial = ("timeout", "1", "bash", "-c", f"</dev/tcp/{other}/{port}")
+    return grid("run", host, *dial).returncode == 0
+
+
+def test_a_second_network_joins_all_hosts_until_it_is_removed(cell: Path) -> None:
+    """Each host has an address of each kind on eth1; adding it twice adds one."""
+    before = done("run", "node1", "ip", "-br", "addr")
+    done("add-network")
+    assert done("add-network") == ""
+    seen = done("run", "node1", "ip", "-br", "addr", "show", "eth1")
+    four, six = (word.partition("/")[0] for word in seen.split()[2:4])
+    assert reaches("gridmaster", four)
+    assert reaches("node2", six, 6445) is False  # execd has no IPv6, so it refuses
+    done("cut", "node1")
+    assert not reaches("gridmaster", four)
+    done("heal", "node1")
+    wait_until(lambda: reaches("gridmaster", four), "node1 in reach again", 20)
+    done("remove-network")
+    assert done("remove-network") == ""
+    wait_until(
+        lambda: done("run", "node1", "ip", "-br", "addr") == before, "as before", 5
+    )
+    assert grid("status").returncode == 0
+
+
+def test_a_firewall_passes_grid_engine_and_what_it_is_told(cell: Path) -> None:
+    """All else is dropped without a word, and passes again when it is gone; hosts find
+    each other however long it stands."""
+    listen = "import socket, time; s = socket.create_server(('', 9000)); time.sleep(60)"
+    before = done("run", "node1", "ip", "rule")
+    with subprocess.Popen(
+        [CI_GRID, "run", "node2", "python3", "-c", listen], env=environment(FIRST)
+    ) as server:
+        try:
+            wait_until(lambda: reaches("node1", "node2", 9000), "it listens", 20)
+            done("firewall", "8786")
+            done("firewall", "8786", "8999-9001")
+            assert reaches("node1", "node2", 9000)
+            done("firewall")
+            for host in HOSTS:
+                done("run", host, "ip", "neigh", "flush", "dev", "eth0")
+            assert not reaches("node1", "node2", 9000)
+            assert reaches("node2", "node2", 9000)
+            submit("-sync", "y", "-l", "h=node2", "-o", "/dev/null", "-b", "y", "true")
+            done("no-firewall")
+            assert reaches("node1", "node2", 9000)
+        finally:
+            server.kill()
+    assert done("run", "node1", "ip", "rule") == before
+    assert done("no-firewall") == ""
+
+
 def test_jobs_outlive_the_master(cell: Path) -> None:
     """Without qmaster nothing answers; with a new one the old job still runs."""
     job = submit("-o", "/dev/null", "-b", "y", "sleep", "100")
@@ -220,6 +274,8 @@ def test_down_leaves_nothing() -> None:
     done("down")
     before = traces()
     done("up", "2", "4")
+    done("add-network")
+    done("firewall")
     submit("-o", "/dev/null", "-b", "y", "sleep", "100")
     up = traces()
     assert up["interfaces"] == before["interfaces"]
@@ -284,7 +340,18 @@ def test_env_can_be_sourced(cell: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "nonsense", "up 0", "up 2 many", "up 1 2 3", "run node1", "cut", "down dgt1"],
+    [
+        "",
+        "nonsense",
+        "up 0",
+        "up 2 many",
+        "up 1 2 3",
+        "run node1",
+        "cut",
+        "down dgt1",
+        "firewall all",
+        "add-network eth1",
+    ],
 )
 def test_wrong_usage_exits_2(arguments: str) -> None:
     """A mistake in the command changes nothing and points to the help."""
