@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dask_gridengine.errors import (
         DrmCommunicationError,
         GridEngineError,
+        GridFull,
         LauncherError,
         LauncherUnavailable,
         NodesFailed,
@@ -29,6 +30,7 @@ _HOME = {
     "LauncherError": "errors",
     "LauncherUnavailable": "errors",
     "SubmitError": "errors",
+    "GridFull": "errors",
     "DrmCommunicationError": "errors",
     "NodesFailed": "errors",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "LauncherError",
     "LauncherUnavailable",
     "SubmitError",
+    "GridFull",
     "DrmCommunicationError",
     "NodesFailed",
     "__version__",

@@ -157,7 +157,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
         eyes = Eyes.of(lambda: self.scheduler)
-        self._way_back = WayBack(self._fleet.one_way, self._note, eyes)
+        self._way_back = WayBack(self._fleet.one_way, self.note, eyes)
         hands = Hands(
             planned=lambda: len(self.worker_spec),
             add=self._add,

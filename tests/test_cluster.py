@@ -812,12 +812,17 @@ def test_max_jobs_bounds_what_is_asked_for(
         assert cluster.wanted == 2
 
 
-def test_max_queued_jobs_bounds_the_queue(options: dict[str, Any]) -> None:
+def test_max_queued_jobs_bounds_the_queue(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
     """The rest follows as the first start; it is said, and is no failure."""
-    options["slots"] = 2
-    with GridEngineCluster(jobs=4, max_queued_jobs=1, **options) as cluster:
+    gate = [f"while ! test -e {tmp_path}/go; do sleep 0.05; done"]
+    with GridEngineCluster(
+        jobs=4, max_queued_jobs=1, job_script_prologue=gate, **options
+    ) as cluster:
         assert len(cluster.jobs()) == 1
         assert "3 more as these start (max-queued-jobs)" in cluster.explain()
+        (tmp_path / "go").touch()
         wait_until(
             lambda: states(cluster) == ["working", "working", "queued"],
             "two work and one queues",
