@@ -72,6 +72,11 @@ class NodeRecord:
     granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
     worker: str | None = None  # the name it was bound to
     cancelled: bool = False  # by us
+    began: float | None = None  # its first moment, by this cluster's clock
+    queue: str = ""  # of the grid, that it was given
+    notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
+    turned: Diagnosis | None = None  # why it must go although it is wanted
+    unfinished: str = ""  # tasks that it cannot finish before it goes
     lost: float | None = None  # since when the scheduler misses its worker
     given_up: bool = False  # it fell silent; the grid may still have it
     over: bool = False  # nothing more comes of it: its worker's name is free
@@ -174,7 +179,9 @@ class Roster:
         record.incarnation = hello.incarnation
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
         record.granted_memory = hello.memory
+        record.queue, record.notify = hello.queue, hello.notify
         record.arrived = self.clock()
+        record.began = record.arrived - hello.age
         self.move(record, NodeState.ARRIVED)
 
     def bind(self, record: NodeRecord) -> str:

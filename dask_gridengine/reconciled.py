@@ -39,6 +39,7 @@ from dask_gridengine.quiet import silenced
 from dask_gridengine.retiring import release
 from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.turnover import Turnover
 from dask_gridengine.upkeep import Hands, Upkeep
 from dask_gridengine.witness import FleetWitness
 
@@ -141,7 +142,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             callbacks=Callbacks(make_allocation=self._allocate, on_over=self._on_over),
         )
         hands = Hands(
-            planned=lambda: len(self.worker_spec),
+            planned=lambda: len(self._turnover.staying(self.worker_spec)),
             add=self._add,
             cancel=self._fleet.cancel,
             woke=self._woke,
@@ -152,6 +153,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             dask.config.get("distributed.deploy.lost-worker-timeout")
         )
         self._upkeep = Upkeep(self._fleet, hands, missed=missed)
+        self._turnover = Turnover(self._fleet, self._upkeep, self.options)
         self._upkeep.want(len(self.worker_spec))
         try:
             await self._fleet.open()
@@ -173,6 +175,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         # Not before: only now are registrations heard of.
         self._fleet.receive()
         self._upkeep.start()
+        self._turnover.start(self.scheduler)
 
     async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()
@@ -207,6 +210,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         upkeep: Upkeep | None = getattr(self, "_upkeep", None)
         try:
             if upkeep is not None:
+                await self._turnover.stop()
                 await upkeep.stop()
             if fleet is not None:
                 fleet.let_go(self.workers)
@@ -263,6 +267,21 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         for name in names:
             self.workers[name] = NodeHandle(name, self._stop)
 
+    @property
+    def plan(self) -> set[str]:
+        """Names that count for adaptive scaling; who leaves anyhow does not."""
+        return set(self._turnover.staying(super().plan))
+
+    @property
+    def requested(self) -> set[str]:
+        """As `plan`, of those that have been asked for."""
+        return set(self._turnover.staying(super().requested))
+
+    @property
+    def observed(self) -> set[str]:
+        """As `plan`, of those that are there."""
+        return set(self._turnover.staying(super().observed))
+
     def new_worker_spec(self) -> dict[str, Any]:
         """The next worker's name, never used before, and its specification."""
         return {self._next_name(): self.new_spec}
@@ -310,7 +329,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             record = records.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
-        self._upkeep.plan(len(self.worker_spec))
+        self._upkeep.plan(len(self._turnover.staying(self.worker_spec)))
         self._keep_places = True
         await self._correct_state()
 
@@ -323,10 +342,12 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
                 return  # the base class's close() asks for it; there is nobody left
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
         waiting = self._fleet.roster.unbound
-        surplus = len(self.worker_spec) - count
-        for name in to_close(self.scheduler, [*self.worker_spec], waiting, surplus):
+        # Of those that leave anyhow each does so in its time, unless all are to go.
+        names = self._turnover.staying(self.worker_spec) if count else self.worker_spec
+        surplus = len(names) - count
+        for name in to_close(self.scheduler, [*names], waiting, surplus):
             del self.worker_spec[name]
-        more = count - len(self.worker_spec)
+        more = count - len(self._turnover.staying(self.worker_spec))
         if anew:
             self._upkeep.want(count)
         else:
@@ -340,7 +361,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         except DrmCommunicationError as exc:
             self._upkeep.unheard(str(exc))
         except BaseException:
-            self._upkeep.desired = len(self.worker_spec)
+            self._upkeep.desired = len(self._turnover.staying(self.worker_spec))
             raise
 
     async def _add(self, names: int) -> None:

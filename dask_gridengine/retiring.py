@@ -9,7 +9,7 @@ from time import time
 
 from distributed import Scheduler
 from distributed.core import Status
-from distributed.scheduler import WorkerState
+from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
 from dask_gridengine.nodes import NodeState
@@ -87,7 +87,7 @@ async def retire(
     for ws in leaving.values():
         # As if it were paused: whoever is told no more than that gets no new task.
         scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
-    _hand_over(scheduler, leaving.values())
+    hand_over(scheduler, leaving.values())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     moves: list[asyncio.Task[None]] = []
@@ -118,17 +118,30 @@ async def retire(
     return [ws.name for ws in _workers(scheduler, names)]
 
 
-def _hand_over(scheduler: Scheduler, leaving: Iterable[WorkerState]) -> None:
+def hand_over(
+    scheduler: Scheduler,
+    leaving: Iterable[WorkerState],
+    tasks: Collection[TaskState] | None = None,
+) -> None:
     """Have others run what these have been sent but have not begun.
 
     By the way of Dask's work stealing: the worker itself says whether it has begun.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    leaving
+        Workers that will be gone.
+    tasks
+        Those that shall go; None is all.
     """
     stealing = scheduler.extensions.get("stealing")
     if stealing is None:
         return
     load = {ws: len(ws.processing) / ws.nthreads for ws in scheduler.running}
     for ws in leaving:
-        for ts in list(ws.processing):
+        for ts in list(ws.processing if tasks is None else tasks):
             valid = scheduler.valid_workers(ts)
             takers = load.keys() if valid is None else load.keys() & valid
             if not takers and ts.loose_restrictions:

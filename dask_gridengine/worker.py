@@ -29,6 +29,7 @@ from dask_gridengine.launchers.base import signal_name
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
+ANSWER_SECONDS = 2.0  # for the cluster to say that it lets a node go
 SAMPLE_MS = 1000  # between two looks at the worker's peak memory
 
 
@@ -143,7 +144,7 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     _sample(server, life)
     if not finished.done():
         life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
-        await _drain(server, allocation.drain_timeout)
+        await _drain(server, allocation, life.detail)
     elif life.reason:
         life.detail = life.reason
     await finished
@@ -213,15 +214,23 @@ def _unlink_semaphores() -> None:
             finalizer()
 
 
-async def _drain(server: Nanny | Worker, patience: float) -> None:
-    """Hand the data over, then close. Bounded: the grid kills who takes too long."""
+async def _drain(server: Nanny | Worker, allocation: Allocation, signal: str) -> None:
+    """Have the cluster let this node go: tasks end, data moves, the worker closes.
+
+    Bounded: the grid kills who takes too long. Where the cluster does not answer the
+    node has its data moved by Dask's own means, which do not wait for tasks.
+    """
     if isinstance(server, Nanny):
         # Only that the worker is not to be started again: it has not stopped yet.
         Nanny.close_gracefully(server, reason="the node was asked to go")
         address = server.worker_address
     else:
         address = server.address
+    patience = allocation.drain_timeout
     try:
+        if (given := await _ask_cluster(server, allocation.name, signal)) is not None:
+            await asyncio.wait_for(server.finished(), given + CLOSE_SECONDS)
+            return
         await asyncio.wait_for(
             server.scheduler.retire_workers(
                 workers=[address], close_workers=True, remove=True
@@ -235,6 +244,16 @@ async def _drain(server: Nanny | Worker, patience: float) -> None:
         logger.warning("could not hand data over to other workers", exc_info=True)
     with contextlib.suppress(Exception):
         await server.close(reason="the node was asked to go")
+
+
+async def _ask_cluster(server: Nanny | Worker, name: str, signal: str) -> float | None:
+    """Tell the cluster of a signal; the seconds it gives, None if it does not care."""
+    try:
+        asked = server.scheduler.gridengine_asked_to_go(name=name, signal=signal)
+        return float(await asyncio.wait_for(asked, ANSWER_SECONDS))
+    except Exception:  # of the network, or whatever the other side raised
+        logger.info("the cluster does not see to this drain", exc_info=True)
+        return None
 
 
 def _sample(server: Nanny | Worker, life: Life) -> None:
