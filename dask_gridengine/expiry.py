@@ -15,7 +15,7 @@ from dask_gridengine.launchers.native import hard_requests, parse_walltime
 GRID_SLACK = 1.0
 #: What a hand-over takes without any data: a round or two, and a worker that closes.
 HAND_OVER = 1.5
-#: By how much tasks may take longer than those seen; bandwidth is halved likewise.
+#: By how much longer than seen things may take: tasks, moves, starts.
 CAUTION = 1.5
 #: A node is of use for at least this share of its life, whatever tasks take.
 USEFUL = 0.5

@@ -17,6 +17,7 @@ from dask_gridengine.nodes import NodeState
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
+NAMED = 5  # tasks in a line of the log; the others are counted
 ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
 
 
@@ -97,9 +98,10 @@ async def retire(
         done = [name for name, ws in leaving.items() if late or not ws.processing]
         if late and (busy := [name for name in done if leaving[name].processing]):
             logger.warning(
-                "tasks of %s still ran after %g s; they run again elsewhere",
+                "tasks of %s still ran after %g s; they run again elsewhere: %s",
                 ", ".join(busy),
                 patience,
+                _some([ts for name in busy for ts in leaving[name].processing]),
             )
         everybody = len(done) == len(leaving)
         if done and (everybody or loop.time() - began >= ROUND):
@@ -116,6 +118,12 @@ async def retire(
             }
     await asyncio.gather(*moves)
     return [ws.name for ws in _workers(scheduler, names)]
+
+
+def _some(tasks: list[TaskState]) -> str:
+    """Their keys, of the first few."""
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return ", ".join(repr(ts.key) for ts in tasks[:NAMED]) + more
 
 
 def hand_over(

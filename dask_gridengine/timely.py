@@ -9,16 +9,10 @@ from typing import Any
 from distributed import Scheduler
 from distributed.scheduler import TaskPrefix, TaskState, WorkerState
 
-#: By how much a task may take longer than the average of its kind.
+from dask_gridengine.durations import Durations, computing
+
+#: By how much a task may take longer than the longest of its kind.
 CAUTION = 1.25
-
-
-def known_duration(prefix: TaskPrefix) -> float | None:
-    """Seconds tasks of this kind take; None if none has been seen to run."""
-    if prefix.duration_average >= 0:
-        return float(prefix.duration_average)
-    # As Dask guesses where one runs for long and none has ended.
-    return 2.0 * prefix.max_exec_time if prefix.max_exec_time > 0 else None
 
 
 class TimelyScheduler(Scheduler):  # type: ignore[misc]
@@ -45,6 +39,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
         self.ends: dict[str, float] = {}
         self.fresh = float("inf")
         self.on_asked_to_go: Callable[[str, str], float] | None = None
+        self.durations = Durations()
         self._rootish: TaskState | None = None  # just now, and not yet decided on
         self.handlers["gridengine_asked_to_go"] = self.asked_to_go
 
@@ -60,6 +55,24 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
             raise LookupError(name)
         return self.on_asked_to_go(name, signal)
 
+    def stimulus_task_finished(
+        self, worker: str, stimulus_id: str, key: Any, *args: Any, **said: Any
+    ) -> Any:
+        """As Dask's; and remember how long the task took."""
+        if ts := self.tasks.get(key):
+            seconds = computing(said.get("startstops") or ())
+            self.durations.note(ts.prefix.name, seconds)
+        return super().stimulus_task_finished(worker, stimulus_id, key, *args, **said)
+
+    def duration(self, prefix: TaskPrefix) -> float | None:
+        """Seconds a task of this kind may take; None if none has been seen to run."""
+        longest = self.durations.longest(prefix.name)
+        # Twice, as Dask guesses where one runs for long and none has ended.
+        running = 2.0 * prefix.max_exec_time if prefix.duration_average < 0 else 0.0
+        if longest is None and running <= 0:
+            return None
+        return max(longest or 0.0, running)
+
     def fits(self, ts: TaskState, ws: WorkerState) -> bool:
         """Whether a worker is there for as long as a task takes, if that is known."""
         end = self.ends.get(ws.name)
@@ -69,7 +82,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
         return needed is None or needed <= end - monotonic()
 
     def _needed(self, ts: TaskState) -> float | None:
-        seconds = known_duration(ts.prefix)
+        seconds = self.duration(ts.prefix)
         if seconds is None or CAUTION * seconds > self.fresh:
             return None
         return CAUTION * seconds

@@ -24,7 +24,6 @@ from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.retiring import hand_over, retire
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.task_limits import TaskLimits, running_tasks
-from dask_gridengine.timely import known_duration
 from dask_gridengine.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -108,7 +107,8 @@ class Turnover:
 
     def _learn(self, workers: Collection[WorkerState]) -> None:
         """Take the mean of what runs, each by what is known of its kind."""
-        seen = [known_duration(ts.prefix) for ws in workers for ts in ws.executing]
+        duration = self._scheduler.duration
+        seen = [duration(ts.prefix) for ws in workers for ts in ws.executing]
         known = [seconds for seconds in seen if seconds is not None]
         if known:
             self._typical = sum(known) / len(known)
@@ -120,7 +120,8 @@ class Turnover:
         deadline = record.began + limit
         left = deadline - self._fleet.roster.clock()
         reserve = self._reserve(ws)
-        margin = expiry.margin(limit, task=self._typical, hand_over=reserve)
+        ready = reserve + LOOK_EVERY  # it may come due just after a look
+        margin = expiry.margin(limit, task=self._typical, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
         self._scheduler.ends[ws.name] = time.monotonic() + left - spare
         self._scheduler.fresh = limit - spare
@@ -208,7 +209,7 @@ class Turnover:
         left = until - self._fleet.roster.clock() - self._reserve(ws)
         late = []
         for ts, ran in running_tasks(ws).items():
-            seconds = known_duration(ts.prefix)
+            seconds = self._scheduler.duration(ts.prefix)
             if seconds is not None and seconds - ran > left:
                 late.append(f"{ts.key!r} (ran {ran:.0f} of about {seconds:.0f} s)")
         if late:

@@ -79,6 +79,7 @@ LAYERS = [
     "handle",
     "scaling",
     "adaptive",
+    "durations",
     "timely",
     "scheduler",
     "limits",
