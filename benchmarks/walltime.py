@@ -106,7 +106,7 @@ def main() -> int:
         result = sum(client.gather(sums))
         took = time.monotonic() - began
         watch.stop()
-        ends = Counter(row.cause.name for row in cluster.jobs() if row.cause)
+        ends = Counter(row.cause for row in cluster.jobs() if row.cause)
     written = [path.read_text() for path in book.iterdir()]
     again = sum(text.count("e") > 1 for text in written)
     cut = sum(text.count("b") > text.count("e") for text in written)
@@ -122,7 +122,7 @@ def main() -> int:
     print(f"nodes at most: {max(watch.all)}, of {given.nodes} wanted")
     print(f"ends of nodes: {dict(ends)}")
     good = right and not again and below <= start
-    return 0 if good and set(ends) <= {Cause.EXPIRED.name} else 1
+    return 0 if good and set(ends) <= {Cause.EXPIRED.value} else 1
 
 
 if __name__ == "__main__":

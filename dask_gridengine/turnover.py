@@ -19,12 +19,12 @@ from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.expiry import Step
 from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
-from dask_gridengine.limits import NodeLimits
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.retiring import hand_over, retire
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.task_limits import TaskLimits, running_tasks
 from dask_gridengine.upkeep import Upkeep
+from dask_gridengine.walltimes import Walltimes
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Turnover:
     def start(self, scheduler: ClusterScheduler) -> None:
         """Begin, in the running event loop."""
         self._scheduler = scheduler
-        self._limits = NodeLimits(self._fleet)
+        self._limits = Walltimes(self._fleet)
         self._tasks = TaskLimits(
             scheduler,
             soft=self._options.task_soft_limit,

@@ -82,7 +82,7 @@ LAYERS = [
     "durations",
     "timely",
     "scheduler",
-    "limits",
+    "walltimes",
     "task_limits",
     "turnover",
     "reconciled",

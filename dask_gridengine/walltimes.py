@@ -9,7 +9,7 @@ from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeRecord
 
 
-class NodeLimits:
+class Walltimes:
     """Walltimes of nodes, in seconds from their first moment.
 
     A job cannot see its own: its spool directory holds no ``h_rt`` and its environment
