@@ -83,10 +83,10 @@ class Options:
     death_timeout: float
     drain_timeout: float
     drain_before_walltime: bool
-    task_soft_limit: float | None  # seconds
-    task_hard_limit: float | None  # seconds
     finish_timeout: float
     close_timeout: float
+    task_soft_limit: float | None  # seconds
+    task_hard_limit: float | None  # seconds
 
     @classmethod
     def names(cls) -> list[str]:

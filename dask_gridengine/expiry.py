@@ -13,8 +13,10 @@ from dask_gridengine.launchers.native import hard_requests, parse_walltime
 
 #: The grid's clock starts before the node's, with its prolog, and ticks in seconds.
 GRID_SLACK = 1.0
-#: What a hand-over takes without any data: a round or two, and a worker that closes.
-HAND_OVER = 1.5
+#: What a hand-over takes without much data, and a worker that closes. Dask looks after
+#: moves that did not come about every 2 s: on a busy host 1.5 s were too few (seen
+#: once in 24 ends). So it is 4 s, or this share of a short life, but not less.
+LEAST_HAND_OVER, HAND_OVER, HAND_OVER_SHARE = 2.5, 4.0, 0.15
 #: By how much longer than seen things may take: tasks, moves, starts.
 CAUTION = 1.5
 #: A node is of use for at least this share of its life, whatever tasks take.
@@ -74,11 +76,15 @@ def shortest(values: Iterable[str]) -> float | None:
     return min(found, default=None)
 
 
-def hand_over_seconds(nbytes: float, bandwidth: float, longest: float) -> float:
+def hand_over_seconds(
+    lifetime: float, *, nbytes: float, bandwidth: float, longest: float
+) -> float:
     """What it takes to move a worker's data and to close it.
 
     Parameters
     ----------
+    lifetime
+        Seconds from the node's first moment to its limit.
     nbytes
         Held there.
     bandwidth
@@ -86,7 +92,8 @@ def hand_over_seconds(nbytes: float, bandwidth: float, longest: float) -> float:
     longest
         Seconds; what has not been moved then is given up.
     """
-    return HAND_OVER + min(longest, CAUTION * nbytes / max(bandwidth, 1.0))
+    least = max(LEAST_HAND_OVER, min(HAND_OVER, HAND_OVER_SHARE * lifetime))
+    return least + min(longest, CAUTION * nbytes / max(bandwidth, 1.0))
 
 
 def margin(lifetime: float, *, task: float, hand_over: float) -> float:

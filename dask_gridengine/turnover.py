@@ -119,7 +119,7 @@ class Turnover:
         assert record.began is not None
         deadline = record.began + limit
         left = deadline - self._fleet.roster.clock()
-        reserve = self._reserve(ws)
+        reserve = self._reserve(ws, limit)
         ready = reserve + LOOK_EVERY  # it may come due just after a look
         margin = expiry.margin(limit, task=self._typical, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
@@ -136,9 +136,12 @@ class Turnover:
         elif misfits := self._scheduler.misfits(ws):
             hand_over(self._scheduler, [ws], misfits)
 
-    def _reserve(self, ws: WorkerState) -> float:
+    def _reserve(self, ws: WorkerState, lifetime: float) -> float:
         return expiry.hand_over_seconds(
-            ws.nbytes, self._scheduler.bandwidth, self._options.drain_timeout
+            lifetime,
+            nbytes=ws.nbytes,
+            bandwidth=self._scheduler.bandwidth,
+            longest=self._options.drain_timeout,
         )
 
     def _replace(self, record: NodeRecord) -> None:
@@ -180,11 +183,12 @@ class Turnover:
 
     async def _go(self, record: NodeRecord, name: str, until: float) -> None:
         clock = self._fleet.roster.clock
-        self._name_unfinished(record, name, until)
+        lifetime = self._limits.of(record) or float("inf")
+        self._name_unfinished(record, name, until, lifetime)
         # Again and again: nobody may be there yet to take its data, and its Nanny may
         # start another worker.
         while (ws := self._worker(name)) and (left := until - clock()) > 0:
-            patience = max(0.0, left - self._reserve(ws))
+            patience = max(0.0, left - self._reserve(ws, lifetime))
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(
                     retire(self._scheduler, [name], patience=patience), left
@@ -202,11 +206,13 @@ class Turnover:
         found = (ws for ws in self._scheduler.workers.values() if ws.name == name)
         return next(found, None)
 
-    def _name_unfinished(self, record: NodeRecord, name: str, until: float) -> None:
+    def _name_unfinished(
+        self, record: NodeRecord, name: str, until: float, lifetime: float
+    ) -> None:
         ws = self._worker(name)
         if ws is None:
             return
-        left = until - self._fleet.roster.clock() - self._reserve(ws)
+        left = until - self._fleet.roster.clock() - self._reserve(ws, lifetime)
         late = []
         for ts, ran in running_tasks(ws).items():
             seconds = self._scheduler.duration(ts.prefix)

@@ -194,6 +194,9 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("max_importing", 0),
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
+        ("drain_before_walltime", "perhaps"),
+        ("task_soft_limit", -1),
+        ("task_hard_limit", "late"),
         ("close_timeout", -3),
     ],
 )

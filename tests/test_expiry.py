@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dask_gridengine.expiry import (
     GRID_SLACK,
     HAND_OVER,
+    LEAST_HAND_OVER,
     LEAST_LEAD,
     LONGEST_LEAD,
     USEFUL,
@@ -58,10 +59,13 @@ def test_a_node_is_of_use_for_half_its_life(
 
 def test_the_margin_is_learnt_from_tasks_and_data() -> None:
     """There is time for one more task and for the move of what is held."""
-    moving = hand_over_seconds(nbytes=1e9, bandwidth=1e8, longest=30)
+    moving = hand_over_seconds(3600, nbytes=1e9, bandwidth=1e8, longest=30)
     assert moving > HAND_OVER + 10
     assert margin(3600, task=60, hand_over=moving) > GRID_SLACK + 60 + moving
-    assert hand_over_seconds(nbytes=1e15, bandwidth=0, longest=30) == HAND_OVER + 30
+    endless = hand_over_seconds(3600, nbytes=1e15, bandwidth=0, longest=30)
+    assert endless == HAND_OVER + 30
+    brief = hand_over_seconds(10, nbytes=0, bandwidth=1e8, longest=30)
+    assert brief == LEAST_HAND_OVER
 
 
 @given(useful=SECONDS, starts=st.lists(SECONDS))
