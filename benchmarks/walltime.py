@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--launcher", default="drmaa")
     given = parser.parse_args()
     book = Path(tempfile.mkdtemp(prefix="walltime-", dir="/var/tmp"))
+    began = time.monotonic()
     slots = {"slots": 2 * given.nodes} if given.launcher == "process" else {}
     with (
         GridEngineCluster(
@@ -91,7 +92,6 @@ def main() -> int:
         ) as cluster,
         Client(cluster) as client,
     ):
-        began = time.monotonic()
         client.wait_for_workers(given.nodes)
         start = time.monotonic() - began
         watch = Watch(cluster)

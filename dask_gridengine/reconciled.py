@@ -397,7 +397,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             names.append(roster.unbound.pop())
         wanted = False
         for name in names:
-            wanted |= self.worker_spec.pop(name, None) is not None
+            counted = name not in self._turnover.leaving
+            wanted |= self.worker_spec.pop(name, None) is not None and counted
             if handle := self.workers.pop(name, None):
                 handle.ended()
         self._upkeep.over(record, wanted=wanted)

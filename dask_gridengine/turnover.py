@@ -72,7 +72,10 @@ class Turnover:
 
     async def stop(self) -> None:
         """Let nobody go any more. Idempotent."""
-        tasks = [task for task in (self._task, *self._going.values()) if task]
+        if self._task is None:
+            return
+        self._limits.close()
+        tasks = [self._task, *self._going.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -99,11 +102,18 @@ class Turnover:
         self._learn(workers.values())
         records = self._fleet.roster.in_state(NodeState.WORKING)
         came = [r.working - r.submitted for r in records if r.working is not None]
+        fresh = 0.0
         for record in records:
             ws = workers.get(record.worker or "")
             limit = self._limits.of(record)
-            if ws is not None and limit is not None and record.began is not None:
+            if ws is None or record.began is None:
+                continue
+            if limit is None:
+                fresh = float("inf")
+            else:
+                fresh = max(fresh, limit - expiry.GRID_SLACK - self._reserve(ws, limit))
                 self._weigh(record, ws, limit, came[-STARTS_SEEN:])
+        self._scheduler.fresh = fresh or float("inf")
 
     def _learn(self, workers: Collection[WorkerState]) -> None:
         """Take the mean of what runs, each by what is known of its kind."""
@@ -124,7 +134,6 @@ class Turnover:
         margin = expiry.margin(limit, task=self._typical, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
         self._scheduler.ends[ws.name] = time.monotonic() + left - spare
-        self._scheduler.fresh = limit - spare
         lead = expiry.lead(limit - margin, starts)
         due = expiry.step(left, margin=margin, lead=lead)
         if due is not Step.STAY:

@@ -55,6 +55,11 @@ class Walltimes:
             seconds = min(otherwise, record.notify - expiry.GRID_SLACK)
         return max(0.0, seconds)
 
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for task in self._queues.values():
+            task.cancel()
+
     def _of_queue(self, queue: str) -> float | None:
         if not queue:
             return None
@@ -62,4 +67,6 @@ class Walltimes:
             ask = self._fleet.launcher.queue_limit(queue)
             self._queues[queue] = asyncio.ensure_future(ask)
         task = self._queues[queue]
-        return task.result() if task.done() and not task.cancelled() else None
+        if not task.done() or task.cancelled() or task.exception():
+            return None
+        return task.result()
