@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         NodesFailed,
         OptionError,
         SubmitError,
+        TaskTimeLimit,
     )
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "SubmitError": "errors",
     "DrmCommunicationError": "errors",
     "NodesFailed": "errors",
+    "TaskTimeLimit": "errors",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "SubmitError",
     "DrmCommunicationError",
     "NodesFailed",
+    "TaskTimeLimit",
     "__version__",
 ]
 
