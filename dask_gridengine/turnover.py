@@ -49,6 +49,8 @@ class Turnover:
         #: Names whose replacements are asked for, or there; they count no more.
         self.leaving: dict[str, NodeRecord] = {}
         self._going: dict[str, asyncio.Task[None]] = {}
+        self._until: dict[str, float] = {}  # when those shall be gone
+        self._ended: list[asyncio.Task[None]] = []  # for nodes that are over
         self._task: asyncio.Task[None] | None = None
         self._typical = 0.0  # seconds that a task takes, as they go at present
 
@@ -75,7 +77,7 @@ class Turnover:
         if self._task is None:
             return
         self._limits.close()
-        tasks = [self._task, *self._going.values()]
+        tasks = [self._task, *self._going.values(), *self._ended]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -94,6 +96,10 @@ class Turnover:
         over = [name for name, record in self.leaving.items() if record.over]
         for name in over:
             del self.leaving[name]
+            if going := self._going.pop(name, None):
+                self._ended.append(going)
+                del self._until[name]
+        self._ended = [task for task in self._ended if not task.done()]
         workers = {ws.name: ws for ws in self._scheduler.workers.values()}
         for gone in self._scheduler.ends.keys() - workers.keys():
             del self._scheduler.ends[gone]
@@ -181,14 +187,19 @@ class Turnover:
 
     def _drain(self, record: NodeRecord, why: Diagnosis, until: float) -> None:
         assert record.worker is not None
-        if record.worker in self._going or record.cancelled or record.over:
+        if record.cancelled or record.over:
             return
+        if going := self._going.get(record.worker):
+            if self._until[record.worker] <= until:
+                return
+            going.cancel()  # there is less time than it was told
         record.turned = why
         self._fleet.roster.move(record, NodeState.DRAINING)
         self._fleet.changed.set()
-        task = asyncio.create_task(self._go(record, record.worker, until))
-        self._going[record.worker] = task
-        task.add_done_callback(lambda _: self._going.pop(record.worker or "", None))
+        self._until[record.worker] = until
+        self._going[record.worker] = asyncio.create_task(
+            self._go(record, record.worker, until)
+        )
 
     async def _go(self, record: NodeRecord, name: str, until: float) -> None:
         clock = self._fleet.roster.clock

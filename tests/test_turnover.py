@@ -125,6 +125,31 @@ def test_a_signal_of_the_grid_waits_for_tasks(
         assert cluster.wanted == 2
 
 
+def test_a_node_that_leaves_may_have_to_hurry(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A signal may come while it drains already; the shorter time counts."""
+    book = tmp_path / "book"
+    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1, timeout=30)
+        long = client.submit(counted, 1, str(book), 120.0)
+        begun(book, 1)
+        (record,) = cluster._fleet.roster.in_state(NodeState.WORKING)
+        record.notify = 5.0
+
+        def ask(signal: str) -> None:
+            assert cluster.scheduler.on_asked_to_go is not None
+            cluster.scheduler.on_asked_to_go("ge-0", signal)
+
+        cluster.loop.add_callback(ask, "SIGTERM")
+        wait_until(lambda: record.state is NodeState.DRAINING, "it drains")
+        assert len(runs(book)[1]) == 1
+        cluster.loop.add_callback(ask, "SIGUSR2")
+        ended(cluster, Cause.DRAINED, 25)
+        wait_until(lambda: len(runs(book)[1]) == 2, "it runs elsewhere", 20)
+        long.cancel(force=True)
+
+
 def test_a_hard_limit_ends_task_and_process(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
