@@ -7,7 +7,6 @@ import os
 import resource
 import socket
 import sys
-import time
 from pathlib import Path
 
 from dask_gridengine._version import __version__
@@ -78,9 +77,11 @@ def age() -> float:
     try:
         stat = Path("/proc/self/stat").read_text()
         began = int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        # Not /proc/uptime, which containers may fake for themselves.
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
-    except (OSError, ValueError, IndexError, AttributeError):
+        # Not a clock of this process: those may be preloaded (libfaketime). Containers
+        # may have an uptime of their own, which is less: then it is as if just born.
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, uptime - began)
+    except (OSError, ValueError, IndexError):
         return 0.0
 
 
