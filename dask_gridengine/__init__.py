@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NodesFailed,
         OptionError,
         SubmitError,
+        TaskTimeLimit,
     )
 
 _HOME = {
@@ -33,6 +34,7 @@ _HOME = {
     "GridFull": "errors",
     "DrmCommunicationError": "errors",
     "NodesFailed": "errors",
+    "TaskTimeLimit": "errors",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "GridFull",
     "DrmCommunicationError",
     "NodesFailed",
+    "TaskTimeLimit",
     "__version__",
 ]
 

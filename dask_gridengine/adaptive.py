@@ -70,7 +70,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         """
         cluster = self.cluster
         assert cluster is not None
-        nodes, planned = self._nodes(target), len(cluster.worker_spec)
+        nodes, planned = self._nodes(target), len(cluster.planned)
         self._look()
         if nodes == planned:
             return {"status": "same"}
@@ -102,7 +102,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
     def _dispensable(self) -> list[str]:
         """Nodes that may go: who queues, the newest first; then who has long idled."""
         cluster = self.cluster
-        planned = cluster.worker_spec
+        planned = cluster.planned
         queued = [name for name in cluster.waiting if name in planned]
         idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
         ranked = by_least_held(cluster.scheduler, [n for n in planned if n in idle])

@@ -36,6 +36,9 @@ class Hello:
     memory: int  # bytes the grid's limits leave this node; 0 is no limit
     host_memory: int  # bytes
     host_cpus: int
+    age: float  # seconds since the grid started it; hosts' clocks differ, so no time
+    queue: str  # that the grid gave it, by name; "" is unknown
+    notify: float  # seconds from a courtesy signal to the deed; 0 is unknown
     versions: dict[str, str]  # package to version, "" where it is missing
     via: str  # the cluster's address that answered
     tried: dict[str, str]  # address to what it answered
@@ -44,6 +47,9 @@ class Hello:
         _require(self.index >= 1, f"index must be at least 1, got {self.index}")
         _require(self.slots >= 1, f"slots must be at least 1, got {self.slots}")
         _require(self.memory >= 0, f"memory must not be negative, got {self.memory}")
+        _require(0 <= self.age < 1e9, f"no node is {self.age} s old")
+        _require(0 <= self.notify < 1e9, f"notify is {self.notify} s")
+        _require(len(self.queue) <= 256, "a queue's name of more than 256 letters")
         _require(self.host_cpus >= 1, f"no host has {self.host_cpus} CPUs")
         _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
         _require(len(self.versions) <= 32 and len(self.tried) <= 64, "too many entries")

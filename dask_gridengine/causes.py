@@ -20,6 +20,7 @@ class Cause(str, enum.Enum):
     LIFETIME = "reached its worker's lifetime"
     LEFT = "was told to leave"  # at the door: nobody needed it any more
     DRAINED = "drained"  # a signal asked it to go, and it handed its data over
+    EXPIRED = "left before its walltime"  # another took its place
     CANCELLED = "was given back"  # by its own cluster: scale() or close()
     DELETED = "was deleted"  # by its owner or an admin, with qdel
     WALLTIME = "ran into its walltime"
@@ -65,7 +66,13 @@ class Cause(str, enum.Enum):
 
 
 _ON_PURPOSE = {Cause.LEFT, Cause.CANCELLED, Cause.DELETED, Cause.RETIRED}
-_HARMLESS = {*_ON_PURPOSE, Cause.FINISHED, Cause.DRAINED, Cause.LIFETIME}
+_HARMLESS = {
+    *_ON_PURPOSE,
+    Cause.FINISHED,
+    Cause.DRAINED,
+    Cause.EXPIRED,
+    Cause.LIFETIME,
+}
 _LOG_SAYS_MORE = {
     Cause.NO_IMPORT,
     Cause.NO_START,

@@ -99,10 +99,13 @@ class Options:
     head_start: bool
     death_timeout: float
     drain_timeout: float
+    drain_before_walltime: bool
     finish_timeout: float
     idle_grace: float
     place_grace: float
     close_timeout: float
+    task_soft_limit: float | None  # seconds
+    task_hard_limit: float | None  # seconds
 
     @classmethod
     def names(cls) -> list[str]:
@@ -304,6 +307,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         },
         "nanny": _flag(raw, "nanny"),
         "head_start": _flag(raw, "head_start"),
+        "drain_before_walltime": _flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
         "scheduler_options": _mapping(raw, "scheduler_options"),
     }
@@ -320,6 +324,10 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "processes": _whole(raw, "processes", least=1),
         "memory": None if raw["memory"] is None else _bytes(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
+        **{
+            name: None if raw[name] is None else _seconds(raw, name)
+            for name in ("task_soft_limit", "task_hard_limit")
+        },
         "max_importing": _whole(raw, "max_importing", least=1),
         **{
             name: _seconds(raw, name)

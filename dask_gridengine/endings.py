@@ -78,7 +78,11 @@ class Endings:
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
         record.diagnosis = diagnose_farewell(farewell)
-        if record.cancelled and not record.given_up:
+        if record.turned is not None and (
+            record.cancelled or record.diagnosis.cause in _WHEN_LET_GO
+        ):
+            record.diagnosis = record.turned
+        elif record.cancelled and not record.given_up:
             # However it took that: it may have been in the midst of starting a worker.
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         elif record.retired and record.diagnosis.cause in _WHEN_LET_GO:
@@ -133,7 +137,8 @@ class Endings:
                     self._failures.correct(guessed, found)
                     self._guard.worked(record.host)  # it was not its host, after all
         elif record.diagnosis is None:
-            record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+            given_back = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+            record.diagnosis = record.turned or given_back
         record.peak_memory = record.peak_memory or end.peak_memory
         if not self._roster.move(record, NodeState.GONE):
             return

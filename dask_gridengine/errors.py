@@ -9,7 +9,8 @@ GridEngineError
  |   |   `- GridFull          ... for now: this user has as many jobs as may be
  |   `- DrmCommunicationError the grid does not answer; nothing is known
  |- DoorError              a node found no way to its allocation
- `- NodesFailed            nodes ended before they became workers
+ |- NodesFailed            nodes ended before they became workers
+ `- TaskTimeLimit          a task ran longer than its hard limit
 
 An unknown option name is a plain TypeError, as for any Python function.
 
@@ -141,3 +142,29 @@ class NodesFailed(GridEngineError):
             " and none will come as things are:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+
+
+class TaskTimeLimit(GridEngineError):
+    """A task ran longer than ``task_hard_limit``, and was ended.
+
+    Parameters
+    ----------
+    key
+        The task's.
+    seconds
+        The limit.
+    where
+        The worker, and its host.
+    """
+
+    def __init__(self, key: str, seconds: float, where: str) -> None:
+        super().__init__(key, seconds, where)
+        self.key, self.seconds, self.where = key, seconds, where
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.key!r} ran longer than task_hard_limit={self.seconds:g}"
+            f" seconds, on {self.where}, and was ended\n"
+            "  what to do: make it shorter, or give GridEngineCluster a larger"
+            " task_hard_limit="
+        )

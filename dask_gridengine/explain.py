@@ -39,6 +39,7 @@ def explain(upkeep: Upkeep) -> str:
         )
     lines += [f"{line}." for line in fleet.guard.sentences(fleet.roster.clock())]
     lines += fleet.one_way.values()
+    lines += _leaving(fleet.roster)
     lines += _ends(fleet.roster, fleet.log_directory)
     lines += _deaths(fleet.roster)
     for text in upkeep.said[-5:]:
@@ -56,6 +57,7 @@ def explain_node(record: NodeRecord) -> str:
     if record.diagnosis is not None and record.ending:
         lines.append(record.diagnosis.sentence("it", record.id.job))
         lines.append(f"  known from: {record.diagnosis.source}")
+    lines += _leaving([record])
     if record.peak_memory:
         lines.append(f"its worker used {format_bytes(record.peak_memory)} at most")
     if words := record.last_words.strip().splitlines():
@@ -94,8 +96,21 @@ def _now(upkeep: Upkeep) -> str:
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
     owed = upkeep.fleet.roster.owed
-    later = f"; {owed} more as these start (max-queued-jobs)" if owed else ""
+    bounds = "max-jobs, max-queued-jobs"
+    later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
+
+
+def _leaving(roster: Iterable[NodeRecord]) -> Iterator[str]:
+    """Nodes that go although they are wanted, and what they cannot finish."""
+    for record in roster:
+        why = record.turned
+        if why is None or record.over:
+            continue
+        told = f"{record} ({record.worker}) takes no new tasks and leaves: {why.detail}"
+        if record.unfinished:
+            told += f"; it cannot finish: {record.unfinished}"
+        yield told
 
 
 def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:

@@ -160,18 +160,20 @@ class Fleet:
 
     @property
     def room(self) -> int:
-        """How many nodes more may queue now."""
-        most, queued = (
-            self.options.max_queued_jobs,
-            self.roster.counts[NodeState.QUEUED],
+        """How many nodes more there may be now."""
+        bounds = (
+            (self.options.max_queued_jobs, self.roster.counts[NodeState.QUEUED]),
+            # Also those on their way out, for whom others shall come before they go.
+            (self.options.max_jobs, self.roster.alive),
         )
-        return sys.maxsize if most is None else max(0, most - queued)
+        room = [max(0, most - there) for most, there in bounds if most is not None]
+        return min(room, default=sys.maxsize)
 
     async def submit(self, names: Sequence[str]) -> None:
         """Have a node for each of these names, and for each that waits for one.
 
-        What is missing is queued as one array, as far as ``max-queued-jobs`` has room;
-        the rest is owed.
+        What is missing is queued as one array, as far as there is room for it; the rest
+        is owed.
 
         Raises
         ------

@@ -31,6 +31,9 @@ def hello() -> Hello:
         memory=memory(),
         host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host_cpus=os.cpu_count() or 1,
+        age=age(),
+        queue=os.environ.get("QUEUE", ""),
+        notify=notify(),
         versions=versions(),
         via="",
         tried={},
@@ -64,6 +67,36 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def age() -> float:
+    """Seconds since this process was made; by the kernel, which no clock confuses.
+
+    The job's shell has become this process, so its prologue is in it.
+    """
+    try:
+        stat = Path("/proc/self/stat").read_text()
+        began = int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        # Not a clock of this process: those may be preloaded (libfaketime). Containers
+        # may have an uptime of their own, which is less: then it is as if just born.
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, uptime - began)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def notify() -> float:
+    """Seconds from a courtesy signal (``-notify``) to the deed; 0 if it is not known.
+
+    The queue's, as Grid Engine leaves it in the job's spool directory for all to read.
+    """
+    try:
+        place = Path(os.environ["SGE_JOB_SPOOL_DIR"]) / "config"
+        lines = place.read_text(errors="replace").splitlines()
+        said = next(line for line in lines if line.startswith("notify="))
+        return max(0.0, float(said.partition("=")[2]))
+    except (KeyError, OSError, ValueError, StopIteration):
+        return 0.0
 
 
 def memory() -> int:

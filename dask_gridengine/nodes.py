@@ -76,6 +76,11 @@ class NodeRecord:
     cancelled: bool = False  # by us
     present: set[str] = field(default_factory=set)  # its workers that registered
     missing: dict[str, float] = field(default_factory=dict)  # those lost, since when
+    began: float | None = None  # its first moment, by this cluster's clock
+    queue: str = ""  # of the grid, that it was given
+    notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
+    turned: Diagnosis | None = None  # why it must go although it is wanted
+    unfinished: str = ""  # tasks that it cannot finish before it goes
     given_up: bool = False  # it fell silent; the grid may still have it
     over: bool = False  # nothing more comes of it: its worker's name is free
     asked: float | None = None  # when the grid was asked about its silence
@@ -185,7 +190,9 @@ class Roster:
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
         record.tried = hello.tried
         record.granted_memory = hello.memory
+        record.queue, record.notify = hello.queue, hello.notify
         record.arrived = self.clock()
+        record.began = record.arrived - hello.age
         self.move(record, NodeState.ARRIVED)
 
     def bind(self, record: NodeRecord) -> str:

@@ -48,6 +48,7 @@ from dask_gridengine.quiet import silenced
 from dask_gridengine.retiring import release
 from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.turnover import Turnover
 from dask_gridengine.upkeep import Hands, Upkeep
 from dask_gridengine.wayback import Eyes, WayBack
 from dask_gridengine.witness import FleetWitness
@@ -159,7 +160,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         eyes = Eyes.of(lambda: self.scheduler)
         self._way_back = WayBack(self._fleet.one_way, self.note, eyes)
         hands = Hands(
-            planned=lambda: len(self.worker_spec),
+            planned=lambda: len(self.planned),
             add=self._add,
             cancel=self._fleet.cancel,
             woke=self._woke,
@@ -170,6 +171,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             dask.config.get("distributed.deploy.lost-worker-timeout")
         )
         self._upkeep = Upkeep(self._fleet, hands, missed=missed)
+        self._turnover = Turnover(self._fleet, self._upkeep, self.options)
         self._upkeep.want(len(self.worker_spec))
         try:
             await self._fleet.open()
@@ -191,6 +193,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         # Not before: only now are registrations heard of.
         self._fleet.receive()
         self._upkeep.start()
+        self._turnover.start(self.scheduler)
 
     async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()
@@ -230,6 +233,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         upkeep: Upkeep | None = getattr(self, "_upkeep", None)
         try:
             if upkeep is not None:
+                await self._turnover.stop()
                 await upkeep.stop()
             if fleet is not None:
                 await self._way_back.aclose()
@@ -293,6 +297,26 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         for name in names:
             self.workers[name] = NodeHandle(name, self._stop)
 
+    @property
+    def planned(self) -> list[str]:
+        """Names of nodes that count, oldest first; who leaves anyhow does not."""
+        return self._turnover.staying(self.worker_spec)
+
+    @property
+    def plan(self) -> set[str]:
+        """Names that count for adaptive scaling; who leaves anyhow does not."""
+        return set(self._turnover.staying(super().plan))
+
+    @property
+    def requested(self) -> set[str]:
+        """As `plan`, of those that have been asked for."""
+        return set(self._turnover.staying(super().requested))
+
+    @property
+    def observed(self) -> set[str]:
+        """As `plan`, of those that are there."""
+        return set(self._turnover.staying(super().observed))
+
     def new_worker_spec(self) -> dict[str, Any]:
         """The next node's name, never used before, and its specification."""
         return {self._next_name(): self.new_spec}
@@ -348,7 +372,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             record = records.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
-        self._upkeep.plan(len(self.worker_spec))
+        self._upkeep.plan(len(self.planned))
         self._keep_places = True
         await self._correct_state()
 
@@ -362,12 +386,13 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             raise RuntimeError(f"{self.name} is closed: start a new cluster")
         count = self._allowed(count)
         waiting = self._fleet.roster.unbound
-        surplus = len(self.worker_spec) - count
+        # Of those that leave anyhow each does so in its time, unless all are to go.
+        names = self.planned if count else [*self.worker_spec]
+        surplus = len(names) - count
         processes = self.options.processes
-        names = [*self.worker_spec]
         for name in to_close(self.scheduler, names, waiting, surplus, processes):
             del self.worker_spec[name]
-        more = count - len(self.worker_spec)
+        more = count - len(self.planned)
         if anew:
             self._upkeep.want(count)
         else:
@@ -381,7 +406,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         except (DrmCommunicationError, GridFull) as exc:
             self._upkeep.unheard(str(exc))
         except BaseException:
-            self._upkeep.desired = len(self.worker_spec)
+            self._upkeep.desired = len(self.planned)
             raise
 
     def _allowed(self, count: int) -> int:
@@ -431,7 +456,8 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             names.append(roster.unbound.pop())
         wanted = False
         for name in names:
-            wanted |= self.worker_spec.pop(name, None) is not None
+            counted = name not in self._turnover.leaving
+            wanted |= self.worker_spec.pop(name, None) is not None and counted
             if handle := self.workers.pop(name, None):
                 handle.ended()
         self._upkeep.over(record, wanted=wanted)

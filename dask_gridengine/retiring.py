@@ -9,7 +9,7 @@ from time import time
 
 from distributed import Scheduler
 from distributed.core import Status
-from distributed.scheduler import WorkerState
+from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
 from dask_gridengine.names import node_of, nodes_of
@@ -18,6 +18,7 @@ from dask_gridengine.nodes import NodeState
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
+NAMED = 5  # tasks in a line of the log; the others are counted
 ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
 
 
@@ -88,7 +89,7 @@ async def retire(
     for ws in leaving.values():
         # As if it were paused: whoever is told no more than that gets no new task.
         scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
-    _hand_over(scheduler, leaving.values())
+    hand_over(scheduler, leaving.values())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     moves: list[asyncio.Task[None]] = []
@@ -98,9 +99,10 @@ async def retire(
         done = [name for name, ws in leaving.items() if late or not ws.processing]
         if late and (busy := [name for name in done if leaving[name].processing]):
             logger.warning(
-                "tasks of %s still ran after %g s; they run again elsewhere",
+                "tasks of %s still ran after %g s; they run again elsewhere: %s",
                 ", ".join(busy),
                 patience,
+                _some([ts for name in busy for ts in leaving[name].processing]),
             )
         everybody = len(done) == len(leaving)
         if done and (everybody or loop.time() - began >= ROUND):
@@ -119,17 +121,36 @@ async def retire(
     return [ws.name for ws in _workers(scheduler, names)]
 
 
-def _hand_over(scheduler: Scheduler, leaving: Iterable[WorkerState]) -> None:
+def _some(tasks: list[TaskState]) -> str:
+    """Their keys, of the first few."""
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return ", ".join(repr(ts.key) for ts in tasks[:NAMED]) + more
+
+
+def hand_over(
+    scheduler: Scheduler,
+    leaving: Iterable[WorkerState],
+    tasks: Collection[TaskState] | None = None,
+) -> None:
     """Have others run what these have been sent but have not begun.
 
     By the way of Dask's work stealing: the worker itself says whether it has begun.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    leaving
+        Workers that will be gone.
+    tasks
+        Those that shall go; None is all.
     """
     stealing = scheduler.extensions.get("stealing")
     if stealing is None:
         return
     load = {ws: len(ws.processing) / ws.nthreads for ws in scheduler.running}
     for ws in leaving:
-        for ts in list(ws.processing):
+        for ts in list(ws.processing if tasks is None else tasks):
             valid = scheduler.valid_workers(ts)
             takers = load.keys() if valid is None else load.keys() & valid
             if not takers and ts.loose_restrictions:

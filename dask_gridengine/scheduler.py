@@ -28,6 +28,7 @@ from tornado.web import Application, RequestHandler
 from dask_gridengine.allocation import WORKER_EXIT
 from dask_gridengine.notes import annotate
 from dask_gridengine.ports import Ports, is_free, none_free
+from dask_gridengine.timely import TimelyScheduler
 
 DASHBOARD = "distributed.dashboard.scheduler"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
@@ -57,7 +58,7 @@ class Witness(Protocol):
         ...
 
 
-class ClusterScheduler(Scheduler):  # type: ignore[misc]
+class ClusterScheduler(TimelyScheduler):
     """A Scheduler that also listens within this process, its dashboard loaded late.
 
     Parameters
@@ -168,12 +169,17 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
     def fail_waiting(self, error: Exception) -> int:
         """Give this error to all tasks that wait for a worker; how many there were."""
         waiting: list[TaskState] = [*self.unrunnable, *self.queued]
-        if not waiting:
-            return 0
-        stimulus_id = f"no-worker-will-come-{time()}"
+        self.fail(waiting, error)
+        return len(waiting)
+
+    def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
+        """Give this error to tasks that wait or run; none of them is tried again."""
+        if not tasks:
+            return
+        stimulus_id = f"{type(error).__name__}-{time()}"
         pickled = dumps(error)
         recommendations: dict[Any, Any] = {}
-        for ts in waiting:
+        for ts in tasks:
             recommendations.update(
                 self.transition(
                     ts.key,
@@ -184,7 +190,6 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
                 )
             )
         self.transitions(recommendations, stimulus_id=stimulus_id)
-        return len(waiting)
 
     def suspects_of(self, key: Any) -> list[str]:
         """Names of the workers that died while they ran this task."""

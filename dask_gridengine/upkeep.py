@@ -105,6 +105,7 @@ class Upkeep:
         self._ask_hosts_at = float("-inf")
         self.outage = ""  # why nothing can be submitted now
         self._places = Places(fleet.options.place_grace)
+        self._free = 0  # replacements of nodes that end as planned
 
     # What happens
 
@@ -136,6 +137,15 @@ class Upkeep:
         self._probes, self._next_probe = 0, 0.0
         self._retry_at = 0.0
         self._budget.renew(self._clock())
+
+    def expect_end(self) -> None:
+        """A node will end as planned: what stands in for it costs no budget."""
+        self._free += 1
+        self.wake()
+
+    def tell(self, text: str) -> None:
+        """People should know this: into the log, and among what is explained."""
+        self._say(text)
 
     def wake(self) -> None:
         """Something has changed: look at once."""
@@ -195,7 +205,8 @@ class Upkeep:
         now = self._clock()
         due = TICK
         if any(self._lack()) and not self.hopeless and not self.fleet.door.submitting:
-            waits = (self._budget.wait(now), self._retry_at - now, 0.05)
+            budget = 0.0 if self._free else self._budget.wait(now)
+            waits = (budget, self._retry_at - now, 0.05)
             due = min(due, max(waits))
         return due
 
@@ -344,6 +355,7 @@ class Upkeep:
         names, nodes = self._lack()
         if not names + nodes:
             self.outage = ""  # it does not matter any more
+            self._free = 0
             return
         if now < self._retry_at or self.fleet.door.submitting:
             return
@@ -353,16 +365,18 @@ class Upkeep:
                 return  # one that still queues will show it as well as another
             self._probed(now)
             names = nodes = 1
-        granted = self._budget.grant(nodes, now)
+        free = min(nodes, self._free)
+        charged = self._budget.grant(nodes - free, now)
+        granted = free + charged
         # Those that stand in for nodes asleep at the door come all together.
         if nodes and granted < max(1, nodes - names):
-            self._budget.give_back(granted)
+            self._budget.give_back(charged)
             return
         names = min(names, names - nodes + granted)
         try:
             await self._hands.add(names)
         except (DrmCommunicationError, GridFull) as exc:
-            self._budget.give_back(granted)
+            self._budget.give_back(charged)
             self.unheard(str(exc))
         except SubmitError as exc:
             self._answered()
@@ -374,8 +388,10 @@ class Upkeep:
             self._say(f"could not ask for {number_of_nodes(granted)}: {exc}")
         else:
             self._answered()
+            self._free -= min(free, self._free)
             if granted:
-                said = f"asked for {number_of_nodes(granted)} in place of lost ones"
+                of = "lost ones" if charged else "those that leave"
+                said = f"asked for {number_of_nodes(granted)} in place of {of}"
                 self._say(said, logging.INFO)
 
     def _probed(self, now: float) -> None:

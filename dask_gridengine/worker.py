@@ -28,6 +28,7 @@ from dask_gridengine.reaching import CannotStart, listen_options, within_reach
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
+ANSWER_SECONDS = 2.0  # for the cluster to say that it lets a node go
 SAMPLE_MS = 1000  # between two looks at the worker's peak memory
 
 
@@ -74,7 +75,7 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     _sample(servers, life)
     if not finished.done():
         life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
-        await _drain(servers, allocation.drain_timeout)
+        await _drain(servers, allocation, life.detail)
     elif life.reason:
         life.detail = life.reason
     await finished
@@ -145,8 +146,14 @@ def _security(tls: TLSIdentity | None) -> Security:
     )
 
 
-async def _drain(servers: Sequence[Nanny | Worker], patience: float) -> None:
-    """Hand the data over, then close. Bounded: the grid kills who takes too long."""
+async def _drain(
+    servers: Sequence[Nanny | Worker], allocation: Allocation, signal: str
+) -> None:
+    """Have the cluster let this node go: tasks end, data moves, the workers close.
+
+    Bounded: the grid kills who takes too long. Where the cluster does not answer the
+    node has its data moved by Dask's own means, which do not wait for tasks.
+    """
     addresses = []
     for server in servers:
         if isinstance(server, Nanny):
@@ -155,7 +162,12 @@ async def _drain(servers: Sequence[Nanny | Worker], patience: float) -> None:
             addresses.append(server.worker_address)
         else:
             addresses.append(server.address)
+    patience = allocation.drain_timeout
     try:
+        given = await _ask_cluster(servers[0], allocation.name, signal)
+        if given is not None:
+            await asyncio.wait_for(_all_finished(servers), given + CLOSE_SECONDS)
+            return
         # All at once, or they would hand their data to each other.
         await asyncio.wait_for(
             servers[0].scheduler.retire_workers(
@@ -172,6 +184,16 @@ async def _drain(servers: Sequence[Nanny | Worker], patience: float) -> None:
         logger.warning("could not hand data over to other workers", exc_info=True)
     closing = (server.close(reason="the node was asked to go") for server in servers)
     await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def _ask_cluster(server: Nanny | Worker, name: str, signal: str) -> float | None:
+    """Tell the cluster of a signal; the seconds it gives, None if it does not care."""
+    try:
+        asked = server.scheduler.gridengine_asked_to_go(name=name, signal=signal)
+        return float(await asyncio.wait_for(asked, ANSWER_SECONDS))
+    except Exception:  # of the network, or whatever the other side raised
+        logger.info("the cluster does not see to this drain", exc_info=True)
+        return None
 
 
 def _sample(servers: Sequence[Nanny | Worker], life: Life) -> None:

@@ -821,7 +821,7 @@ def test_max_queued_jobs_bounds_the_queue(
         jobs=4, max_queued_jobs=1, job_script_prologue=gate, **options
     ) as cluster:
         assert len(cluster.jobs()) == 1
-        assert "3 more as these start (max-queued-jobs)" in cluster.explain()
+        assert "3 more when there is room" in cluster.explain()
         (tmp_path / "go").touch()
         wait_until(
             lambda: states(cluster) == ["working", "working", "queued"],

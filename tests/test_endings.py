@@ -187,6 +187,29 @@ def test_who_wanted_it_is_told_apart(
     assert cause(record) is told
 
 
+@pytest.mark.parametrize(
+    ("state", "said", "told"),
+    [
+        ({}, Cause.FINISHED, Cause.EXPIRED),
+        ({"cancelled": True}, Cause.FINISHED, Cause.EXPIRED),
+        ({}, Cause.DRAINED, Cause.DRAINED),
+        ({}, Cause.KILLED, Cause.KILLED),
+    ],
+)
+def test_who_goes_although_it_is_wanted_is_told_why(
+    tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
+) -> None:
+    """The worker knows no more than that it was let go; other words of it stand."""
+    books = Books(tmp_path)
+    record = books.node()
+    record.turned = Diagnosis(cause=Cause.EXPIRED, source="cluster")
+    for key, value in state.items():
+        setattr(record, key, value)
+    books.endings.farewell(farewell(index=1, cause=said.value))
+    assert cause(record) is told
+    assert not told.on_purpose
+
+
 def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
     """Its host, its last line; and its log is removed, as it says no more."""
 

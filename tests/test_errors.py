@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "LauncherUnavailable": ("drmaa", "no SGE_ROOT", "source settings.sh"),
     "SubmitError": ("unknown queue\n", 7, "-q nowhere"),
     "GridFull": ("only 3 jobs are allowed per user", 7, ""),
+    "TaskTimeLimit": ("fit-1", 60.0, "ge-3 (node7)"),
     "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),
 }
 CLASSES = [

@@ -193,3 +193,25 @@ def test_deaths_are_told_by_worker_for_a_note(upkeep: Upkeep) -> None:
     )
     assert "ge-2 (node 7.3 on node1): no word yet" in said[-1]
     assert len([line for line in said if "ge-0" in line]) == 1
+
+
+def test_who_leaves_although_it_is_wanted_is_told(upkeep: Upkeep) -> None:
+    """Why, and what it cannot finish, for as long as it is there."""
+    roster = upkeep.fleet.roster
+    roster.submitted([NodeId("7", 1)])
+    (record,) = roster
+    roster.unbound.append("ge-0")
+    roster.arrive(record, hello(job="7", host="node1"))
+    roster.bind(record)
+    roster.registered("ge-0")
+    record.turned = Diagnosis(cause=Cause.EXPIRED, detail="as its walltime ended")
+    record.unfinished = "'fit-1' (ran 9 of about 60 s)"
+    roster.move(record, NodeState.DRAINING)
+    line = (
+        "node 7.1 on node1 (ge-0) takes no new tasks and leaves: as its walltime ended;"
+        " it cannot finish: 'fit-1' (ran 9 of about 60 s)"
+    )
+    assert line in explain(upkeep).splitlines()
+    assert line in explain_node(record).splitlines()
+    record.over = True
+    assert line not in explain(upkeep)

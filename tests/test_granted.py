@@ -68,6 +68,27 @@ def test_a_task_of_an_array_knows_who_and_where_it_is() -> None:
     assert one["incarnation"] != other["incarnation"]
 
 
+def test_a_node_knows_its_age_without_a_clock() -> None:
+    """In seconds since its shell was started, whatever the host thinks the time is."""
+    hello = describe(JOB_ID="1", SGE_TASK_ID="1", QUEUE="long.q")
+    assert 0 <= hello["age"] < 30
+    assert hello["queue"] == "long.q"
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds"),
+    [("queue=all.q\nnotify=10\n", 10.0), ("notify=soon\n", 0.0), (None, 0.0)],
+)
+def test_the_grace_of_a_signal_is_in_the_job_s_spool(
+    tmp_path: Path, config: str | None, seconds: float
+) -> None:
+    """As Son of Grid Engine leaves it there; elsewhere it is not known."""
+    if config is not None:
+        (tmp_path / "config").write_text(config)
+    hello = describe(JOB_ID="1", SGE_TASK_ID="1", SGE_JOB_SPOOL_DIR=str(tmp_path))
+    assert hello["notify"] == seconds
+
+
 def test_without_a_word_on_slots_it_is_one() -> None:
     """NSLOTS is set by every Grid Engine; a node started by hand has one slot."""
     assert describe(JOB_ID="1", SGE_TASK_ID="1")["slots"] == 1

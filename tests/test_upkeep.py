@@ -335,6 +335,26 @@ def test_a_grid_that_is_full_of_our_jobs_is_asked_again() -> None:
     play(story)
 
 
+def test_what_stands_in_for_a_planned_end_costs_no_budget() -> None:
+    """Nothing was lost; and what is lost at the same time is granted as ever."""
+
+    async def story() -> None:
+        world = await working(6)
+        while world.upkeep._budget.grant(1, world.now):
+            world.upkeep._budget.proven()
+        for record in world.in_state(NodeState.WORKING)[:2]:
+            world.names.remove(record.worker or "")  # it counts no more
+            world.upkeep.expect_end()
+        await world.turn()
+        assert world.launcher.submissions == [6, 2]
+        assert "asked for 2 nodes in place of those that leave" in world.upkeep.said
+        world.die(world.in_state(NodeState.WORKING)[5])
+        await world.turn()
+        assert world.launcher.submissions == [6, 2], "the budget is used up"
+
+    play(story)
+
+
 def test_an_outage_costs_time_only() -> None:
     """Tries come at growing intervals; what is missing is asked for once."""
 

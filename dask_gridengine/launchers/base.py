@@ -136,6 +136,10 @@ class Launcher(Protocol):
         """The hosts where these submit options could run; None if nobody can tell."""
         ...
 
+    async def queue_limit(self, queue: str) -> float | None:
+        """Seconds after which a queue ends its jobs; None if no end is known."""
+        ...
+
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.
 

@@ -19,6 +19,7 @@ from dask_gridengine.launchers.drmaa_places import (
     find_root,
     master_host,
 )
+from dask_gridengine.launchers.drmaa_queues import queue_limit
 from dask_gridengine.launchers.keeper import SessionProgram
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
@@ -65,6 +66,7 @@ def _program(
         nodes_outlive_it=True,
         hosts=lambda native: asyncio.to_thread(possible_hosts, native, run),
         account=Accounting(run).account,
+        queue_limit=lambda queue: asyncio.to_thread(queue_limit, queue, run),
         opening=timeout,
     )
 

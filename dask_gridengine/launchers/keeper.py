@@ -26,6 +26,10 @@ async def _no_hosts(native: str) -> frozenset[str] | None:
     return None
 
 
+async def _no_limit(queue: str) -> float | None:
+    return None
+
+
 async def _no_account(node: NodeId, patience: float) -> Account | None:
     return None
 
@@ -46,6 +50,7 @@ class SessionProgram:
     answering: float = 60.0  # seconds it has to answer a request
     hosts: Callable[[str], Awaitable[frozenset[str] | None]] = _no_hosts
     account: Callable[[NodeId, float], Awaitable[Account | None]] = _no_account
+    queue_limit: Callable[[str], Awaitable[float | None]] = _no_limit
     respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
 
 

@@ -160,6 +160,10 @@ class SessionLauncher:
         """The hosts where these submit options could run; None if nobody can tell."""
         return await self._program.hosts(native)
 
+    async def queue_limit(self, queue: str) -> float | None:
+        """Seconds after which a queue ends its jobs; None if no end is known."""
+        return await self._program.queue_limit(queue)
+
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.
 

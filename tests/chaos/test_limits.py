@@ -31,7 +31,11 @@ def notes(exception: BaseException) -> str:
 
 
 def test_the_walltime_of_a_node_is_over(options: dict[str, Any], book: Path) -> None:
-    """What it ran goes on elsewhere, its place is filled, and walltime= is advised."""
+    """What it ran goes on elsewhere, its place is filled, and walltime= is advised.
+
+    As where nodes may not leave before, or cannot.
+    """
+    options["drain_before_walltime"] = False
     with (
         GridEngineCluster(jobs=1, walltime=WALLTIME, **options) as cluster,
         Client(cluster) as client,

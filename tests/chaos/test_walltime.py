@@ -1,0 +1,159 @@
+"""A computation that takes several walltimes of its nodes loses nothing by that."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.causes import Cause
+from dask_gridengine.nodes import NodeState
+from tests.chaos.conftest import (
+    Cell,
+    counted,
+    explained,
+    healed,
+    none_in_vain,
+    runs,
+    wait_until,
+    working,
+)
+
+NODES, WALLTIME, SECONDS = 3, 24.0, 80.0
+EVERY = 0.1  # seconds between looks
+
+
+class Watch:
+    """Notes how many nodes work, and how many there are, in a thread."""
+
+    def __init__(self, cluster: GridEngineCluster) -> None:
+        self._cluster, self._over = cluster, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.working: list[int] = []
+        self.most = 0
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(EVERY):
+            counts = self._cluster.counts
+            self.working.append(counts.get(NodeState.WORKING.value, 0))
+            self.most = max(self.most, sum(counts.values()) - counts.get("gone", 0))
+
+    def longest_below(self, number: int) -> float:
+        """Seconds of the longest stretch with fewer nodes at work."""
+        stretches = itertools.groupby(self.working, lambda seen: seen < number)
+        return max((EVERY * len([*s]) for below, s in stretches if below), default=0.0)
+
+
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@pytest.mark.grid
+@pytest.mark.timeout(180)
+def test_a_computation_outlives_its_nodes(
+    grid_options: dict[str, Any], book: Path
+) -> None:
+    """Right, no task run twice, no key lost, never long without target - 1 nodes."""
+    began = time.monotonic()
+    with (
+        GridEngineCluster(jobs=NODES, walltime=WALLTIME, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(NODES, timeout=60)
+        start = time.monotonic() - began
+        count = int(SECONDS * NODES / 0.9)
+        with Watch(cluster) as watch:
+            # Held to the end, so that each result is handed from node to node.
+            leaves = [
+                client.submit(counted, i, str(book), 0.3 + 0.12 * (i * 7 % 11))
+                for i in range(count)
+            ]
+            groups = itertools.zip_longest(*[iter(leaves)] * 50)
+            sums = [client.submit(add, *filter(None, group)) for group in groups]
+            assert sum(client.gather(sums)) == count * (count - 1) // 2
+        found = runs(book)
+        assert sorted(found) == [*range(count)]
+        assert {n: names for n, names in found.items() if len(names) > 1} == {}
+        ends = {row.cause for row in cluster.jobs() if row.cause}
+        assert ends == {Cause.EXPIRED.value}, cluster.explain()
+        assert len(cluster.jobs()) >= 3 * NODES
+        assert watch.longest_below(NODES - 1) <= start
+        # The slack: as many as leave at the same time.
+        assert watch.most <= 2 * NODES
+
+
+def gone(cluster: GridEngineCluster) -> list[str]:
+    """Why nodes that are gone have ended."""
+    return [row.cause for row in cluster.jobs() if row.state is NodeState.GONE]
+
+
+@pytest.fixture
+def short_queue(grid: Cell) -> Iterator[None]:
+    """The cell's queue ends all its jobs after 20 s, requested or not."""
+    grid.run("qconf", "-mattr", "queue", "h_rt", "0:0:20", "all.q")
+    yield
+    grid.run("qconf", "-mattr", "queue", "h_rt", "INFINITY", "all.q")
+
+
+@pytest.mark.grid
+def test_the_queue_s_own_limit_is_known(
+    grid_options: dict[str, Any], short_queue: None, book: Path
+) -> None:
+    """Nobody asked for a walltime, and yet nodes leave before it."""
+    with (
+        GridEngineCluster(jobs=1, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 1)
+        result = client.submit(counted, 0, path=str(book))
+        assert result.result(timeout=30) == 0
+        wait_until(lambda: gone(cluster), "its end", 40, cluster.explain)
+        assert gone(cluster) == [Cause.EXPIRED.value]
+        assert result.result(timeout=30) == 0
+        none_in_vain(book, 1, victims=())
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize("extra", ["-notify", "-l s_rt=12"])
+def test_the_grid_s_own_signals_drain_a_node(
+    grid: Cell, grid_options: dict[str, Any], extra: str, book: Path
+) -> None:
+    """A deletion with -notify, or s_rt: what runs is finished, what is done is kept."""
+    grid_options["job_extra_directives"] = [extra]
+    # Otherwise it would be gone before the signal of s_rt comes.
+    grid_options["drain_before_walltime"] = False
+    with (
+        GridEngineCluster(jobs=2, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 2)
+        done = client.map(counted, range(10, 20), path=str(book))
+        assert client.gather(done) == [*range(10, 20)]
+        (victim, _) = working(cluster)
+        if extra == "-notify":
+            running = client.map(counted, range(2), path=str(book), seconds=5.0)
+            wait_until(lambda: len(runs(book)) == 12, "both run", 10)
+            grid.run("qdel", str(victim.id))
+        else:
+            assert victim.arrived is not None
+            time.sleep(max(0.0, victim.arrived + 9 - time.time()))
+            running = client.map(counted, range(2), path=str(book), seconds=5.0)
+        assert client.gather(running) == [0, 1]
+        assert "SIGUSR" in explained(cluster, Cause.DRAINED)
+        assert client.gather(done) == [*range(10, 20)]
+        assert all(len(names) == 1 for names in runs(book).values())
