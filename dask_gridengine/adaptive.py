@@ -76,7 +76,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             return {"status": "same"}
         if nodes > planned:
             return {"status": "up", "n": nodes * cluster.options.processes}
-        going = self._dispensable()[: planned - nodes]
+        going = self._dispensable(planned - nodes, nodes)
         return {"status": "down", "workers": going} if going else {"status": "same"}
 
     def _nodes(self, workers: int) -> int:
@@ -99,14 +99,21 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         idle = {node_of(ws.name) for ws in workers} - busy
         self._idleness.look(idle, time.monotonic())
 
-    def _dispensable(self) -> list[str]:
-        """Nodes that may go: who queues, the newest first; then who has long idled."""
+    def _dispensable(self, count: int, kept: int) -> list[str]:
+        """So many nodes that may go: who queues, the newest first; then who long idles.
+
+        Those that are there are kept until as many are there as shall be: one that is
+        still starting can neither take their data nor be sure to come.
+        """
         cluster = self.cluster
         planned = cluster.planned
         queued = [name for name in cluster.waiting if name in planned]
+        going = list(reversed(queued))[:count]
+        there = {node_of(ws.name) for ws in cluster.scheduler.workers.values()}
+        spare = min(count - len(going), len(there.intersection(planned)) - kept)
         idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
         ranked = by_least_held(cluster.scheduler, [n for n in planned if n in idle])
-        return [*reversed(queued), *ranked]
+        return going + ranked[: max(0, spare)]
 
     async def scale_down(self, workers: Collection[str]) -> None:
         """Give up these; the cluster lets their tasks end and moves their data.

@@ -17,6 +17,7 @@ from distributed import Client, Event
 from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
 from dask_gridengine.causes import Cause
+from tests.samples import hello
 from tests.waiting import until
 
 FAST: dict[str, Any] = {"interval": "20 ms", "idle_grace": 0, "target_duration": "1 ms"}
@@ -309,5 +310,32 @@ def test_a_place_nobody_needs_for_long_is_given_back(shared: Path) -> None:
             await until(lambda: cluster.jobs().counts() == counts, "given back", 20)
             assert {node.cause for node in cluster.jobs()} == {Cause.CANCELLED.value}
             assert "that nobody has needed for 1 s" in cluster.explain()
+
+    run(main())
+
+
+def test_who_holds_data_stays_while_others_are_still_on_their_way(
+    shared: Path,
+) -> None:
+    """A node that is not there yet cannot take the data of one that is idle."""
+    shut = f"while ! test -e {shared.parent}/go; do sleep 0.05; done"
+    late = [f"[ $SGE_TASK_ID = 1 ] || {shut}"]
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=late) as (cluster, client):
+            adaptive = cluster.adapt(minimum=2, maximum=2, **FAST)
+            held = client.map(abs, range(-8, 0))
+            assert await client.gather(held) == [8, 7, 6, 5, 4, 3, 2, 1]
+            there = {ws.name for ws in cluster.scheduler.workers.values()}
+            record = next(r for r in cluster._fleet.roster if r.worker not in there)
+            # It has its name, as if it were importing, so no queue place is given up.
+            cluster._fleet.roster.arrive(record, hello(job=record.id.job))
+            cluster._fleet.roster.bind(record)
+            adaptive.minimum = 1
+            adaptive._look()
+            assert adaptive._idleness.longer_than(0, time.monotonic()) == there
+            assert await adaptive.recommendations(1) == {"status": "same"}
+            adaptive.stop()
+            del held
 
     run(main())
