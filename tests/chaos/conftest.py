@@ -105,12 +105,17 @@ def node_pid(row: JobRow) -> int:
 
 
 def worker_pid(client: Client, row: JobRow) -> int:
-    """The process of a node's worker, which is not the node's own."""
-    (address,) = (
-        address
-        for address, info in client.scheduler_info(n_workers=-1)["workers"].items()
-        if info["name"] == row.worker
-    )
+    """The process of a node's worker, which is not the node's own.
+
+    Waits for it: the scheduler may know more than the cluster's view of it.
+    """
+
+    def there() -> str | None:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        found = (a for a, info in workers.items() if info["name"] == row.worker)
+        return next(found, None)
+
+    address = wait_until(there, f"worker {row.worker}", 20)
     return int(client.run(os.getpid, workers=[address])[address])
 
 
