@@ -7,7 +7,8 @@ import os
 from distributed import Scheduler
 
 from dask_gridengine.allocation import Allocation, Hello, TLSIdentity
-from dask_gridengine.config import Options, differing_config
+from dask_gridengine.config import Options
+from dask_gridengine.differing import differing_config
 from dask_gridengine.endpoints import contact
 
 #: Variables by which numeric libraries size their thread pools. A worker runs a task

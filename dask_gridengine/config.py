@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import secrets
@@ -20,11 +19,12 @@ from typing import Any
 
 import dask
 import yaml
-from dask.utils import parse_bytes
 from distributed.security import Security
 
+from dask_gridengine import readings
 from dask_gridengine.addresses import host_and_port
 from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.differing import is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.launchers.base import NodeRequest
 from dask_gridengine.launchers.native import native_specification, parse_walltime
@@ -230,49 +230,6 @@ def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
         )
 
 
-def differing_config() -> dict[str, Any]:
-    """The part of Dask's config that is not Dask's default, for the nodes.
-
-    They read the defaults themselves. What describes this side (schedulers, clusters)
-    or has no form in JSON stays here.
-    """
-    defaults = dask.config.merge(*dask.config.defaults)
-    ours = {
-        key: value
-        for key, value in dask.config.config.items()
-        if key not in ("gridengine", "scheduler", "scheduler-address", "shuffle")
-    }
-    return _difference(ours, defaults)
-
-
-def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in new.items():
-        before = old.get(key)
-        if type(key) is not str:
-            continue
-        if isinstance(value, Mapping):
-            # One odd value must not keep its neighbours here.
-            if inner := _difference(
-                value, before if isinstance(before, Mapping) else {}
-            ):
-                result[key] = inner
-        # Comparing what is not plain, an array say, may not even give a truth value.
-        elif _is_plain(value) and value != before:
-            result[key] = value
-    return result
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(type(k) is str and _is_plain(v) for k, v in value.items())
-    if isinstance(value, list):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, float):
-        return math.isfinite(value)  # JSON has no other
-    return value is None or isinstance(value, str | int)
-
-
 def _setting(name: str, given: Any) -> Any:
     return dask.config.get(
         f"gridengine.{name.replace('_', '-')}", override_with=given, default=None
@@ -280,57 +237,56 @@ def _setting(name: str, given: Any) -> Any:
 
 
 def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    name = _text(raw, "name") or f"dask-{secrets.token_hex(4)}"
+    name = readings.text(raw, "name") or f"dask-{secrets.token_hex(4)}"
     # Grid Engine's rule for job names (man 1 qsub, -N), and it names a directory too.
     if not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name, re.ASCII):
         raise OptionError(
             f"name={name!r} cannot be a job's name: begin with a letter, go on with"
             " letters, digits, '.', '_' or '-', 64 at most"
         )
-    _one_of(raw, "memory_resource_per", ("slot", "job"))
-    _one_of(raw, "start_method", ("fork", "spawn"))
-    worker_options = _mapping(raw, "worker_options")
+    readings.one_of(raw, "memory_resource_per", ("slot", "job"))
+    readings.one_of(raw, "start_method", ("fork", "spawn"))
+    environment = readings.mapping(raw, "environment")
+    worker_options = readings.mapping(raw, "worker_options")
     for key, value in worker_options.items():
-        if not _is_plain({key: value}):
+        if not is_plain({key: value}):
             raise OptionError(
                 f"worker_options: {key}={value!r} cannot be sent to a node; it takes"
                 " text, numbers, lists and dicts, and a class by its full name"
             )
     return {
-        **{option: _text(raw, option) for option in _TEXTS},
+        **{option: readings.text(raw, option) for option in _TEXTS},
         "name": name,
-        "job_extra_directives": _lines(raw, "job_extra_directives"),
-        "job_script_prologue": _lines(raw, "job_script_prologue"),
-        "python": _text(raw, "python") or sys.executable,
-        "environment": {
-            str(key): str(value) for key, value in _mapping(raw, "environment").items()
-        },
-        "nanny": _flag(raw, "nanny"),
-        "head_start": _flag(raw, "head_start"),
-        "drain_before_walltime": _flag(raw, "drain_before_walltime"),
+        "job_extra_directives": readings.lines(raw, "job_extra_directives"),
+        "job_script_prologue": readings.lines(raw, "job_script_prologue"),
+        "python": readings.text(raw, "python") or sys.executable,
+        "environment": {str(key): str(value) for key, value in environment.items()},
+        "nanny": readings.flag(raw, "nanny"),
+        "head_start": readings.flag(raw, "head_start"),
+        "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
-        "scheduler_options": _mapping(raw, "scheduler_options"),
+        "scheduler_options": readings.mapping(raw, "scheduler_options"),
     }
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "jobs": _whole(raw, "jobs", least=0),
+        "jobs": readings.whole(raw, "jobs", least=0),
         **{
-            name: None if raw[name] is None else _whole(raw, name, least=1)
+            name: None if raw[name] is None else readings.whole(raw, name, least=1)
             for name in ("slots", "max_jobs", "max_queued_jobs", "array_concurrency")
         },
-        "cores": _whole(raw, "cores", least=1),
-        "processes": _whole(raw, "processes", least=1),
-        "memory": None if raw["memory"] is None else _bytes(raw, "memory"),
+        "cores": readings.whole(raw, "cores", least=1),
+        "processes": readings.whole(raw, "processes", least=1),
+        "memory": None if raw["memory"] is None else readings.size(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
         **{
-            name: None if raw[name] is None else _seconds(raw, name)
+            name: None if raw[name] is None else readings.seconds(raw, name)
             for name in ("task_soft_limit", "task_hard_limit")
         },
-        "max_importing": _whole(raw, "max_importing", least=1),
+        "max_importing": readings.whole(raw, "max_importing", least=1),
         **{
-            name: _seconds(raw, name)
+            name: readings.seconds(raw, name)
             for name in (
                 "death_timeout",
                 "drain_timeout",
@@ -345,7 +301,7 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _places(raw: Mapping[str, Any]) -> dict[str, Any]:
     def place(name: str) -> Path | None:
-        text = _text(raw, name)
+        text = readings.text(raw, name)
         if text is None:
             return None
         return Path(os.path.expandvars(text)).expanduser().absolute()
@@ -359,7 +315,7 @@ def _places(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _network(raw: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("contact_address", "bootstrap_contact_address"):
-        if (told := _text(raw, name)) is not None:
+        if (told := readings.text(raw, name)) is not None:
             host_and_port(told, name)
     return {
         name: Ports.parse(raw[name], name)
@@ -371,66 +327,6 @@ def _network(raw: Mapping[str, Any]) -> dict[str, Any]:
             "nanny_port",
         )
     }
-
-
-def _text(raw: Mapping[str, Any], name: str) -> str | None:
-    value = raw[name]
-    if value is None or isinstance(value, str | os.PathLike):
-        return None if value is None else os.fspath(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # YAML and the environment turn project 1234 into a number
-    raise OptionError(f"{name}={value!r}; it is a text")
-
-
-def _mapping(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = raw[name] or {}
-    if not isinstance(value, Mapping):
-        raise OptionError(f"{name}={value!r}; it is a dict")
-    return dict(value)
-
-
-def _flag(raw: Mapping[str, Any], name: str) -> bool:
-    if raw[name] not in (True, False):
-        raise OptionError(f"{name}={raw[name]!r}; it is True or False")
-    return bool(raw[name])
-
-
-def _one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
-    if raw[name] not in choices:
-        raise OptionError(f"{name}={raw[name]!r}; it is one of {', '.join(choices)}")
-
-
-def _lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = raw[name] or []
-    if not isinstance(value, list | tuple) or not all(
-        isinstance(item, str) for item in value
-    ):
-        raise OptionError(f"{name}={value!r}; it is a list of strings")
-    return tuple(value)
-
-
-def _whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
-    value = raw[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{name}={value!r}; it is a whole number, at least {least}")
-    return value
-
-
-def _bytes(raw: Mapping[str, Any], name: str) -> int:
-    try:
-        size = int(parse_bytes(raw[name]))
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        size = -1
-    if size < 0 or isinstance(raw[name], bool):
-        raise OptionError(f"{name}={raw[name]!r} is no size; write bytes or '8 GB'")
-    return size
-
-
-def _seconds(raw: Mapping[str, Any], name: str) -> float:
-    seconds = parse_walltime(raw[name], name)
-    if not seconds or seconds <= 0:
-        raise OptionError(f"{name}={raw[name]!r}; it is a time above 0, e.g. '60s'")
-    return seconds
 
 
 def _before_python() -> dict[str, str]:

@@ -24,6 +24,7 @@ from dask_gridengine.errors import (
 from dask_gridengine.fleet import Fleet
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.places import Places
+from dask_gridengine.silence import diagnose_silence, silent_for
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,6 @@ TICK = 2.0  # seconds between looks when nothing happens
 STOOD_STILL = 5 * TICK
 #: Seconds after that in which failures are put down to it.
 WAKING = 20.0
-#: Seconds a node may be silent in a state before the grid is asked, and twice as many
-#: before it is given up. Arrived nodes say hello every 30 s; importing ones may wait
-#: for a slow file server.
-SILENCE = {NodeState.ARRIVED: 120.0, NodeState.IMPORTING: 300.0}
 #: A node that has worked so long was no accident; then losses are replaced at once.
 PROVEN = 10.0
 #: Seconds between single tries while all nodes fail; they double.
@@ -250,7 +247,7 @@ class Upkeep:
         gone: list[NodeRecord] = []
         ask: list[NodeRecord] = []
         for record in list(self.fleet.roster.live.values()):
-            silent = self._silent_for(record, now)
+            silent = silent_for(record, now, self._missed)
             if silent is None:
                 continue
             seconds, limit = silent
@@ -268,22 +265,10 @@ class Upkeep:
         heard = {r.host for r in live if r.state is NodeState.WORKING and not r.lost}
         for record in gone:
             # A host that is lost takes all its nodes with it.
-            self.fleet.give_up(record, _silence(record, now, record.host in heard))
+            self.fleet.give_up(
+                record, diagnose_silence(record, now, record.host in heard)
+            )
         await self._hands.cancel(gone)
-
-    def _silent_for(self, record: NodeRecord, now: float) -> tuple[float, float] | None:
-        """Seconds of a node's silence, and how many it may be; None if it need not."""
-        if record.missing and not record.ending:
-            first = min(record.missing.values())
-            # Its Nannies have said so, or others of its workers are heard.
-            if record.present or record.missing.keys() <= record.restarting:
-                return now - first, 2 * SILENCE[NodeState.IMPORTING]
-            assert record.lost is not None
-            return now - record.lost, self._missed
-        if record.state in SILENCE:
-            heard = max(record.since, record.heard or 0.0)
-            return now - heard, 2 * SILENCE[record.state]
-        return None
 
     async def _look_at_hosts(self) -> None:
         guard = self.fleet.guard
@@ -421,21 +406,3 @@ class Upkeep:
 def rejection(exc: SubmitError) -> Diagnosis:
     """A refused array, as a diagnosis."""
     return Diagnosis(cause=Cause.REJECTED, detail=exc.reason.strip(), source="grid")
-
-
-def _silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
-    if not record.missing:
-        detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
-        return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")
-    if record.lost is None:
-        name, since = min(record.missing.items(), key=lambda item: item[1])
-        detail = f"its worker {name} has been missing for {now - since:.0f} s"
-        return Diagnosis(cause=Cause.NO_START, detail=detail, source="scheduler")
-    detail = (
-        f"the scheduler has missed its worker for {now - record.lost:.0f} s, the node"
-        " is silent, and the grid reports no end"
-    )
-    if host_is_heard:
-        detail += "; others on its host are heard"
-        return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="scheduler")
-    return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")

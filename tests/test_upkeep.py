@@ -26,11 +26,11 @@ from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.guard import STRIKES
 from dask_gridengine.launchers.base import NodeId, NodeRequest
 from dask_gridengine.nodes import NodeRecord, NodeState
+from dask_gridengine.silence import SILENCE
 from dask_gridengine.upkeep import (
     FIRST_PROBE,
     HOSTS_AGAIN,
     PROVEN,
-    SILENCE,
     STOOD_STILL,
     TICK,
     Hands,

@@ -1,0 +1,84 @@
+"""Values of options as users give them, read into one type and one unit each. Pure.
+
+Each takes all raw values and the option's name, and raises `OptionError`, which names
+it, the value, and what would do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from dask_gridengine.errors import OptionError
+from dask_gridengine.launchers.native import parse_walltime
+
+
+def text(raw: Mapping[str, Any], name: str) -> str | None:
+    """One word or line; None where it is not given."""
+    value = raw[name]
+    if value is None or isinstance(value, str | os.PathLike):
+        return None if value is None else os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # YAML and the environment turn project 1234 into a number
+    raise OptionError(f"{name}={value!r}; it is a text")
+
+
+def mapping(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A dict; an empty one where it is not given."""
+    value = raw[name] or {}
+    if not isinstance(value, Mapping):
+        raise OptionError(f"{name}={value!r}; it is a dict")
+    return dict(value)
+
+
+def flag(raw: Mapping[str, Any], name: str) -> bool:
+    """True or False."""
+    if raw[name] not in (True, False):
+        raise OptionError(f"{name}={raw[name]!r}; it is True or False")
+    return bool(raw[name])
+
+
+def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
+    """Refuse what is none of these."""
+    if raw[name] not in choices:
+        raise OptionError(f"{name}={raw[name]!r}; it is one of {', '.join(choices)}")
+
+
+def lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A list of strings; an empty one where it is not given."""
+    value = raw[name] or []
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, str) for item in value
+    ):
+        raise OptionError(f"{name}={value!r}; it is a list of strings")
+    return tuple(value)
+
+
+def whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
+    """A whole number, `least` at the least."""
+    value = raw[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise OptionError(f"{name}={value!r}; it is a whole number, at least {least}")
+    return value
+
+
+def size(raw: Mapping[str, Any], name: str) -> int:
+    """Bytes, given as such or as "8 GB"."""
+    try:
+        found = int(parse_bytes(raw[name]))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        found = -1
+    if found < 0 or isinstance(raw[name], bool):
+        raise OptionError(f"{name}={raw[name]!r} is no size; write bytes or '8 GB'")
+    return found
+
+
+def seconds(raw: Mapping[str, Any], name: str) -> float:
+    """A time above 0, in seconds."""
+    found = parse_walltime(raw[name], name)
+    if not found or found <= 0:
+        raise OptionError(f"{name}={raw[name]!r}; it is a time above 0, e.g. '60s'")
+    return found
