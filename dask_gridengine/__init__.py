@@ -13,6 +13,7 @@ from dask_gridengine._version import __version__
 if TYPE_CHECKING:
     from dask_gridengine.cluster import GridEngineCluster
     from dask_gridengine.errors import (
+        ArrayTooLarge,
         DrmCommunicationError,
         GridEngineError,
         GridFull,
@@ -32,6 +33,7 @@ _HOME = {
     "LauncherUnavailable": "errors",
     "SubmitError": "errors",
     "GridFull": "errors",
+    "ArrayTooLarge": "errors",
     "DrmCommunicationError": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
@@ -45,6 +47,7 @@ __all__ = [
     "LauncherUnavailable",
     "SubmitError",
     "GridFull",
+    "ArrayTooLarge",
     "DrmCommunicationError",
     "NodesFailed",
     "TaskTimeLimit",

@@ -6,7 +6,8 @@ GridEngineError
  |- LauncherError          the launcher could not do what was asked
  |   |- LauncherUnavailable   there is no such launcher here; nothing was started
  |   |- SubmitError           the grid refused the array; nothing was queued
- |   |   `- GridFull          ... for now: this user has as many jobs as may be
+ |   |   |- GridFull          ... for now: this user has as many jobs as may be
+ |   |   `- ArrayTooLarge     ... as one array: it has to be several
  |   `- DrmCommunicationError the grid does not answer; nothing is known
  |- DoorError              a node found no way to its allocation
  |- NodesFailed            nodes ended before they became workers
@@ -109,6 +110,36 @@ class GridFull(SubmitError):
 
     def __str__(self) -> str:
         return f"the grid takes no more jobs for now: {self.reason.strip()}"
+
+
+class ArrayTooLarge(SubmitError):
+    """The grid wants no array of so many nodes (``max_aj_tasks``)."""
+
+    @classmethod
+    def limit_in(cls, reason: str) -> int:
+        """The most an array may have, if a refusal speaks of that; else 0.
+
+        Source: Son of Grid Engine 8.1.9, which says "job rejected: you tried to submit
+        a job with more than 75000 tasks".
+        """
+        found = re.search(r"more than (\d+) tasks", reason)
+        return int(found[1]) if found else 0
+
+    @property
+    def limit(self) -> int:
+        """The most nodes an array may have."""
+        return self.limit_in(self.reason)
+
+
+def refusal(reason: str, count: int, native: str | None) -> SubmitError:
+    """The error for what the grid says when it refuses an array."""
+    for kind, meant in (
+        (GridFull, GridFull.is_meant(reason)),
+        (ArrayTooLarge, 0 < ArrayTooLarge.limit_in(reason) < count),
+    ):
+        if meant:
+            return kind(reason, count, native)
+    return SubmitError(reason, count, native)
 
 
 class DrmCommunicationError(LauncherError):

@@ -22,6 +22,7 @@ from dask_gridengine.credentials import FILE_NAME, Connection, make_private_dire
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
 from dask_gridengine.endpoints import doors, listen_at, offers
+from dask_gridengine.errors import ArrayTooLarge
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
 from dask_gridengine.launchers.base import Launcher, NodeEnd
@@ -86,6 +87,7 @@ class Fleet:
         )
         #: Hosts whose workers cannot be reached from here, and that in a sentence.
         self.one_way: dict[str, str] = {}
+        self._largest_array = 0  # nodes; 0 while no array was too large
         self._racing: asyncio.TimerHandle | None = None
         #: Set whenever a node changes its state; who waits clears it first.
         self.changed = asyncio.Event()
@@ -160,11 +162,12 @@ class Fleet:
 
     @property
     def room(self) -> int:
-        """How many nodes more there may be now."""
+        """How many nodes more may be asked for now, as one array."""
         bounds = (
             (self.options.max_queued_jobs, self.roster.counts[NodeState.QUEUED]),
             # Also those on their way out, for whom others shall come before they go.
             (self.options.max_jobs, self.roster.alive),
+            (self._largest_array or None, 0),
         )
         room = [max(0, most - there) for most, there in bounds if most is not None]
         return min(room, default=sys.maxsize)
@@ -189,6 +192,12 @@ class Fleet:
             self.door.submitting += 1
             try:
                 ids = await self.launcher.submit(request, count)
+            except ArrayTooLarge as exc:
+                logger.info(
+                    "arrays have %d nodes here at most: max_aj_tasks", exc.limit
+                )
+                self._largest_array = exc.limit
+                ids = await self.launcher.submit(request, count := exc.limit)
             finally:
                 self.door.submitting -= 1
             self.roster.submitted(ids)

@@ -323,6 +323,7 @@ class Upkeep:
             self.unheard(str(exc))
         else:
             self._answered()
+            self.wake()  # the grid may want the rest as a further array
 
     def _prove(self) -> None:
         now = self.fleet.roster.clock()

@@ -10,6 +10,7 @@ import pytest
 
 from dask_gridengine import errors
 from dask_gridengine.errors import (
+    ArrayTooLarge,
     DrmCommunicationError,
     GridEngineError,
     GridFull,
@@ -17,6 +18,7 @@ from dask_gridengine.errors import (
     NodesFailed,
     OptionError,
     SubmitError,
+    refusal,
 )
 
 #: What each is raised with, where that is more than a sentence.
@@ -24,6 +26,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "LauncherUnavailable": ("drmaa", "no SGE_ROOT", "source settings.sh"),
     "SubmitError": ("unknown queue\n", 7, "-q nowhere"),
     "GridFull": ("only 3 jobs are allowed per user", 7, ""),
+    "ArrayTooLarge": ("a job with more than 3 tasks", 7, ""),
     "TaskTimeLimit": ("fit-1", 60.0, "ge-3 (node7)"),
     "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),
 }
@@ -53,6 +56,14 @@ def test_a_full_grid_is_told_by_its_words() -> None:
     full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
     assert GridFull.is_meant(full)
     assert not GridFull.is_meant("job rejected: no suitable queues")
+
+
+def test_an_array_that_is_too_large_is_told_by_its_words() -> None:
+    """As Son of Grid Engine 8.1.9 says it; with what may be."""
+    error = refusal("you tried to submit a job with more than 3 tasks", 8, "")
+    assert isinstance(error, ArrayTooLarge)
+    assert error.limit == 3
+    assert type(refusal("no suitable queues", 8, "")) is SubmitError
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

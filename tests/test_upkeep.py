@@ -17,6 +17,7 @@ from dask_gridengine.budget import REFILL_SECONDS
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.errors import (
+    ArrayTooLarge,
     DrmCommunicationError,
     GridFull,
     LauncherError,
@@ -55,10 +56,14 @@ class Paper:
     places: frozenset[str] | None = frozenset({"node1", "node2"})
     searched: int = 0  # times it was asked for them
     kind: str = "paper"
+    largest: int = 0  # nodes an array may have; 0 is any number
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
         if self.hold is not None:
             await self.hold.wait()
+        if self.largest and count > self.largest:
+            words = f"you tried to submit a job with more than {self.largest} tasks"
+            raise ArrayTooLarge(words, count, "")
         if self.trouble is not None:
             self.refused += count * isinstance(self.trouble, SubmitError)
             raise self.trouble
@@ -295,6 +300,24 @@ def test_no_more_queue_at_once_than_may() -> None:
         assert world.launcher.submissions == [3, 2, 2]
         assert (world.active, world.fleet.roster.owed) == (7, 0)
         assert world.upkeep.said == ["asked for 7 nodes in place of lost ones"]
+
+    play(story)
+
+
+def test_what_is_too_much_for_one_array_comes_as_several() -> None:
+    """The grid says how many it takes, and is asked for no more at once after that."""
+
+    async def story() -> None:
+        world = World(8)
+        world.launcher.largest = 3
+        for _ in range(4):
+            await world.turn()
+        assert world.launcher.submissions == [3, 3, 2]
+        assert (len(world.names), world.fleet.roster.owed) == (8, 0)
+        world.upkeep.want(12)
+        for _ in range(3):
+            await world.turn()
+        assert world.launcher.submissions == [3, 3, 2, 3, 1]
 
     play(story)
 

@@ -15,9 +15,8 @@ from dataclasses import replace
 
 from dask_gridengine.errors import (
     DrmCommunicationError,
-    GridFull,
     LauncherError,
-    SubmitError,
+    refusal,
 )
 from dask_gridengine.launchers.base import (
     Account,
@@ -89,7 +88,7 @@ class SessionLauncher:
 
         Raises
         ------
-        SubmitError, GridFull
+        SubmitError, GridFull, ArrayTooLarge
             If the grid refuses it; nothing was queued.
         DrmCommunicationError
             If the grid or the session does not answer in time, or the session dies of
@@ -109,8 +108,7 @@ class SessionLauncher:
             raise
         if answer.get("error") == REFUSED:
             native = None if self.kind == "process" else request.native
-            error = GridFull if GridFull.is_meant(answer["text"]) else SubmitError
-            raise error(answer["text"], count, native)
+            raise refusal(answer["text"], count, native)
         _raise_error(answer)
         nodes = unpack(answer["nodes"])
         self._ledger.enter(nodes)
