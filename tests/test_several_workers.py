@@ -15,6 +15,7 @@ from distributed import Client
 from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.names import node_of
 from dask_gridengine.nodes import NodeState
+from tests.nannies import watched
 from tests.waiting import wait_until
 
 
@@ -138,7 +139,7 @@ def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
         GridEngineCluster(jobs=2, **options) as cluster,
         Client(cluster) as client,
     ):
-        client.wait_for_workers(4, timeout=30)
+        watched(client, 4)
         before = client.run(os.getpid)
         victim = min(before)
         os.kill(before[victim], signal.SIGKILL)

@@ -27,6 +27,7 @@ from tests.chaos.conftest import (
     working,
 )
 from tests.chaos.tasks import fatal
+from tests.nannies import watched
 
 SLOW_ONCE = """\
 import os
@@ -143,6 +144,7 @@ def test_a_killed_worker_needs_no_new_node(options: dict[str, Any], book: Path) 
         results = client.map(
             counted, range(40), path=str(book), seconds=0.05, pure=False
         )
+        watched(client, 2)
         victim = working(cluster)[0]
         before = worker_pid(client, victim)
         kill(before)

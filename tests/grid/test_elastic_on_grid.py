@@ -15,6 +15,7 @@ from dask_gridengine import GridEngineCluster
 from dask_gridengine.names import node_of
 from tests.chaos.tasks import counted, runs
 from tests.grid.conftest import Cell
+from tests.nannies import watched
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.grid
@@ -29,7 +30,7 @@ def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
         GridEngineCluster(jobs=2, **{**options, **of_four}) as cluster,
         Client(cluster) as client,
     ):
-        client.wait_for_workers(8, timeout=60)
+        watched(client, 8, timeout=60)
         assert len(grid.qstat().splitlines()[2:]) == 2
         before = client.run(os.getpid)
         victim = min(before)
