@@ -133,7 +133,6 @@ def test_a_courtesy_signal_drains_a_node(
         ({"queue": "nowhere.q"}, r"nowhere\.q.*qsub -w v"),
         ({"resource_spec": "unicorns=3"}, r"unicorns.*resource_spec"),
         ({"cores": 2, "parallel_environment": "nope"}, r"nope.*parallel_environment"),
-        ({"jobs": 75_001}, r"75000"),
     ],
 )
 def test_what_the_grid_refuses_is_said_in_its_words(

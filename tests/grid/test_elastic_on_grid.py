@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,33 @@ def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
         assert len({node_of(name) for name in names}) == 1
         assert client.gather(held) == values
     assert grid.qstat() == ""
+
+
+@pytest.fixture
+def small_arrays(grid: Cell, tmp_path: Path) -> Iterator[None]:
+    """A cell that takes no array of more than three tasks."""
+    listed = grid.run("qconf", "-sconf").splitlines()
+    before = [line for line in listed if not line.startswith("#")]
+    small = [re.sub(r"^(max_aj_tasks +)\d+", r"\g<1>3", line) for line in before]
+    assert small != before
+    file = tmp_path / "global"  # qconf goes by its name
+    for lines in (small, before):
+        file.write_text("\n".join([*lines, ""]))
+        grid.run("qconf", "-Mconf", str(file))
+        if lines is small:
+            yield
+
+
+@pytest.mark.usefixtures("small_arrays")
+def test_what_is_too_much_for_one_array_comes_as_several(
+    options: dict[str, Any],
+) -> None:
+    """As many as the grid takes at a time; nobody has to know the limit."""
+    with GridEngineCluster(jobs=5, **options) as cluster:
+        cluster.wait_for_workers(5, timeout=60)
+        arrays = [row.id.job for row in cluster.jobs()]
+        assert len(arrays) == 5
+        assert sorted(arrays.count(job) for job in {*arrays}) == [2, 3]
 
 
 @pytest.fixture
