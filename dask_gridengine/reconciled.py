@@ -251,6 +251,9 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
                 self._correcting.cancel()
             await super()._close()  # closes the scheduler, and so the workers
         finally:
+            # Not closed yet, as the base class has it: at an exit of Python nobody
+            # would wait for the rest, and files and jobs would be left.
+            self.status = Status.closing
             if fleet is not None:
                 await fleet.aclose()
             self._silenced.close()

@@ -766,6 +766,27 @@ def test_close_while_nodes_start_leaves_nothing(
     assert list(emptied.iterdir()) == []
 
 
+def test_it_is_closed_when_nothing_is_left(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """Not before: at Python's exit nobody waits for one that says it is closed."""
+
+    def left() -> list[Path]:
+        return list(emptied.iterdir())
+
+    async def main() -> None:
+        async with GridEngineCluster(jobs=2, asynchronous=True, **options) as cluster:
+            await cluster.wait_for_workers(2, timeout=30)
+            closing = asyncio.ensure_future(cluster.close())
+            while not closing.done():
+                await asyncio.sleep(0.002)
+                if cluster.status is Status.closed:
+                    assert left() == []
+            assert cluster.status is Status.closed
+
+    asyncio.run(main())
+
+
 INTERRUPTED = """
 import sys
 from dask_gridengine import GridEngineCluster
