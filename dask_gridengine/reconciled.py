@@ -50,6 +50,7 @@ from dask_gridengine.scaling import to_close
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.turnover import Turnover
 from dask_gridengine.upkeep import Hands, Upkeep
+from dask_gridengine.view import View
 from dask_gridengine.wayback import Eyes, WayBack
 from dask_gridengine.witness import FleetWitness
 
@@ -172,6 +173,9 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         )
         self._upkeep = Upkeep(self._fleet, hands, missed=missed)
         self._turnover = Turnover(self._fleet, self._upkeep, self.options)
+        self.view = View(
+            self.name, lambda: {"": self._fleet.roster}, lambda: self._upkeep.desired
+        )
         self._upkeep.want(len(self.worker_spec))
         try:
             await self._fleet.open()
@@ -190,6 +194,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         witness = FleetWitness(self._upkeep, self.scheduler.suspects_of)
         self.scheduler.witness = witness
         self.scheduler.add_plugin(Annotator(witness.explain))
+        self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         self._fleet.receive()
         self._upkeep.start()

@@ -26,11 +26,14 @@ from distributed.scheduler import KilledWorker, TaskState, WorkerState
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.allocation import WORKER_EXIT
+from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.notes import annotate
 from dask_gridengine.ports import Ports, is_free, none_free
 from dask_gridengine.timely import TimelyScheduler
+from dask_gridengine.view import View
 
 DASHBOARD = "distributed.dashboard.scheduler"
+OUR_PAGE = "dask_gridengine.dashboard.connect"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 
 
@@ -98,8 +101,20 @@ class ClusterScheduler(TimelyScheduler):
         self.witness: Witness | None = None
         self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
         self._removing: WorkerState | None = None
+        self.view = View("", dict, lambda: 0)  # until `show` says whose nodes
+        self._tally: prometheus.Tally | None = None
+        routes.connect(self, http_prefix)
         if dashboard or (dashboard is None and dashboard_address):
             _LateDashboard(self, http_prefix)
+
+    def show(self, view: View) -> None:
+        """Tell visitors of these nodes, on page, JSON route and metrics."""
+        self.view, self._tally = view, prometheus.connect(view)
+
+    async def close(self, *args: Any, **how: Any) -> None:
+        """As Dask's."""
+        prometheus.disconnect(self._tally)
+        await super().close(*args, **how)
 
     # What it tells its witness, and learns from it
 
@@ -257,9 +272,9 @@ class _LateDashboard:
         """Take the visitors' way to the real one; any number may ask at once."""
         try:
             # In a thread: it takes seconds from a slow file server, and there is work.
-            module = await asyncio.to_thread(importlib.import_module, DASHBOARD)
+            module, ours = await asyncio.to_thread(_import, DASHBOARD, OUR_PAGE)
         except ImportError:
-            module = None
+            module = ours = None
         http = self._scheduler.http_application
         if self._door not in http.applications:
             return
@@ -272,6 +287,11 @@ class _LateDashboard:
             module.connect(
                 http, self._scheduler.http_server, self._scheduler, prefix=self._prefix
             )
+            ours.connect(self._scheduler, self._prefix)
+
+
+def _import(*names: str) -> list[Any]:
+    return [importlib.import_module(name) for name in names]
 
 
 class _Visit(RequestHandler):  # type: ignore[misc]

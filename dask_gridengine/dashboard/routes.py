@@ -1,0 +1,67 @@
+"""``/json/gridengine.json``: the nodes, for machines. Its schema is in
+docs/dashboard.md, and changes only with ``version``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from distributed.http.utils import RequestHandler, get_handlers
+
+from dask_gridengine.view import NodeRow, View
+
+VERSION = 1  # of the schema: goes up when something is taken away or means another
+
+
+class NodesJSON(RequestHandler):  # type: ignore[misc]
+    """All nodes, or with ``?live=1`` those that are not gone."""
+
+    def get(self) -> None:
+        """Answer; as Dask's routes, to whoever reaches the dashboard."""
+        live = self.get_query_argument("live", "0") not in ("0", "", "false")
+        self.write(document(self.server.view, live=live))
+
+
+def document(view: View, *, live: bool = False) -> dict[str, Any]:
+    """What the route answers."""
+    rows = view.rows()
+    return {
+        "version": VERSION,
+        "time": time.time(),
+        "cluster": view.name,
+        "wanted": view.wanted,
+        "counts": view.counts(),
+        "nodes": [node(row) for row in rows if not (live and row.over)],
+    }
+
+
+def node(row: NodeRow) -> dict[str, Any]:
+    """One node; what is not known is null."""
+    return {
+        "job": row.job,
+        "pool": row.pool or None,
+        "worker": row.worker or None,
+        "host": row.host or None,
+        "queue": row.queue or None,
+        "state": row.state,
+        "entered": row.entered,
+        "queue_wait_seconds": row.wait,
+        "startup_seconds": row.startup,
+        "cause": row.cause or None,
+        "cause_known_from": row.source or None,
+        "failed": row.failed,
+        "restarts": row.restarts,
+        "peak_memory_bytes": row.peak_memory or None,
+    }
+
+
+routes: list[tuple[str, type, dict[str, Any]]] = [
+    (r"json/gridengine.json", NodesJSON, {})
+]
+
+
+def connect(scheduler: Any, prefix: str | None) -> None:
+    """Serve it from a scheduler."""
+    handlers = get_handlers(scheduler, [__name__], prefix=prefix)
+    scheduler.http_application.add_handlers(r".*$", handlers)
