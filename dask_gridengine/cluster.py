@@ -17,8 +17,8 @@ from dask_gridengine.jobscript import render
 from dask_gridengine.jobtable import JobTable
 from dask_gridengine.names import node_of
 from dask_gridengine.nodes import NodeState
-from dask_gridengine.reconciled import ReconciledCluster
 from dask_gridengine.scaling import target
+from dask_gridengine.shown import ShownCluster
 
 _OWN = (
     "asynchronous",
@@ -30,7 +30,7 @@ _OWN = (
 )
 
 
-class GridEngineCluster(ReconciledCluster):
+class GridEngineCluster(ShownCluster):
     """A Dask cluster on Grid Engine, or on local processes where there is none.
 
     Parameters

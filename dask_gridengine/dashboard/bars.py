@@ -26,9 +26,12 @@ from dask_gridengine.view import Change, NodeRow
 #: Bars that are kept; beyond, half of those of nodes that are gone are dropped, the
 #: oldest first.
 MOST_BARS = 4_000
-#: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that time passes without a word about any bar.
+#: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that
+#: time passes without a word about any bar.
 FAR = 4_102_444_800_000.0  # milliseconds
 FEWEST = 12  # bars there is always room for, so that one is not a wall
+#: Of all bars together, about: a bar that is less than one is no colour but a tint.
+PIXELS = 500
 NEVER = math.nan
 
 _TOOLTIPS = [
@@ -170,7 +173,7 @@ class Bars:
         count = max(FEWEST, len(self._rows))
         self.y_range.start = count - 0.5
         for bar in self._bars:
-            bar.glyph.height = 0.86 if count <= 200 else 1.0
+            bar.glyph.height = 0.86 if count <= 200 else max(1.0, count / PIXELS)
         for mark in self._marks:
             mark.glyph.size = 12 if count <= 40 else 7 if count <= 200 else 4
 

@@ -24,7 +24,8 @@ from dask_gridengine.dashboard.histogram import Histogram
 from dask_gridengine.dashboard.hosts import Hosts
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED
 from dask_gridengine.delays import Starts
-from dask_gridengine.view import Change, Follower, NodeRow, View
+from dask_gridengine.standing import Standing
+from dask_gridengine.view import Change, NodeRow, View
 
 INTERVAL = 500  # milliseconds between looks
 ENDS_SHOWN = 12  # of the nodes that ended last
@@ -60,9 +61,8 @@ class Page:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._view, self._workers, self._clock = view, workers, clock
-        self._follower, self._starts = Follower(view, clock=clock), Starts()
+        self._standing, self._starts = Standing(view, clock=clock), Starts()
         self._ended: deque[NodeRow] = deque(maxlen=ENDS_SHOWN)
-        self._causes: Counter[tuple[str, bool]] = Counter()
         self.bars = Bars(live=True, sizing_mode="stretch_both", min_height=320)
         side = {"sizing_mode": "stretch_width", "height": 170}
         self.hosts = Hosts(**{**side, "height": 140})
@@ -86,7 +86,7 @@ class Page:
 
     def update(self) -> None:
         """Look at the nodes, and send what has changed."""
-        changes, now = self._follower.look(), self._clock()
+        changes, now = self._standing.look(), self._clock()
         if changes:
             self.bars.take(changes, now)
             self.hosts.take(changes)
@@ -109,20 +109,15 @@ class Page:
         self._set = self.bars.x_range.end
 
     def _end(self, changes: Sequence[Change]) -> None:
-        told = False
-        for old, new in changes:
-            if not new.over:
-                continue
-            told = True
-            if old is not None and old.over:  # the grid has said more
-                self._causes[old.cause, old.failed] -= 1
+        ends = [change for change in changes if change.new.over]
+        for old, new in ends:
+            if old is None or not old.over:
+                self._ended.append(new)
+            else:  # the grid has said more
                 known = [new if each.key == new.key else each for each in self._ended]
                 self._ended = deque(known, maxlen=ENDS_SHOWN)
-            else:
-                self._ended.append(new)
-            self._causes[new.cause, new.failed] += 1
-        if told:
-            self.ends.text = _ends(self._causes, self._ended)
+        if ends:
+            self.ends.text = _ends(self._standing.ended, self._ended)
 
     def _head(self) -> None:
         workers = self._workers()
@@ -186,7 +181,6 @@ def _ends(causes: Counter[tuple[str, bool]], last: deque[NodeRow]) -> str:
         f'<span style="color:{FAILED if failed else ENDED}">{count}'
         f" {html.escape(cause or 'not known yet')}</span>"
         for (cause, failed), count in causes.most_common()
-        if count > 0
     )
     lines = "".join(f"<li>{_end(each)}</li>" for each in reversed(last))
     return (

@@ -1,0 +1,242 @@
+"""A cluster in a notebook, and in one line: the same said twice."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from dask.utils import format_bytes
+
+from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
+from dask_gridengine.delays import spoken
+from dask_gridengine.names import node_of
+from dask_gridengine.standing import Standing
+
+REASONS = 6  # lines of why something is missing that are shown
+HOSTS = 40  # that are listed
+#: Colours and fonts are the notebook's own, which may be dark: only lines are ours.
+_LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
+_FAINT = "opacity:.65"
+
+
+class Means(NamedTuple):
+    """What workers have."""
+
+    threads: int = 0
+    memory: int = 0  # bytes
+
+    def __add__(self, other: object) -> Means:
+        assert isinstance(other, Means)
+        return Means(self.threads + other.threads, self.memory + other.memory)
+
+
+def means(workers: Collection[Mapping[str, object]]) -> dict[str, Means]:
+    """What the workers of each node have, by its name; from Dask's scheduler info."""
+    found: dict[str, Means] = {}
+    for info in workers:
+        node = node_of(str(info["name"]))
+        # Dask's own type is a mapping of anything.
+        has = Means(int(str(info["nthreads"])), int(str(info["memory_limit"] or 0)))
+        found[node] = found.get(node, Means()) + has
+    return found
+
+
+def one_line(standing: Standing, adapting: str = "") -> str:
+    """What the nodes are at, for a repr.
+
+    Parameters
+    ----------
+    standing
+        The nodes.
+    adapting
+        The bounds of adaptive scaling, ``"0 to 10"``; "" if the number is kept.
+    """
+    standing.look()
+    counts = standing.view.counts()
+    parts = []
+    for state in reversed(STATES):
+        if not counts[state]:
+            continue
+        said = f"{counts[state]} {state}"
+        if state == "working":
+            said += f" on {_number(standing.hosts(state), 'host')}"
+        if state == "queued" and (waited := standing.queued_for()) is not None:
+            said += f" for up to {spoken(waited)}"
+        parts.append(said)
+    if failed := standing.failures():
+        causes = ", ".join(f"{count} {cause}" for cause, count in failed[:2])
+        parts.append(f"{standing.failed} failed ({causes})")
+    wanted = f"{number_of_nodes(standing.view.wanted)} wanted"
+    kept = f" (adaptive, {adapting})" if adapting else ""
+    return f"{wanted}{kept}: {', '.join(parts) or 'none is there'}"
+
+
+def table(
+    standing: Standing,
+    *,
+    kind: str,
+    link: str,
+    workers: Mapping[str, Means],
+    scaling: str,
+    reasons: Sequence[str],
+    log: str = "",
+) -> str:
+    """The nodes as HTML, without a script; fits light and dark notebooks.
+
+    Parameters
+    ----------
+    standing
+        The nodes.
+    kind
+        Of cluster: its class's name.
+    link
+        To the dashboard; "" without one.
+    workers
+        As `means` says.
+    scaling
+        How their number is decided, in a few words.
+    reasons
+        What `explain` says, line by line.
+    log
+        The cluster's last lines.
+    """
+    standing.look()
+    to = (
+        f'<a href="{html.escape(link)}" target="_blank"><u>dashboard</u></a>'
+        if link
+        else ""
+    )
+    parts = [
+        f'<div style="line-height:1.5"><b>{html.escape(kind)}</b>'
+        f' <span style="{_FAINT}">{html.escape(standing.view.name)}</span> &nbsp; {to}'
+        f" &nbsp; {html.escape(scaling)}</div>",
+        _by_state(standing, workers),
+        _reasons(reasons),
+        _folded("hosts", _by_host(standing, workers)),
+        _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
+    ]
+    return f'<div class="dask-gridengine">{"".join(parts)}</div>'
+
+
+def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:
+    counts = standing.view.counts()
+    has: dict[str, Means] = {}
+    for row in list(standing.live.values()):
+        has[row.state] = has.get(row.state, Means()) + workers.get(row.worker, Means())
+    lines = []
+    for state in STATES:
+        if counts[state]:
+            hosts = standing.hosts(state) if state != "queued" else 0
+            waited = standing.queued_for() if state == "queued" else None
+            note = f"the first for {spoken(waited)}" if waited else ""
+            cells = _cells(counts[state], hosts, has.get(state, Means()), note)
+            lines.append(_row(_swatch(COLOURS[state]) + state, cells))
+    if counts["gone"]:
+        why = ", ".join(f"{n} {cause}" for cause, n in standing.failures()[:3])
+        note = f"{standing.failed} failed: {why}" if why else "none failed"
+        swatch = _swatch(FAILED if standing.failed else ENDED)
+        lines.append(_row(f"{swatch}gone", _cells(counts["gone"], 0, Means(), note)))
+    total = sum(workers.values(), Means())
+    lines.append(
+        _row(
+            f"<b>{len(standing.live)} of {standing.view.wanted} wanted</b>",
+            ["", *_cells(0, standing.hosts(*STATES[1:]), total, "")[1:]],
+        )
+    )
+    return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
+
+
+def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
+    states: dict[str, Counter[str]] = {}
+    has: dict[str, Means] = {}
+    for row in list(standing.live.values()):
+        if row.host:
+            states.setdefault(row.host, Counter())[row.state] += 1
+            more = workers.get(row.worker, Means())
+            has[row.host] = has.get(row.host, Means()) + more
+    if not states:
+        return ""
+    lines = [
+        _row(
+            html.escape(host),
+            [
+                str(states[host].total()),
+                str(has[host].threads or ""),
+                format_bytes(has[host].memory) if has[host].memory else "",
+                ", ".join(f"{n} {state}" for state, n in states[host].items()),
+            ],
+        )
+        for host in sorted(states)[:HOSTS]
+    ]
+    if len(states) > HOSTS:
+        lines.append(_row(f"... {len(states) - HOSTS} more", [""] * 4))
+    return _table(("host", "nodes", "threads", "memory", ""), lines)
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return ""
+    lines = [html.escape(line) for line in reasons[:REASONS]]
+    if len(reasons) > REASONS:
+        lines.append("... <code>cluster.explain()</code> says it all")
+    text = "\n".join(lines)
+    return (
+        f'<div style="white-space:pre-wrap;line-height:1.4;margin:.4em 0">{text}</div>'
+    )
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>{content}</details>" if content else ""
+
+
+def _table(head: Sequence[str], lines: Sequence[str]) -> str:
+    cells = "".join(f'<th style="{_align(i)}">{name}</th>' for i, name in _from(head))
+    return (
+        f'<table style="margin:.3em 0;border-collapse:collapse;line-height:1.4">'
+        f'<thead><tr style="{_LINE}">{cells}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _row(first: str, cells: Sequence[str]) -> str:
+    rest = "".join(
+        f'<td style="{_align(i)}">{cell}</td>' for i, cell in _from(cells, 1)
+    )
+    return (
+        f'<tr style="background:none"><td style="{_align(0)}">{first}</td>{rest}</tr>'
+    )
+
+
+def _from(cells: Sequence[str], start: int = 0) -> list[tuple[int, str]]:
+    last = start + len(cells) - 1
+    return [(0 if i == last else i, cell) for i, cell in enumerate(cells, start)]
+
+
+def _align(column: int) -> str:
+    """Numbers to the right; the first column and the last, which are words, not."""
+    return f"text-align:{'right' if column else 'left'};padding:.1em .8em"
+
+
+def _cells(nodes: int, hosts: int, has: Means, note: str) -> list[str]:
+    memory = format_bytes(has.memory) if has.memory else ""
+    return [
+        str(nodes),
+        str(hosts or ""),
+        str(has.threads or ""),
+        memory,
+        html.escape(note),
+    ]
+
+
+def _swatch(colour: str) -> str:
+    return (
+        '<span style="display:inline-block;width:.8em;height:.8em;margin-right:.5em;'
+        f'background:{colour}"></span>'
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
