@@ -13,6 +13,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.view import Change, NodeRow, View
 
 WIDTH = 1000  # pixels
+MOST_DRAWN = 20_000  # bars: a file of some ten megabytes
 #: Of one bar, where there are few; and the least and the most of all bars together.
 BAR, LOWEST, HIGHEST = 22, 240, 900
 
@@ -45,8 +46,9 @@ def draw(view: View, *, now: float | None = None) -> Any:
     rows = view.rows()
     end = _end(rows, time.time() if now is None else now)
     height = min(HIGHEST, max(LOWEST, 110 + BAR * len(rows)))
-    bars = Bars(live=False, width=WIDTH, height=height, title=_title(view, rows))
+    bars = Bars(live=False, most=MOST_DRAWN, width=WIDTH, height=height, title="")
     bars.take([Change(None, row) for row in rows], end)
+    bars.figure.title.text = _title(view, rows, len(bars))
     bars.now(end, None)
     bars.figure.xaxis.axis_label = None
     return column(bars.figure, _totals(rows, end, bars.figure))
@@ -90,10 +92,12 @@ def _end(rows: list[NodeRow], now: float) -> float:
     return max(gone) if gone and len(gone) == len(rows) else now
 
 
-def _title(view: View, rows: list[NodeRow]) -> str:
+def _title(view: View, rows: list[NodeRow], drawn: int) -> str:
     hosts = len({row.host for row in rows if row.host})
     failed = sum(row.failed for row in rows)
     said = f"{view.name}: {len(rows)} nodes on {hosts} hosts"
+    if drawn < len(rows):
+        said += f" ({drawn} are drawn)"
     return f"{said}, {failed} failed" if failed else said
 
 

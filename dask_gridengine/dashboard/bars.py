@@ -23,8 +23,8 @@ from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, MEANING, S
 from dask_gridengine.delays import spoken
 from dask_gridengine.view import Change, NodeRow
 
-#: Bars that are kept; beyond, half of those of nodes that are gone are dropped, the
-#: oldest first.
+#: Bars that a page keeps; beyond, those of nodes that are gone are dropped down to half
+#: as many, the oldest first.
 MOST_BARS = 4_000
 #: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that
 #: time passes without a word about any bar.
@@ -70,15 +70,17 @@ class Bars:
     ----------
     live
         Whether time goes on, rather than that it is a picture of a moment.
+    most
+        Bars that are kept.
     **options
         Of the figure.
     """
 
-    def __init__(self, *, live: bool, **options: Any) -> None:
-        self._live = live
+    def __init__(self, *, live: bool, most: int = MOST_BARS, **options: Any) -> None:
+        self._live, self._limit = live, most
         self._rows: list[NodeRow] = []
         self._index: dict[tuple[str, str], int] = {}
-        self._stop, self._most = FAR, MOST_BARS
+        self._stop, self._most = FAR, most
         self.source = ColumnDataSource({name: [] for name in _cells(_NOBODY, 0, FAR)})
         self.x_range, self.y_range = Range1d(0, 1), Range1d(FEWEST - 0.5, -0.5)
         self._future = BoxAnnotation(
@@ -153,9 +155,11 @@ class Bars:
 
     def _anew(self, rows: Sequence[NodeRow]) -> None:
         gone = [row.key for row in rows if row.over]
-        dropped = set(gone[: max(0, len(gone) - MOST_BARS // 2)])
+        dropped = set(gone[: max(0, len(gone) - self._limit // 2)])
         kept = [row for row in rows if row.key not in dropped]
-        self._most = max(MOST_BARS, 2 * len(kept))
+        # With many that live there is room, or each new one would send all anew.
+        live = len(rows) - len(gone)
+        self._most = max(self._limit, 2 * live + self._limit // 2)
         self._rows, self._index = [], {}
         self.source.data = self._enter(kept)
         self._resize()
