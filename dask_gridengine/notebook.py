@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 from dask.utils import format_bytes
@@ -13,7 +14,7 @@ from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.delays import spoken
 from dask_gridengine.names import node_of
-from dask_gridengine.standing import Standing
+from dask_gridengine.standing import Standing, counted
 
 REASONS = 6  # lines of why something is missing that are shown
 HOSTS = 40  # that are listed
@@ -67,7 +68,7 @@ def one_line(standing: Standing, adapting: str = "") -> str:
             said += f" for up to {spoken(waited)}"
         parts.append(said)
     if failed := standing.failures():
-        causes = ", ".join(f"{count} {cause}" for cause, count in failed[:2])
+        causes = ", ".join(starmap(counted, failed[:2]))
         parts.append(f"{standing.failed} failed ({causes})")
     wanted = f"{number_of_nodes(standing.view.wanted)} wanted"
     kept = f" (adaptive, {adapting})" if adapting else ""
@@ -135,7 +136,7 @@ def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:
             cells = _cells(counts[state], hosts, has.get(state, Means()), note)
             lines.append(_row(_swatch(COLOURS[state]) + state, cells))
     if counts["gone"]:
-        why = ", ".join(f"{n} {cause}" for cause, n in standing.failures()[:3])
+        why = ", ".join(starmap(counted, standing.failures()[:3]))
         note = f"{standing.failed} failed: {why}" if why else "none failed"
         swatch = _swatch(FAILED if standing.failed else ENDED)
         lines.append(_row(f"{swatch}gone", _cells(counts["gone"], 0, Means(), note)))

@@ -67,3 +67,16 @@ class Standing:
 
     def _in(self, *states: str) -> list[NodeRow]:
         return [row for row in list(self.live.values()) if row.state in states]
+
+
+def counted(cause: str, count: int) -> str:
+    """So many ends of a cause, for people.
+
+    Examples
+    --------
+    >>> counted("was killed", 1), counted("was killed", 2), counted("", 3)
+    ('1 was killed', '2 were killed', '3 not known yet why')
+    """
+    if count != 1 and cause.startswith("was "):
+        cause = cause.replace("was", "were", 1)
+    return f"{count} {cause or 'not known yet why'}"

@@ -31,7 +31,7 @@ MOST_BARS = 4_000
 FAR = 4_102_444_800_000.0  # milliseconds
 FEWEST = 12  # bars there is always room for, so that one is not a wall
 #: Of all bars together, about: a bar that is less than one is no colour but a tint.
-PIXELS = 500
+PIXELS = 800
 NEVER = math.nan
 
 _TOOLTIPS = [

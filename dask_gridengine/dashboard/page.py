@@ -24,7 +24,7 @@ from dask_gridengine.dashboard.histogram import Histogram
 from dask_gridengine.dashboard.hosts import Hosts
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED
 from dask_gridengine.delays import Starts
-from dask_gridengine.standing import Standing
+from dask_gridengine.standing import Standing, counted
 from dask_gridengine.view import Change, NodeRow, View
 
 INTERVAL = 500  # milliseconds between looks
@@ -110,6 +110,7 @@ class Page:
 
     def _end(self, changes: Sequence[Change]) -> None:
         ends = [change for change in changes if change.new.over]
+        ends.sort(key=lambda change: change.new.entered["gone"])
         for old, new in ends:
             if old is None or not old.over:
                 self._ended.append(new)
@@ -178,8 +179,8 @@ def _number(count: int, what: str) -> str:
 def _ends(causes: Counter[tuple[str, bool]], last: deque[NodeRow]) -> str:
     """Why nodes ended, in numbers, and the last of them by name."""
     numbers = ", ".join(
-        f'<span style="color:{FAILED if failed else ENDED}">{count}'
-        f" {html.escape(cause or 'not known yet')}</span>"
+        f'<span style="color:{FAILED if failed else ENDED}">'
+        f"{html.escape(counted(cause, count))}</span>"
         for (cause, failed), count in causes.most_common()
     )
     lines = "".join(f"<li>{_end(each)}</li>" for each in reversed(last))
@@ -194,5 +195,5 @@ def _end(node: NodeRow) -> str:
     who = html.escape(" ".join(filter(None, [node.worker, node.job])))
     where = f" on {html.escape(node.host)}" if node.host else ""
     colour = FAILED if node.failed else ENDED
-    said = html.escape(node.cause or "gone; not known yet why")
+    said = html.escape(node.cause or "gone, not known yet why")
     return f'{when} {who}{where} <span style="color:{colour}">{said}</span>'

@@ -103,7 +103,7 @@ def test_it_follows_nodes_that_come_and_die(shared: Path) -> None:
         assert page.evaluate(BARS)["states"] == ["working", "working"]
         killed = cluster.jobs()[0]
         os.kill(killed.pid, signal.SIGKILL)
-        page.get_by_text("1 was killed").wait_for(timeout=30_000)
+        page.get_by_text("1 was killed", exact=True).wait_for(timeout=30_000)
         page.get_by_text(f"{killed.worker} {killed.id}").wait_for(timeout=30_000)
         wait_until(
             lambda: page.evaluate(BARS)["states"] == ["gone", "working", "working"],
