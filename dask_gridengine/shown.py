@@ -14,7 +14,7 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
 from dask_gridengine.lastwords import last_words
-from dask_gridengine.notebook import means, one_line, table
+from dask_gridengine.notebook import Means, means, one_line, table
 from dask_gridengine.reconciled import ReconciledCluster
 from dask_gridengine.standing import Standing
 
@@ -84,6 +84,8 @@ class ShownCluster(ReconciledCluster):
         return f"{least} to {most // processes if math.isfinite(most) else 'any'}"
 
     def _scaling(self) -> str:
+        if self.status is Status.closed:
+            return "closed"
         if bounds := self._bounds():
             return f"adaptive, {bounds} nodes"
         return f"kept at {self.view.wanted}"
@@ -98,11 +100,15 @@ class ShownCluster(ReconciledCluster):
             standing,
             kind=type(self).__name__,
             link=self.dashboard_link.replace("/status", "/gridengine"),
-            workers=means(self.scheduler_info["workers"].values()),
+            # Dask leaves the last ones there when it closes.
+            workers={} if self.status is Status.closed else self._means(),
             scaling=self._scaling(),
             reasons=self._reasons(standing),
             log=log,
         )
+
+    def _means(self) -> dict[str, Means]:
+        return means(self.scheduler_info["workers"].values())
 
     def _reasons(self, standing: Standing) -> list[str]:
         """What `explain` says; it looks at every node, so not at each glance."""
@@ -113,7 +119,7 @@ class ShownCluster(ReconciledCluster):
         lines: list[str] = kept[2]
         # The first one counts, as the table does, and says what is being waited for.
         missing = standing.view.counts()["working"] < standing.view.wanted
-        return lines if missing else lines[1:]
+        return lines if missing or self.status is Status.closed else lines[1:]
 
     def _own_log(self, most: int | None = None) -> str:
         lines = [text for _, text in self._cluster_manager_logs]
@@ -132,6 +138,11 @@ class ShownCluster(ReconciledCluster):
         if not hasattr(self, "_cached_widget"):
             self._cached_widget = self._new_widget()
         return self._cached_widget
+
+    async def _close(self) -> None:
+        await super()._close()
+        if controls := getattr(self, "_controls", None):
+            controls.update()  # nothing does it any more, and what it shows is over
 
     def _new_widget(self) -> Any:
         standing = self._standing()

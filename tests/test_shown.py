@@ -56,6 +56,7 @@ wait_until(lambda: "asked for 1 node" in controls.text.value, "logs", 30)
 CLOSE = """
 cluster.close()
 print(repr(cluster))
+assert "closed" in controls.status.value and "working" not in controls.status.value
 picture = cluster.timeline("run.html")
 """
 

@@ -128,6 +128,7 @@ class Bars:
         self.x_range.update(
             start=milliseconds(start) - room * 1000, end=milliseconds(now) + room * 1000
         )
+        self.y_range.update(start=max(FEWEST, len(self)) - 0.5, end=-0.5)
         self.cover(now)
 
     def cover(self, now: float) -> None:
@@ -175,7 +176,6 @@ class Bars:
 
     def _resize(self) -> None:
         count = max(FEWEST, len(self._rows))
-        self.y_range.start = count - 0.5
         for bar in self._bars:
             bar.glyph.height = 0.86 if count <= 200 else max(1.0, count / PIXELS)
         for mark in self._marks:

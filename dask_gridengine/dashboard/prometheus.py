@@ -53,6 +53,14 @@ class Metrics:
         # Whoever is counted keeps its tally, so that it goes with it.
         self._tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._joined = False
+
+    def join(self, registry: Any) -> None:
+        """Be asked whenever that one is; once."""
+        with self._lock:
+            joined, self._joined = self._joined, True
+        if not joined:
+            registry.register(self)
 
     def add(self, tally: Tally) -> None:
         """Speak for this one, too, for as long as somebody keeps it."""
@@ -92,8 +100,7 @@ def connect(view: View) -> Tally | None:
     client = sys.modules.get("prometheus_client")
     if client is None:
         return None
-    if _METRICS not in client.REGISTRY._collector_to_names:
-        client.REGISTRY.register(_METRICS)
+    _METRICS.join(client.REGISTRY)
     tally = Tally(view)
     _METRICS.add(tally)
     return tally

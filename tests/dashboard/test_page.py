@@ -29,6 +29,8 @@ BARS = """() => {
     failed: Array.from(source.data.failed_at).filter(at => !isNaN(at)).length,
   }
 }"""
+FOLLOWS = """() => [...Bokeh.documents[0]._all_models.values()]
+  .find(m => m.type == "RadioButtonGroup").active"""
 DRAWN = "() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle"
 
 
@@ -112,6 +114,14 @@ def test_it_follows_nodes_that_come_and_die(shared: Path) -> None:
             lambda: page.evaluate(BARS),
         )
         assert page.evaluate(BARS)["failed"] == 1
+        # Whoever drags the picture stops it; a button lets time go on.
+        page.mouse.move(500, 500)
+        page.mouse.down()
+        page.mouse.move(560, 520, steps=5)
+        page.mouse.up()
+        page.wait_for_function(f"({FOLLOWS})() === null", timeout=30_000)
+        page.get_by_role("button", name="2 minutes").click()
+        page.wait_for_function(f"({FOLLOWS})() === 0", timeout=30_000)
 
 
 @pytest.mark.timeout(180)
