@@ -13,6 +13,7 @@ from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
+from dask_gridengine.errors import OptionError
 from dask_gridengine.lastwords import last_words
 from dask_gridengine.notebook import Means, means, one_line, table
 from dask_gridengine.reconciled import ReconciledCluster
@@ -57,10 +58,12 @@ class ShownCluster(ReconciledCluster):
         ------
         OptionError
             If bokeh is not installed, or what ``.png`` needs, or `path` is of
-            another kind.
+            another kind, or the cluster has not been opened.
         """
         from dask_gridengine.timeline import draw, save
 
+        if self._standing() is None:
+            raise OptionError(f"{self.name} is not open yet: await it first")
         picture = draw(self.view)
         if path is not None:
             save(picture, Path(path), title=f"{type(self).__name__} {self.name}")

@@ -51,6 +51,7 @@ def draw(view: View, *, now: float | None = None) -> Any:
     bars.figure.title.text = _title(view, rows, len(bars))
     bars.now(end, None)
     bars.figure.xaxis.axis_label = None
+    bars.figure.toolbar.autohide = True
     return column(bars.figure, _totals(rows, end, bars.figure))
 
 
@@ -62,29 +63,37 @@ def save(picture: Any, path: Path, *, title: str) -> None:
     OptionError
         If it says neither ``.html`` nor ``.png``, or what ``.png`` needs is missing.
     """
-    if path.suffix == ".html":
+    if path.suffix.lower() == ".html":
         from bokeh.embed import file_html
         from bokeh.resources import INLINE
 
         # All that it needs is in it: clusters' networks often reach no CDN.
         path.write_text(file_html(picture, INLINE, title), encoding="utf-8")
-    elif path.suffix == ".png":
+    elif path.suffix.lower() == ".png":
         _save_png(picture, path)
     else:
         raise OptionError(f"timeline({str(path)!r}): say .html or .png")
 
 
 def _save_png(picture: Any, path: Path) -> None:
-    from bokeh.io import export_png
+    from bokeh.io.export import get_screenshot_as_png
+    from bokeh.io.webdriver import webdriver_control
 
+    driver = None
     try:
-        export_png(picture, filename=str(path))
+        # Our own one: bokeh would keep its until Python ends.
+        driver = webdriver_control.create()
+        image = get_screenshot_as_png(picture, driver=driver)
     except Exception as exc:  # of selenium's many, which is perhaps not even there
         raise OptionError(
             f"timeline({str(path)!r}): no browser to draw with: {exc}\n"
             "  what to do: save it as .html; or pip install selenium, and have Chromium"
             " with its chromedriver, or Firefox with geckodriver, in PATH"
         ) from exc
+    finally:
+        if driver is not None:
+            webdriver_control.terminate(driver)
+    image.save(path)
 
 
 def _end(rows: list[NodeRow], now: float) -> float:

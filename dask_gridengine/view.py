@@ -116,12 +116,20 @@ class View:
         """How many nodes there shall be."""
         return self._wanted()
 
-    def rows(self) -> list[NodeRow]:
-        """Every node ever asked for, pool by pool, in the order of submission."""
+    def rows(self, *, live: bool = False) -> list[NodeRow]:
+        """Every node ever asked for, pool by pool, in the order of submission.
+
+        Safe in any thread.
+
+        Parameters
+        ----------
+        live
+            Whether to leave out those that are gone, which costs nothing then.
+        """
         return [
             row_of(record, pool)
             for pool, roster in self.rosters().items()
-            for record in roster
+            for record in (list(roster.live.values()) if live else roster)
         ]
 
     def counts(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine import GridEngineCluster
+from dask_gridengine import GridEngineCluster, OptionError
 from tests import browser
 from tests.waiting import wait_until
 
@@ -178,6 +178,8 @@ def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
         made = cluster(shared, jobs=0, asynchronous=True)
         assert repr(made).startswith("GridEngineCluster(")
         assert "wanted" not in repr(made)
+        with pytest.raises(OptionError, match="await it first"):
+            made.timeline()
         async with made:
             assert "0 nodes wanted" in repr(made)
 
