@@ -76,24 +76,27 @@ def save(picture: Any, path: Path, *, title: str) -> None:
 
 
 def _save_png(picture: Any, path: Path) -> None:
-    from bokeh.io.export import get_screenshot_as_png
-    from bokeh.io.webdriver import webdriver_control
-
-    driver = None
     try:
-        # Our own one: bokeh would keep its until Python ends.
-        driver = webdriver_control.create()
-        image = get_screenshot_as_png(picture, driver=driver)
+        image = _photograph(picture)
     except Exception as exc:  # of selenium's many, which is perhaps not even there
         raise OptionError(
             f"timeline({str(path)!r}): no browser to draw with: {exc}\n"
             "  what to do: save it as .html; or pip install selenium, and have Chromium"
             " with its chromedriver, or Firefox with geckodriver, in PATH"
         ) from exc
-    finally:
-        if driver is not None:
-            webdriver_control.terminate(driver)
     image.save(path)
+
+
+def _photograph(picture: Any) -> Any:
+    from bokeh.io.export import get_screenshot_as_png
+    from bokeh.io.webdriver import webdriver_control
+
+    # A browser of our own: bokeh would keep its until Python ends.
+    driver = webdriver_control.create()
+    try:
+        return get_screenshot_as_png(picture, driver=driver)
+    finally:
+        webdriver_control.terminate(driver)
 
 
 def _end(rows: list[NodeRow], now: float) -> float:

@@ -90,10 +90,15 @@ def test_it_can_be_a_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize("missing", ["browser", "selenium"])
 def test_without_a_browser_it_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A PNG needs one; HTML does not."""
+    """A PNG needs one, and a way to it; HTML does not."""
+    if missing == "selenium":
+        for name in [name for name in sys.modules if name.startswith("bokeh.io.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, "selenium", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SE_OFFLINE", "true")  # or selenium would fetch one
     with pytest.raises(OptionError, match=r"save it as \.html"):
