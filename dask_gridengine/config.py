@@ -35,6 +35,20 @@ with (Path(__file__).parent / "gridengine.yaml").open() as _file:
 dask.config.update_defaults(DEFAULTS)
 
 
+#: Options that a pool cannot have for itself.
+OF_CLUSTER = frozenset(
+    (
+        "name",
+        "pools",
+        "launcher",
+        "shared_directory",
+        "scheduler_port",
+        "dashboard_port",
+        "scheduler_options",
+        "security",
+    )
+)
+
 #: Options of one word or line, which None leaves out.
 _TEXTS = (
     "launcher",
@@ -80,6 +94,7 @@ class Options:
     nanny: bool
     start_method: str
     worker_options: dict[str, Any]
+    resources: dict[str, float]  # Dask's, of each worker
     local_directory: str | None
     shared_directory: Path
     log_directory: Path | None
@@ -106,6 +121,7 @@ class Options:
     close_timeout: float
     task_soft_limit: float | None  # seconds
     task_hard_limit: float | None  # seconds
+    pools: dict[str, Options]  # kinds of nodes by name; none where there is only one
 
     @classmethod
     def names(cls) -> list[str]:
@@ -131,9 +147,38 @@ class Options:
         refuse_unknown(given, cls.names())
         raw = {name: _setting(name, given.get(name)) for name in cls.names()}
         checked = {**_texts(raw), **_numbers(raw), **_places(raw), **_network(raw)}
+        checked["pools"] = cls._pools(given, raw, checked["name"])
         options = cls(**{**raw, **checked})
         options._refuse_crowding()
         return options
+
+    @classmethod
+    def _pools(
+        cls, given: Mapping[str, Any], raw: Mapping[str, Any], name: str
+    ) -> dict[str, Options]:
+        """Each pool's options: its own, or else those of the cluster."""
+        pools = {}
+        for pool, own in readings.pools(raw).items():
+            for option in own:
+                if option.replace("-", "_") in OF_CLUSTER:
+                    raise OptionError(
+                        f"pools: {pool} has {option!r}, which is the whole cluster's:"
+                        " give it beside pools="
+                    )
+            own = {option.replace("-", "_"): value for option, value in own.items()}
+            # The name tells the pools apart in qstat, and in the shared directory.
+            of_pool = {"jobs": 0, **own, "name": f"{name}-{pool}", "pools": {}}
+            pools[pool] = cls.resolve({**given, **of_pool})
+        return pools
+
+    @property
+    def offered(self) -> dict[str, float]:
+        """Dask's resources of each worker, wherever they are said."""
+        return {
+            **(dask.config.get("distributed.worker.resources", {}) or {}),
+            **self.resources,
+            **(self.worker_options.get("resources") or {}),
+        }
 
     @property
     def threads(self) -> int:
@@ -265,6 +310,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
+        "resources": readings.resources(raw),
         "scheduler_options": readings.mapping(raw, "scheduler_options"),
     }
 

@@ -11,6 +11,7 @@ GridEngineError
  |   `- DrmCommunicationError the grid does not answer; nothing is known
  |- DoorError              a node found no way to its allocation
  |- NodesFailed            nodes ended before they became workers
+ |- Unsatisfiable          a task requires what no kind of nodes has
  `- TaskTimeLimit          a task ran longer than its hard limit
 
 An unknown option name is a plain TypeError, as for any Python function.
@@ -21,7 +22,7 @@ Every one survives pickling: ``Exception.args`` hold what ``__init__`` takes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class GridEngineError(Exception):
@@ -173,6 +174,48 @@ class NodesFailed(GridEngineError):
             " and none will come as things are:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+
+
+class Unsatisfiable(GridEngineError):
+    """No kind of node has what a task requires (``resources=``).
+
+    Parameters
+    ----------
+    required
+        Resource to how much of it the task needs.
+    offers
+        Pool to what each of its workers has; "" where there is only one kind.
+    tasks
+        Keys of tasks that require it.
+    """
+
+    def __init__(
+        self,
+        required: Mapping[str, float],
+        offers: Mapping[str, Mapping[str, float]],
+        tasks: Sequence[str],
+    ) -> None:
+        super().__init__(required, offers, tuple(tasks))
+        self.required, self.offers, self.tasks = required, offers, tuple(tasks)
+
+    def __str__(self) -> str:
+        count = len(self.tasks)
+        who = f"{count} tasks (e.g. {self.tasks[0]!r})" if count > 1 else self.tasks[0]
+        verb = "require" if count > 1 else "requires"
+        have = "; ".join(
+            f"{pool or 'its workers'}: {listed(offer)}"
+            for pool, offer in self.offers.items()
+        )
+        return (
+            f"{who} {verb} {listed(self.required)}, which no node of this cluster has:"
+            f" {have}. Ask for less, or give a pool resources="
+            f"{dict(self.required)}"
+        )
+
+
+def listed(amounts: Mapping[str, float]) -> str:
+    """Resources for people, e.g. "GPU 1, BIG 2"."""
+    return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"
 
 
 class TaskTimeLimit(GridEngineError):

@@ -1,4 +1,4 @@
-"""The nodes of one cluster: submitted, received at the door, followed to their end.
+"""The nodes of one kind: submitted, received at the door, followed to their end.
 
 Knows no Dask. `GridEngineCluster` asks it for nodes that will bear certain names, and
 is told when a node is gone. Between the two stands the roster.
@@ -46,7 +46,7 @@ class Callbacks:
 
 
 class Fleet:
-    """Launcher, door, roster and connection file of one cluster.
+    """Launcher, door, roster and connection file of one kind of nodes.
 
     Parameters
     ----------
@@ -56,13 +56,27 @@ class Fleet:
         What a node must have.
     callbacks
         The cluster's side.
+    pool
+        What this kind of nodes is called; "" where there is only one.
+    changed
+        Set whenever a node changes its state; fleets of one cluster share it, as they
+        do the next. Who waits clears it first.
+    one_way
+        Hosts whose workers cannot be reached from here, and that in a sentence.
     """
 
     def __init__(
-        self, options: Options, *, versions: Mapping[str, str], callbacks: Callbacks
+        self,
+        options: Options,
+        *,
+        versions: Mapping[str, str],
+        callbacks: Callbacks,
+        pool: str = "",
+        changed: asyncio.Event | None = None,
+        one_way: dict[str, str] | None = None,
     ) -> None:
-        self.options = options
-        self.roster = Roster()
+        self.options, self.pool = options, pool
+        self.roster = Roster(pool=pool)
         self.failures = Failures()
         self.guard = HostGuard()
         self.endings = Endings(
@@ -85,12 +99,10 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
-        #: Hosts whose workers cannot be reached from here, and that in a sentence.
-        self.one_way: dict[str, str] = {}
+        self.one_way = {} if one_way is None else one_way
         self._largest_array = 0  # nodes; 0 while no array was too large
         self._racing: asyncio.TimerHandle | None = None
-        #: Set whenever a node changes its state; who waits clears it first.
-        self.changed = asyncio.Event()
+        self.changed = changed or asyncio.Event()
         self._tell_over = callbacks.on_over
         self._launcher: Launcher | None = None
         self.directory: Path | None = None

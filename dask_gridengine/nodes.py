@@ -57,6 +57,7 @@ class NodeRecord:
     """All that is known of one node. Times are `time.time` seconds."""
 
     id: NodeId
+    pool: str = ""  # whose it is; "" where there is only one kind of nodes
     state: NodeState
     since: float  # when it came into this state
     submitted: float
@@ -120,11 +121,16 @@ class Roster:
 
     Parameters
     ----------
+    pool
+        Whose nodes they are; "" where there is only one kind.
     clock
         Seconds since the epoch; tests give their own.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, pool: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._pool = pool
         self.records: dict[NodeId, NodeRecord] = {}
         #: How many nodes are in each state; kept, so that it costs nothing to ask.
         self.counts: Counter[NodeState] = Counter()
@@ -150,7 +156,11 @@ class Roster:
         now = self.clock()
         for node in ids:
             self.records[node] = self.live[node] = NodeRecord(
-                id=node, state=NodeState.QUEUED, since=now, submitted=now
+                id=node,
+                pool=self._pool,
+                state=NodeState.QUEUED,
+                since=now,
+                submitted=now,
             )
             self.counts[NodeState.QUEUED] += 1
 

@@ -167,7 +167,10 @@ class ClusterScheduler(TimelyScheduler):
             ws.last_seen += seconds
 
     def fail_waiting(self, error: Exception) -> int:
-        """Give this error to all tasks that wait for a worker; how many there were."""
+        """Give this error to all tasks that wait for a worker; how many there were.
+
+        See `dask_gridengine.requirements` for those that wait for one kind of workers.
+        """
         waiting: list[TaskState] = [*self.unrunnable, *self.queued]
         self.fail(waiting, error)
         return len(waiting)
