@@ -41,7 +41,11 @@ def running_workers(scheduler: Scheduler, fleet: Fleet | None = None) -> int:
 
 
 def shortfall(
-    upkeeps: Sequence[Upkeep], scheduler: Scheduler, wanted: int
+    upkeeps: Sequence[Upkeep],
+    scheduler: Scheduler,
+    wanted: int,
+    *,
+    others: bool = True,
 ) -> NodesFailed | None:
     """The error that says why `wanted` workers cannot come; None while they may.
 
@@ -55,6 +59,8 @@ def shortfall(
         Theirs.
     wanted
         Workers of these kinds together.
+    others
+        Whether workers of other nodes, or of none of ours, are as good.
     """
     lost = [upkeep for upkeep in upkeeps if upkeep.hopeless is not None]
     planned = sum(map(_planned, upkeeps))
@@ -64,16 +70,18 @@ def shortfall(
     if not taken and not lost:
         return None
     have = [running_workers(scheduler, upkeep.fleet) for upkeep in upkeeps]
+    there = running_workers(scheduler) if others else sum(have)
     # Where there is hope there may be all, elsewhere there are no more than those.
-    possible = sum(
-        there if upkeep in lost else max(there, _planned(upkeep))
-        for upkeep, there in zip(upkeeps, have, strict=True)
+    possible = there + sum(
+        max(0, _planned(upkeep) - running)
+        for upkeep, running in zip(upkeeps, have, strict=True)
+        if upkeep not in lost
     )
-    if possible >= wanted or sum(have) >= wanted:
+    if possible >= wanted:
         return None
     told = [_taken_away(upkeep) for upkeep in taken]
     told += [why for upkeep in upkeeps for why in upkeep.fleet.failures.reasons()]
-    return NodesFailed(wanted, sum(have), told)
+    return NodesFailed(wanted, there, told)
 
 
 def _planned(upkeep: Upkeep) -> int:

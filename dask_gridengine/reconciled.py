@@ -542,7 +542,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
             return  # all were taken away, but it asks anew for work that waits
         if error := self.stuck():
             self.scheduler.fail_waiting(error)
-        elif error := shortfall([pool.upkeep], self.scheduler, 1):
+        elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
             self._requirements.fail_for_want_of(pool, error)
 
     def _adapts(self, pool: Pool) -> bool:
