@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import secrets
@@ -24,11 +25,14 @@ from distributed.security import Security
 from dask_gridengine import readings
 from dask_gridengine.addresses import host_and_port
 from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.dialects.base import Dialect, Wish
 from dask_gridengine.differing import is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.launchers.base import NodeRequest
-from dask_gridengine.launchers.native import native_specification, parse_walltime
 from dask_gridengine.ports import Ports
+from dask_gridengine.times import parse_walltime
+
+logger = logging.getLogger(__name__)
 
 with (Path(__file__).parent / "gridengine.yaml").open() as _file:
     DEFAULTS = yaml.safe_load(_file)
@@ -201,7 +205,9 @@ class Options:
                 " worker in the node's own process"
             )
 
-    def request(self, command: tuple[str, ...], kind: str) -> NodeRequest:
+    def request(
+        self, command: tuple[str, ...], kind: str, dialect: Dialect
+    ) -> NodeRequest:
         """What one node asks of the grid.
 
         Parameters
@@ -209,7 +215,9 @@ class Options:
         command
             argv of the node.
         kind
-            The launcher's; processes need no parallel environment.
+            The launcher's; processes need no submit options.
+        dialect
+            Of the grid.
 
         Raises
         ------
@@ -218,19 +226,15 @@ class Options:
         """
         native = ""
         if kind == "drmaa":
-            native = native_specification(
-                queue=self.queue,
-                project=self.project,
-                walltime=self.walltime,
-                resource_spec=self.resource_spec,
-                parallel_environment=self.parallel_environment,
-                slots=self.cores,
-                memory_resource=self.memory_resource,
-                memory=self.memory,
-                memory_resource_per=self.memory_resource_per,
-                array_concurrency=self.array_concurrency,
-                extra_directives=self.job_extra_directives,
-            )
+            wish = self._wish()
+            native = dialect.native(wish)
+            if unsaid := dialect.unsaid(wish):
+                logger.warning(
+                    "%s cannot be asked for %s by its DRMAA: say it in"
+                    " job_extra_directives",
+                    dialect.title,
+                    ", ".join(unsaid),
+                )
         return NodeRequest(
             name=self.name,
             command=command,
@@ -240,13 +244,35 @@ class Options:
             walltime=self.walltime,
         )
 
-    def command(self, connection_file: Path, log_directory: Path) -> tuple[str, ...]:
+    def _wish(self) -> Wish:
+        return Wish(
+            queue=self.queue,
+            project=self.project,
+            walltime=self.walltime,
+            resource_spec=self.resource_spec,
+            parallel_environment=self.parallel_environment,
+            slots=self.cores,
+            memory_resource=self.memory_resource,
+            memory=self.memory,
+            memory_resource_per=self.memory_resource_per,
+            array_concurrency=self.array_concurrency,
+            extra_directives=self.job_extra_directives,
+        )
+
+    def command(
+        self, connection_file: Path, log_directory: Path, log_name: str
+    ) -> tuple[str, ...]:
         """argv of a node: a shell that opens the log, then Python.
 
-        The shell opens the log, not Grid Engine: where the directory is not there,
-        Grid Engine parks the job in Eqw for ever, the shell ends with a status.
+        The shell opens the log, not the grid: where the directory is not there, Grid
+        Engine parks the job in Eqw for ever, the shell ends with a status.
+
+        Parameters
+        ----------
+        log_name
+            Of the log, without ".log", for a shell: of variables the node has.
         """
-        log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
+        log = f"{shlex.quote(str(log_directory))}/{log_name}.log"
         failed = f"exit {EXIT_STATUS[Cause.NO_LOG]}"
         # A file can be made where the disk is full or a quota used up, and then Dask's
         # worker would fail for its first word on stderr.

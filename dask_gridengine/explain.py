@@ -38,7 +38,7 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
     yield _now(upkeep)
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
-        silent = "" if full else "Grid Engine does not answer. "
+        silent = "" if full else f"{fleet.dialect.title} does not answer. "
         yield (
             f"{silent}Nothing can be asked for now; what is missing will be when the"
             f" grid will have it: {upkeep.outage}"
@@ -134,7 +134,7 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         many = len(records) > 1
         sentence = told.sentence(_who(records), example.id.job, many=many)
         if told.cause.log_says_more:
-            sentence += f"\n  a log: {logs}/{example.id}.log"
+            sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,15 @@ from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
+from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
 from dask_gridengine.endpoints import doors, listen_at, offers
 from dask_gridengine.errors import ArrayTooLarge
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
-from dask_gridengine.launchers.base import Launcher, NodeEnd
+from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
-from dask_gridengine.launchers.native import exclude_hosts
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Fleet:
         self.changed = changed or asyncio.Event()
         self._tell_over = callbacks.on_over
         self._launcher: Launcher | None = None
+        self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
 
     @property
@@ -140,10 +142,15 @@ class Fleet:
             slots=options.slots,
             cleanup=self.directory,
         )
+        self.dialect = self.launcher.dialect
+        self.endings.advised = self.dialect.advised
         # Options that do not go together are found before anything is submitted.
         self.request = options.request(
-            options.command(self.directory / FILE_NAME, self.log_directory),
+            options.command(
+                self.directory / FILE_NAME, self.log_directory, self.dialect.log_name
+            ),
             self.launcher.kind,
+            self.dialect,
         )
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.endings.logs = self.log_directory
@@ -156,6 +163,7 @@ class Fleet:
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
             patience=options.death_timeout,
+            dialect=self.dialect.name,
         ).write(self.directory)
 
     @property
@@ -199,26 +207,38 @@ class Fleet:
         count = min(missing, self.room)
         if count:
             shut = self.guard.shut(self.roster.clock())
-            native = exclude_hosts(self.request.native, shut)
-            request = replace(self.request, native=native)
+            mark = uuid.uuid4().hex
+            request = replace(
+                self.request,
+                native=self.dialect.excluding(self.request.native, shut),
+                environment={**self.request.environment, SUBMISSION: mark},
+            )
             self.door.submitting += 1
             try:
-                ids = await self.launcher.submit(request, count)
-            except ArrayTooLarge as exc:
-                logger.info(
-                    "arrays have %d nodes here at most: max_aj_tasks", exc.limit
-                )
-                self._largest_array = exc.limit
-                ids = await self.launcher.submit(request, count := exc.limit)
+                ids = await self._submit_fitting(request, count)
             finally:
                 self.door.submitting -= 1
-            self.roster.submitted(ids)
+            count = len(ids)
+            self.roster.submitted(ids, mark, numbered=not self.dialect.arrays)
             if self.door.closed:  # since it was asked for: who closes has not seen them
                 await self.cancel([self.roster.records[node] for node in ids])
                 return
         self.roster.owed += missing - count
         self.roster.unbound.extend(names)
         self._call_in()
+
+    async def _submit_fitting(
+        self, request: NodeRequest, count: int
+    ) -> Sequence[NodeId]:
+        """Queue so many nodes, or as many as an array may have here."""
+        while True:
+            try:
+                return await self.launcher.submit(request, count)
+            except ArrayTooLarge as exc:
+                if not 0 < exc.limit < count:
+                    raise
+                logger.info("arrays have %d nodes here at most", exc.limit)
+                self._largest_array = count = exc.limit
 
     def receive(self) -> None:
         """There is a scheduler now: nodes may become workers."""
@@ -353,13 +373,16 @@ class Fleet:
             # minutes after a restart of its master, or for ever if their host is lost.
             if left:
                 logger.warning(
-                    "%d nodes were not seen to end, e.g. %s, which %s; see: qstat",
+                    "%d nodes were not seen to end, e.g. %s, which %s; see: %s",
                     len(left),
                     left[0],
                     "has said farewell" if left[0].farewell else "is silent",
+                    self.dialect.listing,
                 )
         except Exception:
-            logger.exception("could not end all nodes; check with: qstat")
+            logger.exception(
+                "could not end all nodes; check with: %s", self.dialect.listing
+            )
         finally:
             await launcher.aclose()
 

@@ -14,8 +14,8 @@ from typing import Any
 from dask.utils import parse_bytes
 
 from dask_gridengine.errors import OptionError
-from dask_gridengine.launchers.native import parse_walltime
 from dask_gridengine.names import POOL
+from dask_gridengine.times import parse_walltime
 
 
 def text(raw: Mapping[str, Any], name: str) -> str | None:

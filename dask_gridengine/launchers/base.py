@@ -9,7 +9,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from dask_gridengine.dialects.base import Dialect
 
 
 class NodeId(NamedTuple):
@@ -62,6 +65,7 @@ class NodeEnd:
     peak_memory: int = 0  # bytes of the whole job, as the grid samples it; 0: unknown
     deleted: bool = False  # by somebody else than us (qdel), queued or running
     unstarted: bool = False  # the grid could not start it: what ends in Eqw elsewhere
+    limit: str = ""  # "walltime" or "memory", where the grid says which one ended it
 
     def __str__(self) -> str:
         said = self._how()
@@ -111,6 +115,7 @@ class Launcher(Protocol):
 
     kind: str  # "drmaa" or "process"
     description: str  # one line for people: what it is and where, e.g. "SGE 8.1.9"
+    dialect: Dialect  # of the grid behind it
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
         """Queue `count` nodes as one array: all of them, or raise `LauncherError`."""

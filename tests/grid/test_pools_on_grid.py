@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.grid
 
-#: Name, shortcut, type, relation, requestable, consumable, default, urgency (complex(5)).
+#: Name, shortcut, type, relation, requestable, consumable, default, urgency.
 COMPLEXES = ("large large BOOL == YES NO FALSE 0", "small small BOOL == YES NO FALSE 0")
 
 
