@@ -38,7 +38,8 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
     yield _now(upkeep)
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
-        silent = "" if full else f"{fleet.dialect.title} does not answer. "
+        title = fleet.dialect.title
+        silent = "" if full else f"{title[0].upper()}{title[1:]} does not answer. "
         yield (
             f"{silent}Nothing can be asked for now; what is missing will be when the"
             f" grid will have it: {upkeep.outage}"

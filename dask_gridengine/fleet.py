@@ -27,8 +27,9 @@ from dask_gridengine.endpoints import doors, listen_at, offers
 from dask_gridengine.errors import ArrayTooLarge
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
-from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
+from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)

@@ -107,7 +107,7 @@ def test_what_is_done_about_it_is_said(upkeep: Upkeep) -> None:
         upkeep.fleet.failures.note(record, why, Path())
     upkeep.outage = "no route to qmaster"
     said = explain([upkeep])
-    assert "Grid Engine does not answer" in said
+    assert "This grid does not answer" in said
     assert "no route to qmaster" in said
     assert "node1 is avoided for another" in said
     assert "No more nodes are asked for" in said

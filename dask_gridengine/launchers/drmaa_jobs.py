@@ -35,7 +35,7 @@ LOST = (
 )
 UNSURE = (
     "the grid has no record of how; so it is for nodes that end while its master, or"
-    " our session with it, is away, or for one deleted before it started (qdel)"
+    " our session with it, is away, or for one deleted before it started"
 )
 
 

@@ -20,11 +20,11 @@ from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 
 EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
-    "the grid has no record of how: deleted before it started (qdel), or its master"
-    " was restarted meanwhile"
+    "the grid has no record of how: deleted before it started, or its master was"
+    " restarted meanwhile"
 )
-DELETED = "deleted while it ran (qdel)"
-UNSTARTED = "the grid could not start it on that host; qacct -j has its words"
+DELETED = "deleted while it ran"
+UNSTARTED = "the grid could not start it on that host"
 APPLICATION_ERROR = "exit status 100, by which a job says that it cannot run there"
 ABANDONED = "the grid's daemon on that host lost hold of it"
 
