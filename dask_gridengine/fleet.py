@@ -1,4 +1,4 @@
-"""The nodes of one cluster: submitted, received at the door, followed to their end.
+"""The nodes of one kind: submitted, received at the door, followed to their end.
 
 Knows no Dask. `GridEngineCluster` asks it for nodes that will bear certain names, and
 is told when a node is gone. Between the two stands the roster.
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,16 @@ from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
+from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
 from dask_gridengine.endpoints import doors, listen_at, offers
 from dask_gridengine.errors import ArrayTooLarge
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
-from dask_gridengine.launchers.base import Launcher, NodeEnd
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
-from dask_gridengine.launchers.native import exclude_hosts
+from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Callbacks:
 
 
 class Fleet:
-    """Launcher, door, roster and connection file of one cluster.
+    """Launcher, door, roster and connection file of one kind of nodes.
 
     Parameters
     ----------
@@ -56,13 +58,27 @@ class Fleet:
         What a node must have.
     callbacks
         The cluster's side.
+    pool
+        What this kind of nodes is called; "" where there is only one.
+    changed
+        Set whenever a node changes its state; fleets of one cluster share it, as they
+        do the next. Who waits clears it first.
+    one_way
+        Hosts whose workers cannot be reached from here, and that in a sentence.
     """
 
     def __init__(
-        self, options: Options, *, versions: Mapping[str, str], callbacks: Callbacks
+        self,
+        options: Options,
+        *,
+        versions: Mapping[str, str],
+        callbacks: Callbacks,
+        pool: str = "",
+        changed: asyncio.Event | None = None,
+        one_way: dict[str, str] | None = None,
     ) -> None:
-        self.options = options
-        self.roster = Roster()
+        self.options, self.pool = options, pool
+        self.roster = Roster(pool=pool)
         self.failures = Failures()
         self.guard = HostGuard()
         self.endings = Endings(
@@ -85,14 +101,13 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
-        #: Hosts whose workers cannot be reached from here, and that in a sentence.
-        self.one_way: dict[str, str] = {}
+        self.one_way = {} if one_way is None else one_way
         self._largest_array = 0  # nodes; 0 while no array was too large
         self._racing: asyncio.TimerHandle | None = None
-        #: Set whenever a node changes its state; who waits clears it first.
-        self.changed = asyncio.Event()
+        self.changed = changed or asyncio.Event()
         self._tell_over = callbacks.on_over
         self._launcher: Launcher | None = None
+        self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
 
     @property
@@ -128,10 +143,15 @@ class Fleet:
             slots=options.slots,
             cleanup=self.directory,
         )
+        self.dialect = self.launcher.dialect
+        self.endings.advised = self.dialect.advised
         # Options that do not go together are found before anything is submitted.
         self.request = options.request(
-            options.command(self.directory / FILE_NAME, self.log_directory),
+            options.command(
+                self.directory / FILE_NAME, self.log_directory, self.dialect.log_name
+            ),
             self.launcher.kind,
+            self.dialect,
         )
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.endings.logs = self.log_directory
@@ -144,6 +164,7 @@ class Fleet:
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
             patience=options.death_timeout,
+            dialect=self.dialect.name,
         ).write(self.directory)
 
     @property
@@ -187,26 +208,38 @@ class Fleet:
         count = min(missing, self.room)
         if count:
             shut = self.guard.shut(self.roster.clock())
-            native = exclude_hosts(self.request.native, shut)
-            request = replace(self.request, native=native)
+            mark = uuid.uuid4().hex
+            request = replace(
+                self.request,
+                native=self.dialect.excluding(self.request.native, shut),
+                environment={**self.request.environment, SUBMISSION: mark},
+            )
             self.door.submitting += 1
             try:
-                ids = await self.launcher.submit(request, count)
-            except ArrayTooLarge as exc:
-                logger.info(
-                    "arrays have %d nodes here at most: max_aj_tasks", exc.limit
-                )
-                self._largest_array = exc.limit
-                ids = await self.launcher.submit(request, count := exc.limit)
+                ids = await self._submit_fitting(request, count)
             finally:
                 self.door.submitting -= 1
-            self.roster.submitted(ids)
+            count = len(ids)
+            self.roster.submitted(ids, mark, numbered=not self.dialect.arrays)
             if self.door.closed:  # since it was asked for: who closes has not seen them
                 await self.cancel([self.roster.records[node] for node in ids])
                 return
         self.roster.owed += missing - count
         self.roster.unbound.extend(names)
         self._call_in()
+
+    async def _submit_fitting(
+        self, request: NodeRequest, count: int
+    ) -> Sequence[NodeId]:
+        """Queue so many nodes, or as many as an array may have here."""
+        while True:
+            try:
+                return await self.launcher.submit(request, count)
+            except ArrayTooLarge as exc:
+                if not 0 < exc.limit < count:
+                    raise
+                logger.info("arrays have %d nodes here at most", exc.limit)
+                self._largest_array = count = exc.limit
 
     def receive(self) -> None:
         """There is a scheduler now: nodes may become workers."""
@@ -341,13 +374,16 @@ class Fleet:
             # minutes after a restart of its master, or for ever if their host is lost.
             if left:
                 logger.warning(
-                    "%d nodes were not seen to end, e.g. %s, which %s; see: qstat",
+                    "%d nodes were not seen to end, e.g. %s, which %s; see: %s",
                     len(left),
                     left[0],
                     "has said farewell" if left[0].farewell else "is silent",
+                    self.dialect.listing,
                 )
         except Exception:
-            logger.exception("could not end all nodes; check with: qstat")
+            logger.exception(
+                "could not end all nodes; check with: %s", self.dialect.listing
+            )
         finally:
             await launcher.aclose()
 

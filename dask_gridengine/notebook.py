@@ -15,6 +15,7 @@ from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.delays import spoken
 from dask_gridengine.names import node_of
 from dask_gridengine.standing import Standing, counted
+from dask_gridengine.view import counts_of
 
 REASONS = 6  # lines of why something is missing that are shown
 HOSTS = 40  # that are listed
@@ -116,6 +117,7 @@ def table(
         f" &nbsp; {html.escape(scaling)}</div>",
         _by_state(standing, workers),
         _reasons(reasons),
+        _folded("pools", _by_pool(standing), open_=True),
         _folded("hosts", _by_host(standing, workers)),
         _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
     ]
@@ -148,6 +150,22 @@ def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:
         )
     )
     return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
+
+
+def _by_pool(standing: Standing) -> str:
+    """How the kinds of nodes stand, where there are several."""
+    rosters, wanted = standing.view.rosters(), standing.view.wanted_of()
+    if len(rosters) < 2:
+        return ""
+    lines = []
+    for name, roster in rosters.items():
+        counts = counts_of(roster)
+        live = ", ".join(
+            f"{counts[state]} {state}" for state in STATES if counts[state]
+        )
+        cells = [str(wanted[name]), str(roster.alive), live]
+        lines.append(_row(html.escape(name), cells))
+    return _table(("pool", "wanted", "nodes", ""), lines)
 
 
 def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
@@ -189,8 +207,9 @@ def _reasons(reasons: Sequence[str]) -> str:
     )
 
 
-def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>{content}</details>" if content else ""
+def _folded(title: str, content: str, *, open_: bool = False) -> str:
+    tag = "details open" if open_ else "details"
+    return f"<{tag}><summary>{title}</summary>{content}</details>" if content else ""
 
 
 def _table(head: Sequence[str], lines: Sequence[str]) -> str:

@@ -101,7 +101,7 @@ class ClusterScheduler(TimelyScheduler):
         self.witness: Witness | None = None
         self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
         self._removing: WorkerState | None = None
-        self.view = View("", dict, lambda: 0)  # until `show` says whose nodes
+        self.view = View("", dict, dict)  # until `show` says whose nodes
         self._tally: prometheus.Tally | None = None
         routes.connect(self, http_prefix)
         if dashboard or (dashboard is None and dashboard_address):
@@ -182,7 +182,10 @@ class ClusterScheduler(TimelyScheduler):
             ws.last_seen += seconds
 
     def fail_waiting(self, error: Exception) -> int:
-        """Give this error to all tasks that wait for a worker; how many there were."""
+        """Give this error to all tasks that wait for a worker; how many there were.
+
+        See `dask_gridengine.requirements` for those that wait for one kind of workers.
+        """
         waiting: list[TaskState] = [*self.unrunnable, *self.queued]
         self.fail(waiting, error)
         return len(waiting)

@@ -12,10 +12,11 @@ from dask.utils import parse_timedelta
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
-from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM
+from dask_gridengine.adaptive import AdaptivePools
 from dask_gridengine.errors import OptionError
 from dask_gridengine.lastwords import last_words
 from dask_gridengine.notebook import Means, means, one_line, table
+from dask_gridengine.pool import Pool
 from dask_gridengine.reconciled import ReconciledCluster
 from dask_gridengine.standing import Standing
 
@@ -81,10 +82,11 @@ class ShownCluster(ReconciledCluster):
         adaptive = getattr(self, "_adaptive", None)
         if adaptive is None or not adaptive.periodic_callback:
             return ""
-        processes = self.options.processes
-        least = math.ceil(adaptive.minimum / processes)
-        most = adaptive.maximum
-        return f"{least} to {most // processes if math.isfinite(most) else 'any'}"
+        if not isinstance(adaptive, AdaptivePools):
+            (only,) = self._pools.values()
+            return _nodes(adaptive, only)
+        of = {name: _nodes(each, self.pool(name)) for name, each in adaptive.items()}
+        return ", ".join(f"{name} {said}" for name, said in of.items())
 
     def _scaling(self) -> str:
         if self.status is Status.closed:
@@ -159,7 +161,7 @@ class ShownCluster(ReconciledCluster):
             self,
             table=lambda: self._table(standing),
             logs=self._logs_shown,
-            maximum=self.view.wanted or ADAPTIVE_MAXIMUM // self.options.processes,
+            pools=list(self.options.pools),
         )
         name = "distributed.deploy.cluster-repr-interval"
         interval = parse_timedelta(dask.config.get(name), default="ms")
@@ -171,3 +173,10 @@ class ShownCluster(ReconciledCluster):
 
         self.loop.add_callback(install)
         return widget.root
+
+
+def _nodes(adaptive: Any, pool: Pool) -> str:
+    """Between how many nodes; Dask counts workers."""
+    processes = pool.options.processes
+    least, most = math.ceil(adaptive.minimum / processes), adaptive.maximum
+    return f"{least} to {most // processes if math.isfinite(most) else 'any'}"

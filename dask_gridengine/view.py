@@ -100,21 +100,21 @@ class View:
     rosters
         All nodes there are or were, by the name of their pool; ``""`` if there is one.
     wanted
-        How many nodes there shall be.
+        How many nodes of each pool there shall be.
     """
 
     def __init__(
         self,
         name: str,
         rosters: Callable[[], Mapping[str, Roster]],
-        wanted: Callable[[], int],
+        wanted: Callable[[], Mapping[str, int]],
     ) -> None:
-        self.name, self.rosters, self._wanted = name, rosters, wanted
+        self.name, self.rosters, self.wanted_of = name, rosters, wanted
 
     @property
     def wanted(self) -> int:
         """How many nodes there shall be."""
-        return self._wanted()
+        return sum(self.wanted_of().values())
 
     def rows(self, *, live: bool = False) -> list[NodeRow]:
         """Every node ever asked for, pool by pool, in the order of submission.

@@ -31,7 +31,9 @@ class Nodes:
     def __init__(self, clock: Clock | None = None, name: str = "simulated") -> None:
         self.clock = clock or Clock()
         self.roster = Roster(clock=self.clock)
-        self.view = View(name, lambda: {"": self.roster}, lambda: self.roster.alive)
+        self.view = View(
+            name, lambda: {"": self.roster}, lambda: {"": self.roster.alive}
+        )
 
     def submit(self, count: int, job: str = "7") -> list[NodeRecord]:
         """So many nodes more, queued."""
@@ -52,6 +54,16 @@ class Nodes:
         """It is gone, for this reason."""
         record.diagnosis = Diagnosis(cause=cause, source="farewell")
         self.roster.move(record, NodeState.GONE)
+
+
+def pooled(**pools: int) -> tuple[View, dict[str, Nodes]]:
+    """A cluster with nodes of these kinds, so many of each, all in the queue."""
+    nodes = {name: Nodes() for name in pools}
+    for name, count in pools.items():
+        nodes[name].roster = Roster(pool=name, clock=nodes[name].clock)
+        nodes[name].submit(count)
+    rosters = {name: each.roster for name, each in nodes.items()}
+    return View("pooled", lambda: rosters, lambda: pools), nodes
 
 
 def many(count: int, hosts: int, *, until: float = START, hours: float = 1.0) -> Nodes:

@@ -7,7 +7,7 @@ import re
 from dask_gridengine.causes import Cause
 from dask_gridengine.notebook import HOSTS, REASONS, Means, means, one_line, table
 from dask_gridengine.standing import Standing
-from tests.simulated import Nodes
+from tests.simulated import Nodes, pooled
 
 GiB = 2**30
 
@@ -82,6 +82,17 @@ def test_each_host_has_a_row() -> None:
     for i, record in enumerate(nodes.submit(HOSTS + 5, "8")):
         nodes.arrive(record, f"other{i:03d}")
     assert ["... 7 more", "", "", "", ""] in cells(html(standing))
+
+
+def test_each_pool_has_a_row_where_there_are_several() -> None:
+    """How many are wanted, and what they are at."""
+    view, nodes = pooled(small=3, big=1)
+    nodes["small"].arrive(next(iter(nodes["small"].roster)))
+    rows = cells(html(Standing(view)))
+    assert ["small", "3", "3", "2 queued, 1 arrived"] in rows
+    assert ["big", "1", "1", "1 queued"] in rows
+    _, standing = some()
+    assert "pools" not in html(standing)
 
 
 def test_long_reasons_are_cut() -> None:

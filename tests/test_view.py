@@ -103,7 +103,7 @@ def test_pools_are_told_apart() -> None:
     """Two rosters may have nodes of the same id; a pool may come later."""
     one, other = Nodes(), Nodes()
     pools: dict[str, Roster] = {"small": one.roster}
-    view = View("both", lambda: pools, lambda: 3)
+    view = View("both", lambda: pools, lambda: {"small": 2, "big": 1})
     follower = Follower(view)
     one.submit(2)
     assert [new.key for _, new in follower.look()] == [
@@ -113,5 +113,5 @@ def test_pools_are_told_apart() -> None:
     pools["big"] = other.roster
     other.submit(1)
     assert [new.key for _, new in follower.look()] == [("big", "7.1")]
-    assert view.counts()["queued"] == 3
+    assert view.counts()["queued"] == view.wanted == 3
     assert len(view.rows()) == 3

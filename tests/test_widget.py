@@ -17,10 +17,10 @@ ipywidgets = pytest.importorskip("ipywidgets")
 from dask_gridengine.widget import SHOWN, Widget  # noqa: E402 - not without it
 
 
-def opening(shared: Path) -> GridEngineCluster:
+def opening(shared: Path, **options: Any) -> GridEngineCluster:
     """A cluster without nodes, to be entered."""
     return GridEngineCluster(
-        jobs=0,
+        **options,
         asynchronous=True,
         launcher="process",
         slots=1,
@@ -34,7 +34,7 @@ def widget_of(cluster: GridEngineCluster, **options: Any) -> Widget:
     given: dict[str, Any] = {
         "table": lambda: "<p>table</p>",
         "logs": lambda: "",
-        "maximum": 5,
+        "pools": list(cluster.options.pools),
         **options,
     }
     return Widget(cluster, **given)
@@ -54,7 +54,7 @@ def test_it_offers_what_there_is(shared: Path) -> None:
         async with opening(shared) as cluster:
             await cluster.scale(jobs=1)
             widget = widget_of(cluster)
-            assert (widget.nodes.value, widget.maximum.value) == (1, 5)
+            assert (widget.nodes.value, widget.maximum.value) == (1, 1)
             widget.scale.click()
             await until(lambda: "kept at 1" in widget.message.value, "scaled")
             assert cluster.wanted == 1
@@ -71,6 +71,7 @@ def test_it_scales_and_adapts(shared: Path) -> None:
             widget.nodes.value = 2
             widget.scale.click()
             await until(lambda: cluster.wanted == 2, "scaled")
+            widget.maximum.value = 5
             widget.adapt.click()
             await until(lambda: "adaptive, 0 to 5" in repr(cluster), "adapts")
             assert "between 0 and 5 nodes" in widget.message.value
@@ -78,6 +79,29 @@ def test_it_scales_and_adapts(shared: Path) -> None:
             widget.scale.click()
             await until(lambda: "kept at 0" in widget.message.value, "scaled again")
             assert "adaptive" not in repr(cluster)
+
+    asyncio.run(main())
+
+
+def test_pools_are_scaled_and_adapted_one_by_one(shared: Path) -> None:
+    """The one that is chosen; what there is of it is offered."""
+
+    async def main() -> None:
+        async with opening(shared, pools={"small": {}, "big": {}}) as cluster:
+            widget = widget_of(cluster)
+            assert widget.pool in widget.root.children[1].children
+            assert widget.pool.value == "small"
+            widget.nodes.value = 1
+            widget.scale.click()
+            await until(lambda: "kept at 1 node of small" in widget.message.value, "1")
+            widget.pool.value = "big"
+            assert widget.nodes.value == 0
+            widget.maximum.value = 4
+            widget.adapt.click()
+            await until(lambda: "adaptive, big 0 to 4" in repr(cluster), "adapts")
+            assert cluster.pool("small").wanted == 1
+            text = cluster._repr_html_()
+            assert "pools" in text
 
     asyncio.run(main())
 

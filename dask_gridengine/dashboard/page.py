@@ -22,10 +22,10 @@ from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.dashboard.bars import Bars
 from dask_gridengine.dashboard.histogram import Histogram
 from dask_gridengine.dashboard.hosts import Hosts
-from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED
+from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.delays import Starts
 from dask_gridengine.standing import Standing, counted
-from dask_gridengine.view import Change, NodeRow, View
+from dask_gridengine.view import Change, NodeRow, View, counts_of
 
 INTERVAL = 500  # milliseconds between looks
 ENDS_SHOWN = 12  # of the nodes that ended last
@@ -168,8 +168,23 @@ def _summary(view: View, hosts: int, workers: int, cores: int, memory: int) -> s
         f'<div style="font-size:14px;line-height:1.7"><b>{html.escape(view.name)}</b>:'
         f" {number_of_nodes(view.wanted)} wanted; {_number(workers, 'worker')} on"
         f" {_number(hosts, 'host')}, {_number(cores, 'thread')},"
-        f" {format_bytes(memory)}<br>{chips}</div>"
+        f" {format_bytes(memory)}<br>{chips}{_pools(view)}</div>"
     )
+
+
+def _pools(view: View) -> str:
+    """A line with each kind of nodes, where there are several."""
+    rosters, wanted = view.rosters(), view.wanted_of()
+    if len(rosters) < 2:
+        return ""
+    said = []
+    for name, roster in rosters.items():
+        counts = counts_of(roster)
+        live = ", ".join(
+            f"{counts[state]} {state}" for state in STATES if counts[state]
+        )
+        said.append(f"<b>{html.escape(name)}</b> ({wanted[name]}): {live or 'none'}")
+    return f"<br>{' &nbsp; '.join(said)}"
 
 
 def _number(count: int, what: str) -> str:

@@ -119,7 +119,9 @@ def _families(tallies: Sequence[Tally]) -> Iterator[Any]:
         _name("nodes"), "Nodes by state", labels=["cluster", "pool", "state"]
     )
     wanted = core.GaugeMetricFamily(
-        _name("nodes_wanted"), "How many nodes there shall be", labels=["cluster"]
+        _name("nodes_wanted"),
+        "How many nodes there shall be",
+        labels=["cluster", "pool"],
     )
     submitted = core.CounterMetricFamily(
         _name("nodes_submitted"), "Nodes asked of the grid", labels=["cluster", "pool"]
@@ -131,7 +133,8 @@ def _families(tallies: Sequence[Tally]) -> Iterator[Any]:
     )
     for tally in tallies:
         name = tally.view.name
-        wanted.add_metric([name], tally.view.wanted)
+        for pool, count in tally.view.wanted_of().items():
+            wanted.add_metric([name, pool], count)
         for pool, roster in tally.view.rosters().items():
             for state, count in counts_of(roster).items():
                 if state != "gone":

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.http.utils import RequestHandler, get_handlers
 
-from dask_gridengine.view import NodeRow, View
+from dask_gridengine.view import NodeRow, View, counts_of
 
 VERSION = 1  # of the schema: goes up when something is taken away or means another
 
@@ -35,12 +35,17 @@ def encoded(view: View, live: bool) -> str:
 
 def document(view: View, *, live: bool = False) -> dict[str, Any]:
     """What the route answers."""
+    wanted = view.wanted_of()
     return {
         "version": VERSION,
         "time": time.time(),
         "cluster": view.name,
         "wanted": view.wanted,
         "counts": view.counts(),
+        "pools": {
+            name: {"wanted": wanted[name], "counts": counts_of(roster)}
+            for name, roster in view.rosters().items()
+        },
         "nodes": [node(row) for row in view.rows(live=live)],
     }
 

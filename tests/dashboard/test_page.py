@@ -16,7 +16,7 @@ from dask_gridengine.nodes import NodeState
 from dask_gridengine.scheduler import ClusterScheduler
 from tests import browser
 from tests.dashboard.sent import Shown
-from tests.simulated import Nodes, many
+from tests.simulated import Nodes, many, pooled
 from tests.waiting import wait_until
 
 #: Numbers of what is on the page, from within it.
@@ -66,6 +66,16 @@ def test_whoever_moves_the_picture_is_left_alone() -> None:
     page.window.active = len(WINDOWS) - 1
     page.update()
     assert page.bars.x_range.end > 1e12
+
+
+def test_each_pool_has_its_numbers_where_there_are_several() -> None:
+    """Above the bars; a bar's job has its pool beside it."""
+    view, _ = pooled(small=2, big=1)
+    page = Page(view, list)
+    page.update()
+    assert "<b>small</b> (2): 2 queued" in page.head.text
+    assert "<b>big</b> (1): 1 queued" in page.head.text
+    assert page.bars.source.data["job"] == ["7.1 small", "7.2 small", "7.1 big"]
 
 
 def test_what_others_choose_is_never_markup() -> None:

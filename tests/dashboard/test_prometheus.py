@@ -49,7 +49,7 @@ def test_the_metrics_of_dask_have_ours_beside_them() -> None:
     name = "dask_gridengine"
     assert said[f"{name}_nodes{{{labels(state='queued')}}}"] == 1
     assert said[f"{name}_nodes{{{labels(state='working')}}}"] == 1
-    assert said[f'{name}_nodes_wanted{{cluster="simulated"}}'] == 2
+    assert said[f"{name}_nodes_wanted{{{labels()}}}"] == 2
     assert said[f"{name}_nodes_submitted_total{{{labels()}}}"] == 3
     cause = labels(cause="ran into the memory limit", failed="true")
     assert said[f"{name}_nodes_ended_total{{{cause}}}"] == 1
