@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ HOSTS = 40  # that are listed
 #: Colours and fonts are the notebook's own, which may be dark: only lines are ours.
 _LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
 _FAINT = "opacity:.65"
+
+_ALL_WELL = re.compile(r"(\d+) nodes? (?:is|are) wanted: (\d+) working\.")
+_POOL = "pool "  # what a heading of `explain` begins with
 
 
 class Means(NamedTuple):
@@ -122,6 +126,27 @@ def table(
         _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
     ]
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
+
+
+def telling(lines: Iterable[str]) -> list[str]:
+    """What `explain` says, without what the table says, too: that all is well.
+
+    Examples
+    --------
+    >>> telling(["pool a:", "2 nodes are wanted: 2 working.", "pool b:", "1 fails"])
+    ['pool b:', '1 fails']
+    """
+    kept: list[str] = []
+    for line in lines:
+        well = _ALL_WELL.fullmatch(line)
+        if line == "0 nodes are wanted: none is there." or (
+            well and well[1] == well[2]
+        ):
+            continue
+        if line.startswith(_POOL) and kept and kept[-1].startswith(_POOL):
+            kept.pop()  # there was nothing to say of that one
+        kept.append(line)
+    return kept[:-1] if kept and kept[-1].startswith(_POOL) else kept
 
 
 def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:

@@ -15,7 +15,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_gridengine.adaptive import AdaptivePools
 from dask_gridengine.errors import OptionError
 from dask_gridengine.lastwords import last_words
-from dask_gridengine.notebook import Means, means, one_line, table
+from dask_gridengine.notebook import Means, means, one_line, table, telling
 from dask_gridengine.pool import Pool
 from dask_gridengine.reconciled import ReconciledCluster
 from dask_gridengine.standing import Standing
@@ -122,9 +122,7 @@ class ShownCluster(ReconciledCluster):
         if kept is None or kept[0] != stamp or now - kept[1] > REASONS_AGAIN:
             kept = self._explained = (stamp, now, self.explain().splitlines())
         lines: list[str] = kept[2]
-        # The first one counts, as the table does, and says what is being waited for.
-        missing = standing.view.counts()["working"] < standing.view.wanted
-        return lines if missing or self.status is Status.closed else lines[1:]
+        return telling(lines)
 
     def _own_log(self, most: int | None = None) -> str:
         lines = [text for _, text in self._cluster_manager_logs]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 
 from dask_gridengine.causes import Cause
-from dask_gridengine.notebook import HOSTS, REASONS, Means, means, one_line, table
+from dask_gridengine.notebook import (
+    HOSTS,
+    REASONS,
+    Means,
+    means,
+    one_line,
+    table,
+    telling,
+)
 from dask_gridengine.standing import Standing
 from tests.simulated import Nodes, pooled
 
@@ -93,6 +101,15 @@ def test_each_pool_has_a_row_where_there_are_several() -> None:
     assert ["big", "1", "1", "1 queued"] in rows
     _, standing = some()
     assert "pools" not in html(standing)
+
+
+def test_that_all_is_well_is_not_said_twice() -> None:
+    """The table says it; what is being waited for, and why nodes ended, stays."""
+    assert telling(["3 nodes are wanted: 3 working."]) == []
+    assert telling(["0 nodes are wanted: none is there."]) == []
+    waits = ["3 nodes are wanted: 2 working.", "1 node was killed: by SIGKILL"]
+    assert telling(waits) == waits
+    assert telling(["1 node is wanted: 1 working.", waits[1]]) == [waits[1]]
 
 
 def test_long_reasons_are_cut() -> None:
