@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 import pytest
-from dask_gridengine.launchers.native import exclude_hosts
 
 from dask_gridengine.dialects.base import SUBMISSION
+from dask_gridengine.dialects.gridengine.native import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
