@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dask.utils import format_bytes
 
+from dask_gridengine import markup
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.delays import spoken
@@ -20,8 +21,7 @@ from dask_gridengine.view import counts_of
 
 REASONS = 6  # lines of why something is missing that are shown
 HOSTS = 40  # that are listed
-#: Colours and fonts are the notebook's own, which may be dark: only lines are ours.
-_LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
+#: Fonts and colours of words are the notebook's own, which may be dark.
 _FAINT = "opacity:.65"
 
 _ALL_WELL = re.compile(r"(\d+) nodes? (?:is|are) wanted: (\d+) working\.")
@@ -121,9 +121,9 @@ def table(
         f" &nbsp; {html.escape(scaling)}</div>",
         _by_state(standing, workers),
         _reasons(reasons),
-        _folded("pools", _by_pool(standing), open_=True),
-        _folded("hosts", _by_host(standing, workers)),
-        _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
+        markup.folded("pools", _by_pool(standing), open_=True),
+        markup.folded("hosts", _by_host(standing, workers)),
+        markup.folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
     ]
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
 
@@ -161,20 +161,22 @@ def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:
             waited = standing.queued_for() if state == "queued" else None
             note = f"the first for {spoken(waited)}" if waited else ""
             cells = _cells(counts[state], hosts, has.get(state, Means()), note)
-            lines.append(_row(_swatch(COLOURS[state]) + state, cells))
+            lines.append(markup.row(markup.swatch(COLOURS[state]) + state, cells))
     if counts["gone"]:
         why = ", ".join(starmap(counted, standing.failures()[:3]))
         note = f"{standing.failed} failed: {why}" if why else "none failed"
-        swatch = _swatch(FAILED if standing.failed else ENDED)
-        lines.append(_row(f"{swatch}gone", _cells(counts["gone"], 0, Means(), note)))
+        swatch = markup.swatch(FAILED if standing.failed else ENDED)
+        lines.append(
+            markup.row(f"{swatch}gone", _cells(counts["gone"], 0, Means(), note))
+        )
     total = sum(workers.values(), Means())
     lines.append(
-        _row(
+        markup.row(
             f"<b>{len(standing.live)} of {standing.view.wanted} wanted</b>",
             ["", *_cells(0, standing.hosts(*STATES[1:]), total, "")[1:]],
         )
     )
-    return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
+    return markup.table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
 
 
 def _by_pool(standing: Standing) -> str:
@@ -189,8 +191,8 @@ def _by_pool(standing: Standing) -> str:
             f"{counts[state]} {state}" for state in STATES if counts[state]
         )
         cells = [str(wanted[name]), str(roster.alive), live]
-        lines.append(_row(html.escape(name), cells))
-    return _table(("pool", "wanted", "nodes", ""), lines)
+        lines.append(markup.row(html.escape(name), cells))
+    return markup.table(("pool", "wanted", "nodes", ""), lines)
 
 
 def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
@@ -204,7 +206,7 @@ def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
     if not states:
         return ""
     lines = [
-        _row(
+        markup.row(
             html.escape(host),
             [
                 str(states[host].total()),
@@ -216,8 +218,8 @@ def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
         for host in sorted(states)[:HOSTS]
     ]
     if len(states) > HOSTS:
-        lines.append(_row(f"... {len(states) - HOSTS} more", [""] * 4))
-    return _table(("host", "nodes", "threads", "memory", ""), lines)
+        lines.append(markup.row(f"... {len(states) - HOSTS} more", [""] * 4))
+    return markup.table(("host", "nodes", "threads", "memory", ""), lines)
 
 
 def _reasons(reasons: Sequence[str]) -> str:
@@ -232,39 +234,6 @@ def _reasons(reasons: Sequence[str]) -> str:
     )
 
 
-def _folded(title: str, content: str, *, open_: bool = False) -> str:
-    tag = "details open" if open_ else "details"
-    return f"<{tag}><summary>{title}</summary>{content}</details>" if content else ""
-
-
-def _table(head: Sequence[str], lines: Sequence[str]) -> str:
-    cells = "".join(f'<th style="{_align(i)}">{name}</th>' for i, name in _from(head))
-    return (
-        f'<table style="margin:.3em 0;border-collapse:collapse;line-height:1.4">'
-        f'<thead><tr style="{_LINE}">{cells}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
-
-
-def _row(first: str, cells: Sequence[str]) -> str:
-    rest = "".join(
-        f'<td style="{_align(i)}">{cell}</td>' for i, cell in _from(cells, 1)
-    )
-    return (
-        f'<tr style="background:none"><td style="{_align(0)}">{first}</td>{rest}</tr>'
-    )
-
-
-def _from(cells: Sequence[str], start: int = 0) -> list[tuple[int, str]]:
-    last = start + len(cells) - 1
-    return [(0 if i == last else i, cell) for i, cell in enumerate(cells, start)]
-
-
-def _align(column: int) -> str:
-    """Numbers to the right; the first column and the last, which are words, not."""
-    return f"text-align:{'right' if column else 'left'};padding:.1em .8em"
-
-
 def _cells(nodes: int, hosts: int, has: Means, note: str) -> list[str]:
     memory = format_bytes(has.memory) if has.memory else ""
     return [
@@ -274,13 +243,6 @@ def _cells(nodes: int, hosts: int, has: Means, note: str) -> list[str]:
         memory,
         html.escape(note),
     ]
-
-
-def _swatch(colour: str) -> str:
-    return (
-        '<span style="display:inline-block;width:.8em;height:.8em;margin-right:.5em;'
-        f'background:{colour}"></span>'
-    )
 
 
 def _number(count: int, what: str) -> str:

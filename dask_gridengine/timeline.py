@@ -148,7 +148,7 @@ def _totals(rows: list[NodeRow], end: float, above: Any) -> Any:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
-    from dask_gridengine.dashboard.bars import milliseconds, time_label
+    from dask_gridengine.dashboard.edges import milliseconds, time_label
 
     columns = steps(rows, end)
     columns["time"] = [milliseconds(when) for when in columns["time"]]

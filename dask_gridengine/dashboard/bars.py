@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,20 +18,16 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from dask_gridengine.dashboard.edges import FAR, NOBODY, cells, milliseconds, time_label
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, MEANING, STATES
-from dask_gridengine.delays import spoken
 from dask_gridengine.view import Change, NodeRow
 
 #: Bars that a page keeps; beyond, those of nodes that are gone are dropped down to half
 #: as many, the oldest first.
 MOST_BARS = 4_000
-#: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that
-#: time passes without a word about any bar.
-FAR = 4_102_444_800_000.0  # milliseconds
 FEWEST = 12  # bars there is always room for, so that one is not a wall
 #: Of all bars together, about: a bar that is less than one is no colour but a tint.
 PIXELS = 800
-NEVER = math.nan
 
 _TOOLTIPS = [
     ("job", "@job"),
@@ -50,17 +45,6 @@ const i = Math.round(tick)
 if (Math.abs(tick - i) > 1e-6 || i < 0 || i >= source.data.job.length) return ""
 return source.data.worker[i] || source.data.job[i]
 """
-
-
-def milliseconds(when: float) -> float:
-    """What bokeh's axes, which know no time zones, take for this moment here."""
-    return (when + time.localtime(when).tm_gmtoff) * 1000
-
-
-def time_label() -> str:
-    """What stands at an axis of `milliseconds`."""
-    zone = time.strftime("%z")
-    return f"time of day (UTC{zone[:3]}:{zone[3:]})"
 
 
 class Bars:
@@ -81,7 +65,7 @@ class Bars:
         self._rows: list[NodeRow] = []
         self._index: dict[tuple[str, str], int] = {}
         self._stop, self._most = FAR, most
-        self.source = ColumnDataSource({name: [] for name in _cells(_NOBODY, 0, FAR)})
+        self.source = ColumnDataSource({name: [] for name in cells(NOBODY, 0, FAR)})
         self.x_range, self.y_range = Range1d(0, 1), Range1d(FEWEST - 0.5, -0.5)
         self._future = BoxAnnotation(
             left=0,
@@ -139,8 +123,8 @@ class Bars:
         patches: dict[str, list[tuple[int, Any]]] = {}
         for row in rows:
             i = self._index[row.key]
-            old = _cells(self._rows[i], i, self._stop)
-            for name, value in _cells(row, i, self._stop).items():
+            old = cells(self._rows[i], i, self._stop)
+            for name, value in cells(row, i, self._stop).items():
                 if old[name] != value and not (
                     old[name] != old[name] != value != value
                 ):
@@ -170,7 +154,7 @@ class Bars:
         for row in rows:
             i = self._index[row.key] = len(self._rows)
             self._rows.append(row)
-            for name, value in _cells(row, i, self._stop).items():
+            for name, value in cells(row, i, self._stop).items():
                 columns[name].append(value)
         return columns
 
@@ -239,45 +223,3 @@ class Bars:
         legend.update(label_text_font_size="9pt", glyph_width=16, margin=2)
         plot.add_layout(legend, "above")
         return plot
-
-
-_NOBODY = NodeRow("", "", "", "", "", "", {"queued": 0.0}, None, "", "", False, 0, 0)
-
-
-def _cells(row: NodeRow, y: int, stop: float) -> dict[str, Any]:
-    """One row of the source; what goes on ends at `stop`."""
-    edges: dict[str, Any] = {}
-    for state in STATES:
-        edges[f"{state}_from"] = edges[f"{state}_to"] = NEVER
-    for state, start, end in row.stays:
-        edges[f"{state}_from"] = milliseconds(start)
-        edges[f"{state}_to"] = stop if end is None else milliseconds(end)
-    gone = row.entered.get("gone")
-    at = NEVER if gone is None else milliseconds(gone)
-    return {
-        "y": y,
-        **edges,
-        "ended_at": NEVER if row.failed else at,
-        "failed_at": at if row.failed else NEVER,
-        "job": f"{row.job} {row.pool}".rstrip(),
-        "worker": row.worker,
-        "host": row.host,
-        "queue": f"({row.queue})" if row.queue else "",
-        "state": row.state,
-        "cause": f"- {row.cause}" if row.cause else "",
-        "wait": _spoken(row.wait),
-        "startup": _spoken(row.startup),
-        "worked": _worked(row),
-        "restarts": row.restarts,
-    }
-
-
-def _spoken(seconds: float | None) -> str:
-    return "" if seconds is None else spoken(seconds)
-
-
-def _worked(row: NodeRow) -> str:
-    for state, start, stop in row.stays:
-        if state == "working" and stop is not None:
-            return spoken(stop - start)
-    return ""

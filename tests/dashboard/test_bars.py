@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dask_gridengine.causes import Cause
-from dask_gridengine.dashboard.bars import FAR, Bars, milliseconds
+from dask_gridengine.dashboard.bars import Bars
+from dask_gridengine.dashboard.edges import FAR, milliseconds
 from dask_gridengine.view import Follower
 from tests.simulated import START, Nodes
 
