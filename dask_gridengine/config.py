@@ -25,6 +25,7 @@ from distributed.security import Security
 from dask_gridengine import readings
 from dask_gridengine.addresses import host_and_port
 from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.dialects import DIALECTS
 from dask_gridengine.dialects.base import Dialect, Wish
 from dask_gridengine.differing import is_plain
 from dask_gridengine.errors import OptionError
@@ -45,6 +46,7 @@ OF_CLUSTER = frozenset(
         "name",
         "pools",
         "launcher",
+        "dialect",
         "shared_directory",
         "scheduler_port",
         "dashboard_port",
@@ -56,6 +58,7 @@ OF_CLUSTER = frozenset(
 #: Options of one word or line, which None leaves out.
 _TEXTS = (
     "launcher",
+    "dialect",
     "queue",
     "project",
     "resource_spec",
@@ -77,6 +80,7 @@ class Options:
     name: str
     jobs: int
     launcher: str | None
+    dialect: str | None
     slots: int | None
     cores: int  # of a node
     processes: int  # workers of a node
@@ -317,6 +321,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         )
     readings.one_of(raw, "memory_resource_per", ("slot", "job"))
     readings.one_of(raw, "start_method", ("fork", "spawn"))
+    readings.one_of(raw, "dialect", (None, *DIALECTS))
     environment = readings.mapping(raw, "environment")
     worker_options = readings.mapping(raw, "worker_options")
     for key, value in worker_options.items():

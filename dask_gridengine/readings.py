@@ -73,10 +73,12 @@ def flag(raw: Mapping[str, Any], name: str) -> bool:
     return bool(raw[name])
 
 
-def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
+def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str | None]) -> None:
     """Refuse what is none of these."""
     if raw[name] not in choices:
-        raise OptionError(f"{name}={raw[name]!r}; it is one of {', '.join(choices)}")
+        raise OptionError(
+            f"{name}={raw[name]!r}; it is one of {', '.join(map(str, choices))}"
+        )
 
 
 def lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:

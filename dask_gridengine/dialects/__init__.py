@@ -9,6 +9,8 @@ import re
 
 from dask_gridengine.dialects.base import Dialect
 
+DIALECTS = ("gridengine", "slurm", "pbs", "lsf", "plain")
+
 #: What ``drmsInfo`` begins with, in order; the name of whose dialect it is.
 _SAID = (
     (r"(SGE|SoGE|OGS|OGE|GE|UGE|AGE|Univa|Altair Grid|.*Grid ?Engine)\b", "gridengine"),
@@ -18,8 +20,15 @@ _SAID = (
 )
 
 
-def dialect_of(system: str) -> Dialect:
+def dialect_of(system: str, name: str | None = None) -> Dialect:
     """The dialect of the grid that calls itself so (DRMAA's ``drmsInfo``).
+
+    Parameters
+    ----------
+    system
+        What it calls itself.
+    name
+        The dialect's, where somebody knows better.
 
     Examples
     --------
@@ -28,9 +37,11 @@ def dialect_of(system: str) -> Dialect:
     >>> dialect_of("GridWay 5.4").name
     'plain'
     """
-    for said, name in _SAID:
+    if name is not None:
+        return dialect(name)
+    for said, known in _SAID:
         if re.match(said, system, re.IGNORECASE):
-            return dialect(name)
+            return dialect(known)
     return Dialect()
 
 

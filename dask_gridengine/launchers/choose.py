@@ -18,6 +18,7 @@ async def open_launcher(
     on_end: EndCallback,
     *,
     slots: int | None = None,
+    dialect: str | None = None,
     cleanup: Path | None = None,
 ) -> Launcher:
     """Open a launcher.
@@ -32,6 +33,8 @@ async def open_launcher(
         Told of the end of every node.
     slots
         Of the process launcher; by default one for each CPU.
+    dialect
+        Of the DRMAA launcher; by default that of the grid's own words.
     cleanup
         The cluster's shared directory, removed when this process dies unawares.
 
@@ -50,7 +53,7 @@ async def open_launcher(
     if kind == "process":
         return await open_process(on_end, slots=slots, cleanup=cleanup)
     try:
-        return await open_drmaa(on_end, cleanup=cleanup)
+        return await open_drmaa(on_end, dialect=dialect, cleanup=cleanup)
     except LauncherUnavailable as exc:
         if kind is not None:
             raise

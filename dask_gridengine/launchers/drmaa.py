@@ -27,14 +27,20 @@ from dask_gridengine.launchers.session import SessionLauncher
 
 
 async def open_drmaa(
-    on_end: EndCallback, *, cleanup: Path | None = None, timeout: float = 30
+    on_end: EndCallback,
+    *,
+    dialect: str | None = None,
+    cleanup: Path | None = None,
+    timeout: float = 30,
 ) -> SessionLauncher:
-    """Open a session with the Grid Engine this host belongs to.
+    """Open a session with the grid this host belongs to.
 
     Parameters
     ----------
     on_end
         Told of the end of every node.
+    dialect
+        What kind of grid it is; None goes by what it calls itself.
     cleanup
         The cluster's shared directory, removed when this process dies unawares.
     timeout
@@ -48,31 +54,39 @@ async def open_drmaa(
     environment = dict(os.environ)
     # In a thread: it looks at directories that may be on a slow file server.
     library = await asyncio.to_thread(find_library, environment)
-    program = _program(library, environment, cleanup, timeout)
+    program = _program(library, environment, dialect, cleanup, timeout)
     return await SessionLauncher.open(program, on_end)
 
 
 def _program(
-    library: str, environment: Mapping[str, str], cleanup: Path | None, timeout: float
+    library: str,
+    environment: Mapping[str, str],
+    dialect: str | None,
+    cleanup: Path | None,
+    timeout: float,
 ) -> SessionProgram:
+    arguments = ["--cleanup", str(cleanup.absolute())] if cleanup else []
+    if dialect:
+        arguments += ["--dialect", dialect]
     ours = _session_environment(environment, library)
     return SessionProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa_session",
-        arguments=("--cleanup", str(cleanup.absolute())) if cleanup else (),
+        arguments=tuple(arguments),
         environment=ours,
-        describe=_describe,
+        describe=lambda ready: _describe(ready["system"], dialect),
         advise=lambda failed: _advice(failed, environment),
         nodes_outlive_it=True,
-        questions=lambda ready: GridQuestions(dialect_of(ready["system"]), ours),
+        questions=lambda ready: GridQuestions(
+            dialect_of(ready["system"], dialect), ours
+        ),
         opening=timeout,
     )
 
 
-def _describe(ready: Message) -> str:
-    grid = dialect_of(ready["system"])
-    title = grid.title[0].upper() + grid.title[1:]
-    return f"{title} through DRMAA ({ready['system']})"
+def _describe(system: str, dialect: str | None) -> str:
+    title = dialect_of(system, dialect).title
+    return f"{title[0].upper()}{title[1:]} through DRMAA ({system})"
 
 
 class GridQuestions(Questions):

@@ -56,6 +56,8 @@ class Library:
     ----------
     contact
         Of a session that died, to have its jobs; None for a new one.
+    dialect
+        What kind of grid it is, by name; None goes by what it calls itself.
 
     Raises
     ------
@@ -67,7 +69,7 @@ class Library:
         If there is no session to be had.
     """
 
-    def __init__(self, contact: str | None) -> None:
+    def __init__(self, contact: str | None, dialect: str | None = None) -> None:
         import drmaa  # loads libdrmaa, which few processes can and none at import may
 
         self._drmaa: Any = drmaa
@@ -77,7 +79,7 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.dialect = dialect_of(self.system)
+        self.dialect = dialect_of(self.system, dialect)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array, always an array, so that ids have one shape.

@@ -22,7 +22,7 @@ class ListedLibrary(Library):
 
     Parameters
     ----------
-    contact
+    contact, dialect
         See `Library`.
     run
         Runs the grid's commands.
@@ -33,10 +33,11 @@ class ListedLibrary(Library):
     def __init__(
         self,
         contact: str | None,
+        dialect: str | None,
         run: Runner,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(contact)
+        super().__init__(contact, dialect)
         self._books = Books(lambda: self.dialect.listed(run), clock)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:

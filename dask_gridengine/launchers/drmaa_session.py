@@ -24,7 +24,7 @@ def main() -> None:
     options = parse_arguments(sys.argv[1:])
     pipe = ParentPipe(options.parent)
     try:
-        library = _open(options.contact)
+        library = _open(options.contact, options.dialect)
     except ModuleNotFoundError as exc:
         pipe.send("failed", lacking="package", text=str(exc))
     except (
@@ -41,12 +41,13 @@ def main() -> None:
         Service(pipe, library, options).run()
 
 
-def _open(contact: str | None) -> Library:
-    library = Library(contact)
+def _open(contact: str | None, dialect: str | None) -> Library:
+    library = Library(contact, dialect)
     if library.dialect.notices:
         return library
     library.exit()  # of each process there is one session at a time
-    return ListedLibrary(contact, partial(run_command, environment=os.environ))
+    run = partial(run_command, environment=os.environ)
+    return ListedLibrary(contact, dialect, run)
 
 
 def _forget_tunable() -> None:
