@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
+#: Arrays of more nodes wait until it is known how many of one may run at once; to ask
+#: takes 0.02 to 0.1 s (measured), which a small cluster shall not be later for.
+LARGE_ARRAY = 100
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
@@ -45,6 +48,7 @@ class Callbacks:
 
     make_allocation: Callable[[str, Hello], Allocation]
     on_over: Callable[[NodeRecord], None]  # nothing more comes of it; its name is free
+    note: Callable[[str], None] = logger.warning  # people should know this
 
 
 class Fleet:
@@ -103,9 +107,10 @@ class Fleet:
         )
         self.one_way = {} if one_way is None else one_way
         self._largest_array = 0  # nodes; 0 while no array was too large
+        self._array_limit: asyncio.Task[None] | None = None
         self._racing: asyncio.TimerHandle | None = None
         self.changed = changed or asyncio.Event()
-        self._tell_over = callbacks.on_over
+        self._tell_over, self._note = callbacks.on_over, callbacks.note
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
@@ -167,6 +172,7 @@ class Fleet:
             patience=options.death_timeout,
             dialect=self.dialect.name,
         ).write(self.directory)
+        self._array_limit = asyncio.create_task(self._ask_array_limit(self.launcher))
 
     @property
     def bind_host(self) -> str | None:
@@ -206,6 +212,8 @@ class Fleet:
             If the launcher will not; nothing was queued.
         """
         missing = self.short(len(names))
+        if self._array_limit is not None and missing > LARGE_ARRAY:
+            await asyncio.wait([self._array_limit])
         count = min(missing, self.room)
         if count:
             shut = self.guard.shut(self.roster.clock())
@@ -228,6 +236,29 @@ class Fleet:
         self.roster.owed += missing - count
         self.roster.unbound.extend(names)
         self._call_in()
+
+    async def _ask_array_limit(self, launcher: Launcher) -> None:
+        """Learn how many nodes of one array may run at once.
+
+        Of a larger one that queues already those beyond it could not start, whatever
+        room there is. They are asked for anew, in arrays of their own.
+        """
+        most = await launcher.array_running()
+        if most is None:
+            return
+        self._largest_array = min(self._largest_array or most, most)
+        arrays: dict[str, list[NodeRecord]] = {}
+        for record in self.roster:
+            arrays.setdefault(record.id.job, []).append(record)
+        for job, records in arrays.items():
+            beyond = [r for r in records[most:] if r.state is NodeState.QUEUED]
+            if beyond:
+                self._note(
+                    f"the grid runs {most} nodes of an array at once: {len(beyond)} of"
+                    f" job {job} are asked for anew, in arrays of their own"
+                )
+                self.roster.owed += len(beyond)
+                await self.cancel(beyond)
 
     async def _submit_fitting(
         self, request: NodeRequest, count: int
@@ -355,6 +386,8 @@ class Fleet:
         """
         if self._racing is not None:
             self._racing.cancel()
+        if self._array_limit is not None:
+            self._array_limit.cancel()
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             await self._end_nodes(launcher)
