@@ -11,7 +11,7 @@ import contextlib
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
 from dask_gridengine.endpoints import doors, listen_at, offers
-from dask_gridengine.errors import ArrayTooLarge
+from dask_gridengine.errors import ArrayTooLarge, LauncherError
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
@@ -233,32 +233,44 @@ class Fleet:
             if self.door.closed:  # since it was asked for: who closes has not seen them
                 await self.cancel([self.roster.records[node] for node in ids])
                 return
+        else:
+            ids = []
         self.roster.owed += missing - count
         self.roster.unbound.extend(names)
+        await self._exchange(self.roster.records[node] for node in ids)
         self._call_in()
 
     async def _ask_array_limit(self, launcher: Launcher) -> None:
-        """Learn how many nodes of one array may run at once.
-
-        Of a larger one that queues already those beyond it could not start, whatever
-        room there is. They are asked for anew, in arrays of their own.
-        """
+        """Learn how many nodes of one array may run at once."""
         most = await launcher.array_running()
-        if most is None:
-            return
-        self._largest_array = min(self._largest_array or most, most)
+        if most is not None:
+            self._largest_array = min(self._largest_array or most, most)
+            await self._exchange(self.roster)
+
+    async def _exchange(self, records: Iterable[NodeRecord]) -> None:
+        """Ask for nodes anew that are beyond what an array may run at once.
+
+        They queue behind the others of their array, and could not start, whatever room
+        there is. Their array was on its way when the limit was not known yet.
+        """
         arrays: dict[str, list[NodeRecord]] = {}
-        for record in self.roster:
+        for record in records:
             arrays.setdefault(record.id.job, []).append(record)
-        for job, records in arrays.items():
-            beyond = [r for r in records[most:] if r.state is NodeState.QUEUED]
+        for job, nodes in arrays.items():
+            beyond = [
+                record
+                for record in nodes[self._largest_array or len(nodes) :]
+                if record.state is NodeState.QUEUED
+            ]
             if beyond:
                 self._note(
-                    f"the grid runs {most} nodes of an array at once: {len(beyond)} of"
-                    f" job {job} are asked for anew, in arrays of their own"
+                    f"the grid runs {self._largest_array} nodes of an array at once:"
+                    f" {len(beyond)} of job {job} are asked for anew, in arrays of"
+                    " their own"
                 )
                 self.roster.owed += len(beyond)
-                await self.cancel(beyond)
+                with contextlib.suppress(LauncherError):  # its successor deletes them
+                    await self.cancel(beyond)
 
     async def _submit_fitting(
         self, request: NodeRequest, count: int
