@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
@@ -247,7 +246,8 @@ def main() -> int:
         raise SystemExit(f"it needs an empty cell of 1 to {MOST - 1} slots")
     say(
         f"{periods} rises of {TASKS} tasks of {SECONDS:g} s, {MOST} jobs at most,"
-        f" {slots()} slots, a queue that is shut for {SHUT:g} s out of {SHUT + OPEN:g}\n"
+        f" {slots()} slots, a queue that is shut for {SHUT:g} s out of"
+        f" {SHUT + OPEN:g}\n"
     )
     with job_log():
         runs = [measure(make, periods) for make in (ours, jobqueue)]

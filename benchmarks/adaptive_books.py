@@ -117,7 +117,8 @@ def listed() -> Iterator[tuple[Job, str]]:
     """Every job that qstat shows, with its state."""
     for entry in ET.fromstring(ask("qstat", "-xml")).iter("job_list"):
         number, state = entry.findtext("JB_job_number"), entry.findtext("state")
-        assert number and state
+        assert number
+        assert state
         for task in tasks(entry.findtext("tasks") or "0"):
             yield Job(number, task), state
 
@@ -207,7 +208,7 @@ class Ledger:
 
 
 def fate_of(events: list[Event]) -> Fate | None:
-    """The class of a job whose events these are, in their order; None if it has none."""
+    """The class of a job by its events, in their order; None if it has none."""
     started = finished = deleted = False
     for event in events:
         started |= event.what in ("sent", "delivered")

@@ -106,7 +106,7 @@ def _now(upkeep: Upkeep) -> str:
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
     owed = upkeep.fleet.roster.owed
-    bounds = "max-jobs, max-queued-jobs, the grid's max_aj_tasks"
+    bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
     later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
 

@@ -204,6 +204,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         return Callbacks(
             make_allocation=partial(self._allocate, pool),
             on_over=partial(self._on_over, pool),
+            note=lambda text: pool.upkeep.tell(text),
         )
 
     def _hands(self, pool: Pool) -> Hands:

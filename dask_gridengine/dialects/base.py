@@ -189,6 +189,10 @@ class Dialect:
         """Seconds after which a queue ends its jobs; None if no end is known."""
         return None
 
+    def array_running(self, run: Runner) -> int | None:
+        """How many nodes of one array may run at once; None if nothing limits it."""
+        return None
+
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
         """Ids of the jobs of that name with that mark.
 

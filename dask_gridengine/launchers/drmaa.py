@@ -113,6 +113,10 @@ class GridQuestions(Questions):
         """See `Launcher.queue_limit`."""
         return await asyncio.to_thread(self.dialect.queue_limit, queue, self._run)
 
+    async def array_running(self) -> int | None:
+        """See `Launcher.array_running`."""
+        return await asyncio.to_thread(self.dialect.array_running, self._run)
+
     async def account(self, node: NodeId, patience: float) -> Account | None:
         """See `Launcher.account`."""
         return await self._accounting.account(node, patience)

@@ -37,6 +37,10 @@ class Questions:
         """See `Launcher.queue_limit`."""
         return None
 
+    async def array_running(self) -> int | None:
+        """See `Launcher.array_running`."""
+        return None
+
     async def account(self, node: NodeId, patience: float) -> Account | None:
         """See `Launcher.account`."""
         return None

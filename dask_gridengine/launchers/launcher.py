@@ -53,6 +53,10 @@ class Launcher(Protocol):
         """Seconds after which a queue ends its jobs; None if no end is known."""
         ...
 
+    async def array_running(self) -> int | None:
+        """How many nodes of one array may run at once; None if nothing limits it."""
+        ...
+
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.
 

@@ -165,6 +165,10 @@ class SessionLauncher:
         """Seconds after which a queue ends its jobs; None if no end is known."""
         return await self._questions.queue_limit(queue)
 
+    async def array_running(self) -> int | None:
+        """How many nodes of one array may run at once; None if nothing limits it."""
+        return await self._questions.array_running()
+
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.
 

@@ -136,6 +136,12 @@ class GridEngine(Dialect):
 
         return queue_limit(queue, run)
 
+    def array_running(self, run: Runner) -> int | None:
+        """``max_aj_instances`` of ``qconf -sconf``; 0 is any number."""
+        from dask_gridengine.dialects.gridengine.limits import array_running
+
+        return array_running(run)
+
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
         """``qstat -j``."""
         from dask_gridengine.dialects.gridengine.marks import find_marked

@@ -1,9 +1,12 @@
-"""Walltimes as Grid Engine writes them. Pure."""
+"""Limits as Grid Engine writes them."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterable
 
+from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine.native import hard_requests
 from dask_gridengine.times import parse_walltime
 
@@ -48,3 +51,22 @@ def shortest(values: Iterable[str]) -> float | None:
         if seconds:
             found.append(float(seconds))
     return min(found, default=None)
+
+
+def array_running(run: Runner) -> int | None:
+    """How many tasks of one array the cell runs at once; None if any number.
+
+    ``max_aj_instances``, 2000 where nobody has changed it (``man 5 sge_conf``). Those
+    beyond it queue, whatever room there is, and nothing says why.
+
+    Parameters
+    ----------
+    run
+        Runs ``qconf -sconf``, which any host of the cell may ask.
+    """
+    try:
+        shown = run(["qconf", "-sconf"])
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"^max_aj_instances\s+(\d+)\s*$", shown, re.MULTILINE)
+    return int(found[1]) or None if found else None
