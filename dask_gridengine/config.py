@@ -176,7 +176,10 @@ class Options:
             own = {option.replace("-", "_"): value for option, value in own.items()}
             # The name tells the pools apart in qstat, and in the shared directory.
             of_pool = {"jobs": 0, **own, "name": f"{name}-{pool}", "pools": {}}
-            pools[pool] = cls.resolve({**given, **of_pool})
+            try:
+                pools[pool] = cls.resolve({**given, **of_pool})
+            except OptionError as exc:
+                raise OptionError(f"pool {pool}: {exc}") from None
         return pools
 
     @property

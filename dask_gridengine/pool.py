@@ -17,6 +17,7 @@ from dask.utils import parse_timedelta
 from dask_gridengine import granted
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.config import Options
+from dask_gridengine.errors import OptionError
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.handle import NodeHandle
 from dask_gridengine.names import PREFIX, node_name, suffixes
@@ -130,6 +131,10 @@ class Pool:
             note(said)
             logger.warning("%s", said)
         return most
+
+    def blamed(self, error: OptionError) -> OptionError:
+        """The same, with the name of this pool, where there are several."""
+        return OptionError(f"pool {self.name}: {error}") if self.name else error
 
     def note_of(self, note: Callable[[str], None]) -> Callable[[str], None]:
         """The same, for a log of all kinds."""

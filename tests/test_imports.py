@@ -130,6 +130,7 @@ LAYERS = [
     "requirements",
     "demand",
     "adaptive",
+    "opening",
     "reconciled",
     "widget",
     "shown",
@@ -144,6 +145,7 @@ TESTED_IN = {
     "_version": "test_init",
     "__init__": "test_init",
     "launchers.launcher": "test_session",  # a protocol
+    "opening": "test_cluster",
 }
 
 

@@ -104,7 +104,8 @@ def test_a_number_needs_its_pool(
         ({"pools": {"a-1": {}}}, "'a-1' cannot be a pool's name"),
         ({"pools": {"a": 3}}, "it is a dict of options"),
         ({"pools": {"a": {"security": False}}}, "whole cluster's"),
-        ({"pools": {"a": {"resources": {"GPU": 0}}}}, "GPU=0"),
+        ({"pools": {"a": {"resources": {"GPU": 0}}}}, "pool a: .*GPU=0"),
+        ({"pools": {"a": {"interface": "ib9"}}}, "pool a: .*ib9"),
     ],
 )
 def test_pools_that_make_no_sense_are_refused(
