@@ -20,6 +20,7 @@ from distributed.comm.addressing import (
     parse_host_port,
     unparse_host_port,
 )
+from distributed.core import Status
 from distributed.http.utils import get_handlers
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
@@ -160,6 +161,18 @@ class ClusterScheduler(TimelyScheduler):
             key, finish, stimulus_id, **kwargs
         )
         return recommendations
+
+    async def handle_worker(self, comm: Any, worker: str) -> None:
+        """As Dask's, but to be cancelled while closing is no error to be logged.
+
+        So it goes where workers are on their way out just then: ``scale(0)``, and the
+        end of a ``with``.
+        """
+        try:
+            await super().handle_worker(comm, worker)
+        except asyncio.CancelledError:
+            if self.status not in (Status.closing, Status.closed):
+                raise
 
     def log_event(self, topic: str | Collection[str], msg: Any) -> None:
         """As Dask's; what our Nannies say goes to the witness, too."""

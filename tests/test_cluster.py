@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import re
@@ -818,6 +819,17 @@ def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) ->
         user.wait(30)
     wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
     wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def test_close_amid_a_scale_down_is_quiet(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers are on their way out just then: nothing that looks like an error."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        cluster.scale(0)
+    wrong = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in wrong] == []
 
 
 def test_max_jobs_bounds_what_is_asked_for(
