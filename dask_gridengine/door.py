@@ -134,7 +134,7 @@ class Door:
         time is a replay, or a job that the grid has run again. Its job's id alone, from
         its environment, may be that of a job around the submitter.
         """
-        if hello.mark and record.mark and hello.mark != record.mark:
+        if record.mark and hello.mark != record.mark:
             return (
                 f"it calls itself {record.id}, but was submitted with others: its"
                 " environment has another job's id"

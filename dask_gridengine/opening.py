@@ -168,18 +168,25 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self._begin()
 
     async def _open_fleets(self) -> None:
-        said = self.options.launcher is not None
-        for pool in self._pools.values():
-            try:
-                await pool.fleet.open()
-            except OptionError as exc:
-                raise pool.blamed(exc) from None
-            if not said:
-                self._log(f"dask-gridengine: {pool.fleet.launcher.description}")
-                said = True
-            if names := pool.names:
-                # Before there is a scheduler to go to: that starts while they do.
-                await self._submit_first(pool, names)
+        """All at the same time: each starts a process, and asks the grid."""
+        pools = list(self._pools.values())
+        opened = (self._open_fleet(pool) for pool in pools)
+        # Not given up half-way: who closes them must find them open, or not at all.
+        said = await asyncio.gather(*opened, return_exceptions=True)
+        if wrong := [exc for exc in said if exc is not None]:
+            raise wrong[0]
+
+    async def _open_fleet(self, pool: Pool) -> None:
+        try:
+            await pool.fleet.open()
+        except OptionError as exc:
+            raise pool.blamed(exc) from None
+        first = pool is next(iter(self._pools.values()))
+        if first and self.options.launcher is None:
+            self._log(f"dask-gridengine: {pool.fleet.launcher.description}")
+        if names := pool.names:
+            # Before there is a scheduler to go to: that starts while they do.
+            await self._submit_first(pool, names)
 
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""

@@ -70,9 +70,10 @@ def test_an_id_from_a_job_around_the_submitter_is_none() -> None:
     door = make_door()
     door.roster.submitted([NodeId("12", 1)], "ours")
     door.roster.unbound.append("ge-0")
-    answer = door.answer(hello(mark="another's"))
-    assert isinstance(answer, Refused)
-    assert "was submitted with others" in answer.reason
+    for mark in ("another's", ""):
+        answer = door.answer(hello(mark=mark))
+        assert isinstance(answer, Refused)
+        assert "was submitted with others" in answer.reason
     assert isinstance(door.answer(hello(mark="ours")), Allocation)
 
 
