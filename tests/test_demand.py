@@ -24,7 +24,7 @@ def test_a_task_that_runs_for_long_tells_of_all_of_its_kind() -> None:
 
     async def main() -> None:
         async with (
-            Scheduler(dashboard=False, port=0) as scheduler,
+            Scheduler(dashboard=False, dashboard_address=":0", port=0) as scheduler,
             Worker(scheduler.address, nthreads=1),
             Client(scheduler.address, asynchronous=True) as client,
         ):
@@ -46,7 +46,7 @@ def test_a_kind_that_is_known_to_take_long_counts_before_it_runs() -> None:
 
     async def main() -> None:
         async with (
-            Scheduler(dashboard=False, port=0) as scheduler,
+            Scheduler(dashboard=False, dashboard_address=":0", port=0) as scheduler,
             Client(scheduler.address, asynchronous=True) as client,
         ):
             async with Worker(scheduler.address, nthreads=1):
