@@ -12,8 +12,10 @@ from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa_library import Library, State, Unreachable
 
 LOOK_EVERY = 5.0  # seconds; each look lists all of this user's jobs
-#: Seconds for which a node must be missing in the list: it shows a new one late.
-MISSING = 20.0
+SOON = 0.5  # seconds from a deletion to the next look
+#: Seconds for which a node must be missing in the list, once it was there, and before:
+#: a list may show a new one late.
+GONE, UNSEEN = LOOK_EVERY, 20.0
 NO_SUCH_JOB = "the grid has no such job any more, and no record of how it ended"
 
 
@@ -50,6 +52,11 @@ class ListedLibrary(Library):
         """These are ours: nodes of a session that died."""
         self._books.follow(nodes)
 
+    def delete(self, job_id: str) -> None:
+        """See `Library.delete`."""
+        super().delete(job_id)
+        self._books.look_soon()
+
     def next_end(self) -> NodeEnd | None:
         """One end that the list has shown, if any."""
         return self._books.next_end()
@@ -77,12 +84,18 @@ class Books:
     ) -> None:
         self._listed, self._clock = listed, clock
         self._seen: dict[NodeId, float] = {}  # those that live, and when last listed
+        self._new: set[NodeId] = set()  # those of them that have not been listed yet
         self._ends: deque[NodeEnd] = deque()
         self._next = 0.0
 
     def follow(self, nodes: Collection[NodeId]) -> None:
         """Look after these from now on."""
         self._seen.update(dict.fromkeys(nodes, self._clock()))
+        self._new.update(nodes)
+
+    def look_soon(self) -> None:
+        """Something was deleted; the list shows that in a moment."""
+        self._next = min(self._next, self._clock() + SOON)
 
     def next_end(self) -> NodeEnd | None:
         """One end, if any; looks at the list when that is due.
@@ -113,6 +126,18 @@ class Books:
             end = listed.get(node)
             if node in listed and end is None:
                 self._seen[node] = now
-            elif end is not None or now - seen >= MISSING:
+                self._new.discard(node)
+                continue
+            patience = UNSEEN if node in self._new else GONE
+            if end is not None or now - seen >= patience:
                 del self._seen[node]
-                self._ends.append(end or NodeEnd(node=node, reason=NO_SUCH_JOB))
+                self._new.discard(node)
+                self._ends.append(end or _vanished(node))
+
+
+def _vanished(node: NodeId) -> NodeEnd:
+    """A job that is deleted while it queues leaves no trace (Slurm, measured).
+
+    One that has run leaves one for minutes, and has said farewell before.
+    """
+    return NodeEnd(node=node, deleted=True, reason=NO_SUCH_JOB)

@@ -10,9 +10,11 @@ import pytest
 from dask_gridengine.launchers.base import NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import State, Unreachable
 from dask_gridengine.launchers.drmaa_listed import (
+    GONE,
     LOOK_EVERY,
-    MISSING,
     NO_SUCH_JOB,
+    SOON,
+    UNSEEN,
     Books,
 )
 
@@ -60,23 +62,39 @@ def test_the_list_is_asked_for_now_and_then(scene: Scene) -> None:
         scene.after(LOOK_EVERY / 100)
     assert scene.looks <= 2
     scene.known.clear()
-    ends = [scene.after(MISSING), scene.after(0)]
+    ends = [scene.after(GONE), scene.after(GONE), scene.after(0)]
     assert {end.node for end in ends if end} == {ONE, TWO}
     looks = scene.looks
-    scene.after(MISSING)
+    scene.after(UNSEEN)
     assert scene.looks == looks
 
 
-def test_who_is_missing_for_long_is_over(scene: Scene) -> None:
-    """A list may show a new job late, so a moment is no proof."""
+def test_who_is_missing_is_over(scene: Scene) -> None:
+    """Twice, once it was there: it was deleted in the queue, which leaves no trace."""
     scene.after(LOOK_EVERY)
     del scene.known[ONE]
-    assert scene.after(MISSING - 1) is None
+    found = [scene.after(LOOK_EVERY / 2) for _ in range(10)]
+    vanished = NodeEnd(node=ONE, deleted=True, reason=NO_SUCH_JOB)
+    assert [end for end in found if end] == [vanished]
+
+
+def test_a_new_node_may_be_listed_late(scene: Scene) -> None:
+    """So its absence proves nothing for a while."""
+    del scene.known[ONE]
+    assert scene.after(UNSEEN - 1) is None
     scene.known[ONE] = None
     assert scene.after(LOOK_EVERY) is None
-    del scene.known[ONE]
-    found = [scene.after(LOOK_EVERY) for _ in range(10)]
-    assert [end for end in found if end] == [NodeEnd(node=ONE, reason=NO_SUCH_JOB)]
+    assert scene.books.state(ONE) is State.ALIVE
+
+
+def test_after_a_deletion_it_looks_soon(scene: Scene) -> None:
+    """Whoever closes a cluster waits for the end of its nodes."""
+    scene.after(LOOK_EVERY)
+    scene.known[ONE] = NodeEnd(node=ONE, deleted=True)
+    scene.books.look_soon()
+    end = scene.after(SOON)
+    assert end is not None
+    assert end.node == ONE
 
 
 def test_a_grid_that_is_silent_ends_nobody(scene: Scene) -> None:
@@ -86,7 +104,7 @@ def test_a_grid_that_is_silent_ends_nobody(scene: Scene) -> None:
     scene.down = True
     for _ in range(10):
         with pytest.raises(Unreachable):
-            scene.after(MISSING)
+            scene.after(UNSEEN)
     scene.down = False
     assert scene.after(LOOK_EVERY) is None
     assert scene.books.state(ONE) is State.ALIVE
