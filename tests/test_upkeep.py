@@ -151,7 +151,9 @@ class World:
         """A node comes to the door, and is told what becomes of it."""
         job, index = record.id
         me = f"{job:0>8}{index:0>8}"
-        self.fleet.door.answer(hello(job=job, index=index, incarnation=me, host=host))
+        self.fleet.door.answer(
+            hello(job=job, index=index, incarnation=me, host=host, mark=record.mark)
+        )
 
     def work(self, record: NodeRecord, host: str = "node1") -> None:
         """A queued node arrives and becomes a worker."""
