@@ -1,7 +1,7 @@
 """Slurm, by slurm-drmaa.
 
-Written from what was measured on a real Slurm 22.05.8 with slurm-drmaa 1.1.6 (see
-``docs/drms.md``); this module itself was not run on one.
+Written from what was measured on a real Slurm 22.05.8 with slurm-drmaa 1.1.6, and run
+on it: ``docs/drms.md``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENDED: dict[str, dict[str, str | int | bool]] = {
     "DEADLINE": {"limit": "walltime"},
     "NODE_FAIL": {},
     "BOOT_FAIL": {"unstarted": True},
-    "PREEMPTED": {"deleted": True},
+    "PREEMPTED": {},  # nobody wants it gone: another takes its place
     "REVOKED": {"deleted": True},
 }
 #: The largest index where a site has not changed ``MaxArraySize`` (man slurm.conf).

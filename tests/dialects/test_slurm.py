@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from dask_gridengine.dialects.base import Wish
-from dask_gridengine.dialects.slurm import Slurm
+from dask_gridengine.dialects.slurm import Slurm, ended
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.launchers.base import NodeId
 
@@ -101,6 +101,13 @@ def test_the_list_says_who_lives_and_how_others_ended() -> None:
     assert (ends[3].limit, ends[5].limit) == ("walltime", "memory")
     assert ends[4].deleted
     assert "Slurm says TIMEOUT" in str(ends[3])
+
+
+def test_who_was_preempted_is_not_deleted() -> None:
+    """Nobody wanted it gone, so another may take its place."""
+    end = ended(NodeId("8", 1), "PREEMPTED")
+    assert end is not None
+    assert not end.deleted
 
 
 def test_a_lost_submission_is_found_by_its_comment() -> None:
