@@ -119,16 +119,17 @@ def to_close(
     started = {node_of(ws.name) for ws in scheduler.workers.values()}
     newest_first = list(reversed(names))
     ranked = [name for name in newest_first if name in queued]
-    ranked += [name for name in newest_first if name not in queued | started]
+    started |= queued
+    ranked += [name for name in newest_first if name not in started]
     if len(ranked) < count:
         # Idle is a node all of whose workers are.
         idlest = scheduler.workers_to_close(
             n=(count - len(ranked)) * processes, key=node_key, attribute="name"
         )
-        ranked += [name for name in nodes_of(idlest) if name in names]
+        ours = set(names)
+        ranked += [name for name in nodes_of(idlest) if name in ours]
     # The scheduler may keep back who alone could hold the data; the user's word counts.
-    ranked += [name for name in newest_first if name not in set(ranked)]
-    return ranked[:count]
+    return list(dict.fromkeys([*ranked, *newest_first]))[:count]
 
 
 def by_least_held(scheduler: Scheduler, names: Iterable[str]) -> list[str]:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Collection
 
 from distributed.scheduler import WorkerState
@@ -20,7 +19,7 @@ from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.expiry import Step
 from dask_gridengine.fleet import GENTLE_SECONDS, Fleet
-from dask_gridengine.names import node_of
+from dask_gridengine.names import node_of, suffixes
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.retiring import hand_over, retire
 from dask_gridengine.scheduler import ClusterScheduler
@@ -48,6 +47,7 @@ class Turnover:
 
     def __init__(self, fleet: Fleet, upkeep: Upkeep, options: Options) -> None:
         self._fleet, self._upkeep, self._options = fleet, upkeep, options
+        self._suffixes = suffixes(options.processes)
         #: Names whose replacements are asked for, or there; they count no more.
         self.leaving: dict[str, NodeRecord] = {}
         self._going: dict[str, asyncio.Task[None]] = {}
@@ -102,22 +102,20 @@ class Turnover:
                 self._ended.append(going)
                 del self._until[name]
         self._ended = [task for task in self._ended if not task.done()]
-        workers = self._workers()
         there = {ws.name for ws in self._scheduler.workers.values()}
         for gone in self._scheduler.ends.keys() - there:
             del self._scheduler.ends[gone]
         if not self._options.drain_before_walltime:
             return
-        self._learn(workers)
-        crews = self._crews()
+        self._learn(self._workers())
         records = self._fleet.roster.in_state(NodeState.WORKING)
         came = [r.working - r.submitted for r in records if r.working is not None]
         fresh = 0.0
         for record in records:
-            crew = crews.get(record.worker or "", [])
-            limit = self._limits.of(record)
+            crew = self._crew(record.worker or "")
             if not crew or record.began is None:
                 continue
+            limit = self._limits.of(record)
             if limit is None:
                 fresh = float("inf")
             else:
@@ -131,8 +129,14 @@ class Turnover:
 
     def _workers(self) -> list[WorkerState]:
         """Those of our nodes; others may be of other kinds, or somebody else's."""
-        bearing = self._fleet.roster.bearing
-        return [ws for ws in self._scheduler.workers.values() if bearing(ws.name)]
+        names = [r.worker for r in self._fleet.roster.live.values() if r.worker]
+        return [ws for name in names for ws in self._crew(name)]
+
+    def _crew(self, name: str) -> list[WorkerState]:
+        """The workers there are of the node of this name."""
+        known, there = self._scheduler.aliases, self._scheduler.workers
+        addresses = (known.get(name + suffix) for suffix in self._suffixes)
+        return [there[address] for address in addresses if address in there]
 
     def _learn(self, workers: Collection[WorkerState]) -> None:
         """Take the mean of what runs, each by what is known of its kind."""
@@ -141,13 +145,6 @@ class Turnover:
         known = [seconds for seconds in seen if seconds is not None]
         if known:
             self._typical = sum(known) / len(known)
-
-    def _crews(self) -> dict[str, list[WorkerState]]:
-        """The workers there are, by the names of their nodes."""
-        crews: dict[str, list[WorkerState]] = defaultdict(list)
-        for ws in self._workers():
-            crews[node_of(ws.name)].append(ws)
-        return crews
 
     def _weigh(
         self,
@@ -234,7 +231,7 @@ class Turnover:
         self._name_unfinished(record, name, until, lifetime)
         # Again and again: nobody may be there yet to take its data, and its Nanny may
         # start another worker.
-        while (crew := self._crews().get(name)) and (left := until - clock()) > 0:
+        while (crew := self._crew(name)) and (left := until - clock()) > 0:
             patience = max(0.0, left - self._reserve(crew, lifetime))
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(
@@ -252,7 +249,7 @@ class Turnover:
     def _name_unfinished(
         self, record: NodeRecord, name: str, until: float, lifetime: float
     ) -> None:
-        crew = self._crews().get(name, [])
+        crew = self._crew(name)
         left = until - self._fleet.roster.clock() - self._reserve(crew, lifetime)
         late = []
         for ts, ran in (item for ws in crew for item in running_tasks(ws).items()):

@@ -131,9 +131,12 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
 
 
 def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
-    """Even with the key, an identity that has been used buys no allocation."""
+    """Even with the key and the mark, which qstat -j shows to anybody."""
     used = next(node for node in cluster.jobs() if node.worker)
-    answer = ask(connection_of(cluster), hello(job=used.id.job, index=used.id.index))
+    mark = cluster.pool().fleet.roster.records[used.id].mark
+    assert mark in as_nobody(f"qstat -j {used.id.job}")
+    greeting = hello(job=used.id.job, index=used.id.index, mark=mark)
+    answer = ask(connection_of(cluster), greeting)
     assert isinstance(answer, Refused)
     assert "used up" in answer.reason
 
