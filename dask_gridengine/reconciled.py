@@ -130,6 +130,8 @@ class ReconciledCluster(OpenedCluster):
             raise
         for name in names:
             self.workers[name] = NodeHandle(name, self._stop)
+        if pool.fleet.roster.owed:
+            pool.upkeep.wake()  # there may be room for a further array
 
     @property
     def plan(self) -> set[str]:
