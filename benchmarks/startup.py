@@ -26,8 +26,11 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed.core import Status
+from paper import say
 
 MEMORY = "1 GiB"
+RATIO, FLOOR = 4.0, 1.3  # aimed at: times faster, and times the floor
+RATIO_FROM = 16  # workers
 QUIET = {"dashboard_address": ":0"}
 
 
@@ -108,7 +111,10 @@ def compare(n: int, repeats: int, cpu: float) -> float:
     )
     floor = n * cpu / len(os.sched_getaffinity(0))
     above = statistics.median(times["dask-gridengine"]) / floor
-    print(f"  {ratio:.1f} times faster; {above:.2f} of the floor, {floor:.2f} s\n")
+    aimed = n >= RATIO_FROM
+    say(f"{n} workers: times faster", f"{ratio:.1f}", ratio >= RATIO if aimed else None)
+    of = f"{n} workers: of the floor, {floor:.2f} s"
+    say(of, f"{above:.2f}", above <= FLOOR if aimed else None)
     return ratio
 
 

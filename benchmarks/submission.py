@@ -58,7 +58,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def accepted(cluster: GridEngineCluster, count: int) -> None:
-    """Ask for so many, and wait until the grid has them, if need be as several arrays."""
+    """Ask for so many, and wait until the grid has them, be it in several arrays."""
     cluster.scale(jobs=count)
     while cluster.counts.get("queued", 0) < count:
         time.sleep(0.001)
