@@ -30,7 +30,7 @@ from dask_gridengine.fleet import GENTLE_SECONDS
 from dask_gridengine.names import prefix_of
 from dask_gridengine.notes import Annotator
 from dask_gridengine.pool import Pool
-from dask_gridengine.quiet import silenced
+from dask_gridengine.quiet import no_word_of_late_handshakes, silenced
 from dask_gridengine.requirements import Requirements
 from dask_gridengine.scheduler import ClusterScheduler
 from dask_gridengine.upkeep import Upkeep
@@ -257,6 +257,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         if opening is not None:
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
+        self._silenced.enter_context(no_word_of_late_handshakes())
         try:
             if requirements := getattr(self, "_requirements", None):
                 requirements.stop()

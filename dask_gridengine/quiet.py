@@ -1,4 +1,4 @@
-"""Dask's logs, silenced for as long as any cluster of this process wants it."""
+"""Logs of others, kept back: Dask's, for as long as any cluster wants it so."""
 
 from __future__ import annotations
 
@@ -33,6 +33,27 @@ def silenced(level: str | int) -> Iterator[None]:
         with _lock:
             _wanted.remove(wanted)
             _apply()
+
+
+@contextlib.contextmanager
+def no_word_of_late_handshakes() -> Iterator[None]:
+    """Keep back a traceback that tells nobody anything, while a scheduler is closed.
+
+    A node that is stopped amid its TLS handshake makes distributed log that, with the
+    address of a listener that has none any more (`TLSListener._prepare_stream`, seen
+    with distributed 2026.8): an error with two tracebacks, at the end of a good run.
+    """
+    log = logging.getLogger("tornado.application")
+    log.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ValueError) and "non-started TCPL" in str(error))
 
 
 def _apply() -> None:
