@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OptionError,
         SubmitError,
         TaskTimeLimit,
+        Unsatisfiable,
     )
 
 _HOME = {
@@ -37,6 +38,7 @@ _HOME = {
     "DrmCommunicationError": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
+    "Unsatisfiable": "errors",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "DrmCommunicationError",
     "NodesFailed",
     "TaskTimeLimit",
+    "Unsatisfiable",
     "__version__",
 ]
 

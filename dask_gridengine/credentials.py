@@ -44,6 +44,7 @@ class Connection:
     server_key: str  # the door's public CURVE key
     node_keys: CurveKeys
     patience: float  # seconds a node looks for the door before it gives up
+    dialect: str = "gridengine"  # of the grid that starts the nodes
 
     def write(self, directory: Path) -> Path:
         """Write it as a new file only its owner can read; returns the path.

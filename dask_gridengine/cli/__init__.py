@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -22,7 +23,15 @@ def gridengine() -> None:
     type=click.Choice(["drmaa", "process"]),
     help="How nodes are started.  [default: the best there is]",
 )
-def demo(jobs: int, launcher: str | None) -> None:
+@click.option(
+    "--timeline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="gridengine-demo.html",
+    show_default=True,
+    help="Where to save a picture of the run, .html or .png.",
+)
+@click.option("--no-timeline", is_flag=True, help="Save none.")
+def demo(jobs: int, launcher: str | None, timeline: Path, no_timeline: bool) -> None:
     """Analyse the flights of 2013 from New York on the nodes of a cluster.
 
     A dask.dataframe group-by, a dask.array computation and futures; then what ran
@@ -36,7 +45,11 @@ def demo(jobs: int, launcher: str | None) -> None:
     from dask_gridengine.errors import GridEngineError
 
     try:
-        run(jobs=jobs, launcher=launcher)
+        run(
+            jobs=jobs,
+            launcher=launcher,
+            timeline=None if no_timeline else timeline,
+        )
     except GridEngineError as exc:
         click.echo(f"dask gridengine demo: {exc}", err=True)
         sys.exit(1)
