@@ -1,0 +1,160 @@
+"""The pages of docs/: their code runs, and what they show is printed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dask_gridengine.cluster import _OWN
+from dask_gridengine.config import Options
+from tests.docs.blocks import Block, blocks_of, pages
+from tests.docs.play import commands
+
+#: A page of them takes seconds.
+pytestmark = pytest.mark.timeout(180)
+
+
+def visit(page: Path, directory: Path, *arguments: str, **settings: str) -> str:
+    """What is said when a page is played in this directory; "" if all went well."""
+    shared = directory / "shared"
+    shared.mkdir()
+    (directory / "here").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.play", str(page), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=directory / "here",
+        timeout=170,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "HOME": str(directory),
+            "DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared),
+            "DASK_GRIDENGINE__DASHBOARD_PORT": "8787:8887",
+            **settings,
+        },
+    )
+    left = sorted(shared.rglob("connection.json"))
+    return done.stdout if done.returncode else f"left behind: {left}" if left else ""
+
+
+def local(block: Block) -> bool:
+    return not block.reason and not block.on_the_grid and not block.fault
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    """Nothing on a page is silently left alone."""
+    assert [block.fault for block in blocks_of(page) if block.fault] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages() if any(map(local, blocks_of(page)))],
+    ids=lambda page: page.name,
+)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    """Every block that is not marked runs on local processes, in order."""
+    settings = {
+        "DASK_GRIDENGINE__LAUNCHER": "process",
+        "DASK_GRIDENGINE__SLOTS": "4",
+    }
+    said = visit(page, tmp_path, **settings)
+    assert said == "", said
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_code_that_is_not_run_is_code(page: Path) -> None:
+    """It compiles, and the options of clusters in it exist."""
+    known = {*Options.names(), *_OWN}
+    for block in blocks_of(page):
+        if block.language != "python":
+            continue
+        tree = compile(
+            block.code,
+            str(block),
+            "exec",
+            ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        )
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(
+                "GridEngineCluster"
+            ):
+                given = {word.arg for word in call.keywords if word.arg}
+                assert given <= known, f"{block}: no option {given - known}"
+
+
+def written(directory: Path, text: str) -> Path:
+    page = directory / "page.md"
+    page.write_text(text)
+    return page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\ncode of no language\n```\n",
+        "```toml\na = 1\n```\n",
+        "<!-- not run: -->\n```text\nno reason\n```\n",
+        "<!-- output -->\n\nprose between\n\n```text\nno mark\n```\n",
+        "- in a list\n\n  ```fortran\n  stop\n  ```\n",
+    ],
+)
+def test_a_block_nobody_runs_needs_a_reason(text: str, tmp_path: Path) -> None:
+    """A fence that is neither run nor marked is an error that says what to write."""
+    faults = [block.fault for block in blocks_of(written(tmp_path, text))]
+    assert "not run: why" in faults[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("```python\nx = 1\n1 / 0\n```\n", 'page.md", line 3'),
+        (
+            "```python\nprint(1)\n```\n<!-- output -->\n```text\n2\n```\n",
+            "it prints\n1",
+        ),
+        ("```pycon\n>>> 1 + 1\n3\n```\n", "Expected"),
+        ("```console\n$ echo hello\nbye\n```\n", "it prints\nhello"),
+        ("```console\n$ false\n```\n", "ended with 1"),
+        ("```sh\nfalse\ntrue\n```\n", "ended with 1"),
+        ("```yaml\ngridengine: {quue: a}\n```\n", "no option"),
+        ("```yaml\ngridengine: {cores: many}\n```\n", "cores"),
+    ],
+)
+def test_a_page_that_lies_is_found_out(text: str, said: str, tmp_path: Path) -> None:
+    """What fails, or prints something else than is shown, is told with its place."""
+    told = visit(written(tmp_path, text), tmp_path)
+    assert said in told
+    assert "page.md:1 failed" in told or "page.md:5 failed" in told
+
+
+def test_a_page_that_is_true_is_quiet(tmp_path: Path) -> None:
+    """Blocks share what they define; dots stand for anything; marks are obeyed."""
+    page = written(
+        tmp_path,
+        "<!-- hidden\n```python\nx = 1\n```\n-->\n"
+        "```python\nimport asyncio\n\nawait asyncio.sleep(0)\nprint(x, id(x))\n```\n"
+        "<!-- output -->\n```text\n1 ...\n```\n"
+        "```pycon\n>>> x + 1\n2\n```\n"
+        "```console\n$ echo a \\\n  b\na b\n$ echo unseen\n```\n"
+        "<!-- not run: it would fail -->\n```python\n1 / 0\n```\n"
+        "<!-- on the grid -->\n```sh\nfalse\n```\n"
+        "```yaml\ngridengine:\n  cores: 2\n```\n"
+        "```{note}\nno code\n```\n",
+    )
+    assert visit(page, tmp_path) == ""
+
+
+def test_a_session_is_commands_and_what_they_print() -> None:
+    """A backslash goes on in the next line; the rest is output."""
+    session = "$ a \\\n    b\none\ntwo\n$ c\n"
+    assert list(commands(session)) == [("a \\\n    b", "one\ntwo"), ("c", "")]
