@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def run(
     options = Options.resolve(given)
     # What goes wrong is in the findings; a library's log lines would tear the table.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="distributed")
     report = choose(as_json=as_json)
     examination = Examination(
         options=options,
@@ -64,14 +66,19 @@ def run(
     findings = examination.book.findings
     kept = {name: value for name, value in given.items() if name != "launcher"}
     settings = settings_of(findings, kept)
-    text, end = render(settings, findings), summary(findings, interrupted=interrupted)
-    if profile is not None and not interrupted:
+    end = summary(findings, interrupted=interrupted)
+    proven = not interrupted and examination.book.status is not Status.FAIL
+    text = render(settings) if proven else ""
+    if profile is not None and proven:
         write(profile, text)
-        report.close(f"{end}\nThe site's profile is in {profile}.", findings, "")
-    else:
-        shown = text if settings and not interrupted else ""
-        hint = "\nTo keep the profile below: --profile FILE." if shown else ""
-        report.close(end + hint, findings, shown)
+        end, text = f"{end}\nThe site's profile is in {profile}.", ""
+    elif profile is not None:
+        end += "\nNo profile was written: it would not be proven."
+    elif all(setting.optional for setting in settings):
+        text = ""
+    elif text:
+        end += "\nTo keep the profile below: --profile FILE."
+    report.close(end, findings, text)
     if interrupted:
         return INTERRUPTED
     return 1 if examination.book.status is Status.FAIL else 0

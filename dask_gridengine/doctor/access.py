@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import getpass
 import os
+import pwd
 import shutil
 import socket
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dask_gridengine.addresses import join
 from dask_gridengine.config import Options
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
+from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.knocking import CONNECTED, knock
 from dask_gridengine.launchers.drmaa_places import (
@@ -26,14 +26,16 @@ from dask_gridengine.launchers.drmaa_places import (
 
 QMASTER_PORT = 6444  # registered at IANA as sge_qmaster
 KNOCK_SECONDS = 5.0
+#: Of what a command says, if it did not get through to the master.
+NO_ANSWER = ("commlib error", "unable to contact", "unable to send")
 
 
 def user() -> str:
     """Whose jobs these would be; by number where that has no name here."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+    try:  # not `getpass`, which asks the environment, and that may be another's (sudo)
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def grid_is_meant(environment: Mapping[str, str], options: Options) -> bool:
@@ -64,7 +66,7 @@ def no_grid(environment: Mapping[str, str], options: Options) -> Finding:
 async def library(environment: Mapping[str, str]) -> Finding:
     """Which libdrmaa, or where it was looked for."""
     try:
-        found = await asyncio.to_thread(find_library, environment)
+        found = await in_thread(find_library, environment)
     except LauncherUnavailable as exc:
         return failed("library", exc.reason, exc.advice)
     how = "as DRMAA_LIBRARY_PATH says" if environment.get("DRMAA_LIBRARY_PATH") else ""
@@ -76,11 +78,11 @@ async def cell(environment: Mapping[str, str]) -> Finding:
     root, name = find_root(environment), environment.get("SGE_CELL", "default")
     if root is None:
         return failed("cell", "SGE_ROOT is not set", SETTINGS)
-    if not await asyncio.to_thread(os.path.isdir, root):
+    if not await in_thread(os.path.isdir, root):
         return failed("cell", f"SGE_ROOT={root} is no directory here", SETTINGS)
-    if await asyncio.to_thread(master_host, environment):
+    if await in_thread(master_host, environment):
         return passed("cell", f"cell {name!r} in {root}")
-    there = await asyncio.to_thread(_cells, root)
+    there = await in_thread(_cells, root)
     return failed(
         "cell",
         f"there is no cell {name!r} in {root}: {name}/common/act_qmaster is not there",
@@ -110,13 +112,13 @@ def _port(environment: Mapping[str, str]) -> int:
 
 async def qmaster(environment: Mapping[str, str], commands: Commands) -> Finding:
     """Whether the master's port answers, and the master behind it."""
-    host = await asyncio.to_thread(master_host, environment)
+    host = await in_thread(master_host, environment)
     try:
         port = _port(environment)
     except OSError:  # no such service in /etc/services
         port = QMASTER_PORT
     place = join(host, port)
-    said, _ = await asyncio.to_thread(knock, place, KNOCK_SECONDS)
+    said, _ = await in_thread(knock, place, KNOCK_SECONDS)
     if said != CONNECTED:
         return failed(
             "qmaster",
@@ -140,7 +142,8 @@ async def qmaster(environment: Mapping[str, str], commands: Commands) -> Finding
             " site is like cannot be asked",
             f"to have more checks: {SETTINGS}",
         )
-    if not answer.ok and "denied" not in answer.text:
+    # That this host may not ask, or that there is no submit host, is an answer, too.
+    if not answer.ok and any(word in answer.text for word in NO_ANSWER):
         return failed(
             "qmaster",
             f"Grid Engine's master at {place} gives no answer",

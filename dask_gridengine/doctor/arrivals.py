@@ -9,6 +9,7 @@ from dask_gridengine.causes import BY_STATUS, Cause
 from dask_gridengine.config import Options
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.doctor.outcome import Outcome, places, spread
+from dask_gridengine.doctor.standing import Standing
 
 HERALD = "herald\t"  # begins the line in which `herald` tells what it met
 SLOW_SECONDS = 120.0  # in the queue, and adaptive scaling will feel it
@@ -22,36 +23,51 @@ def cause_of(outcome: Outcome) -> Cause | None:
     return BY_STATUS.get(outcome.end.exit_status)
 
 
-def waiting(outcomes: Sequence[Outcome], timeout: float, job: str) -> Finding:
-    """How long the nodes queued."""
+def waiting(outcomes: Sequence[Outcome], timeout: float, standing: Standing) -> Finding:
+    """How long the nodes queued, and why those still do that have not come."""
     started = [o for o in outcomes if o.waited is not None or o.end is not None]
-    waits = [o.waited for o in started if o.waited is not None]
-    if not started:
-        return failed(
-            "waiting",
-            f"no node started in {timeout:g} s; they were deleted from the queue",
-            "wait for longer with --timeout, ask for less (--cores, walltime,"
-            " memory), or see what is before you: qstat -u '*' -s p",
-        )
     if len(started) < len(outcomes):
-        return warned(
-            "waiting",
-            f"{len(started)} of {len(outcomes)} nodes started in {timeout:g} s",
-            "the grid is full, or has few places for such nodes: --timeout waits for"
-            " longer",
-        )
+        return _still_waiting(len(started), len(outcomes), timeout, standing)
+    waits = [o.waited for o in started if o.waited is not None]
     if not waits:
-        return skipped(
-            "waiting", f"the nodes of job {job} ended before they could tell"
-        )
+        return skipped("waiting", "the nodes ended before they could tell")
+    said = f"nodes waited for {spread(waits)} in the queue"
     if max(waits) > SLOW_SECONDS:
         return warned(
             "waiting",
-            f"nodes waited for {spread(waits)} in the queue",
-            "adapt() with a large minimum_jobs= or place_grace= keeps places; a shorter"
-            " walltime may come earlier",
+            said,
+            "adapt() with minimum_jobs= and place_grace= keeps places; with a shorter"
+            " walltime nodes may come earlier",
         )
-    return passed("waiting", f"nodes waited for {spread(waits)} in the queue")
+    return passed("waiting", said)
+
+
+def _still_waiting(
+    started: int, count: int, timeout: float, standing: Standing
+) -> Finding:
+    if len(standing.running) > started:
+        return failed(
+            "waiting",
+            f"Grid Engine has started nodes on {', '.join(standing.running)}, and in"
+            f" {timeout:g} s not all were heard of: something hangs there, a file"
+            " server perhaps, or a slow prologue",
+            "log in there and start the nodes' Python by hand",
+        )
+    if started:
+        return warned(
+            "waiting",
+            f"{started} of {count} nodes started in {timeout:g} s",
+            "the grid is full, or has few places for such nodes: --timeout waits for"
+            " longer",
+            *standing.reasons,
+        )
+    return failed(
+        "waiting",
+        f"no node started in {timeout:g} s; they were deleted from the queue",
+        "wait for longer with --timeout, ask for less (--cores, --memory, --walltime),"
+        " or see what is before you: qstat -u '*' -s p",
+        *standing.reasons,
+    )
 
 
 def nodes(outcomes: Sequence[Outcome], job: str) -> Finding:
@@ -90,7 +106,7 @@ def _ended(bad: Outcome, job: str) -> Finding:
             "nodes",
             f"{where} was too slow{at}",
             "something there hangs, a file server perhaps: try that by hand",
-            *bad.log.splitlines(),
+            *bad.words,
         )
     account = bad.account
     words = [f"accounting: {account.failed}"] if account and account.failed else []
@@ -100,7 +116,7 @@ def _ended(bad: Outcome, job: str) -> Finding:
         f"qacct -j {job} has the grid's words; killed nodes may have met a limit of"
         " memory or time",
         *words,
-        *bad.log.splitlines(),
+        *bad.words,
     )
 
 
@@ -141,7 +157,7 @@ def python(outcomes: Sequence[Outcome], options: Options) -> Finding:
             "python",
             f"{places(lost)}: there is no {options.python}",
             advice,
-            *lost[0].log.splitlines(),
+            *lost[0].words,
         )
     if foreign := [o for o in outcomes if cause_of(o) is Cause.NO_IMPORT]:
         return _foreign(foreign, advice)
@@ -163,7 +179,7 @@ def python(outcomes: Sequence[Outcome], options: Options) -> Finding:
 
 
 def _foreign(foreign: Sequence[Outcome], advice: str) -> Finding:
-    lines = [line for o in foreign for line in o.log.splitlines()]
+    lines = [line for o in foreign for line in o.words]
     words = [line.split("\t") for line in lines if line.startswith(HERALD)]
     if not words or len(words[0]) < 5:
         return failed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.launchers.drmaa_hosts import TIMEOUT, run_command
 from dask_gridengine.launchers.drmaa_places import find_root
 
@@ -47,7 +47,7 @@ class Commands:
 
     async def run(self, *command: str) -> Said:
         """Run one; never raises for what it does."""
-        return await asyncio.to_thread(self._run, *command)
+        return await in_thread(self._run, *command)
 
     def _run(self, name: str, *arguments: str) -> Said:
         found = shutil.which(name, path=self._path)

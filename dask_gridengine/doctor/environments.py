@@ -29,6 +29,9 @@ async def environments(commands: Commands, options: Options, user: str) -> Findi
     names = listed.lines if listed.ok else []
     if options.parallel_environment:
         return await _given(commands, options.parallel_environment, names)
+    mine = await commands.run("qselect", "-U", user)
+    if not mine.ok:
+        return skipped(NAME, "because of: queues")
     fitting = await _fitting(commands, names, user)
     if options.cores > 1:
         return failed(

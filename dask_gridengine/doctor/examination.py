@@ -17,14 +17,16 @@ from dask_gridengine.doctor.finding import Book, Finding, failed
 from dask_gridengine.doctor.limits import limits
 from dask_gridengine.doctor.queues import queues
 from dask_gridengine.doctor.sending import Sending
+from dask_gridengine.doctor.standing import Standing, standing
 from dask_gridengine.errors import OptionError
+from dask_gridengine.launchers.drmaa_places import find_root
 
 COMMANDS_SECONDS = 60.0  # for a check of several commands, each of which has 10
 SUBMIT_SECONDS = 90.0  # a launcher gives up before
 #: What must not have failed, or the grid would only refuse the probe.
 BEFORE_PROBE = (
-    "library",
     "cell",
+    "library",
     "qmaster",
     "submit host",
     "options",
@@ -63,6 +65,8 @@ class Examination:
         self._environment = dict(os.environ)
         meant = access.grid_is_meant(self._environment, self.options)
         self._kind = "drmaa" if meant else "process"
+        self._commands = Commands(self._environment)
+        self._standing = Standing()
 
     async def run(self) -> None:
         """Make every check. Cancelled, it deletes what it has queued, and ends."""
@@ -77,10 +81,12 @@ class Examination:
             self.note("deleting the probe")
 
     async def _look_at_the_grid(self) -> None:
-        env, commands = self._environment, Commands(self._environment)
+        env, commands = self._environment, self._commands
         self.note("looking for Grid Engine")
-        await self.book.check("library", lambda: access.library(env))
         await self.book.check("cell", lambda: access.cell(env))
+        # Without SGE_ROOT both would say the same.
+        needs = () if find_root(env) else ("cell",)
+        await self.book.check("library", lambda: access.library(env), needs=needs)
         await self.book.check(
             "qmaster", lambda: access.qmaster(env, commands), needs=("cell",)
         )
@@ -132,6 +138,13 @@ class Examination:
         )
         if sending.probe is not None and not self.book.obstacle(("probe",)):
             await sending.probe.watch(self.timeout, sending.news, self.note)
+            await self._ask_after(sending)
+
+    async def _ask_after(self, sending: Sending) -> None:
+        """Why nodes have not come, while Grid Engine still knows them."""
+        silent = [o for o in sending.outcomes if o.waited is None and o.end is None]
+        if silent and self._kind == "drmaa":
+            self._standing = await standing(self._commands, silent[0].node.job)
 
     async def _tell_of_nodes(self, sending: Sending) -> None:
         """The lines of the probe: of what its nodes have told, or why there is none."""
@@ -140,7 +153,7 @@ class Examination:
         door, scheduler = sending.told_addresses
         encrypted = options.security is not False
         lines: dict[str, Callable[[], Finding]] = {
-            "waiting": lambda: arrivals.waiting(found, self.timeout, job),
+            "waiting": lambda: arrivals.waiting(found, self.timeout, self._standing),
             "nodes": lambda: arrivals.nodes(found, job),
             "directory there": lambda: arrivals.directory(found, options),
             "python": lambda: arrivals.python(found, options),

@@ -8,9 +8,13 @@ Arguments: the probe's directory, then addresses of ours as ``host:port``.
 
 if __name__ == "__main__":
     import os
+    import signal
     import socket
     import sys
 
+    signal.alarm(
+        90
+    )  # whatever hangs, as a dead file server may, shall not hang for ever
     place, addresses = sys.argv[1], sys.argv[2:]
     logs = os.path.join(place, "logs")
     if os.access(os.path.join(logs, "probe.json"), os.R_OK):

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from dask_gridengine.credentials import FILE_NAME, Connection
 from dask_gridengine.doctor.node_report import SETTINGS_NAME, NodeReport
 from dask_gridengine.doctor.scratch import measure
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.knocking import Knocks
+from dask_gridengine.knocking import CONNECTED, Knocks
 
 RUN_SECONDS = 90  # after which a node that hangs ends itself
 KNOCK_SECONDS = 3.0  # for an address to accept
@@ -77,7 +76,9 @@ class Examination:
             self._at("addresses")
             self._knock(connection, settings)
             self._at("bootstrap")
-        allocation = self._ask(connection) if connection is not None else None
+        allocation = None
+        if connection is not None and self._reached(*connection.addresses):
+            allocation = self._ask(connection)
         self._at("import of dask")
         self._import()
         self._at("scratch directory")
@@ -110,6 +111,9 @@ class Examination:
         for _ in knocks.connected():
             pass
         self.report.tried = knocks.answers()
+
+    def _reached(self, *addresses: str) -> bool:
+        return CONNECTED in [self.report.tried.get(address) for address in addresses]
 
     def _ask(self, connection: Connection) -> Allocation | None:
         began = time.monotonic()
@@ -147,13 +151,15 @@ class Examination:
     def _talk(self, allocation: Allocation | None, settings: Settings) -> None:
         if allocation is None or self.report.import_error:
             return  # without the one there are no keys, without the other no Dask
+        if not self._reached(allocation.scheduler.partition("://")[2]):
+            return  # the addresses' line says so
         from dask_gridengine.doctor.talk import talk
 
         self.report.scheduler = allocation.scheduler
         try:
             said: dict[str, Any] = talk(allocation)
         except Exception as exc:  # noqa: BLE001 - of sockets, TLS and Dask's comms
-            self.report.tls_error = f"{type(exc).__name__}: {exc}"
+            self.report.tls_error = f"{type(exc).__name__}: {exc}".rstrip(": ")
             return
         self.report.tls = said["seconds"]
         self.report.ahead, self.report.ahead_give = said["ahead"], said["give"]
@@ -181,6 +187,5 @@ class Examination:
 def main(directory: str) -> int:
     """Examine this node; returns its exit status."""
     signal.alarm(RUN_SECONDS)  # its default is to end us, whatever hangs
-    socket.setdefaulttimeout(30.0)
     Examination(Path(directory)).run()
     return 0

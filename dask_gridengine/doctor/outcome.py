@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.launchers.base import Account, NodeEnd, NodeId
 
+ON_HOST = "on "  # begins a probed node's log, which its shell writes
+
 
 @dataclass(kw_only=True)
 class Outcome:
@@ -26,7 +28,14 @@ class Outcome:
         """Where it ran, as far as anybody knows."""
         if self.report is not None and self.report.host:
             return self.report.host
+        if self.log.startswith(ON_HOST):
+            return self.log.splitlines()[0][len(ON_HOST) :].strip()
         return self.account.host if self.account is not None else ""
+
+    @property
+    def words(self) -> list[str]:
+        """The last lines of its log."""
+        return [line for line in self.log.splitlines() if not line.startswith(ON_HOST)]
 
     @property
     def done(self) -> bool:

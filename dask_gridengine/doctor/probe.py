@@ -14,10 +14,12 @@ from dask_gridengine.config import Options
 from dask_gridengine.doctor import herald
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import RUN_SECONDS
-from dask_gridengine.doctor.outcome import Outcome
+from dask_gridengine.doctor.outcome import ON_HOST, Outcome
+from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.doctor.station import Station
 from dask_gridengine.launchers.base import Launcher, NodeEnd, NodeId, NodeRequest
 
+LOG_LINES = 5  # the last ones, which are kept
 LOOK_SECONDS = 0.2  # between looks into the directory
 LATE_SECONDS = 15.0  # a node's end may be noticed so late, and its files seen
 ACCOUNT_SECONDS = 20.0  # Grid Engine writes its records every 15 s
@@ -58,8 +60,13 @@ class Probe:
 
     def ended(self, end: NodeEnd) -> None:
         """Take an end notice."""
-        if end.node in self.outcomes:
-            self.outcomes[end.node].end = end
+        outcome = self.outcomes.get(end.node)
+        if outcome is None:
+            return
+        outcome.end = end
+        if outcome.waited is None and end.ran is not None:
+            waited = time.monotonic() - self._began - end.ran
+            outcome.waited = max(0.0, waited)
 
     async def watch(
         self, timeout: float, changed: asyncio.Event, note: Callable[[str], object]
@@ -106,7 +113,7 @@ class Probe:
         )
 
     async def _look(self) -> None:
-        texts = await asyncio.to_thread(_read_reports, self.directory / "logs")
+        texts = await in_thread(_read_reports, self.directory / "logs")
         for node, outcome in self.outcomes.items():
             report = NodeReport.parse(texts.get(node.index, ""))
             self._take(outcome, self.station.told.get(node) or report)
@@ -128,10 +135,8 @@ class Probe:
         """Of one that ended without a word: its log, and the accounting."""
         if outcome.done or outcome.end is None:
             return
-        outcome.log = await asyncio.to_thread(
-            _read_log, self.directory / "logs", outcome.node
-        )
-        if outcome.report is None:
+        outcome.log = await in_thread(_read_log, self.directory / "logs", outcome.node)
+        if not outcome.host:
             outcome.account = await self.launcher.account(outcome.node, ACCOUNT_SECONDS)
 
 
@@ -154,7 +159,10 @@ def probe_request(
     logs = shlex.quote(str(directory / "logs"))
     log = f"{logs}/$JOB_ID.$SGE_TASK_ID.log"
     # Unlike a node's, this goes on without a log: why there is none is the question.
-    start = f"(umask 077; : >>{log}) 2>/dev/null && exec >>{log} 2>&1"
+    start = (
+        f"(umask 077; : >>{log}) 2>/dev/null && exec >>{log} 2>&1"
+        f" && echo '{ON_HOST}'$(uname -n)"
+    )
     text = Path(herald.__file__).read_text()
     words = [options.python, "-c", text, str(directory), *addresses]
     lines = [start, *options.job_script_prologue, f"exec {shlex.join(words)}"]
@@ -174,5 +182,6 @@ def _read_reports(logs: Path) -> dict[int, str]:
 def _read_log(logs: Path, node: NodeId) -> str:
     with contextlib.suppress(OSError):
         text = (logs / f"{node}.log").read_text(errors="replace")
-        return "\n".join(text.strip().splitlines()[-5:])
+        first, *lines = text.strip().splitlines() or [""]
+        return "\n".join([first, *lines[-LOG_LINES:]])
     return ""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dask_gridengine._version import __version__
-from dask_gridengine.doctor.finding import Finding, Setting, Status
+from dask_gridengine.doctor.finding import Finding, Setting
 
 GIVEN = "given to the doctor, whose probe ran with it"
 
@@ -35,21 +35,16 @@ def settings_of(findings: Sequence[Finding], given: Mapping[str, Any]) -> list[S
     return list({setting.key: setting for setting in [*found, *own]}.values())
 
 
-def render(settings: Sequence[Setting], findings: Sequence[Finding]) -> str:
+def render(settings: Sequence[Setting]) -> str:
     """The profile's text, with the evidence as comments."""
-    bad = [finding.name for finding in findings if finding.status is Status.FAIL]
     head = [
         f"# What `dask gridengine doctor` of dask-gridengine {__version__} found on"
         f" {socket.gethostname()}.",
         "# Dask reads it from ~/.config/dask/, or from where DASK_CONFIG says.",
     ]
-    if bad:
-        head.append(f"# These checks failed, so it is not proven: {', '.join(bad)}.")
-    if not settings:
-        return "\n".join(
-            [*head, "# This site needs no settings.", "gridengine: {}", ""]
-        )
     body = [line for setting in settings for line in _lines(setting)]
+    if all(setting.optional for setting in settings):
+        return "\n".join([*head, "gridengine: {}  # no settings are needed", *body, ""])
     return "\n".join([*head, "gridengine:", *body, ""])
 
 

@@ -22,7 +22,7 @@ STATES = {
     "d": "disabled",
     "o": "orphaned",
     "s": "suspended",
-    "u": "not heard of",
+    "u": "not heard of by the master",
 }
 NO_PERMISSION = (
     "ask your admins for access, or choose another queue with --queue (option queue)"

@@ -14,6 +14,7 @@ from dask_gridengine.config import Options
 from dask_gridengine.credentials import make_private_directory
 from dask_gridengine.doctor.finding import Finding, failed, passed
 from dask_gridengine.doctor.outcome import Outcome
+from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.doctor.probe import Probe
 from dask_gridengine.doctor.station import Station, open_station
 from dask_gridengine.errors import SubmitError
@@ -64,7 +65,7 @@ class Sending:
 
     async def make_directory(self) -> Finding:
         """The probe's own, in the shared one."""
-        self._directory = await asyncio.to_thread(self._make_directory)
+        self._directory = await in_thread(self._make_directory)
         return passed(
             "directory here", f"{self._options.shared_directory} can be written to"
         )

@@ -23,8 +23,8 @@ UNREACHED = (
     " open two ports and name them with bootstrap_port and scheduler_port; behind NAT"
     " contact_address says where they are"
 )
-#: Checks without which nothing is known of the ways.
 NOBODY = "no node has told"
+UNREACHED_BY = "because of: addresses"
 
 
 def addresses(
@@ -41,34 +41,39 @@ def addresses(
     if cut:
         return failed(
             "addresses",
-            f"{places(cut)} reaches none of our addresses:"
+            f"from {places(cut)} none of our addresses is reached:"
             f" {', '.join([*door, *scheduler])}",
             UNREACHED,
         )
     told = [o for o in outcomes if o.report is not None and o.report.tried]
     if not told:
         return skipped("addresses", NOBODY)
-    for outcome in told:
-        for what, ours, option in (
-            ("our bootstrap", door, "bootstrap_port"),
-            ("our scheduler", scheduler, "scheduler_port"),
-        ):
-            if not any(_answer(outcome, address) == CONNECTED for address in ours):
-                return _unreached(outcome, what, ours, option)
+    for what, ours in (
+        ("our bootstrap (bootstrap_port)", door),
+        ("our scheduler (scheduler_port)", scheduler),
+    ):
+        if far := [o for o in told if not _reaches(o, ours)]:
+            return _unreached(far, what, ours)
     return _reached(told, door, scheduler)
+
+
+def _tried(outcomes: Sequence[Outcome]) -> bool:
+    return any(o.report is not None and o.report.tried for o in outcomes)
 
 
 def _answer(outcome: Outcome, address: str) -> str:
     return outcome.report.tried.get(address, "") if outcome.report is not None else ""
 
 
-def _unreached(
-    outcome: Outcome, what: str, ours: Sequence[str], option: str
-) -> Finding:
-    tried = [f"{a}: {_answer(outcome, a) or 'not tried'}" for a in ours]
+def _reaches(outcome: Outcome, ours: Sequence[str]) -> bool:
+    return any(_answer(outcome, address) == CONNECTED for address in ours)
+
+
+def _unreached(far: Sequence[Outcome], what: str, ours: Sequence[str]) -> Finding:
+    tried = [f"{a}: {_answer(far[0], a) or 'not tried'}" for a in ours]
     return failed(
         "addresses",
-        f"{outcome.host} does not reach {what} ({option}): {'; '.join(tried)}",
+        f"{what} is not reached from {places(far)}: {'; '.join(tried)}",
         UNREACHED,
     )
 
@@ -79,14 +84,14 @@ def _reached(
     everything = [*door, *scheduler]
     good = [a for a in everything if all(_answer(o, a) == CONNECTED for o in told)]
     bad = [a for a in everything if a not in good]
-    said = f"{places(told)} reach{'es' if len(told) == 1 else ''} {', '.join(good)}"
+    said = f"reached by {places(told)}: {', '.join(good)}"
     finding = passed("addresses", said)
     if not bad:
         return finding
     answers = sorted({f"{a}: {_answer(o, a)}" for a in bad for o in told})
     finding = replace(
         finding,
-        sentence=f"{said}; not {', '.join(bad)}, which does no harm",
+        sentence=f"{said}; not by all: {', '.join(bad)}, which does no harm",
         evidence=tuple(line for line in answers if not line.endswith(CONNECTED)),
     )
     if door[0] in good:
@@ -113,7 +118,7 @@ def curve(outcomes: Sequence[Outcome]) -> Finding:
         )
     times = [o.report.curve for o in told if o.report and o.report.curve is not None]
     if not times:
-        return skipped("CURVE", NOBODY)
+        return skipped("CURVE", UNREACHED_BY if told else NOBODY)
     return passed("CURVE", f"a node asks and is answered in {spread(times)}")
 
 
@@ -133,7 +138,7 @@ def tls(outcomes: Sequence[Outcome], *, encrypted: bool) -> Finding:
         )
     times = [o.report.tls for o in told if o.report and o.report.tls is not None]
     if not times:
-        return skipped(name, NOBODY)
+        return skipped(name, UNREACHED_BY if _tried(outcomes) else NOBODY)
     return passed(name, f"connected, greeted and answered in {spread(times)}")
 
 
@@ -145,16 +150,15 @@ def way_back(outcomes: Sequence[Outcome]) -> Finding:
         assert report is not None
         return failed(
             "way back",
-            f"{places(wrong)} is not reached from here at {report.listening}:"
-            f" {report.back}; results and workers' data would hang",
+            f"not reached from here: {places(wrong)}, as at {report.listening}:"
+            f" {report.back}; a cluster's work would hang",
             "in the nodes' firewall open a range of ports and name it with worker_port;"
             " worker_interface chooses another network of theirs",
         )
     if not told:
-        return skipped("way back", NOBODY)
+        return skipped("way back", UNREACHED_BY if _tried(outcomes) else NOBODY)
     assert told[0].report is not None
     return passed(
         "way back",
-        f"{places(told)} {'is' if len(told) == 1 else 'are'} reached from here, as at"
-        f" {told[0].report.listening}",
+        f"reached from here: {places(told)}, as at {told[0].report.listening}",
     )
