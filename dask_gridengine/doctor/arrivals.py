@@ -26,7 +26,10 @@ def cause_of(outcome: Outcome) -> Cause | None:
 def waiting(outcomes: Sequence[Outcome], timeout: float, standing: Standing) -> Finding:
     """How long the nodes queued, and why those still do that have not come."""
     started = [o for o in outcomes if o.waited is not None or o.end is not None]
-    if len(started) < len(outcomes):
+    if silent := [o for o in outcomes if o not in started]:
+        hung = [standing.running.get(o.node.index, "") for o in silent]
+        if any(hung):
+            return _hanging(sorted(filter(None, hung)), timeout)
         return _still_waiting(len(started), len(outcomes), timeout, standing)
     waits = [o.waited for o in started if o.waited is not None]
     if not waits:
@@ -42,17 +45,18 @@ def waiting(outcomes: Sequence[Outcome], timeout: float, standing: Standing) -> 
     return passed("waiting", said)
 
 
+def _hanging(where: list[str], timeout: float) -> Finding:
+    return failed(
+        "waiting",
+        f"Grid Engine has started nodes on {', '.join(where)} that were not heard of in"
+        f" {timeout:g} s: their prologue or Python hangs, on a file server perhaps",
+        "log in there and start the nodes' Python by hand",
+    )
+
+
 def _still_waiting(
     started: int, count: int, timeout: float, standing: Standing
 ) -> Finding:
-    if len(standing.running) > started:
-        return failed(
-            "waiting",
-            f"Grid Engine has started nodes on {', '.join(standing.running)}, and in"
-            f" {timeout:g} s not all were heard of: something hangs there, a file"
-            " server perhaps, or a slow prologue",
-            "log in there and start the nodes' Python by hand",
-        )
     if started:
         return warned(
             "waiting",

@@ -88,7 +88,7 @@ def clock(outcomes: Sequence[Outcome]) -> Finding:
     ahead, give, host = max(known, key=lambda one: abs(one[0]))
     way = "ahead of" if ahead > 0 else "behind"
     said = f"the clock of {host} is {_seconds(abs(ahead))} {way} ours"
-    about = f"known within {give:.2g} s"
+    about = f"known within {_seconds(give)}"
     advice = "tell the admins of that host: its clock (chronyd, ntpd) is not set"
     if ahead < -BACKDATED.total_seconds():
         return failed(
@@ -104,7 +104,7 @@ def clock(outcomes: Sequence[Outcome]) -> Finding:
             advice,
             about,
         )
-    return passed("clock", f"at most {_seconds(abs(ahead))} off ({about})")
+    return passed("clock", f"{_seconds(abs(ahead))} off at the most, {about}")
 
 
 def _ahead(outcome: Outcome) -> tuple[float, float] | None:
@@ -120,6 +120,8 @@ def _ahead(outcome: Outcome) -> tuple[float, float] | None:
 
 
 def _seconds(seconds: float) -> str:
+    if seconds < 0.001:
+        return "less than 1 ms"
     if seconds < 120:
         return f"{seconds:.2g} s"
     if seconds < 7200:

@@ -12,9 +12,7 @@ if __name__ == "__main__":
     import socket
     import sys
 
-    signal.alarm(
-        90
-    )  # whatever hangs, as a dead file server may, shall not hang for ever
+    signal.alarm(90)  # what hangs, as a dead file server may, shall not for ever
     place, addresses = sys.argv[1], sys.argv[2:]
     logs = os.path.join(place, "logs")
     if os.access(os.path.join(logs, "probe.json"), os.R_OK):

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask_gridengine
 from dask_gridengine import granted
 from dask_gridengine.allocation import Allocation, Farewell
 from dask_gridengine.arrival import ask, say_farewell
@@ -59,7 +58,7 @@ class Examination:
             host=hello.host,
             executable=sys.executable,
             versions=hello.versions,
-            package=str(Path(dask_gridengine.__file__).parent),
+            package=str(Path(__file__).parents[1]),
             queue=hello.queue,
             slots=hello.slots,
             memory=hello.memory,

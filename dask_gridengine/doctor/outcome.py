@@ -80,7 +80,5 @@ def spread(values: list[float], unit: str = "s") -> str:
     >>> spread([0.123]), spread([0.1, 2.25])
     ('0.12 s', '0.1 to 2.2 s')
     """
-    least, most = min(values), max(values)
-    return (
-        f"{most:.2g} {unit}" if least == most else f"{least:.2g} to {most:.2g} {unit}"
-    )
+    least, most = f"{min(values):.2g}", f"{max(values):.2g}"
+    return f"{most} {unit}" if least == most else f"{least} to {most} {unit}"

@@ -106,6 +106,8 @@ class Probe:
 
     def _standing(self, deadline: float) -> str:
         started = sum(o.waited is not None for o in self.outcomes.values())
+        if started == len(self.outcomes):
+            return f"{started} nodes look around"
         left = max(0.0, deadline - time.monotonic())
         return (
             f"{started} of {len(self.outcomes)} nodes have started;"

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol, TextIO
 
-from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -85,45 +84,42 @@ class PlainReport:
 
 
 class RichReport:
-    """A table that grows, with what is waited for below."""
+    """Rows of a table, with what is waited for below the last one.
+
+    Each row is printed for good: a table that is drawn anew with each of them is
+    repeated by terminals that are lower than it.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._console = Console(file=out)
-        self._table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-        self._table.add_column("status", no_wrap=True)
-        self._table.add_column("check", no_wrap=True)
-        self._table.add_column("what", overflow="fold")
-        self._live = Live(
-            console=self._console, vertical_overflow="visible", refresh_per_second=8
-        )
+        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
         self._live.start()
         self.note("looking around")
 
     def tell(self, finding: Finding) -> None:
-        """Add a row."""
+        """Print a row."""
         text = Text(harmless(finding.sentence))
         for line in _below(finding):
             style = "bold" if line.startswith("what to do") else "dim"
             text.append(f"\n{harmless(line)}", style)
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=4)
+        row.add_column(width=NAME_WIDTH)
+        row.add_column(overflow="fold")
         status = Text(finding.status.value, STYLES[finding.status])
-        self._table.add_row(status, finding.name, text)
-        self._show()
+        row.add_row(status, Text(finding.name), text)
+        self._console.print(row)
 
     def note(self, line: str) -> None:
-        """Show it below the table."""
-        self._spinner = Spinner("dots", Text(harmless(line)))
-        self._show()
+        """Show it below the rows."""
+        self._live.update(Spinner("dots", Text(harmless(line))))
 
     def close(self, end: str, findings: Sequence[Finding], profile: str) -> None:
-        """Leave the table, and print the end below."""
-        self._live.update(self._table, refresh=True)
+        """Print the end below."""
         self._live.stop()
-        self._console.print(Text(harmless(end), "bold"))
+        self._console.print(Text(f"\n{harmless(end)}", "bold"))
         if profile:
             self._console.print(Text(f"\n{harmless(profile)}"))
-
-    def _show(self) -> None:
-        self._live.update(Group(self._table, self._spinner))
 
 
 class JsonReport:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dask_gridengine.doctor.commands import Commands
 
@@ -14,7 +15,7 @@ class Standing:
     """How a job stands."""
 
     reasons: tuple[str, ...] = ()  # why it waits
-    running: tuple[str, ...] = ()  # queue@host of what Grid Engine has started
+    running: Mapping[int, str] = field(default_factory=dict)  # index to queue@host
 
 
 async def standing(commands: Commands, job: str) -> Standing:
@@ -23,7 +24,7 @@ async def standing(commands: Commands, job: str) -> Standing:
     listed = await commands.run("qstat", "-s", "r")
     return Standing(
         reasons=tuple(scheduling_info(shown.text) if shown.ok else ()),
-        running=tuple(running(listed.text, job) if listed.ok else ()),
+        running=running(listed.text, job) if listed.ok else {},
     )
 
 
@@ -40,17 +41,18 @@ def scheduling_info(text: str) -> list[str]:
     return [line for line in lines if line][:NAMED]
 
 
-def running(text: str, job: str) -> list[str]:
-    """Where ``qstat -s r`` shows tasks of this job.
+def running(text: str, job: str) -> dict[int, str]:
+    """Where ``qstat -s r`` shows tasks of this job, by index.
 
     Examples
     --------
-    >>> running(" 3 0.5 name root r 11/25/2026 10:00:00 all.q@node1 1 1", "3")
-    ['all.q@node1']
+    >>> running(" 3 0.5 name root r 11/25/2026 10:00:00 all.q@node1 1 2", "3")
+    {2: 'all.q@node1'}
     """
-    found = []
+    found = {}
     for line in text.splitlines():
         words = line.split()
-        if words[:1] == [job]:
-            found += [word for word in words if "@" in word]
+        places = [word for word in words if "@" in word]
+        if words[:1] == [job] and places and words[-1].isdigit():
+            found[int(words[-1])] = places[0]
     return found
