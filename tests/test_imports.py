@@ -135,7 +135,33 @@ LAYERS = [
     "widget",
     "shown",
     "cluster",
+    "doctor",
+    "doctor.finding",
+    "doctor.patience",
+    "doctor.commands",
+    "doctor.access",
+    "doctor.queues",
+    "doctor.environments",
+    "doctor.complexes",
+    "doctor.limits",
+    "doctor.standing",
+    "doctor.node_report",
+    "doctor.scratch",
+    "doctor.talk",
+    "doctor.on_node",
+    "doctor.herald",
+    "doctor.outcome",
+    "doctor.station",
+    "doctor.probe",
+    "doctor.arrivals",
+    "doctor.ways",
+    "doctor.conditions",
+    "doctor.sending",
+    "doctor.examination",
+    "doctor.profile",
+    "doctor.report",
     "cli.demo",
+    "cli.doctor",
     "cli",
     "__init__",
 ]
@@ -146,6 +172,14 @@ TESTED_IN = {
     "__init__": "test_init",
     "launchers.launcher": "test_session",  # a protocol
     "opening": "test_cluster",
+    # Whole, on local processes: each is nothing without the others.
+    **{
+        f"doctor.{part}": "test_doctor"
+        for part in (
+            *("examination", "sending", "station", "probe"),
+            *("on_node", "herald", "talk", "outcome"),
+        )
+    },
 }
 
 
@@ -250,6 +284,12 @@ def test_a_node_loads_no_dask_before_its_hello() -> None:
     loaded = closure("node")
     assert {"arrival", "granted", "template", "zmq"} <= loaded
     assert not loaded & {*heavy, "yaml", "worker", "config"}
+
+
+def test_a_probed_node_imports_dask_only_to_measure_it() -> None:
+    """What the doctor's nodes load before that step is as cheap as a node's."""
+    heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
+    assert not closure("doctor.on_node") & {*heavy, "yaml", "worker", "config"}
 
 
 def test_launchers_know_no_dask() -> None:

@@ -25,15 +25,15 @@ def queue_limit(queue: str, run: Runner) -> float | None:
         shown = run(["qconf", "-sq", queue])
     except (OSError, subprocess.SubprocessError):
         return None
-    return shortest(_values(shown))
+    return shortest(limits_in(shown))
 
 
-def _values(shown: str) -> list[str]:
+def limits_in(shown: str) -> list[str]:
     """All values of the limits, for all hosts.
 
     Examples
     --------
-    >>> _values("qname a.q\\ns_rt INFINITY\\nh_rt 24:00:00,[node7=1:0:0],[@x=60]")
+    >>> limits_in("qname a.q\\ns_rt INFINITY\\nh_rt 24:00:00,[node7=1:0:0],[@x=60]")
     ['INFINITY', '24:00:00', '1:0:0', '60']
     """
     found = []
