@@ -12,6 +12,7 @@ from dask_gridengine._version import __version__
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster import GridEngineCluster
+    from dask_gridengine.connecting import connect
     from dask_gridengine.errors import (
         ArrayTooLarge,
         DrmCommunicationError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         GridFull,
         LauncherError,
         LauncherUnavailable,
+        NoAnswer,
         NodesFailed,
         OptionError,
         SubmitError,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "GridEngineCluster": "cluster",
+    "connect": "connecting",
     "GridEngineError": "errors",
     "OptionError": "errors",
     "LauncherError": "errors",
@@ -35,12 +38,14 @@ _HOME = {
     "GridFull": "errors",
     "ArrayTooLarge": "errors",
     "DrmCommunicationError": "errors",
+    "NoAnswer": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
 }
 
 __all__ = [
     "GridEngineCluster",
+    "connect",
     "GridEngineError",
     "OptionError",
     "LauncherError",
@@ -49,6 +54,7 @@ __all__ = [
     "GridFull",
     "ArrayTooLarge",
     "DrmCommunicationError",
+    "NoAnswer",
     "NodesFailed",
     "TaskTimeLimit",
     "__version__",

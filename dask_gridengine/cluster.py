@@ -166,6 +166,11 @@ class GridEngineCluster(ReconciledCluster):
         counts = self._fleet.roster.counts
         return {state.value: counts[state] for state in NodeState if counts[state]}
 
+    @property
+    def launcher_description(self) -> str:
+        """What starts the nodes, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"."""
+        return self._fleet.launcher.description
+
     def explain(self, worker: str | None = None) -> str:
         """Say what the nodes are at, why others ended, and what to type next.
 

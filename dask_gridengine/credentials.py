@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,11 @@ class Connection:
     server_key: str  # the door's public CURVE key
     node_keys: CurveKeys
     patience: float  # seconds a node looks for the door before it gives up
+    # Who the door's process is. Nodes need none of it; whoever looks for a cluster
+    # that does not answer does.
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=time.time)  # seconds since the epoch
 
     def write(self, directory: Path) -> Path:
         """Write it as a new file only its owner can read; returns the path.

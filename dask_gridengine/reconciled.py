@@ -30,6 +30,7 @@ from dask_gridengine.allocator import allocate
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.config import Options
+from dask_gridengine.desk import Desk
 from dask_gridengine.endpoints import dashboard_address
 from dask_gridengine.errors import (
     DrmCommunicationError,
@@ -194,6 +195,7 @@ class ReconciledCluster(SpecCluster):  # type: ignore[misc]
         self._fleet.receive()
         self._upkeep.start()
         self._turnover.start(self.scheduler)
+        self._fleet.bootstrap.on_ask = Desk(self).answer
 
     async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()

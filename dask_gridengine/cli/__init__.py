@@ -1,18 +1,26 @@
-"""``dask gridengine ...``: joins the ``dask`` command through ``dask_cli``."""
+"""``dask gridengine ...``: joins the ``dask`` command through ``dask_cli``.
+
+Each command has a module, which is light to import: ``--help`` and shell completion
+import them all. What they need to do their work they import when they do it.
+"""
 
 from __future__ import annotations
-
-import sys
 
 import click
 
 from dask_gridengine._version import __version__
+from dask_gridengine.cli import config, explain, kill, logs, ps, up
+from dask_gridengine.cli.common import sentences
 
 
 @click.group()
 @click.version_option(__version__, prog_name="dask-gridengine")
 def gridengine() -> None:
     """Dask on Grid Engine, or on local processes where there is none."""
+
+
+for module in (up, ps, explain, logs, kill, config):
+    gridengine.add_command(module.command)
 
 
 @gridengine.command()
@@ -22,6 +30,7 @@ def gridengine() -> None:
     type=click.Choice(["drmaa", "process"]),
     help="How nodes are started.  [default: the best there is]",
 )
+@sentences
 def demo(jobs: int, launcher: str | None) -> None:
     """Analyse the flights of 2013 from New York on the nodes of a cluster.
 
@@ -33,10 +42,5 @@ def demo(jobs: int, launcher: str | None) -> None:
       dask gridengine demo --jobs 8
     """
     from dask_gridengine.cli.demo import run
-    from dask_gridengine.errors import GridEngineError
 
-    try:
-        run(jobs=jobs, launcher=launcher)
-    except GridEngineError as exc:
-        click.echo(f"dask gridengine demo: {exc}", err=True)
-        sys.exit(1)
+    run(jobs=jobs, launcher=launcher)

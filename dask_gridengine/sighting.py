@@ -1,0 +1,204 @@
+"""A user's clusters, seen from outside: who answers, who is gone, what is left of them.
+
+"Gone" needs proof, because what is left of a cluster that is gone may be deleted: its
+process is not there (on its own host), or its host says that nobody listens where it
+did. Silence proves nothing: it may be suspended, or a firewall in between.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dask_gridengine.addresses import split
+from dask_gridengine.asking import ask_cluster
+from dask_gridengine.credentials import Connection
+from dask_gridengine.errors import GridEngineError, NoAnswer
+from dask_gridengine.launchers.drmaa_hosts import Runner, run_command
+from dask_gridengine.launchers.drmaa_leftovers import MarkedJob, marked_jobs_of
+from dask_gridengine.registry import Entry, entries, labels, read_entry
+
+ALIVE, GONE, SILENT = "alive", "gone", "silent"
+AT_ONCE = 16  # clusters that are asked at a time
+REUSED_SECONDS = 5.0  # a process that began so much later is another of the same id
+REFUSED = "connection refused"  # by the kernel of a host that is up
+LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """One cluster, as far as it can be seen from here."""
+
+    name: str
+    label: str  # its name, or its directory's where others have that name, too
+    directory: Path | None
+    entry: Entry | None  # None if it has no connection file any more
+    state: str  # `ALIVE`, `GONE` or `SILENT`
+    why: str  # it is thought to be gone or silent; "" if it answers
+    status: dict[str, Any]  # what it says of itself; see `snapshot`
+    jobs: tuple[MarkedJob, ...]  # that the grid has of it
+
+    @property
+    def tasks_left(self) -> dict[str, int]:
+        """Grid Engine's letters to how many of its nodes are in that state."""
+        total: defaultdict[str, int] = defaultdict(int)
+        for job in self.jobs:
+            for state, count in job.states.items():
+                total[state] += count
+        return dict(total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """All that was seen."""
+
+    clusters: tuple[Sighting, ...]  # the oldest first
+    grid: str  # why no jobs were looked for; "" if they were
+
+
+def look(shared: Path, run: Runner | None = None) -> View:
+    """Look for all clusters of this user: in the directory, and on the grid.
+
+    Parameters
+    ----------
+    shared
+        Where clusters put their files. Those that put them elsewhere are found by
+        their jobs.
+    run
+        Runs qstat; this host's by default.
+    """
+    jobs, problem = _jobs(run or host_runner())
+    known = {entry.directory: entry for entry in entries(shared)}
+    by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
+    for job in jobs:
+        by_directory[job.directory or job.name].append(job)
+    for place in by_directory:
+        if isinstance(place, Path) and (entry := read_entry(place)):
+            known.setdefault(place, entry)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(
+            pool.map(lambda e: _sight(e, by_directory[e.directory]), known.values())
+        )
+    there = [seen for seen in found if seen is not None]  # others closed meanwhile
+    strays = [
+        _stray(place, left)
+        for place, left in by_directory.items()
+        if place not in known
+    ]
+    return View(clusters=tuple(_labelled([*there, *strays])), grid=problem)
+
+
+def host_runner() -> Runner:
+    """Runs Grid Engine's commands as this process would."""
+    return lambda command: run_command(command, os.environ)
+
+
+def user_name() -> str:
+    """Of whoever runs this, by the process itself: the environment may say anything."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
+    """Whether a cluster answers: its state, why it is thought so, what it says."""
+    connection = entry.connection
+    if connection.host != socket.gethostname() and all(
+        _loopback(address) for address in connection.addresses
+    ):
+        return SILENT, f"it can be asked on {connection.host} only", {}
+    try:
+        return ALIVE, "", ask_cluster(connection, "status")
+    except NoAnswer as exc:
+        state, why = _verdict(connection, exc.tried)
+        return state, why, {}
+    except GridEngineError as exc:
+        return ALIVE, str(exc), {}
+
+
+def _verdict(connection: Connection, tried: dict[str, str]) -> tuple[str, str]:
+    host, pid = connection.host, connection.pid
+    if host == socket.gethostname():
+        if not _runs(pid, connection.started):
+            return GONE, f"process {pid} is not there any more"
+        return SILENT, f"process {pid} is there, but is suspended or busy"
+    outside = {a: said for a, said in tried.items() if not _loopback(a)}
+    if REFUSED in outside.values():
+        return GONE, f"{host} is up, but nobody listens there where it did"
+    answers = ", ".join(f"{address}: {said}" for address, said in outside.items())
+    return SILENT, f"{host} does not answer ({answers})"
+
+
+def _loopback(address: str) -> bool:
+    return split(address)[0].startswith(LOOPBACK_PREFIXES)
+
+
+def _runs(pid: int, started: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return bool(process.create_time() <= started + REUSED_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return False  # another user's: ours has gone, and its id was given away
+
+
+def _jobs(run: Runner) -> tuple[list[MarkedJob], str]:
+    try:
+        return marked_jobs_of(user_name(), run), ""
+    except FileNotFoundError:
+        return [], "there is no qstat here"
+    except subprocess.CalledProcessError as exc:
+        said = (exc.stderr or exc.stdout or "").strip().splitlines()
+        return [], f"qstat failed: {said[-1] if said else exc}"
+    except (OSError, subprocess.SubprocessError) as exc:
+        return [], f"qstat failed: {exc}"
+
+
+def _sight(entry: Entry, jobs: Iterable[MarkedJob]) -> Sighting | None:
+    state, why, status = see(entry)
+    if state != ALIVE and read_entry(entry.directory) is None:
+        return None
+    return Sighting(
+        name=entry.name,
+        label=entry.name,
+        directory=entry.directory,
+        entry=entry,
+        state=state,
+        why=why,
+        status=status,
+        jobs=tuple(jobs),
+    )
+
+
+def _stray(place: Path | str, jobs: list[MarkedJob]) -> Sighting:
+    """Jobs whose cluster has no connection file: their nodes cannot find it either."""
+    directory = place if isinstance(place, Path) else None
+    return Sighting(
+        name=jobs[0].name,
+        label=jobs[0].name,
+        directory=directory,
+        entry=None,
+        state=GONE,
+        why="its connection file is gone",
+        status={},
+        jobs=tuple(jobs),
+    )
+
+
+def _labelled(found: list[Sighting]) -> list[Sighting]:
+    called = labels({s.directory: s.name for s in found if s.directory is not None})
+    return [
+        replace(s, label=called[s.directory]) if s.directory is not None else s
+        for s in found
+    ]
