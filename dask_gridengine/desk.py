@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -77,9 +78,17 @@ class Desk:
             found = await self._cluster.get_logs()
         else:
             self._cluster.explain(ask.about)  # refuses who never was
-            names = [ask.about, *self._bearers(ask.about)]
-            found = await self._cluster.get_logs(False, False, names)
-        return {"logs": {who: str(log)[-LOG_LETTERS:] for who, log in found.items()}}
+            asked = [ask.about, *self._bearers(ask.about)]
+            found = await self._cluster.get_logs(False, False, asked)
+        names = {a: ws.name for a, ws in self._cluster.scheduler.workers.items()}
+        return {
+            "logs": {
+                names.get(who, who): (
+                    oldest_first(log) if who in names or who == "Scheduler" else log
+                )[-LOG_LETTERS:]
+                for who, log in found.items()
+            }
+        }
 
     def _bearers(self, job: str) -> list[str]:
         """The worker that a job has become, by name."""
@@ -108,3 +117,17 @@ class Desk:
         finally:
             # Also if it could not be drained: it has been told to go.
             await self._cluster.close()
+
+
+def oldest_first(log: str) -> str:
+    """What Dask's servers tell of their log, whose newest entry they tell first.
+
+    Examples
+    --------
+    >>> print(oldest_first("2026-01-02 b\\n  more\\n2026-01-01 a"))
+    2026-01-01 a
+    2026-01-02 b
+      more
+    """
+    entries = re.split(r"\n(?=\d{4}-\d\d-\d\d[ T])", log)
+    return "\n".join(reversed(entries))

@@ -24,9 +24,11 @@ from dask_gridengine.credentials import Connection
 from dask_gridengine.errors import GridEngineError, NoAnswer
 from dask_gridengine.launchers.drmaa_hosts import Runner, run_command
 from dask_gridengine.launchers.drmaa_leftovers import MarkedJob, marked_jobs_of
+from dask_gridengine.launchers.drmaa_places import find_root
 from dask_gridengine.registry import Entry, entries, labels, read_entry
 
 ALIVE, GONE, SILENT = "alive", "gone", "silent"
+NO_GRID = "there is no Grid Engine here (SGE_ROOT is not set)"
 AT_ONCE = 16  # clusters that are asked at a time
 REUSED_SECONDS = 5.0  # a process that began so much later is another of the same id
 REFUSED = "connection refused"  # by the kernel of a host that is up
@@ -61,7 +63,7 @@ class View:
     """All that was seen."""
 
     clusters: tuple[Sighting, ...]  # the oldest first
-    grid: str  # why no jobs were looked for; "" if they were
+    grid: str  # why no jobs were looked for, e.g. `NO_GRID`; "" if they were
 
 
 def look(shared: Path, run: Runner | None = None) -> View:
@@ -75,7 +77,7 @@ def look(shared: Path, run: Runner | None = None) -> View:
     run
         Runs qstat; this host's by default.
     """
-    jobs, problem = _jobs(run or host_runner())
+    jobs, problem = _jobs(run)
     known = {entry.directory: entry for entry in entries(shared)}
     by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
@@ -153,9 +155,11 @@ def _runs(pid: int, started: float) -> bool:
         return False  # another user's: ours has gone, and its id was given away
 
 
-def _jobs(run: Runner) -> tuple[list[MarkedJob], str]:
+def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
+    if run is None and find_root(os.environ) is None:
+        return [], NO_GRID
     try:
-        return marked_jobs_of(user_name(), run), ""
+        return marked_jobs_of(user_name(), run or host_runner()), ""
     except FileNotFoundError:
         return [], "there is no qstat here"
     except subprocess.CalledProcessError as exc:

@@ -23,7 +23,7 @@ for module in (up, ps, explain, logs, kill, config):
     gridengine.add_command(module.command)
 
 
-@gridengine.command()
+@gridengine.command(short_help="Analyse real data on the nodes of a cluster.")
 @click.option("--jobs", default=4, show_default=True, help="Nodes to ask for.")
 @click.option(
     "--launcher",

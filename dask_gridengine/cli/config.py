@@ -25,7 +25,7 @@ def _keys(
     return [CompletionItem(item.value.rstrip("=")) for item in found]
 
 
-@click.command("config")
+@click.command("config", short_help="Show each setting, and where it came from.")
 @click.argument("keys", metavar="[KEY]...", nargs=-1, shell_complete=_keys)
 @click.option("--changed", is_flag=True, help="Only what is not the default.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")

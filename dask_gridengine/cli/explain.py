@@ -16,7 +16,7 @@ from dask_gridengine.errors import GridEngineError, OptionError
 from dask_gridengine.registry import shared_directory
 
 
-@click.command("explain")
+@click.command("explain", short_help="Say what nodes are at, and why others ended.")
 @click.argument("node", metavar="[ID]", required=False, shell_complete=job_ids)
 @cluster_option
 @shared_option

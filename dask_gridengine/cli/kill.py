@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dask_gridengine.sighting import Sighting, View
 
 
-@click.command("kill")
+@click.command("kill", short_help="End forgotten clusters, or those named.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=cluster_names)
 @click.option("--all", "everything", is_flag=True, help="Also those that are alive.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -68,7 +68,7 @@ def _choose(seen: View, names: Collection[str], everything: bool) -> list[Sighti
 
 
 def _say_none(seen: View, place: Path) -> None:
-    grid = f"; jobs on the grid were not looked for: {seen.grid}" if seen.grid else ""
+    grid = f"; no jobs were looked for: {seen.grid}" if seen.grid else ""
     if not seen.clusters:
         click.echo(f"nothing to end: no cluster of yours in {place}{grid}")
         return

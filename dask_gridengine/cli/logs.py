@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0  # seconds: each worker is asked for its log
 
 
-@click.command("logs")
+@click.command("logs", short_help="Print logs of a cluster and its nodes.")
 @click.argument("node", metavar="[ID]", required=False, shell_complete=job_ids)
 @click.option(
     "--lines", default=20, show_default=True, help="The last so many of each."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = ("cluster", "manager", "on", "for", "wanted", "nodes", "tasks")
 
 
-@click.command("ps")
+@click.command("ps", short_help="Show your clusters: nodes by state.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @shared_option
 @sentences
@@ -47,12 +47,13 @@ def command(as_json: bool, shared: Path | None) -> None:
 
 def _show(seen: View) -> None:
     from dask_gridengine.cli.tables import print_table
+    from dask_gridengine.sighting import NO_GRID
 
     print_table(COLUMNS, [row(cluster) for cluster in seen.clusters])
     for cluster in seen.clusters:
         if cluster.why:
             click.echo(f"{cluster.label}: {remark(cluster)}")
-    if seen.grid:
+    if seen.grid not in ("", NO_GRID):
         click.echo(f"({_grid(seen)})", err=True)
 
 

@@ -7,6 +7,7 @@ picture and not the scheduler.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import socket
@@ -94,6 +95,8 @@ def _live(
             return _tell(screen, cluster, ended, 0)
         left = _drain(cluster, stops, screen)
     if stops.count > 1:
+        # Dask logs the loss of each connection when it is closed in the midst of work.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         return _tell(screen, cluster, "ended at once", stops.status)
     if left:
         text = f"ended; {left} tasks still ran after finish-timeout, and are lost"

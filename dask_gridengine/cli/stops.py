@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from types import FrameType
 from typing import Any
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds within which two are one: `timeout` tells the process and then its group.
+TOGETHER = 0.1
 ENOUGH = 3  # times, after which not even the closing is waited for
 
 
@@ -35,6 +38,7 @@ class Stops:
 
     def __init__(self) -> None:
         self.count = self.last = 0
+        self._at = float("-inf")
         self.interrupting = True
         self._before: dict[int, Any] = {}
 
@@ -63,6 +67,10 @@ class Stops:
         return 128 + self.last
 
     def _come(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._at < TOGETHER:
+            return
+        self._at = now
         self.count += 1
         self.last = number
         if self.interrupting:

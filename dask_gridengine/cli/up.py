@@ -11,7 +11,7 @@ import click
 from dask_gridengine.cli.common import parse_pairs, sentences, set_option
 
 
-@click.command("up")
+@click.command("up", short_help="Have a cluster, and look at it; Ctrl-C ends it.")
 @click.option("--jobs", type=click.IntRange(min=0), help="Nodes to ask for.")
 @click.option(
     "--adapt",
