@@ -55,7 +55,7 @@ def snapshot(cluster: Any) -> dict[str, Any]:
 
 
 def tasks(scheduler: Any) -> dict[str, int]:
-    """How many tasks are running, waiting, done and failed.
+    """How many tasks workers have, wait, are done and have failed.
 
     Waiting are those that wait for a worker or for other tasks; done are those whose
     result is in memory.
@@ -64,7 +64,7 @@ def tasks(scheduler: Any) -> dict[str, int]:
     for group in scheduler.task_groups.values():
         states.update(group.states)
     return {
-        "running": states["processing"],
+        "processing": states["processing"],
         "waiting": states["waiting"] + states["queued"] + states["no-worker"],
         "done": states["memory"],
         "failed": states["erred"],

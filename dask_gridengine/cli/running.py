@@ -127,7 +127,7 @@ def _drain(cluster: GridEngineCluster, stops: Stops, screen: Screen) -> int:
     said = False
     while not ending.done() and stops.count < 2:
         running = busy(cluster)
-        footer = f"draining: {running} tasks run; Ctrl-C ends it at once"
+        footer = f"draining: {running} tasks to finish; Ctrl-C ends it at once"
         if running and not said:
             screen.say(f"{cluster.name}: {footer}")
             said = True
