@@ -59,14 +59,15 @@ def rows(times: Times) -> dict[str, float]:
 
 def goal(
     what: str, value: float, *, most: float | None = None, least: float | None = None
-) -> None:
-    """Print whether a number is what was promised."""
+) -> bool:
+    """Print whether a number is what was promised, and return it."""
     if most is not None:
         met, wanted = value <= most, f"at most {most:g}"
     else:
         assert least is not None
         met, wanted = value >= least, f"at least {least:g}"
     say(f"  {GOAL}: {what} = {value:.4g}, {wanted}: {'met' if met else 'NOT MET'}")
+    return met
 
 
 def same(name: str, found: Any, expected: Any) -> None:

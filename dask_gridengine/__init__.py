@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         OptionError,
         SubmitError,
         TaskTimeLimit,
+        Unsatisfiable,
     )
 
 _HOME = {
@@ -41,6 +42,7 @@ _HOME = {
     "NoAnswer": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
+    "Unsatisfiable": "errors",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "NoAnswer",
     "NodesFailed",
     "TaskTimeLimit",
+    "Unsatisfiable",
     "__version__",
 ]
 

@@ -14,6 +14,7 @@ from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.demand import long_tasks
 from dask_gridengine.idleness import Idleness
 from dask_gridengine.names import node_of
+from dask_gridengine.pool import Pool
 from dask_gridengine.scaling import by_least_held
 
 #: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
@@ -32,6 +33,9 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
     ----------
     cluster
         A `GridEngineCluster`.
+    pool
+        The kind of nodes that follows the work which is for it; may be left out where
+        there is only one.
     idle_grace
         Seconds a node must have been idle before it goes.
     minimum, maximum
@@ -41,8 +45,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
     """
 
     def __init__(
-        self, cluster: Any, *, idle_grace: float | str, **options: Any
+        self,
+        cluster: Any,
+        *,
+        idle_grace: float | str,
+        pool: Pool | None = None,
+        **options: Any,
     ) -> None:
+        self._pool = pool or cluster.pool()
         for bound in ("minimum", "maximum"):
             if (value := options.get(bound)) is not None and math.isfinite(value):
                 options[bound] = int(value)
@@ -52,10 +62,13 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
     async def target(self) -> int:
         """Workers that the work is worth; without any worker Dask counts threads."""
-        wanted = int(await super().target())
         cluster = self.cluster
         assert cluster is not None
-        threads = cluster.options.threads
+        if self._pool.name:
+            wanted = cluster.demand(self._pool, self.target_duration)
+            return int(max(self.minimum, min(self.maximum, wanted)))
+        wanted = int(await super().target())
+        threads = self._pool.options.threads
         if wanted and not cluster.scheduler.workers:
             wanted = math.ceil(wanted / threads)
         tasks = long_tasks(cluster.scheduler, self.target_duration)
@@ -68,20 +81,19 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, gives up whoever has not
         arrived after three seconds, and whoever is idle just now.
         """
-        cluster = self.cluster
-        assert cluster is not None
-        nodes, planned = self._nodes(target), len(cluster.planned)
+        pool = self._pool
+        nodes, planned = self._nodes(target), len(pool.planned)
         self._look()
         if nodes == planned:
             return {"status": "same"}
         if nodes > planned:
-            return {"status": "up", "n": nodes * cluster.options.processes}
+            return {"status": "up", "n": nodes * pool.options.processes}
         going = self._dispensable(planned - nodes, nodes)
         return {"status": "down", "workers": going} if going else {"status": "same"}
 
     def _nodes(self, workers: int) -> int:
         """Nodes with so many workers, as far as the maximum has room for whole ones."""
-        options = self.cluster.options
+        options = self._pool.options
         nodes = options.nodes(workers)
         if math.isfinite(self.maximum):
             most = max(self.maximum // options.processes, options.nodes(self.minimum))
@@ -105,14 +117,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Those that are there are kept until as many are there as shall be: one that is
         still starting can neither take their data nor be sure to come.
         """
-        cluster = self.cluster
-        planned = cluster.planned
-        queued = [name for name in cluster.waiting if name in planned]
+        scheduler = self.cluster.scheduler
+        planned = self._pool.planned
+        queued = [name for name in self._pool.waiting if name in planned]
         going = list(reversed(queued))[:count]
-        there = {node_of(ws.name) for ws in cluster.scheduler.workers.values()}
+        there = {node_of(ws.name) for ws in scheduler.workers.values()}
         spare = min(count - len(going), len(there.intersection(planned)) - kept)
         idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
-        ranked = by_least_held(cluster.scheduler, [n for n in planned if n in idle])
+        ranked = by_least_held(scheduler, [n for n in planned if n in idle])
         return going + ranked[: max(0, spare)]
 
     async def scale_down(self, workers: Collection[str]) -> None:
@@ -121,7 +133,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Dask would have the scheduler retire them first, as if somebody else wanted it.
         """
         assert self.cluster is not None
-        self.cluster.note(
+        self._pool.note_of(self.cluster.note)(
             f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
             f" {self._idle_grace:g} s: {', '.join(workers)}"
         )
@@ -131,10 +143,29 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         """Ask for so many in all; as a machine's word, which forgives no failure."""
         cluster = self.cluster
         assert cluster is not None
-        nodes = cluster.options.nodes(n)
-        if nodes > cluster.wanted:  # else it is the upkeep's to replace what was lost
-            cluster.note(
+        pool = self._pool
+        nodes = pool.options.nodes(n)
+        if nodes > pool.wanted:  # else it is the upkeep's to replace what was lost
+            pool.note_of(cluster.note)(
                 f"adaptive: wants {number_of_nodes(nodes)} for the work there is,"
-                f" {cluster.wanted} so far"
+                f" {pool.wanted} so far"
             )
-        await cluster.scale_adaptively(n)
+        await cluster.scale_adaptively(n, pool)
+
+
+class AdaptivePools(dict[str, GridAdaptive]):
+    """Pools that follow the work, each by itself: pool to its adaptive scaling.
+
+    Dask's base class knows one only, which it stops, and asks whether it runs.
+    """
+
+    def stop(self, reason: str = "unknown") -> None:
+        """Let all of them go on as they are."""
+        for adaptive in self.values():
+            adaptive.stop(reason)
+
+    @property
+    def periodic_callback(self) -> Any:
+        """Of one that runs; None if none does."""
+        running = (adaptive.periodic_callback for adaptive in self.values())
+        return next(filter(None, running), None)

@@ -28,12 +28,13 @@ class Hello:
 
     kind: ClassVar[str] = "hello"
 
-    job: str  # Grid Engine's JOB_ID
-    index: int  # place in the array, from 1; SGE_TASK_ID
+    job: str  # the grid's id of it; "" where a node cannot tell: then the mark counts
+    index: int  # place in the array, from 1
+    mark: str  # of its submission; "" is unknown
     incarnation: str  # random, one per process: tells a node from its own rerun
     host: str
     pid: int
-    slots: int  # granted; NSLOTS
+    slots: int  # granted
     memory: int  # bytes the grid's limits leave this node; 0 is no limit
     host_memory: int  # bytes
     host_cpus: int
@@ -50,6 +51,7 @@ class Hello:
         _require(self.memory >= 0, f"memory must not be negative, got {self.memory}")
         _require(0 <= self.age < 1e9, f"no node is {self.age} s old")
         _require(0 <= self.notify < 1e9, f"notify is {self.notify} s")
+        _require(len(self.mark) <= 64, "a mark of more than 64 letters")
         _require(len(self.queue) <= 256, "a queue's name of more than 256 letters")
         _require(self.host_cpus >= 1, f"no host has {self.host_cpus} CPUs")
         _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
@@ -144,6 +146,7 @@ class Farewell:
 
     job: str
     index: int
+    mark: str
     incarnation: str
     host: str
     cause: str  # one of causes.Cause

@@ -44,6 +44,8 @@ def allocate(
         What the grid granted it; this counts more than what was asked.
     """
     given = dict(options.worker_options)
+    if offered := options.offered:
+        given["resources"] = offered
     processes = options.processes
     nthreads = int(given.pop("nthreads", max(1, hello.slots // processes)))
     pools = str(max(1, hello.slots // (nthreads * processes)))

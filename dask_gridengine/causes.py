@@ -111,13 +111,11 @@ EXIT_STATUS: dict[Cause, int] = {
 BY_STATUS = {status: cause for cause, status in EXIT_STATUS.items() if status}
 BY_STATUS[126] = Cause.NO_PYTHON  # found, but cannot be executed
 
+#: What a grid's own commands could tell stands in its dialect.
 _ADVICE: dict[Cause, str] = {
     Cause.WALLTIME: "ask for more with walltime=, or make the tasks shorter",
     Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
-    Cause.HOST_LOST: "qhost shows whether the host answers Grid Engine",
     Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
-    Cause.NOT_STARTED: "qacct -j {job} has the grid's words; ask the admins",
-    Cause.REJECTED: "qsub -w v with the same options says which of them it is",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
     " the nodes see and may write to",
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
@@ -130,18 +128,15 @@ _ADVICE: dict[Cause, str] = {
     " it is",
     Cause.NO_LISTEN: "worker_port= needs two ports for each node of a host, and"
     " worker_interface= a name or network that every node has",
-    Cause.NEVER_ARRIVED: "qacct -j {job} may say more",
     Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",
-    Cause.REFUSED: "the grid ran a job again: job_extra_directives=['-r n'] forbids it",
     Cause.NO_SCRATCH: "local_directory= must be writable on every node; without it"
-    " Grid Engine's own TMPDIR is used",
+    " the grid's own TMPDIR is used",
     Cause.NO_IMPORT: "python= must have dask, distributed and dask-gridengine"
     " installed",
     Cause.NO_START: "the node's log says more",
     Cause.KILLED: "a limit of the grid, perhaps: ask for more with walltime= or"
     " memory=",
-    Cause.UNKNOWN: "qacct -j {job} may say more",
 }
 
 
@@ -169,7 +164,7 @@ class Diagnosis:
         who
             ``"node 3.1 on node7"`` or ``"8 nodes"``.
         job
-            Grid Engine's job id, for advice that names it.
+            The grid's job id, for advice that names it.
         many
             Whether that is more than one.
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from distributed.core import Status
 
-from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM, GridAdaptive
+from dask_gridengine.adaptive import ADAPTIVE_MAXIMUM, AdaptivePools, GridAdaptive
 from dask_gridengine.config import Options, refuse_unknown
+from dask_gridengine.demand import workers_of_pool
 from dask_gridengine.errors import OptionError
 from dask_gridengine.explain import explain, explain_node
 from dask_gridengine.jobscript import render
 from dask_gridengine.jobtable import JobTable
 from dask_gridengine.names import node_of
 from dask_gridengine.nodes import NodeState
-from dask_gridengine.reconciled import ReconciledCluster
-from dask_gridengine.scaling import target
+from dask_gridengine.pool import Pool
+from dask_gridengine.scaling import bounds, target
+from dask_gridengine.shown import ShownCluster
 
 _OWN = (
     "asynchronous",
@@ -30,14 +34,14 @@ _OWN = (
 )
 
 
-class GridEngineCluster(ReconciledCluster):
+class GridEngineCluster(ShownCluster):
     """A Dask cluster on Grid Engine, or on local processes where there is none.
 
     Parameters
     ----------
     jobs
         Nodes to ask for at once, as one array. Each becomes one worker, or as many as
-        ``processes`` says.
+        ``processes`` says. Where there are pools, a dict: pool to its number.
     n_workers
         The same in workers, under the name other clusters use.
     asynchronous
@@ -55,7 +59,8 @@ class GridEngineCluster(ReconciledCluster):
         Everything in ``gridengine.yaml``, which explains each, with ``_`` for ``-``:
         cores, memory (str or bytes), walltime (str or seconds), queue, project,
         resource_spec, parallel_environment, launcher, security, and others. A wrong
-        name lists them all.
+        name lists them all. ``pools`` are several kinds of nodes: a dict of dicts of
+        options, by name.
 
     Raises
     ------
@@ -80,7 +85,7 @@ class GridEngineCluster(ReconciledCluster):
 
     def __init__(
         self,
-        jobs: int | None = None,
+        jobs: int | Mapping[str, int] | None = None,
         *,
         n_workers: int | None = None,
         asynchronous: bool = False,
@@ -91,13 +96,7 @@ class GridEngineCluster(ReconciledCluster):
         **options: Any,
     ) -> None:
         refuse_unknown(options, [*Options.names(), *_OWN])
-        asked = n_workers if jobs is None else jobs
-        resolved = Options.resolve({**options, "jobs": asked})
-        if n_workers is not None:
-            wanted = resolved.nodes(n_workers)
-            if jobs is not None and jobs != wanted:
-                raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
-            resolved = replace(resolved, jobs=wanted)
+        resolved = _resolve(jobs, n_workers, options)
         super().__init__(
             resolved,
             asynchronous=asynchronous,
@@ -113,7 +112,8 @@ class GridEngineCluster(ReconciledCluster):
         memory: str | float | None = None,
         cores: int | None = None,
         *,
-        jobs: int | None = None,
+        jobs: int | Mapping[str, int] | None = None,
+        pool: str | None = None,
     ) -> Any:
         """Ask for this many workers; returns when the grid has queued their nodes.
 
@@ -134,42 +134,72 @@ class GridEngineCluster(ReconciledCluster):
         cores
             Threads in all.
         jobs
-            Nodes. One node is one worker, or as many as ``processes`` says.
+            Nodes. One node is one worker, or as many as ``processes`` says. For several
+            pools at once, a dict: pool to its number; the others stay as they are.
+        pool
+            Which kind of nodes, where there are several; zero may be said of all.
 
         Raises
         ------
+        OptionError
+            If there are several pools and it is not said which.
         SubmitError
             If the grid refuses; the workers there were remain. In an event loop, the
             returned task raises it.
         """
-        count = target(self.options, n=n, jobs=jobs, cores=cores, memory=memory)
-        self._stop_adapting()
+        counts = self._counts(n, memory, cores, jobs, pool)
+        self._stop_adapting(counts)
         if self.asynchronous or self.called_from_running_loop:
-            return self._in_background(self._scale(count))
-        return self.sync(self._scale, count)
+            return self._in_background(self._scale(counts))
+        return self.sync(self._scale, counts)
+
+    def _counts(
+        self,
+        n: int | None,
+        memory: str | float | None,
+        cores: int | None,
+        jobs: int | Mapping[str, int] | None,
+        pool: str | None,
+    ) -> dict[Pool, int]:
+        if isinstance(jobs, Mapping):
+            if any(given is not None for given in (n, memory, cores, pool)):
+                raise OptionError("scale(jobs={pool: number}) says all: nothing beside")
+            return {self.pool(name): _number(count) for name, count in jobs.items()}
+        several = pool is None and len(self._pools) > 1
+        pools = self._pools.values() if several else [self.pool(pool)]
+        counts = {
+            each: target(each.options, n=n, jobs=jobs, cores=cores, memory=memory)
+            for each in pools
+        }
+        if several and any(counts.values()):
+            self.pool(None)  # says that it needs a name
+        return counts
 
     # SpecCluster binds its own `scale` to this name.
     scale_up = scale
 
     def jobs(self) -> JobTable:
         """Every node ever asked for, in the order of submission, with its state."""
-        return JobTable(self._fleet.roster)
+        return JobTable(self._records)
 
     @property
     def wanted(self) -> int:
         """How many nodes there shall be: what was scaled to, less what was deleted."""
-        return self._upkeep.desired
+        return sum(pool.wanted for pool in self._pools.values())
 
     @property
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        counts = self._fleet.roster.counts
+        counts: Counter[NodeState] = Counter()
+        for pool in self._pools.values():
+            counts += pool.fleet.roster.counts
         return {state.value: counts[state] for state in NodeState if counts[state]}
 
     @property
     def launcher_description(self) -> str:
         """What starts the nodes, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"."""
-        return self._fleet.launcher.description
+        first = next(iter(self._pools.values()))
+        return first.fleet.launcher.description
 
     def explain(self, worker: str | None = None) -> str:
         """Say what the nodes are at, why others ended, and what to type next.
@@ -187,25 +217,32 @@ class GridEngineCluster(ReconciledCluster):
             If there never was such a worker or job.
         """
         if worker is None:
-            return explain(self._upkeep)
-        for record in self._fleet.roster:
-            if node_of(worker) in (record.worker, str(record.id)):
-                return explain_node(record)
+            return "\n".join([explain(self._upkeeps), *self._requirements.said])
+        node = node_of(worker)
+        # Ids are one pool's on local processes, where each pool has a grid of its own.
+        if found := [r for r in self._records if node in (r.worker, str(r.id))]:
+            return "\n".join(map(explain_node, found))
         raise OptionError(
             f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
             " them"
         )
 
-    def job_script(self) -> str:
-        """What is submitted for one node, as a script for ``qsub``, with remarks."""
-        return render(self.options, self._fleet.request, self._fleet.launcher)
+    def job_script(self, pool: str | None = None) -> str:
+        """What is submitted for one node, as a script for ``qsub``, with remarks.
+
+        Parameters
+        ----------
+        pool
+            Which kind of nodes, where there are several.
+        """
+        found = self.pool(pool)
+        return render(found.options, found.fleet.request, found.fleet.launcher)
 
     def adapt(
         self,
         Adaptive: Any = GridAdaptive,
         *,
-        minimum_jobs: int | None = None,
-        maximum_jobs: int | None = None,
+        pool: str | None = None,
         idle_grace: float | str | None = None,
         **options: Any,
     ) -> Any:
@@ -213,6 +250,9 @@ class GridEngineCluster(ReconciledCluster):
 
         Parameters
         ----------
+        pool
+            The kind of nodes that does, where there are several; all of them if it is
+            left out, each for the tasks that it is for.
         minimum_jobs, maximum_jobs
             Nodes; at most as many as make `ADAPTIVE_MAXIMUM` workers where nothing is
             said.
@@ -223,26 +263,65 @@ class GridEngineCluster(ReconciledCluster):
         **options
             Of `distributed.deploy.Adaptive`, e.g. ``interval``. They are those of this
             call alone.
-        """
-        for bound, jobs in (("minimum", minimum_jobs), ("maximum", maximum_jobs)):
-            if jobs is not None:
-                if options.get(bound) is not None:
-                    raise OptionError(f"{bound} and {bound}_jobs: give one")
-                options[bound] = jobs * self.options.processes
-        self._adaptive_options: dict[str, Any] = {}
-        options.setdefault("maximum", ADAPTIVE_MAXIMUM)
-        if issubclass(Adaptive, GridAdaptive):
-            grace = self.options.idle_grace if idle_grace is None else idle_grace
-            options["idle_grace"] = grace
-        return super().adapt(Adaptive=Adaptive, **options)
 
-    async def scale_adaptively(self, count: int) -> None:
+        Returns
+        -------
+        Adaptive or AdaptivePools
+            The adaptive scaling, or where there are pools, a dict of them.
+        """
+        if options.get("maximum") is None and options.get("maximum_jobs") is None:
+            options["maximum"] = ADAPTIVE_MAXIMUM
+        if not self.options.pools:
+            (only,) = self._pools.values()
+            self._adapt_no_more([only])
+            made = self._adaptive_of(only, Adaptive, idle_grace, options)
+            self._adaptive = made
+            return made
+        if not issubclass(Adaptive, GridAdaptive):
+            raise OptionError(f"{Adaptive.__name__} knows no pools: use GridAdaptive")
+        pools = self._pools.values() if pool is None else [self.pool(pool)]
+        self._adapt_no_more(pools)
+        adaptives = self._adaptive or AdaptivePools()
+        for each in pools:
+            made = self._adaptive_of(each, Adaptive, idle_grace, options)
+            adaptives[each.name] = made
+        self._adaptive = adaptives
+        return adaptives
+
+    def _adaptive_of(
+        self,
+        pool: Pool,
+        Adaptive: Any,
+        idle_grace: float | str | None,
+        options: dict[str, Any],
+    ) -> Any:
+        rest = dict(options)
+        minimum, maximum = bounds(pool.options, rest)
+        if issubclass(Adaptive, GridAdaptive):
+            grace = pool.options.idle_grace if idle_grace is None else idle_grace
+            rest |= {"idle_grace": grace, "pool": pool}
+        return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
+
+    def demand(self, pool: Pool, seconds: float) -> int:
+        """Workers of a pool that the tasks are worth which are for it.
+
+        Parameters
+        ----------
+        pool
+            The kind of nodes.
+        seconds
+            How long a task must take to be worth a worker.
+        """
+        return workers_of_pool(self.scheduler, self._requirements, pool, seconds)
+
+    async def scale_adaptively(self, count: int, pool: Pool | None = None) -> None:
         """As ``scale(n=count)``, but nothing that has failed is forgiven.
 
         What was lost is left to the reconciler, which has a budget: adaptive scaling
         says the same number again and again.
         """
-        await self._scale(self.options.nodes(count), anew=False)
+        pool = pool or self.pool()
+        await self._scale({pool: pool.options.nodes(count)}, anew=False)
 
     @property
     def in_process_address(self) -> str:
@@ -269,10 +348,63 @@ class GridEngineCluster(ReconciledCluster):
         """
         return super().close(timeout) if os.getpid() == self._pid else None
 
-    def _stop_adapting(self) -> None:
+    def _stop_adapting(self, pools: Iterable[Pool]) -> None:
         """The user's number counts; adaptive scaling would change it in a second."""
+        if self.status is not Status.running:
+            return
+        for pool in self._adapt_no_more(pools):
+            name = f" of {pool.name}" if pool.name else ""
+            self._log(f"adaptive scaling{name} is off: scale() was called")
+
+    def _adapt_no_more(self, pools: Iterable[Pool]) -> list[Pool]:
+        """Switch it off for these; for which of them it was on."""
+        stopped = []
+        for pool in pools:
+            if self._adapts(pool):
+                stopped.append(pool)
+                if isinstance(self._adaptive, AdaptivePools):
+                    self._adaptive.pop(pool.name).stop()
+                else:
+                    self._adaptive.stop()
+                    self._adaptive = None
+        return stopped
+
+    def _adapts(self, pool: Pool) -> bool:
         adaptive = getattr(self, "_adaptive", None)
-        if adaptive is not None and self.status is Status.running:
-            adaptive.stop()
-            del self._adaptive
-            self._log("adaptive scaling is off: scale() was called")
+        if isinstance(adaptive, AdaptivePools):
+            return pool.name in adaptive
+        return adaptive is not None
+
+
+def _resolve(
+    jobs: int | Mapping[str, int] | None,
+    n_workers: int | None,
+    options: Mapping[str, Any],
+) -> Options:
+    """All options, with how many nodes of each kind there shall be at first."""
+    by_pool = jobs if isinstance(jobs, Mapping) else {}
+    asked = n_workers if jobs is None else jobs
+    resolved = Options.resolve({**options, "jobs": 0 if by_pool else asked})
+    pools = resolved.pools
+    if pools and not isinstance(jobs, Mapping) and asked:
+        raise OptionError(
+            f"{asked} nodes of which pool? Give jobs={{{next(iter(pools))!r}: {asked}}}"
+            f"; there are: {', '.join(pools)}"
+        )
+    if unknown := [name for name in by_pool if name not in pools]:
+        there = ", ".join(pools) or "none: give pools={...}"
+        raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
+    for name, count in by_pool.items():
+        pools[name] = replace(pools[name], jobs=_number(count))
+    if n_workers is not None and not pools:
+        wanted = resolved.nodes(n_workers)
+        if jobs is not None and jobs != wanted:
+            raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
+        resolved = replace(resolved, jobs=wanted)
+    return resolved
+
+
+def _number(count: Any) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise OptionError(f"jobs: {count!r}; it is a number of nodes, 0 or more")
+    return count

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import secrets
@@ -24,20 +25,40 @@ from distributed.security import Security
 from dask_gridengine import readings
 from dask_gridengine.addresses import host_and_port
 from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.dialects import DIALECTS
+from dask_gridengine.dialects.base import Dialect, Wish
 from dask_gridengine.differing import is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.launchers.base import NodeRequest
-from dask_gridengine.launchers.native import native_specification, parse_walltime
 from dask_gridengine.ports import Ports
+from dask_gridengine.times import parse_walltime
+
+logger = logging.getLogger(__name__)
 
 with (Path(__file__).parent / "gridengine.yaml").open() as _file:
     DEFAULTS = yaml.safe_load(_file)
 dask.config.update_defaults(DEFAULTS)
 
 
+#: Options that a pool cannot have for itself.
+OF_CLUSTER = frozenset(
+    (
+        "name",
+        "pools",
+        "launcher",
+        "dialect",
+        "shared_directory",
+        "scheduler_port",
+        "dashboard_port",
+        "scheduler_options",
+        "security",
+    )
+)
+
 #: Options of one word or line, which None leaves out.
 _TEXTS = (
     "launcher",
+    "dialect",
     "queue",
     "project",
     "resource_spec",
@@ -59,6 +80,7 @@ class Options:
     name: str
     jobs: int
     launcher: str | None
+    dialect: str | None
     slots: int | None
     cores: int  # of a node
     processes: int  # workers of a node
@@ -80,6 +102,7 @@ class Options:
     nanny: bool
     start_method: str
     worker_options: dict[str, Any]
+    resources: dict[str, float]  # Dask's, of each worker
     local_directory: str | None
     shared_directory: Path
     log_directory: Path | None
@@ -106,6 +129,7 @@ class Options:
     close_timeout: float
     task_soft_limit: float | None  # seconds
     task_hard_limit: float | None  # seconds
+    pools: dict[str, Options]  # kinds of nodes by name; none where there is only one
 
     @classmethod
     def names(cls) -> list[str]:
@@ -131,9 +155,41 @@ class Options:
         refuse_unknown(given, cls.names())
         raw = {name: _setting(name, given.get(name)) for name in cls.names()}
         checked = {**_texts(raw), **_numbers(raw), **_places(raw), **_network(raw)}
+        checked["pools"] = cls._pools(given, raw, checked["name"])
         options = cls(**{**raw, **checked})
         options._refuse_crowding()
         return options
+
+    @classmethod
+    def _pools(
+        cls, given: Mapping[str, Any], raw: Mapping[str, Any], name: str
+    ) -> dict[str, Options]:
+        """Each pool's options: its own, or else those of the cluster."""
+        pools = {}
+        for pool, own in readings.pools(raw).items():
+            for option in own:
+                if option.replace("-", "_") in OF_CLUSTER:
+                    raise OptionError(
+                        f"pools: {pool} has {option!r}, which is the whole cluster's:"
+                        " give it beside pools="
+                    )
+            own = {option.replace("-", "_"): value for option, value in own.items()}
+            # The name tells the pools apart in qstat, and in the shared directory.
+            of_pool = {"jobs": 0, **own, "name": f"{name}-{pool}", "pools": {}}
+            try:
+                pools[pool] = cls.resolve({**given, **of_pool})
+            except OptionError as exc:
+                raise OptionError(f"pool {pool}: {exc}") from None
+        return pools
+
+    @property
+    def offered(self) -> dict[str, float]:
+        """Dask's resources of each worker, wherever they are said."""
+        return {
+            **(dask.config.get("distributed.worker.resources", {}) or {}),
+            **self.resources,
+            **(self.worker_options.get("resources") or {}),
+        }
 
     @property
     def threads(self) -> int:
@@ -156,7 +212,9 @@ class Options:
                 " worker in the node's own process"
             )
 
-    def request(self, command: tuple[str, ...], kind: str) -> NodeRequest:
+    def request(
+        self, command: tuple[str, ...], kind: str, dialect: Dialect
+    ) -> NodeRequest:
         """What one node asks of the grid.
 
         Parameters
@@ -164,7 +222,9 @@ class Options:
         command
             argv of the node.
         kind
-            The launcher's; processes need no parallel environment.
+            The launcher's; processes need no submit options.
+        dialect
+            Of the grid.
 
         Raises
         ------
@@ -173,19 +233,15 @@ class Options:
         """
         native = ""
         if kind == "drmaa":
-            native = native_specification(
-                queue=self.queue,
-                project=self.project,
-                walltime=self.walltime,
-                resource_spec=self.resource_spec,
-                parallel_environment=self.parallel_environment,
-                slots=self.cores,
-                memory_resource=self.memory_resource,
-                memory=self.memory,
-                memory_resource_per=self.memory_resource_per,
-                array_concurrency=self.array_concurrency,
-                extra_directives=self.job_extra_directives,
-            )
+            wish = self._wish()
+            native = dialect.native(wish)
+            if unsaid := dialect.unsaid(wish):
+                logger.warning(
+                    "%s cannot be asked for %s by its DRMAA: say it in"
+                    " job_extra_directives",
+                    dialect.title,
+                    ", ".join(unsaid),
+                )
         return NodeRequest(
             name=self.name,
             command=command,
@@ -195,13 +251,35 @@ class Options:
             walltime=self.walltime,
         )
 
-    def command(self, connection_file: Path, log_directory: Path) -> tuple[str, ...]:
+    def _wish(self) -> Wish:
+        return Wish(
+            queue=self.queue,
+            project=self.project,
+            walltime=self.walltime,
+            resource_spec=self.resource_spec,
+            parallel_environment=self.parallel_environment,
+            slots=self.cores,
+            memory_resource=self.memory_resource,
+            memory=self.memory,
+            memory_resource_per=self.memory_resource_per,
+            array_concurrency=self.array_concurrency,
+            extra_directives=self.job_extra_directives,
+        )
+
+    def command(
+        self, connection_file: Path, log_directory: Path, log_name: str
+    ) -> tuple[str, ...]:
         """argv of a node: a shell that opens the log, then Python.
 
-        The shell opens the log, not Grid Engine: where the directory is not there,
-        Grid Engine parks the job in Eqw for ever, the shell ends with a status.
+        The shell opens the log, not the grid: where the directory is not there, Grid
+        Engine parks the job in Eqw for ever, the shell ends with a status.
+
+        Parameters
+        ----------
+        log_name
+            Of the log, without ".log", for a shell: of variables the node has.
         """
-        log = f"{shlex.quote(str(log_directory))}/$JOB_ID.$SGE_TASK_ID.log"
+        log = f"{shlex.quote(str(log_directory))}/{log_name}.log"
         failed = f"exit {EXIT_STATUS[Cause.NO_LOG]}"
         # A file can be made where the disk is full or a quota used up, and then Dask's
         # worker would fail for its first word on stderr.
@@ -246,6 +324,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         )
     readings.one_of(raw, "memory_resource_per", ("slot", "job"))
     readings.one_of(raw, "start_method", ("fork", "spawn"))
+    readings.one_of(raw, "dialect", (None, *DIALECTS))
     environment = readings.mapping(raw, "environment")
     worker_options = readings.mapping(raw, "worker_options")
     for key, value in worker_options.items():
@@ -265,6 +344,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
+        "resources": readings.resources(raw),
         "scheduler_options": readings.mapping(raw, "scheduler_options"),
     }
 

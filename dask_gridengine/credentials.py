@@ -51,6 +51,8 @@ class Connection:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=time.time)  # seconds since the epoch
+    pool: str = ""  # of several kinds of nodes, the one whose door this is
+    dialect: str = "gridengine"  # of the grid that starts the nodes
 
     def write(self, directory: Path) -> Path:
         """Write it as a new file only its owner can read; returns the path.

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
+
 from distributed import Scheduler
+from distributed.scheduler import TaskState
+
+from dask_gridengine.names import node_of
+from dask_gridengine.pool import Pool
+from dask_gridengine.requirements import Requirements, share
 
 #: States of tasks that run, or could if there were a worker.
 RUNNABLE = ("processing", "queued", "no-worker")
+SAMPLE = 100  # tasks looked at in each place; the others there count as those do
+FULL = 0.6  # of the workers' memory, from which on Dask's adaptive scaling wants more
 
 
 def long_tasks(scheduler: Scheduler, seconds: float) -> int:
@@ -35,3 +46,55 @@ def long_tasks(scheduler: Scheduler, seconds: float) -> int:
     )
     groups = [tg for name in long for tg in scheduler.task_prefixes[name].groups]
     return sum(tg.states.get(state, 0) for tg in groups for state in RUNNABLE)
+
+
+def workers_of_pool(
+    scheduler: Scheduler, requirements: Requirements, pool: Pool, seconds: float
+) -> int:
+    """How many workers of one kind the tasks are worth that are for this kind.
+
+    Dask's own number is for workers that are all alike.
+
+    Parameters
+    ----------
+    scheduler
+        Knows the tasks.
+    requirements
+        Whose a task is.
+    pool
+        The kind.
+    seconds
+        What a worker is worth starting for. A task that takes longer is worth all of
+        its share of a worker, a shorter one accordingly less.
+    """
+    offered, threads = requirements.offers[pool], pool.options.threads
+    wanted = 0.0
+    for ts, weight in _sampled(scheduler):
+        if requirements.home(ts.resource_restrictions) is pool:
+            duration = scheduler._get_prefix_duration(ts.prefix)
+            taken = share(offered, threads, ts.resource_restrictions)
+            wanted += weight * taken * min(1.0, duration / seconds)
+    count = math.ceil(wanted)
+    mine = [ws for ws in scheduler.workers.values() if _is_of(pool, ws.name)]
+    limit = sum(ws.memory_limit for ws in mine)
+    if limit and sum(ws.nbytes for ws in mine) > FULL * limit:
+        count = max(count, 2 * len(mine))
+    if count < len(mine):
+        # Who holds what the others have no room for stays; Dask knows who may go.
+        going = scheduler.workers_to_close(attribute="name")
+        count = max(count, sum(ws.name not in going for ws in mine))
+    return count
+
+
+def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
+    """Tasks that run or could, and for how many each stands."""
+    places = [scheduler.queued, scheduler.unrunnable]
+    places += [ws.processing for ws in scheduler.workers.values()]
+    for place in places:
+        looked_at = list(itertools.islice(place, SAMPLE))
+        for ts in looked_at:
+            yield ts, len(place) / len(looked_at)
+
+
+def _is_of(pool: Pool, worker: object) -> bool:
+    return pool.fleet.roster.bearing(node_of(worker)) is not None

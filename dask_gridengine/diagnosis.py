@@ -22,7 +22,7 @@ MORE = 1.5
 #: How the accounting marks jobs that a signal or a limit ended; it has the same for
 #: those that were deleted while they ran (seen on Son of Grid Engine 8.1.9).
 _ENDED_BY_SIGNAL = ("100", "37")
-KILLED_OR_DELETED = "says the accounting, where a deletion (qdel) looks the same"
+KILLED_OR_DELETED = "says the accounting, where a deletion looks the same"
 
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
@@ -66,9 +66,12 @@ def diagnose_end(
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
     # A restart of the master can look like a deletion before the start.
     if end.deleted and (end.ran is not None or not started):
-        return Diagnosis(cause=Cause.DELETED, detail="with qdel", source="grid")
+        return Diagnosis(cause=Cause.DELETED, source="grid")
     if end.unstarted:
         return _not_started(end, account)
+    if end.limit:
+        cause = Cause.MEMORY if end.limit == "memory" else Cause.WALLTIME
+        return Diagnosis(cause=cause, detail=end.reason, source="grid")
     if (booked := _by_the_books(end, account)) is not end:
         told = diagnose_end(
             booked,
@@ -204,7 +207,7 @@ def _killed(
 ) -> Diagnosis:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
-        detail = f"{walltime:g} s (h_rt), killed by {end.signal}"
+        detail = f"{walltime:g} s, killed by {end.signal}"
         advice = f"ask for more, e.g. walltime={walltime * MORE:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,

@@ -81,12 +81,12 @@ class Door:
         me = hello.incarnation
         if self.closed:
             return Leave(incarnation=me, reason="the cluster is closing")
-        record = self.roster.records.get(NodeId(hello.job, hello.index))
+        record = self.roster.saying(hello)
         if record is None:
             return self._stranger(hello)
         if record.cancelled and record.incarnation is None:
             return Leave(incarnation=me, reason="its place was given back")
-        if refusal := self._identity_is_used(record, hello):
+        if refusal := self._identity_is_wrong(record, hello):
             return Refused(incarnation=me, reason=refusal)
         if record.silent:
             self.roster.arrive(record, hello)
@@ -127,12 +127,18 @@ class Door:
             reason=f"{hello.job}.{hello.index} is none of this cluster's nodes",
         )
 
-    def _identity_is_used(self, record: NodeRecord, hello: Hello) -> str:
-        """Why this identity is worth nothing any more; "" if it still is.
+    def _identity_is_wrong(self, record: NodeRecord, hello: Hello) -> str:
+        """Why this identity is worth nothing, or nothing any more; "" if it still is.
 
         Each is good for one process and for one worker. Whoever shows it a second
-        time is a replay, or a job that the grid has run again.
+        time is a replay, or a job that the grid has run again. Its job's id alone, from
+        its environment, may be that of a job around the submitter.
         """
+        if record.mark and hello.mark != record.mark:
+            return (
+                f"it calls itself {record.id}, but was submitted with others: its"
+                " environment has another job's id"
+            )
         if record.incarnation not in (None, hello.incarnation):
             return (
                 f"{record.id} has already arrived from {record.host}"

@@ -64,10 +64,12 @@ class Endings:
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
         self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
+        #: Puts in the words of the grid there is.
+        self.advised: Callable[[Diagnosis], Diagnosis] = lambda told: told
 
     def farewell(self, farewell: Farewell) -> bool:
         """A node says why it ends; whether that was news."""
-        record = self._roster.records.get(NodeId(farewell.job, farewell.index))
+        record = self._roster.saying(farewell)
         # A stranger's, or a replay: only the process that got the allocation counts.
         if record is None or record.incarnation != farewell.incarnation:
             return False
@@ -77,7 +79,7 @@ class Endings:
         self._guard.heard(record.host)
         record.peak_memory = max(record.peak_memory, farewell.peak_memory)
         record.last_words = farewell.stderr
-        record.diagnosis = diagnose_farewell(farewell)
+        record.diagnosis = self.advised(diagnose_farewell(farewell))
         if record.turned is not None and (
             record.cancelled or record.diagnosis.cause in _WHEN_LET_GO
         ):
@@ -103,7 +105,7 @@ class Endings:
         """Nothing is to be expected of a node any more, though the grid may have it."""
         if record.over:
             return
-        record.given_up, record.diagnosis = True, why
+        record.given_up, record.diagnosis = True, self.advised(why)
         self._roster.move(record, NodeState.DRAINING)
         self._conclude(record)
 
@@ -113,15 +115,15 @@ class Endings:
         await self._amending.end(0)
 
     def telling(self) -> set[str]:
-        """Nodes whose log may say more than we could."""
+        """Names of the logs that may say more than we could."""
         return {
-            str(record.id)
+            record.log
             for record in self._roster
             if record.diagnosis is not None and record.diagnosis.cause.log_says_more
         }
 
     async def _follow(self, record: NodeRecord, end: NodeEnd) -> None:
-        log = self.logs / f"{record.id}.log"
+        log = self.logs / f"{record.log}.log"
         if record.given_up:
             # Also where we have deleted it: of a host that is cut off the grid hears
             # nothing, and the job stays.
@@ -163,13 +165,15 @@ class Endings:
         record.last_words = record.last_words or tail
 
         def diagnose(account: Account | None) -> Diagnosis:
-            return diagnose_end(
-                end,
-                tail,
-                started=record.arrived is not None,
-                walltime=self._walltime,
-                memory=record.granted_memory,
-                account=account,
+            return self.advised(
+                diagnose_end(
+                    end,
+                    tail,
+                    started=record.arrived is not None,
+                    walltime=self._walltime,
+                    memory=record.granted_memory,
+                    account=account,
+                )
             )
 
         diagnosis = diagnose(None)

@@ -12,6 +12,7 @@ GridEngineError
  |- DoorError              a node found no way to its allocation
  |- NoAnswer               a cluster did not answer its user's question
  |- NodesFailed            nodes ended before they became workers
+ |- Unsatisfiable          a task requires what no kind of nodes has
  `- TaskTimeLimit          a task ran longer than its hard limit
 
 An unknown option name is a plain TypeError, as for any Python function.
@@ -76,12 +77,17 @@ class SubmitError(LauncherError):
         How many nodes were asked for.
     native
         The submit options they were asked for with; None where the launcher is no
-        Grid Engine and takes none.
+        grid and takes none.
+    check
+        What to type to have the grid say which of them it is; "" is unknown.
     """
 
-    def __init__(self, reason: str, count: int, native: str | None) -> None:
-        super().__init__(reason, count, native)
+    def __init__(
+        self, reason: str, count: int, native: str | None, check: str = ""
+    ) -> None:
+        super().__init__(reason, count, native, check)
         self.reason, self.count, self.native = reason, count, native
+        self.check = check
 
     def __str__(self) -> str:
         reason = self.reason.strip()
@@ -90,10 +96,10 @@ class SubmitError(LauncherError):
         return (
             f"the grid refused the array, nothing was queued: {reason}\n"
             f"  asked for: {self.count} nodes with {self.native or '(no options)'}\n"
-            f"  to check:  qsub -w v -t 1-{self.count} {self.native} -b y /bin/true\n"
-            f"  to change: the options queue, project, resource_spec,"
-            f" parallel_environment, job_extra_directives, jobs of GridEngineCluster"
-            f" or the same keys under gridengine: in Dask's config"
+            + (f"  to check:  {self.check}\n" if self.check else "")
+            + "  to change: the options queue, project, resource_spec,"
+            " parallel_environment, job_extra_directives, jobs of GridEngineCluster"
+            " or the same keys under gridengine: in Dask's config"
         )
 
 
@@ -114,33 +120,27 @@ class GridFull(SubmitError):
 
 
 class ArrayTooLarge(SubmitError):
-    """The grid wants no array of so many nodes (``max_aj_tasks``)."""
+    """The grid wants no array of so many nodes (``max_aj_tasks``).
 
-    @classmethod
-    def limit_in(cls, reason: str) -> int:
-        """The most an array may have, if a refusal speaks of that; else 0.
+    Parameters
+    ----------
+    reason, count, native, check
+        See `SubmitError`.
+    limit
+        The most nodes an array may have.
+    """
 
-        Source: Son of Grid Engine 8.1.9, which says "job rejected: you tried to submit
-        a job with more than 75000 tasks".
-        """
-        found = re.search(r"more than (\d+) tasks", reason)
-        return int(found[1]) if found else 0
-
-    @property
-    def limit(self) -> int:
-        """The most nodes an array may have."""
-        return self.limit_in(self.reason)
-
-
-def refusal(reason: str, count: int, native: str | None) -> SubmitError:
-    """The error for what the grid says when it refuses an array."""
-    for kind, meant in (
-        (GridFull, GridFull.is_meant(reason)),
-        (ArrayTooLarge, 0 < ArrayTooLarge.limit_in(reason) < count),
-    ):
-        if meant:
-            return kind(reason, count, native)
-    return SubmitError(reason, count, native)
+    def __init__(
+        self,
+        reason: str,
+        count: int,
+        native: str | None,
+        check: str = "",
+        limit: int = 0,
+    ) -> None:
+        super().__init__(reason, count, native, check)
+        self.args = (reason, count, native, check, limit)
+        self.limit = limit
 
 
 class DrmCommunicationError(LauncherError):
@@ -196,6 +196,48 @@ class NodesFailed(GridEngineError):
             " and none will come as things are:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+
+
+class Unsatisfiable(GridEngineError):
+    """No kind of node has what a task requires (``resources=``).
+
+    Parameters
+    ----------
+    required
+        Resource to how much of it the task needs.
+    offers
+        Pool to what each of its workers has; "" where there is only one kind.
+    tasks
+        Keys of tasks that require it.
+    """
+
+    def __init__(
+        self,
+        required: Mapping[str, float],
+        offers: Mapping[str, Mapping[str, float]],
+        tasks: Sequence[str],
+    ) -> None:
+        super().__init__(required, offers, tuple(tasks))
+        self.required, self.offers, self.tasks = required, offers, tuple(tasks)
+
+    def __str__(self) -> str:
+        count = len(self.tasks)
+        who = f"{count} tasks (e.g. {self.tasks[0]!r})" if count > 1 else self.tasks[0]
+        verb = "require" if count > 1 else "requires"
+        have = "; ".join(
+            f"{pool or 'its workers'}: {listed(offer)}"
+            for pool, offer in self.offers.items()
+        )
+        return (
+            f"{who} {verb} {listed(self.required)}, which no node of this cluster has:"
+            f" {have}. Ask for less, or give a pool resources="
+            f"{dict(self.required)}"
+        )
+
+
+def listed(amounts: Mapping[str, float]) -> str:
+    """Resources for people, e.g. "GPU 1, BIG 2"."""
+    return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"
 
 
 class TaskTimeLimit(GridEngineError):

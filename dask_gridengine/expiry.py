@@ -9,8 +9,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
-from dask_gridengine.launchers.native import hard_requests, parse_walltime
-
 #: The grid's clock starts before the node's, with its prolog, and ticks in seconds.
 GRID_SLACK = 1.0
 #: What a hand-over takes without much data, and a worker that closes. Dask looks after
@@ -25,8 +23,6 @@ USEFUL = 0.5
 #: many seconds, at most this share of what a node is of use for.
 LEAST_LEAD, LONGEST_LEAD = 3.0, 0.5
 
-_LIMITS = ("h_rt", "s_rt")
-
 
 class Step(enum.Enum):
     """What is to be done about a node now."""
@@ -34,46 +30,6 @@ class Step(enum.Enum):
     STAY = "stay"
     REPLACE = "replace"  # ask for another, which shall be there when this one drains
     DRAIN = "drain"
-
-
-def requested_limit(native: str) -> float | None:
-    """The shorter of ``h_rt`` and ``s_rt`` in submit options; None if neither is.
-
-    At ``s_rt`` the grid sends SIGUSR1, at ``h_rt`` SIGKILL (``man 5 queue_conf``); a
-    node is gone before the first of them.
-
-    Examples
-    --------
-    >>> requested_limit("-q long.q -l h_rt=3600,gpu=1 -l s_rt=0:50:00")
-    3000.0
-    >>> requested_limit("-soft -l h_rt=60") is None
-    True
-    """
-    resources = [
-        resource.partition("=")
-        for _, value in hard_requests(native, ("-l",))
-        for resource in value.split(",")
-    ]
-    return shortest(value for name, _, value in resources if name in _LIMITS)
-
-
-def shortest(values: Iterable[str]) -> float | None:
-    """The shortest of these times as Grid Engine writes them; None if all are endless.
-
-    Examples
-    --------
-    >>> shortest(["INFINITY", "24:00:00", "90"])
-    90.0
-    """
-    found = []
-    for value in values:
-        try:
-            seconds = parse_walltime(value)
-        except ValueError:
-            continue  # INFINITY, NONE
-        if seconds:
-            found.append(float(seconds))
-    return min(found, default=None)
 
 
 def hand_over_seconds(

@@ -21,30 +21,40 @@ HOSTS_NAMED = 3  # of a group; the others are counted
 WORDS_SHOWN = 8  # lines of a node's last words
 
 
-def explain(upkeep: Upkeep) -> str:
+def explain(upkeeps: Iterable[Upkeep]) -> str:
     """Tell of all nodes: what they are at, why others ended, what is done about it."""
+    one_way: dict[str, str] = {}
+    lines = []
+    for upkeep in upkeeps:
+        if upkeep.fleet.pool:
+            lines.append(f"pool {upkeep.fleet.pool}:")
+        lines += _explain(upkeep)
+        one_way |= upkeep.fleet.one_way
+    return "\n".join([*lines, *one_way.values()])
+
+
+def _explain(upkeep: Upkeep) -> Iterator[str]:
     fleet = upkeep.fleet
-    lines = [_now(upkeep)]
+    yield _now(upkeep)
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
-        silent = "" if full else "Grid Engine does not answer. "
-        lines.append(
+        title = fleet.dialect.title
+        silent = "" if full else f"{title[0].upper()}{title[1:]} does not answer. "
+        yield (
             f"{silent}Nothing can be asked for now; what is missing will be when the"
             f" grid will have it: {upkeep.outage}"
         )
     if cause := upkeep.hopeless:
-        lines.append(
+        yield (
             f"No more nodes are asked for, but one now and then: those that came last"
             f" all {cause.value}. scale() tries again at once."
         )
-    lines += [f"{line}." for line in fleet.guard.sentences(fleet.roster.clock())]
-    lines += fleet.one_way.values()
-    lines += _leaving(fleet.roster)
-    lines += _ends(fleet.roster, fleet.log_directory)
-    lines += _deaths(fleet.roster)
+    yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
+    yield from _leaving(fleet.roster)
+    yield from _ends(fleet.roster, fleet.log_directory)
+    yield from _deaths(fleet.roster)
     for text in upkeep.said[-5:]:
-        lines.append(f"decided: {text}")
-    return "\n".join(lines)
+        yield f"decided: {text}"
 
 
 def explain_node(record: NodeRecord) -> str:
@@ -96,7 +106,7 @@ def _now(upkeep: Upkeep) -> str:
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
     owed = upkeep.fleet.roster.owed
-    bounds = "max-jobs, max-queued-jobs, the grid's max_aj_tasks"
+    bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
     later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
 
@@ -125,7 +135,7 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         many = len(records) > 1
         sentence = told.sentence(_who(records), example.id.job, many=many)
         if told.cause.log_says_more:
-            sentence += f"\n  a log: {logs}/{example.id}.log"
+            sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 
 

@@ -48,7 +48,7 @@ class Failures:
         if not known:
             sentence = diagnosis.sentence(str(record), record.id.job)
             if diagnosis.cause.log_says_more:
-                sentence += f"\n  its log: {logs / str(record.id)}.log"
+                sentence += f"\n  its log: {logs / record.log}.log"
             logger.warning("%s", sentence)
 
     def correct(self, old: Diagnosis, new: Diagnosis) -> None:

@@ -1,4 +1,4 @@
-"""The nodes of one cluster: submitted, received at the door, followed to their end.
+"""The nodes of one kind: submitted, received at the door, followed to their end.
 
 Knows no Dask. `GridEngineCluster` asks it for nodes that will bear certain names, and
 is told when a node is gone. Between the two stands the roster.
@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,21 +20,25 @@ from dask_gridengine.bootstrap import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.config import Options
 from dask_gridengine.credentials import FILE_NAME, Connection, make_private_directory
+from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.door import Door
 from dask_gridengine.endings import Endings
 from dask_gridengine.endpoints import doors, listen_at, offers
-from dask_gridengine.errors import ArrayTooLarge
+from dask_gridengine.errors import ArrayTooLarge, LauncherError
 from dask_gridengine.failures import Failures
 from dask_gridengine.guard import HostGuard
-from dask_gridengine.launchers.base import Launcher, NodeEnd
+from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
-from dask_gridengine.launchers.native import exclude_hosts
+from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.nodes import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)
 
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
+#: Arrays of more nodes wait until it is known how many of one may run at once; to ask
+#: takes 0.02 to 0.1 s (measured), which a small cluster shall not be later for.
+LARGE_ARRAY = 100
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
@@ -43,10 +48,11 @@ class Callbacks:
 
     make_allocation: Callable[[str, Hello], Allocation]
     on_over: Callable[[NodeRecord], None]  # nothing more comes of it; its name is free
+    note: Callable[[str], None] = logger.warning  # people should know this
 
 
 class Fleet:
-    """Launcher, door, roster and connection file of one cluster.
+    """Launcher, door, roster and connection file of one kind of nodes.
 
     Parameters
     ----------
@@ -56,13 +62,27 @@ class Fleet:
         What a node must have.
     callbacks
         The cluster's side.
+    pool
+        What this kind of nodes is called; "" where there is only one.
+    changed
+        Set whenever a node changes its state; fleets of one cluster share it, as they
+        do the next. Who waits clears it first.
+    one_way
+        Hosts whose workers cannot be reached from here, and that in a sentence.
     """
 
     def __init__(
-        self, options: Options, *, versions: Mapping[str, str], callbacks: Callbacks
+        self,
+        options: Options,
+        *,
+        versions: Mapping[str, str],
+        callbacks: Callbacks,
+        pool: str = "",
+        changed: asyncio.Event | None = None,
+        one_way: dict[str, str] | None = None,
     ) -> None:
-        self.options = options
-        self.roster = Roster()
+        self.options, self.pool = options, pool
+        self.roster = Roster(pool=pool)
         self.failures = Failures()
         self.guard = HostGuard()
         self.endings = Endings(
@@ -85,14 +105,14 @@ class Fleet:
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
-        #: Hosts whose workers cannot be reached from here, and that in a sentence.
-        self.one_way: dict[str, str] = {}
+        self.one_way = {} if one_way is None else one_way
         self._largest_array = 0  # nodes; 0 while no array was too large
+        self._array_limit: asyncio.Task[None] | None = None
         self._racing: asyncio.TimerHandle | None = None
-        #: Set whenever a node changes its state; who waits clears it first.
-        self.changed = asyncio.Event()
-        self._tell_over = callbacks.on_over
+        self.changed = changed or asyncio.Event()
+        self._tell_over, self._note = callbacks.on_over, callbacks.note
         self._launcher: Launcher | None = None
+        self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
 
     @property
@@ -126,12 +146,18 @@ class Fleet:
             options.launcher,
             self._on_end,
             slots=options.slots,
+            dialect=options.dialect,
             cleanup=self.directory,
         )
+        self.dialect = self.launcher.dialect
+        self.endings.advised = self.dialect.advised
         # Options that do not go together are found before anything is submitted.
         self.request = options.request(
-            options.command(self.directory / FILE_NAME, self.log_directory),
+            options.command(
+                self.directory / FILE_NAME, self.log_directory, self.dialect.log_name
+            ),
             self.launcher.kind,
+            self.dialect,
         )
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.endings.logs = self.log_directory
@@ -144,7 +170,10 @@ class Fleet:
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
             patience=options.death_timeout,
+            dialect=self.dialect.name,
+            pool=self.pool,
         ).write(self.directory)
+        self._array_limit = asyncio.create_task(self._ask_array_limit(self.launcher))
 
     @property
     def bind_host(self) -> str | None:
@@ -184,29 +213,78 @@ class Fleet:
             If the launcher will not; nothing was queued.
         """
         missing = self.short(len(names))
+        if self._array_limit is not None and missing > LARGE_ARRAY:
+            await asyncio.wait([self._array_limit])
         count = min(missing, self.room)
         if count:
             shut = self.guard.shut(self.roster.clock())
-            native = exclude_hosts(self.request.native, shut)
-            request = replace(self.request, native=native)
+            mark = uuid.uuid4().hex
+            request = replace(
+                self.request,
+                native=self.dialect.excluding(self.request.native, shut),
+                environment={**self.request.environment, SUBMISSION: mark},
+            )
             self.door.submitting += 1
             try:
-                ids = await self.launcher.submit(request, count)
-            except ArrayTooLarge as exc:
-                logger.info(
-                    "arrays have %d nodes here at most: max_aj_tasks", exc.limit
-                )
-                self._largest_array = exc.limit
-                ids = await self.launcher.submit(request, count := exc.limit)
+                ids = await self._submit_fitting(request, count)
             finally:
                 self.door.submitting -= 1
-            self.roster.submitted(ids)
+            count = len(ids)
+            self.roster.submitted(ids, mark, numbered=not self.dialect.arrays)
             if self.door.closed:  # since it was asked for: who closes has not seen them
                 await self.cancel([self.roster.records[node] for node in ids])
                 return
+        else:
+            ids = []
         self.roster.owed += missing - count
         self.roster.unbound.extend(names)
+        await self._exchange(self.roster.records[node] for node in ids)
         self._call_in()
+
+    async def _ask_array_limit(self, launcher: Launcher) -> None:
+        """Learn how many nodes of one array may run at once."""
+        most = await launcher.array_running()
+        if most is not None:
+            self._largest_array = min(self._largest_array or most, most)
+            await self._exchange(self.roster)
+
+    async def _exchange(self, records: Iterable[NodeRecord]) -> None:
+        """Ask for nodes anew that are beyond what an array may run at once.
+
+        They queue behind the others of their array, and could not start, whatever room
+        there is. Their array was on its way when the limit was not known yet.
+        """
+        arrays: dict[str, list[NodeRecord]] = {}
+        for record in records:
+            arrays.setdefault(record.id.job, []).append(record)
+        for job, nodes in arrays.items():
+            beyond = [
+                record
+                for record in nodes[self._largest_array or len(nodes) :]
+                if record.state is NodeState.QUEUED
+            ]
+            if beyond:
+                self._note(
+                    f"the grid runs {self._largest_array} nodes of an array at once:"
+                    f" {len(beyond)} of job {job} are asked for anew, in arrays of"
+                    " their own"
+                )
+                self.roster.owed += len(beyond)
+                with contextlib.suppress(LauncherError):  # its successor deletes them
+                    await self.cancel(beyond)
+
+    async def _submit_fitting(
+        self, request: NodeRequest, count: int
+    ) -> Sequence[NodeId]:
+        """Queue so many nodes, or as many as an array may have here."""
+        while True:
+            try:
+                return await self.launcher.submit(request, count)
+            except ArrayTooLarge as exc:
+                if not 0 < exc.limit < count:
+                    raise
+                logger.info("arrays have %d nodes here at most", exc.limit)
+                self._largest_array = count = exc.limit
 
     def receive(self) -> None:
         """There is a scheduler now: nodes may become workers."""
@@ -321,6 +399,8 @@ class Fleet:
         """
         if self._racing is not None:
             self._racing.cancel()
+        if self._array_limit is not None:
+            self._array_limit.cancel()
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             await self._end_nodes(launcher)
@@ -341,13 +421,16 @@ class Fleet:
             # minutes after a restart of its master, or for ever if their host is lost.
             if left:
                 logger.warning(
-                    "%d nodes were not seen to end, e.g. %s, which %s; see: qstat",
+                    "%d nodes were not seen to end, e.g. %s, which %s; see: %s",
                     len(left),
                     left[0],
                     "has said farewell" if left[0].farewell else "is silent",
+                    self.dialect.listing,
                 )
         except Exception:
-            logger.exception("could not end all nodes; check with: qstat")
+            logger.exception(
+                "could not end all nodes; check with: %s", self.dialect.listing
+            )
         finally:
             await launcher.aclose()
 

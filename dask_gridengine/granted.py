@@ -11,29 +11,38 @@ from pathlib import Path
 
 from dask_gridengine._version import __version__
 from dask_gridengine.allocation import Hello
+from dask_gridengine.dialects.base import SUBMISSION, Dialect
 
 
-def hello() -> Hello:
+def hello(dialect: Dialect) -> Hello:
     """Describe this node to its cluster.
+
+    Parameters
+    ----------
+    dialect
+        Of the grid that started it.
 
     Raises
     ------
     KeyError
-        If this process is no task of an array: JOB_ID or SGE_TASK_ID is missing.
+        If this process is no node: a variable that the grid sets is missing.
     """
+    environ = os.environ
+    job, index = dialect.identity(environ)
     return Hello(
-        job=os.environ["JOB_ID"],
-        index=int(os.environ["SGE_TASK_ID"]),
+        job=job,
+        index=index,
+        mark=environ.get(SUBMISSION, ""),
         incarnation=os.urandom(16).hex(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        slots=int(os.environ.get("NSLOTS", "1")),
-        memory=memory(),
+        slots=dialect.slots(environ) or 1,
+        memory=_least(memory(), dialect.memory(environ)),
         host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host_cpus=os.cpu_count() or 1,
         age=age(),
-        queue=os.environ.get("QUEUE", ""),
-        notify=notify(),
+        queue=dialect.queue(environ),
+        notify=dialect.notify(environ),
         versions=versions(),
         via="",
         tried={},
@@ -85,18 +94,9 @@ def age() -> float:
         return 0.0
 
 
-def notify() -> float:
-    """Seconds from a courtesy signal (``-notify``) to the deed; 0 if it is not known.
-
-    The queue's, as Grid Engine leaves it in the job's spool directory for all to read.
-    """
-    try:
-        place = Path(os.environ["SGE_JOB_SPOOL_DIR"]) / "config"
-        lines = place.read_text(errors="replace").splitlines()
-        said = next(line for line in lines if line.startswith("notify="))
-        return max(0.0, float(said.partition("=")[2]))
-    except (KeyError, OSError, ValueError, StopIteration):
-        return 0.0
+def _least(*limits: int) -> int:
+    """The smallest of these that is one; 0 is none."""
+    return min((limit for limit in limits if limit), default=0)
 
 
 def memory() -> int:

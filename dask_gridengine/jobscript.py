@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dask.utils import format_bytes
 
 from dask_gridengine.config import Options
-from dask_gridengine.launchers.base import Launcher, NodeRequest
+from dask_gridengine.launchers.base import NodeRequest
+from dask_gridengine.launchers.launcher import Launcher
 
 
 def render(options: Options, request: NodeRequest, launcher: Launcher) -> str:

@@ -30,9 +30,10 @@ class JobRow(NamedTuple):
     submitted: float  # seconds since the epoch, as are the next two
     arrived: float | None  # when it said hello
     working: float | None  # when the scheduler had its worker
+    pool: str = ""  # "" where there is only one kind of nodes
 
 
-_COLUMNS = ("job", "host", "state", "since", "worker", "peak memory", "cause")
+_COLUMNS = ("job", "pool", "host", "state", "since", "worker", "peak memory", "cause")
 
 
 class JobTable(Sequence[JobRow]):
@@ -64,8 +65,8 @@ class JobTable(Sequence[JobRow]):
         return {state.value: found[state] for state in NodeState if found[state]}
 
     def __repr__(self) -> str:
-        lines = [_COLUMNS, *self._shown()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+        lines = list(self._lines())
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         text = [
             "  ".join(
                 cell.ljust(width) for cell, width in zip(line, widths, strict=True)
@@ -75,16 +76,22 @@ class JobTable(Sequence[JobRow]):
         return "\n".join([*(line.rstrip() for line in text), *self._rest()])
 
     def _repr_html_(self) -> str:
+        columns, *lines = self._lines()
         rows = [
-            "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-            for line in self._shown()
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines
         ]
-        head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+        head = "".join(f"<th>{name}</th>" for name in columns)
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in self._rest())
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
         )
+
+    def _lines(self) -> Iterator[tuple[str, ...]]:
+        """The head and what is shown, without a column that is empty in all rows."""
+        pools = any(row.pool for row in self._rows)
+        for job, pool, *rest in [_COLUMNS, *self._shown()]:
+            yield (job, pool, *rest) if pools else (job, *rest)
 
     def _shown(self) -> Iterator[tuple[str, ...]]:
         # Those that live are what people look for; of the others the last ones.
@@ -97,6 +104,7 @@ class JobTable(Sequence[JobRow]):
         for row in rows:
             yield (
                 str(row.id),
+                row.pool,
                 row.host,
                 row.state.value,
                 f"{format_time(max(0.0, self._made - row.since))} ago",
@@ -125,4 +133,5 @@ def _row(record: NodeRecord) -> JobRow:
         record.submitted,
         record.arrived,
         record.working,
+        record.pool,
     )

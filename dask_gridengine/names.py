@@ -2,7 +2,8 @@
 
 A node has one name from the day it is planned, ``ge-7``, which is its key in Dask's
 ``worker_spec``. With one process that is its worker's name, too; with several the
-workers are ``ge-7-0``, ``ge-7-1``, ...
+workers are ``ge-7-0``, ``ge-7-1``, ... Where there are pools, their names stand for
+``ge``: ``big-7``, ``big-7-0``.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-PREFIX = "ge"
-_WORKER = re.compile(rf"({PREFIX}-\d+)-\d+")
+PREFIX = "ge"  # of nodes where there is only one kind of them
+#: No hyphen: ``big-7`` must never be a pool.
+POOL = r"[A-Za-z][A-Za-z0-9_]{0,31}"
+_WORKER = re.compile(rf"({POOL}-\d+)-\d+", re.ASCII)
 
 
-def node_name(number: int) -> str:
+def node_name(number: int, prefix: str = PREFIX) -> str:
     """The name of a cluster's node, numbered from 0."""
-    return f"{PREFIX}-{number}"
+    return f"{prefix}-{number}"
 
 
 def suffixes(processes: int) -> list[str]:
@@ -36,8 +39,8 @@ def node_of(worker: Any) -> Any:
 
     Examples
     --------
-    >>> node_of("ge-7-1"), node_of("ge-7"), node_of(7)
-    ('ge-7', 'ge-7', 7)
+    >>> node_of("ge-7-1"), node_of("big-7"), node_of(7)
+    ('ge-7', 'big-7', 7)
     """
     found = _WORKER.fullmatch(worker) if isinstance(worker, str) else None
     return found[1] if found else worker
@@ -46,3 +49,17 @@ def node_of(worker: Any) -> Any:
 def nodes_of(workers: Iterable[Any]) -> list[Any]:
     """Their nodes' names, each once, in the order in which they first occur."""
     return list(dict.fromkeys(map(node_of, workers)))
+
+
+def prefix_of(name: Any) -> str:
+    """What a node's or worker's name begins with; "" if it is not one of ours.
+
+    Examples
+    --------
+    >>> prefix_of("big-7-1"), prefix_of("ge-7"), prefix_of("tcp://10.0.0.1:9000")
+    ('big', 'ge', '')
+    """
+    if not isinstance(name, str):
+        return ""
+    prefix, _, number = node_of(name).rpartition("-")
+    return prefix if number.isdigit() else ""

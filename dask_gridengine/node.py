@@ -24,6 +24,7 @@ from dask_gridengine.allocation import Allocation, Farewell, Hello, Leave, Refus
 from dask_gridengine.arrival import ask, say_farewell
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.credentials import Connection
+from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def main(path: str) -> int:
     except DoorError as exc:
         return _give_up(Cause.UNREADABLE, str(exc))
     signals = Signals()
-    hello = granted.hello()
+    hello = granted.hello(dialect(connection.dialect))
     try:
         with signals.interrupting():
             answer = ask(connection, hello)
@@ -140,6 +141,7 @@ def _work(
     farewell = Farewell(
         job=hello.job,
         index=hello.index,
+        mark=hello.mark,
         incarnation=hello.incarnation,
         host=hello.host,
         cause=cause.value,

@@ -57,6 +57,9 @@ class NodeRecord:
     """All that is known of one node. Times are `time.time` seconds."""
 
     id: NodeId
+    mark: str = ""  # of its submission
+    log: str = ""  # the name of its log, without ".log"
+    pool: str = ""  # whose it is; "" where there is only one kind of nodes
     state: NodeState
     since: float  # when it came into this state
     submitted: float
@@ -120,11 +123,16 @@ class Roster:
 
     Parameters
     ----------
+    pool
+        Whose nodes they are; "" where there is only one kind.
     clock
         Seconds since the epoch; tests give their own.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, pool: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._pool = pool
         self.records: dict[NodeId, NodeRecord] = {}
         #: How many nodes are in each state; kept, so that it costs nothing to ask.
         self.counts: Counter[NodeState] = Counter()
@@ -135,6 +143,7 @@ class Roster:
         #: Nodes to ask for as soon as the grid, or the user's limit, has room.
         self.owed = 0
         self.by_worker: dict[str, NodeRecord] = {}
+        self._numbered: dict[tuple[str, int], NodeId] = {}
         #: Whether any node has become a worker yet.
         self.worked = False
         #: How many nodes import on each host.
@@ -145,14 +154,41 @@ class Roster:
         # A copy, made in one step: other threads look on while nodes come and go.
         return iter(list(self.records.values()))
 
-    def submitted(self, ids: Iterable[NodeId]) -> None:
-        """Enter nodes the launcher has just queued."""
+    def submitted(
+        self, ids: Iterable[NodeId], mark: str = "", *, numbered: bool = False
+    ) -> None:
+        """Enter nodes the launcher has just queued.
+
+        Parameters
+        ----------
+        ids
+            Theirs, in the order of the launcher's answer.
+        mark
+            Of their submission, which they carry.
+        numbered
+            Whether they do not know their ids, but their places in that order.
+        """
         now = self.clock()
-        for node in ids:
+        for number, node in enumerate(ids, 1):
+            if numbered:
+                self._numbered[mark, number] = node
             self.records[node] = self.live[node] = NodeRecord(
-                id=node, state=NodeState.QUEUED, since=now, submitted=now
+                id=node,
+                mark=mark,
+                log=f"{mark}.{number}" if numbered else str(node),
+                pool=self._pool,
+                state=NodeState.QUEUED,
+                since=now,
+                submitted=now,
             )
             self.counts[NodeState.QUEUED] += 1
+
+    def saying(self, said: Hello | Farewell) -> NodeRecord | None:
+        """The node that says this, by its id, or by its place in its submission."""
+        node: NodeId | None = NodeId(said.job, said.index)
+        if not said.job:
+            node = self._numbered.get((said.mark, said.index))
+        return self.records.get(node) if node else None
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
         """Bring a node into another state; whether that was news.

@@ -94,11 +94,11 @@ def hide(key: str, value: Any) -> Any:
         return {
             name: HIDDEN
             if key in _HIDES_VALUES or _SECRET.search(str(name))
-            else hide("", part)
+            else hide(str(name), part)  # a pool has settings of its own
             for name, part in value.items()
         }
     if isinstance(value, list | tuple):
-        return [hide("", part) for part in value]
+        return [hide(key, part) for part in value]
     return _USERINFO.sub(HIDDEN, value) if isinstance(value, str) else value
 
 

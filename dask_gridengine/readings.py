@@ -7,13 +7,15 @@ it, the value, and what would do.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dask.utils import parse_bytes
 
 from dask_gridengine.errors import OptionError
-from dask_gridengine.launchers.native import parse_walltime
+from dask_gridengine.names import POOL
+from dask_gridengine.times import parse_walltime
 
 
 def text(raw: Mapping[str, Any], name: str) -> str | None:
@@ -34,6 +36,36 @@ def mapping(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(value)
 
 
+def resources(raw: Mapping[str, Any]) -> dict[str, float]:
+    """Dask's resources: a dict of names and positive numbers."""
+    found = mapping(raw, "resources")
+    for name, amount in found.items():
+        number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        if not number or not amount > 0:
+            raise OptionError(
+                f"resources: {name}={amount!r}; it is how much of it each worker has,"
+                " e.g. {'GPU': 1}"
+            )
+    return {str(name): float(amount) for name, amount in found.items()}
+
+
+def pools(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Named kinds of nodes: a dict of dicts of options."""
+    found = mapping(raw, "pools")
+    for name, own in found.items():
+        if not isinstance(name, str) or not re.fullmatch(POOL, name, re.ASCII):
+            raise OptionError(
+                f"pools: {name!r} cannot be a pool's name: begin with a letter, go on"
+                " with letters, digits or '_', 32 at most"
+            )
+        if own is not None and not isinstance(own, Mapping):
+            raise OptionError(
+                f"pools: {name}={own!r}; it is a dict of options, e.g."
+                " {'cores': 4, 'resources': {'GPU': 1}}"
+            )
+    return {name: dict(own or {}) for name, own in found.items()}
+
+
 def flag(raw: Mapping[str, Any], name: str) -> bool:
     """True or False."""
     if raw[name] not in (True, False):
@@ -41,10 +73,12 @@ def flag(raw: Mapping[str, Any], name: str) -> bool:
     return bool(raw[name])
 
 
-def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str]) -> None:
+def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str | None]) -> None:
     """Refuse what is none of these."""
     if raw[name] not in choices:
-        raise OptionError(f"{name}={raw[name]!r}; it is one of {', '.join(choices)}")
+        raise OptionError(
+            f"{name}={raw[name]!r}; it is one of {', '.join(map(str, choices))}"
+        )
 
 
 def lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:

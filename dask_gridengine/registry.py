@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_gridengine.credentials import FILE_NAME, Connection
@@ -19,10 +19,22 @@ SETTINGS = Path(__file__).with_name("gridengine.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A cluster that is not closed, or was not when its host went down."""
+    """A cluster that is not closed, or was not when its host went down.
 
-    directory: Path  # its own, in the shared one
+    Of one with several pools each has a directory and a door; any of them will do.
+    """
+
+    directories: tuple[Path, ...]  # its own, in the shared one
     connection: Connection
+
+    @property
+    def directory(self) -> Path:
+        return self.directories[0]
+
+    @property
+    def open(self) -> bool:
+        """Whether any of its connection files is still there."""
+        return any((place / FILE_NAME).exists() for place in self.directories)
 
     @property
     def name(self) -> str:
@@ -47,7 +59,26 @@ def entries(shared: Path) -> list[Entry]:
     Files that cannot be read, or that others can read, are passed over.
     """
     found = [entry for path in _files(shared) if (entry := read_entry(path.parent))]
-    return sorted(found, key=lambda entry: entry.connection.started)
+    return _joined(sorted(found, key=lambda entry: entry.connection.started))
+
+
+def _joined(doors: Iterable[Entry]) -> list[Entry]:
+    """Pools of one cluster as one entry."""
+    clusters: list[tuple[Entry, set[str]]] = []
+    for door in doors:
+        told = door.connection
+        who, pool = (told.cluster, told.host, told.pid), told.pool
+        for i, (entry, pools) in enumerate(clusters):
+            other = entry.connection
+            same = (other.cluster, other.host, other.pid) == who
+            # One process may have two clusters of a name, but none a pool twice.
+            if same and pool and pool not in pools and "" not in pools:
+                whole = (*entry.directories, *door.directories)
+                clusters[i] = (replace(entry, directories=whole), pools | {pool})
+                break
+        else:
+            clusters.append((door, {pool}))
+    return [entry for entry, _ in clusters]
 
 
 def read_entry(directory: Path) -> Entry | None:
@@ -56,7 +87,7 @@ def read_entry(directory: Path) -> Entry | None:
     try:
         if path.stat().st_uid != os.getuid():
             return None  # whoever wrote it knows its keys, and would hear us
-        return Entry(directory=directory, connection=Connection.read(path))
+        return Entry(directories=(directory,), connection=Connection.read(path))
     except (OSError, DoorError):
         return None
 
@@ -90,7 +121,8 @@ def choose(entries: Collection[Entry], asked: str | None) -> list[Entry]:
     found = [
         entry
         for entry in entries
-        if asked in (entry.name, entry.directory.name, str(entry.directory))
+        if asked
+        in (entry.name, *(n for d in entry.directories for n in (d.name, str(d))))
     ]
     if not found:
         named = labels({entry.directory: entry.name for entry in entries}).values()

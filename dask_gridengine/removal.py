@@ -6,15 +6,16 @@ owns, and jobs of this user that bear our marks.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
 
 from dask_gridengine.asking import ask_cluster
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine.leftovers import delete_jobs, marked_jobs_of
 from dask_gridengine.errors import GridEngineError, LauncherError
 from dask_gridengine.launchers.child import remove_shared_directory
-from dask_gridengine.launchers.drmaa_hosts import Runner
-from dask_gridengine.launchers.drmaa_leftovers import delete_jobs, marked_jobs_of
 from dask_gridengine.sighting import (
     ALIVE,
     GONE,
@@ -69,9 +70,8 @@ def _through_manager(seen: Sighting, how: str, seconds: float) -> Iterator[str]:
     waits = " when the tasks that run are done" if how == "drain" else ""
     yield f"{seen.label}: its manager on {connection.host} closes it{waits}"
     deadline = time.monotonic() + seconds
-    # The manager removes its connection file last but for logs: then all is over.
-    path = seen.entry.directory / "connection.json"
-    while path.exists():
+    # Connection files are removed last but for logs: then all is over.
+    while seen.entry.open:
         if time.monotonic() > deadline:
             raise LauncherError(
                 f"{seen.label} is not closed after {seconds:g} s\n"
@@ -95,13 +95,16 @@ def _without_manager(seen: Sighting, run: Runner) -> Iterator[str]:
         yield f"{seen.label}: deleted job {', '.join(ids)}"
         yield from _await_gone(seen, ids, run)
     if seen.state == GONE:
-        remove_shared_directory(seen.directory)
-        if seen.directory is not None and not seen.directory.exists():
-            yield f"{seen.label}: removed {seen.directory}"
+        for directory in seen.directories:
+            there = directory.exists()
+            remove_shared_directory(directory)
+            if there and not directory.exists():
+                yield f"{seen.label}: removed {directory}"
         return
+    places = " ".join(map(shlex.quote, map(str, seen.directories)))
     yield (
-        f"{seen.label}: left {seen.directory} alone, because its manager may live:"
-        f" {seen.why}. If you know that it does not: rm -r {seen.directory}"
+        f"{seen.label}: left {places} alone, because its manager may live:"
+        f" {seen.why}. If you know that it does not: rm -r {places}"
     )
 
 

@@ -44,6 +44,53 @@ def target(
     return max(wanted)
 
 
+def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
+    """The least and the most workers, from all the ways in which they can be said.
+
+    Parameters
+    ----------
+    options
+        Of the nodes.
+    given
+        ``minimum``, ``maximum``, ``minimum_jobs``, ...: they are taken out of it.
+
+    Raises
+    ------
+    OptionError
+        If memory bounds them and nobody knows how much a node has, or a bound is said
+        in workers and in nodes.
+    """
+    least = _said(options, "minimum", given)
+    most = _said(options, "maximum", given)
+    limit = min(most, default=math.inf)
+    return (
+        math.ceil(max(least, default=0)),
+        math.floor(limit) if math.isfinite(limit) else limit,
+    )
+
+
+def _said(options: Options, bound: str, given: dict[str, Any]) -> list[float]:
+    """What is said of one bound, each in workers."""
+    workers, jobs, cores, memory = (
+        given.pop(bound + unit, None) for unit in ("", "_jobs", "_cores", "_memory")
+    )
+    if workers is not None and jobs is not None:
+        raise OptionError(f"{bound} and {bound}_jobs: give one")
+    said = [float(workers)] if workers is not None else []
+    if jobs is not None:
+        said.append(jobs * options.processes)
+    if cores is not None:
+        said.append(cores / options.threads)
+    if memory is not None:
+        if not options.memory:
+            raise OptionError(
+                f"{bound}_memory={memory!r} needs to know how much a node has: give"
+                " GridEngineCluster(memory=...)"
+            )
+        said.append(parse_bytes(memory) / (options.memory // options.processes))
+    return said
+
+
 def to_close(
     scheduler: Scheduler,
     names: Sequence[str],

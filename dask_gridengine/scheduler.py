@@ -20,17 +20,21 @@ from distributed.comm.addressing import (
     parse_host_port,
     unparse_host_port,
 )
+from distributed.core import Status
 from distributed.http.utils import get_handlers
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.allocation import WORKER_EXIT
+from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.notes import annotate
 from dask_gridengine.ports import Ports, is_free, none_free
 from dask_gridengine.timely import TimelyScheduler
+from dask_gridengine.view import View
 
 DASHBOARD = "distributed.dashboard.scheduler"
+OUR_PAGE = "dask_gridengine.dashboard.connect"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 
 
@@ -98,8 +102,20 @@ class ClusterScheduler(TimelyScheduler):
         self.witness: Witness | None = None
         self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
         self._removing: WorkerState | None = None
+        self.view = View("", dict, dict)  # until `show` says whose nodes
+        self._tally: prometheus.Tally | None = None
+        routes.connect(self, http_prefix)
         if dashboard or (dashboard is None and dashboard_address):
             _LateDashboard(self, http_prefix)
+
+    def show(self, view: View) -> None:
+        """Tell visitors of these nodes, on page, JSON route and metrics."""
+        self.view, self._tally = view, prometheus.connect(view)
+
+    async def close(self, *args: Any, **how: Any) -> None:
+        """As Dask's."""
+        prometheus.disconnect(self._tally)
+        await super().close(*args, **how)
 
     # What it tells its witness, and learns from it
 
@@ -146,6 +162,18 @@ class ClusterScheduler(TimelyScheduler):
         )
         return recommendations
 
+    async def handle_worker(self, comm: Any, worker: str) -> None:
+        """As Dask's, but to be cancelled while closing is no error to be logged.
+
+        So it goes where workers are on their way out just then: ``scale(0)``, and the
+        end of a ``with``.
+        """
+        try:
+            await super().handle_worker(comm, worker)
+        except asyncio.CancelledError:
+            if self.status not in (Status.closing, Status.closed):
+                raise
+
     def log_event(self, topic: str | Collection[str], msg: Any) -> None:
         """As Dask's; what our Nannies say goes to the witness, too."""
         if topic == WORKER_EXIT and self.witness is not None and isinstance(msg, dict):
@@ -167,7 +195,10 @@ class ClusterScheduler(TimelyScheduler):
             ws.last_seen += seconds
 
     def fail_waiting(self, error: Exception) -> int:
-        """Give this error to all tasks that wait for a worker; how many there were."""
+        """Give this error to all tasks that wait for a worker; how many there were.
+
+        See `dask_gridengine.requirements` for those that wait for one kind of workers.
+        """
         waiting: list[TaskState] = [*self.unrunnable, *self.queued]
         self.fail(waiting, error)
         return len(waiting)
@@ -257,9 +288,9 @@ class _LateDashboard:
         """Take the visitors' way to the real one; any number may ask at once."""
         try:
             # In a thread: it takes seconds from a slow file server, and there is work.
-            module = await asyncio.to_thread(importlib.import_module, DASHBOARD)
+            module, ours = await asyncio.to_thread(_import, DASHBOARD, OUR_PAGE)
         except ImportError:
-            module = None
+            module = ours = None
         http = self._scheduler.http_application
         if self._door not in http.applications:
             return
@@ -272,6 +303,11 @@ class _LateDashboard:
             module.connect(
                 http, self._scheduler.http_server, self._scheduler, prefix=self._prefix
             )
+            ours.connect(self._scheduler, self._prefix)
+
+
+def _import(*names: str) -> list[Any]:
+    return [importlib.import_module(name) for name in names]
 
 
 class _Visit(RequestHandler):  # type: ignore[misc]

@@ -12,7 +12,7 @@ import pwd
 import socket
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing import Any
 from dask_gridengine.addresses import split
 from dask_gridengine.asking import ask_cluster
 from dask_gridengine.credentials import Connection
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine.leftovers import MarkedJob, marked_jobs_of
 from dask_gridengine.errors import GridEngineError, NoAnswer
-from dask_gridengine.launchers.drmaa_hosts import Runner, run_command
-from dask_gridengine.launchers.drmaa_leftovers import MarkedJob, marked_jobs_of
+from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_places import find_root
-from dask_gridengine.registry import Entry, entries, labels, read_entry
+from dask_gridengine.registry import Entry, entries, labels
 
 ALIVE, GONE, SILENT = "alive", "gone", "silent"
 NO_GRID = "there is no Grid Engine here (SGE_ROOT is not set)"
@@ -41,12 +42,16 @@ class Sighting:
 
     name: str
     label: str  # its name, or its directory's where others have that name, too
-    directory: Path | None
+    directories: tuple[Path, ...]  # one for each pool; none is known of some jobs
     entry: Entry | None  # None if it has no connection file any more
     state: str  # `ALIVE`, `GONE` or `SILENT`
     why: str  # it is thought to be gone or silent; "" if it answers
     status: dict[str, Any]  # what it says of itself; see `snapshot`
     jobs: tuple[MarkedJob, ...]  # that the grid has of it
+
+    @property
+    def directory(self) -> Path | None:
+        return self.directories[0] if self.directories else None
 
     @property
     def tasks_left(self) -> dict[str, int]:
@@ -59,14 +64,14 @@ class Sighting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class Overview:
     """All that was seen."""
 
     clusters: tuple[Sighting, ...]  # the oldest first
     grid: str  # why no jobs were looked for, e.g. `NO_GRID`; "" if they were
 
 
-def look(shared: Path, run: Runner | None = None) -> View:
+def look(shared: Path, run: Runner | None = None) -> Overview:
     """Look for all clusters of this user: in the directory, and on the grid.
 
     Parameters
@@ -78,24 +83,37 @@ def look(shared: Path, run: Runner | None = None) -> View:
         Runs qstat; this host's by default.
     """
     jobs, problem = _jobs(run)
-    known = {entry.directory: entry for entry in entries(shared)}
     by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
         by_directory[job.directory or job.name].append(job)
-    for place in by_directory:
-        if isinstance(place, Path) and (entry := read_entry(place)):
-            known.setdefault(place, entry)
+    known = _known(shared, by_directory)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(
-            pool.map(lambda e: _sight(e, by_directory[e.directory]), known.values())
-        )
+        found = list(pool.map(lambda entry: _sight(entry, by_directory), known))
     there = [seen for seen in found if seen is not None]  # others closed meanwhile
+    places = {place for entry in known for place in entry.directories}
     strays = [
         _stray(place, left)
         for place, left in by_directory.items()
-        if place not in known
+        if place not in places
     ]
-    return View(clusters=tuple(_labelled([*there, *strays])), grid=problem)
+    return Overview(clusters=tuple(_labelled([*there, *strays])), grid=problem)
+
+
+def _known(shared: Path, by_directory: Mapping[Path | str, object]) -> list[Entry]:
+    """Clusters with a file in the shared directory, and those with jobs elsewhere."""
+    found = entries(shared)
+    places = {place for entry in found for place in entry.directories}
+    elsewhere = {
+        place.parent
+        for place in by_directory
+        if isinstance(place, Path) and place not in places
+    }
+    return found + [
+        entry
+        for other in sorted(elsewhere - {shared})
+        for entry in entries(other)
+        if any(place in by_directory for place in entry.directories)
+    ]
 
 
 def host_runner() -> Runner:
@@ -169,14 +187,17 @@ def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
         return [], f"qstat failed: {exc}"
 
 
-def _sight(entry: Entry, jobs: Iterable[MarkedJob]) -> Sighting | None:
+def _sight(
+    entry: Entry, by_directory: Mapping[Path | str, list[MarkedJob]]
+) -> Sighting | None:
     state, why, status = see(entry)
-    if state != ALIVE and read_entry(entry.directory) is None:
+    if state != ALIVE and not entry.open:
         return None
+    jobs = [job for place in entry.directories for job in by_directory.get(place, ())]
     return Sighting(
         name=entry.name,
         label=entry.name,
-        directory=entry.directory,
+        directories=entry.directories,
         entry=entry,
         state=state,
         why=why,
@@ -187,11 +208,10 @@ def _sight(entry: Entry, jobs: Iterable[MarkedJob]) -> Sighting | None:
 
 def _stray(place: Path | str, jobs: list[MarkedJob]) -> Sighting:
     """Jobs whose cluster has no connection file: their nodes cannot find it either."""
-    directory = place if isinstance(place, Path) else None
     return Sighting(
         name=jobs[0].name,
         label=jobs[0].name,
-        directory=directory,
+        directories=(place,) if isinstance(place, Path) else (),
         entry=None,
         state=GONE,
         why="its connection file is gone",

@@ -44,7 +44,7 @@ def snapshot(cluster: Any) -> dict[str, Any]:
         "scheduler": scheduler.address,
         "dashboard": cluster.dashboard_link,
         "wanted": cluster.wanted,
-        "adaptive": _bounds(cluster),
+        "adaptive": cluster._bounds(),
         "states": dict(cluster.counts),
         "hosts": _hosts(rows),
         "queue": _queue(rows),
@@ -69,14 +69,6 @@ def tasks(scheduler: Any) -> dict[str, int]:
         "done": states["memory"],
         "failed": states["erred"],
     }
-
-
-def _bounds(cluster: Any) -> list[int] | None:
-    """Workers at least and at most, if their number follows the work."""
-    adaptive = getattr(cluster, "_adaptive", None)
-    if adaptive is None:
-        return None
-    return [int(adaptive.minimum), int(min(adaptive.maximum, 2**31))]
 
 
 def _hosts(rows: Any) -> dict[str, dict[str, int]]:

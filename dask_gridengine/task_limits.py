@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import time
 
 from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.errors import TaskTimeLimit
-from dask_gridengine.scheduler import ClusterScheduler
 
 
 class TaskLimits:
@@ -16,8 +15,10 @@ class TaskLimits:
 
     Parameters
     ----------
-    scheduler
-        Knows what runs where, and for how long.
+    workers
+        Those that are looked at; they know what runs there, and for how long.
+    fail
+        Give the futures of these tasks this error.
     soft
         Seconds after which a task is named; None is no limit.
     hard
@@ -31,14 +32,16 @@ class TaskLimits:
 
     def __init__(
         self,
-        scheduler: ClusterScheduler,
+        workers: Callable[[], Collection[WorkerState]],
+        fail: Callable[[Collection[TaskState], Exception], None],
         *,
         soft: float | None,
         hard: float | None,
         say: Callable[[str], None],
         turn_over: Callable[[str, str], None],
     ) -> None:
-        self._scheduler, self._soft, self._hard = scheduler, soft, hard
+        self._workers, self._fail = workers, fail
+        self._soft, self._hard = soft, hard
         self._say, self._turn_over = say, turn_over
         self._said: set[tuple[str, str]] = set()  # key, and address of the worker
 
@@ -47,7 +50,7 @@ class TaskLimits:
         if self._soft is None and self._hard is None:
             return
         running: set[tuple[str, str]] = set()
-        for ws in list(self._scheduler.workers.values()):
+        for ws in self._workers():
             for ts, seconds in running_tasks(ws).items():
                 if self._hard is not None and seconds >= self._hard:
                     self._end(ts, ws)
@@ -68,7 +71,7 @@ class TaskLimits:
     def _end(self, ts: TaskState, ws: WorkerState) -> None:
         assert self._hard is not None
         where = f"{ws.name} ({ws.host})"
-        self._scheduler.fail([ts], TaskTimeLimit(str(ts.key), self._hard, where))
+        self._fail([ts], TaskTimeLimit(str(ts.key), self._hard, where))
         why = f"task {ts.key!r} ran longer than task_hard_limit={self._hard:g}"
         self._turn_over(ws.name, why)
 

@@ -28,8 +28,8 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
         Name of worker to when its tasks must be done, by `time.monotonic`. Workers
         that are not in it stay for ever.
     fresh
-        Seconds that a new worker has for tasks. What takes longer is started anywhere:
-        to wait would not help it.
+        Pool to the seconds that a new worker of it has for tasks. What takes longer
+        than in any is started anywhere: to wait would not help it.
     on_asked_to_go
         Told of the signals that nodes get, see `asked_to_go`.
     """
@@ -37,7 +37,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.ends: dict[str, float] = {}
-        self.fresh = float("inf")
+        self.fresh: dict[str, float] = {}
         self.on_asked_to_go: Callable[[str, str], float] | None = None
         self.durations = Durations()
         self._rootish: TaskState | None = None  # just now, and not yet decided on
@@ -83,9 +83,10 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
 
     def _needed(self, ts: TaskState) -> float | None:
         seconds = self.duration(ts.prefix)
-        if seconds is None or CAUTION * seconds > self.fresh:
+        if seconds is None:
             return None
-        return CAUTION * seconds
+        needed = CAUTION * seconds
+        return None if needed > max(self.fresh.values(), default=needed) else needed
 
     def _fits_all(self, ts: TaskState) -> bool:
         needed = self._needed(ts) if self.ends else None

@@ -65,13 +65,13 @@ class Turnover:
         self._scheduler = scheduler
         self._limits = Walltimes(self._fleet)
         self._tasks = TaskLimits(
-            scheduler,
+            self._workers,
+            scheduler.fail,
             soft=self._options.task_soft_limit,
             hard=self._options.task_hard_limit,
             say=self._upkeep.tell,
             turn_over=self._end_process,
         )
-        scheduler.on_asked_to_go = self._asked_to_go
         self._task = asyncio.create_task(self._run(), name="gridengine turnover")
 
     async def stop(self) -> None:
@@ -102,8 +102,9 @@ class Turnover:
                 self._ended.append(going)
                 del self._until[name]
         self._ended = [task for task in self._ended if not task.done()]
-        workers = list(self._scheduler.workers.values())
-        for gone in self._scheduler.ends.keys() - {ws.name for ws in workers}:
+        workers = self._workers()
+        there = {ws.name for ws in self._scheduler.workers.values()}
+        for gone in self._scheduler.ends.keys() - there:
             del self._scheduler.ends[gone]
         if not self._options.drain_before_walltime:
             return
@@ -123,7 +124,15 @@ class Turnover:
                 reserve = self._reserve(crew, limit)
                 fresh = max(fresh, limit - expiry.GRID_SLACK - reserve)
                 self._weigh(record, crew, limit, came[-STARTS_SEEN:])
-        self._scheduler.fresh = fresh or float("inf")
+        if fresh:
+            self._scheduler.fresh[self._fleet.pool] = fresh
+        else:
+            self._scheduler.fresh.pop(self._fleet.pool, None)
+
+    def _workers(self) -> list[WorkerState]:
+        """Those of our nodes; others may be of other kinds, or somebody else's."""
+        bearing = self._fleet.roster.bearing
+        return [ws for ws in self._scheduler.workers.values() if bearing(ws.name)]
 
     def _learn(self, workers: Collection[WorkerState]) -> None:
         """Take the mean of what runs, each by what is known of its kind."""
@@ -136,7 +145,7 @@ class Turnover:
     def _crews(self) -> dict[str, list[WorkerState]]:
         """The workers there are, by the names of their nodes."""
         crews: dict[str, list[WorkerState]] = defaultdict(list)
-        for ws in self._scheduler.workers.values():
+        for ws in self._workers():
             crews[node_of(ws.name)].append(ws)
         return crews
 
@@ -184,7 +193,7 @@ class Turnover:
             self.leaving[record.worker] = record
             self._upkeep.expect_end()
 
-    def _asked_to_go(self, name: str, signal: str) -> float:
+    def asked_to_go(self, name: str, signal: str) -> float:
         """The grid has sent a node a signal; how many seconds it is given."""
         record = self._fleet.roster.by_worker[name]
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")

@@ -366,7 +366,8 @@ class Upkeep:
             self.unheard(str(exc))
         except SubmitError as exc:
             self._answered()
-            self.fleet.failures.rejected(rejection(exc))
+            refused = self.fleet.dialect.advised(rejection(exc))
+            self.fleet.failures.rejected(refused)
             self._say(
                 f"the grid refused {number_of_nodes(granted)}: {exc.reason.strip()}"
             )

@@ -25,9 +25,9 @@ class Walltimes:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         native = fleet.request.native
-        asked = (fleet.request.walltime, expiry.requested_limit(native))
+        asked = (fleet.request.walltime, fleet.dialect.requested_limit(native))
         self._asked = min((s for s in asked if s is not None), default=None)
-        self._notified = "-notify" in native.split()
+        self._notified = fleet.dialect.warns(native)
         self._queues: dict[str, asyncio.Task[float | None]] = {}
 
     def of(self, record: NodeRecord) -> float | None:

@@ -19,23 +19,27 @@ class FleetWitness:
 
     Parameters
     ----------
-    upkeep
-        Of the cluster.
+    upkeeps
+        Of the cluster's kinds of nodes.
     suspects
         ``task key -> names of workers`` that died while they ran it.
     """
 
-    def __init__(self, upkeep: Upkeep, suspects: Callable[[Any], list[str]]) -> None:
-        self._upkeep, self._suspects = upkeep, suspects
+    def __init__(
+        self, upkeeps: Sequence[Upkeep], suspects: Callable[[Any], list[str]]
+    ) -> None:
+        self._upkeeps, self._suspects = upkeeps, suspects
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
-        self._upkeep.fleet.missing(name, expected=expected)
-        self._upkeep.wake()
+        for upkeep in self._upkeeps:
+            if upkeep.fleet.roster.bearing(name) is not None:
+                upkeep.fleet.missing(name, expected=expected)
+                upkeep.wake()
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
         """A Nanny says that its worker has died, and that it starts another."""
-        record = self._upkeep.fleet.roster.bearing(name)
+        record = next(iter(self._nodes([name])), None)
         if record is None or (
             event.get("exit_status") == 0 and not event.get("signal")
         ):
@@ -58,20 +62,25 @@ class FleetWitness:
 
     def listening(self) -> bool:
         """Whether this process has not been suspended just now."""
-        return self._upkeep.listening
+        return all(upkeep.listening for upkeep in self._upkeeps)
 
     def explain(self, exception: BaseException) -> str | None:
         """What a user should know beside this exception; None if it is too early."""
         if not isinstance(exception, KilledWorker):
-            return explain(self._upkeep)
+            return explain(self._upkeeps)
         names = [exception.last_worker.name, *self._suspects(exception.task)]
         if any(_unexplained(record) for record in self._nodes(names)):
             return None
         return self.deaths(names)
 
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
-        records = self._upkeep.fleet.roster.by_worker
-        return [records[node] for node in nodes_of(names) if node in records]
+        books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]
+        return [
+            records[node]
+            for node in nodes_of(names)
+            for records in books
+            if node in records
+        ]
 
 
 def _unexplained(record: NodeRecord) -> bool:

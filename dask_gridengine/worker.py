@@ -21,6 +21,7 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.allocation import Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
+from dask_gridengine.devices import share
 from dask_gridengine.names import suffixes
 from dask_gridengine.nanny import Life, NodeNanny
 from dask_gridengine.reaching import CannotStart, listen_options, within_reach
@@ -90,8 +91,8 @@ async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
     """Start all workers; none if one of them cannot, and then `life` says why."""
     servers: list[Nanny | Worker] = []
     try:
-        for suffix in suffixes(allocation.processes):
-            servers.append(_make(allocation, allocation.name + suffix, life))
+        for index in range(allocation.processes):
+            servers.append(_make(allocation, index, life))
         starts = [asyncio.ensure_future(within_reach(s, allocation)) for s in servers]
         await asyncio.wait(starts)  # all: who is closed while it starts hangs
         for wrong in [start.exception() for start in starts]:
@@ -114,7 +115,9 @@ async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
     return servers
 
 
-def _make(allocation: Allocation, name: str, life: Life) -> Nanny | Worker:
+def _make(allocation: Allocation, index: int, life: Life) -> Nanny | Worker:
+    name = allocation.name + suffixes(allocation.processes)[index]
+    pinned = share(os.environ, index, allocation.processes)
     options: dict[str, Any] = {
         "nthreads": allocation.nthreads,
         "memory_limit": allocation.memory_limit,
@@ -129,9 +132,10 @@ def _make(allocation: Allocation, name: str, life: Life) -> Nanny | Worker:
         module, _, attribute = worker_class.rpartition(".")
         options["worker_class"] = getattr(importlib.import_module(module), attribute)
     if not allocation.nanny:
+        os.environ.update({**pinned, **allocation.environment})
         cls = options.pop("worker_class", Worker)
         return cls(allocation.scheduler, **options)
-    options.setdefault("env", allocation.environment)
+    options.setdefault("env", {**pinned, **allocation.environment})
     return NodeNanny(allocation.scheduler, life=life, **options)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -53,6 +54,8 @@ class OwnCluster:
         # To rest is decided in the loop, to work in other threads.
         self._deciding = threading.Lock()
         self._awake, self._rested = True, False
+        #: Since when, and down to how many nodes, a run's tail has needed no more.
+        self._tail: deque[tuple[float, int]] = deque()
         try:
             self.client = Client(
                 self.cluster.in_process_address,
@@ -108,11 +111,39 @@ class OwnCluster:
         """
         with self._deciding:
             self._awake = True
+            self._tail.clear()
             rested, self._rested = self._rested, False
         self.client.loop.add_callback(self._stop_timer)
         wanted = 0 if rested else self.wanted
         if wanted < jobs or self.stuck() is not None:
             self.cluster.scale(max(wanted, jobs))
+
+    def tail(self, chunks: int, seconds: float) -> None:
+        """Give back the nodes that the tail of a run has not needed for so long.
+
+        A thousand items of a minute and one of two hours are no reason to hold a
+        hundred nodes for two hours. To be called again and again.
+
+        Parameters
+        ----------
+        chunks
+            What is under way; there is nothing else, and nobody begins anything while
+            this is called. Each may be on a node of its own.
+        seconds
+            How long a node is kept that has nothing to do.
+        """
+        now = time.monotonic()
+        with self._deciding:
+            while self._tail and self._tail[-1][1] < chunks:
+                self._tail.pop()
+            if not self._tail or self._tail[-1][1] > chunks:
+                self._tail.append((now, chunks))
+            needed = self.wanted
+            while self._tail and now - self._tail[0][0] >= seconds:
+                needed = min(needed, self._tail.popleft()[1])
+        # Not within the lock, which the loop takes as well: this waits for the loop.
+        if needed < self.wanted:
+            self.cluster.scale(needed)
 
     def stuck(self) -> NodesFailed | None:
         """Why no worker will come any more; None while one may."""

@@ -76,6 +76,9 @@ class Place(Protocol):
     def check(self) -> None:
         """Raise if no worker can come."""
 
+    def tail(self, chunks: int) -> None:
+        """No more is left than these chunks, which are under way."""
+
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """These were called back: see that they do not hold their workers."""
 
@@ -269,6 +272,8 @@ class Engine:
             self._ticked = now
             self._on_tick()
             self._place.check()
+            if self._source.remaining == 0 and not self._suspects:
+                self._place.tail(len(self._flying))
         if landing is not None and landing.flight in self._flying:
             self._flying.remove(landing.flight)
             yield from self._land(landing)

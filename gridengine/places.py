@@ -94,6 +94,9 @@ class ClientPlace:
         ):
             raise error
 
+    def tail(self, chunks: int) -> None:
+        """Nothing: somebody else may need the other workers."""
+
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """Nothing: a worker may be busy with somebody else's task too."""
 

@@ -165,6 +165,18 @@ class Scheduler:
         if (error := own.stuck()) is not None:
             raise error
 
+    def tail(self, chunks: int) -> None:
+        """Give back nodes that have nothing to do any more, after the idle timeout.
+
+        Not while another run may want them.
+        """
+        seconds = _idle_seconds()
+        with self._lock:
+            alone = self._sessions == 1
+            own = self._own
+            if alone and seconds is not None and own is not None and own.alive:
+                own.tail(chunks, seconds)
+
     def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
         """These were called back: see that they do not hold their workers."""
         if self._own is not None and self._own.alive:

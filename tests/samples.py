@@ -16,6 +16,7 @@ def hello(**changes: Any) -> Hello:
     fields: dict[str, Any] = {
         "job": "12",
         "index": 1,
+        "mark": "",
         "incarnation": "0123456789abcdef",
         "host": "node1",
         "pid": 4242,
@@ -63,6 +64,7 @@ def farewell(**changes: Any) -> Farewell:
     fields: dict[str, Any] = {
         "job": "12",
         "index": 1,
+        "mark": "",
         "incarnation": "0123456789abcdef",
         "host": "node1",
         "cause": "finished",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.causes import EXIT_STATUS, Cause, Diagnosis
+from dask_gridengine.dialects import dialect
 
 
 def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
@@ -14,8 +15,9 @@ def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
 
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.is_failure])
 def test_every_failure_says_what_to_do(cause: Cause) -> None:
-    """No failure leaves its reader without a next step."""
-    sentence = Diagnosis(cause=cause).sentence("node 3.1", "3")
+    """No failure leaves its reader without a next step; some are the grid's to say."""
+    told = dialect("gridengine").advised(Diagnosis(cause=cause))
+    sentence = told.sentence("node 3.1", "3")
     assert "what to do: " in sentence
     assert "{" not in sentence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import re
@@ -301,7 +302,7 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
     """scale() raises in the caller; the workers there were remain."""
     with GridEngineCluster(jobs=1, **options) as cluster:
         cluster.wait_for_workers(1, timeout=30)
-        object.__setattr__(cluster._fleet.request, "slots", 3)
+        object.__setattr__(cluster.pool().fleet.request, "slots", 3)
         with pytest.raises(SubmitError):
             cluster.scale(4)
         assert list(cluster.worker_spec) == ["ge-0"]
@@ -500,7 +501,7 @@ def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
         cores=2, memory="1 GB", job_script_prologue=["module load x"], **options
     ) as cluster:
         script = cluster.job_script()
-        assert cluster._fleet.request.command[2] in script
+        assert cluster.pool().fleet.request.command[2] in script
     assert "limit is 0.93 GiB" in script
     assert "2 slots of the grid" in script
     assert "module load x" in script
@@ -699,7 +700,7 @@ def test_two_clusters_may_have_one_name(options: dict[str, Any], emptied: Path) 
         with GridEngineCluster(jobs=1, **options) as other:
             assert one.name == other.name == "mine"
             for cluster in (one, other):
-                assert cluster._fleet.request.name == "mine"
+                assert cluster.pool().fleet.request.name == "mine"
                 cluster.wait_for_workers(1, timeout=30)
         with Client(one) as client:
             assert client.submit(sum, [1, 2]).result(timeout=30) == 3
@@ -818,6 +819,17 @@ def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) ->
         user.wait(30)
     wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
     wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def test_close_amid_a_scale_down_is_quiet(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers are on their way out just then: nothing that looks like an error."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        cluster.scale(0)
+    wrong = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in wrong] == []
 
 
 def test_max_jobs_bounds_what_is_asked_for(

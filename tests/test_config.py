@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 import dask_gridengine
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.config import DEFAULTS, Options
+from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import OptionError
 from dask_gridengine.ports import Ports
 
+GRID = dialect("gridengine")
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
 # A node's interpreter: says what it was called with.
 FAKE_PYTHON = '#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n'
@@ -249,7 +251,7 @@ def run(
     identity = {"JOB_ID": "3", "SGE_TASK_ID": "17"}
     options = Options.resolve({"python": python, **given})
     return subprocess.run(
-        options.command(connection_file, logs),
+        options.command(connection_file, logs, GRID.log_name),
         env={"PATH": os.environ["PATH"], **identity, "HOSTNAME": host},
         capture_output=True,
         timeout=20,
@@ -344,16 +346,16 @@ def test_a_request_holds_what_the_grid_is_asked_for(tmp_path: Path) -> None:
             "parallel_environment": "smp",
         }
     )
-    asked = options.request(("/bin/true",), "drmaa")
+    asked = options.request(("/bin/true",), "drmaa", GRID)
     assert asked.native == "-P 1234 -l h_rt=60,h_vmem=1073741824 -pe smp 2"
     assert (asked.name, asked.slots, asked.walltime) == ("dask-x", 2, 60)
     assert asked.environment["PYTHONHASHSEED"] == "6640"
-    assert options.request(("/bin/true",), "process").native == ""
+    assert options.request(("/bin/true",), "process", GRID).native == ""
 
 
 def test_cores_without_a_parallel_environment_are_refused_by_the_grid_only() -> None:
     """Local processes need none; Grid Engine would scatter the slots."""
     options = Options.resolve({"cores": 2})
-    assert options.request(("/bin/true",), "process").slots == 2
+    assert options.request(("/bin/true",), "process", GRID).slots == 2
     with pytest.raises(OptionError, match="parallel environment"):
-        options.request(("/bin/true",), "drmaa")
+        options.request(("/bin/true",), "drmaa", GRID)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 from distributed import Client, Event, Scheduler, Worker
 
-from dask_gridengine.demand import long_tasks
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.demand import SAMPLE, long_tasks
 from tests.waiting import until
 
 
@@ -22,7 +24,7 @@ def test_a_task_that_runs_for_long_tells_of_all_of_its_kind() -> None:
 
     async def main() -> None:
         async with (
-            Scheduler(dashboard=False, port=0) as scheduler,
+            Scheduler(dashboard=False, dashboard_address=":0", port=0) as scheduler,
             Worker(scheduler.address, nthreads=1),
             Client(scheduler.address, asynchronous=True) as client,
         ):
@@ -44,7 +46,7 @@ def test_a_kind_that_is_known_to_take_long_counts_before_it_runs() -> None:
 
     async def main() -> None:
         async with (
-            Scheduler(dashboard=False, port=0) as scheduler,
+            Scheduler(dashboard=False, dashboard_address=":0", port=0) as scheduler,
             Client(scheduler.address, asynchronous=True) as client,
         ):
             async with Worker(scheduler.address, nthreads=1):
@@ -53,5 +55,44 @@ def test_a_kind_that_is_known_to_take_long_counts_before_it_runs() -> None:
             await until(lambda: long_tasks(scheduler, 0.2) == 3, "they wait", 10)
             assert long_tasks(scheduler, 30) == 0
             await client.cancel(waiting)
+
+    asyncio.run(main())
+
+
+def test_each_pool_is_worth_what_is_for_it(shared: Path) -> None:
+    """A long task all of its share of a worker, a short one less; what requires nothing
+    is for the pool that has the least to offer, and many are counted by a sample."""
+    pools = {
+        "gpu": {"cores": 4, "parallel_environment": "smp", "resources": {"GPU": 2}},
+        "cpu": {"cores": 2, "parallel_environment": "smp"},
+    }
+    quiet = {"dashboard_address": ":0", "dashboard": False}
+
+    async def main() -> None:
+        async with (
+            GridEngineCluster(
+                asynchronous=True,
+                launcher="process",
+                pools=pools,
+                shared_directory=shared,
+                scheduler_options=quiet,
+                quiet=True,
+            ) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            gpu, cpu = cluster.pool("gpu"), cluster.pool("cpu")
+            many = 10 * SAMPLE
+            plain = client.map(held, range(many), pure=False)
+            needy = client.map(held, range(6), resources={"GPU": 1}, pure=False)
+            tasks = cluster.scheduler.tasks
+            await until(lambda: len(tasks) == many + 6, "all there", 10)
+            # Half a second is Dask's guess for what it has never seen.
+            assert cluster.demand(gpu, 0.5) == 3
+            assert cluster.demand(cpu, 0.5) == many / 2
+            assert cluster.demand(cpu, 5.0) == many / 20
+            assert cluster.demand(gpu, 5.0) == 1
+            await client.cancel([*plain, *needy])
+            await until(lambda: not tasks, "none", 10)
+            assert cluster.demand(gpu, 0.5) == cluster.demand(cpu, 0.5) == 0
 
     asyncio.run(main())

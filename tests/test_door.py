@@ -65,6 +65,31 @@ def test_asking_twice_gives_the_same_allocation() -> None:
     assert list(door.roster.unbound) == ["ge-1"]
 
 
+def test_an_id_from_a_job_around_the_submitter_is_none() -> None:
+    """The environment alone does not make a node: it carries its submission's mark."""
+    door = make_door()
+    door.roster.submitted([NodeId("12", 1)], "ours")
+    door.roster.unbound.append("ge-0")
+    for mark in ("another's", ""):
+        answer = door.answer(hello(mark=mark))
+        assert isinstance(answer, Refused)
+        assert "was submitted with others" in answer.reason
+    assert isinstance(door.answer(hello(mark="ours")), Allocation)
+
+
+def test_a_node_that_cannot_tell_its_id_is_known_by_its_number() -> None:
+    """Where the grid's variables are unknown; in the order they were submitted in."""
+    door = make_door()
+    ids = [NodeId("a.b", 1), NodeId("c.d", 1)]
+    door.roster.submitted(ids, "ours", numbered=True)
+    door.roster.unbound.append("ge-0")
+    assert isinstance(door.answer(hello(job="", index=2, mark="ours")), Allocation)
+    assert door.roster.records[ids[1]].worker == "ge-0"
+    assert door.roster.records[ids[1]].log == "ours.2"
+    stranger = door.answer(hello(job="", index=2, mark="others"))
+    assert isinstance(stranger, Refused)
+
+
 def test_a_node_that_asks_again_has_been_heard() -> None:
     """So that one which waits long is not taken for lost."""
     door = make_door()

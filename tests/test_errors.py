@@ -10,7 +10,6 @@ import pytest
 
 from dask_gridengine import errors
 from dask_gridengine.errors import (
-    ArrayTooLarge,
     DrmCommunicationError,
     GridEngineError,
     GridFull,
@@ -18,15 +17,15 @@ from dask_gridengine.errors import (
     NodesFailed,
     OptionError,
     SubmitError,
-    refusal,
 )
 
 #: What each is raised with, where that is more than a sentence.
 ARGUMENTS: dict[str, tuple[object, ...]] = {
     "LauncherUnavailable": ("drmaa", "no SGE_ROOT", "source settings.sh"),
-    "SubmitError": ("unknown queue\n", 7, "-q nowhere"),
+    "SubmitError": ("unknown queue\n", 7, "-q nowhere", "qsub -w v"),
     "GridFull": ("only 3 jobs are allowed per user", 7, ""),
-    "ArrayTooLarge": ("a job with more than 3 tasks", 7, ""),
+    "ArrayTooLarge": ("a job with more than 3 tasks", 7, "", "", 3),
+    "Unsatisfiable": ({"GPU": 1}, {"cpu": {}}, ["fit-1"]),
     "TaskTimeLimit": ("fit-1", 60.0, "ge-3 (node7)"),
     "NoAnswer": ("mine", {"10.0.0.1:4711": "connection refused"}),
     "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),
@@ -59,14 +58,6 @@ def test_a_full_grid_is_told_by_its_words() -> None:
     assert not GridFull.is_meant("job rejected: no suitable queues")
 
 
-def test_an_array_that_is_too_large_is_told_by_its_words() -> None:
-    """As Son of Grid Engine 8.1.9 says it; with what may be."""
-    error = refusal("you tried to submit a job with more than 3 tasks", 8, "")
-    assert isinstance(error, ArrayTooLarge)
-    assert error.limit == 3
-    assert type(refusal("no suitable queues", 8, "")) is SubmitError
-
-
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Every class stands there, one level below its parent, with a few words."""
     drawn: dict[str, str] = {}
@@ -93,7 +84,7 @@ def test_they_say_what_to_do_next() -> None:
     assert "no SGE_ROOT\n  what to do: source settings.sh" in unavailable
     refused = str(example(SubmitError))
     assert "nothing was queued: unknown queue\n" in refused
-    assert "qsub -w v -t 1-7 -q nowhere -b y /bin/true" in refused
+    assert "to check:  qsub -w v\n" in refused
     assert "with (no options)" in str(SubmitError("no", 1, ""))
     failed = str(example(NodesFailed))
     assert failed.startswith("waited for 5 workers, have 2,")

@@ -62,7 +62,7 @@ def test_alike_ends_are_one_sentence(upkeep: Upkeep) -> None:
     ended(upkeep, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
     why = Diagnosis(cause=Cause.NO_IMPORT, detail="ModuleNotFoundError: numpy")
     ended(upkeep, why, ["node17"] * 4)
-    said = explain(upkeep).splitlines()
+    said = explain([upkeep]).splitlines()
     assert said[0] == "0 nodes are wanted: none is there."
     assert said[1].startswith(
         "31 nodes on 12 hosts (e.g. node0, node1) ran into the memory limit: 7.45 GiB"
@@ -79,7 +79,7 @@ def test_what_differs_in_words_only_is_told_together(upkeep: Upkeep) -> None:
     for detail, count in (("a", 3), ("b", 1), ("c", 1)):
         why = Diagnosis(cause=Cause.UNREACHABLE, detail=detail)
         ended(upkeep, why, ["node1"] * count)
-    (told,) = [line for line in explain(upkeep).splitlines() if "5 nodes" in line]
+    (told,) = [line for line in explain([upkeep]).splitlines() if "5 nodes" in line]
     assert told.endswith("could not reach the cluster: a (and 2 with other words)")
 
 
@@ -90,7 +90,7 @@ def test_what_is_now_comes_first(upkeep: Upkeep) -> None:
     upkeep.fleet.roster.arrive(
         upkeep.fleet.roster.records[NodeId("7", 1)], hello(job="7")
     )
-    first = explain(upkeep).splitlines()[0]
+    first = explain([upkeep]).splitlines()[0]
     assert first.startswith(
         "3 nodes are wanted: 2 queued, 1 arrived; the first in the queue for "
     )
@@ -106,8 +106,8 @@ def test_what_is_done_about_it_is_said(upkeep: Upkeep) -> None:
     for record in ended(upkeep, why, ["node1", "node2", "node2"]):
         upkeep.fleet.failures.note(record, why, Path())
     upkeep.outage = "no route to qmaster"
-    said = explain(upkeep)
-    assert "Grid Engine does not answer" in said
+    said = explain([upkeep])
+    assert "This grid does not answer" in said
     assert "no route to qmaster" in said
     assert "node1 is avoided for another" in said
     assert "No more nodes are asked for" in said
@@ -125,7 +125,7 @@ def test_nodes_asleep_and_the_last_decisions_are_told(upkeep: Upkeep) -> None:
         fleet.guard.failed("node1", why, fleet.roster.clock())
     fleet.door.answer(hello(job="7", versions={}))
     upkeep.said += [f"thing {i}" for i in range(7)]
-    first, *_, last = (said := explain(upkeep)).splitlines()
+    first, *_, last = (said := explain([upkeep])).splitlines()
     assert "1 arrived (1 of them asleep, their host is shut)" in first
     assert last == "decided: thing 6"
     assert "thing 2" in said
@@ -142,7 +142,7 @@ def test_workers_that_were_started_anew_are_told(upkeep: Upkeep) -> None:
     assert (
         "the worker of 2 nodes on node3 (4 times, and started again) ran into the"
         " memory limit"
-    ) in explain(upkeep)
+    ) in explain([upkeep])
 
 
 def test_one_nodes_story_is_told_from_its_submission_to_its_end(
@@ -211,7 +211,7 @@ def test_who_leaves_although_it_is_wanted_is_told(upkeep: Upkeep) -> None:
         "node 7.1 on node1 (ge-0) takes no new tasks and leaves: as its walltime ended;"
         " it cannot finish: 'fit-1' (ran 9 of about 60 s)"
     )
-    assert line in explain(upkeep).splitlines()
+    assert line in explain([upkeep]).splitlines()
     assert line in explain_node(record).splitlines()
     record.over = True
-    assert line not in explain(upkeep)
+    assert line not in explain([upkeep])

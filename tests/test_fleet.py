@@ -19,7 +19,8 @@ from dask_gridengine.errors import OptionError, SubmitError
 from dask_gridengine.fleet import Callbacks, Fleet
 from dask_gridengine.granted import versions
 from dask_gridengine.guard import STRIKES
-from dask_gridengine.launchers.base import Launcher, NodeId, NodeRequest
+from dask_gridengine.launchers.base import NodeId, NodeRequest
+from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.nodes import NodeRecord, NodeState
 from tests.samples import allocation, farewell
 from tests.waiting import until

@@ -20,8 +20,8 @@ from dask_gridengine import granted
 
 CODE = """
 import json, sys
-from dask_gridengine import granted
-json.dump(vars(granted.hello()), sys.stdout)
+from dask_gridengine import dialects, granted
+json.dump(vars(granted.hello(dialects.dialect("gridengine"))), sys.stdout)
 """
 
 

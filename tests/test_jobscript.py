@@ -12,14 +12,19 @@ import pytest
 
 from dask_gridengine import jobscript
 from dask_gridengine.config import Options
+from dask_gridengine.dialects import dialect
+
+GRID = dialect("gridengine")
 
 DRMAA: Any = SimpleNamespace(description="SGE 8.1.9 at gridmaster", kind="drmaa")
 
 
 def render(directory: Path, **given: Any) -> str:
     options = Options.resolve({"name": "dask-x", **given})
-    command = options.command(directory / "connection.json", directory / "logs")
-    return jobscript.render(options, options.request(command, "drmaa"), DRMAA)
+    command = options.command(
+        directory / "connection.json", directory / "logs", GRID.log_name
+    )
+    return jobscript.render(options, options.request(command, "drmaa", GRID), DRMAA)
 
 
 def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def upkeep_of(count: int) -> Upkeep:
 
 def scheduler_with(*states: Status) -> Any:
     """All that is asked of a scheduler: its workers."""
-    workers = {str(i): SimpleNamespace(status=state) for i, state in enumerate(states)}
+    workers = {
+        str(i): SimpleNamespace(status=state, name=str(i))
+        for i, state in enumerate(states)
+    }
     return SimpleNamespace(workers=workers)
 
 
@@ -76,9 +79,9 @@ def test_nodes_that_fail_alike_everywhere_end_the_hope() -> None:
     upkeep = upkeep_of(ALIKE + 5)
     first, *others = upkeep.fleet.roster
     fail(upkeep, first)
-    assert shortfall(upkeep, scheduler_with(), 1) is None, "one is no pattern"
+    assert shortfall([upkeep], scheduler_with(), 1) is None, "one is no pattern"
     fail(upkeep, *others[: ALIKE - 1])
-    error = shortfall(upkeep, scheduler_with(), 1)
+    error = shortfall([upkeep], scheduler_with(), 1)
     assert isinstance(error, NodesFailed)
     assert "could not find Python" in str(error)
 
@@ -89,7 +92,7 @@ def test_a_node_that_is_just_starting_is_hope() -> None:
     *failed, left = upkeep.fleet.roster
     fail(upkeep, *failed)
     upkeep.fleet.roster.move(left, NodeState.ARRIVED)
-    assert shortfall(upkeep, scheduler_with(), 1) is None
+    assert shortfall([upkeep], scheduler_with(), 1) is None
 
 
 def test_whoever_asks_anew_has_hope() -> None:
@@ -97,18 +100,18 @@ def test_whoever_asks_anew_has_hope() -> None:
     upkeep = upkeep_of(ALIKE)
     fail(upkeep, *upkeep.fleet.roster)
     upkeep.fleet.door.submitting = 1
-    assert shortfall(upkeep, scheduler_with(), 1) is None
+    assert shortfall([upkeep], scheduler_with(), 1) is None
     upkeep.fleet.door.submitting = 0
-    assert shortfall(upkeep, scheduler_with(), 1) is not None
+    assert shortfall([upkeep], scheduler_with(), 1) is not None
     upkeep.want(ALIKE)
-    assert shortfall(upkeep, scheduler_with(), 1) is None
+    assert shortfall([upkeep], scheduler_with(), 1) is None
 
 
 def test_workers_that_run_are_enough() -> None:
     """A worker whose node is leaving, or that is no node of ours, is a worker."""
     upkeep = upkeep_of(ALIKE)
     fail(upkeep, *upkeep.fleet.roster)
-    assert shortfall(upkeep, scheduler_with(Status.running), 1) is None
+    assert shortfall([upkeep], scheduler_with(Status.running), 1) is None
 
 
 def test_what_was_deleted_on_purpose_will_not_come() -> None:
@@ -117,8 +120,8 @@ def test_what_was_deleted_on_purpose_will_not_come() -> None:
     one, _ = upkeep.fleet.roster
     one.diagnosis = Diagnosis(cause=Cause.DELETED, detail="with qdel")
     upkeep.over(one, wanted=True)
-    assert shortfall(upkeep, scheduler_with(), 1) is None, "one is still wanted"
-    error = shortfall(upkeep, scheduler_with(), 2)
+    assert shortfall([upkeep], scheduler_with(), 1) is None, "one is still wanted"
+    error = shortfall([upkeep], scheduler_with(), 2)
     assert "node 7.1 was deleted: with qdel; wanted now: 1" in str(error)
 
 
@@ -128,7 +131,7 @@ def test_the_wait_ends_with_the_last_hope() -> None:
 
     async def main() -> None:
         waiting = asyncio.create_task(
-            wait_for_workers(upkeep, scheduler_with(), 1, None)
+            wait_for_workers([upkeep], scheduler_with(), 1, None)
         )
         asyncio.get_running_loop().call_soon(fail, upkeep, *upkeep.fleet.roster)
         with pytest.raises(NodesFailed, match="could not find Python"):
@@ -144,7 +147,7 @@ def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
     (worker,) = scheduler.workers.values()
 
     async def main() -> None:
-        waiting = asyncio.create_task(wait_for_workers(upkeep, scheduler, 1, "5s"))
+        waiting = asyncio.create_task(wait_for_workers([upkeep], scheduler, 1, "5s"))
         asyncio.get_running_loop().call_soon(setattr, worker, "status", Status.running)
         await waiting
 
@@ -154,4 +157,4 @@ def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
 def test_a_timeout_says_what_the_nodes_are_at() -> None:
     """How many there are, of how many, and the states of the rest."""
     with pytest.raises(asyncio.TimeoutError, match=r"0 of 3 workers.*2 queued"):
-        asyncio.run(wait_for_workers(upkeep_of(2), scheduler_with(), 3, 0.01))
+        asyncio.run(wait_for_workers([upkeep_of(2)], scheduler_with(), 3, 0.01))

@@ -34,7 +34,8 @@ class Scene:
 
     def limits(self, soft: float | None, hard: float | None) -> TaskLimits:
         return TaskLimits(
-            self.scheduler,
+            lambda: list(self.scheduler.workers.values()),
+            self.scheduler.fail,
             soft=soft,
             hard=hard,
             say=self.said.append,

@@ -63,7 +63,10 @@ def test_a_task_longer_than_what_is_left_is_not_started_there(
             await client.gather(client.map(nap, range(4), pure=False))
             scheduler.durations.note("nap", 30.0)
             now = time.monotonic()
-            scheduler.ends, scheduler.fresh = {"w0": now + 10, "w1": now + 90}, 100
+            scheduler.ends, scheduler.fresh = (
+                {"w0": now + 10, "w1": now + 90},
+                {"": 100},
+            )
             long = client.map(nap, range(many), pure=False)
             short = client.map(brief, range(2 * many), pure=False)
             await client.gather([*long, *short])
@@ -80,7 +83,7 @@ def test_it_waits_for_a_worker_that_stays_longer(tmp_path: Path) -> None:
         async with running(tmp_path, 1) as (scheduler, client):
             await client.submit(nap, 0)
             scheduler.durations.note("nap", 30.0)
-            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, 100
+            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, {"": 100}
             waiting = client.submit(nap, 1)
             await until(
                 lambda: scheduler.unrunnable or scheduler.queued, "it waits for one"
@@ -100,7 +103,7 @@ def test_what_no_worker_has_time_for_is_started_anyhow(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path, 1) as (scheduler, client):
             scheduler.durations.note("nap", 1000.0)
-            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, 100
+            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, {"": 100}
             assert await client.submit(nap, 1) == 1
 
     asyncio.run(main())
@@ -120,7 +123,10 @@ def test_what_was_sent_and_does_not_fit_any_more_is_found(tmp_path: Path) -> Non
             ws.processing.add(ts)
             try:
                 assert scheduler.misfits(ws) == []
-                scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, 100
+                scheduler.ends, scheduler.fresh = (
+                    {"w0": time.monotonic() + 10},
+                    {"": 100},
+                )
                 assert scheduler.misfits(ws) == [ts]
                 ws.executing[ts] = 1.0
                 assert scheduler.misfits(ws) == []

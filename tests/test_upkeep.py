@@ -63,7 +63,7 @@ class Paper:
             await self.hold.wait()
         if self.largest and count > self.largest:
             words = f"you tried to submit a job with more than {self.largest} tasks"
-            raise ArrayTooLarge(words, count, "")
+            raise ArrayTooLarge(words, count, "", limit=self.largest)
         if self.trouble is not None:
             self.refused += count * isinstance(self.trouble, SubmitError)
             raise self.trouble

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from dask_gridengine.dialects import dialect
+from dask_gridengine.dialects.base import Dialect
 from dask_gridengine.launchers.base import NodeId, NodeRequest
 from dask_gridengine.nodes import NodeRecord, NodeState
 from dask_gridengine.walltimes import Walltimes
@@ -31,13 +33,14 @@ class Asked:
 
     request: NodeRequest
     launcher: Queues
+    dialect: Dialect
 
 
 def walltimes(
     native: str = "", walltime: float | None = None, **queues: float | None
 ) -> tuple[Walltimes, Queues]:
     request = NodeRequest(name="x", command=(), native=native, walltime=walltime)
-    fleet: Any = Asked(request, Queues(queues))
+    fleet: Any = Asked(request, Queues(queues), dialect("gridengine"))
     return Walltimes(fleet), fleet.launcher
 
 

@@ -38,7 +38,9 @@ class Scene:
         idle: dict[str, Any] = {field.name: lambda *_: None for field in fields(Hands)}
         self.upkeep = Upkeep(self.fleet, Hands(**idle), missed=15)
         self.suspects: dict[str, list[str]] = {}
-        self.witness = FleetWitness(self.upkeep, lambda key: self.suspects.get(key, []))
+        self.witness = FleetWitness(
+            [self.upkeep], lambda key: self.suspects.get(key, [])
+        )
         roster = self.fleet.roster
         roster.submitted([NodeId("12", 1)])
         (self.node,) = roster

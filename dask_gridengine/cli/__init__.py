@@ -6,6 +6,8 @@ import them all. What they need to do their work they import when they do it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from dask_gridengine._version import __version__
@@ -30,8 +32,16 @@ for module in (up, ps, explain, logs, kill, config):
     type=click.Choice(["drmaa", "process"]),
     help="How nodes are started.  [default: the best there is]",
 )
+@click.option(
+    "--timeline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="gridengine-demo.html",
+    show_default=True,
+    help="Where to save a picture of the run, .html or .png.",
+)
+@click.option("--no-timeline", is_flag=True, help="Save none.")
 @sentences
-def demo(jobs: int, launcher: str | None) -> None:
+def demo(jobs: int, launcher: str | None, timeline: Path, no_timeline: bool) -> None:
     """Analyse the flights of 2013 from New York on the nodes of a cluster.
 
     A dask.dataframe group-by, a dask.array computation and futures; then what ran
@@ -43,4 +53,4 @@ def demo(jobs: int, launcher: str | None) -> None:
     """
     from dask_gridengine.cli.demo import run
 
-    run(jobs=jobs, launcher=launcher)
+    run(jobs=jobs, launcher=launcher, timeline=None if no_timeline else timeline)

@@ -26,7 +26,7 @@ def named(clusters: Iterable[Sighting], asked: Iterable[str]) -> list[Sighting]:
         those = [
             seen
             for seen in clusters
-            if name in (seen.label, seen.name, str(seen.directory))
+            if name in (seen.label, seen.name, *map(str, seen.directories))
         ]
         if not those:
             there = ", ".join(seen.label for seen in clusters) or "none"
@@ -72,11 +72,10 @@ def told_of(seen: Sighting, node: str | None) -> str:
 
 def log_files(seen: Sighting, node: str | None) -> list[Path]:
     """Logs of its nodes that are in its directory, the oldest first."""
-    if seen.directory is None:
-        return []
     found = [
         path
-        for path in (seen.directory / "logs").glob("*.log")
+        for directory in seen.directories
+        for path in (directory / "logs").glob("*.log")
         if node is None or node in (path.stem, path.stem.partition(".")[0])
     ]
     return sorted(found, key=lambda path: path.stat().st_mtime)[-LOGS_SHOWN:]

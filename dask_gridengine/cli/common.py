@@ -53,7 +53,8 @@ def job_ids(
     return [
         CompletionItem(log.stem, help=entry.name)
         for entry in _entries(context)
-        for log in sorted((entry.directory / "logs").glob("*.log"))
+        for directory in entry.directories
+        for log in sorted((directory / "logs").glob("*.log"))
         if log.stem.startswith(incomplete)
     ]
 

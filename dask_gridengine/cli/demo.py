@@ -30,8 +30,18 @@ PARTS = 8
 EARTH_RADIUS = 6371.0  # km, mean
 
 
-def run(*, jobs: int, launcher: str | None) -> None:
-    """Start a cluster, do the three computations and print what came of them."""
+def run(*, jobs: int, launcher: str | None, timeline: Path | None = None) -> None:
+    """Start a cluster, do the three computations and print what came of them.
+
+    Parameters
+    ----------
+    jobs
+        Nodes to ask for.
+    launcher
+        How they are started; None is the best there is.
+    timeline
+        Where the picture of the run is saved; None draws none.
+    """
     data = find_data()
     console = Console()
     started = time.perf_counter()
@@ -50,6 +60,8 @@ def run(*, jobs: int, launcher: str | None) -> None:
         console.print(_where(cluster, stream.data))
         console.print(f"first worker after {first:.2f} s; dashboard was at", end=" ")
         console.print(client.dashboard_link, highlight=False)
+        if timeline is not None:
+            _draw(console, cluster, timeline)
 
 
 def find_data() -> Path:
@@ -190,6 +202,16 @@ def _where(cluster: GridEngineCluster, tasks: list[dict[str, Any]]) -> Table:
             f"{busy[name]:.2f} s",
         )
     return table
+
+
+def _draw(console: Console, cluster: GridEngineCluster, path: Path) -> None:
+    """The run as a picture; that there is none is no reason to fail at the end."""
+    try:
+        cluster.timeline(path)
+    except (OSError, OptionError) as exc:
+        console.print(f"no picture of the run: {exc}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"the run as a picture: {path}", highlight=False, soft_wrap=True)
 
 
 def _table(title: str, first: str) -> Table:

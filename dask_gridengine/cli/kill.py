@@ -15,7 +15,7 @@ from dask_gridengine.errors import GridEngineError
 from dask_gridengine.registry import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.sighting import Sighting, View
+    from dask_gridengine.sighting import Overview, Sighting
 
 
 @click.command("kill", short_help="End forgotten clusters, or those named.")
@@ -58,7 +58,7 @@ def command(
         sys.exit(1)
 
 
-def _choose(seen: View, names: Collection[str], everything: bool) -> list[Sighting]:
+def _choose(seen: Overview, names: Collection[str], everything: bool) -> list[Sighting]:
     from dask_gridengine.cli.chosen import named
     from dask_gridengine.sighting import GONE
 
@@ -67,7 +67,7 @@ def _choose(seen: View, names: Collection[str], everything: bool) -> list[Sighti
     return [c for c in seen.clusters if everything or c.state == GONE]
 
 
-def _say_none(seen: View, place: Path) -> None:
+def _say_none(seen: Overview, place: Path) -> None:
     grid = f"; no jobs were looked for: {seen.grid}" if seen.grid else ""
     if not seen.clusters:
         click.echo(f"nothing to end: no cluster of yours in {place}{grid}")

@@ -13,7 +13,7 @@ from dask_gridengine.cli.common import sentences, shared_option
 from dask_gridengine.registry import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.sighting import Sighting, View
+    from dask_gridengine.sighting import Overview, Sighting
 
 COLUMNS = ("cluster", "manager", "on", "for", "wanted", "nodes", "tasks")
 
@@ -45,7 +45,7 @@ def command(as_json: bool, shared: Path | None) -> None:
     _show(seen)
 
 
-def _show(seen: View) -> None:
+def _show(seen: Overview) -> None:
     from dask_gridengine.cli.tables import print_table
     from dask_gridengine.sighting import NO_GRID
 
@@ -99,7 +99,7 @@ def _wanted(status: dict[str, Any]) -> str:
     if not status:
         return "-"
     if bounds := status["adaptive"]:
-        return f"{status['wanted']} ({bounds[0]} to {bounds[1]} workers)"
+        return f"{status['wanted']} (adaptive, {bounds})"
     return str(status["wanted"])
 
 
@@ -109,7 +109,7 @@ def _tasks(tasks: dict[str, int]) -> str:
     return in_words(tasks) or "-"
 
 
-def _grid(seen: View) -> str:
+def _grid(seen: Overview) -> str:
     if seen.grid:
         return f"jobs on the grid were not looked for: {seen.grid}"
     return "and no job of one on the grid"
@@ -125,7 +125,7 @@ def _plain(cluster: Sighting) -> dict[str, Any]:
         "host": connection.host if connection else None,
         "pid": connection.pid if connection else None,
         "started": connection.started if connection else None,
-        "directory": str(cluster.directory) if cluster.directory else None,
+        "directories": [str(place) for place in cluster.directories],
         "status": cluster.status or None,
         "jobs": [
             {"id": job.id, "states": job.states, "submitted": job.submitted}

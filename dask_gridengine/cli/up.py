@@ -60,12 +60,16 @@ def command(
     options: dict[str, Any] = parse_pairs(pairs)
     told = {"jobs": jobs, "name": name, "launcher": launcher}
     options.update({key: value for key, value in told.items() if value is not None})
-    if adapt is not None:
-        options["jobs"] = adapt[0]
 
     from dask_gridengine.cli.running import run
     from dask_gridengine.config import Options
 
-    if adapt is None and not Options.resolve(options).jobs and jobs is None:
+    if adapt is None and jobs is None and not _asked(Options.resolve(options)):
         raise click.UsageError("no nodes are asked for: --jobs N or --adapt MIN MAX")
     sys.exit(run(options, adapt=adapt, scheduler_file=scheduler_file))
+
+
+def _asked(options: Any) -> int:
+    """How many nodes the configuration asks for by itself, of all pools."""
+    pools = options.pools.values()
+    return sum(pool.jobs for pool in pools) if pools else int(options.jobs)

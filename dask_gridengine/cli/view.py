@@ -135,7 +135,7 @@ def tasks(status: dict[str, Any]) -> str:
 
 def _wanted(status: dict[str, Any]) -> str:
     if bounds := status["adaptive"]:
-        return f"{status['wanted']} wanted ({bounds[0]} to {bounds[1]} workers)"
+        return f"{status['wanted']} wanted (adaptive, {bounds})"
     return f"{status['wanted']} wanted"
 
 

@@ -22,6 +22,7 @@ def parse_arguments(arguments: list[str]) -> Namespace:
     parser.add_argument("--cleanup", type=Path, help="shared directory of the cluster")
     parser.add_argument("--slots", type=int, help="process launcher: nodes at a time")
     parser.add_argument("--contact", help="DRMAA launcher: session to take over")
+    parser.add_argument("--dialect", help="DRMAA launcher: the grid's, if not its own")
     return parser.parse_args(arguments)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dask_gridengine.errors import LauncherUnavailable, OptionError
-from dask_gridengine.launchers.base import EndCallback, Launcher
+from dask_gridengine.launchers.base import EndCallback
 from dask_gridengine.launchers.drmaa import open_drmaa
+from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.launchers.process import open_process
 
 KINDS = ("drmaa", "process")
@@ -17,6 +18,7 @@ async def open_launcher(
     on_end: EndCallback,
     *,
     slots: int | None = None,
+    dialect: str | None = None,
     cleanup: Path | None = None,
 ) -> Launcher:
     """Open a launcher.
@@ -31,6 +33,8 @@ async def open_launcher(
         Told of the end of every node.
     slots
         Of the process launcher; by default one for each CPU.
+    dialect
+        Of the DRMAA launcher; by default that of the grid's own words.
     cleanup
         The cluster's shared directory, removed when this process dies unawares.
 
@@ -49,7 +53,7 @@ async def open_launcher(
     if kind == "process":
         return await open_process(on_end, slots=slots, cleanup=cleanup)
     try:
-        return await open_drmaa(on_end, cleanup=cleanup)
+        return await open_drmaa(on_end, dialect=dialect, cleanup=cleanup)
     except LauncherUnavailable as exc:
         if kind is not None:
             raise

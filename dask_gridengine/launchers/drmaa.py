@@ -1,4 +1,4 @@
-"""The DRMAA launcher: nodes as array tasks of Grid Engine."""
+"""The DRMAA launcher: nodes as array tasks of a grid."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.dialects import dialect_of
+from dask_gridengine.dialects.base import Dialect, Runner
+from dask_gridengine.launchers.base import Account, EndCallback, NodeId
+from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_accounting import Accounting
-from dask_gridengine.launchers.drmaa_hosts import possible_hosts, run_command
 from dask_gridengine.launchers.drmaa_places import (
     INSTALL,
     SETTINGS,
@@ -19,21 +21,26 @@ from dask_gridengine.launchers.drmaa_places import (
     find_root,
     master_host,
 )
-from dask_gridengine.launchers.drmaa_queues import queue_limit
-from dask_gridengine.launchers.keeper import SessionProgram
+from dask_gridengine.launchers.keeper import Questions, SessionProgram
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
 
 
 async def open_drmaa(
-    on_end: EndCallback, *, cleanup: Path | None = None, timeout: float = 30
+    on_end: EndCallback,
+    *,
+    dialect: str | None = None,
+    cleanup: Path | None = None,
+    timeout: float = 30,
 ) -> SessionLauncher:
-    """Open a session with the Grid Engine this host belongs to.
+    """Open a session with the grid this host belongs to.
 
     Parameters
     ----------
     on_end
         Told of the end of every node.
+    dialect
+        What kind of grid it is; None goes by what it calls itself.
     cleanup
         The cluster's shared directory, removed when this process dies unawares.
     timeout
@@ -47,28 +54,72 @@ async def open_drmaa(
     environment = dict(os.environ)
     # In a thread: it looks at directories that may be on a slow file server.
     library = await asyncio.to_thread(find_library, environment)
-    program = _program(library, environment, cleanup, timeout)
+    program = _program(library, environment, dialect, cleanup, timeout)
     return await SessionLauncher.open(program, on_end)
 
 
 def _program(
-    library: str, environment: Mapping[str, str], cleanup: Path | None, timeout: float
+    library: str,
+    environment: Mapping[str, str],
+    dialect: str | None,
+    cleanup: Path | None,
+    timeout: float,
 ) -> SessionProgram:
+    arguments = ["--cleanup", str(cleanup.absolute())] if cleanup else []
+    if dialect:
+        arguments += ["--dialect", dialect]
     ours = _session_environment(environment, library)
-    run = functools.partial(run_command, environment=ours)
     return SessionProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa_session",
-        arguments=("--cleanup", str(cleanup.absolute())) if cleanup else (),
+        arguments=tuple(arguments),
         environment=ours,
-        describe=lambda ready: f"Grid Engine through DRMAA ({ready['system']})",
+        describe=lambda ready: _describe(ready["system"], dialect),
         advise=lambda failed: _advice(failed, environment),
         nodes_outlive_it=True,
-        hosts=lambda native: asyncio.to_thread(possible_hosts, native, run),
-        account=Accounting(run).account,
-        queue_limit=lambda queue: asyncio.to_thread(queue_limit, queue, run),
+        questions=lambda ready: GridQuestions(
+            dialect_of(ready["system"], dialect), ours
+        ),
         opening=timeout,
     )
+
+
+def _describe(system: str, dialect: str | None) -> str:
+    title = dialect_of(system, dialect).title
+    return f"{title[0].upper()}{title[1:]} through DRMAA ({system})"
+
+
+class GridQuestions(Questions):
+    """What a grid's own commands tell.
+
+    Parameters
+    ----------
+    dialect
+        The grid's.
+    environment
+        Of its commands.
+    """
+
+    def __init__(self, dialect: Dialect, environment: Mapping[str, str]) -> None:
+        self.dialect = dialect
+        self._run: Runner = functools.partial(run_command, environment=environment)
+        self._accounting = Accounting(lambda node: dialect.account(node, self._run))
+
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        """See `Launcher.hosts`."""
+        return await asyncio.to_thread(self.dialect.hosts, native, self._run)
+
+    async def queue_limit(self, queue: str) -> float | None:
+        """See `Launcher.queue_limit`."""
+        return await asyncio.to_thread(self.dialect.queue_limit, queue, self._run)
+
+    async def array_running(self) -> int | None:
+        """See `Launcher.array_running`."""
+        return await asyncio.to_thread(self.dialect.array_running, self._run)
+
+    async def account(self, node: NodeId, patience: float) -> Account | None:
+        """See `Launcher.account`."""
+        return await self._accounting.account(node, patience)
 
 
 def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ LOST = (
 )
 UNSURE = (
     "the grid has no record of how; so it is for nodes that end while its master, or"
-    " our session with it, is away, or for one deleted before it started (qdel)"
+    " our session with it, is away, or for one deleted before it started"
 )
 
 
@@ -106,6 +106,7 @@ class Jobs:
         """Look after these from now on."""
         new = [node for node in nodes if node not in self._live]
         self._live.update(dict.fromkeys(new))
+        self._library.follow(new)
         self._wanted.update(node.job for node in new)
         self.answered()
 
@@ -134,14 +135,16 @@ class Jobs:
                 self._wanted[node.job] -= 1
         whole = {node.job: None for node in chosen if not self._wanted[node.job]}
         self._deletions.extend(whole)
-        self._deletions.extend(str(node) for node in chosen if node.job not in whole)
+        form = self._library.dialect.form
+        self._deletions.extend(form(node) for node in chosen if node.job not in whole)
 
     def delete_all(self) -> None:
         """Have everything deleted, also jobs whose submission we never heard of."""
         self._doomed.update(self._live)
         self._wanted.clear()
         jobs = {node.job: None for node in self._live}
-        self._deletions = deque([*jobs, EVERYTHING])
+        everything = [EVERYTHING] if self._library.dialect.deletes_all else []
+        self._deletions = deque([*jobs, *everything])
         lost = {(name, mark) for _, name, mark in self._searches}
         self._searches = [(0.0, name, mark) for name, mark in sorted(lost)]
 
@@ -167,13 +170,14 @@ class Jobs:
         self._retry = self._clock() + RETRY
         self._failures += 1
         if self._failures == 2:  # one answer lost is not worth a word
-            self._on_note(f"Grid Engine does not answer, running nodes go on: {text}")
+            title = self._library.dialect.title
+            self._on_note(f"{title} does not answer, running nodes go on: {text}")
 
     def answered(self) -> None:
         """Take note that a call went through."""
         if self._failures:
             if self._failures > 1:
-                self._on_note("Grid Engine answers again")
+                self._on_note(f"{self._library.dialect.title} answers again")
             self._failures = 0
             now = self._clock()
             self._rechecks = deque(now + delay for delay in RECHECKS)

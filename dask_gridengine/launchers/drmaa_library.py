@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import math
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import Enum
 from typing import Any
 
+from dask_gridengine.dialects import dialect_of
+from dask_gridengine.dialects.base import ORDINAL, SUBMISSION, Dialect
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 
 EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
-    "the grid has no record of how: deleted before it started (qdel), or its master"
-    " was restarted meanwhile"
+    "the grid has no record of how: deleted before it started, or its master was"
+    " restarted meanwhile"
 )
-DELETED = "deleted while it ran (qdel)"
-UNSTARTED = "the grid could not start it on that host; qacct -j has its words"
+DELETED = "deleted while it ran"
+UNSTARTED = "the grid could not start it on that host"
 APPLICATION_ERROR = "exit status 100, by which a job says that it cannot run there"
 ABANDONED = "the grid's daemon on that host lost hold of it"
 
@@ -55,6 +56,8 @@ class Library:
     ----------
     contact
         Of a session that died, to have its jobs; None for a new one.
+    dialect
+        What kind of grid it is, by name; None goes by what it calls itself.
 
     Raises
     ------
@@ -66,29 +69,50 @@ class Library:
         If there is no session to be had.
     """
 
-    def __init__(self, contact: str | None) -> None:
+    def __init__(self, contact: str | None, dialect: str | None = None) -> None:
         import drmaa  # loads libdrmaa, which few processes can and none at import may
 
         self._drmaa: Any = drmaa
         self._errors: Any = drmaa.errors
         self._session = drmaa.Session()
         with self._translated():
-            self._session.initialize(contact)
+            self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
+        self.dialect = dialect_of(self.system, dialect)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array, always an array, so that ids have one shape.
+
+        Nodes that could not tell which of an array they are, are arrays of one each,
+        and carry their number, from 1 in the order of the answer.
 
         Raises
         ------
         Refused, Unreachable, Failed
         """
+        if self.dialect.arrays:
+            return self._submit(request, count, {})
+        nodes: list[NodeId] = []
+        try:
+            for number in range(1, count + 1):
+                nodes += self._submit(request, 1, {ORDINAL: str(number)})
+        except Exception:
+            # All or none, and not all will.
+            for node in nodes:
+                with suppress(Unreachable, Failed):
+                    self.delete(self.dialect.form(node))
+            raise
+        return nodes
+
+    def _submit(
+        self, request: NodeRequest, count: int, extra: Mapping[str, str]
+    ) -> list[NodeId]:
         errors = self._errors
         with self._translated():
             template = self._session.createJobTemplate()
             try:
-                _fill(template, request)
+                _fill(template, request, self.dialect, extra)
                 ids = self._session.runBulkJobs(template, 1, count, 1)
             except (
                 errors.DeniedByDrmException,
@@ -101,7 +125,7 @@ class Library:
                 raise Refused(_text(exc)) from exc
             finally:
                 self._session.deleteJobTemplate(template)
-        return [_node(job_id) for job_id in ids]
+        return [self.dialect.parse(job_id) for job_id in ids]
 
     def next_end(self) -> NodeEnd | None:
         """One end notice that has arrived, if any; never waits.
@@ -130,10 +154,10 @@ class Library:
             except Exception as exc:
                 if "code 24:" not in str(exc):
                     raise
-                node = _node(name.value.decode())
+                node = self.dialect.parse(name.value.decode())
                 return NodeEnd(node=node, reason=NO_RECORD, deleted=True)
             said = helpers.adapt_rusage(usage)  # frees it
-            return self._end(_node(name.value.decode()), status, said)
+            return self._end(self.dialect.parse(name.value.decode()), status, said)
 
     def state(self, node: NodeId) -> State:
         """Ask the master about one node: a round trip of 0.3 to 3 ms.
@@ -145,7 +169,7 @@ class Library:
         states = self._drmaa.JobState
         with self._translated():
             try:
-                said = self._session.jobStatus(str(node))
+                said = self._session.jobStatus(self.dialect.form(node))
             except self._errors.InvalidJobException:
                 return State.UNKNOWN
         return State.OVER if said in (states.DONE, states.FAILED) else State.ALIVE
@@ -158,8 +182,15 @@ class Library:
         Unreachable, Failed
         """
         terminate = self._drmaa.JobControlAction.TERMINATE
-        with self._translated(), suppress(self._errors.InvalidJobException):
-            self._session.control(job_id, terminate)
+        try:
+            with self._translated(), suppress(self._errors.InvalidJobException):
+                self._session.control(job_id, terminate)
+        except Failed as exc:
+            if not any(said in str(exc) for said in self.dialect.gone):
+                raise
+
+    def follow(self, nodes: Collection[NodeId]) -> None:
+        """These are ours; libdrmaa itself knows that already."""
 
     def exit(self) -> None:
         """End the session; jobs live on.
@@ -237,46 +268,19 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
-def one_line(
-    command: tuple[str, ...], environment: Mapping[str, str]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    r"""Put a command so that Grid Engine delivers it whole.
-
-    libdrmaa cuts an argument at its first newline and a variable at the second "=",
-    silently. Such a command is wrapped in a shell that puts it together again.
-
-    Examples
-    --------
-    >>> one_line(("sleep", "1"), {"A": "b"})
-    (('sleep', '1'), {'A': 'b'})
-    >>> one_line(("echo", "a\nb"), {})[0][2]
-    'eval "$(printf %b \'exec echo \\0047a\\0012b\\0047\')"'
-    """
-    cut = {name: value for name, value in environment.items() if "=" in value}
-    if not cut and not any("\n" in word for word in command):
-        return command, dict(environment)
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in cut.items()]
-    script = "; ".join([*exports, f"exec {shlex.join(command)}"])
-    for letter in ("\\", "\n", "'"):
-        script = script.replace(letter, f"\\{ord(letter):04o}")
-    kept = {name: value for name, value in environment.items() if name not in cut}
-    return ("/bin/sh", "-c", f"""eval "$(printf %b '{script}')\""""), kept
-
-
-def _fill(template: Any, request: NodeRequest) -> None:
-    command, environment = one_line(request.command, request.environment)
+def _fill(
+    template: Any, request: NodeRequest, dialect: Dialect, extra: Mapping[str, str]
+) -> None:
+    environment = {**request.environment, **extra}
+    command, environment = dialect.deliver(request.command, environment)
     template.jobName = request.name
     template.remoteCommand, template.args = command[0], list(command[1:])
     template.jobEnvironment = environment
     template.workingDirectory = "/"  # on every host; the node opens its own log
     template.outputPath, template.joinFiles = ":/dev/null", True
-    if request.native:
-        template.nativeSpecification = request.native
-
-
-def _node(job_id: str) -> NodeId:
-    job, _, index = job_id.rpartition(".")
-    return NodeId(job, int(index))
+    tag = dialect.tag(request.environment.get(SUBMISSION, ""))
+    if native := " ".join(part for part in (request.native, tag) if part):
+        template.nativeSpecification = native
 
 
 def _text(exc: Exception) -> str:

@@ -29,7 +29,8 @@ INSTALL = (
 )
 SETTINGS = (
     ". $SGE_ROOT/default/common/settings.sh, with your Grid Engine's directory for"
-    " $SGE_ROOT, and start Python again"
+    " $SGE_ROOT, and start Python again; for another kind of grid: export"
+    " DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
 )
 
 

@@ -9,12 +9,15 @@ if the master is stopped) blocks when there are no notices either.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
+import subprocess
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from functools import partial
 
+from dask_gridengine.dialects.base import SUBMISSION, Runner
 from dask_gridengine.launchers.base import NodeEnd
 from dask_gridengine.launchers.child import (
     ParentPipe,
@@ -22,6 +25,7 @@ from dask_gridengine.launchers.child import (
     end_fields,
     remove_shared_directory,
 )
+from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_jobs import Jobs
 from dask_gridengine.launchers.drmaa_library import (
     Failed,
@@ -29,12 +33,10 @@ from dask_gridengine.launchers.drmaa_library import (
     Refused,
     Unreachable,
 )
-from dask_gridengine.launchers.drmaa_marks import find_marked
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     INTERNAL,
     REFUSED,
-    SUBMISSION,
     Message,
     pack,
     unpack,
@@ -54,12 +56,13 @@ class Service:
         pipe: ParentPipe,
         library: Library,
         options: Namespace,
-        find: Callable[[str, str], list[str]] = find_marked,
+        run: Runner | None = None,
     ) -> None:
         self._pipe, self._library = pipe, library
+        self._run = run or partial(run_command, environment=os.environ)
         self._cleanup = options.cleanup
         self._jobs = Jobs(
-            library, on_end=self._say_end, on_note=self._say_note, find=find
+            library, on_end=self._say_end, on_note=self._say_note, find=self._find
         )
         self._close: Message | None = None  # the request to close
         self._deadline = 0.0  # of closing, or of leaving
@@ -161,6 +164,17 @@ class Service:
         else:
             self._jobs.add(nodes)
             self._pipe.send("reply", id=number, nodes=pack(nodes))
+
+    def _find(self, name: str, mark: str) -> list[str]:
+        try:
+            return self._library.dialect.find_marked(name, mark, self._run)
+        except (LookupError, FileNotFoundError) as exc:
+            raise Failed(f"cannot look for lost submissions: {exc}") from exc
+        except subprocess.CalledProcessError as exc:
+            said = (exc.stderr or "").strip() or f"it ended with {exc.returncode}"
+            raise Unreachable(f"{exc.cmd[0]}: {said}") from exc
+        except (OSError, subprocess.SubprocessError) as exc:
+            raise Unreachable(str(exc)) from exc
 
     def _say_end(self, end: NodeEnd) -> None:
         self._pipe.send("end", **end_fields(end))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
+from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_library import Failed, Library, Unreachable
+from dask_gridengine.launchers.drmaa_listed import ListedLibrary
 from dask_gridengine.launchers.drmaa_places import TUNABLE
 from dask_gridengine.launchers.drmaa_service import Service
 
@@ -21,7 +24,7 @@ def main() -> None:
     options = parse_arguments(sys.argv[1:])
     pipe = ParentPipe(options.parent)
     try:
-        library = Library(options.contact)
+        library = _open(options.contact, options.dialect)
     except ModuleNotFoundError as exc:
         pipe.send("failed", lacking="package", text=str(exc))
     except (
@@ -36,6 +39,15 @@ def main() -> None:
         pipe.send("failed", lacking="cell", text=str(exc))
     else:
         Service(pipe, library, options).run()
+
+
+def _open(contact: str | None, dialect: str | None) -> Library:
+    library = Library(contact, dialect)
+    if library.dialect.notices:
+        return library
+    library.exit()  # of each process there is one session at a time
+    run = partial(run_command, environment=os.environ)
+    return ListedLibrary(contact, dialect, run)
 
 
 def _forget_tunable() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from dask_gridengine.dialects import dialect
+from dask_gridengine.dialects.base import Dialect
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
@@ -22,16 +24,26 @@ logger = logging.getLogger(__name__)
 STABLE = 300.0  # a session that lived so many seconds gives its successor all tries
 
 
-async def _no_hosts(native: str) -> frozenset[str] | None:
-    return None
+class Questions:
+    """What is asked of a grid beside its session; here nobody can tell."""
 
+    dialect: Dialect = dialect("gridengine")  # which local processes speak, too
 
-async def _no_limit(queue: str) -> float | None:
-    return None
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        """See `Launcher.hosts`."""
+        return None
 
+    async def queue_limit(self, queue: str) -> float | None:
+        """See `Launcher.queue_limit`."""
+        return None
 
-async def _no_account(node: NodeId, patience: float) -> Account | None:
-    return None
+    async def array_running(self) -> int | None:
+        """See `Launcher.array_running`."""
+        return None
+
+    async def account(self, node: NodeId, patience: float) -> Account | None:
+        """See `Launcher.account`."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +60,7 @@ class SessionProgram:
     tidy: Callable[[Message], None] = lambda ready: None  # after it died, from "ready"
     opening: float = 30.0  # seconds it has to say that it is ready
     answering: float = 60.0  # seconds it has to answer a request
-    hosts: Callable[[str], Awaitable[frozenset[str] | None]] = _no_hosts
-    account: Callable[[NodeId, float], Awaitable[Account | None]] = _no_account
-    queue_limit: Callable[[str], Awaitable[float | None]] = _no_limit
+    questions: Callable[[Message], Questions] = lambda ready: Questions()
     respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
 
 

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from dask_gridengine.launchers.base import EndCallback
-from dask_gridengine.launchers.keeper import SessionProgram
+from dask_gridengine.launchers.keeper import Questions, SessionProgram
 from dask_gridengine.launchers.orphans import remove_remains
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
@@ -45,7 +45,7 @@ def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
         module="dask_gridengine.launchers.process_session",
         arguments=tuple(arguments),
         describe=_describe,
-        hosts=_this_host,
+        questions=lambda ready: ThisHost(),
         advise=lambda _: "this is a bug in dask-gridengine; please report the above",
         tidy=lambda ready: remove_remains(Path(ready["directory"])),
     )
@@ -56,5 +56,9 @@ def _describe(hello: Message) -> str:
     return f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
 
 
-async def _this_host(native: str) -> frozenset[str]:
-    return frozenset({socket.gethostname()})
+class ThisHost(Questions):
+    """What is known of a grid that is this machine."""
+
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        """See `Launcher.hosts`."""
+        return frozenset({socket.gethostname()})

@@ -30,8 +30,6 @@ REFUSED = "refused"  # the grid said no; nothing was queued
 COMMUNICATION = "communication"  # the grid did not answer
 INTERNAL = "internal"  # anything else; the text says what
 
-SUBMISSION = "GRIDENGINE_SUBMISSION"  # variable by which a lost submission is found
-
 
 def encode(kind: str, **fields: object) -> bytes:
     """One message as one line."""

@@ -13,10 +13,10 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
-    refusal,
 )
 from dask_gridengine.launchers.base import (
     Account,
@@ -26,12 +26,11 @@ from dask_gridengine.launchers.base import (
     NodeRequest,
 )
 from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.keeper import SessionKeeper, SessionProgram
+from dask_gridengine.launchers.keeper import Questions, SessionKeeper, SessionProgram
 from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     REFUSED,
-    SUBMISSION,
     Message,
     pack,
     pack_request,
@@ -58,6 +57,8 @@ class SessionLauncher:
     def __init__(self, program: SessionProgram, on_end: EndCallback) -> None:
         self.kind = self.description = program.kind
         self._program = program
+        self._questions = Questions()
+        self.dialect: Dialect = self._questions.dialect
         self._loop = asyncio.get_running_loop()
         self._ledger = Ledger(on_end)
         self._keeper = SessionKeeper(program, self._ledger, self._hear)
@@ -78,6 +79,8 @@ class SessionLauncher:
         self = cls(program, on_end)
         await self._keeper.open()
         self.description = program.describe(self._keeper.ready)
+        self._questions = program.questions(self._keeper.ready)
+        self.dialect = self._questions.dialect
         return self
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
@@ -97,8 +100,8 @@ class SessionLauncher:
             If there is no session any more, or this launcher is closed.
         """
         session = await self._session()
-        mark = uuid.uuid4().hex
-        marked = replace(request, environment={**request.environment, SUBMISSION: mark})
+        marked = _marked(request)
+        mark = marked.environment[SUBMISSION]
         reply = session.ask("submit", request=pack_request(marked), count=count)
         try:
             await asyncio.wait([reply], timeout=self._program.answering)
@@ -108,7 +111,7 @@ class SessionLauncher:
             raise
         if answer.get("error") == REFUSED:
             native = None if self.kind == "process" else request.native
-            raise refusal(answer["text"], count, native)
+            raise self.dialect.refusal(answer["text"], count, native)
         _raise_error(answer)
         nodes = unpack(answer["nodes"])
         self._ledger.enter(nodes)
@@ -156,18 +159,22 @@ class SessionLauncher:
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """The hosts where these submit options could run; None if nobody can tell."""
-        return await self._program.hosts(native)
+        return await self._questions.hosts(native)
 
     async def queue_limit(self, queue: str) -> float | None:
         """Seconds after which a queue ends its jobs; None if no end is known."""
-        return await self._program.queue_limit(queue)
+        return await self._questions.queue_limit(queue)
+
+    async def array_running(self) -> int | None:
+        """How many nodes of one array may run at once; None if nothing limits it."""
+        return await self._questions.array_running()
 
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.
 
         A record may come late, so this tries again for `patience` seconds.
         """
-        return await self._program.account(node, patience)
+        return await self._questions.account(node, patience)
 
     async def aclose(self, timeout: float = 20.0) -> None:
         """Cancel whatever is left and let go, in about `timeout` seconds.
@@ -261,6 +268,12 @@ class SessionLauncher:
         jobs = sorted({node.job for node in self._ledger.live})
         if jobs:
             logger.warning("not deleted yet: job %s; %s", ", ".join(jobs), text)
+
+
+def _marked(request: NodeRequest) -> NodeRequest:
+    """With a mark, if its caller has not given it one."""
+    environment = {SUBMISSION: uuid.uuid4().hex, **request.environment}
+    return replace(request, environment=environment)
 
 
 def _log_trouble(reply: asyncio.Future[Message]) -> None:

@@ -185,7 +185,7 @@ def test_a_flood_at_the_door_keeps_no_node_out(
         cluster.scale(3)
         client.wait_for_workers(3, timeout=30)
         assert attack.stdout.readline() == b"has knocked\n"
-        counts = cluster._fleet.bootstrap.counts
+        counts = cluster.pool().fleet.bootstrap.counts
         bad = ("malformed", "oversized", "out of order", "refused", "farewell")
         wait_until(
             lambda: sum(counts[kind] for kind in bad) >= FRAMES,
@@ -243,7 +243,7 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
         with dealer(context, to, CurveKeys.generate()) as stranger:
             stranger.send(encode(said))
             assert not stranger.poll(300)
-        counts = cluster._fleet.bootstrap.counts
+        counts = cluster.pool().fleet.bootstrap.counts
         wait_until(lambda: counts["farewell"] == 2, "the farewells", 5, lambda: counts)
         numbers = client.map(slow_identity, range(100), seconds=0)
         assert client.gather(numbers) == list(range(100))
@@ -263,7 +263,7 @@ def said_by(cluster: GridEngineCluster) -> list[Hello]:
             host=record.host,
             pid=record.pid,
         )
-        for record in cluster._fleet.roster
+        for record in cluster.pool().fleet.roster
     ]
 
 

@@ -243,7 +243,7 @@ def test_fifty_changes_of_mind_in_a_second(options: dict[str, Any]) -> None:
             asking, most = [], 0
 
             def there() -> int:
-                roster = cluster._fleet.roster
+                roster = cluster.pool().fleet.roster
                 return sum(not (r.ending or r.cancelled) for r in roster)
 
             for wish in wishes:

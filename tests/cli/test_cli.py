@@ -58,9 +58,11 @@ def test_the_demo_prints_its_tables(tmp_path: Path) -> None:
         "demo",
         "--jobs=2",
         "--launcher=process",
+        f"--timeline={tmp_path / 'run.html'}",
         DASK_GRIDENGINE__SHARED_DIRECTORY=str(tmp_path),
     )
     assert ended.returncode == 0, ended.stderr
     for expected in ("Hawaiian", "distances", "hours late", "1.2", "working"):
         assert expected in ended.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert "ge-1" in (tmp_path / "run.html").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.html"]

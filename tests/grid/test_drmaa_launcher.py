@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from dask_gridengine.dialects.base import SUBMISSION
+from dask_gridengine.dialects.gridengine.native import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
@@ -30,8 +32,6 @@ from dask_gridengine.launchers.drmaa_library import (
     NO_RECORD,
     UNSTARTED,
 )
-from dask_gridengine.launchers.native import exclude_hosts
-from dask_gridengine.launchers.protocol import SUBMISSION
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.grid.conftest import Cell
 from tests.launchers.conftest import Ends

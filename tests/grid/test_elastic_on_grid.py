@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.names import node_of
+from dask_gridengine.nodes import NodeState
 from tests.chaos.tasks import counted, runs
 from tests.grid.conftest import Cell
 from tests.nannies import watched
@@ -58,11 +60,11 @@ def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def small_arrays(grid: Cell, tmp_path: Path) -> Iterator[None]:
-    """A cell that takes no array of more than three tasks."""
+def limit(grid: Cell, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A cell with 3 for one of the limits of its global configuration."""
     listed = grid.run("qconf", "-sconf").splitlines()
     before = [line for line in listed if not line.startswith("#")]
-    small = [re.sub(r"^(max_aj_tasks +)\d+", r"\g<1>3", line) for line in before]
+    small = [re.sub(rf"^({request.param} +)\d+", r"\g<1>3", line) for line in before]
     assert small != before
     file = tmp_path / "global"  # qconf goes by its name
     for lines in (small, before):
@@ -72,16 +74,21 @@ def small_arrays(grid: Cell, tmp_path: Path) -> Iterator[None]:
             yield
 
 
-@pytest.mark.usefixtures("small_arrays")
+@pytest.mark.parametrize("limit", ["max_aj_tasks", "max_aj_instances"], indirect=True)
+@pytest.mark.usefixtures("limit")
 def test_what_is_too_much_for_one_array_comes_as_several(
     options: dict[str, Any],
 ) -> None:
-    """As many as the grid takes at a time; nobody has to know the limit."""
+    """As many as the grid takes, or runs, at a time; nobody has to know the limit."""
     with GridEngineCluster(jobs=5, **options) as cluster:
         cluster.wait_for_workers(5, timeout=60)
-        arrays = [row.id.job for row in cluster.jobs()]
+        rows = [row for row in cluster.jobs() if row.state is NodeState.WORKING]
+        arrays = [row.id.job for row in rows]
         assert len(arrays) == 5
         assert sorted(arrays.count(job) for job in {*arrays}) == [2, 3]
+        cluster.scale(8)
+        cluster.wait_for_workers(8, timeout=60)
+        assert max(Counter(row.id.job for row in cluster.jobs()[-3:]).values()) == 3
 
 
 @pytest.fixture

@@ -132,6 +132,70 @@ def test_idle_workers_are_given_back(fresh: gridengine.ProcessScheduler) -> None
     assert gridengine.map(abs, [-1, -2], scheduler=fresh) == [1, 2]
 
 
+def test_the_tail_of_a_map_holds_no_idle_workers(tmp_path: Path) -> None:
+    """One long item keeps one worker; the next map has all of them again."""
+
+    def straggle(x: int) -> int:
+        while x == 3 and not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return -x
+
+    found: list[list[int]] = []
+    with (
+        gridengine.ProcessScheduler(3) as scheduler,
+        dask.config.set({"gridengine.map.idle-timeout": "200ms"}),
+    ):
+        thread = threading.Thread(
+            target=lambda: found.append(
+                gridengine.map(straggle, range(4), scheduler=scheduler, chunksize=1)
+            )
+        )
+        thread.start()
+        wait_until(
+            lambda: scheduler.tally() == Tally(1, 1, 0), "one", 30, scheduler.tally
+        )
+        assert thread.is_alive()
+        (tmp_path / "go").touch()
+        thread.join(30)
+        assert found == [[0, -1, -2, -3]]
+        assert gridengine.map(abs, range(-9, 0), scheduler=scheduler) == [
+            *range(9, 0, -1)
+        ]
+
+
+def test_another_map_keeps_the_workers_of_a_tail(
+    fresh: gridengine.ProcessScheduler, tmp_path: Path
+) -> None:
+    """It may want them in a moment."""
+
+    def wait(x: int) -> int:
+        while not (tmp_path / f"go{x}").exists():
+            time.sleep(0.02)
+        return x
+
+    found: list[list[int]] = []
+
+    def run(*items: int) -> threading.Thread:
+        thread = threading.Thread(
+            target=lambda: found.append(gridengine.map(wait, items, fresh))
+        )
+        thread.start()
+        return thread
+
+    with dask.config.set({"gridengine.map.idle-timeout": "200ms"}):
+        threads = [run(0), run(1, 2)]
+        wait_until(lambda: fresh.tally().workers == 2, "two", 30, fresh.tally)
+        (tmp_path / "go1").touch()
+        deadline = time.monotonic() + 1.5  # several ticks beyond the timeout
+        wait_until(lambda: time.monotonic() > deadline, "a while", 5)
+        assert fresh.tally().wanted == 2
+        for x in (0, 2):
+            (tmp_path / f"go{x}").touch()
+        for thread in threads:
+            thread.join(30)
+    assert sorted(found) == [[0], [1, 2]]
+
+
 def working(scheduler: gridengine.ProcessScheduler) -> dict[str, int]:
     """Process ids of the nodes that work, by the names of their workers."""
     cluster = scheduler.cluster

@@ -12,8 +12,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine import GridEngine
 from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
 from dask_gridengine.launchers.drmaa_library import (
@@ -27,10 +30,23 @@ from dask_gridengine.launchers.drmaa_library import (
 from dask_gridengine.launchers.drmaa_service import Service
 
 
+class Findable(GridEngine):
+    """Asks the library where Grid Engine asks qstat."""
+
+    def __init__(self, library: FakeLibrary) -> None:
+        self._library = library
+
+    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+        try:
+            return self._library.find(name, mark)
+        except Unreachable as exc:
+            raise OSError(str(exc)) from exc
+
+
 class FakeLibrary:
     """What `Library` is to the service."""
 
-    system = "FAKE 8.1.9"
+    system = "SGE 8.1.9 (fake)"
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -38,6 +54,10 @@ class FakeLibrary:
         self.jobs = 0
         self.live: set[NodeId] = set()
         self.notices: deque[NodeEnd] = deque()
+        self.dialect = Findable(self)
+
+    def follow(self, nodes: Collection[NodeId]) -> None:
+        """It knows them already."""
 
     def reach(self) -> None:
         if (self.directory / "down").exists():
@@ -98,4 +118,4 @@ def main() -> None:
     options = parse_arguments(sys.argv[1:])
     library = FakeLibrary(Path(options.contact))
     pipe = ParentPipe(options.parent)
-    Service(pipe, library, options, library.find).run()  # type: ignore[arg-type]
+    Service(pipe, library, options).run()  # type: ignore[arg-type]

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine import GridEngine
 from dask_gridengine.launchers.base import Account, NodeId
 from dask_gridengine.launchers.drmaa_accounting import (
     PAUSE,
     TOO_LONG,
     WAITING,
     Accounting,
-    parse_account,
 )
 from tests.waiting import until
 
@@ -41,30 +42,9 @@ def record(
     return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, peak=peak)
 
 
-@pytest.mark.parametrize(
-    ("listed", "account"),
-    [
-        (record(), Account("node1", "", 0, 0.0, 0)),
-        (
-            record("100 : assumedly after job", "137   (Killed)  ", "5s", "1.414MB"),
-            Account("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
-        ),
-        (
-            record("28  : changing into working directory", "0", "0s", "3.000GB"),
-            Account("node1", "28: changing into working directory", 0, 0.0, 3 << 30),
-        ),
-        (record("1", "?", "12.5", "2M"), Account("node1", "1", None, 12.5, 2 << 20)),
-        (record("", "", "1:2", "NONE"), Account("node1", "", None, None, 0)),
-        (record("25  : rescheduling") + record(ran="7s"), Account("node1", "", 0, 7.0)),
-        ("", None),
-        ("error: Job-array tasks 99999.1-1:1 not found", None),
-    ],
-)
-def test_a_record_is_read_as_qacct_prints_it(
-    listed: str, account: Account | None
-) -> None:
-    """Also as older and other Grid Engines do; the last run of a job counts."""
-    assert parse_account(listed) == account
+def by(run: Runner) -> Callable[[NodeId], Account | None]:
+    """As Grid Engine's dialect asks."""
+    return lambda node: GridEngine().account(node, run)
 
 
 def ask(accounting: Accounting, node: NodeId = NODE) -> Account | None:
@@ -79,7 +59,7 @@ def test_a_node_is_asked_for_by_job_and_index() -> None:
         commands.append(command)
         return record()
 
-    assert ask(Accounting(run)) == Account("node1", "", 0, 0.0, 0)
+    assert ask(Accounting(by(run))) == Account("node1", "", 0, 0.0, 0)
     assert commands == [["qacct", "-j", "18", "-t", "3"]]
 
 
@@ -97,7 +77,7 @@ def test_no_accounting_is_no_trouble(error: Exception) -> None:
     def run(command: Sequence[str]) -> str:
         raise error
 
-    assert ask(Accounting(run)) is None
+    assert ask(Accounting(by(run))) is None
 
 
 @pytest.mark.parametrize("patience", [0.0, 60.0])
@@ -110,7 +90,7 @@ def test_a_record_that_comes_late_is_waited_for(patience: float) -> None:
             raise subprocess.CalledProcessError(1, "qacct")
         return found
 
-    accounting = Accounting(run, interval=0.01)
+    accounting = Accounting(by(run), interval=0.01)
     found = asyncio.run(accounting.account(NODE, patience))
     assert found == (Account("node1", "", 0, 7.0) if patience else None)
 
@@ -119,7 +99,7 @@ def test_a_slow_search_is_not_tried_again() -> None:
     """Whatever the patience."""
     clock, asked = [1000.0], list[Sequence[str]]()
     run = slow(clock, asked, found="")
-    accounting = Accounting(run, clock=lambda: clock[0], interval=0.01)
+    accounting = Accounting(by(run), clock=lambda: clock[0], interval=0.01)
     assert asyncio.run(accounting.account(NODE, patience=1000)) is None
     assert len(asked) == 1
 
@@ -141,7 +121,7 @@ def test_after_a_slow_answer_there_are_no_questions_for_a_while() -> None:
     """It still counts itself; the accounting of a big site is slow to search."""
     clock, asked = [1000.0], list[Sequence[str]]()
     run = slow(clock, asked, found=record())
-    accounting = Accounting(run, clock=lambda: clock[0])
+    accounting = Accounting(by(run), clock=lambda: clock[0])
     assert ask(accounting) is not None
     clock[0] += PAUSE - 1
     assert ask(accounting) is None
@@ -171,7 +151,7 @@ def test_one_question_at_a_time_and_a_few_that_wait() -> None:
     gate = Gate()
 
     async def main() -> list[Account | None]:
-        accounting = Accounting(gate)
+        accounting = Accounting(by(gate))
         asking = [
             asyncio.create_task(accounting.account(NodeId("1", index)))
             for index in range(1000)
@@ -192,7 +172,7 @@ def test_one_question_at_a_time_also_after_a_cancelled_one() -> None:
     gate = Gate()
 
     async def main() -> None:
-        accounting = Accounting(gate)
+        accounting = Accounting(by(gate))
         first = asyncio.create_task(accounting.account(NODE))
         await until(lambda: gate.running, "a question")
         first.cancel()

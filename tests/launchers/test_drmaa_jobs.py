@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dask_gridengine.dialects.gridengine import GridEngine
 from dask_gridengine.launchers.base import NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_jobs import (
     GRACE,
@@ -41,6 +42,11 @@ class Scene:
     marked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     ends: list[NodeEnd] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    followed: list[NodeId] = field(default_factory=list)
+    dialect = GridEngine()
+
+    def follow(self, nodes: list[NodeId]) -> None:
+        self.followed += nodes
 
     def next_end(self) -> NodeEnd | None:
         return self.notices.popleft() if self.notices else None

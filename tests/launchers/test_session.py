@@ -11,9 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from dask_gridengine.dialects.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.launchers.base import Account, NodeId, NodeRequest
-from dask_gridengine.launchers.protocol import SUBMISSION, unpack
+from dask_gridengine.launchers.keeper import Questions
+from dask_gridengine.launchers.protocol import unpack
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until, wait_until
@@ -166,11 +168,12 @@ def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) ->
     """It asks the grid's own commands; one that knows none says None."""
     account = Account("node1", "", 0, 3.0, 0)
 
-    async def hosts(native: str) -> frozenset[str]:
-        return frozenset({native})
+    class Known(Questions):
+        async def hosts(self, native: str) -> frozenset[str]:
+            return frozenset({native})
 
-    async def keep(node: NodeId, patience: float) -> Account:
-        return replace(account, ran=patience)
+        async def account(self, node: NodeId, patience: float) -> Account:
+            return replace(account, ran=patience)
 
     async def main() -> None:
         launcher = await open_fake(fake, ends)
@@ -178,7 +181,7 @@ def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) ->
         assert await launcher.queue_limit("x.q") is None
         assert await launcher.account(NodeId("1", 1)) is None
         await launcher.aclose()
-        launcher = await open_fake(fake, ends, hosts=hosts, account=keep)
+        launcher = await open_fake(fake, ends, questions=lambda ready: Known())
         assert await launcher.hosts("-q x") == {"-q x"}
         assert await launcher.account(NodeId("1", 1), patience=3.0) == account
         await launcher.aclose()

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
 
-from dask_gridengine.launchers.native import hard_requests
-
-TIMEOUT = 10.0  # seconds
-
-#: Runs one of Grid Engine's commands and returns what it prints; raises `OSError` or
-#: `subprocess.SubprocessError` if it fails.
-Runner = Callable[[Sequence[str]], str]
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine.native import hard_requests
 
 
 def possible_hosts(native: str, run: Runner) -> frozenset[str] | None:
@@ -36,28 +30,6 @@ def possible_hosts(native: str, run: Runner) -> frozenset[str] | None:
         return None  # also when it finds none: then its exit status is 1
     instances = (line.strip().partition("@") for line in listed.splitlines())
     return frozenset(host for _, at, host in instances if at and host) or None
-
-
-def run_command(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """A `Runner`, given an environment.
-
-    Raises
-    ------
-    OSError
-        If there is no such command.
-    subprocess.SubprocessError
-        If it fails, or says nothing for 10 s.
-    """
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-        timeout=TIMEOUT,
-        text=True,
-        errors="replace",
-        env={**environment, "LC_ALL": "C"},  # it may speak the user's language
-    ).stdout
 
 
 def _options(native: str) -> list[str]:

@@ -10,37 +10,23 @@ from __future__ import annotations
 import re
 import subprocess
 
-from dask_gridengine.launchers.drmaa_library import Failed, Unreachable
-
-QSTAT_TIMEOUT = 60.0  # seconds
+from dask_gridengine.dialects.base import Runner
 
 
-def find_marked(name: str, mark: str) -> list[str]:
+def find_marked(name: str, mark: str, run: Runner) -> list[str]:
     """Ids of the jobs of that name with that mark in their environment.
 
     Raises
     ------
-    Unreachable
-        If the master does not answer.
-    Failed
-        If there is no qstat to ask it with.
+    OSError, subprocess.SubprocessError
+        If there is no qstat, or the master does not answer it.
     """
     try:
-        ran = subprocess.run(
-            ["qstat", "-j", name],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=QSTAT_TIMEOUT,
-            text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise Unreachable(f"qstat said nothing for {QSTAT_TIMEOUT:g} s") from exc
-    except OSError as exc:
-        raise Failed(f"cannot look for lost submissions: {exc}") from exc
-    if ran.returncode and "do not exist" not in ran.stderr:
-        raise Unreachable(ran.stderr.strip() or f"qstat ended with {ran.returncode}")
-    return marked_jobs(ran.stdout, mark)
+        return marked_jobs(run(["qstat", "-j", name]), mark)
+    except subprocess.CalledProcessError as exc:
+        if "do not exist" in (exc.stderr or ""):
+            return []  # an error for qstat, and good news for us
+        raise
 
 
 def marked_jobs(listing: str, mark: str) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from dask_gridengine.expiry import shortest
-from dask_gridengine.launchers.drmaa_hosts import Runner
-
-_LIMITS = ("h_rt", "s_rt")
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine.limits import LIMITS, shortest
 
 
 def queue_limit(queue: str, run: Runner) -> float | None:
@@ -41,7 +39,7 @@ def _values(shown: str) -> list[str]:
     found = []
     for line in shown.replace("\\\n", " ").splitlines():
         name, _, values = line.partition(" ")
-        if name in _LIMITS:
+        if name in LIMITS:
             parts = values.replace("[", "").replace("]", "").replace(" ", "").split(",")
             found += [part.rpartition("=")[2] for part in parts if part]
     return found

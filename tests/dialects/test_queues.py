@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dask_gridengine.launchers.drmaa_queues import queue_limit
+from dask_gridengine.dialects.gridengine.queues import queue_limit
 
 SHOWN = """qname                 long.q
 notify                00:00:60

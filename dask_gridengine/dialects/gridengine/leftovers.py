@@ -1,6 +1,6 @@
 """Jobs of this user that are nodes of ours, whether or not their cluster still lives.
 
-What marks a job as a node's: its owner, the variable that `session` gives each
+What marks a job as a node's: its owner, the variable that a fleet gives each
 submission, and the path of its cluster's connection file in its arguments. All three
 are what ``qstat`` shows; so they are there also when nothing else is left.
 """
@@ -15,8 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dask_gridengine.launchers.drmaa_hosts import Runner
-from dask_gridengine.launchers.protocol import SUBMISSION
+from dask_gridengine.dialects.base import SUBMISSION, Runner
 
 _OURS = re.compile(
     r"""-m\ dask_gridengine\.node\ ['"\s]*  # quotes of a shell, maybe of two

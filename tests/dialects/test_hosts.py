@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
 
-from dask_gridengine.launchers.drmaa_hosts import possible_hosts, run_command
+from dask_gridengine.dialects.gridengine.hosts import possible_hosts
 
 LISTED = "all.q@node1\nlong.q@node1\nall.q@node2.example.org\n\n"
 
@@ -58,16 +57,3 @@ def test_a_grid_that_does_not_tell_is_no_trouble(error: Exception) -> None:
 
     assert possible_hosts("-q a.q", run) is None
     assert possible_hosts("-q a.q", lambda command: "") is None
-
-
-def test_a_command_runs_in_its_environment_and_in_english() -> None:
-    """It reads nothing of ours, and its failure is an error."""
-    program = (
-        "import os, sys; sys.stdin.read(); print(os.environ['A'], os.environ['LC_ALL'])"
-    )
-    said = run_command([sys.executable, "-c", program], {"A": "b", "LC_ALL": "de_DE"})
-    assert said == "b C\n"
-    with pytest.raises(subprocess.CalledProcessError):
-        run_command([sys.executable, "-c", "exit(1)"], {})
-    with pytest.raises(FileNotFoundError):
-        run_command(["/no/such/command"], {})

@@ -1,0 +1,155 @@
+"""Grid Engine and its heirs: SGE, Son of, Open, Univa and Altair Grid Engine.
+
+Run on Son of Grid Engine 8.1.9 only; where others differ it is by their manuals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from dask_gridengine.causes import Cause
+from dask_gridengine.dialects.base import Dialect, Runner, Wish
+from dask_gridengine.errors import GridFull, SubmitError
+from dask_gridengine.launchers.base import NodeId
+
+if TYPE_CHECKING:
+    from dask_gridengine.launchers.base import Account
+
+# Whatever a node does not need before its hello is imported when it is used.
+
+
+class GridEngine(Dialect):
+    """What the grid says by DRMAA is true, if sometimes late."""
+
+    name: ClassVar[str] = "gridengine"
+    title: ClassVar[str] = "Grid Engine"
+    arrays: ClassVar[bool] = True
+    log_name: ClassVar[str] = "$JOB_ID.$SGE_TASK_ID"
+    listing: ClassVar[str] = "qstat"
+    deletion: ClassVar[str] = "with qdel"
+    advice: ClassVar[Mapping[Cause, str]] = {
+        Cause.HOST_LOST: "qhost shows whether the host answers Grid Engine",
+        Cause.NOT_STARTED: "qacct -j {job} has the grid's words; ask the admins",
+        Cause.REJECTED: "qsub -w v with the same options says which of them it is",
+        Cause.NEVER_ARRIVED: "qacct -j {job} may say more",
+        Cause.UNKNOWN: "qacct -j {job} may say more",
+        Cause.REFUSED: "the grid ran a job again: job_extra_directives=['-r n']"
+        " forbids it",
+    }
+
+    def identity(self, environ: Mapping[str, str]) -> tuple[str, int]:
+        """``man 1 qsub``, ENVIRONMENTAL VARIABLES."""
+        return environ["JOB_ID"], int(environ["SGE_TASK_ID"])
+
+    def slots(self, environ: Mapping[str, str]) -> int | None:
+        """NSLOTS."""
+        return int(environ["NSLOTS"]) if "NSLOTS" in environ else None
+
+    def queue(self, environ: Mapping[str, str]) -> str:
+        """QUEUE."""
+        return environ.get("QUEUE", "")
+
+    def notify(self, environ: Mapping[str, str]) -> float:
+        """The queue's, as the grid leaves it in the job's spool for all to read."""
+        try:
+            place = Path(environ["SGE_JOB_SPOOL_DIR"]) / "config"
+            lines = place.read_text(errors="replace").splitlines()
+            said = next(line for line in lines if line.startswith("notify="))
+            return max(0.0, float(said.partition("=")[2]))
+        except (KeyError, OSError, ValueError, StopIteration):
+            return 0.0
+
+    def parse(self, job_id: str) -> NodeId:
+        """``123.7``."""
+        job, _, index = job_id.rpartition(".")
+        return NodeId(job, int(index))
+
+    def form(self, node: NodeId) -> str:
+        """``123.7``."""
+        return str(node)
+
+    def native(self, wish: Wish) -> str:
+        """See `native_specification`."""
+        from dask_gridengine.dialects.gridengine.native import native_specification
+
+        return native_specification(**vars(wish))
+
+    def unsaid(self, wish: Wish) -> list[str]:
+        """Everything can be said."""
+        return []
+
+    def excluding(self, native: str, hosts: Collection[str]) -> str:
+        """See `exclude_hosts`."""
+        from dask_gridengine.dialects.gridengine.native import exclude_hosts
+
+        return exclude_hosts(native, hosts)
+
+    def requested_limit(self, native: str) -> float | None:
+        """``h_rt`` or ``s_rt``."""
+        from dask_gridengine.dialects.gridengine.limits import requested_limit
+
+        return requested_limit(native)
+
+    def warns(self, native: str) -> bool:
+        """``-notify``."""
+        return "-notify" in native.split()
+
+    def deliver(
+        self, command: tuple[str, ...], environment: Mapping[str, str]
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """See `one_line`."""
+        from dask_gridengine.dialects.gridengine.delivery import one_line
+
+        return one_line(command, environment)
+
+    def refusal(self, reason: str, count: int, native: str | None) -> SubmitError:
+        """``max_u_jobs`` and its like say that there may be room later.
+
+        Son of Grid Engine 8.1.9 says "job rejected: only 3 jobs are allowed per user
+        (current job count: 3)", and counts an array as one job.
+        """
+        if GridFull.is_meant(reason):
+            return GridFull(reason, count, native)
+        return super().refusal(reason, count, native)
+
+    def check(self, count: int, native: str) -> str:
+        """``-w v`` verifies, and submits nothing."""
+        return f"qsub -w v -t 1-{count} {native} -b y /bin/true"
+
+    def largest_array(self, reason: str, count: int) -> int:
+        """``max_aj_tasks``: "you tried to submit a job with more than 75000 tasks"."""
+        found = re.search(r"more than (\d+) tasks", reason)
+        return int(found[1]) if found else 0
+
+    def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
+        """``qselect``."""
+        from dask_gridengine.dialects.gridengine.hosts import possible_hosts
+
+        return possible_hosts(native, run)
+
+    def queue_limit(self, queue: str, run: Runner) -> float | None:
+        """``qconf -sq``."""
+        from dask_gridengine.dialects.gridengine.queues import queue_limit
+
+        return queue_limit(queue, run)
+
+    def array_running(self, run: Runner) -> int | None:
+        """``max_aj_instances`` of ``qconf -sconf``; 0 is any number."""
+        from dask_gridengine.dialects.gridengine.limits import array_running
+
+        return array_running(run)
+
+    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+        """``qstat -j``."""
+        from dask_gridengine.dialects.gridengine.marks import find_marked
+
+        return find_marked(name, mark, run)
+
+    def account(self, node: NodeId, run: Runner) -> Account | None:
+        """``qacct``."""
+        from dask_gridengine.dialects.gridengine.accounting import parse_account
+
+        return parse_account(run(["qacct", "-j", node.job, "-t", str(node.index)]))

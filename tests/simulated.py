@@ -1,0 +1,106 @@
+"""Rosters of many nodes that lived through hours, made in a moment."""
+
+from __future__ import annotations
+
+import random
+
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.nodes import NodeRecord, NodeState, Roster
+from dask_gridengine.view import View
+from tests.samples import hello
+
+START = 1_700_000_000.0  # seconds since the epoch
+
+_ENDS = (Cause.MEMORY, Cause.KILLED, Cause.CANCELLED, Cause.EXPIRED, Cause.DELETED)
+
+
+class Clock:
+    """Seconds since the epoch, as far as somebody says so."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Nodes:
+    """A roster whose nodes do what a test says, when it says so."""
+
+    def __init__(self, clock: Clock | None = None, name: str = "simulated") -> None:
+        self.clock = clock or Clock()
+        self.roster = Roster(clock=self.clock)
+        self.view = View(
+            name, lambda: {"": self.roster}, lambda: {"": self.roster.alive}
+        )
+
+    def submit(self, count: int, job: str = "7") -> list[NodeRecord]:
+        """So many nodes more, queued."""
+        self.roster.submitted(NodeId(job, i + 1) for i in range(count))
+        return list(self.roster)[-count:]
+
+    def arrive(self, record: NodeRecord, host: str = "node1", age: float = 0.0) -> None:
+        """It says hello."""
+        job, index = record.id.job, record.id.index
+        self.roster.unbound.append(f"ge-{len(self.roster.by_worker)}")
+        self.roster.arrive(record, hello(job=job, index=index, host=host, age=age))
+
+    def work(self, record: NodeRecord) -> None:
+        """It imports at once, and becomes a worker."""
+        self.roster.registered(self.roster.bind(record))
+
+    def end(self, record: NodeRecord, cause: Cause = Cause.KILLED) -> None:
+        """It is gone, for this reason."""
+        record.diagnosis = Diagnosis(cause=cause, source="farewell")
+        self.roster.move(record, NodeState.GONE)
+
+
+def pooled(**pools: int) -> tuple[View, dict[str, Nodes]]:
+    """A cluster with nodes of these kinds, so many of each, all in the queue."""
+    nodes = {name: Nodes() for name in pools}
+    for name, count in pools.items():
+        nodes[name].roster = Roster(pool=name, clock=nodes[name].clock)
+        nodes[name].submit(count)
+    rosters = {name: each.roster for name, each in nodes.items()}
+    return View("pooled", lambda: rosters, lambda: pools), nodes
+
+
+def many(count: int, hosts: int, *, until: float = START, hours: float = 1.0) -> Nodes:
+    """Nodes that came one after the other, of which a third has gone again.
+
+    Parameters
+    ----------
+    count
+        Nodes.
+    hosts
+        Hosts they are on.
+    until
+        Seconds since the epoch when all this is over.
+    hours
+        How long it took.
+    """
+    chance = random.Random(count)
+    nodes = Nodes(Clock(until - hours * 3600))
+    events: list[tuple[float, str, NodeRecord]] = []
+    for i, record in enumerate(nodes.submit(count, "77")):
+        arrives = nodes.clock.now + hours * (
+            chance.expovariate(1 / 700) + i * 1500 / count
+        )
+        works = arrives + 2 + chance.random() * 20
+        events += [(arrives, "arrive", record), (works, "work", record)]
+        if chance.random() < 0.3:
+            ends = works + hours * chance.expovariate(1 / 1200)
+            events.append((ends, "end", record))
+    for when, what, record in sorted(events, key=lambda event: event[0]):
+        if when > until or record.state is NodeState.GONE:
+            continue
+        nodes.clock.now = when
+        if what == "arrive":
+            nodes.arrive(record, f"node{chance.randrange(hosts):03d}")
+        elif what == "work":
+            nodes.work(record)
+        else:
+            nodes.end(record, chance.choice(_ENDS))
+    nodes.clock.now = until
+    return nodes
