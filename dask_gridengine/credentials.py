@@ -101,8 +101,10 @@ class Connection:
         try:
             keys = CurveKeys(**body.pop("node_keys"))
             addresses = tuple(body.pop("addresses"))
-            return cls(node_keys=keys, addresses=addresses, **body)
-        except (TypeError, KeyError, AttributeError) as exc:
+            # Of an earlier version: whoever has written it, it was not us.
+            author = {"host": "", "pid": 0, "started": path.stat().st_mtime}
+            return cls(node_keys=keys, addresses=addresses, **{**author, **body})
+        except (TypeError, KeyError, AttributeError, OSError) as exc:
             raise DoorError(f"{path} is not a connection file: {exc!r}") from exc
 
 

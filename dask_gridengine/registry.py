@@ -38,7 +38,9 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return self.connection.cluster
+        """The cluster's; its pools' jobs have theirs behind it."""
+        told = self.connection
+        return told.cluster.removesuffix(f"-{told.pool}") if told.pool else told.cluster
 
 
 def shared_directory(given: str | os.PathLike[str] | None = None) -> Path:
@@ -67,10 +69,10 @@ def _joined(doors: Iterable[Entry]) -> list[Entry]:
     clusters: list[tuple[Entry, set[str]]] = []
     for door in doors:
         told = door.connection
-        who, pool = (told.cluster, told.host, told.pid), told.pool
+        who, pool = (door.name, told.host, told.pid), told.pool
         for i, (entry, pools) in enumerate(clusters):
             other = entry.connection
-            same = (other.cluster, other.host, other.pid) == who
+            same = (entry.name, other.host, other.pid) == who
             # One process may have two clusters of a name, but none a pool twice.
             if same and pool and pool not in pools and "" not in pools:
                 whole = (*entry.directories, *door.directories)

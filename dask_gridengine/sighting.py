@@ -144,6 +144,8 @@ def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
 
 def _verdict(connection: Connection, tried: dict[str, str]) -> tuple[str, str]:
     host, pid = connection.host, connection.pid
+    if not host:
+        return SILENT, "another version of dask-gridengine has started it"
     if host == socket.gethostname():
         if not _runs(pid, connection.started):
             return GONE, f"process {pid} is not there any more"
