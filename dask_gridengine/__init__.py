@@ -19,15 +19,18 @@ if TYPE_CHECKING:
         GridFull,
         LauncherError,
         LauncherUnavailable,
+        NoAnswer,
         NodesFailed,
         OptionError,
         SubmitError,
         TaskTimeLimit,
         Unsatisfiable,
     )
+    from dask_gridengine.outside.connecting import connect
 
 _HOME = {
     "GridEngineCluster": "cluster",
+    "connect": "outside.connecting",
     "GridEngineError": "errors",
     "OptionError": "errors",
     "LauncherError": "errors",
@@ -36,6 +39,7 @@ _HOME = {
     "GridFull": "errors",
     "ArrayTooLarge": "errors",
     "DrmCommunicationError": "errors",
+    "NoAnswer": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
     "Unsatisfiable": "errors",
@@ -43,6 +47,7 @@ _HOME = {
 
 __all__ = [
     "GridEngineCluster",
+    "connect",
     "GridEngineError",
     "OptionError",
     "LauncherError",
@@ -51,6 +56,7 @@ __all__ = [
     "GridFull",
     "ArrayTooLarge",
     "DrmCommunicationError",
+    "NoAnswer",
     "NodesFailed",
     "TaskTimeLimit",
     "Unsatisfiable",

@@ -1,8 +1,9 @@
 """What is said between a node and its cluster, and nothing about how.
 
 A node asks with `Hello`; the cluster answers with `Allocation`, `Wait`, `Leave` or
-`Refused`; when a node ends it says `Farewell`. All are frozen, and every one checks
-itself, because the peer that sent it may be anybody who reaches the port.
+`Refused`; when a node ends it says `Farewell`. The cluster's user asks with `Ask`, from
+another process, and gets `Told`. All are frozen, and every one checks itself, because
+the peer that sent it may be anybody who reaches the port.
 """
 
 from __future__ import annotations
@@ -161,8 +162,35 @@ class Farewell:
         _require(len(self.stderr) <= 16_384, "more than 16 kB of last words")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """The user, from any process that can read the connection file, to the cluster."""
+
+    kind: ClassVar[str] = "ask"
+
+    incarnation: str  # random, one for each question
+    what: str  # see `dask_gridengine.desk.Desk`
+    about: str  # a worker, node or job; "" is all
+    via: str  # the cluster's address that answered
+
+    def __post_init__(self) -> None:
+        _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
+        _require(len(self.what) <= 64 and len(self.about) <= 256, "too long a question")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Cluster to its user: the answer to `Ask`."""
+
+    kind: ClassVar[str] = "told"
+
+    incarnation: str  # of the question
+    body: dict[str, Any]
+    error: str  # why there is no answer; "" if there is one
+
+
 Answer = Allocation | Wait | Leave | Refused
-Message = Hello | Allocation | Wait | Leave | Refused | Farewell
+Message = Hello | Allocation | Wait | Leave | Refused | Farewell | Ask | Told
 
 
 def version_mismatch(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:

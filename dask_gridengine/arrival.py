@@ -15,7 +15,15 @@ from dataclasses import replace
 
 import zmq
 
-from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
+from dask_gridengine.allocation import (
+    Allocation,
+    Answer,
+    Farewell,
+    Hello,
+    Leave,
+    Refused,
+    Wait,
+)
 from dask_gridengine.credentials import Connection
 from dask_gridengine.errors import DoorError
 from dask_gridengine.knocking import CONNECTED, Knocks, knock
@@ -66,7 +74,7 @@ def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bo
     said, at = knock(address, FAREWELL_SECONDS)
     if said != CONNECTED:
         return False  # spares a closed cluster's nodes the linger
-    with _open(connection, at) as dealer:
+    with open_dealer(connection, at) as dealer:
         dealer.linger = int(FAREWELL_SECONDS * 1000)
         dealer.send(encode(farewell))
     return True
@@ -102,7 +110,7 @@ def _converse(
 
     Waiting as told is no silence.
     """
-    with _open(connection, at) as dealer:
+    with open_dealer(connection, at) as dealer:
         while True:
             dealer.send(encode(hello))
             timeout = patience.left(ANSWER_SECONDS)
@@ -127,7 +135,7 @@ def _receive(
         if not dealer.poll(int(left * 1000) + 1):
             return None
         message = decode(dealer.recv(), MAX_FROM_CLUSTER)
-        if not isinstance(message, Hello | Farewell) and (
+        if isinstance(message, Allocation | Wait | Leave | Refused) and (
             message.incarnation == incarnation
         ):
             return message
@@ -135,17 +143,20 @@ def _receive(
 
 
 @contextlib.contextmanager
-def _open(connection: Connection, address: str) -> Iterator[zmq.Socket[bytes]]:
-    """A socket to the door. The context goes too: a fork must find no thread."""
+def open_dealer(connection: Connection, at: str) -> Iterator[zmq.Socket[bytes]]:
+    """A socket to the door, at an address in numbers, with the nodes' keys.
+
+    The context goes too when it is closed: a fork must find no thread.
+    """
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     try:
         dealer.linger = 0
-        dealer.ipv6 = address.startswith("[")
+        dealer.ipv6 = at.startswith("[")
         dealer.curve_serverkey = connection.server_key.encode()
         dealer.curve_publickey = connection.node_keys.public.encode()
         dealer.curve_secretkey = connection.node_keys.secret.encode()
-        dealer.connect(f"tcp://{address}")
+        dealer.connect(f"tcp://{at}")
         yield dealer
     finally:
         dealer.close()

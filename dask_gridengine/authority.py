@@ -93,16 +93,32 @@ def worker_identity(security: Security) -> TLSIdentity | None:
     """
     if not security.require_encryption:
         return None
+    return _identity(security, "worker")
+
+
+def client_identity(security: Security) -> TLSIdentity | None:
+    """What a client needs of a `Security`; None if it does not encrypt.
+
+    Raises
+    ------
+    OptionError
+        If it asks for encryption and lacks the client's part.
+    """
+    return _identity(security, "client") if security.require_encryption else None
+
+
+def _identity(security: Security, role: str) -> TLSIdentity:
+    certificate = getattr(security, f"tls_{role}_cert")
     parts = {
         "ca": security.tls_ca_file,
-        "certificate": security.tls_worker_cert,
+        "certificate": certificate,
         # Dask allows the key to stand in the certificate's file.
-        "key": security.tls_worker_key or security.tls_worker_cert,
+        "key": getattr(security, f"tls_{role}_key") or certificate,
     }
     if missing := [part for part, value in parts.items() if not value]:
         raise OptionError(
             f"security= asks for encryption but has no {' and no '.join(missing)} for"
-            " workers: give tls_ca_file, tls_worker_cert and tls_worker_key, or leave"
+            f" {role}s: give tls_ca_file, tls_{role}_cert and tls_{role}_key, or leave"
             " security= out and a private CA is made for you"
         )
     return TLSIdentity(**{part: _text(value) for part, value in parts.items()})

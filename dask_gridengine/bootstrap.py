@@ -13,7 +13,8 @@ import errno
 import logging
 import resource
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -21,16 +22,17 @@ import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
 from dask_gridengine.addresses import join
-from dask_gridengine.allocation import Answer, Farewell, Hello, Wait
+from dask_gridengine.allocation import Answer, Ask, Farewell, Hello, Told, Wait
 from dask_gridengine.credentials import CurveKeys
 from dask_gridengine.errors import OptionError, WireError
 from dask_gridengine.ports import Ports, none_free
-from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
+from dask_gridengine.wire import MAX_FROM_CLUSTER, MAX_FROM_NODE, decode, encode
 
 logger = logging.getLogger(__name__)
 
 ZAP_DOMAIN = "gridengine"
 MAX_WAITING = 100_000  # peers it remembers; who is one more is not called, but may ask
+MAX_ASKING = 32  # questions of the user's under way; one more is not answered
 BACKLOG = 4096  # connections the kernel holds while the loop is busy
 #: What this process may have open, if it may have as much. Most systems begin with
 #: 1024; a node is a connection here, and as a worker some at the scheduler.
@@ -71,6 +73,10 @@ class BootstrapServer:
         self.port = 0
         self._on_hello = on_hello
         self._on_farewell = on_farewell
+        #: Answers what the cluster's user asks; see `dask_gridengine.desk.Desk`. None
+        #: as long as there is nobody to answer.
+        self.on_ask: Callable[[Ask], Awaitable[Told]] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         self._context: zmq.asyncio.Context | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: dict[str, bytes] = {}  # incarnation to peer
@@ -158,8 +164,10 @@ class BootstrapServer:
         if self._context is None:
             return
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            tasks = [self._task, *self._asking]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         self._release()
 
     def _release(self) -> None:
@@ -196,8 +204,34 @@ class BootstrapServer:
         elif isinstance(message, Farewell):
             self.counts[message.kind] += 1
             self._on_farewell(message)
+        elif isinstance(message, Ask):
+            self._take_question(message, peer)
         else:
             self._drop("out of order", f"a node sent {message.kind}")
+
+    def _take_question(self, ask: Ask, peer: bytes) -> None:
+        # In a task of its own: a worker may take its time over its logs, and no node is
+        # to wait at the door for that.
+        if len(self._asking) >= MAX_ASKING:
+            self._drop("busy", "the user asks too much at once")
+            return
+        self.counts[ask.kind] += 1
+        task = asyncio.create_task(self._reply(ask, peer), name="gridengine question")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _reply(self, ask: Ask, peer: bytes) -> None:
+        told = Told(incarnation=ask.incarnation, body={}, error="it is starting")
+        try:
+            if self.on_ask is not None:
+                told = await self.on_ask(ask)
+            frame = encode(told)
+            if len(frame) > MAX_FROM_CLUSTER:
+                error = f"the answer has {len(frame)} bytes; ask about one node"
+                frame = encode(replace(told, body={}, error=error))
+            await self._socket.send_multipart([peer, frame])
+        except Exception:  # noqa: BLE001 - who asked hears nothing, and says so
+            self._drop("error", f"answering {ask.what!r} failed", exc_info=True)
 
     def _remember(self, hello: Hello, answer: Answer, peer: bytes) -> None:
         if not isinstance(answer, Wait):

@@ -195,6 +195,12 @@ class GridEngineCluster(ShownCluster):
             counts += pool.fleet.roster.counts
         return {state.value: counts[state] for state in NodeState if counts[state]}
 
+    @property
+    def launcher_description(self) -> str:
+        """What starts the nodes, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"."""
+        first = next(iter(self._pools.values()))
+        return first.fleet.launcher.description
+
     def explain(self, worker: str | None = None) -> str:
         """Say what the nodes are at, why others ended, and what to type next.
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,12 @@ class Connection:
     server_key: str  # the door's public CURVE key
     node_keys: CurveKeys
     patience: float  # seconds a node looks for the door before it gives up
+    # Who the door's process is. Nodes need none of it; whoever looks for a cluster
+    # that does not answer does.
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=time.time)  # seconds since the epoch
+    pool: str = ""  # of several kinds of nodes, the one whose door this is
     dialect: str = "gridengine"  # of the grid that starts the nodes
 
     def write(self, directory: Path) -> Path:
@@ -93,8 +101,10 @@ class Connection:
         try:
             keys = CurveKeys(**body.pop("node_keys"))
             addresses = tuple(body.pop("addresses"))
-            return cls(node_keys=keys, addresses=addresses, **body)
-        except (TypeError, KeyError, AttributeError) as exc:
+            # Of an earlier version: whoever has written it, it was not us.
+            author = {"host": "", "pid": 0, "started": path.stat().st_mtime}
+            return cls(node_keys=keys, addresses=addresses, **{**author, **body})
+        except (TypeError, KeyError, AttributeError, OSError) as exc:
             raise DoorError(f"{path} is not a connection file: {exc!r}") from exc
 
 

@@ -10,6 +10,7 @@ GridEngineError
  |   |   `- ArrayTooLarge     ... as one array: it has to be several
  |   `- DrmCommunicationError the grid does not answer; nothing is known
  |- DoorError              a node found no way to its allocation
+ |- NoAnswer               a cluster did not answer its user's question
  |- NodesFailed            nodes ended before they became workers
  |- Unsatisfiable          a task requires what no kind of nodes has
  `- TaskTimeLimit          a task ran longer than its hard limit
@@ -148,6 +149,28 @@ class DrmCommunicationError(LauncherError):
 
 class DoorError(GridEngineError):
     """A node found no way to its allocation; the message says what it tried."""
+
+
+class NoAnswer(GridEngineError):
+    """A cluster did not answer its user's question.
+
+    Parameters
+    ----------
+    cluster
+        Its name.
+    tried
+        Each address of its door, with what it answered.
+    """
+
+    def __init__(self, cluster: str, tried: Mapping[str, str]) -> None:
+        super().__init__(cluster, dict(tried))
+        self.cluster, self.tried = cluster, dict(tried)
+
+    def __str__(self) -> str:
+        answers = ", ".join(
+            f"{address}: {said}" for address, said in self.tried.items()
+        )
+        return f"{self.cluster} did not answer ({answers})"
 
 
 class NodesFailed(GridEngineError):

@@ -171,6 +171,7 @@ class Fleet:
             node_keys=self.bootstrap.node_keys,
             patience=options.death_timeout,
             dialect=self.dialect.name,
+            pool=self.pool,
         ).write(self.directory)
         self._array_limit = asyncio.create_task(self._ask_array_limit(self.launcher))
 

@@ -21,6 +21,7 @@ from distributed.utils import get_ip
 from dask_gridengine.addresses import bracketed
 from dask_gridengine.authority import security_of, worker_identity
 from dask_gridengine.config import Options
+from dask_gridengine.desk import Desk
 from dask_gridengine.endpoints import dashboard_address
 from dask_gridengine.errors import (
     LauncherError,
@@ -197,7 +198,9 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self.scheduler.add_plugin(Annotator(witness.explain))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
+        desk = Desk(self)
         for pool in pools:
+            pool.fleet.bootstrap.on_ask = desk.answer
             pool.fleet.receive()
             pool.upkeep.start()
             pool.turnover.start(self.scheduler)

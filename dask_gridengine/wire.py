@@ -10,12 +10,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from dask_gridengine.allocation import (
     Allocation,
+    Ask,
     Farewell,
     Hello,
     Leave,
     Message,
     Refused,
     TLSIdentity,
+    Told,
     Wait,
 )
 from dask_gridengine.errors import WireError
@@ -25,7 +27,8 @@ MAX_FROM_NODE = 64 * 1024  # bytes; a hello is about 1 kB, a farewell at most 17
 MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation carries the user's config
 
 _KINDS: dict[str, type[Message]] = {
-    cls.kind: cls for cls in (Hello, Allocation, Wait, Leave, Refused, Farewell)
+    cls.kind: cls
+    for cls in (Hello, Allocation, Wait, Leave, Refused, Farewell, Ask, Told)
 }
 
 

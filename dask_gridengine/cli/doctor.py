@@ -1,84 +1,78 @@
-"""``dask gridengine doctor``: the examination behind the command."""
+"""``dask gridengine doctor``: will a cluster work on this very site, and how?"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import warnings
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.config import Options
-from dask_gridengine.doctor.examination import Examination
-from dask_gridengine.doctor.finding import Status
-from dask_gridengine.doctor.profile import render, settings_of, write
-from dask_gridengine.doctor.report import choose, summary
+import click
 
-INTERRUPTED = 130  # as shells say it: 128 and SIGINT
+from dask_gridengine.errors import GridEngineError
 
 
-def run(
-    given: Mapping[str, Any],
-    *,
-    count: int,
+@click.command("doctor", short_help="Find out whether a cluster will work here.")
+@click.option(
+    "--launcher",
+    type=click.Choice(["drmaa", "process"]),
+    help="How nodes are started.  [default: the best there is]",
+)
+@click.option("--queue", help="As for a cluster, and so are the next ones.")
+@click.option("--project")
+@click.option("--resource-spec", help="As after qsub -l.")
+@click.option("--parallel-environment")
+@click.option("--cores", type=int, help="Slots of a node.")
+@click.option("--memory", help="Of a node, as '4 GB'.")
+@click.option("--memory-resource", help="Complex that books it, as h_vmem.")
+@click.option("--walltime", help="As '02:00:00'.")
+@click.option("--python", help="Python on the nodes.")
+@click.option("--shared-directory", help="On a file system that the nodes see.")
+@click.option("--interface", help="Network that the nodes reach, as ib0.")
+@click.option("--nodes", default=2, show_default=True, help="Nodes of the probe.")
+@click.option(
+    "--timeout", default=300.0, show_default=True, help="Seconds these may queue."
+)
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the settings this site needs into a new file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One object for programs.")
+def command(
+    nodes: int,
     timeout: float,
     profile: Path | None,
     as_json: bool,
-) -> int:
-    """Examine this site; returns the exit status.
+    **given: Any,
+) -> None:
+    """Find out whether a cluster will work here, and how.
 
-    Parameters
-    ----------
-    given
-        Options of a cluster; None is what Dask's configuration says.
-    count
-        Nodes of the probe.
-    timeout
-        Seconds these may queue.
-    profile
-        Where to write the site's profile; None does not.
-    as_json
-        Whether a program reads it.
+    Looks for Grid Engine and asks it about queues, parallel environments, memory and
+    limits; then has two nodes look back: at this host's addresses, the shared
+    directory, their Python, their disks and clocks. Options not given are those of
+    Dask's configuration.
 
-    Raises
-    ------
-    OptionError
-        If an option's value makes no sense; nothing was looked at.
+    Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong option, 130
+    after Ctrl-C.
+
+    \b
+    Examples:
+      dask gridengine doctor
+      dask gridengine doctor --queue long.q --profile ~/.config/dask/gridengine.yaml
     """
-    options = Options.resolve(given)
-    # What goes wrong is in the findings; a library's log lines would tear the table.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="distributed")
-    report = choose(as_json=as_json)
-    examination = Examination(
-        options=options,
-        count=count,
-        timeout=timeout,
-        tell=report.tell,
-        note=report.note,
-    )
-    interrupted = False
+    if profile is not None and profile.exists():
+        raise click.UsageError(
+            f"{profile} is there already; name another file, or move it away"
+        )
+    if nodes < 1 or timeout <= 0:
+        raise click.UsageError("--nodes is at least 1, and --timeout above 0")
     try:
-        asyncio.run(examination.run())
-    except KeyboardInterrupt:
-        interrupted = True
-    findings = examination.book.findings
-    kept = {name: value for name, value in given.items() if name != "launcher"}
-    settings = settings_of(findings, kept)
-    end = summary(findings, interrupted=interrupted)
-    proven = not interrupted and examination.book.status is not Status.FAIL
-    text = render(settings) if proven else ""
-    if profile is not None and proven:
-        write(profile, text)
-        end, text = f"{end}\nThe site's profile is in {profile}.", ""
-    elif profile is not None:
-        end += "\nNo profile was written: it would not be proven."
-    elif all(setting.optional for setting in settings):
-        text = ""
-    elif text:
-        end += "\nTo keep the profile below: --profile FILE."
-    report.close(end, findings, text)
-    if interrupted:
-        return INTERRUPTED
-    return 1 if examination.book.status is Status.FAIL else 0
+        from dask_gridengine.cli.examining import run
+
+        status = run(
+            given, count=nodes, timeout=timeout, profile=profile, as_json=as_json
+        )
+    except (GridEngineError, OSError) as exc:
+        click.echo(f"dask gridengine doctor: {exc}", err=True)
+        status = 2
+    sys.exit(status)

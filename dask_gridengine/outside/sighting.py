@@ -1,0 +1,228 @@
+"""A user's clusters, seen from outside: who answers, who is gone, what is left of them.
+
+"Gone" needs proof, because what is left of a cluster that is gone may be deleted: its
+process is not there, which its own host alone can tell, or its connection file.
+Silence proves nothing: it may be suspended, or a firewall in between.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dask_gridengine.addresses import split
+from dask_gridengine.credentials import Connection
+from dask_gridengine.dialects.base import Runner
+from dask_gridengine.dialects.gridengine.leftovers import MarkedJob, marked_jobs_of
+from dask_gridengine.errors import GridEngineError, NoAnswer
+from dask_gridengine.launchers.commands import run_command
+from dask_gridengine.launchers.drmaa_places import find_root
+from dask_gridengine.outside.asking import ask_cluster
+from dask_gridengine.outside.registry import Entry, entries, labels
+
+ALIVE, GONE, SILENT = "alive", "gone", "silent"
+NO_GRID = "there is no Grid Engine here (SGE_ROOT is not set)"
+AT_ONCE = 16  # clusters that are asked at a time
+REUSED_SECONDS = 5.0  # a process that began so much later is another of the same id
+LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """One cluster, as far as it can be seen from here."""
+
+    name: str
+    label: str  # its name, or its directory's where others have that name, too
+    directories: tuple[Path, ...]  # one for each pool; none is known of some jobs
+    entry: Entry | None  # None if it has no connection file any more
+    state: str  # `ALIVE`, `GONE` or `SILENT`
+    why: str  # it is thought to be gone or silent; "" if it answers
+    status: dict[str, Any]  # what it says of itself; see `snapshot`
+    jobs: tuple[MarkedJob, ...]  # that the grid has of it
+
+    @property
+    def directory(self) -> Path | None:
+        return self.directories[0] if self.directories else None
+
+    @property
+    def tasks_left(self) -> dict[str, int]:
+        """Grid Engine's letters to how many of its nodes are in that state."""
+        total: defaultdict[str, int] = defaultdict(int)
+        for job in self.jobs:
+            for state, count in job.states.items():
+                total[state] += count
+        return dict(total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """All that was seen."""
+
+    clusters: tuple[Sighting, ...]  # the oldest first
+    grid: str  # why no jobs were looked for, e.g. `NO_GRID`; "" if they were
+
+
+def look(shared: Path, run: Runner | None = None) -> Overview:
+    """Look for all clusters of this user: in the directory, and on the grid.
+
+    Parameters
+    ----------
+    shared
+        Where clusters put their files. Those that put them elsewhere are found by
+        their jobs.
+    run
+        Runs qstat; this host's by default.
+    """
+    jobs, problem = _jobs(run)
+    by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
+    for job in jobs:
+        by_directory[job.directory or job.name].append(job)
+    known = _known(shared, by_directory)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda entry: _sight(entry, by_directory), known))
+    there = [seen for seen in found if seen is not None]  # others closed meanwhile
+    places = {place for entry in known for place in entry.directories}
+    strays = [
+        _stray(place, left)
+        for place, left in by_directory.items()
+        if place not in places
+    ]
+    return Overview(clusters=tuple(_labelled([*there, *strays])), grid=problem)
+
+
+def _known(shared: Path, by_directory: Mapping[Path | str, object]) -> list[Entry]:
+    """Clusters with a file in the shared directory, and those with jobs elsewhere."""
+    found = entries(shared)
+    places = {place for entry in found for place in entry.directories}
+    elsewhere = {
+        place.parent
+        for place in by_directory
+        if isinstance(place, Path) and place not in places
+    }
+    return found + [
+        entry
+        for other in sorted(elsewhere - {shared})
+        for entry in entries(other)
+        if any(place in by_directory for place in entry.directories)
+    ]
+
+
+def host_runner() -> Runner:
+    """Runs Grid Engine's commands as this process would."""
+    return lambda command: run_command(command, os.environ)
+
+
+def user_name() -> str:
+    """Of whoever runs this, by the process itself: the environment may say anything."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
+    """Whether a cluster answers: its state, why it is thought so, what it says."""
+    connection = entry.connection
+    if connection.host != socket.gethostname() and all(
+        _loopback(address) for address in connection.addresses
+    ):
+        return SILENT, f"it can be asked on {connection.host} only", {}
+    try:
+        return ALIVE, "", ask_cluster(connection, "status")
+    except NoAnswer as exc:
+        state, why = _verdict(connection, exc.tried)
+        return state, why, {}
+    except GridEngineError as exc:
+        return ALIVE, str(exc), {}
+
+
+def _verdict(connection: Connection, tried: dict[str, str]) -> tuple[str, str]:
+    host, pid = connection.host, connection.pid
+    if not host:
+        return SILENT, "another version of dask-gridengine has started it"
+    if host == socket.gethostname():
+        if not _runs(pid, connection.started):
+            return GONE, f"process {pid} is not there any more"
+        return SILENT, f"process {pid} is there, but is suspended or busy"
+    outside = {a: said for a, said in tried.items() if not _loopback(a)}
+    # Refused is no proof either: there are firewalls that say so in a host's name.
+    answers = ", ".join(f"{address}: {said}" for address, said in outside.items())
+    return SILENT, f"{host} does not answer ({answers})"
+
+
+def _loopback(address: str) -> bool:
+    return split(address)[0].startswith(LOOPBACK_PREFIXES)
+
+
+def _runs(pid: int, started: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return bool(process.create_time() <= started + REUSED_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return False  # another user's: ours has gone, and its id was given away
+
+
+def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
+    if run is None and find_root(os.environ) is None:
+        return [], NO_GRID
+    try:
+        return marked_jobs_of(user_name(), run or host_runner()), ""
+    except FileNotFoundError:
+        return [], "there is no qstat here"
+    except subprocess.CalledProcessError as exc:
+        said = (exc.stderr or exc.stdout or "").strip().splitlines()
+        return [], f"qstat failed: {said[-1] if said else exc}"
+    except (OSError, subprocess.SubprocessError) as exc:
+        return [], f"qstat failed: {exc}"
+
+
+def _sight(
+    entry: Entry, by_directory: Mapping[Path | str, list[MarkedJob]]
+) -> Sighting | None:
+    state, why, status = see(entry)
+    if state != ALIVE and not entry.open:
+        return None
+    jobs = [job for place in entry.directories for job in by_directory.get(place, ())]
+    return Sighting(
+        name=entry.name,
+        label=entry.name,
+        directories=entry.directories,
+        entry=entry,
+        state=state,
+        why=why,
+        status=status,
+        jobs=tuple(jobs),
+    )
+
+
+def _stray(place: Path | str, jobs: list[MarkedJob]) -> Sighting:
+    """Jobs whose cluster has no connection file: their nodes cannot find it either."""
+    return Sighting(
+        name=jobs[0].name,
+        label=jobs[0].name,
+        directories=(place,) if isinstance(place, Path) else (),
+        entry=None,
+        state=GONE,
+        why="its connection file is gone",
+        status={},
+        jobs=tuple(jobs),
+    )
+
+
+def _labelled(found: list[Sighting]) -> list[Sighting]:
+    called = labels({s.directory: s.name for s in found if s.directory is not None})
+    return [
+        replace(s, label=called[s.directory]) if s.directory is not None else s
+        for s in found
+    ]

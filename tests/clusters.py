@@ -1,0 +1,131 @@
+"""Clusters as the command line meets them: from outside, by their files."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.cli import gridengine
+from dask_gridengine.credentials import Connection, CurveKeys, make_private_directory
+
+DASK = str(Path(sys.executable).with_name("dask"))
+
+
+@contextlib.contextmanager
+def running(shared: Path, **options: Any) -> Iterator[GridEngineCluster]:
+    """A cluster of local processes, with a loop of its own that answers."""
+    given: dict[str, Any] = {
+        "launcher": "process",
+        "shared_directory": shared,
+        "name": "mine",
+        "quiet": True,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        **options,
+    }
+    with GridEngineCluster(**given) as cluster:
+        yield cluster
+
+
+def typed(*arguments: str, answer: str | None = None) -> Result:
+    """What ``dask gridengine ARGUMENTS`` prints, in this process."""
+    return CliRunner().invoke(gridengine, arguments, input=answer)
+
+
+def ended_pid() -> int:
+    """Of a process that is not there any more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[str]:
+    """An address where somebody listens who never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def closed_port() -> str:
+    """An address where nobody listens."""
+    with deaf() as address:
+        return address
+
+
+def left_behind(shared: Path, name: str = "lost", **changes: Any) -> Path:
+    """The directory of a cluster whose process is gone."""
+    directory = make_private_directory(shared, name)
+    given: dict[str, Any] = {
+        "cluster": name,
+        "addresses": (closed_port(),),
+        "server_key": CurveKeys.generate().public,
+        "node_keys": CurveKeys.generate(),
+        "patience": 60.0,
+        "pid": ended_pid(),
+        "started": time.time() - 3700,
+        **changes,
+    }
+    Connection(**given).write(directory)
+    (directory / "logs").mkdir()
+    (directory / "logs" / "7.1.log").write_text("on node1:\nthe last words\n")
+    return directory
+
+
+class FakeGrid:
+    """qstat and qdel of a grid with these jobs, in the words of Son of Grid Engine.
+
+    Parameters
+    ----------
+    jobs
+        Job id to the directory of its cluster.
+    user
+        Whose jobs they are.
+    """
+
+    def __init__(self, jobs: dict[str, Path], user: str) -> None:
+        self.jobs, self.user = dict(jobs), user
+        self.deleted: list[str] = []
+
+    def __call__(self, command: Any) -> str:
+        if command[0] == "qdel":
+            return self._delete(command[1])
+        return self._listing() if "-xml" in command else self._details(command[2])
+
+    def _delete(self, job: str) -> str:
+        self.deleted.append(job)
+        if self.jobs.pop(job, None) is None:
+            said = f'denied: job "{job}" does not exist\n'
+            raise subprocess.CalledProcessError(1, ["qdel", job], said, "")
+        return f"{self.user} has deleted job {job}\n"
+
+    def _listing(self) -> str:
+        rows = "".join(
+            f"<job_list><JB_job_number>{job}</JB_job_number><state>qw</state>"
+            "<tasks>1-3:1</tasks></job_list>"
+            for job in self.jobs
+        )
+        return f"<job_info>{rows}</job_info>"
+
+    def _details(self, ids: str) -> str:
+        asked = [job for job in ids.split(",") if job in self.jobs]
+        return "".join(
+            "==============================================\n"
+            f"job_number:                 {job}\n"
+            "submission_time:            Wed Nov 25 08:30:17 2026\n"
+            f"owner:                      {self.user}\n"
+            f"job_name:                   {self.jobs[job].name}\n"
+            "env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=f33513\n"
+            "job_args:                   -c,exec python -m dask_gridengine.node"
+            f" {self.jobs[job]}/connection.json\n"
+            for job in asked
+        )

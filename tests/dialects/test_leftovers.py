@@ -1,0 +1,106 @@
+"""Our jobs in what qstat prints, as Son of Grid Engine 8.1.9 printed it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dask_gridengine.dialects.gridengine.leftovers import delete_jobs, marked_jobs_of
+from tests.clusters import FakeGrid
+
+ODD = """\
+==============================================================
+job_number:                 9
+owner:                      ann
+job_name:                   mine
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=9fc11b1b
+job_args:                   -c,eval "$(printf %b 'exec /bin/sh -c \\0047exec\
+ >>x\\0012echo hi\\0012exec /v/bin/python -m dask_gridengine.node\
+ \\0047"\\0047"\\0047/tmp/a b/mine-4ec/connection.json\\0047"\\0047"\\0047\\0047')"
+==============================================================
+job_number:                 10
+owner:                      ann
+job_name:                   STDIN
+env_list:                   TERM=NONE
+job_args:                   -m dask_gridengine.node /s/mine-4ec/connection.json
+==============================================================
+job_number:                 11
+owner:                      bob
+job_name:                   mine
+env_list:                   GRIDENGINE_SUBMISSION=9fc11b1b
+job_args:                   -m dask_gridengine.node /s/mine-4ec/connection.json
+"""
+
+
+def test_a_job_is_found_with_its_cluster_and_states(tmp_path: Path) -> None:
+    """By owner, mark and path; tasks that wait are counted from their ranges."""
+    grid = FakeGrid({"7": tmp_path / "mine-a", "8": tmp_path / "mine-b"}, "ann")
+    first, second = marked_jobs_of("ann", grid)
+    assert (first.id, first.directory) == ("7", tmp_path / "mine-a")
+    assert first.states == {"qw": 3}
+    assert first.submitted == "Wed Nov 25 08:30:17 2026"
+    assert second.id == "8"
+
+
+def test_what_is_not_ours_is_not_found() -> None:
+    """Neither a job without our mark nor one of somebody else's."""
+    rows = "".join(
+        f"<job_list><JB_job_number>{job}</JB_job_number><state>r</state></job_list>"
+        for job in (9, 10, 11)
+    )
+    said = {"-xml": f"<a>{rows}</a>", "9,10,11": ODD}
+    (found,) = marked_jobs_of("ann", lambda command: said[command[-1]])
+    assert found.id == "9"
+    # Its prologue made lines, which are put as octal numbers, and its path has a blank.
+    assert found.directory == Path("/tmp/a b/mine-4ec")
+
+
+def test_no_job_needs_no_second_question() -> None:
+    """An empty queue is asked about once."""
+    asked = []
+
+    def run(command: object) -> str:
+        asked.append(command)
+        return "<job_info></job_info>"
+
+    assert marked_jobs_of("ann", run) == []
+    assert len(asked) == 1
+
+
+def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
+    """qstat fails for the one it does not know, and tells of the others first."""
+    grid = FakeGrid({"7": tmp_path / "mine-a"}, "ann")
+
+    def run(command: list[str]) -> str:
+        if "-j" in command:
+            said = grid(command)
+            wrong = "Following jobs do not exist or permissions are not sufficient: \n8"
+            raise subprocess.CalledProcessError(1, command, said, wrong)
+        return grid(command)
+
+    assert [job.id for job in marked_jobs_of("ann", run)] == ["7"]
+
+
+def test_a_grid_that_does_not_answer_is_no_empty_grid() -> None:
+    """Silence is passed on as an error."""
+
+    def run(command: list[str]) -> str:
+        raise subprocess.CalledProcessError(1, command, "", "unable to contact qmaster")
+
+    with pytest.raises(subprocess.CalledProcessError):
+        marked_jobs_of("ann", run)
+
+
+def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    """It goes on to the next one; another refusal is told."""
+    grid = FakeGrid({"8": tmp_path / "mine"}, "ann")
+    delete_jobs(["7", "8"], grid)
+    assert (grid.deleted, grid.jobs) == (["7", "8"], {})
+
+    def denied(command: list[str]) -> str:
+        raise subprocess.CalledProcessError(1, command, "", "denied: not your job")
+
+    with pytest.raises(subprocess.CalledProcessError):
+        delete_jobs(["9"], denied)

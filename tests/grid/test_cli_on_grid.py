@@ -1,0 +1,117 @@
+"""The command line on a real grid: a cluster seen, explained and ended from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_gridengine import connect
+from tests.clusters import DASK
+from tests.grid.conftest import Cell
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.grid, pytest.mark.timeout(120)]
+
+NO_PAGE = "scheduler-options={'dashboard_address': ':0'}"
+
+
+class Line:
+    """The command line of a user with this shared directory."""
+
+    def __init__(self, shared: Path) -> None:
+        self._environment = {
+            **os.environ,
+            "DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared),
+            "DASK_GRIDENGINE__MEMORY": "500 MB",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [DASK, "gridengine", *arguments],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def type(self, *arguments: str) -> str:
+        return subprocess.run(
+            [DASK, "gridengine", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+    def clusters(self) -> dict[str, dict[str, Any]]:
+        return {c["cluster"]: c for c in json.loads(self.type("ps", "--json"))}
+
+
+@pytest.fixture
+def line(grid: Cell, shared: Path) -> Line:
+    return Line(shared)
+
+
+@pytest.fixture
+def manager(line: Line) -> Iterator[subprocess.Popen[bytes]]:
+    """``up`` with two nodes at work."""
+    with line.start("up", "--jobs=2", "--name=mine", "-o", NO_PAGE) as process:
+        try:
+            wait_until(
+                lambda: working(line) == 2, "two nodes at work", 30, line.clusters
+            )
+            yield process
+        finally:
+            process.kill()
+
+
+def working(line: Line) -> int:
+    status = line.clusters().get("mine", {}).get("status") or {}
+    return int(status.get("states", {}).get("working", 0))
+
+
+def test_seen_from_another_shell(
+    line: Line, manager: subprocess.Popen[bytes], shared: Path
+) -> None:
+    """Its nodes and their story, a client, and a gentle end by name."""
+    (job,) = line.clusters()["mine"]["jobs"]
+    assert "worked" in line.type("explain", f"{job['id']}.1")
+    assert "Registered to" in line.type("logs", f"{job['id']}.1")
+    with connect("mine", shared_directory=shared, set_as_default=False) as client:
+        assert client.submit(sum, [1, 2, 3]).result() == 6
+    assert "mine: closed" in line.type("kill", "mine", "--yes")
+    assert manager.wait(20) == 0
+
+
+def test_its_manager_was_killed(
+    line: Line, manager: subprocess.Popen[bytes], shared: Path
+) -> None:
+    """The grid is rid of its nodes by itself; what files are left go with ``kill``."""
+    manager.kill()
+    manager.wait()
+    line.type("kill", "--yes")
+    wait_until(lambda: line.clusters() == {}, "no cluster", 20, line.clusters)
+    wait_until(lambda: not list(shared.iterdir()), "no file", 10)
+
+
+def test_its_manager_hangs(
+    grid: Cell, line: Line, manager: subprocess.Popen[bytes]
+) -> None:
+    """Then silence is no proof: only who names it has its jobs deleted, and its files
+    stay."""
+    manager.send_signal(signal.SIGSTOP)
+    assert line.clusters()["mine"]["manager"] == "silent"
+    assert "nothing to end" in line.type("kill", "--yes")
+    assert "may live" in line.type("kill", "mine", "--yes")
+    assert grid.qstat() == ""
+    manager.send_signal(signal.SIGCONT)
+    wait_until(lambda: line.clusters()["mine"]["manager"] == "alive", "it goes on", 20)
+    manager.send_signal(signal.SIGTERM)
+    assert manager.wait(30) == 0
