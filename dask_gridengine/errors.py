@@ -1,19 +1,21 @@
 """Everything this package raises on purpose.
 
-GridEngineError
- |- OptionError            an option's value makes no sense (also a ValueError)
- |- WireError              bytes that are no message of ours
- |- LauncherError          the launcher could not do what was asked
- |   |- LauncherUnavailable   there is no such launcher here; nothing was started
- |   |- SubmitError           the grid refused the array; nothing was queued
- |   |   |- GridFull          ... for now: this user has as many jobs as may be
- |   |   `- ArrayTooLarge     ... as one array: it has to be several
- |   `- DrmCommunicationError the grid does not answer; nothing is known
- |- DoorError              a node found no way to its allocation
- |- NoAnswer               a cluster did not answer its user's question
- |- NodesFailed            nodes ended before they became workers
- |- Unsatisfiable          a task requires what no kind of nodes has
- `- TaskTimeLimit          a task ran longer than its hard limit
+::
+
+    GridEngineError
+     |- OptionError            an option's value makes no sense (also a ValueError)
+     |- WireError              bytes that are no message of ours
+     |- LauncherError          the launcher could not do what was asked
+     |   |- LauncherUnavailable   there is no such launcher here; nothing was started
+     |   |- SubmitError           the grid refused the array; nothing was queued
+     |   |   |- GridFull          ... for now: this user has as many jobs as may be
+     |   |   `- ArrayTooLarge     ... as one array: it has to be several
+     |   `- DrmCommunicationError the grid does not answer; nothing is known
+     |- DoorError              a node found no way to its allocation
+     |- NoAnswer               a cluster did not answer its user's question
+     |- NodesFailed            nodes ended before they became workers
+     |- Unsatisfiable          a task requires what no kind of nodes has
+     `- TaskTimeLimit          a task ran longer than its hard limit
 
 An unknown option name is a plain TypeError, as for any Python function.
 

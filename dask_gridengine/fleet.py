@@ -463,6 +463,6 @@ def _remove(directory: Path, *, keep: Collection[str]) -> None:
         for log in (directory / "logs").glob("*.log"):
             if log.stem not in keep:
                 log.unlink()
-        if not keep and (directory / "logs").is_dir():
-            (directory / "logs").rmdir()
+        if (directory / "logs").is_dir():
+            (directory / "logs").rmdir()  # unless it holds some
         directory.rmdir()

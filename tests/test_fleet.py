@@ -276,3 +276,20 @@ def test_local_processes_need_no_network(shared: Path) -> None:
 
     asyncio.run(with_fleet(shared, use))
     assert os.path.isdir(shared)
+
+
+def test_a_log_that_was_never_written_keeps_no_directory(shared: Path) -> None:
+    """Logs that may say more stay on close; where there is none nothing does."""
+
+    async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        await fleet.submit(["ge-0"])
+        (record,) = fleet.roster
+        record.diagnosis = Diagnosis(cause=Cause.UNKNOWN)
+        await fleet.cancel([record])
+        assert fleet.endings.telling()
+        assert await fleet.wait_gone(30) == []
+        for log in fleet.log_directory.glob("*.log"):
+            log.unlink()
+
+    asyncio.run(with_fleet(shared, use))
+    assert list(shared.iterdir()) == []

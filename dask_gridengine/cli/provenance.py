@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -21,6 +20,7 @@ from dask_gridengine.config import DEFAULTS
 SECTION = "gridengine"
 DEFAULT, ARGUMENT, ELSEWHERE = "default", "argument", "set in this process"
 HIDDEN = "(hidden)"
+OTHERS = {"map"}  # read by `gridengine.map`, which stands on this package
 
 #: Settings whose every value is hidden: what they are for is secrets.
 _HIDES_VALUES = {"environment"}
@@ -79,7 +79,7 @@ def settings(given: Mapping[str, Any]) -> list[Setting]:
 
 def unknown() -> list[Unknown]:
     """Keys under ``gridengine:`` that are no settings, each where it is written."""
-    there = {*DEFAULTS[SECTION], *_other_sections()}
+    there = {*DEFAULTS[SECTION], *OTHERS}
     return [
         Unknown(key=key, source=source, near=_near(key, there))
         for source, layer in _layers()
@@ -126,16 +126,6 @@ def _merged(
     if not (isinstance(value, Mapping) and isinstance(new, Mapping) and value):
         return new, [source]
     return dask.config.merge(value, new), [*sources, source]
-
-
-def _other_sections() -> set[str]:
-    """What `gridengine.map` has there."""
-    import yaml
-
-    import gridengine
-
-    path = Path(gridengine.__file__).with_name("map.yaml")
-    return set(yaml.safe_load(path.read_text())[SECTION])
 
 
 def _near(key: str, there: set[str]) -> str:

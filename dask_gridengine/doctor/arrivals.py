@@ -69,7 +69,7 @@ def _still_waiting(
         "waiting",
         f"no node started in {timeout:g} s; they were deleted from the queue",
         "wait for longer with --timeout, ask for less (--cores, --memory, --walltime),"
-        " or see what is before you: qstat -u '*' -s p",
+        " or see what is before you in the queue",
         *standing.reasons,
     )
 

@@ -145,6 +145,16 @@ EXCEPTIONS = {
     "launchers/small_grid.py": "local processes are started as Grid Engine would",
     "launchers/drmaa.py": "before there is a session nobody knows whose it is",
     "jobscript.py": "writes a script for qsub",
+    "outside/sighting.py": "jobs are looked for where there is a Grid Engine",
+    "outside/removal.py": "and deleted there",
+    "cli/doctor.py": "options have the names of Grid Engine",
+    **{
+        f"doctor/{part}.py": "asks Grid Engine, and only where it is one"
+        for part in (
+            *("access", "queues", "environments"),
+            *("complexes", "limits", "standing"),
+        )
+    },
     "gridengine.yaml": "options have the names of Grid Engine",
 }
 
