@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+import textwrap
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Every class stands there, one level below its parent, with a few words."""
     drawn: dict[str, str] = {}
     above: list[str] = []
-    for line in (errors.__doc__ or "").splitlines():
+    tree = (errors.__doc__ or "").partition("::\n")[2]
+    for line in textwrap.dedent(tree.partition("\n\nAn unknown")[0]).splitlines():
         if found := re.match(r"([ |`-]*)([A-Z]\w+)( +\S.*)?$", line):
             depth = len(found[1]) // 4
             if found[2] in dir(errors):

@@ -33,6 +33,7 @@ hellos = st.builds(
     Hello,
     job=names,
     index=st.integers(1, 75_000),
+    mark=st.text(max_size=64),
     incarnation=st.text("0123456789abcdef", min_size=8, max_size=64),
     host=names,
     pid=st.integers(1),

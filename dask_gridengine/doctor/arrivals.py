@@ -117,8 +117,8 @@ def _ended(bad: Outcome, job: str) -> Finding:
     return failed(
         "nodes",
         f"the node on {where} {bad.end}{at}",
-        f"qacct -j {job} has the grid's words; killed nodes may have met a limit of"
-        " memory or time",
+        f"the grid's accounting of job {job} may say more; killed nodes may have met a"
+        " limit of memory or time",
         *words,
         *bad.words,
     )
