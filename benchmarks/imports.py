@@ -17,7 +17,9 @@ from paper import say
 TURNS = 11
 #: What a node imports until it says hello, and that Dask is not among it.
 NODE = """
-import dask_gridengine.node, dask_gridengine.arrival, dask_gridengine.granted, sys
+import sys
+import dask_gridengine.bootstrap.arrival
+import dask_gridengine.node, dask_gridengine.worker.granted
 assert not {'dask', 'distributed', 'tornado', 'numpy'} & set(sys.modules)
 """
 PROGRAMS = {

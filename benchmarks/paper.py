@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 
 
 class Paper:
@@ -62,7 +62,7 @@ def paper() -> Iterator[None]:
     async def opened(kind: str, on_end: Callable[[NodeEnd], None], **_: Any) -> Paper:
         return Paper(on_end)
 
-    with mock.patch("dask_gridengine.fleet.open_launcher", opened):
+    with mock.patch("dask_gridengine.fleet.fleet.open_launcher", opened):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_gridengine._version import __version__
 
 if TYPE_CHECKING:
-    from dask_gridengine.cluster import GridEngineCluster
+    from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.errors import (
         ArrayTooLarge,
         DrmCommunicationError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dask_gridengine.outside.connecting import connect
 
 _HOME = {
-    "GridEngineCluster": "cluster",
+    "GridEngineCluster": "cluster.cluster",
     "connect": "outside.connecting",
     "GridEngineError": "errors",
     "OptionError": "errors",

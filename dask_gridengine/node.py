@@ -19,16 +19,23 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from dask_gridengine import granted, semaphores, template
-from dask_gridengine.allocation import Allocation, Farewell, Hello, Leave, Refused
-from dask_gridengine.arrival import ask, say_farewell
+from dask_gridengine.bootstrap.allocation import (
+    Allocation,
+    Farewell,
+    Hello,
+    Leave,
+    Refused,
+)
+from dask_gridengine.bootstrap.arrival import ask, say_farewell
+from dask_gridengine.bootstrap.credentials import Connection
 from dask_gridengine.causes import EXIT_STATUS, Cause
-from dask_gridengine.credentials import Connection
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
+from dask_gridengine.launchers import semaphores
+from dask_gridengine.worker import granted, template
 
 if TYPE_CHECKING:
-    from dask_gridengine.nanny import Life
+    from dask_gridengine.worker.nanny import Life
 
 GOODBYE = (signal.SIGTERM, *template.COURTESY)
 LAST_WORDS = 4096  # bytes of the log that go into the farewell
@@ -195,7 +202,7 @@ def _import_worker(allocation: Allocation) -> ModuleType:
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
-            return importlib.import_module("dask_gridengine.worker")
+            return importlib.import_module("dask_gridengine.worker.life")
     except Exception as exc:  # a broken package raises anything while it is imported
         import traceback
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from dask_gridengine.notes import annotate
+from dask_gridengine.scheduler.notes import annotate
 from gridengine.controller import Ended, exit_code
 from gridengine.errors import TimeoutError, WorkerDied
 from gridengine.sealed import Sealed

@@ -14,7 +14,7 @@ from pathlib import Path
 import dask
 import yaml
 
-import dask_gridengine.config  # noqa: F401 - its defaults become Dask's
+import dask_gridengine.settings.config  # noqa: F401 - its defaults become Dask's
 
 with (Path(__file__).parent / "map.yaml").open() as _file:
     dask.config.update_defaults(yaml.safe_load(_file))

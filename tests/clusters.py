@@ -14,8 +14,12 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from dask_gridengine import GridEngineCluster
+from dask_gridengine.bootstrap.credentials import (
+    Connection,
+    CurveKeys,
+    make_private_directory,
+)
 from dask_gridengine.cli import gridengine
-from dask_gridengine.credentials import Connection, CurveKeys, make_private_directory
 
 DASK = str(Path(sys.executable).with_name("dask"))
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-import dask_gridengine.config  # noqa: F401 - before distributed copies Dask's config
-from dask_gridengine.semaphores import sweep
+import dask_gridengine.settings.config  # noqa: F401 - before distributed copies Dask's config
+from dask_gridengine.launchers.semaphores import sweep
 from tests.waiting import wait_until
 
 #: Threads that Dask, tqdm and concurrent.futures keep for the life of the process.
@@ -74,7 +74,7 @@ class _Illegal(logging.Handler):
 @pytest.fixture(autouse=True)
 def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test in which a node came into a state that it could not come into."""
-    log, illegal = logging.getLogger("dask_gridengine.nodes"), _Illegal()
+    log, illegal = logging.getLogger("dask_gridengine.roster.roster"), _Illegal()
     log.addHandler(illegal)
     yield
     log.removeHandler(illegal)

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from dask_gridengine.allocation import Allocation, Farewell, Hello
-from dask_gridengine.granted import versions
-from dask_gridengine.ports import Ports, is_free
+from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
+from dask_gridengine.network.ports import Ports, is_free
+from dask_gridengine.worker.granted import versions
 
 
 def hello(**changes: Any) -> Hello:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from dask_gridengine.causes import Cause, Diagnosis
-from dask_gridengine.launchers.base import NodeId
-from dask_gridengine.nodes import NodeRecord, NodeState, Roster
-from dask_gridengine.view import View
+from dask_gridengine.grid import NodeId
+from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
+from dask_gridengine.roster.view import View
 from tests.samples import hello
 
 START = 1_700_000_000.0  # seconds since the epoch

@@ -20,9 +20,15 @@ from distributed.protocol import deserialize
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
-from dask_gridengine.allocation import Allocation, Answer, Farewell, Hello, TLSIdentity
-from dask_gridengine.bootstrap import BootstrapServer
-from dask_gridengine.credentials import Connection
+from dask_gridengine.bootstrap.allocation import (
+    Allocation,
+    Answer,
+    Farewell,
+    Hello,
+    TLSIdentity,
+)
+from dask_gridengine.bootstrap.credentials import Connection
+from dask_gridengine.bootstrap.server import BootstrapServer
 from tests.samples import allocation
 from tests.waiting import until
 

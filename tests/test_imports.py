@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import dask_gridengine
@@ -17,17 +18,21 @@ TESTS = Path(__file__).parent
 LAYERS = [
     "_version",
     "errors",
-    "semaphores",
-    "launchers",
-    "times",
-    "launchers.base",
-    "allocation",
-    "wire",
-    "credentials",
-    "addresses",
-    "ports",
-    "knocking",
     "causes",
+    "names",
+    "times",
+    "grid",
+    "network",
+    "network.addresses",
+    "network.ports",
+    "network.knocking",
+    "bootstrap",
+    "bootstrap.allocation",
+    "bootstrap.wire",
+    "bootstrap.credentials",
+    "bootstrap.server",
+    "bootstrap.arrival",
+    "bootstrap.authority",
     "dialects.base",
     "dialects.gridengine.native",
     "dialects.gridengine.limits",
@@ -42,25 +47,9 @@ LAYERS = [
     "dialects.pbs",
     "dialects.lsf",
     "dialects",
+    "launchers",
+    "launchers.semaphores",
     "launchers.launcher",
-    "names",
-    "nodes",
-    "guard",
-    "failures",
-    "door",
-    "bootstrap",
-    "arrival",
-    "outside",
-    "outside.asking",
-    "outside.registry",
-    "granted",
-    "devices",
-    "template",
-    "nanny",
-    "reaching",
-    "worker",
-    "node",
-    "expiry",
     "launchers.protocol",
     "launchers.spawn",
     "launchers.child",
@@ -82,28 +71,37 @@ LAYERS = [
     "launchers.process",
     "launchers.drmaa",
     "launchers.choose",
-    "outside.sighting",
-    "outside.removal",
-    "authority",
-    "differing",
-    "readings",
-    "config",
-    "cli.provenance",
-    "jobscript",
-    "endpoints",
-    "allocator",
-    "diagnosis",
-    "endings",
+    "worker",
+    "worker.granted",
+    "worker.devices",
+    "worker.template",
+    "worker.nanny",
+    "worker.reaching",
+    "worker.life",
+    "node",
+    "settings",
+    "settings.differing",
+    "settings.readings",
+    "settings.config",
+    "roster",
+    "roster.roster",
+    "roster.jobtable",
+    "roster.view",
+    "roster.standing",
+    "roster.delays",
+    "roster.lastwords",
+    "roster.snapshot",
     "fleet",
-    "budget",
-    "places",
-    "silence",
-    "upkeep",
-    "prospects",
-    "jobtable",
-    "view",
-    "standing",
-    "delays",
+    "fleet.request",
+    "fleet.guard",
+    "fleet.failures",
+    "fleet.door",
+    "fleet.endpoints",
+    "fleet.allocator",
+    "fleet.diagnosis",
+    "fleet.endings",
+    "fleet.arrays",
+    "fleet.fleet",
     "dashboard",
     "dashboard.palette",
     "dashboard.edges",
@@ -114,37 +112,55 @@ LAYERS = [
     "dashboard.connect",
     "dashboard.routes",
     "dashboard.prometheus",
-    "timeline",
-    "markup",
-    "notebook",
-    "lastwords",
-    "explain",
-    "witness",
-    "notes",
-    "retiring",
-    "quiet",
-    "wayback",
-    "handle",
-    "snapshot",
-    "draining",
-    "desk",
-    "scaling",
-    "idleness",
-    "durations",
-    "timely",
     "scheduler",
-    "walltimes",
-    "task_limits",
-    "turnover",
-    "pool",
-    "requirements",
-    "demand",
-    "adaptive",
-    "opening",
-    "reconciled",
-    "widget",
-    "shown",
+    "scheduler.notes",
+    "scheduler.quiet",
+    "scheduler.durations",
+    "scheduler.timely",
+    "scheduler.scheduler",
+    "upkeep",
+    "upkeep.expiry",
+    "upkeep.budget",
+    "upkeep.places",
+    "upkeep.silence",
+    "upkeep.upkeep",
+    "upkeep.prospects",
+    "upkeep.retiring",
+    "upkeep.walltimes",
+    "upkeep.task_limits",
+    "upkeep.turnover",
+    "pools",
+    "pools.handle",
+    "pools.pool",
+    "pools.requirements",
+    "pools.demand",
+    "scaling",
+    "scaling.scaling",
+    "scaling.idleness",
+    "scaling.adaptive",
+    "display",
+    "display.timeline",
+    "display.markup",
+    "display.notebook",
+    "display.widget",
     "cluster",
+    "cluster.jobscript",
+    "cluster.explain",
+    "cluster.witness",
+    "cluster.wayback",
+    "cluster.draining",
+    "cluster.desk",
+    "cluster.opening",
+    "cluster.reconciled",
+    "cluster.shown",
+    "cluster.cluster",
+    "outside",
+    "outside.asking",
+    "outside.registry",
+    "outside.sighting",
+    "outside.removal",
+    "outside.connecting",
+    "outside.schedulerfile",
     "doctor",
     "doctor.finding",
     "doctor.patience",
@@ -170,8 +186,7 @@ LAYERS = [
     "doctor.examination",
     "doctor.profile",
     "doctor.report",
-    "outside.connecting",
-    "outside.schedulerfile",
+    "cli.provenance",
     "cli.common",
     "cli.tables",
     "cli.ps",
@@ -193,22 +208,23 @@ LAYERS = [
 
 #: Modules that another test file's name covers.
 TESTED_IN = {
-    "_version": "test_init",
-    "__init__": "test_init",
-    "launchers.launcher": "test_session",  # a protocol
-    "opening": "test_cluster",
-    "cli.examining": "test_doctor",
-    "outside": "test_sighting",
-    **dict.fromkeys(
-        ("cli.ps", "cli.logs", "cli.chosen", "cli.common", "cli.tables"), "test_looking"
-    ),
-    **dict.fromkeys(("cli.running", "cli.stops", "cli.view"), "test_up"),
-    **dict.fromkeys(("snapshot", "draining"), "test_desk"),
-    "cli.config": "test_provenance",
-    "cli.explain": "test_looking",
+    "_version": "test_init.py",
+    "__init__": "test_init.py",
+    "dialects.base": "dialects/test_dialects.py",
+    "launchers.launcher": "launchers/test_session.py",  # a protocol
+    "cluster.opening": "cluster/test_cluster.py",
+    "cluster.draining": "cluster/test_desk.py",
+    "roster.snapshot": "cluster/test_desk.py",
+    **{
+        f"cli.{part}": "cli/test_looking.py"
+        for part in ("ps", "logs", "chosen", "common", "tables", "explain")
+    },
+    **{f"cli.{part}": "cli/test_up.py" for part in ("running", "stops", "view")},
+    "cli.config": "cli/test_provenance.py",
+    "cli.examining": "cli/test_doctor.py",
     # Whole, on local processes: each is nothing without the others.
     **{
-        f"doctor.{part}": "test_doctor"
+        f"doctor.{part}": "cli/test_doctor.py"
         for part in (
             *("examination", "sending", "station", "probe"),
             *("on_node", "herald", "talk", "outcome"),
@@ -316,14 +332,19 @@ def test_a_node_loads_no_dask_before_its_hello() -> None:
     """All that `python -m dask_gridengine.node` imports is cheap."""
     heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
     loaded = closure("node")
-    assert {"arrival", "granted", "template", "zmq"} <= loaded
-    assert not loaded & {*heavy, "yaml", "worker", "config"}
+    assert {"bootstrap.arrival", "worker.granted", "worker.template", "zmq"} <= loaded
+    assert not loaded & {*heavy, "yaml", "worker.life", "settings.config"}
 
 
 def test_a_probed_node_imports_dask_only_to_measure_it() -> None:
     """What the doctor's nodes load before that step is as cheap as a node's."""
     heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
-    assert not closure("doctor.on_node") & {*heavy, "yaml", "worker", "config"}
+    assert not closure("doctor.on_node") & {
+        *heavy,
+        "yaml",
+        "worker.life",
+        "settings.config",
+    }
 
 
 def test_launchers_know_no_dask() -> None:
@@ -347,12 +368,35 @@ def test_only_the_session_child_imports_drmaa() -> None:
     assert importers <= {"launchers.drmaa_library"}
 
 
+def test_packages_only_point_upward() -> None:
+    """Nor is there a cycle between folders: each is told of those above it alone."""
+    packages = list(dict.fromkeys(module.partition(".")[0] for module in LAYERS))
+    assert packages == [name for name, _ in groupby(LAYERS, lambda m: m.split(".")[0])]
+
+
+def _is_a_title(module: str) -> bool:
+    """Whether a folder's ``__init__`` says what is in it, and nothing else."""
+    body = ast.parse(_path(module).read_text()).body
+    return all(isinstance(part, ast.Expr) for part in body)
+
+
 def test_every_module_has_its_tests() -> None:
-    """tests/**/test_<module>.py: a missing file is visible."""
-    there = {path.stem for path in TESTS.rglob("test_*.py")}
+    """tests/<folder>/test_<module>.py: a missing file is visible."""
     wanted = {
-        TESTED_IN.get(module, f"test_{module.rpartition('.')[2]}")
+        TESTED_IN[module] if module in TESTED_IN else _own_tests(module)
         for module in modules()
-        if _path(module).stat().st_size
+        if not _is_a_title(module)
     }
-    assert sorted(wanted - there) == []
+    assert sorted(path for path in wanted if not (TESTS / path).exists()) == []
+
+
+def _own_tests(module: str) -> str:
+    folder, _, _ = module.partition(".")
+    name = module.rpartition(".")[2]
+    return (
+        f"test_{name}.py" if _is_file_at_the_top(module) else f"{folder}/test_{name}.py"
+    )
+
+
+def _is_file_at_the_top(module: str) -> bool:
+    return (PACKAGE / f"{module}.py").exists() and "." not in module

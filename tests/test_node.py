@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.allocation import Answer, Hello, Leave, Refused, Wait
+from dask_gridengine.bootstrap.allocation import Answer, Hello, Leave, Refused, Wait
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
@@ -228,4 +228,4 @@ def test_the_way_to_the_hello_is_light() -> None:
     ).stdout.split()
     heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
     assert not heavy & set(loaded)
-    assert "dask_gridengine.arrival" in loaded
+    assert "dask_gridengine.bootstrap.arrival" in loaded

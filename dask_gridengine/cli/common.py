@@ -113,7 +113,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     """
     import dask.config
 
-    from dask_gridengine.config import Options, refuse_unknown
+    from dask_gridengine.settings.config import Options, refuse_unknown
 
     found: dict[str, Any] = {}
     for pair in pairs:

@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dask_gridengine.cluster import GridEngineCluster
+from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.errors import OptionError
 
 ROWS = 336_776  # of flights.csv, without its header

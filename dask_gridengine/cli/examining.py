@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.config import Options
 from dask_gridengine.doctor.examination import Examination
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.profile import render, settings_of, write
 from dask_gridengine.doctor.report import choose, summary
+from dask_gridengine.settings.config import Options
 
 INTERRUPTED = 130  # as shells say it: 128 and SIGINT
 

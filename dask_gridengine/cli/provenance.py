@@ -15,7 +15,7 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.config import DEFAULTS
+from dask_gridengine.settings.config import DEFAULTS
 
 SECTION = "gridengine"
 DEFAULT, ARGUMENT, ELSEWHERE = "default", "argument", "set in this process"

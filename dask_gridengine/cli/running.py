@@ -18,15 +18,15 @@ from typing import Any
 
 from distributed.core import Status
 
-from dask_gridengine.authority import client_identity
+from dask_gridengine.bootstrap.authority import client_identity
 from dask_gridengine.cli.stops import Stops
 from dask_gridengine.cli.view import Screen
-from dask_gridengine.cluster import GridEngineCluster
-from dask_gridengine.draining import busy, drain
-from dask_gridengine.endpoints import contact
+from dask_gridengine.cluster.cluster import GridEngineCluster
+from dask_gridengine.cluster.draining import busy, drain
+from dask_gridengine.fleet.endpoints import contact
 from dask_gridengine.outside.registry import entries
 from dask_gridengine.outside.schedulerfile import SchedulerFile
-from dask_gridengine.snapshot import snapshot
+from dask_gridengine.roster.snapshot import snapshot
 
 LOOK = 0.5  # seconds between pictures
 EXPLAIN = 2.0  # seconds between looks at what is the matter: all nodes are looked at

@@ -62,7 +62,7 @@ def command(
     options.update({key: value for key, value in told.items() if value is not None})
 
     from dask_gridengine.cli.running import run
-    from dask_gridengine.config import Options
+    from dask_gridengine.settings.config import Options
 
     if adapt is None and jobs is None and not _asked(Options.resolve(options)):
         raise click.UsageError("no nodes are asked for: --jobs N or --adapt MIN MAX")

@@ -20,7 +20,7 @@ from bokeh.plotting import figure
 
 from dask_gridengine.dashboard.edges import FAR, NOBODY, cells, milliseconds, time_label
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, MEANING, STATES
-from dask_gridengine.view import Change, NodeRow
+from dask_gridengine.roster.view import Change, NodeRow
 
 #: Bars that a page keeps; beyond, those of nodes that are gone are dropped down to half
 #: as many, the oldest first.

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from dask_gridengine.dashboard.palette import STATES
-from dask_gridengine.delays import spoken
-from dask_gridengine.view import NodeRow
+from dask_gridengine.roster.delays import spoken
+from dask_gridengine.roster.view import NodeRow
 
 #: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that
 #: time passes without a word about any bar.

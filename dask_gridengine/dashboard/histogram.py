@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models import ColumnDataSource, HoverTool, NoOverlap
 from bokeh.plotting import figure
 
-from dask_gridengine.delays import BUCKETS, Delays, spoken
+from dask_gridengine.roster.delays import BUCKETS, Delays, spoken
 
 FEWEST = 6  # buckets that are always there, so that one bar is not a wall
 

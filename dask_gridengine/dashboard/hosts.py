@@ -10,7 +10,7 @@ from bokeh.models import ColumnDataSource, FactorRange, HoverTool
 from bokeh.plotting import figure
 
 from dask_gridengine.dashboard.palette import COLOURS, FAILED, STATES
-from dask_gridengine.view import Change, NodeRow
+from dask_gridengine.roster.view import Change, NodeRow
 
 MOST_HOSTS = 14  # that are shown: those with failures first, then the fullest
 

@@ -23,9 +23,9 @@ from dask_gridengine.dashboard.bars import Bars
 from dask_gridengine.dashboard.histogram import Histogram
 from dask_gridengine.dashboard.hosts import Hosts
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
-from dask_gridengine.delays import Starts
-from dask_gridengine.standing import Standing, counted
-from dask_gridengine.view import Change, NodeRow, View, counts_of
+from dask_gridengine.roster.delays import Starts
+from dask_gridengine.roster.standing import Standing, counted
+from dask_gridengine.roster.view import Change, NodeRow, View, counts_of
 
 INTERVAL = 500  # milliseconds between looks
 ENDS_SHOWN = 12  # of the nodes that ended last

@@ -7,7 +7,7 @@ other differ in lightness, too, so that a print in grey says the same.
 
 from __future__ import annotations
 
-from dask_gridengine.nodes import NodeState
+from dask_gridengine.roster.roster import NodeState
 
 #: Of a node while it is in a state.
 COLOURS: dict[str, str] = {

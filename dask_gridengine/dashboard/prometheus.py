@@ -15,8 +15,8 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.delays import BUCKETS, Delays, Starts
-from dask_gridengine.view import Follower, View, counts_of
+from dask_gridengine.roster.delays import BUCKETS, Delays, Starts
+from dask_gridengine.roster.view import Follower, View, counts_of
 
 
 class Tally:

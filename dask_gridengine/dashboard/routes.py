@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.http.utils import RequestHandler, get_handlers
 
-from dask_gridengine.view import NodeRow, View, counts_of
+from dask_gridengine.roster.view import NodeRow, View, counts_of
 
 VERSION = 1  # of the schema: goes up when something is taken away or means another
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.launchers.base import Account, NodeEnd
+    from dask_gridengine.grid import Account, NodeEnd
 
 #: Runs one of the grid's commands and returns what it prints; raises `OSError` or
 #: `subprocess.SubprocessError` if it fails.

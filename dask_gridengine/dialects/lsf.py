@@ -15,7 +15,7 @@ from dask_gridengine.dialects.base import (
     whole_minutes,
     word,
 )
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 
 class LSF(Dialect):

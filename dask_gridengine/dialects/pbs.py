@@ -16,7 +16,7 @@ from dask_gridengine.dialects.base import (
     whole_minutes,
     word,
 )
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 #: ``123[7].server`` of an array's subjob, ``123.server`` of a job by itself.
 _ID = re.compile(r"(\d+)\[(\d*)\](.*)")

@@ -20,7 +20,7 @@ from dask_gridengine.dialects.base import (
     whole_minutes,
     word,
 )
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 
 #: States of ``squeue`` in which a job is over (man squeue, JOB STATE CODES), and what
 #: that says beyond the word itself.

@@ -10,19 +10,19 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from dask_gridengine.addresses import join
-from dask_gridengine.config import Options
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.knocking import CONNECTED, knock
 from dask_gridengine.launchers.drmaa_places import (
     SETTINGS,
     find_library,
     find_root,
     master_host,
 )
+from dask_gridengine.network.addresses import join
+from dask_gridengine.network.knocking import CONNECTED, knock
+from dask_gridengine.settings.config import Options
 
 QMASTER_PORT = 6444  # registered at IANA as sge_qmaster
 KNOCK_SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dask_gridengine.config import Options
 from dask_gridengine.doctor.commands import Commands, table
 from dask_gridengine.doctor.finding import (
     Finding,
@@ -14,6 +13,7 @@ from dask_gridengine.doctor.finding import (
     warned,
 )
 from dask_gridengine.doctor.queues import NAMED, some
+from dask_gridengine.settings.config import Options
 
 NAME = "parallel env."
 LOOKED_AT = 30  # environments; a site may have hundreds, one per kind of host

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from dask_gridengine import granted
-from dask_gridengine.config import Options
 from dask_gridengine.dialects.gridengine import GridEngine
 from dask_gridengine.doctor import access, arrivals, conditions, ways
 from dask_gridengine.doctor.commands import Commands, Said
@@ -20,7 +18,10 @@ from dask_gridengine.doctor.queues import queues
 from dask_gridengine.doctor.sending import Sending
 from dask_gridengine.doctor.standing import Standing, standing
 from dask_gridengine.errors import OptionError
+from dask_gridengine.fleet.request import request
 from dask_gridengine.launchers.drmaa_places import find_root
+from dask_gridengine.settings.config import Options
+from dask_gridengine.worker import granted
 
 COMMANDS_SECONDS = 60.0  # for a check of several commands, each of which has 10
 SUBMIT_SECONDS = 90.0  # a launcher gives up before
@@ -124,7 +125,7 @@ class Examination:
     def _native(self) -> str:
         """The options as they will be submitted."""
         try:
-            return self.options.request((), "drmaa", GridEngine()).native
+            return request(self.options, (), "drmaa", GridEngine()).native
         except OptionError as exc:
             if self.options.cores == 1 or self.options.parallel_environment:
                 first = str(exc).splitlines()[0]

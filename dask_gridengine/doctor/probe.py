@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dask_gridengine.config import Options
 from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.doctor import herald
 from dask_gridengine.doctor.node_report import NodeReport
@@ -18,8 +17,10 @@ from dask_gridengine.doctor.on_node import RUN_SECONDS
 from dask_gridengine.doctor.outcome import ON_HOST, Outcome
 from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.doctor.station import Station
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.fleet.request import request
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.launcher import Launcher
+from dask_gridengine.settings.config import Options
 
 MARK = "doctor"  # of its submission, as a cluster's nodes carry one
 LOG_LINES = 5  # the last ones, which are kept
@@ -183,10 +184,11 @@ def probe_request(
     text = Path(herald.__file__).read_text()
     words = [options.python, "-c", text, str(directory), *addresses]
     lines = [start, *options.job_script_prologue, f"exec {shlex.join(words)}"]
-    request = options.request(("/bin/sh", "-c", "\n".join(lines)), kind, dialect)
-    environment = {**request.environment, SUBMISSION: MARK}
+    command = ("/bin/sh", "-c", "\n".join(lines))
+    asked = request(options, command, kind, dialect)
+    environment = {**asked.environment, SUBMISSION: MARK}
     name = f"doctor-{options.name}"[:64]
-    return replace(request, name=name, environment=environment)
+    return replace(asked, name=name, environment=environment)
 
 
 def _read_reports(logs: Path) -> dict[int, str]:

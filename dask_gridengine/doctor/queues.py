@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dask_gridengine.config import Options
 from dask_gridengine.doctor.commands import Commands, Said, table
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
+from dask_gridengine.settings.config import Options
 
 NAMED = 6  # hosts or queues in a sentence; the others are counted
 #: Letters of a queue instance's state (man 1 qstat), as people say it.

@@ -17,11 +17,11 @@ from distributed.comm import CommClosedError, connect, get_address_host
 from distributed.comm import listen as listen_by_dask
 from distributed.security import Security
 
-from dask_gridengine.addresses import bracketed, join, on_interface
-from dask_gridengine.allocation import Allocation
+from dask_gridengine.bootstrap.allocation import Allocation
 from dask_gridengine.errors import OptionError
-from dask_gridengine.knocking import knock
-from dask_gridengine.ports import Ports, is_free
+from dask_gridengine.network.addresses import bracketed, join, on_interface
+from dask_gridengine.network.knocking import knock
+from dask_gridengine.network.ports import Ports, is_free
 
 SECONDS = 10.0  # for everything
 BACK_SECONDS = 3.0  # for the node to be reached from here

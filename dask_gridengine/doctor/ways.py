@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dask_gridengine.addresses import split
 from dask_gridengine.causes import Cause
 from dask_gridengine.doctor.arrivals import cause_of
 from dask_gridengine.doctor.finding import (
@@ -16,7 +15,8 @@ from dask_gridengine.doctor.finding import (
     skipped,
 )
 from dask_gridengine.doctor.outcome import Outcome, places, spread
-from dask_gridengine.knocking import CONNECTED
+from dask_gridengine.network.addresses import split
+from dask_gridengine.network.knocking import CONNECTED
 
 UNREACHED = (
     "--interface (option interface): a network that the nodes reach; in a firewall"

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from dask_gridengine.launchers.base import NodeEnd
+from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
 

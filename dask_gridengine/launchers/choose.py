@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dask_gridengine.errors import LauncherUnavailable, OptionError
-from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.grid import EndCallback
 from dask_gridengine.launchers.drmaa import open_drmaa
 from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.launchers.process import open_process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dask_gridengine.dialects import dialect_of
 from dask_gridengine.dialects.base import Dialect, Runner
-from dask_gridengine.launchers.base import Account, EndCallback, NodeId
+from dask_gridengine.grid import Account, EndCallback, NodeId
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_accounting import Accounting
 from dask_gridengine.launchers.drmaa_places import (

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dask_gridengine.launchers.base import Account, NodeId
+from dask_gridengine.grid import Account, NodeId
 
 TOO_LONG = 5.0  # seconds a query may take, or there is none for a while
 PAUSE = 600.0  # seconds

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId
+from dask_gridengine.grid import EndCallback, NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import (
     EVERYTHING,
     NO_RECORD,

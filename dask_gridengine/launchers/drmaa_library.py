@@ -16,7 +16,7 @@ from typing import Any
 
 from dask_gridengine.dialects import dialect_of
 from dask_gridengine.dialects.base import ORDINAL, SUBMISSION, Dialect
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 
 EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
 from dask_gridengine.dialects.base import Runner
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa_library import Library, State, Unreachable
 
 LOOK_EVERY = 5.0  # seconds; each look lists all of this user's jobs

@@ -18,7 +18,7 @@ from argparse import Namespace
 from functools import partial
 
 from dask_gridengine.dialects.base import SUBMISSION, Runner
-from dask_gridengine.launchers.base import NodeEnd
+from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.child import (
     ParentPipe,
     complain,

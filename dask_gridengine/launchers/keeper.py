@@ -14,7 +14,7 @@ from dask_gridengine.errors import (
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.launchers.base import Account, NodeId
+from dask_gridengine.grid import Account, NodeId
 from dask_gridengine.launchers.channel import Channel, SessionDied
 from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import Message, pack

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dask_gridengine.dialects.base import Dialect
-from dask_gridengine.launchers.base import Account, NodeId, NodeRequest
+from dask_gridengine.grid import Account, NodeId, NodeRequest
 
 
 class Launcher(Protocol):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from dask_gridengine.launchers.base import EndCallback, NodeEnd, NodeId
+from dask_gridengine.grid import EndCallback, NodeEnd, NodeId
 
 logger = logging.getLogger(__name__)
 

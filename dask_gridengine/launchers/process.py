@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from dask_gridengine.launchers.base import EndCallback
+from dask_gridengine.grid import EndCallback
 from dask_gridengine.launchers.keeper import Questions, SessionProgram
 from dask_gridengine.launchers.orphans import remove_remains
 from dask_gridengine.launchers.protocol import Message

@@ -12,7 +12,7 @@ import signal
 import sys
 from argparse import Namespace
 
-from dask_gridengine.launchers.base import NodeEnd
+from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.child import (
     ParentPipe,
     end_fields,

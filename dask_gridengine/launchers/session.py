@@ -18,7 +18,7 @@ from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
 )
-from dask_gridengine.launchers.base import (
+from dask_gridengine.grid import (
     Account,
     EndCallback,
     NodeEnd,

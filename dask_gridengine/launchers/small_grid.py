@@ -20,15 +20,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dask_gridengine import semaphores
-from dask_gridengine.launchers import orphans
-from dask_gridengine.launchers.base import (
+from dask_gridengine.grid import (
     EndCallback,
     NodeEnd,
     NodeId,
     NodeRequest,
     signal_name,
 )
+from dask_gridengine.launchers import orphans, semaphores
 
 # Bytes in what the kernel counts the biggest process of a node in. It never says less
 # than what this process had when it forked, and never adds processes up.

@@ -15,12 +15,12 @@ import secrets
 import time
 from typing import Any
 
-from dask_gridengine.allocation import Ask, Told
-from dask_gridengine.arrival import open_dealer
-from dask_gridengine.credentials import Connection
+from dask_gridengine.bootstrap.allocation import Ask, Told
+from dask_gridengine.bootstrap.arrival import open_dealer
+from dask_gridengine.bootstrap.credentials import Connection
+from dask_gridengine.bootstrap.wire import MAX_FROM_CLUSTER, decode, encode
 from dask_gridengine.errors import GridEngineError, NoAnswer
-from dask_gridengine.knocking import Knocks
-from dask_gridengine.wire import MAX_FROM_CLUSTER, decode, encode
+from dask_gridengine.network.knocking import Knocks
 
 CONNECT_SECONDS = 2.0  # for an address to accept: someone waits for the answer
 ANSWER_SECONDS = 5.0  # for an answer that needs nobody else
@@ -37,7 +37,7 @@ def ask_cluster(
     connection
         Where its door is, and the keys.
     what
-        See `dask_gridengine.desk.Desk`.
+        See `dask_gridengine.cluster.desk.Desk`.
     about
         A worker, node or job; "" is all.
     seconds

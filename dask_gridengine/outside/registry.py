@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dask_gridengine.credentials import FILE_NAME, Connection
+from dask_gridengine.bootstrap.credentials import FILE_NAME, Connection
 from dask_gridengine.errors import DoorError, OptionError
 
 SETTINGS = Path(__file__).parents[1] / "gridengine.yaml"

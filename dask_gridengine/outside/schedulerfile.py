@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.allocation import TLSIdentity
+from dask_gridengine.bootstrap.allocation import TLSIdentity
 from dask_gridengine.errors import OptionError
 
 

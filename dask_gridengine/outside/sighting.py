@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.addresses import split
-from dask_gridengine.credentials import Connection
+from dask_gridengine.bootstrap.credentials import Connection
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine.leftovers import MarkedJob, marked_jobs_of
 from dask_gridengine.errors import GridEngineError, NoAnswer
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_places import find_root
+from dask_gridengine.network.addresses import split
 from dask_gridengine.outside.asking import ask_cluster
 from dask_gridengine.outside.registry import Entry, entries, labels
 

@@ -23,9 +23,9 @@ import zmq
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.allocation import Hello
-from dask_gridengine.credentials import Connection, CurveKeys
-from dask_gridengine.wire import MAX_FROM_NODE, decode, encode
+from dask_gridengine.bootstrap.allocation import Hello
+from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
+from dask_gridengine.bootstrap.wire import MAX_FROM_NODE, decode, encode
 from tests.chaos.tasks import slow_identity
 from tests.samples import allocation, farewell, hello
 from tests.waiting import wait_until
@@ -161,7 +161,7 @@ def dropped(caplog: pytest.LogCaptureFixture) -> Counter[str]:
     return Counter(
         record.getMessage().split(":")[0]
         for record in caplog.records
-        if record.name == "dask_gridengine.bootstrap"
+        if record.name == "dask_gridengine.bootstrap.server"
         and record.levelno >= logging.WARNING
     )
 

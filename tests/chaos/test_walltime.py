@@ -14,7 +14,7 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.causes import Cause
-from dask_gridengine.nodes import NodeState
+from dask_gridengine.roster.roster import NodeState
 from tests.chaos.conftest import (
     Cell,
     counted,

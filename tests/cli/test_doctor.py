@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from dask import config
 
-from dask_gridengine.config import Options
+from dask_gridengine.settings.config import Options
 from tests.cli.test_cli import DASK, dask
 from tests.waiting import wait_until
 

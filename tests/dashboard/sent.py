@@ -9,7 +9,7 @@ from bokeh.document import Document
 from bokeh.protocol import Protocol
 
 from dask_gridengine.dashboard.page import Page
-from dask_gridengine.view import View
+from dask_gridengine.roster.view import View
 
 
 class Shown:

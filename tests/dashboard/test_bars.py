@@ -10,7 +10,7 @@ import pytest
 from dask_gridengine.causes import Cause
 from dask_gridengine.dashboard.bars import Bars
 from dask_gridengine.dashboard.edges import FAR, milliseconds
-from dask_gridengine.view import Follower
+from dask_gridengine.roster.view import Follower
 from tests.simulated import START, Nodes
 
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 
 from dask_gridengine.dashboard.connect import PAGE, TITLE
-from dask_gridengine.scheduler import ClusterScheduler
-from tests.test_scheduler import page, running
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from tests.scheduler.test_scheduler import page, running
 
 
 def links(text: str) -> Iterable[str]:
@@ -57,7 +57,7 @@ def test_other_clusters_of_the_process_have_no_such_page() -> None:
     code = f"""
 import asyncio, urllib.error, urllib.request
 from distributed import Scheduler
-from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
 
 def get(scheduler, path):
     url = f"http://127.0.0.1:{{scheduler.http_server.port}}/{{path}}"

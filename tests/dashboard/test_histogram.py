@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_gridengine.dashboard.histogram import FEWEST, Histogram
-from dask_gridengine.delays import BUCKETS, Delays
+from dask_gridengine.roster.delays import BUCKETS, Delays
 
 
 def test_it_shows_what_has_been_counted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dask_gridengine.causes import Cause
 from dask_gridengine.dashboard.hosts import MOST_HOSTS, Hosts
-from dask_gridengine.view import Follower
+from dask_gridengine.roster.view import Follower
 from tests.simulated import Nodes
 
 

@@ -12,8 +12,8 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.dashboard.page import WINDOWS, Page
-from dask_gridengine.nodes import NodeState
-from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests import browser
 from tests.dashboard.sent import Shown
 from tests.simulated import Nodes, many, pooled

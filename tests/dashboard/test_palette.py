@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, MEANING, STATES
-from dask_gridengine.nodes import NodeState
+from dask_gridengine.roster.roster import NodeState
 
 #: Linear sRGB as it looks without one kind of cone: Machado, Oliveira and Fernandes,
 #: "A Physiologically-based Model for Simulation of Color Vision Deficiency", 2009,

@@ -12,8 +12,8 @@ import pytest
 
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.dashboard import prometheus
+from tests.scheduler.test_scheduler import page, running
 from tests.simulated import Nodes
-from tests.test_scheduler import page, running
 
 pytest.importorskip("prometheus_client")
 
@@ -94,9 +94,9 @@ def test_nothing_is_added_where_there_is_no_prometheus() -> None:
 import sys
 sys.modules["prometheus_client"] = None
 import asyncio
-from dask_gridengine.scheduler import ClusterScheduler
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.simulated import Nodes
-from tests.test_scheduler import page, running
+from tests.scheduler.test_scheduler import page, running
 
 async def main():
     async with running() as scheduler:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dask_gridengine.causes import Cause
 from dask_gridengine.dashboard.routes import VERSION, document
+from tests.scheduler.test_scheduler import page, running
 from tests.simulated import START, Nodes
-from tests.test_scheduler import page, running
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
 

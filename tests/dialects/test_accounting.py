@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.dialects.gridengine.accounting import parse_account
-from dask_gridengine.launchers.base import Account
+from dask_gridengine.grid import Account
 
 RECORD = """\
 ==============================================================

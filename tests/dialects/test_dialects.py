@@ -14,7 +14,7 @@ import dask_gridengine
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.dialects import dialect, dialect_of
 from dask_gridengine.dialects.base import ORDINAL, SUBMISSION, Wish
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 NAMES = ("gridengine", "slurm", "pbs", "lsf", "plain")
 PACKAGE = Path(dask_gridengine.__file__).parent

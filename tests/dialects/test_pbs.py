@@ -6,7 +6,7 @@ import pytest
 
 from dask_gridengine.dialects.base import Wish
 from dask_gridengine.dialects.pbs import PBS
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 GRID = PBS()
 

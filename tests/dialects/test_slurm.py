@@ -10,7 +10,7 @@ import pytest
 from dask_gridengine.dialects.base import Wish
 from dask_gridengine.dialects.slurm import Slurm, ended
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 SLURM = Slurm()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dask_gridengine.cluster import _OWN
-from dask_gridengine.config import Options
+from dask_gridengine.cluster.cluster import _OWN
+from dask_gridengine.settings.config import Options
 from tests.docs.blocks import Block, blocks_of, pages
 from tests.docs.play import commands
+
+ROOT = Path(__file__).parents[2]
 
 #: A page of them takes seconds.
 pytestmark = pytest.mark.timeout(180)
@@ -35,7 +38,7 @@ def visit(page: Path, directory: Path, *arguments: str, **settings: str) -> str:
         env={
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(ROOT),
             "HOME": str(directory),
             "DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared),
             "DASK_GRIDENGINE__DASHBOARD_PORT": "8787:8887",
@@ -158,3 +161,15 @@ def test_a_session_is_commands_and_what_they_print() -> None:
     """A backslash goes on in the next line; the rest is output."""
     session = "$ a \\\n    b\none\ntwo\n$ c\n"
     assert list(commands(session)) == [("a \\\n    b", "one\ntwo"), ("c", "")]
+
+
+@pytest.mark.parametrize(
+    "page", [*pages(), *ROOT.glob("*.md")], ids=lambda page: page.name
+)
+def test_files_named_on_a_page_are_there(page: Path) -> None:
+    """A promise that names the test which shows it leads to that test."""
+    named = re.findall(
+        r"\b(?:tests|benchmarks|ci|dask_gridengine|gridengine)/[\w/]+(?:\.py|\.yaml)?\b",
+        page.read_text(),
+    )
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dask_gridengine.config import Options
 from dask_gridengine.doctor.commands import Commands
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.knocking import CONNECTED
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
+from dask_gridengine.network.knocking import CONNECTED
+from dask_gridengine.settings.config import Options
 
 T = TypeVar("T")
 NAMES = ("qconf", "qselect", "qstat", "qsub", "qquota", "qhost")

@@ -9,7 +9,7 @@ from dask_gridengine.doctor import arrivals
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.outcome import Outcome
 from dask_gridengine.doctor.standing import Standing
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 from tests.doctor.conftest import VERSIONS, make_ended, options
 
 Told = Callable[..., Outcome]

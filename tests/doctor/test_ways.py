@@ -10,7 +10,7 @@ from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.doctor import ways
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.knocking import CONNECTED
+from dask_gridengine.network.knocking import CONNECTED
 from tests.doctor.conftest import DOOR, SCHEDULER, make_ended
 
 Told = Callable[..., Outcome]

@@ -22,7 +22,7 @@ import pytest
 from dask_gridengine.dialects.base import SUBMISSION
 from dask_gridengine.dialects.gridengine.native import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
 from dask_gridengine.launchers.drmaa_jobs import UNSURE
 from dask_gridengine.launchers.drmaa_library import (

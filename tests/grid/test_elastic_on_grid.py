@@ -15,7 +15,7 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.names import node_of
-from dask_gridengine.nodes import NodeState
+from dask_gridengine.roster.roster import NodeState
 from tests.chaos.tasks import counted, runs
 from tests.grid.conftest import Cell
 from tests.nannies import watched

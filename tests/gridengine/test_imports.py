@@ -55,9 +55,9 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 #: Modules of the package below that are used besides its public names.
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
-    "config",  # its defaults are read as settings
+    "settings.config",  # its defaults are read as settings
     # in which state a node is
-    "notes",  # what an exception is annotated with
+    "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }
 

@@ -21,7 +21,7 @@ import pytest
 
 import gridengine
 from dask_gridengine import OptionError, SubmitError
-from dask_gridengine.nodes import NodeState
+from dask_gridengine.roster.roster import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
 from gridengine.places import TaskPlace

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.keeper import SessionProgram
 from dask_gridengine.launchers.protocol import Message, decode
 from tests.waiting import until

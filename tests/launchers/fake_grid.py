@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
 from dask_gridengine.launchers.drmaa_library import (
     EVERYTHING,

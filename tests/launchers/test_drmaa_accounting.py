@@ -11,7 +11,7 @@ import pytest
 
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.launchers.base import Account, NodeId
+from dask_gridengine.grid import Account, NodeId
 from dask_gridengine.launchers.drmaa_accounting import (
     PAUSE,
     TOO_LONG,

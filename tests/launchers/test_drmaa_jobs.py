@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_jobs import (
     GRACE,
     HEARTBEAT,

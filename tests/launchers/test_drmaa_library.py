@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import (
     APPLICATION_ERROR,
     DELETED,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import State, Unreachable
 from dask_gridengine.launchers.drmaa_listed import (
     GONE,

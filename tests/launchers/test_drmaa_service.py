@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.keeper import SessionProgram
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends

@@ -13,7 +13,7 @@ from dask_gridengine.errors import (
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.keeper import SessionKeeper
 from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import Message

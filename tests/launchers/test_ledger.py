@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from dask_gridengine.launchers.base import NodeEnd, NodeId
+from dask_gridengine.grid import NodeEnd, NodeId
 from dask_gridengine.launchers.ledger import Ledger
 
 ONE, TWO = NodeId("1", 1), NodeId("1", 2)

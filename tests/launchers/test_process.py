@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from dask_gridengine.launchers.base import NodeId, NodeRequest
+from dask_gridengine.grid import NodeId, NodeRequest
 from dask_gridengine.launchers.process import open_process
 from dask_gridengine.launchers.process_session import available_slots
 from tests.launchers.conftest import Ends

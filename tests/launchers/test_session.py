@@ -13,7 +13,7 @@ import pytest
 
 from dask_gridengine.dialects.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.launchers.base import Account, NodeId, NodeRequest
+from dask_gridengine.grid import Account, NodeId, NodeRequest
 from dask_gridengine.launchers.keeper import Questions
 from dask_gridengine.launchers.protocol import unpack
 from dask_gridengine.launchers.session import SessionLauncher

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from dask_gridengine.errors import SubmitError
-from dask_gridengine.launchers.base import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.process import open_process
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from dask_gridengine.launchers.base import NodeRequest
+from dask_gridengine.grid import NodeRequest
 from dask_gridengine.launchers.choose import open_launcher
 
 

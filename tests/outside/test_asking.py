@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.allocation import Ask, Farewell, Hello, Leave, Told
-from dask_gridengine.bootstrap import BootstrapServer
-from dask_gridengine.credentials import Connection, CurveKeys
+from dask_gridengine.bootstrap.allocation import Ask, Farewell, Hello, Leave, Told
+from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
+from dask_gridengine.bootstrap.server import BootstrapServer
+from dask_gridengine.bootstrap.wire import MAX_FROM_CLUSTER
 from dask_gridengine.errors import GridEngineError, NoAnswer
 from dask_gridengine.outside.asking import UNHEARD, ask_cluster
-from dask_gridengine.wire import MAX_FROM_CLUSTER
 from tests.clusters import closed_port, deaf
 
 Answering = Callable[[Ask], Awaitable[Told]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.credentials import FILE_NAME
+from dask_gridengine.bootstrap.credentials import FILE_NAME
 from dask_gridengine.errors import OptionError
 from dask_gridengine.outside.registry import (
     choose,

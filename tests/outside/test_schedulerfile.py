@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from dask_gridengine.authority import client_identity
+from dask_gridengine.bootstrap.authority import client_identity
 from dask_gridengine.errors import OptionError
 from dask_gridengine.outside.schedulerfile import SchedulerFile
 from tests.clusters import running

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 from dask_gridengine.causes import Cause
 from dask_gridengine.dialects.base import Dialect, Runner, Wish
 from dask_gridengine.errors import GridFull, SubmitError
-from dask_gridengine.launchers.base import NodeId
+from dask_gridengine.grid import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.launchers.base import Account
+    from dask_gridengine.grid import Account
 
 # Whatever a node does not need before its hello is imported when it is used.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.launchers.base import Account
+from dask_gridengine.grid import Account
 
 _FIELD = re.compile(r"^(\w+)[ \t]+(.*?)[ \t]*$", re.MULTILINE)
 _FAILED = re.compile(r"(\d+)(?:\s*:\s*(.*))?")

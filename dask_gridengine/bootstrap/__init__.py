@@ -1,0 +1,1 @@
+"""What a node and its cluster say to each other before Dask does, and how."""

@@ -1,0 +1,1 @@
+"""`GridEngineCluster`, in the layers of which it is made."""

@@ -1,0 +1,328 @@
+"""Dask's SpecCluster with its faults mended: names of workers, nodes that bear them.
+
+Joins the two worlds: what Dask calls and expects, and the fleet with its upkeep, which
+know no Dask. What users call is in `dask_gridengine.cluster.cluster`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+
+from dask_gridengine.bootstrap.allocation import Allocation, Hello
+from dask_gridengine.cluster.opening import OpenedCluster
+from dask_gridengine.errors import (
+    DrmCommunicationError,
+    GridFull,
+    LauncherError,
+    NodesFailed,
+)
+from dask_gridengine.fleet.allocator import allocate
+from dask_gridengine.fleet.fleet import Callbacks
+from dask_gridengine.names import nodes_of
+from dask_gridengine.pools.handle import NodeHandle
+from dask_gridengine.pools.pool import Pool
+from dask_gridengine.roster.lastwords import addresses, last_words
+from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.scaling.scaling import to_close
+from dask_gridengine.upkeep.prospects import shortfall, wait_for_workers
+from dask_gridengine.upkeep.retiring import release
+from dask_gridengine.upkeep.upkeep import Hands
+
+if TYPE_CHECKING:
+    pass  # typing has it from Python 3.11 on
+
+logger = logging.getLogger(__name__)
+
+
+class ReconciledCluster(OpenedCluster):
+    """A cluster whose entries are names, and whose numbers are kept by upkeeps."""
+
+    def stuck(self) -> NodesFailed | None:
+        """Why there will be no worker any more, as far as one can tell.
+
+        Cheap, and safe in any thread: ask once a second while you wait for results.
+
+        Returns
+        -------
+        NodesFailed or None
+            None for as long as a worker runs, a node may still become one, or none is
+            asked for. The cluster goes on to try with one node now and then, and
+            `scale` has it try again at once.
+        """
+        if self.status is not Status.running:
+            return None
+        upkeeps = self._upkeeps
+        if not any(upkeep.desired or upkeep.taken_away for upkeep in upkeeps):
+            return None
+        return shortfall(upkeeps, self.scheduler, 1)
+
+    def _callbacks(self, pool: Pool) -> Callbacks:
+        return Callbacks(
+            make_allocation=partial(self._allocate, pool),
+            on_over=partial(self._on_over, pool),
+            note=lambda text: pool.upkeep.tell(text),
+        )
+
+    def _hands(self, pool: Pool) -> Hands:
+        return Hands(
+            planned=lambda: len(pool.planned),
+            add=partial(self._add, pool),
+            cancel=lambda records: pool.fleet.cancel(records),
+            woke=self._woke,
+            despair=partial(self._despair, pool),
+            note=pool.note_of(self.note),
+        )
+
+    def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
+        self._correcting = super()._correct_state()
+        return self._correcting
+
+    async def _correct_state_internal(self) -> dict[Pool, LauncherError]:
+        """Make ``workers`` what ``worker_spec`` says.
+
+        Instead of the base class's, which retires by address what it knows by name
+        and so loses data (dask/distributed#4069), holds its lock while it waits for
+        workers to close, and leaves a zombie where a start fails. Returns what the grid
+        refused: one kind of nodes, while it took the others.
+        """
+        refused: dict[Pool, LauncherError] = {}
+        async with self._lock:
+            self._correct_state_waiting = None
+            if self.status in (Status.closing, Status.closed):
+                return refused
+            surplus = [name for name in self.workers if name not in self.worker_spec]
+            for name in surplus:
+                del self.workers[name]
+            missing = [name for name in self.worker_spec if name not in self.workers]
+            for pool in self._pools.values():
+                if gone := pool.ours(surplus):
+                    keep_places, pool.keep_places = pool.keep_places, False
+                    self._in_background(
+                        self._release(pool, gone, keep_places=keep_places)
+                    )
+                new = pool.ours(missing)
+                if new or pool.fleet.arrays.short():
+                    try:
+                        await self._submit(pool, new)
+                    except LauncherError as exc:
+                        refused[pool] = exc
+        return refused
+
+    async def _submit_first(self, pool: Pool, names: list[str]) -> None:
+        try:
+            await self._submit(pool, names)
+        except GridFull as exc:
+            pool.upkeep.unheard(str(exc))
+
+    async def _submit(self, pool: Pool, names: list[str]) -> None:
+        try:
+            await pool.fleet.submit(names)
+        except BaseException:
+            for name in names:
+                self.worker_spec.pop(name, None)
+            raise
+        for name in names:
+            self.workers[name] = NodeHandle(name, self._stop)
+        if pool.fleet.roster.owed:
+            pool.upkeep.wake()  # there may be room for a further array
+
+    @property
+    def plan(self) -> set[str]:
+        """Names that count for adaptive scaling; who leaves anyhow does not."""
+        return self._staying(super().plan)
+
+    @property
+    def requested(self) -> set[str]:
+        """As `plan`, of those that have been asked for."""
+        return self._staying(super().requested)
+
+    @property
+    def observed(self) -> set[str]:
+        """As `plan`, of those that are there."""
+        return self._staying(super().observed)
+
+    def _staying(self, names: set[str]) -> set[str]:
+        for pool in self._pools.values():
+            names = set(pool.turnover.staying(names))
+        return names
+
+    def new_worker_spec(self) -> dict[str, Any]:
+        """The next node's name, never used before, and its specification."""
+        return self._more(next(iter(self._pools.values())))
+
+    def _more(self, pool: Pool) -> dict[str, Any]:
+        return {pool.next_name(): pool.spec}
+
+    @property
+    def waiting(self) -> list[str]:
+        """Names that no node bears yet, oldest first."""
+        return [name for pool in self._pools.values() for name in pool.waiting]
+
+    @property
+    def _records(self) -> list[NodeRecord]:
+        """All nodes there ever were, in the order of submission."""
+        pools = list(self._pools.values())
+        records = [record for pool in pools for record in pool.fleet.roster]
+        if len(pools) > 1:
+            records.sort(key=lambda record: record.submitted)
+        return records
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        workers = self.scheduler_info["workers"]
+        if op == "add":
+            for address, info in msg["workers"].items():
+                if pool := self._pool_of(info["name"]):
+                    pool.fleet.registered(info["name"])
+                    if record := pool.fleet.roster.by_worker.get(info["name"]):
+                        self._way_back.look(record.host, address)
+        elif msg not in workers:
+            return  # polling has removed it already (S12)
+        # Past SpecCluster's own: it would start a lost name again.
+        Cluster._update_worker_status(self, op, msg)
+
+    async def _wait_for_workers(
+        self, n_workers: int = 0, timeout: float | str | None = None
+    ) -> None:
+        """As Dask's, but it ends when there is nothing left to wait for.
+
+        Raises
+        ------
+        NodesFailed
+            If nodes have failed and those left cannot be enough.
+        TimeoutError
+            After `timeout` seconds; it says what the nodes are at.
+        """
+        await wait_for_workers(self._upkeeps, self.scheduler, n_workers, timeout)
+
+    async def _get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        """As Dask's, and with the last words of nodes that are gone."""
+        live = addresses(self.scheduler, workers)
+        logs = await super()._get_logs(cluster, scheduler, live)
+        logs.update(last_words(self._records, workers))
+        return logs
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Give up the nodes of these workers, by name, as adaptive scaling does."""
+        pools = set()
+        for name in nodes_of(workers):
+            if (pool := self._pool_of(name)) is None:
+                continue
+            pools.add(pool)
+            record = pool.fleet.roster.by_worker.get(name)
+            if record is None or record.state is not NodeState.IMPORTING:
+                self.worker_spec.pop(name, None)  # else: when it is there
+        for pool in pools:
+            pool.upkeep.plan(len(pool.planned))
+            pool.keep_places = True
+        await self._correct_state()
+
+    async def _scale(self, counts: Mapping[Pool, int], *, anew: bool = True) -> None:
+        """Have so many nodes of these kinds; as one array each."""
+        if self.status in (Status.closing, Status.closed):
+            if not any(counts.values()):
+                return  # the base class's close() asks for it; there is nobody left
+            raise RuntimeError(f"{self.name} is closed: start a new cluster")
+        for pool, count in counts.items():
+            self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
+        try:
+            refused = await self._correct_state()
+        except BaseException:
+            for pool in counts:
+                pool.upkeep.desired = len(pool.planned)
+            raise
+        told: list[LauncherError] = []
+        for pool in counts.keys() & refused.keys():
+            if isinstance(refused[pool], DrmCommunicationError | GridFull):
+                pool.upkeep.unheard(str(refused[pool]))
+            else:
+                pool.upkeep.desired = len(pool.planned)
+                told.append(refused[pool])
+        if told:
+            raise told[0]
+
+    def _plan(self, pool: Pool, count: int, *, anew: bool) -> None:
+        # Of those that leave anyhow each does so in its time, unless all are to go.
+        names = pool.planned if count else pool.names
+        surplus = len(names) - count
+        processes = pool.options.processes
+        for name in to_close(self.scheduler, names, pool.waiting, surplus, processes):
+            del self.worker_spec[name]
+        more = count - len(pool.planned)
+        if anew:
+            pool.upkeep.want(count)
+        else:
+            rise = 0 if pool.upkeep.hopeless else count - pool.wanted
+            more = min(more, rise)
+            pool.upkeep.plan(count)
+        for _ in range(more):
+            self.worker_spec.update(self._more(pool))
+
+    async def _add(self, pool: Pool, names: int) -> None:
+        """Have so many more names, and whatever nodes are missing, as one array."""
+        for _ in range(names):
+            self.worker_spec.update(self._more(pool))
+        # Shielded: a caller of `scale` may wait for the very same task.
+        refused = await asyncio.shield(self._correct_state())
+        if error := refused.get(pool):
+            raise error
+
+    async def _release(
+        self, pool: Pool, names: Collection[str], *, keep_places: bool = False
+    ) -> None:
+        """Give up names: their queue places, or their workers with the data moved."""
+        await release(
+            pool.fleet,
+            self.scheduler,
+            names,
+            patience=pool.options.finish_timeout,
+            keep_places=keep_places,
+        )
+
+    async def _stop(self, name: str) -> None:
+        self.worker_spec.pop(name, None)
+        self.workers.pop(name, None)
+        if pool := self._pool_of(name):
+            await self._release(pool, [name])
+
+    def _on_over(self, pool: Pool, record: NodeRecord) -> None:
+        """Nothing more comes of a node: its worker's name is given up, or, if it bore
+        none, the newest name in want of a node."""
+        roster = pool.fleet.roster
+        names = [record.worker] if record.worker else []
+        coming = roster.expected + roster.owed
+        while len(roster.unbound) > coming and not pool.fleet.door.submitting:
+            names.append(roster.unbound.pop())
+        wanted = False
+        for name in names:
+            counted = name not in pool.turnover.leaving
+            wanted |= self.worker_spec.pop(name, None) is not None and counted
+            if handle := self.workers.pop(name, None):
+                handle.ended()
+        pool.upkeep.over(record, wanted=wanted)
+
+    def _despair(self, pool: Pool) -> None:
+        """No worker of a kind can come: tasks that need one get the reasons."""
+        if pool.upkeep.hopeless is None and self._adapts(pool):
+            return  # all were taken away, but it asks anew for work that waits
+        if error := self.stuck():
+            self.scheduler.fail_waiting(error)
+        elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
+            self._requirements.fail_for_want_of(pool, error)
+
+    def _adapts(self, pool: Pool) -> bool:
+        raise NotImplementedError
+
+    def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
+        return allocate(pool.options, self.scheduler, self._tls, name, hello)

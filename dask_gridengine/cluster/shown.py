@@ -1,0 +1,180 @@
+"""How a cluster shows itself: in one line, in a notebook, as a picture of its run."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.utils import parse_timedelta
+from distributed.core import Status
+from tornado.ioloop import PeriodicCallback
+
+from dask_gridengine.cluster.reconciled import ReconciledCluster
+from dask_gridengine.display.notebook import Means, means, one_line, table, telling
+from dask_gridengine.errors import OptionError
+from dask_gridengine.pools.pool import Pool
+from dask_gridengine.roster.lastwords import last_words
+from dask_gridengine.roster.standing import Standing
+from dask_gridengine.scaling.adaptive import AdaptivePools
+
+REASONS_AGAIN = 5.0  # seconds until what `explain` says is asked anew, for pictures
+LOG_LINES = 20  # of the cluster's log that a picture without a kernel has
+
+
+class ShownCluster(ReconciledCluster):
+    """A cluster with Dask's ways of showing one, that know of nodes."""
+
+    def __repr__(self) -> str:
+        line = str(super().__repr__())
+        if (standing := self._standing()) is None:
+            return line
+        over = "closed, " if self.status is Status.closed else ""
+        return f"{line[:-1]}; {over}{one_line(standing, self._bounds())})"
+
+    @property
+    def _cluster_class_name(self) -> str:
+        # Dask takes a cluster's name for that of its class.
+        return type(self).__name__
+
+    def timeline(self, path: str | Path | None = None) -> Any:
+        """Draw the run: a bar for each node, coloured by what it was at.
+
+        Below it stands how many nodes were in each state. Also after `close`.
+
+        Parameters
+        ----------
+        path
+            Where to save it, too: ``.html`` needs nothing else to be looked at;
+            ``.png`` needs selenium and a browser here.
+
+        Returns
+        -------
+        bokeh.models.Model
+            For ``bokeh.io.show``; in a notebook after ``bokeh.io.output_notebook``.
+
+        Raises
+        ------
+        OptionError
+            If bokeh is not installed, or what ``.png`` needs, or `path` is of
+            another kind, or the cluster has not been opened.
+        """
+        from dask_gridengine.display.timeline import draw, save
+
+        if self._standing() is None:
+            raise OptionError(f"{self.name} is not open yet: await it first")
+        picture = draw(self.view)
+        if path is not None:
+            save(picture, Path(path), title=f"{type(self).__name__} {self.name}")
+        return picture
+
+    def _standing(self) -> Standing | None:
+        """How the nodes stand; None while the cluster is not open yet."""
+        view = getattr(self, "view", None)
+        if view is not None and getattr(self, "_stands", None) is None:
+            self._stands = Standing(view)
+        return getattr(self, "_stands", None)
+
+    def _bounds(self) -> str:
+        """Of adaptive scaling, in nodes; "" without it."""
+        adaptive = getattr(self, "_adaptive", None)
+        if adaptive is None or not adaptive.periodic_callback:
+            return ""
+        if not isinstance(adaptive, AdaptivePools):
+            (only,) = self._pools.values()
+            return _nodes(adaptive, only)
+        of = {name: _nodes(each, self.pool(name)) for name, each in adaptive.items()}
+        return ", ".join(f"{name} {said}" for name, said in of.items())
+
+    def _scaling(self) -> str:
+        if self.status is Status.closed:
+            return "closed"
+        if bounds := self._bounds():
+            return f"adaptive, {bounds} nodes"
+        return f"kept at {self.view.wanted}"
+
+    def _repr_html_(self, cluster_status: Any = None) -> str:
+        if (standing := self._standing()) is None:
+            return str(super()._repr_html_(cluster_status))
+        return self._table(standing, log=self._own_log(LOG_LINES))
+
+    def _table(self, standing: Standing, log: str = "") -> str:
+        return table(
+            standing,
+            kind=type(self).__name__,
+            link=self.dashboard_link.replace("/status", "/gridengine"),
+            # Dask leaves the last ones there when it closes.
+            workers={} if self.status is Status.closed else self._means(),
+            scaling=self._scaling(),
+            reasons=self._reasons(standing),
+            log=log,
+        )
+
+    def _means(self) -> dict[str, Means]:
+        return means(self.scheduler_info["workers"].values())
+
+    def _reasons(self, standing: Standing) -> list[str]:
+        """What `explain` says; it looks at every node, so not at each glance."""
+        now, kept = time.monotonic(), getattr(self, "_explained", None)
+        stamp = (standing.view.wanted, *standing.view.counts().values())
+        if kept is None or kept[0] != stamp or now - kept[1] > REASONS_AGAIN:
+            kept = self._explained = (stamp, now, self.explain().splitlines())
+        lines: list[str] = kept[2]
+        return telling(lines)
+
+    def _own_log(self, most: int | None = None) -> str:
+        lines = [text for _, text in self._cluster_manager_logs]
+        return "\n".join(lines[-most:] if most else lines)
+
+    def _logs_shown(self) -> str:
+        """The cluster's log, and the last words of dead nodes: what is here already."""
+        parts = [self._own_log()]
+        for roster in self.view.rosters().values():
+            for name, words in last_words(roster, True).items():
+                parts.append(f"\n--- {name}\n{words}")
+        return "\n".join(parts).strip()
+
+    def _widget(self) -> Any:
+        """A live picture with controls; None without ipywidgets, as Dask has it."""
+        if not hasattr(self, "_cached_widget"):
+            self._cached_widget = self._new_widget()
+        return self._cached_widget
+
+    async def _close(self) -> None:
+        await super()._close()
+        if controls := getattr(self, "_controls", None):
+            controls.update()  # nothing does it any more, and what it shows is over
+
+    def _new_widget(self) -> Any:
+        standing = self._standing()
+        try:
+            from dask_gridengine.display.widget import Widget
+        except ImportError:
+            return None
+        if standing is None:
+            return None
+        widget = self._controls = Widget(
+            self,
+            table=lambda: self._table(standing),
+            logs=self._logs_shown,
+            pools=list(self.options.pools),
+        )
+        name = "distributed.deploy.cluster-repr-interval"
+        interval = parse_timedelta(dask.config.get(name), default="ms")
+
+        def install() -> None:
+            update = PeriodicCallback(widget.update, interval * 1000)
+            self.periodic_callbacks["cluster-repr"] = update  # ends with the cluster
+            update.start()
+
+        self.loop.add_callback(install)
+        return widget.root
+
+
+def _nodes(adaptive: Any, pool: Pool) -> str:
+    """Between how many nodes; Dask counts workers."""
+    processes = pool.options.processes
+    least, most = math.ceil(adaptive.minimum / processes), adaptive.maximum
+    return f"{least} to {most // processes if math.isfinite(most) else 'any'}"

@@ -1,0 +1,89 @@
+"""What the scheduler sees of workers, joined with what is known of their nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from distributed.scheduler import KilledWorker
+
+from dask_gridengine.cluster.explain import explain, explain_deaths
+from dask_gridengine.fleet.diagnosis import out_of_memory, process_ended
+from dask_gridengine.names import nodes_of
+from dask_gridengine.roster.roster import NodeRecord
+from dask_gridengine.upkeep.upkeep import Upkeep
+
+
+class FleetWitness:
+    """The scheduler's `Witness`: tells the fleet, and answers from what it knows.
+
+    Parameters
+    ----------
+    upkeeps
+        Of the cluster's kinds of nodes.
+    suspects
+        ``task key -> names of workers`` that died while they ran it.
+    """
+
+    def __init__(
+        self, upkeeps: Sequence[Upkeep], suspects: Callable[[Any], list[str]]
+    ) -> None:
+        self._upkeeps, self._suspects = upkeeps, suspects
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """The scheduler has no worker of that name any more."""
+        for upkeep in self._upkeeps:
+            if upkeep.fleet.roster.bearing(name) is not None:
+                upkeep.fleet.missing(name, expected=expected)
+                upkeep.wake()
+
+    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
+        """A Nanny says that its worker has died, and that it starts another."""
+        record = next(iter(self._nodes([name])), None)
+        if record is None or (
+            event.get("exit_status") == 0 and not event.get("signal")
+        ):
+            return  # restarted because somebody wanted that: client.restart()
+        record.restarts += 1
+        record.restarting.add(name)
+        peak = int(event.get("peak_memory") or 0)
+        limit = int(event.get("memory_limit") or 0)
+        record.peak_memory = max(record.peak_memory, peak)
+        if used := int(event.get("too_much_memory") or 0):
+            whose = "where its Nanny ends a worker"
+            record.death = out_of_memory(used, limit, "Nanny", whose)
+        else:
+            record.death = process_ended(event.get("signal"), event.get("exit_status"))
+
+    def deaths(self, names: Sequence[str]) -> str:
+        """Why the workers of these names died, for people."""
+        found = self._nodes(names)
+        return "the workers that ran it:\n" + explain_deaths(found) if found else ""
+
+    def listening(self) -> bool:
+        """Whether this process has not been suspended just now."""
+        return all(upkeep.listening for upkeep in self._upkeeps)
+
+    def explain(self, exception: BaseException) -> str | None:
+        """What a user should know beside this exception; None if it is too early."""
+        if not isinstance(exception, KilledWorker):
+            return explain(self._upkeeps)
+        names = [exception.last_worker.name, *self._suspects(exception.task)]
+        if any(_unexplained(record) for record in self._nodes(names)):
+            return None
+        return self.deaths(names)
+
+    def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
+        books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]
+        return [
+            records[node]
+            for node in nodes_of(names)
+            for records in books
+            if node in records
+        ]
+
+
+def _unexplained(record: NodeRecord) -> bool:
+    """Whether its worker has died, and neither Nanny nor node has said why yet."""
+    unheard = record.missing.keys() - record.restarting
+    return bool(unheard) and not record.ending

@@ -1,0 +1,91 @@
+"""What a node becomes: what the user asked for and what the grid granted."""
+
+from __future__ import annotations
+
+import os
+
+from distributed import Scheduler
+
+from dask_gridengine.bootstrap.allocation import Allocation, Hello, TLSIdentity
+from dask_gridengine.fleet.endpoints import contact
+from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.differing import differing_config
+
+#: Variables by which numeric libraries size their thread pools. A worker runs a task
+#: in each of its threads, so a pool gets the slots divided by those.
+THREAD_POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def allocate(
+    options: Options,
+    scheduler: Scheduler,
+    tls: TLSIdentity | None,
+    name: str,
+    hello: Hello,
+) -> Allocation:
+    """The allocation of the node that said `hello`.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    scheduler
+        Where the worker shall register.
+    tls
+        What it shows there; None without encryption.
+    name
+        What it is called; its workers are named after it.
+    hello
+        What the grid granted it; this counts more than what was asked.
+    """
+    given = dict(options.worker_options)
+    if offered := options.offered:
+        given["resources"] = offered
+    processes = options.processes
+    nthreads = int(given.pop("nthreads", max(1, hello.slots // processes)))
+    pools = str(max(1, hello.slots // (nthreads * processes)))
+    return Allocation(
+        incarnation=hello.incarnation,
+        door=hello.via,
+        name=name,
+        scheduler=contact(options, scheduler, hello.via),
+        processes=processes,
+        nthreads=nthreads,
+        memory_limit=memory_limit(options.memory, hello) // processes,
+        death_timeout=options.death_timeout,
+        drain_timeout=options.drain_timeout,
+        nanny=options.nanny,
+        start_method=options.start_method,
+        working_directory=os.getcwd(),
+        local_directory=options.local_directory or "",
+        environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
+        config=differing_config(),
+        options=given,
+        interface=options.worker_interface or "",
+        port=str(options.worker_port or ""),
+        nanny_port=str(options.nanny_port or options.worker_port or ""),
+        tls=tls,
+    )
+
+
+def memory_limit(asked: int | None, hello: Hello) -> int:
+    """Bytes for all of a node: what was asked, never more than what was granted.
+
+    Parameters
+    ----------
+    asked
+        Bytes; 0 is no limit, None the slots' share of the host's memory.
+    hello
+        What the node was granted.
+    """
+    if asked is None:
+        share = min(1.0, hello.slots / hello.host_cpus)
+        asked = int(hello.host_memory * share)
+    if hello.memory and asked:
+        return min(asked, hello.memory)
+    return asked or hello.memory

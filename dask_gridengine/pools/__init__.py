@@ -1,0 +1,1 @@
+"""Several kinds of nodes in one cluster, and which of them waiting work requires."""

@@ -1,0 +1,1 @@
+"""How many nodes: a user's number, or one that follows the work."""

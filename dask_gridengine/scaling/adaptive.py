@@ -1,0 +1,171 @@
+"""Adaptive scaling that knows a queue: what waits in it is not thrown away."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection
+from typing import Any
+
+from dask.utils import parse_timedelta
+from distributed.deploy import Adaptive
+
+from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.names import node_of
+from dask_gridengine.pools.demand import long_tasks
+from dask_gridengine.pools.pool import Pool
+from dask_gridengine.scaling.idleness import Idleness
+from dask_gridengine.scaling.scaling import by_least_held
+
+#: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
+ADAPTIVE_MAXIMUM = 100
+
+
+class GridAdaptive(Adaptive):  # type: ignore[misc]
+    """Dask's Adaptive, with what it gets wrong on a grid mended.
+
+    It asks at once for as many nodes as there are long tasks. Names of nodes that are
+    not there yet are given up in a lull, but not their places in the queue: the next
+    rise uses them, and who is not needed when it arrives is told so at the door. Nodes
+    that are there go when all their workers have been idle for a while.
+
+    Parameters
+    ----------
+    cluster
+        A `GridEngineCluster`.
+    pool
+        The kind of nodes that follows the work which is for it; may be left out where
+        there is only one.
+    idle_grace
+        Seconds a node must have been idle before it goes.
+    minimum, maximum
+        Workers; nodes are whole, so fewer may be the most, and more the least.
+    **options
+        Of `distributed.deploy.Adaptive`.
+    """
+
+    def __init__(
+        self,
+        cluster: Any,
+        *,
+        idle_grace: float | str,
+        pool: Pool | None = None,
+        **options: Any,
+    ) -> None:
+        self._pool = pool or cluster.pool()
+        for bound in ("minimum", "maximum"):
+            if (value := options.get(bound)) is not None and math.isfinite(value):
+                options[bound] = int(value)
+        self._idle_grace = float(parse_timedelta(idle_grace))
+        self._idleness = Idleness()
+        super().__init__(cluster, **options)
+
+    async def target(self) -> int:
+        """Workers that the work is worth; without any worker Dask counts threads."""
+        cluster = self.cluster
+        assert cluster is not None
+        if self._pool.name:
+            wanted = cluster.demand(self._pool, self.target_duration)
+            return int(max(self.minimum, min(self.maximum, wanted)))
+        wanted = int(await super().target())
+        threads = self._pool.options.threads
+        if wanted and not cluster.scheduler.workers:
+            wanted = math.ceil(wanted / threads)
+        tasks = long_tasks(cluster.scheduler, self.target_duration)
+        wanted = max(wanted, math.ceil(tasks / threads))
+        return int(max(self.minimum, min(self.maximum, wanted)))
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        """What to do for so many workers, in whole nodes.
+
+        Not Dask's: it counts workers where nodes come and go, gives up whoever has not
+        arrived after three seconds, and whoever is idle just now.
+        """
+        pool = self._pool
+        nodes, planned = self._nodes(target), len(pool.planned)
+        self._look()
+        if nodes == planned:
+            return {"status": "same"}
+        if nodes > planned:
+            return {"status": "up", "n": nodes * pool.options.processes}
+        going = self._dispensable(planned - nodes, nodes)
+        return {"status": "down", "workers": going} if going else {"status": "same"}
+
+    def _nodes(self, workers: int) -> int:
+        """Nodes with so many workers, as far as the maximum has room for whole ones."""
+        options = self._pool.options
+        nodes = options.nodes(workers)
+        if math.isfinite(self.maximum):
+            most = max(self.maximum // options.processes, options.nodes(self.minimum))
+            nodes = min(nodes, max(1, most) if workers else most)
+        return int(nodes)
+
+    def _look(self) -> None:
+        workers = self.cluster.scheduler.workers.values()
+        # An actor lives where it is; a task that has seceded waits for others.
+        busy = {
+            node_of(ws.name)
+            for ws in workers
+            if ws.processing or ws.long_running or ws.actors
+        }
+        idle = {node_of(ws.name) for ws in workers} - busy
+        self._idleness.look(idle, time.monotonic())
+
+    def _dispensable(self, count: int, kept: int) -> list[str]:
+        """So many nodes that may go: who queues, the newest first; then who long idles.
+
+        Those that are there are kept until as many are there as shall be: one that is
+        still starting can neither take their data nor be sure to come.
+        """
+        scheduler = self.cluster.scheduler
+        planned = self._pool.planned
+        queued = [name for name in self._pool.waiting if name in planned]
+        going = list(reversed(queued))[:count]
+        there = {node_of(ws.name) for ws in scheduler.workers.values()}
+        spare = min(count - len(going), len(there.intersection(planned)) - kept)
+        idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
+        ranked = by_least_held(scheduler, [n for n in planned if n in idle])
+        return going + ranked[: max(0, spare)]
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Give up these; the cluster lets their tasks end and moves their data.
+
+        Dask would have the scheduler retire them first, as if somebody else wanted it.
+        """
+        assert self.cluster is not None
+        self._pool.note_of(self.cluster.note)(
+            f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
+            f" {self._idle_grace:g} s: {', '.join(workers)}"
+        )
+        await self.cluster.scale_down(workers)
+
+    async def scale_up(self, n: int) -> None:
+        """Ask for so many in all; as a machine's word, which forgives no failure."""
+        cluster = self.cluster
+        assert cluster is not None
+        pool = self._pool
+        nodes = pool.options.nodes(n)
+        if nodes > pool.wanted:  # else it is the upkeep's to replace what was lost
+            pool.note_of(cluster.note)(
+                f"adaptive: wants {number_of_nodes(nodes)} for the work there is,"
+                f" {pool.wanted} so far"
+            )
+        await cluster.scale_adaptively(n, pool)
+
+
+class AdaptivePools(dict[str, GridAdaptive]):
+    """Pools that follow the work, each by itself: pool to its adaptive scaling.
+
+    Dask's base class knows one only, which it stops, and asks whether it runs.
+    """
+
+    def stop(self, reason: str = "unknown") -> None:
+        """Let all of them go on as they are."""
+        for adaptive in self.values():
+            adaptive.stop(reason)
+
+    @property
+    def periodic_callback(self) -> Any:
+        """Of one that runs; None if none does."""
+        running = (adaptive.periodic_callback for adaptive in self.values())
+        return next(filter(None, running), None)

@@ -1,0 +1,1 @@
+"""Dask's scheduler, with what a grid asks of it."""

@@ -1,0 +1,323 @@
+"""Dask's Scheduler, quick to start, within reach of its own process, and asked why.
+
+Of the 0.5 s that Dask's own takes, 0.4 are the import of bokeh for a dashboard nobody
+may ever look at, and as long would the first nodes wait for an address to go to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from time import time
+from typing import Any, Protocol
+
+from distributed import Scheduler
+from distributed.comm.addressing import (
+    parse_address,
+    parse_host_port,
+    unparse_host_port,
+)
+from distributed.core import Status
+from distributed.http.utils import get_handlers
+from distributed.protocol.pickle import dumps, loads
+from distributed.scheduler import KilledWorker, TaskState, WorkerState
+from tornado.web import Application, RequestHandler
+
+from dask_gridengine.bootstrap.allocation import WORKER_EXIT
+from dask_gridengine.dashboard import prometheus, routes
+from dask_gridengine.network.ports import Ports, is_free, none_free
+from dask_gridengine.roster.view import View
+from dask_gridengine.scheduler.notes import annotate
+from dask_gridengine.scheduler.timely import TimelyScheduler
+
+DASHBOARD = "distributed.dashboard.scheduler"
+OUR_PAGE = "dask_gridengine.dashboard.connect"
+WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
+
+
+#: Tasks that were running where a worker died; the oldest are forgotten first.
+MOST_SUSPECTS = 10_000
+
+
+class Witness(Protocol):
+    """Who hears what the scheduler sees of workers, and knows why they died."""
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """The scheduler has no worker of that name any more."""
+        ...
+
+    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
+        """A Nanny says that its worker has died, and that it starts another."""
+        ...
+
+    def deaths(self, names: Sequence[str]) -> str:
+        """Why the workers of these names died, for people."""
+        ...
+
+    def listening(self) -> bool:
+        """Whether this process has not been suspended just now."""
+        ...
+
+
+class ClusterScheduler(TimelyScheduler):
+    """A Scheduler that also listens within this process, its dashboard loaded late.
+
+    Parameters
+    ----------
+    dashboard, dashboard_address, http_prefix
+        As Dask's. The port is open from the start; the pages are loaded when somebody
+        first asks for one. None shows less for that: what they draw is collected from
+        when one is opened.
+    ports
+        Where to listen: the first that is free. None takes ``port``, as Dask does.
+    **options
+        All else that Dask's takes.
+
+    Attributes
+    ----------
+    in_process_address
+        ``inproc://...``, once it has started.
+    """
+
+    def __init__(
+        self,
+        *,
+        dashboard: bool | None = None,
+        dashboard_address: str | None = None,
+        http_prefix: str | None = "/",
+        ports: Ports | None = None,
+        **options: Any,
+    ) -> None:
+        self._ports = ports
+        super().__init__(
+            dashboard=False,
+            dashboard_address=dashboard_address,
+            http_prefix=http_prefix,
+            **options,
+        )
+        self.in_process_address = ""
+        self.witness: Witness | None = None
+        self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
+        self._removing: WorkerState | None = None
+        self.view = View("", dict, dict)  # until `show` says whose nodes
+        self._tally: prometheus.Tally | None = None
+        routes.connect(self, http_prefix)
+        if dashboard or (dashboard is None and dashboard_address):
+            _LateDashboard(self, http_prefix)
+
+    def show(self, view: View) -> None:
+        """Tell visitors of these nodes, on page, JSON route and metrics."""
+        self.view, self._tally = view, prometheus.connect(view)
+
+    async def close(self, *args: Any, **how: Any) -> None:
+        """As Dask's."""
+        prometheus.disconnect(self._tally)
+        await super().close(*args, **how)
+
+    # What it tells its witness, and learns from it
+
+    async def remove_worker(
+        self, address: str, *, stimulus_id: str, expected: bool = False, **how: Any
+    ) -> Any:
+        """As Dask's; it says so, and remembers whose tasks were running there."""
+        ws = self.workers.get(self.coerce_address(address))
+        if ws is None or self.witness is None:
+            return await super().remove_worker(
+                address, stimulus_id=stimulus_id, expected=expected, **how
+            )
+        self.witness.missing(ws.name, expected=expected)
+        if not expected:
+            self._suspect(ws)
+        # Tasks are given up before Dask's method first waits for something, so no
+        # other worker's removal comes between.
+        self._removing = ws
+        removal = super().remove_worker(
+            address, stimulus_id=stimulus_id, expected=expected, **how
+        )
+        try:
+            return await removal
+        finally:
+            if self._removing is ws:
+                self._removing = None
+
+    def transition(
+        self, key: Any, finish: Any, stimulus_id: str, **kwargs: Any
+    ) -> dict[Any, Any]:
+        """As Dask's; a `KilledWorker` gets a note on what killed the workers."""
+        if (
+            finish == "erred"
+            and self._removing is not None
+            and self.witness is not None
+        ):
+            names = self._suspects.get(key, [])
+            exception = loads(kwargs["exception"]) if "exception" in kwargs else None
+            if isinstance(exception, KilledWorker):
+                annotate(exception, self.witness.deaths(names))
+                kwargs["exception"] = dumps(exception)
+        recommendations: dict[Any, Any] = super().transition(
+            key, finish, stimulus_id, **kwargs
+        )
+        return recommendations
+
+    async def handle_worker(self, comm: Any, worker: str) -> None:
+        """As Dask's, but to be cancelled while closing is no error to be logged.
+
+        So it goes where workers are on their way out just then: ``scale(0)``, and the
+        end of a ``with``.
+        """
+        try:
+            await super().handle_worker(comm, worker)
+        except asyncio.CancelledError:
+            if self.status not in (Status.closing, Status.closed):
+                raise
+
+    def log_event(self, topic: str | Collection[str], msg: Any) -> None:
+        """As Dask's; what our Nannies say goes to the witness, too."""
+        if topic == WORKER_EXIT and self.witness is not None and isinstance(msg, dict):
+            self.witness.worker_exit(str(msg.get("name")), msg)
+        super().log_event(topic, msg)
+
+    async def check_worker_ttl(self) -> None:
+        """As Dask's; but nobody was silent while it was us who did not listen.
+
+        A notebook that was suspended for as long as the limit would otherwise end all
+        its workers in the moment it comes back.
+        """
+        if self.witness is None or self.witness.listening():
+            await super().check_worker_ttl()
+
+    def excuse(self, seconds: float) -> None:
+        """This process stood still so long: that is no silence of the workers."""
+        for ws in self.workers.values():
+            ws.last_seen += seconds
+
+    def fail_waiting(self, error: Exception) -> int:
+        """Give this error to all tasks that wait for a worker; how many there were.
+
+        For those that wait for one kind of workers: `pools.requirements`.
+        """
+        waiting: list[TaskState] = [*self.unrunnable, *self.queued]
+        self.fail(waiting, error)
+        return len(waiting)
+
+    def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
+        """Give this error to tasks that wait or run; none of them is tried again."""
+        if not tasks:
+            return
+        stimulus_id = f"{type(error).__name__}-{time()}"
+        pickled = dumps(error)
+        recommendations: dict[Any, Any] = {}
+        for ts in tasks:
+            recommendations.update(
+                self.transition(
+                    ts.key,
+                    "erred",
+                    stimulus_id,
+                    exception=pickled,
+                    cause=ts.key,
+                )
+            )
+        self.transitions(recommendations, stimulus_id=stimulus_id)
+
+    def suspects_of(self, key: Any) -> list[str]:
+        """Names of the workers that died while they ran this task."""
+        return self._suspects.get(key, [])
+
+    def _suspect(self, ws: WorkerState) -> None:
+        for ts in ws.processing:
+            self._suspects.setdefault(ts.key, []).append(ws.name)
+            self._suspects.move_to_end(ts.key)
+        while len(self._suspects) > MOST_SUSPECTS:
+            self._suspects.popitem(last=False)
+
+    async def listen(self, port_or_addr: Any = None, **options: Any) -> None:
+        """As Dask's; where *the* address is asked for, at the first port of `ports`.
+
+        Raises
+        ------
+        OptionError
+            If none of them is free.
+        """
+        if self._ports is None or port_or_addr not in self._start_address:
+            await super().listen(port_or_addr, **options)
+            return
+        scheme, host = parse_address(port_or_addr)
+        host = parse_host_port(host, 0)[0]
+        for port in self._ports:
+            if not is_free(host, port):  # tornado would leave a socket behind
+                continue
+            try:
+                address = unparse_host_port(host, port)
+                await super().listen(f"{scheme}://{address}", **options)
+            except OSError as exc:
+                if exc.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        raise none_free("scheduler_port", self._ports)
+
+    async def start_unsafe(self) -> ClusterScheduler:
+        """Listen, to the network first: that address is *the* address."""
+        await super().start_unsafe()
+        await self.listen(
+            "inproc://",
+            allow_offload=False,
+            handshake_overrides={"pickle-protocol": 4, "compression": None},
+        )
+        self.in_process_address = self.listeners[-1].contact_address
+        return self
+
+
+class _LateDashboard:
+    """Stands where the dashboard will be, and fetches it for the first visitor."""
+
+    def __init__(self, scheduler: Scheduler, prefix: str | None) -> None:
+        self._scheduler, self._prefix = scheduler, prefix
+        self._door = Application([(r".*", _Visit, {"dashboard": self})])
+        http = scheduler.http_application
+        http.add_application(self._door)
+        # JupyterLab asks for this first, and Dask answers from what is loaded.
+        index = (r".*/individual-plots\.json", _Visit, {"dashboard": self})
+        http.add_handlers(r".*$", [index])
+        self._index = http.default_router.rules[-2]  # the last one is what was there
+
+    async def load(self) -> None:
+        """Take the visitors' way to the real one; any number may ask at once."""
+        try:
+            # In a thread: it takes seconds from a slow file server, and there is work.
+            module, ours = await asyncio.to_thread(_import, DASHBOARD, OUR_PAGE)
+        except ImportError:
+            module = ours = None
+        http = self._scheduler.http_application
+        if self._door not in http.applications:
+            return
+        http.applications.remove(self._door)
+        http.default_router.rules.remove(self._index)
+        if module is None:
+            pages = get_handlers(self._scheduler, [WITHOUT_BOKEH], prefix=self._prefix)
+            http.add_application(Application(pages))
+        else:
+            module.connect(
+                http, self._scheduler.http_server, self._scheduler, prefix=self._prefix
+            )
+            ours.connect(self._scheduler, self._prefix)
+
+
+def _import(*names: str) -> list[Any]:
+    return [importlib.import_module(name) for name in names]
+
+
+class _Visit(RequestHandler):  # type: ignore[misc]
+    def initialize(self, dashboard: _LateDashboard) -> None:
+        self._dashboard = dashboard
+
+    async def get(self) -> None:
+        await self._dashboard.load()
+        # Back to the same page. Relative: a proxy may have put us below another path,
+        # and what the request names must never lead to another host.
+        page = self.request.path.rpartition("/")[2]
+        query = f"?{self.request.query}" if self.request.query else ""
+        self.redirect(f"./{page}{query}")

@@ -1,0 +1,1 @@
+"""Options as a user gives them, read once into frozen objects."""

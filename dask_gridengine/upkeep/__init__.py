@@ -1,0 +1,1 @@
+"""Keeping the number: replacements, places in the queue, walltimes, gentle ends."""

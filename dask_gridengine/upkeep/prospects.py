@@ -1,0 +1,140 @@
+"""Whether the workers that are wanted may still come, and the wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Sequence
+
+from dask.utils import parse_timedelta
+from distributed import Scheduler
+from distributed.core import Status
+
+from dask_gridengine.errors import NodesFailed
+from dask_gridengine.fleet.fleet import Fleet
+from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.upkeep.upkeep import Upkeep
+
+LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
+SOON = 0.02  # the same while enough have registered: they run in a moment
+
+
+def running_workers(scheduler: Scheduler, fleet: Fleet | None = None) -> int:
+    """How many workers run, from whatever thread it is asked.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    fleet
+        Count only those of its nodes.
+    """
+    # Dask's sorted dict cannot be iterated while another thread changes it; the copy
+    # that `dict` itself makes is made in one step.
+    workers = list(dict.values(scheduler.workers))
+    return sum(
+        ws.status is Status.running
+        and (fleet is None or fleet.roster.bearing(ws.name) is not None)
+        for ws in workers
+    )
+
+
+def shortfall(
+    upkeeps: Sequence[Upkeep],
+    scheduler: Scheduler,
+    wanted: int,
+    *,
+    others: bool = True,
+) -> NodesFailed | None:
+    """The error that says why `wanted` workers cannot come; None while they may.
+
+    Cheap, and safe in any thread.
+
+    Parameters
+    ----------
+    upkeeps
+        Of the kinds of nodes that count.
+    scheduler
+        Theirs.
+    wanted
+        Workers of these kinds together.
+    others
+        Whether workers of other nodes, or of none of ours, are as good.
+    """
+    lost = [upkeep for upkeep in upkeeps if upkeep.hopeless is not None]
+    planned = sum(map(_planned, upkeeps))
+    taken = [upkeep for upkeep in upkeeps if upkeep.taken_away]
+    if planned >= wanted:
+        taken = []
+    if not taken and not lost:
+        return None
+    have = [running_workers(scheduler, upkeep.fleet) for upkeep in upkeeps]
+    there = running_workers(scheduler) if others else sum(have)
+    # Where there is hope there may be all, elsewhere there are no more than those.
+    possible = there + sum(
+        max(0, _planned(upkeep) - running)
+        for upkeep, running in zip(upkeeps, have, strict=True)
+        if upkeep not in lost
+    )
+    if possible >= wanted:
+        return None
+    told = [_taken_away(upkeep) for upkeep in taken]
+    told += [why for upkeep in upkeeps for why in upkeep.fleet.failures.reasons()]
+    return NodesFailed(wanted, there, told)
+
+
+def _planned(upkeep: Upkeep) -> int:
+    """Workers that are wanted."""
+    return upkeep.desired * upkeep.fleet.options.processes
+
+
+def _taken_away(upkeep: Upkeep) -> str:
+    count = len(upkeep.taken_away)
+    who = str(upkeep.taken_away[0]) if count == 1 else f"{count} nodes"
+    diagnosis = upkeep.taken_away[-1].diagnosis
+    assert diagnosis is not None
+    told = diagnosis.sentence(who, many=count > 1)
+    return f"{told}; wanted now: {_planned(upkeep)}"
+
+
+async def wait_for_workers(
+    upkeeps: Sequence[Upkeep],
+    scheduler: Scheduler,
+    wanted: int,
+    timeout: float | str | None,
+) -> None:
+    """Return when so many workers run.
+
+    Raises
+    ------
+    NodesFailed
+        If nodes fail alike wherever they are, or were taken away on purpose, and
+        those left are not enough.
+    TimeoutError
+        After `timeout` seconds; it says what the nodes are at.
+    """
+    fleets = [upkeep.fleet for upkeep in upkeeps]
+    changed = fleets[0].changed  # which they share
+    loop = asyncio.get_running_loop()
+    seconds = parse_timedelta(timeout) if timeout else math.inf
+    deadline = loop.time() + seconds
+    while (have := running_workers(scheduler)) < wanted:
+        changed.clear()
+        if error := shortfall(upkeeps, scheduler, wanted):
+            raise error
+        if (left := deadline - loop.time()) <= 0:
+            said = f"{have} of {wanted} workers after {timeout} s"
+            raise asyncio.TimeoutError(
+                "; ".join([said, *map(_what_they_are_at, fleets)])
+            )
+        pause = SOON if len(scheduler.workers) >= wanted else LOOK_AGAIN
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(changed.wait(), min(pause, left))
+
+
+def _what_they_are_at(fleet: Fleet) -> str:
+    counts = fleet.roster.counts
+    nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
+    whose = f" of {fleet.pool}" if fleet.pool else ""
+    return "\n  ".join([f"nodes{whose}: {nodes}", *fleet.failures.reasons()])

@@ -1,0 +1,171 @@
+"""Letting workers go so that nothing is lost: tasks end, data moves, workers close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+from time import time
+
+from distributed import Scheduler
+from distributed.core import Status
+from distributed.scheduler import TaskState, WorkerState
+
+from dask_gridengine.fleet.fleet import GENTLE_SECONDS, Fleet
+from dask_gridengine.names import node_of, nodes_of
+from dask_gridengine.roster.roster import NodeState
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
+NAMED = 5  # tasks in a line of the log; the others are counted
+ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
+
+
+async def release(
+    fleet: Fleet,
+    scheduler: Scheduler,
+    names: Collection[str],
+    *,
+    patience: float,
+    keep_places: bool,
+) -> None:
+    """Give up names: their queue places, or their workers with the data moved.
+
+    Parameters
+    ----------
+    names
+        Of nodes that are not wanted any more, wherever they are.
+    patience
+        Seconds for running tasks.
+    keep_places
+        See `Fleet.withdraw`.
+    """
+    fleet.let_go(names)
+    await fleet.withdraw(names, keep_places=keep_places)
+    left = await retire(scheduler, names, patience=patience)
+    if left:
+        logger.warning(
+            "what only %s held is lost: no other worker could take it", ", ".join(left)
+        )
+    await _cancel(fleet, names, NodeState.IMPORTING)
+    await _cancel(fleet, nodes_of(left), NodeState.WORKING)
+    # A task that has outlived its time may keep its worker from closing.
+    await asyncio.sleep(GENTLE_SECONDS)
+    await _cancel(fleet, names, NodeState.WORKING)
+
+
+async def _cancel(fleet: Fleet, names: Collection[str], state: NodeState) -> None:
+    records = fleet.roster.by_worker
+    nodes = [records[name] for name in names if name in records]
+    await fleet.cancel([node for node in nodes if node.state is state])
+
+
+async def retire(
+    scheduler: Scheduler, names: Collection[str], *, patience: float
+) -> list[str]:
+    """Let these workers go: no new task, the running ones finished, the data moved.
+
+    What they have been sent but have not begun is run by others.
+
+    Dask's own ``retire_workers`` does not wait for what runs; it would be run again
+    elsewhere, from its beginning.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    names
+        Of their nodes; who is not there is passed over.
+    patience
+        Seconds for running tasks. What runs longer is run again elsewhere.
+
+    Returns
+    -------
+    list
+        Names of workers whose data nobody else could take: they are still there.
+    """
+    leaving = {ws.name: ws for ws in _workers(scheduler, names)}
+    for ws in leaving.values():
+        # As if it were paused: whoever is told no more than that gets no new task.
+        scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+    hand_over(scheduler, leaving.values())
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    moves: list[asyncio.Task[None]] = []
+    began = loop.time()
+    while leaving:
+        late = loop.time() >= deadline
+        done = [name for name, ws in leaving.items() if late or not ws.processing]
+        if late and (busy := [name for name in done if leaving[name].processing]):
+            logger.warning(
+                "tasks of %s still ran after %g s; they run again elsewhere: %s",
+                ", ".join(busy),
+                patience,
+                _some([ts for name in busy for ts in leaving[name].processing]),
+            )
+        everybody = len(done) == len(leaving)
+        if done and (everybody or loop.time() - began >= ROUND):
+            for name in done:
+                del leaving[name]
+            moves.append(asyncio.create_task(_move(scheduler, done)))
+            began = loop.time()
+        if leaving:
+            await asyncio.sleep(LOOK_AGAIN)
+            leaving = {
+                name: ws
+                for name, ws in leaving.items()
+                if scheduler.workers.get(ws.address) is ws
+            }
+    await asyncio.gather(*moves)
+    return [ws.name for ws in _workers(scheduler, names)]
+
+
+def _some(tasks: list[TaskState]) -> str:
+    """Their keys, of the first few."""
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return ", ".join(repr(ts.key) for ts in tasks[:NAMED]) + more
+
+
+def hand_over(
+    scheduler: Scheduler,
+    leaving: Iterable[WorkerState],
+    tasks: Collection[TaskState] | None = None,
+) -> None:
+    """Have others run what these have been sent but have not begun.
+
+    By the way of Dask's work stealing: the worker itself says whether it has begun.
+
+    Parameters
+    ----------
+    scheduler
+        Theirs.
+    leaving
+        Workers that will be gone.
+    tasks
+        Those that shall go; None is all.
+    """
+    stealing = scheduler.extensions.get("stealing")
+    if stealing is None:
+        return
+    load = {ws: len(ws.processing) / ws.nthreads for ws in scheduler.running}
+    for ws in leaving:
+        for ts in list(ws.processing if tasks is None else tasks):
+            valid = scheduler.valid_workers(ts)
+            takers = load.keys() if valid is None else load.keys() & valid
+            if not takers and ts.loose_restrictions:
+                takers = load.keys()
+            if takers:
+                taker = min(takers, key=load.__getitem__)
+                load[taker] += 1 / taker.nthreads
+                stealing.move_task_request(ts, ws, taker)
+
+
+async def _move(scheduler: Scheduler, names: list[str]) -> None:
+    # By name: SpecCluster passes names for addresses, and retires nobody.
+    await scheduler.retire_workers(names=names, close_workers=True, remove=True)
+
+
+def _workers(scheduler: Scheduler, names: Collection[str]) -> list[WorkerState]:
+    wanted = set(names)
+    return [ws for ws in scheduler.workers.values() if node_of(ws.name) in wanted]

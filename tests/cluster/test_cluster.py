@@ -1,0 +1,867 @@
+"""The cluster on local processes: the same code, the same nodes as on a grid."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+import pytest
+from dask import array as da
+from distributed import Client, Nanny
+from distributed.core import Status
+from distributed.scheduler import KilledWorker
+
+from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
+from dask_gridengine.roster.roster import NodeState
+from tests.stranger import knock
+from tests.waiting import until, wait_until
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    return {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        "quiet": True,
+    }
+
+
+@pytest.fixture
+def emptied(shared: Path) -> Path:
+    """The shared directory; a test that uses it checks that nothing is left."""
+    return shared
+
+
+def states(cluster: GridEngineCluster) -> list[str]:
+    return [node.state.value for node in cluster.jobs()]
+
+
+def nanny_states(client: Client) -> list[str]:
+    def state(dask_worker: Nanny) -> str:
+        return str(dask_worker.status.name)
+
+    return list(client.run(state, nanny=True).values())
+
+
+def test_one_line_makes_a_cluster_and_leaves_nothing(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """Client(GridEngineCluster(...)) computes, and after close() nothing is left."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        x = da.arange(1000, chunks=100)
+        assert int((x**2).sum().compute()) == sum(i * i for i in range(1000))
+        assert {w["name"] for w in cluster.scheduler_info["workers"].values()} == {
+            "ge-0",
+            "ge-1",
+        }
+        assert list(emptied.iterdir())
+    assert states(cluster) == ["gone", "gone"]
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_hundred_jobs_on_two_slots(options: dict[str, Any]) -> None:
+    """Two work and 98 queue; scale(1) empties the queue and starts none of them."""
+    with GridEngineCluster(jobs=100, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        assert sorted(states(cluster)) == ["queued"] * 98 + ["working"] * 2
+        cluster.scale(1)
+        wait_until(
+            lambda: states(cluster).count("gone") == 99,
+            "99 nodes gone",
+            30,
+            lambda: states(cluster),
+        )
+        assert sum(node.arrived is not None for node in cluster.jobs()) == 2
+        assert len(cluster.workers) == len(cluster.worker_spec) == 1
+
+
+def test_scale_down_moves_data_first(options: dict[str, Any]) -> None:
+    """A result on a retired worker is still there, and nothing is computed again."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        ran = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
+        before = client.gather(ran)
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one node gone", 30)
+        assert client.gather(ran) == before
+
+
+def test_names_are_never_used_twice(options: dict[str, Any]) -> None:
+    """A worker of a later scale() is another one, by name too."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node gone", 30)
+        cluster.scale(1)
+        cluster.wait_for_workers(1, timeout=30)
+        assert list(cluster.workers) == ["ge-1"]
+
+
+def test_scale_counts_in_what_the_user_says(options: dict[str, Any]) -> None:
+    """n, jobs, cores and memory all become nodes; the largest counts."""
+    with GridEngineCluster(memory="1 GB", cores=2, **options) as cluster:
+        cluster.scale(cores=5)
+        assert len(cluster.worker_spec) == 3
+        cluster.scale(memory="4 GB", jobs=2)
+        assert len(cluster.worker_spec) == 4
+        cluster.scale(n=1)
+        assert len(cluster.worker_spec) == 1
+        cluster.scale(0)
+        assert cluster.worker_spec == {}
+
+
+def test_scale_by_memory_needs_the_memory_of_a_worker(options: dict[str, Any]) -> None:
+    """The error says which option is missing."""
+    with (
+        GridEngineCluster(**options) as cluster,
+        pytest.raises(OptionError, match="memory="),
+    ):
+        cluster.scale(memory="1 GB")
+
+
+def test_it_works_inside_an_event_loop(options: dict[str, Any]) -> None:
+    """async with, await scale(), and an asynchronous client."""
+
+    async def main() -> None:
+        async with (
+            GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            await client.wait_for_workers(1, timeout=30)
+            assert await client.submit(sum, [1, 2]) == 3
+            await cluster.scale(2)
+            await client.wait_for_workers(2, timeout=30)
+        assert cluster.status is Status.closed
+        await cluster.close()
+
+    asyncio.run(main())
+
+
+def test_a_start_that_is_cancelled_leaves_nothing(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """async with, cancelled at any moment of its start, deletes what it queued."""
+
+    async def main(delay: float) -> None:
+        async def use() -> None:
+            async with GridEngineCluster(jobs=2, asynchronous=True, **options):
+                await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(use())
+        await asyncio.sleep(delay)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.6):
+        asyncio.run(main(delay))
+        assert list(emptied.iterdir()) == [], delay
+
+
+def test_close_may_be_called_again_and_by_several(options: dict[str, Any]) -> None:
+    """close() is idempotent, also while it runs."""
+
+    async def main() -> None:
+        cluster = await GridEngineCluster(jobs=1, asynchronous=True, **options)
+        await asyncio.gather(cluster.close(), cluster.close())
+        await cluster.close()
+        assert states(cluster) == ["gone"]
+
+    asyncio.run(main())
+
+
+def test_an_error_inside_with_closes_too(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """An exception of the user's passes through and leaves nothing behind."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        GridEngineCluster(jobs=1, **options) as cluster,
+    ):
+        1 / 0  # noqa: B018
+    assert cluster.status is Status.closed
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_wrong_option_lists_the_right_ones(shared: Path) -> None:
+    """A typo is answered with what was meant, before anything is started."""
+    with pytest.raises(TypeError, match=r"'wall_time'.*'walltime'.*there are:.*queue"):
+        GridEngineCluster(wall_time="1h", shared_directory=shared)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_refused_array_leaves_nothing(options: dict[str, Any], shared: Path) -> None:
+    """More slots for a node than there are: the constructor says so and cleans up."""
+    with pytest.raises(SubmitError, match="slots") as caught:
+        GridEngineCluster(jobs=1, cores=3, **options)
+    assert "qsub" not in str(caught.value), "no advice for a grid that is not there"
+    assert list(shared.iterdir()) == []
+
+
+def test_a_scheduler_that_cannot_start_leaves_no_node(
+    options: dict[str, Any], shared: Path
+) -> None:
+    """Nodes are asked for before it starts; they go again if it does not."""
+    options["scheduler_options"] |= {"preload": "nothing_of_this_name"}
+    with pytest.raises(RuntimeError, match="failed to start"):
+        GridEngineCluster(jobs=2, **options)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_refused_array_leaves_nothing_in_an_event_loop_either(
+    options: dict[str, Any], shared: Path
+) -> None:
+    """Whoever awaits the cluster is told, and it is closed."""
+
+    async def main() -> None:
+        cluster = GridEngineCluster(jobs=1, cores=3, asynchronous=True, **options)
+        with pytest.raises(SubmitError, match="slots"):
+            await cluster
+        assert cluster.status is Status.closed
+        await cluster.close()
+
+    asyncio.run(main())
+    assert list(shared.iterdir()) == []
+
+
+def test_nodes_are_asked_for_before_the_scheduler_starts(
+    options: dict[str, Any],
+) -> None:
+    """Its start and theirs take the time of the longer one."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        (node,) = cluster.jobs()
+        assert node.submitted < cluster.scheduler.time_started
+
+
+@pytest.mark.parametrize("security", [True, False])
+def test_a_client_in_this_process_needs_no_network(
+    options: dict[str, Any], emptied: Path, security: bool
+) -> None:
+    """It computes, in a thread of its own or in the cluster's, and leaves nothing."""
+    with GridEngineCluster(jobs=1, security=security, **options) as cluster:
+        for loop in (None, cluster.loop):
+            with Client(
+                cluster.in_process_address, security=cluster.security, loop=loop
+            ) as client:
+                assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+                (worker,) = client.scheduler_info()["workers"]
+        protocol = "tls://" if security else "tcp://"
+        assert cluster.in_process_address.startswith("inproc://")
+        assert cluster.scheduler_address.startswith(protocol)
+        assert worker.startswith(protocol)
+        with Client(cluster) as client:
+            assert client.submit(sum, [3, 4]).result(timeout=30) == 7
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_cluster_is_stuck_when_all_its_nodes_have_failed(
+    options: dict[str, Any],
+) -> None:
+    """stuck() is the error that says why, until new nodes are asked for."""
+    options["python"] = "/nowhere/python"
+    with GridEngineCluster(jobs=2, **options) as cluster:
+        error = wait_until(cluster.stuck, "stuck", 30, lambda: states(cluster))
+        assert isinstance(error, NodesFailed)
+        assert "could not find Python" in str(error)
+        cluster.scale(0)
+        assert cluster.stuck() is None
+        cluster.scale(1)
+        assert wait_until(cluster.stuck, "stuck again", 30).reasons != error.reasons
+    assert cluster.stuck() is None
+
+
+def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> None:
+    """With no node asked for, with nodes on their way, with one worker of two."""
+    fails_second = ['test "$SGE_TASK_ID" = 1 || exit 69']
+    with GridEngineCluster(job_script_prologue=fails_second, **options) as cluster:
+        assert cluster.stuck() is None
+        cluster.scale(2)
+        assert cluster.stuck() is None
+        wait_until(lambda: "gone" in states(cluster), "one has failed", 30)
+        assert cluster.stuck() is None
+        cluster.wait_for_workers(1, timeout=30)
+        assert cluster.stuck() is None
+
+
+def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -> None:
+    """scale() raises in the caller; the workers there were remain."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        object.__setattr__(cluster.pool().fleet.request, "slots", 3)
+        with pytest.raises(SubmitError):
+            cluster.scale(4)
+        assert list(cluster.worker_spec) == ["ge-0"]
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
+        (
+            {"local_directory": "/proc/nowhere"},
+            r"could not write its scratch directory.*local_directory=",
+        ),
+        (
+            {"worker_options": {"worker_class": "no.such.Class"}},
+            r"could not start its worker.*no",
+        ),
+        (
+            {"job_script_prologue": ["exit 69"]},
+            r"could not reach the cluster.*interface=",
+        ),
+        ({"job_script_prologue": ["kill -9 $$"]}, r"were killed.*SIGKILL"),
+    ],
+)
+def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
+    options: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    """wait_for_workers does not hang: it says what happened and what to type."""
+    with (
+        GridEngineCluster(jobs=2, **options, **change) as cluster,
+        pytest.raises(NodesFailed) as caught,
+    ):
+        cluster.wait_for_workers(2, timeout=60)
+    assert re.search(said, str(caught.value), re.DOTALL), caught.value
+
+
+def test_another_version_on_the_node_ends_in_a_sentence(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A node whose distributed differs is refused, by package and version."""
+    fake = tmp_path / "site" / "distributed-1.2.3.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Name: distributed\nVersion: 1.2.3\n")
+    prologue = [f"export PYTHONPATH={fake.parent}"]
+    with (
+        GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster,
+        pytest.raises(NodesFailed, match=r"distributed is .* and 1.2.3 at the node"),
+    ):
+        cluster.wait_for_workers(1, timeout=60)
+
+
+def test_a_timeout_says_what_the_nodes_are_at(options: dict[str, Any]) -> None:
+    """Waiting for more than there are slots ends with the states of the nodes."""
+    with GridEngineCluster(jobs=3, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        with pytest.raises(asyncio.TimeoutError, match=r"2 of 3 workers.*1 queued"):
+            cluster.wait_for_workers(3, timeout=0.3)
+
+
+def test_a_worker_that_is_killed_comes_back_under_its_nanny(
+    options: dict[str, Any],
+) -> None:
+    """One bad task costs a restart, not the node."""
+    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
+        pid = client.submit(os.getpid, pure=False).result()
+        # A worker may run a task before its Nanny has taken note of it; a Nanny whose
+        # worker dies in that moment counts it as one that did not start.
+        wait_until(lambda: nanny_states(client) == ["running"], "the Nanny runs", 30)
+        os.kill(pid, signal.SIGKILL)
+        other = client.submit(os.getpid, pure=False).result(timeout=30)
+        assert other != pid
+        assert states(cluster) == ["working"]
+
+
+def test_a_node_that_is_killed_is_replaced(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """By itself, in the middle of a computation, which ends right."""
+
+    def slow(number: int) -> int:
+        time.sleep(0.02)
+        return number**2
+
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        squares = client.map(slow, range(100))
+        victim = cluster.jobs()[0]
+        os.killpg(victim.pid, signal.SIGKILL)
+        assert client.gather(squares) == [number**2 for number in range(100)]
+        client.wait_for_workers(2, timeout=30)
+        assert len(cluster.worker_spec) == 2
+        assert [node.state.value for node in cluster.jobs()] == [
+            "gone",
+            "working",
+            "working",
+        ]
+        assert "SIGKILL" in cluster.explain(str(victim.id))
+        assert "asked for 1 node in place of lost ones" in cluster.explain()
+
+
+@pytest.mark.parametrize("security", [True, False])
+def test_encryption_is_on_unless_it_is_switched_off(
+    options: dict[str, Any], security: bool
+) -> None:
+    """The scheduler speaks TLS by default and refuses a client without certificate."""
+    with GridEngineCluster(jobs=1, security=security, **options) as cluster:
+        assert cluster.scheduler_address.startswith("tls://" if security else "tcp://")
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        if security:
+            with pytest.raises(OSError, match=r"(?i)tls|ssl|closed|reset"):
+                asyncio.run(knock(cluster.scheduler_address))
+
+
+def test_config_is_as_good_as_an_argument(options: dict[str, Any]) -> None:
+    """Every option may come from Dask's config, and it reaches the node."""
+    config = {
+        "gridengine.jobs": 1,
+        "gridengine.environment": {"FROM_CONFIG": "yes"},
+        "distributed.worker.memory.target": 0.33,
+    }
+    with dask.config.set(config):
+        cluster = GridEngineCluster(**options)
+    with cluster, Client(cluster) as client:
+        client.wait_for_workers(1, timeout=30)
+        assert client.submit(os.getenv, "FROM_CONFIG").result() == "yes"
+
+
+def test_nodes_know_what_they_were_granted(options: dict[str, Any]) -> None:
+    """Threads, memory limit and thread pools follow the slots, not the host."""
+    with (
+        GridEngineCluster(jobs=1, cores=2, memory="500 MB", **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1, timeout=30)
+        (info,) = cluster.scheduler_info["workers"].values()
+        assert (info["nthreads"], info["memory_limit"]) == (2, 500_000_000)
+        assert client.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+
+
+KILLED = """
+import os, sys
+from dask.distributed import Client
+from dask_gridengine import GridEngineCluster
+if __name__ == "__main__":
+    cluster = GridEngineCluster(
+        jobs=4, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
+    )
+    cluster.wait_for_workers(2, timeout=60)
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_whatever_kills_python_nothing_survives(
+    number: signal.Signals, shared: Path
+) -> None:
+    """After kill -9 of the user's Python no node lives and no file is left."""
+    ours = str(shared)
+    user = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), ours],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"up\n"
+        started = [process.pid for process in psutil.Process(user.pid).children(True)]
+        assert len(started) >= 3
+        user.send_signal(number)
+        user.wait(30)
+    wait_until(
+        lambda: not [pid for pid in started if _lives(pid)],
+        "all processes gone",
+        30,
+        lambda: [psutil.Process(pid).cmdline() for pid in started if _lives(pid)],
+    )
+    wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
+    """job_script() holds the request, the remarks on memory and the command."""
+    with GridEngineCluster(
+        cores=2, memory="1 GB", job_script_prologue=["module load x"], **options
+    ) as cluster:
+        script = cluster.job_script()
+        assert cluster.pool().fleet.request.command[2] in script
+    assert "limit is 0.93 GiB" in script
+    assert "2 slots of the grid" in script
+    assert "module load x" in script
+
+
+def test_states_are_in_the_order_a_node_passes_them() -> None:
+    """The states a user reads are these, in this order."""
+    assert [state.value for state in NodeState] == [
+        "queued",
+        "arrived",
+        "importing",
+        "working",
+        "draining",
+        "gone",
+    ]
+
+
+def begun(folder: Path, name: str) -> int:
+    """How often `work` was begun under this name."""
+    log = folder / f"{name}.begun"
+    return log.read_text().count("x") if log.exists() else 0
+
+
+def work(folder: Path, name: str) -> str:
+    """A task that runs until it is told to end, and tells that it runs."""
+    with (folder / f"{name}.begun").open("a") as log:
+        log.write("x")
+    while not (folder / f"{name}.end").exists():
+        time.sleep(0.02)
+    return name
+
+
+def test_scale_tries_again_what_has_failed(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """What made nodes fail may be over: the user's word starts anew, at once."""
+    prologue = [f"test -e {tmp_path}/mended || exit 69"]
+    with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
+        wait_until(cluster.stuck, "stuck", 30, cluster.explain)
+        (tmp_path / "mended").touch()
+        cluster.scale(1)
+        assert cluster.stuck() is None
+        cluster.wait_for_workers(1, timeout=30)
+
+
+def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> None:
+    """wait_for_workers and a result that cannot come raise the reasons at once."""
+    options["python"] = "/nowhere/python"
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        future = client.submit(sum, [1, 2])
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            future.result(timeout=30)
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            cluster.wait_for_workers(1, timeout=30)
+        error = cluster.stuck()
+        assert isinstance(error, NodesFailed)
+        assert "python= must name a Python" in str(error)
+        assert len(cluster.jobs()) <= 8, "it does not submit for ever"
+        assert "No more nodes are asked for" in cluster.explain()
+
+
+def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
+    """In sentences and as a table; of one by its worker or its job, or it says so."""
+    with GridEngineCluster(jobs=2, **options) as cluster:
+        cluster.wait_for_workers(2, timeout=30)
+        first, second = cluster.jobs()
+        assert cluster.explain().startswith("2 nodes are wanted: 2 working")
+        assert first.worker is not None
+        assert cluster.explain(first.worker).startswith(f"node {first.id}: queued for")
+        assert cluster.explain("1.2").startswith("node 1.2: queued for ")
+        with pytest.raises(OptionError, match=r"never had .* 'ge-9'.*jobs\(\)"):
+            cluster.explain("ge-9")
+        table = cluster.jobs()
+        header, *rows = repr(table).splitlines()
+        assert header.split()[:3] == ["job", "host", "state"]
+        assert [row.split()[0] for row in rows] == ["1.1", "1.2"]
+        assert "<table>" in table._repr_html_()
+        assert table.counts() == {"working": 2}
+        assert second.peak_memory == 0 or second.peak_memory > 2**20
+
+
+def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> None:
+    """get_logs() has what a dead node said, though its log is gone."""
+    logs = tmp_path / "logs"
+    with GridEngineCluster(jobs=1, log_directory=logs, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
+        for log in logs.iterdir():
+            log.unlink()
+        said = cluster.get_logs(cluster=False, scheduler=False)
+        ((title, words),) = said.items()
+        assert title.startswith("ge-0 (node 1.1 on ")
+        assert "Registered to" in words
+        assert cluster.get_logs(False, False, workers=["ge-0"]) == said
+        assert cluster.get_logs(False, False, workers=["ge-7"]) == {}
+        assert cluster.get_logs(cluster=False, scheduler=False, workers=False) == {}
+
+
+def test_scale_down_lets_tasks_end_and_takes_the_idle_first(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Who works stays; if it must go, it ends its task first, which runs once."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        numbers = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
+        before = client.gather(numbers)
+        newest = "ge-1"
+        task = client.submit(work, tmp_path, "task", workers=[newest])
+        wait_until(lambda: begun(tmp_path, "task"), "it runs", 30)
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
+        (info,) = cluster.scheduler_info["workers"].values()
+        assert info["name"] == newest
+        assert client.gather(numbers) == before
+        cluster.scale(0)
+        assert cluster.worker_spec == {}
+        assert states(cluster).count("working") == 1, "it is given time"
+        (tmp_path / "task.end").touch()
+        wait_until(lambda: states(cluster) == ["gone", "gone"], "both gone", 30)
+        assert begun(tmp_path, "task") == 1
+        task.release()
+
+
+def test_what_outlives_the_finish_timeout_runs_elsewhere(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """A task does not keep its worker for ever, and is not lost."""
+    with (
+        GridEngineCluster(jobs=2, finish_timeout=0.2, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2, timeout=30)
+        tasks = [
+            client.submit(
+                work, tmp_path, name, workers=[name], allow_other_workers=True
+            )
+            for name in ("ge-0", "ge-1")
+        ]
+        wait_until(
+            lambda: begun(tmp_path, "ge-0") and begun(tmp_path, "ge-1"), "both run", 30
+        )
+        cluster.scale(1)
+        wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
+        assert {node.cause for node in cluster.jobs()} == {"", "was given back"}
+        (tmp_path / "ge-0.end").touch()
+        (tmp_path / "ge-1.end").touch()
+        assert client.gather(tasks) == ["ge-0", "ge-1"]
+        assert begun(tmp_path, "ge-0") + begun(tmp_path, "ge-1") == 3
+
+
+def test_scale_to_nothing_says_what_is_lost(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data that nobody can take is no reason to hang."""
+    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1, timeout=30)
+        (data,) = client.scatter([b"unique"])
+        cluster.scale(0)
+        wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
+        assert "what only ge-0 held is lost" in caplog.text
+        data.release()
+
+
+def test_many_changes_of_mind_end_in_the_last(options: dict[str, Any]) -> None:
+    """Fifty calls of scale() at random moments: the last number is what there is."""
+    chance = random.Random(4)
+
+    async def main() -> None:
+        async with GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster:
+            for number in [*(chance.randrange(6) for _ in range(49)), 2]:
+                cluster.scale(number)
+                await asyncio.sleep(chance.random() / 25)
+
+            def counts() -> dict[str, int]:
+                return {
+                    state: n
+                    for state, n in cluster.jobs().counts().items()
+                    if state != "gone"
+                }
+
+            await until(lambda: counts() == {"working": 2}, "two", 60, cluster.explain)
+            assert len(cluster.scheduler.workers) == 2
+            assert len(cluster.workers) == len(cluster.worker_spec) == 2
+
+    asyncio.run(main())
+
+
+def test_two_clusters_may_have_one_name(options: dict[str, Any], emptied: Path) -> None:
+    """It is the name of their jobs; neither takes the other's files."""
+    options |= {
+        "name": "mine",
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+    }
+    with GridEngineCluster(jobs=1, **options) as one:
+        with GridEngineCluster(jobs=1, **options) as other:
+            assert one.name == other.name == "mine"
+            for cluster in (one, other):
+                assert cluster.pool().fleet.request.name == "mine"
+                cluster.wait_for_workers(1, timeout=30)
+        with Client(one) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+    assert list(emptied.iterdir()) == []
+
+
+def test_a_worker_that_uses_too_much_memory_is_explained(
+    options: dict[str, Any],
+) -> None:
+    """Dask's own limit is named, with what to ask for, and it is no riddle."""
+
+    def devour() -> None:
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(2**20) * 16))
+            time.sleep(0.01)
+
+    config = {"distributed.scheduler.allowed-failures": 0}
+    with (
+        dask.config.set(config),
+        GridEngineCluster(jobs=1, memory="300 MB", **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1, timeout=30)
+        with pytest.raises(KilledWorker) as caught:
+            client.submit(devour).result(timeout=60)
+        said = "".join(getattr(caught.value, "__notes__", []))
+        assert "ran into the memory limit" in said
+        assert "memory=" in said
+        assert "ran into the memory limit" in cluster.explain("ge-0")
+        assert "started again" in cluster.explain()
+
+
+def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
+    """client.retire_workers() is somebody's word: it is kept, and said."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        client.retire_workers(names=["ge-0"])
+        wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
+        said = "was retired; wanted from now on: 1"
+        wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
+        assert cluster.explain().startswith("1 node is wanted: 1 working")
+        assert list(cluster.worker_spec) == ["ge-1"]
+        assert len(cluster.jobs()) == 2
+
+
+@pytest.mark.parametrize("state", ["queued", "arrived", "importing"])
+def test_close_while_nodes_start_leaves_nothing(
+    options: dict[str, Any], emptied: Path, state: str
+) -> None:
+    """Wherever they are on their way; and closing twice is closing once."""
+    with GridEngineCluster(jobs=4, **options) as cluster:
+        passed = ["queued", "arrived", "importing", "working"]
+        wait_until(
+            lambda: any(
+                passed.index(now) >= passed.index(state) for now in states(cluster)
+            ),
+            f"one is {state}",
+            30,
+        )
+        cluster.close()
+        assert set(states(cluster)) == {"gone"}
+        cluster.close()
+    assert list(emptied.iterdir()) == []
+
+
+def test_it_is_closed_when_nothing_is_left(
+    options: dict[str, Any], emptied: Path
+) -> None:
+    """Not before: at Python's exit nobody waits for one that says it is closed."""
+
+    def left() -> list[Path]:
+        return list(emptied.iterdir())
+
+    async def main() -> None:
+        async with GridEngineCluster(jobs=2, asynchronous=True, **options) as cluster:
+            await cluster.wait_for_workers(2, timeout=30)
+            closing = asyncio.ensure_future(cluster.close())
+            while not closing.done():
+                await asyncio.sleep(0.002)
+                if cluster.status is Status.closed:
+                    assert left() == []
+            assert cluster.status is Status.closed
+
+    asyncio.run(main())
+
+
+INTERRUPTED = """
+import sys
+from dask_gridengine import GridEngineCluster
+if __name__ == "__main__":
+    print("begins", flush=True)
+    with GridEngineCluster(
+        jobs=2, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
+        scheduler_options={"dashboard_address": ":0", "dashboard": False},
+    ) as cluster:
+        cluster.wait_for_workers(2, timeout=60)
+        print("up", flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
+def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) -> None:
+    """At whatever moment of the constructor, or of the wait for workers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(shared)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"begins\n"
+        before = time.monotonic()
+        wait_until(lambda: time.monotonic() - before > delay, "the moment", 5)
+        started = [child.pid for child in psutil.Process(user.pid).children(True)]
+        user.send_signal(signal.SIGINT)
+        user.wait(30)
+    wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
+    wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
+
+
+def test_close_amid_a_scale_down_is_quiet(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers are on their way out just then: nothing that looks like an error."""
+    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=30)
+        cluster.scale(0)
+    wrong = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in wrong] == []
+
+
+def test_max_jobs_bounds_what_is_asked_for(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """From whatever side; scaling says what was asked and what is allowed."""
+    with GridEngineCluster(jobs=9, max_jobs=3, **options) as cluster:
+        assert cluster.wanted == len(cluster.jobs()) == 3
+        cluster.scale(jobs=50)
+        assert cluster.wanted == len(cluster.jobs()) == 3
+        assert "50 nodes asked for, max-jobs allows 3" in caplog.text
+        cluster.scale(2)
+        assert cluster.wanted == 2
+
+
+def test_max_queued_jobs_bounds_the_queue(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """The rest follows as the first start; it is said, and is no failure."""
+    gate = [f"while ! test -e {tmp_path}/go; do sleep 0.05; done"]
+    with GridEngineCluster(
+        jobs=4, max_queued_jobs=1, job_script_prologue=gate, **options
+    ) as cluster:
+        assert len(cluster.jobs()) == 1
+        assert "3 more when there is room" in cluster.explain()
+        (tmp_path / "go").touch()
+        wait_until(
+            lambda: states(cluster) == ["working", "working", "queued"],
+            "two work and one queues",
+            30,
+            lambda: states(cluster),
+        )
+        cluster.scale(2)
+        wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
+        assert cluster.wanted == 2

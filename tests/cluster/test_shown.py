@@ -1,0 +1,211 @@
+"""A real notebook, and what a cluster shows in it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_gridengine import GridEngineCluster, OptionError
+from tests import browser
+from tests.waiting import wait_until
+
+OPEN = """
+from dask_gridengine import GridEngineCluster
+cluster = GridEngineCluster(
+    jobs=3, launcher="process", slots=2, memory="1 GB", quiet=True,
+    shared_directory={shared!r}, scheduler_options={{"dashboard_address": ":0"}},
+)
+cluster.wait_for_workers(2)
+from tests.waiting import wait_until
+"""
+KILL = """
+import os, signal
+node = next(node for node in cluster.jobs() if node.working)
+os.kill(node.pid, signal.SIGKILL)
+wait_until(
+    lambda: cluster.counts.get("gone") and cluster.counts["working"] == 2,
+    "another in its place", 60, lambda: cluster.counts,
+)
+"""
+SCALE = """
+controls = cluster._controls
+controls.nodes.value = 1
+controls.scale.click()
+wait_until(lambda: "kept at 1" in controls.message.value, "scaled", 30)
+print(cluster.wanted)
+"""
+ADAPT = """
+controls.maximum.value = 2
+controls.adapt.click()
+wait_until(lambda: "between 0 and 2" in controls.message.value, "adapted", 30)
+print(repr(cluster))
+controls.maximum.value = 0
+controls.adapt.click()
+wait_until(lambda: "OptionError" in controls.message.value, "refused", 30)
+"""
+LOGS = """
+controls.fold.selected_index = 0
+wait_until(lambda: "asked for 1 node" in controls.text.value, "logs", 30)
+"""
+CLOSE = """
+cluster.close()
+print(repr(cluster))
+assert "closed" in controls.status.value and "working" not in controls.status.value
+picture = cluster.timeline("run.html")
+"""
+
+
+#: In a process of its own: Jupyter's libraries leave an event loop behind.
+RUN = """
+import sys, nbclient, nbformat
+path, directory = sys.argv[1:]
+notebook = nbformat.read(path, 4)
+client = nbclient.NotebookClient(
+    notebook, timeout=120, kernel_name="python3",
+    resources={"metadata": {"path": directory}},
+)
+client.execute()
+nbformat.write(notebook, path)
+"""
+
+
+def execute(directory: Path, *cells: str) -> list[Any]:
+    """Run cells in a real kernel; the cells as they are then, with their outputs."""
+    for name in ("nbclient", "nbformat", "ipykernel", "ipywidgets"):
+        pytest.importorskip(name)
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    path = directory / "notebook.ipynb"
+    nbformat.write(notebook, path)
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, str(path), str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return list(nbformat.read(path, 4).cells)
+
+
+def printed(cell: Any) -> str:
+    return "".join(out.text for out in cell.outputs if out.output_type == "stream")
+
+
+@pytest.mark.timeout(240)
+def test_a_notebook_shows_and_steers_a_cluster(shared: Path, tmp_path: Path) -> None:
+    """Table, one line, scale, adapt, a mistake, logs, and a figure of the run."""
+    root = str(Path(__file__).parents[2])
+    cells = execute(
+        tmp_path,
+        f"import sys; sys.path.insert(0, {root!r})",
+        OPEN.format(shared=str(shared)),
+        KILL,
+        "cluster",
+        "print(repr(cluster))",
+        SCALE,
+        ADAPT,
+        LOGS,
+        CLOSE,
+    )
+    data = cells[3].outputs[0].data
+    assert "application/vnd.jupyter.widget-view+json" in data
+    line = "3 nodes wanted: 2 working on 1 host"
+    assert line in data["text/plain"]
+    assert line in printed(cells[4])
+    assert "1 failed (1 was killed)" in printed(cells[4])
+    words = re.sub("<[^>]*>", " ", data["text/html"])
+    for expected in ("working", "1.86 GiB", "1 failed: 1 was killed", "kept at 3"):
+        assert expected in words
+    assert "by SIGKILL" in words
+    assert printed(cells[5]) == "1\n"
+    assert "(adaptive, 0 to 2)" in printed(cells[6])
+    assert "closed" in printed(cells[8])
+    assert (tmp_path / "run.html").stat().st_size > 100_000
+    _look_at(data["text/html"], tmp_path)
+
+
+def _look_at(html: str, directory: Path) -> None:
+    """What a notebook shows without its kernel, as a picture, light and dark."""
+    for colour, ground in (("#111", "white"), ("#eee", "#111")):
+        with browser.page(viewport={"width": 900, "height": 500}) as page:
+            page.set_content(
+                f'<body style="color:{colour};background:{ground}">{html}</body>'
+            )
+            page.locator("summary", has_text="hosts").click()
+            row = page.locator("tr", has_text="working").first
+            assert row.is_visible()
+            # Words are the theme's, also in the table.
+            seen = row.evaluate("row => getComputedStyle(row).color")
+            assert seen == page.evaluate("() => getComputedStyle(document.body).color")
+            box = page.locator(".dask-gridengine").bounding_box()
+            assert box is not None
+            assert box["width"] <= 900
+            page.screenshot(path=directory / f"table-{ground.strip('#')}.png")
+
+
+def test_without_ipywidgets_the_table_is_all_there_is(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Dask has it: HTML, without controls."""
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.delitem(sys.modules, "dask_gridengine.display.widget", raising=False)
+    with cluster(shared, jobs=0) as made:
+        assert made._widget() is None
+        assert "0 of 0 wanted" in made._repr_html_()
+
+
+def test_an_adaptive_cluster_says_its_bounds_in_nodes(shared: Path) -> None:
+    """Dask counts workers; two in a node are one to whoever asked for nodes."""
+    with cluster(shared, jobs=0, processes=2, cores=2) as made:
+        made.adapt(minimum_jobs=0, maximum_jobs=3)
+        assert "(adaptive, 0 to 3)" in repr(made)
+        made.scale(0)
+        assert "adaptive" not in repr(made)
+
+
+def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
+    """Errors name clusters; a repr must not make another one."""
+
+    async def main() -> None:
+        made = cluster(shared, jobs=0, asynchronous=True)
+        assert repr(made).startswith("GridEngineCluster(")
+        assert "wanted" not in repr(made)
+        with pytest.raises(OptionError, match="await it first"):
+            made.timeline()
+        async with made:
+            assert "0 nodes wanted" in repr(made)
+
+    asyncio.run(main())
+
+
+def test_a_reason_is_shown_where_something_is_missing(shared: Path) -> None:
+    """More nodes than slots: the sentence says that they queue."""
+    with cluster(shared, jobs=3) as made:
+        wait_until(lambda: made.counts.get("working") == 2, "two work", 60)
+        assert "3 nodes are wanted" in made._repr_html_()
+        made.scale(2)
+        wait_until(
+            lambda: "are wanted" not in made._repr_html_(),
+            "nothing to say",
+            30,
+            made._repr_html_,
+        )
+
+
+def cluster(shared: Path, **options: Any) -> GridEngineCluster:
+    given: dict[str, Any] = {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "quiet": True,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+    }
+    return GridEngineCluster(**{**given, **options})

@@ -1,0 +1,179 @@
+"""What the scheduler sees of workers, joined with what is known of their nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from distributed.scheduler import KilledWorker
+
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.cluster.witness import FleetWitness
+from dask_gridengine.fleet.fleet import Callbacks, Fleet
+from dask_gridengine.grid import NodeId
+from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.settings.config import Options
+from dask_gridengine.upkeep.upkeep import STOOD_STILL, Hands, Upkeep
+from tests.samples import allocation, hello
+
+
+class Scene:
+    """A witness, and one node, which is the worker ``ge-0``."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet(
+            Options.resolve({}),
+            versions={},
+            callbacks=Callbacks(
+                make_allocation=lambda name, hello: allocation(),
+                on_over=lambda record: None,
+            ),
+        )
+        self.fleet.directory = Path("/shared")
+        idle: dict[str, Any] = {field.name: lambda *_: None for field in fields(Hands)}
+        self.upkeep = Upkeep(self.fleet, Hands(**idle), missed=15)
+        self.suspects: dict[str, list[str]] = {}
+        self.witness = FleetWitness(
+            [self.upkeep], lambda key: self.suspects.get(key, [])
+        )
+        roster = self.fleet.roster
+        roster.submitted([NodeId("12", 1)])
+        (self.node,) = roster
+        roster.unbound.append("ge-0")
+        roster.arrive(self.node, hello())
+        roster.bind(self.node)
+        roster.registered("ge-0")
+
+    def killed(self, key: str = "f-1", worker: str = "ge-0") -> KilledWorker:
+        """What Dask raises for a task that has died with its workers."""
+        last: Any = SimpleNamespace(name=worker, address="tcp://10.0.0.1:1")
+        return KilledWorker(key, last, 3)
+
+    def ended(self, **why: Any) -> NodeRecord:
+        self.node.diagnosis = Diagnosis(**why)
+        self.fleet.roster.move(self.node, NodeState.GONE)
+        return self.node
+
+
+@pytest.fixture
+def scene() -> Scene:
+    async def made() -> Scene:
+        return Scene()
+
+    return asyncio.run(made())
+
+
+def exit_event(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "ge-0",
+        "signal": None,
+        "exit_status": None,
+        "peak_memory": 0,
+        "too_much_memory": 0,
+        "memory_limit": 0,
+        **changes,
+    }
+
+
+def test_a_missing_worker_is_noted_and_looked_after(scene: Scene) -> None:
+    """The roster learns since when, and whether somebody wanted it."""
+    scene.witness.missing("ge-0", expected=False)
+    assert scene.node.lost is not None
+    assert not scene.node.retired
+    scene.witness.missing("ge-0", expected=True)
+    assert scene.node.retired
+    scene.witness.missing("a stranger", expected=False)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"signal": "SIGSEGV"}, "SIGSEGV"),
+        ({"exit_status": 3}, "exit status 3"),
+    ],
+)
+def test_a_dead_worker_process_is_remembered(
+    scene: Scene, event: dict[str, Any], said: str
+) -> None:
+    """Its node lives on; how the process ended is what tasks died of."""
+    scene.witness.worker_exit("ge-0", exit_event(peak_memory=7, **event))
+    assert scene.node.restarts == 1
+    assert scene.node.restarting
+    assert scene.node.peak_memory == 7
+    assert scene.node.death is not None
+    assert scene.node.death.cause is Cause.KILLED
+    assert said in scene.witness.deaths(["ge-0"])
+
+
+def test_a_worker_that_its_nanny_ended_says_how_much_to_ask_for(scene: Scene) -> None:
+    """Dask's own memory limit is told from any other SIGKILL."""
+    event = exit_event(signal="SIGKILL", too_much_memory=2**30, memory_limit=2**30)
+    scene.witness.worker_exit("ge-0", event)
+    said = scene.witness.deaths(["ge-0"])
+    assert "ran into the memory limit: 1.00 GiB of 1.00 GiB" in said
+    assert "memory=" in said
+
+
+def test_a_wanted_restart_is_no_death(scene: Scene) -> None:
+    """client.restart() ends processes with status 0; strangers are not ours."""
+    scene.witness.worker_exit("ge-0", exit_event(exit_status=0))
+    scene.witness.worker_exit("a stranger", exit_event(signal="SIGKILL"))
+    assert scene.node.death is None
+    assert not scene.node.restarts
+
+
+def test_it_is_too_early_to_explain_a_death_nobody_knows_of(scene: Scene) -> None:
+    """None is "ask again"; once the node or its Nanny has spoken there is a text."""
+    scene.witness.missing("ge-0", expected=False)
+    assert scene.witness.explain(scene.killed()) is None
+    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    assert "SIGSEGV" in (scene.witness.explain(scene.killed()) or "")
+
+
+def test_an_end_of_the_node_explains_it(scene: Scene) -> None:
+    """It counts more than what its Nanny said before."""
+    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    scene.ended(cause=Cause.WALLTIME, detail="it ran for 60 s")
+    text = scene.witness.explain(scene.killed()) or ""
+    assert "ge-0 (node 12.1 on node1) ran into its walltime: it ran for 60 s" in text
+    assert "SIGSEGV" not in text
+
+
+def test_all_suspects_of_a_task_are_named_once(scene: Scene) -> None:
+    """Those that died while they ran it, and not only the last one."""
+    scene.ended(cause=Cause.WALLTIME)
+    scene.suspects["f-1"] = ["ge-0", "ge-0", "a stranger"]
+    text = scene.witness.explain(scene.killed(worker="another")) or ""
+    assert text.count("ge-0") == 1
+
+
+def test_of_strangers_there_is_nothing_to_say(scene: Scene) -> None:
+    """An empty text is no note."""
+    assert scene.witness.explain(scene.killed(worker="a stranger")) == ""
+
+
+def test_other_exceptions_are_told_what_the_nodes_are_at(scene: Scene) -> None:
+    """A timeout is a question of what there is to wait for."""
+    scene.upkeep.desired = 3
+    assert "3 nodes are wanted: 1 working" in (
+        scene.witness.explain(TimeoutError()) or ""
+    )
+
+
+def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None:
+    """The name is what the explanation begins from, also of a copy."""
+    copy = pickle.loads(pickle.dumps(scene.killed()))
+    scene.ended(cause=Cause.WALLTIME)
+    assert "walltime" in (scene.witness.explain(copy) or "")
+
+
+def test_it_has_not_listened_if_the_loop_stood_still(scene: Scene) -> None:
+    """Then nobody's silence means anything."""
+    assert scene.witness.listening()
+    scene.upkeep._last_turn -= STOOD_STILL + 1
+    assert not scene.witness.listening()

@@ -1,0 +1,371 @@
+"""The cluster's Scheduler: its dashboard, and its way within the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, Worker
+from distributed.scheduler import KilledWorker
+
+from dask_gridengine.bootstrap.allocation import WORKER_EXIT
+from dask_gridengine.errors import NodesFailed
+from dask_gridengine.scheduler import scheduler as module
+from dask_gridengine.scheduler.scheduler import DASHBOARD, ClusterScheduler
+from tests.samples import two_in_a_row
+from tests.waiting import until
+
+
+@contextlib.asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
+    given = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", **options}
+    scheduler = await ClusterScheduler(**given)
+    try:
+        yield scheduler
+    finally:
+        await scheduler.close()
+
+
+def test_the_first_free_port_is_taken() -> None:
+    """Of those a firewall lets through; whoever holds the others is named."""
+
+    async def main() -> None:
+        with two_in_a_row() as (held, ports):
+            async with running(ports=ports) as scheduler:
+                assert scheduler.port == held + 1
+                with pytest.raises(RuntimeError) as none:
+                    await ClusterScheduler(
+                        ports=ports, host="127.0.0.1", dashboard_address=":0"
+                    )
+        said = str(none.value.__cause__)
+        assert f"scheduler_port='{ports}': no such port is free" in said
+        assert f"{held} is held by process {os.getpid()}" in said
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["[::1]", None])
+def test_a_port_goes_with_any_host(host: str | None) -> None:
+    """IPv6 keeps its brackets; without a host it is all of them."""
+
+    async def main() -> None:
+        with two_in_a_row() as (_, ports):
+            async with running(ports=ports, host=host) as scheduler:
+                # What is held is held for IPv4.
+                port = ports.first if host else ports.last
+                assert scheduler.port == port
+                assert host is None or scheduler.address == f"tcp://[::1]:{port}"
+
+    asyncio.run(main())
+
+
+async def page(scheduler: ClusterScheduler, path: str) -> tuple[int, str, str]:
+    """Status, text and final path of a page of the dashboard's server."""
+
+    def get() -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{scheduler.http_server.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                text = response.read().decode()
+                return response.status, text, response.url.partition("/")[2]
+        except urllib.error.HTTPError as exc:
+            return exc.code, "", exc.url or ""
+
+    return await asyncio.to_thread(get)
+
+
+def test_bokeh_is_loaded_for_the_first_visitor_only() -> None:
+    """A scheduler starts without it; several who come at once all get their page."""
+    code = """
+import asyncio, sys, urllib.request
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
+
+def get(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as response:
+        return response.url.rpartition("/")[2], b"bokeh" in response.read().lower()
+
+async def main():
+    options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    scheduler = await ClusterScheduler(**options)
+    port = scheduler.http_server.port
+    before = "bokeh" in sys.modules
+    pages = ["", "status", "workers?theme=dark"]
+    print(before, *await asyncio.gather(
+        *[asyncio.to_thread(get, port, path) for path in pages]
+    ))
+    await scheduler.close()
+
+asyncio.run(main())
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert said.stdout.split("\n")[0] == (
+        "False ('status', True) ('status', True) ('workers?theme=dark', True)"
+    ), said.stderr
+
+
+def test_an_unknown_page_is_not_found() -> None:
+    """Nobody is sent back and forth, and nobody to another host."""
+
+    async def main() -> None:
+        async with running() as scheduler:
+            assert (await page(scheduler, "//example.org/%2F..//x"))[0] == 404
+            assert (await page(scheduler, "/nothing"))[0] == 404
+            assert (await page(scheduler, "/status"))[0] == 200
+
+    asyncio.run(main())
+
+
+def test_programs_find_the_pictures_too() -> None:
+    """The index that JupyterLab reads is whole, though nobody has looked before."""
+
+    async def main() -> None:
+        async with running() as scheduler:
+            for _ in range(2):
+                status, text, _ = await page(scheduler, "/individual-plots.json")
+                assert status == 200
+                assert "/individual-task-stream" in json.loads(text).values()
+
+    asyncio.run(main())
+
+
+def test_what_is_no_picture_needs_no_bokeh() -> None:
+    """The pages for programs are there at once, whoever looks at the others."""
+
+    async def main() -> None:
+        async with running() as scheduler:
+            assert (await page(scheduler, "/health"))[:2] == (200, "ok")
+            assert len(scheduler.http_application.applications) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{"dashboard": False}, {"dashboard_address": None}])
+def test_there_is_no_dashboard_if_none_is_wanted(options: dict[str, Any]) -> None:
+    """As with Dask's own: nothing of it can be fetched then."""
+
+    async def main() -> None:
+        async with running(**options) as scheduler:
+            assert scheduler.http_application.applications == []
+
+    asyncio.run(main())
+
+
+def test_without_bokeh_the_page_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command to type stands where the dashboard would be."""
+    monkeypatch.setitem(sys.modules, DASHBOARD, None)
+
+    async def main() -> None:
+        async with running() as scheduler:
+            status, text, _ = await page(scheduler, "/status")
+            assert status == 200
+            assert "pip install" in text
+
+    asyncio.run(main())
+
+
+def test_the_network_address_stays_the_address() -> None:
+    """Workers are told where the network is; the other way is an addition."""
+
+    async def main() -> None:
+        async with running(dashboard=False) as scheduler:
+            assert scheduler.address.startswith("tcp://127.0.0.1:")
+            assert scheduler.in_process_address.startswith("inproc://")
+            async with (
+                Worker(scheduler.address, nthreads=1),
+                Client(scheduler.in_process_address, asynchronous=True) as client,
+            ):
+                assert await client.submit(sum, [1, 2]) == 3
+
+    asyncio.run(main())
+
+
+class Listener:
+    """A witness that remembers what it is told, and answers what a test wants."""
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[str, bool]] = []
+        self.exits: list[str] = []
+        self.asked: list[list[str]] = []
+        self.hears = True
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        self.lost.append((name, expected))
+
+    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
+        self.exits.append(name)
+
+    def deaths(self, names: Any) -> str:
+        self.asked.append(list(names))
+        return f"they died: {', '.join(names)}"
+
+    def listening(self) -> bool:
+        return self.hears
+
+
+@contextlib.asynccontextmanager
+async def working(
+    folder: Path, count: int = 1, **options: Any
+) -> AsyncIterator[tuple[ClusterScheduler, Client, list[Worker]]]:
+    """A scheduler with a witness, a client, and workers ``w0``, ``w1``, ..."""
+    async with contextlib.AsyncExitStack() as stack:
+        scheduler = await stack.enter_async_context(running(dashboard=False, **options))
+        scheduler.witness = Listener()
+        workers = [
+            Worker(scheduler.address, name=f"w{i}", nthreads=1, local_directory=folder)
+            for i in range(count)
+        ]
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        client = Client(scheduler.address, asynchronous=True, set_as_default=False)
+        yield scheduler, await stack.enter_async_context(client), workers
+
+
+def nap() -> None:
+    """A task that is still running when its worker is lost."""
+    import time
+
+    time.sleep(0.5)
+
+
+async def lose(scheduler: ClusterScheduler, worker: Worker) -> None:
+    """As when its host is lost: the connection breaks."""
+    worker.batched_stream.comm.abort()
+    await until(lambda: worker.address not in scheduler.workers, "it is missed")
+
+
+def test_the_witness_hears_of_every_worker_that_goes(tmp_path: Path) -> None:
+    """Whether it was lost, or let go on purpose; and of exits that Nannies report."""
+
+    async def main() -> None:
+        async with working(tmp_path, 2) as (scheduler, _, workers):
+            await lose(scheduler, workers[0])
+            await scheduler.retire_workers(names=["w1"], close_workers=True)
+            assert scheduler.witness.lost == [("w0", False), ("w1", True)]
+            scheduler.log_event(WORKER_EXIT, {"name": "w1", "signal": "SIGKILL"})
+            scheduler.log_event("another topic", {"name": "w0"})
+            assert scheduler.witness.exits == ["w1"]
+
+    asyncio.run(main())
+
+
+def test_a_killed_worker_carries_its_suspects(tmp_path: Path) -> None:
+    """The exception says who died with the task, whoever gets it."""
+
+    async def main() -> None:
+        async with working(tmp_path, allowed_failures=0) as (scheduler, client, (w,)):
+            task = client.submit(nap)
+            await until(lambda: w.state.executing_count, "it runs")
+            await lose(scheduler, w)
+            with pytest.raises(KilledWorker) as caught:
+                await task
+            assert scheduler.suspects_of(task.key) == ["w0"]
+            assert scheduler.witness.asked == [["w0"]]
+            (note,) = caught.value.__notes__
+            assert "they died: w0" in note
+
+    asyncio.run(main())
+
+
+def test_who_is_let_go_is_no_suspect(tmp_path: Path) -> None:
+    """A task that ran on a retired worker was not killed by it."""
+
+    async def main() -> None:
+        async with working(tmp_path, 2) as (scheduler, client, (w, _)):
+            task = client.submit(nap, workers=["w0"], allow_other_workers=True)
+            await until(lambda: w.state.executing_count, "it runs")
+            await scheduler.retire_workers(names=["w0"], close_workers=True)
+            assert scheduler.suspects_of(task.key) == []
+            await task
+
+    asyncio.run(main())
+
+
+def test_suspects_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The oldest are forgotten: a cluster that loses workers for weeks stays small."""
+    monkeypatch.setattr(module, "MOST_SUSPECTS", 2)
+
+    async def main() -> None:
+        async with working(tmp_path, allowed_failures=99) as (scheduler, client, (w,)):
+            # More than it has threads: all that it was sent counts as running there.
+            tasks = client.map(lambda i: nap(), range(3), workers=["w0"], pure=False)
+            await until(
+                lambda: (
+                    [len(ws.processing) for ws in scheduler.workers.values()] == [3]
+                ),
+                "all are sent to it",
+            )
+            await lose(scheduler, w)
+            known = [task for task in tasks if scheduler.suspects_of(task.key)]
+            assert len(known) == 2
+            await client.cancel(tasks)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_nobody_was_silent_while_we_did_not_listen(tmp_path: Path, hears: bool) -> None:
+    """The limit on workers' silence ends no worker after a suspension of ours."""
+
+    async def main() -> None:
+        async with working(tmp_path) as (scheduler, _, (w,)):
+            scheduler.witness.hears = hears
+            scheduler.worker_ttl = 60
+            scheduler.workers[w.address].last_seen -= 3600
+            await scheduler.check_worker_ttl()
+            assert (w.address in scheduler.workers) is not hears
+
+    asyncio.run(main())
+
+
+def test_silence_can_be_excused(tmp_path: Path) -> None:
+    """As long as this process stood still, nobody could be heard."""
+
+    async def main() -> None:
+        async with working(tmp_path) as (scheduler, _, (w,)):
+            scheduler.worker_ttl = 60
+            scheduler.workers[w.address].last_seen -= 3600
+            scheduler.excuse(3600)
+            await scheduler.check_worker_ttl()
+            assert w.address in scheduler.workers
+
+    asyncio.run(main())
+
+
+def test_all_who_wait_for_a_worker_can_be_told_that_none_comes() -> None:
+    """Unrunnable and queued tasks end with the error, and what depends on them."""
+    error = NodesFailed(1, 0, ["node 1.1 could not find Python"])
+
+    async def main() -> None:
+        async with (
+            running(dashboard=False) as scheduler,
+            Client(scheduler.address, asynchronous=True) as client,
+        ):
+            assert scheduler.fail_waiting(error) == 0
+            restricted = client.submit(abs, -1, workers=["10.0.0.1"])
+            queued = client.map(abs, range(20))
+            dependent = client.submit(sum, queued)
+            await until(lambda: len(scheduler.tasks) == 22, "all are there")
+            assert scheduler.unrunnable
+            assert scheduler.queued
+            scheduler.fail_waiting(error)
+            for future in [restricted, *queued, dependent]:
+                with pytest.raises(NodesFailed, match="could not find Python"):
+                    await future
+            async with Worker(scheduler.address, nthreads=1):
+                assert await client.submit(abs, -5) == 5
+
+    asyncio.run(main())

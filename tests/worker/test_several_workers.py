@@ -1,0 +1,183 @@
+"""Clusters whose nodes are several workers each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine.names import node_of
+from dask_gridengine.roster.roster import NodeState
+from tests.nannies import watched
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    return {
+        "launcher": "process",
+        "slots": 6,
+        "cores": 2,
+        "processes": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        "quiet": True,
+    }
+
+
+def workers(cluster: GridEngineCluster) -> list[str]:
+    infos = cluster.scheduler_info["workers"].values()
+    return sorted(info["name"] for info in infos)
+
+
+def working(cluster: GridEngineCluster) -> int:
+    return cluster.counts.get(NodeState.WORKING.value, 0)
+
+
+def test_a_node_is_as_many_workers_as_it_is_asked_to_be(
+    options: dict[str, Any],
+) -> None:
+    """They share its cores and its memory; Dask's counts agree with each other."""
+    with (
+        GridEngineCluster(jobs=2, memory="1 GB", **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(4, timeout=30)
+        names = {"ge-0-0", "ge-0-1", "ge-1-0", "ge-1-1"}
+        assert cluster.plan == cluster.requested == cluster.observed == names
+        infos = cluster.scheduler_info["workers"].values()
+        assert {info["nthreads"] for info in infos} == {1}
+        assert {info["memory_limit"] for info in infos} == {500_000_000}
+        assert working(cluster) == len(cluster.jobs()) == 2
+        for asked in ("ge-1", "ge-1-1"):
+            assert "became ge-1" in cluster.explain(asked)
+
+
+def test_the_configuration_says_it_as_well_as_the_caller(
+    options: dict[str, Any],
+) -> None:
+    """Peers count wrongly where it is not a keyword (dask-jobqueue#498, #691)."""
+    given = {"gridengine.processes": 2, "gridengine.cores": 2}
+    with dask.config.set(given):
+        del options["processes"], options["cores"]
+        with GridEngineCluster(n_workers=3, **options) as cluster:
+            assert cluster.wanted == 2
+            cluster.wait_for_workers(4, timeout=30)
+            assert len(cluster.plan) == len(cluster.requested) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes"),
+    [
+        ({"n": 4}, 2),
+        ({"n": 5}, 3),
+        ({"jobs": 3}, 3),
+        ({"cores": 5}, 3),
+        ({"memory": "2.5 GB"}, 3),
+    ],
+)
+def test_scale_counts_workers_jobs_nodes(
+    options: dict[str, Any], asked: dict[str, Any], nodes: int
+) -> None:
+    """In whole nodes, of two workers, two cores and 1 GB here."""
+    with GridEngineCluster(memory="1 GB", **options) as cluster:
+        cluster.scale(**asked)
+        assert cluster.wanted == len(cluster.jobs()) == nodes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"processes": 3}, "cores=3"),
+        ({"nanny": False}, "nanny=False"),
+        ({"jobs": 2, "n_workers": 6}, "give one"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    options: dict[str, Any], wrong: dict[str, Any], said: str
+) -> None:
+    """Before anything is asked for, with what to type instead."""
+    with pytest.raises(OptionError, match=said):
+        GridEngineCluster(**{**options, **wrong})
+
+
+def test_scaling_down_takes_whole_nodes_and_loses_nothing(
+    options: dict[str, Any],
+) -> None:
+    """What both workers of a node hold moves to other nodes; nothing is run again."""
+    with (
+        GridEngineCluster(jobs=3, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(6, timeout=30)
+        held = client.map(os.urandom, [100] * 60, pure=False)
+        before = client.gather(held)
+        holders = {node_of(name) for name in _holders(client, cluster)}
+        assert len(holders) == 3
+        cluster.scale(n=2)
+        wait_until(lambda: len(workers(cluster)) == 2, "one node", 30)
+        assert len({node_of(name) for name in workers(cluster)}) == 1
+        assert client.gather(held) == before
+        wait_until(lambda: cluster.counts.get("gone") == 2, "two gone", 20)
+
+
+def _holders(client: Client, cluster: GridEngineCluster) -> set[str]:
+    names = {a: i["name"] for a, i in cluster.scheduler_info["workers"].items()}
+    return {names[a] for a, keys in client.has_what().items() if keys}
+
+
+def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
+    """It is started again in place; no job is asked for, and its end is explained."""
+    with (
+        GridEngineCluster(jobs=2, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        watched(client, 4)
+        before = client.run(os.getpid)
+        victim = min(before)
+        os.kill(before[victim], signal.SIGKILL)
+        wait_until(
+            lambda: (
+                victim not in cluster.scheduler_info["workers"]
+                and len(workers(cluster)) == 4
+            ),
+            "whole again",
+            30,
+            lambda: workers(cluster),
+        )
+        assert len(cluster.jobs()) == working(cluster) == 2
+        assert "ended with SIGKILL" in cluster.explain()
+
+
+def test_a_node_that_is_lost_is_replaced_with_all_its_workers(
+    options: dict[str, Any],
+) -> None:
+    """One node for two workers, under new names."""
+    with (
+        GridEngineCluster(jobs=2, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(4, timeout=30)
+        victim = cluster.jobs()[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until(
+            lambda: (
+                len(workers(cluster)) == 4
+                and victim.worker not in {node_of(name) for name in workers(cluster)}
+            ),
+            "replaced",
+            30,
+            lambda: (workers(cluster), cluster.explain()),
+        )
+        assert len(cluster.jobs()) == 3
+        found: dict[str, int] = defaultdict(int)
+        for name in workers(cluster):
+            found[node_of(name)] += 1
+        assert set(found.values()) == {2}
