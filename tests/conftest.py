@@ -29,6 +29,31 @@ KEPT_THREADS = (
 )
 
 
+#: What is marked ``long``: 40 % of the time of all tests on local processes. Faults and
+#: walltimes take their time, pages and the ecosystem start a Python for each example.
+LONG = (
+    "chaos/",
+    "dashboard/test_page.py",
+    "docs/",
+    "ecosystem/",
+    "gridengine/test_example.py",
+    "gridengine/test_functional.py",
+    "gridengine/test_schedulers.py",
+    "network/test_networks.py",
+    "upkeep/test_turnover.py",
+    "worker/test_reaching.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``ci/test quick`` leaves out."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here) if here in item.path.parents else ""
+        if str(place).startswith(LONG):
+            item.add_marker("long")
+
+
 @pytest.fixture(autouse=True)
 def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves threads, child processes or descriptors behind."""

@@ -56,7 +56,6 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
     "settings.config",  # its defaults are read as settings
-    # in which state a node is
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }

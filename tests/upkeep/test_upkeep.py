@@ -142,14 +142,18 @@ class World:
         self.names = [name for name in self.names if name not in wanted]
         self.upkeep.over(record, wanted=bool(wanted))
 
-    async def turn(self, seconds: float = 0.0) -> None:
-        """Let so much time pass, in ticks, as it does."""
+    async def turn(
+        self, seconds: float = 0.0, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Let so much time pass, in ticks, as it does; call `after` each of them."""
         while seconds > TICK:
             self.now += TICK
             seconds -= TICK
             await self.upkeep.turn()
+            after()
         self.now += seconds
         await self.upkeep.turn()
+        after()
 
     def greet(self, record: NodeRecord, host: str) -> None:
         """A node comes to the door, and is told what becomes of it."""
@@ -957,11 +961,16 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.world.upkeep.hopeless is None
 
     def turn(self, seconds: float) -> None:
-        world, before = self.world, sum(self.world.launcher.submissions)
+        world, asked = self.world, len(self.world.launcher.submissions)
         desired = world.upkeep.desired
-        asyncio.run(world.turn(seconds))
-        if sum(world.launcher.submissions) > before:
-            assert world.active - len(world.asleep) <= world.upkeep.desired
+
+        def look() -> None:  # at once: a host is not shut for ever
+            nonlocal asked
+            if len(world.launcher.submissions) > asked:
+                assert world.active - len(world.asleep) <= world.upkeep.desired
+            asked = len(world.launcher.submissions)
+
+        asyncio.run(world.turn(seconds, look))
         assert world.upkeep.desired == desired
 
     @precondition(lambda self: self.world.in_state(NodeState.QUEUED))
