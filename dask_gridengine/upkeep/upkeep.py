@@ -172,11 +172,14 @@ class Upkeep:
 
     @property
     def hopeless(self) -> Cause | None:
-        """Why nothing is asked for any more, but for one node now and then."""
+        """Why nothing is asked for any more, but for one node now and then.
+
+        That one is no hope while it is submitted or queues, or whoever looks just then
+        would be told that all is well; it is from its arrival on.
+        """
         fleet = self.fleet
         counts = fleet.roster.counts
-        starting = counts[NodeState.IMPORTING] + counts[NodeState.ARRIVED] - fleet.held
-        if starting or fleet.door.submitting:
+        if counts[NodeState.IMPORTING] + counts[NodeState.ARRIVED] - fleet.held:
             return None
         possible = fleet.guard.possible
         return fleet.failures.hopeless(

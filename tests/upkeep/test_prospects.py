@@ -100,15 +100,21 @@ def test_a_node_that_is_just_starting_is_hope() -> None:
 
 
 def test_whoever_asks_anew_has_hope() -> None:
-    """scale() forgives; so does a submission that is under way."""
+    """scale() forgives what has failed."""
     upkeep = upkeep_of(ALIKE)
     fail(upkeep, *upkeep.fleet.roster)
-    upkeep.fleet.door.submitting = 1
-    assert shortfall([upkeep], scheduler_with(), 1) is None
-    upkeep.fleet.door.submitting = 0
     assert shortfall([upkeep], scheduler_with(), 1) is not None
     upkeep.want(ALIKE)
     assert shortfall([upkeep], scheduler_with(), 1) is None
+
+
+def test_the_node_that_probes_is_no_hope_yet() -> None:
+    """While one is submitted to see whether it goes now, the verdict stands."""
+    upkeep = upkeep_of(ALIKE)
+    fail(upkeep, *upkeep.fleet.roster)
+    upkeep.fleet.door.submitting = 1
+    assert upkeep.hopeless is not None
+    assert shortfall([upkeep], scheduler_with(), 1) is not None
 
 
 def test_workers_that_run_are_enough() -> None:
