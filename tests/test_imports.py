@@ -117,6 +117,7 @@ LAYERS = [
     "scheduler.quiet",
     "scheduler.durations",
     "scheduler.timely",
+    "scheduler.fair",
     "scheduler.scheduler",
     "upkeep",
     "upkeep.expiry",

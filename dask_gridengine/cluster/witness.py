@@ -7,10 +7,13 @@ from typing import Any
 
 from distributed.scheduler import KilledWorker
 
+from dask_gridengine.causes import Cause
 from dask_gridengine.cluster.explain import explain, explain_deaths
 from dask_gridengine.fleet.diagnosis import out_of_memory, process_ended
+from dask_gridengine.grid import NodeId
 from dask_gridengine.names import nodes_of
 from dask_gridengine.roster.roster import NodeRecord
+from dask_gridengine.scheduler.fair import Evidence
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 
@@ -59,6 +62,26 @@ class FleetWitness:
         """Why the workers of these names died, for people."""
         found = self._nodes(names)
         return "the workers that ran it:\n" + explain_deaths(found) if found else ""
+
+    def evidence(self, names: Sequence[str]) -> Evidence:
+        """Which deaths of these workers are nobody's fault, as far as is known yet.
+
+        Those of nodes that somebody wanted to end. And what ends a node ends all its
+        workers, as a host's end does with its nodes: that is one death, not several.
+        """
+        blameless: list[str] = []
+        ended: set[NodeId | str] = set()
+        for name in dict.fromkeys(names):
+            for record in self._nodes([name]):
+                if not record.ending or record.diagnosis is None:
+                    continue
+                cause = record.diagnosis.cause
+                what = record.host if cause is Cause.HOST_LOST else record.id
+                if cause.on_purpose or what in ended:
+                    blameless.append(name)
+                ended.add(what)
+        pending = any(_unexplained(record) for record in self._nodes(names))
+        return Evidence(blameless=blameless, pending=pending)
 
     def listening(self) -> bool:
         """Whether this process has not been suspended just now."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
-from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from time import time
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Any
 
 from distributed import Scheduler
 from distributed.comm.addressing import (
@@ -22,47 +20,21 @@ from distributed.comm.addressing import (
 )
 from distributed.core import Status
 from distributed.http.utils import get_handlers
-from distributed.protocol.pickle import dumps, loads
-from distributed.scheduler import KilledWorker, TaskState, WorkerState
+from distributed.scheduler import TaskState
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.bootstrap.allocation import WORKER_EXIT
 from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.network.ports import Ports, is_free, none_free
 from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.notes import annotate
-from dask_gridengine.scheduler.timely import TimelyScheduler
+from dask_gridengine.scheduler.fair import FairScheduler
 
 DASHBOARD = "distributed.dashboard.scheduler"
 OUR_PAGE = "dask_gridengine.dashboard.connect"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 
 
-#: Tasks that were running where a worker died; the oldest are forgotten first.
-MOST_SUSPECTS = 10_000
-
-
-class Witness(Protocol):
-    """Who hears what the scheduler sees of workers, and knows why they died."""
-
-    def missing(self, name: str, *, expected: bool) -> None:
-        """The scheduler has no worker of that name any more."""
-        ...
-
-    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
-        """A Nanny says that its worker has died, and that it starts another."""
-        ...
-
-    def deaths(self, names: Sequence[str]) -> str:
-        """Why the workers of these names died, for people."""
-        ...
-
-    def listening(self) -> bool:
-        """Whether this process has not been suspended just now."""
-        ...
-
-
-class ClusterScheduler(TimelyScheduler):
+class ClusterScheduler(FairScheduler):
     """A Scheduler that also listens within this process, its dashboard loaded late.
 
     Parameters
@@ -99,9 +71,6 @@ class ClusterScheduler(TimelyScheduler):
             **options,
         )
         self.in_process_address = ""
-        self.witness: Witness | None = None
-        self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
-        self._removing: WorkerState | None = None
         self.view = View("", dict, dict)  # until `show` says whose nodes
         self._tally: prometheus.Tally | None = None
         routes.connect(self, http_prefix)
@@ -118,49 +87,6 @@ class ClusterScheduler(TimelyScheduler):
         await super().close(*args, **how)
 
     # What it tells its witness, and learns from it
-
-    async def remove_worker(
-        self, address: str, *, stimulus_id: str, expected: bool = False, **how: Any
-    ) -> Any:
-        """As Dask's; it says so, and remembers whose tasks were running there."""
-        ws = self.workers.get(self.coerce_address(address))
-        if ws is None or self.witness is None:
-            return await super().remove_worker(
-                address, stimulus_id=stimulus_id, expected=expected, **how
-            )
-        self.witness.missing(ws.name, expected=expected)
-        if not expected:
-            self._suspect(ws)
-        # Tasks are given up before Dask's method first waits for something, so no
-        # other worker's removal comes between.
-        self._removing = ws
-        removal = super().remove_worker(
-            address, stimulus_id=stimulus_id, expected=expected, **how
-        )
-        try:
-            return await removal
-        finally:
-            if self._removing is ws:
-                self._removing = None
-
-    def transition(
-        self, key: Any, finish: Any, stimulus_id: str, **kwargs: Any
-    ) -> dict[Any, Any]:
-        """As Dask's; a `KilledWorker` gets a note on what killed the workers."""
-        if (
-            finish == "erred"
-            and self._removing is not None
-            and self.witness is not None
-        ):
-            names = self._suspects.get(key, [])
-            exception = loads(kwargs["exception"]) if "exception" in kwargs else None
-            if isinstance(exception, KilledWorker):
-                annotate(exception, self.witness.deaths(names))
-                kwargs["exception"] = dumps(exception)
-        recommendations: dict[Any, Any] = super().transition(
-            key, finish, stimulus_id, **kwargs
-        )
-        return recommendations
 
     async def handle_worker(self, comm: Any, worker: str) -> None:
         """As Dask's, but to be cancelled while closing is no error to be logged.
@@ -202,36 +128,6 @@ class ClusterScheduler(TimelyScheduler):
         waiting: list[TaskState] = [*self.unrunnable, *self.queued]
         self.fail(waiting, error)
         return len(waiting)
-
-    def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
-        """Give this error to tasks that wait or run; none of them is tried again."""
-        if not tasks:
-            return
-        stimulus_id = f"{type(error).__name__}-{time()}"
-        pickled = dumps(error)
-        recommendations: dict[Any, Any] = {}
-        for ts in tasks:
-            recommendations.update(
-                self.transition(
-                    ts.key,
-                    "erred",
-                    stimulus_id,
-                    exception=pickled,
-                    cause=ts.key,
-                )
-            )
-        self.transitions(recommendations, stimulus_id=stimulus_id)
-
-    def suspects_of(self, key: Any) -> list[str]:
-        """Names of the workers that died while they ran this task."""
-        return self._suspects.get(key, [])
-
-    def _suspect(self, ws: WorkerState) -> None:
-        for ts in ws.processing:
-            self._suspects.setdefault(ts.key, []).append(ws.name)
-            self._suspects.move_to_end(ts.key)
-        while len(self._suspects) > MOST_SUSPECTS:
-            self._suspects.popitem(last=False)
 
     async def listen(self, port_or_addr: Any = None, **options: Any) -> None:
         """As Dask's; where *the* address is asked for, at the first port of `ports`.

@@ -17,6 +17,7 @@ from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.fleet.fleet import Callbacks, Fleet
 from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.scheduler.fair import Evidence
 from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.upkeep import STOOD_STILL, Hands, Upkeep
 from tests.samples import allocation, hello
@@ -41,13 +42,22 @@ class Scene:
         self.witness = FleetWitness(
             [self.upkeep], lambda key: self.suspects.get(key, [])
         )
-        roster = self.fleet.roster
-        roster.submitted([NodeId("12", 1)])
-        (self.node,) = roster
-        roster.unbound.append("ge-0")
-        roster.arrive(self.node, hello())
-        roster.bind(self.node)
-        roster.registered("ge-0")
+        self.node = self.node_of(0)
+
+    def node_of(self, number: int) -> NodeRecord:
+        """The node that is the worker of this number, on the one host there is."""
+        roster, node = self.fleet.roster, NodeId("12", number + 1)
+        roster.submitted([node])
+        record = roster.records[node]
+        roster.unbound.append(f"ge-{number}")
+        roster.arrive(record, hello())
+        roster.bind(record)
+        roster.registered(f"ge-{number}")
+        return record
+
+    def more(self, count: int) -> None:
+        for number in range(1, count + 1):
+            self.node_of(number)
 
     def killed(self, key: str = "f-1", worker: str = "ge-0") -> KilledWorker:
         """What Dask raises for a task that has died with its workers."""
@@ -155,6 +165,47 @@ def test_all_suspects_of_a_task_are_named_once(scene: Scene) -> None:
 def test_of_strangers_there_is_nothing_to_say(scene: Scene) -> None:
     """An empty text is no note."""
     assert scene.witness.explain(scene.killed(worker="a stranger")) == ""
+
+
+def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
+    """It is known when the grid has said so, and not before."""
+    scene.witness.missing("ge-0", expected=False)
+    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[], pending=True)
+    scene.ended(cause=Cause.DELETED)
+    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=["ge-0"])
+
+
+@pytest.mark.parametrize("cause", [Cause.KILLED, Cause.MEMORY, Cause.UNKNOWN])
+def test_other_deaths_may_be_a_task_s_fault(scene: Scene, cause: Cause) -> None:
+    """Nobody has asked for them."""
+    scene.ended(cause=cause)
+    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[])
+
+
+def test_a_worker_that_its_nanny_replaced_may_have_died_of_a_task(scene: Scene) -> None:
+    """Its Nanny tells at once; the node lives on."""
+    scene.witness.missing("ge-0", expected=False)
+    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[])
+
+
+def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
+    """A task that fell from one to the next has met one death."""
+    scene.ended(cause=Cause.KILLED)
+    told = scene.witness.evidence(
+        ["ge-0-1", "ge-0-0", "ge-0-1", "ge-0-3", "a stranger"]
+    )
+    assert told == Evidence(blameless=["ge-0-0", "ge-0-3"])
+
+
+def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
+    """A host that is cut off takes them all along."""
+    scene.more(2)
+    for record in scene.fleet.roster:
+        record.diagnosis = Diagnosis(cause=Cause.HOST_LOST)
+        scene.fleet.roster.move(record, NodeState.GONE)
+    told = scene.witness.evidence(["ge-0", "ge-1", "ge-2"])
+    assert told == Evidence(blameless=["ge-1", "ge-2"])
 
 
 def test_other_exceptions_are_told_what_the_nodes_are_at(scene: Scene) -> None:

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client, Worker
-from distributed.scheduler import KilledWorker
 
 from dask_gridengine.bootstrap.allocation import WORKER_EXIT
 from dask_gridengine.errors import NodesFailed
-from dask_gridengine.scheduler import scheduler as module
 from dask_gridengine.scheduler.scheduler import DASHBOARD, ClusterScheduler
 from tests.samples import two_in_a_row
+from tests.scheduler.scene import lose, running, working
 from tests.waiting import until
-
-
-@contextlib.asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
-    given = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", **options}
-    scheduler = await ClusterScheduler(**given)
-    try:
-        yield scheduler
-    finally:
-        await scheduler.close()
 
 
 def test_the_first_free_port_is_taken() -> None:
@@ -193,60 +180,6 @@ def test_the_network_address_stays_the_address() -> None:
     asyncio.run(main())
 
 
-class Listener:
-    """A witness that remembers what it is told, and answers what a test wants."""
-
-    def __init__(self) -> None:
-        self.lost: list[tuple[str, bool]] = []
-        self.exits: list[str] = []
-        self.asked: list[list[str]] = []
-        self.hears = True
-
-    def missing(self, name: str, *, expected: bool) -> None:
-        self.lost.append((name, expected))
-
-    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
-        self.exits.append(name)
-
-    def deaths(self, names: Any) -> str:
-        self.asked.append(list(names))
-        return f"they died: {', '.join(names)}"
-
-    def listening(self) -> bool:
-        return self.hears
-
-
-@contextlib.asynccontextmanager
-async def working(
-    folder: Path, count: int = 1, **options: Any
-) -> AsyncIterator[tuple[ClusterScheduler, Client, list[Worker]]]:
-    """A scheduler with a witness, a client, and workers ``w0``, ``w1``, ..."""
-    async with contextlib.AsyncExitStack() as stack:
-        scheduler = await stack.enter_async_context(running(dashboard=False, **options))
-        scheduler.witness = Listener()
-        workers = [
-            Worker(scheduler.address, name=f"w{i}", nthreads=1, local_directory=folder)
-            for i in range(count)
-        ]
-        for worker in workers:
-            await stack.enter_async_context(worker)
-        client = Client(scheduler.address, asynchronous=True, set_as_default=False)
-        yield scheduler, await stack.enter_async_context(client), workers
-
-
-def nap() -> None:
-    """A task that is still running when its worker is lost."""
-    import time
-
-    time.sleep(0.5)
-
-
-async def lose(scheduler: ClusterScheduler, worker: Worker) -> None:
-    """As when its host is lost: the connection breaks."""
-    worker.batched_stream.comm.abort()
-    await until(lambda: worker.address not in scheduler.workers, "it is missed")
-
-
 def test_the_witness_hears_of_every_worker_that_goes(tmp_path: Path) -> None:
     """Whether it was lost, or let go on purpose; and of exits that Nannies report."""
 
@@ -258,60 +191,6 @@ def test_the_witness_hears_of_every_worker_that_goes(tmp_path: Path) -> None:
             scheduler.log_event(WORKER_EXIT, {"name": "w1", "signal": "SIGKILL"})
             scheduler.log_event("another topic", {"name": "w0"})
             assert scheduler.witness.exits == ["w1"]
-
-    asyncio.run(main())
-
-
-def test_a_killed_worker_carries_its_suspects(tmp_path: Path) -> None:
-    """The exception says who died with the task, whoever gets it."""
-
-    async def main() -> None:
-        async with working(tmp_path, allowed_failures=0) as (scheduler, client, (w,)):
-            task = client.submit(nap)
-            await until(lambda: w.state.executing_count, "it runs")
-            await lose(scheduler, w)
-            with pytest.raises(KilledWorker) as caught:
-                await task
-            assert scheduler.suspects_of(task.key) == ["w0"]
-            assert scheduler.witness.asked == [["w0"]]
-            (note,) = caught.value.__notes__
-            assert "they died: w0" in note
-
-    asyncio.run(main())
-
-
-def test_who_is_let_go_is_no_suspect(tmp_path: Path) -> None:
-    """A task that ran on a retired worker was not killed by it."""
-
-    async def main() -> None:
-        async with working(tmp_path, 2) as (scheduler, client, (w, _)):
-            task = client.submit(nap, workers=["w0"], allow_other_workers=True)
-            await until(lambda: w.state.executing_count, "it runs")
-            await scheduler.retire_workers(names=["w0"], close_workers=True)
-            assert scheduler.suspects_of(task.key) == []
-            await task
-
-    asyncio.run(main())
-
-
-def test_suspects_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The oldest are forgotten: a cluster that loses workers for weeks stays small."""
-    monkeypatch.setattr(module, "MOST_SUSPECTS", 2)
-
-    async def main() -> None:
-        async with working(tmp_path, allowed_failures=99) as (scheduler, client, (w,)):
-            # More than it has threads: all that it was sent counts as running there.
-            tasks = client.map(lambda i: nap(), range(3), workers=["w0"], pure=False)
-            await until(
-                lambda: (
-                    [len(ws.processing) for ws in scheduler.workers.values()] == [3]
-                ),
-                "all are sent to it",
-            )
-            await lose(scheduler, w)
-            known = [task for task in tasks if scheduler.suspects_of(task.key)]
-            assert len(known) == 2
-            await client.cancel(tasks)
 
     asyncio.run(main())
 
