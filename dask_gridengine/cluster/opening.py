@@ -34,7 +34,7 @@ from dask_gridengine.pools.pool import Pool
 from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
 from dask_gridengine.scheduler.notes import Annotator
-from dask_gridengine.scheduler.quiet import no_word_of_late_handshakes, silenced
+from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.upkeep import Upkeep
@@ -260,7 +260,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         if opening is not None:
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
-        self._silenced.enter_context(no_word_of_late_handshakes())
+        self._silenced.enter_context(unsaid_while_closing())
         try:
             if requirements := getattr(self, "_requirements", None):
                 requirements.stop()

@@ -36,24 +36,37 @@ def silenced(level: str | int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def no_word_of_late_handshakes() -> Iterator[None]:
-    """Keep back a traceback that tells nobody anything, while a scheduler is closed.
+def unsaid_while_closing() -> Iterator[None]:
+    """Keep back what tells nobody anything, at the end of a good run.
 
-    A node that is stopped amid its TLS handshake makes distributed log that, with the
-    address of a listener that has none any more (`TLSListener._prepare_stream`, seen
-    with distributed 2026.8): an error with two tracebacks, at the end of a good run.
+    *Late handshakes*: a node that is stopped amid its TLS handshake makes distributed
+    log two tracebacks, with the address of a listener that has none any more
+    (`TLSListener._prepare_stream`, seen with distributed 2026.8).
+
+    *Lost results*: where a client still holds results, the scheduler warns for each
+    worker that they are gone, with every key, which may be pages. Closing is meant to
+    do that.
     """
-    log = logging.getLogger("tornado.application")
-    log.addFilter(_is_news)
+    kept = [
+        (logging.getLogger("tornado.application"), _no_late_handshake),
+        (logging.getLogger("distributed.scheduler"), _no_lost_result),
+    ]
+    for log, filtered in kept:
+        log.addFilter(filtered)
     try:
         yield
     finally:
-        log.removeFilter(_is_news)
+        for log, filtered in kept:
+            log.removeFilter(filtered)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _no_late_handshake(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, ValueError) and "non-started TCPL" in str(error))
+
+
+def _no_lost_result(record: logging.LogRecord) -> bool:
+    return "caused the cluster to lose already computed" not in str(record.msg)
 
 
 def _apply() -> None:

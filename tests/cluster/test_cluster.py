@@ -832,6 +832,24 @@ def test_close_amid_a_scale_down_is_quiet(
     assert [record.getMessage() for record in wrong] == []
 
 
+def test_close_is_quiet_about_results_that_somebody_holds(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages of keys of what is gone with the cluster tell nobody anything."""
+
+    async def main() -> None:
+        cluster = await GridEngineCluster(jobs=2, asynchronous=True, **options)
+        async with Client(cluster, asynchronous=True) as client:
+            held = client.map(abs, range(20))
+            await client.gather(held)
+            await cluster.close()
+
+    with caplog.at_level(logging.WARNING, logger="distributed"):
+        asyncio.run(main())
+    said = [record.getMessage() for record in caplog.records]
+    assert not [text for text in said if "lose already computed" in text]
+
+
 def test_max_jobs_bounds_what_is_asked_for(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.authority import new_security
-from dask_gridengine.scheduler.quiet import no_word_of_late_handshakes, silenced
+from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_handshake_cut_off_at_the_end_is_no_news(
     kept_back: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without us distributed logs it as an error; this says when it does no more."""
-    keeping = no_word_of_late_handshakes() if kept_back else contextlib.nullcontext()
+    keeping = unsaid_while_closing() if kept_back else contextlib.nullcontext()
     with keeping:
         asyncio.run(cut_off_a_handshake())
     said = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
