@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from dask_gridengine.scheduler.quiet import unsaid_while_closing
+
 LOOK_AGAIN = 0.1  # seconds between looks at who is still at work
 LEAVING_SECONDS = 5.0  # for workers to leave the scheduler, before it leaves them
 
@@ -31,11 +33,12 @@ async def drain(cluster: Any, seconds: float | None = None) -> int:
     patience = cluster.options.finish_timeout if seconds is None else seconds
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    await cluster.scale(0)  # pauses the workers: who finishes a task gets no other
-    left = await _until_none(lambda: busy(cluster), deadline)
-    if not left:
-        workers = cluster.scheduler.workers
-        await _until_none(lambda: len(workers), loop.time() + LEAVING_SECONDS)
+    with unsaid_while_closing():
+        await cluster.scale(0)  # pauses the workers: who finishes a task gets no other
+        left = await _until_none(lambda: busy(cluster), deadline)
+        if not left:
+            workers = cluster.scheduler.workers
+            await _until_none(lambda: len(workers), loop.time() + LEAVING_SECONDS)
     return left
 
 

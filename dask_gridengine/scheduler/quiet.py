@@ -9,6 +9,13 @@ from collections.abc import Iterator
 
 from distributed.utils import silence_logging_cmgr
 
+#: Of what is lost when workers go, in distributed 2026.8.
+LOST = (
+    "caused the cluster to lose already computed",
+    "Could not retire worker",
+    "Tried retiring worker",
+)
+
 
 @contextlib.contextmanager
 def silenced(level: str | int) -> Iterator[None]:
@@ -44,12 +51,13 @@ def unsaid_while_closing() -> Iterator[None]:
     (`TLSListener._prepare_stream`, seen with distributed 2026.8).
 
     *Lost results*: where a client still holds results, the scheduler warns for each
-    worker that they are gone, with every key, which may be pages. Closing is meant to
-    do that.
+    worker that they cannot be moved, and are gone, with every key, which may be pages.
+    Closing is meant to do that.
     """
     kept = [
         (logging.getLogger("tornado.application"), _no_late_handshake),
         (logging.getLogger("distributed.scheduler"), _no_lost_result),
+        (logging.getLogger("distributed.active_memory_manager"), _no_lost_result),
     ]
     for log, filtered in kept:
         log.addFilter(filtered)
@@ -66,7 +74,7 @@ def _no_late_handshake(record: logging.LogRecord) -> bool:
 
 
 def _no_lost_result(record: logging.LogRecord) -> bool:
-    return "caused the cluster to lose already computed" not in str(record.msg)
+    return not any(text in str(record.msg) for text in LOST)
 
 
 def _apply() -> None:

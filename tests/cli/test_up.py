@@ -31,10 +31,9 @@ def command(shared: Path, *arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def up(shared: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """It runs, with its output in a pipe."""
-    with subprocess.Popen(
-        command(shared, *arguments), stdout=subprocess.PIPE, text=True
-    ) as process:
+    """It runs, with all its output in a pipe."""
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command(shared, *arguments), text=True, **pipe) as process:
         try:
             yield process
         finally:
@@ -66,6 +65,20 @@ def test_in_a_pipe(shared: Path, tmp_path: Path) -> None:
         said = lines_until(process, "all nodes are given back")
         assert process.wait(20) == 0
     assert not file.exists()
+
+
+def test_what_others_still_hold_is_one_line(shared: Path) -> None:
+    """Results go with the cluster; of which workers is said, and no page of keys."""
+    with up(shared, "--jobs=2") as process:
+        lines_until(process, "2 working")
+        with connect(shared_directory=shared, set_as_default=False) as client:
+            held = client.map(abs, range(20))
+            client.gather(held)
+            process.send_signal(signal.SIGTERM)
+            said = lines_until(process, "all nodes are given back")
+            assert process.wait(20) == 0
+    assert sum("held is lost" in line for line in said) == 1
+    assert not [line for line in said if "distributed." in line]
 
 
 def test_adaptive(shared: Path) -> None:
