@@ -67,11 +67,12 @@ def add(*numbers: int) -> int:
 @pytest.mark.grid
 @pytest.mark.timeout(180)
 def test_a_computation_outlives_its_nodes(
-    grid_options: dict[str, Any], book: Path
+    grid_options: dict[str, Any], book: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Right, nothing finished is run again, never long without target - 1 nodes.
 
-    What is cut off, on a busy host, is the last task of a node here and there.
+    What is cut off, on a busy host, is the last task of a node here and there; it is
+    named, and it alone may have come to its end unheard.
     """
     done = book.with_name("done")
     began = time.monotonic()
@@ -93,7 +94,9 @@ def test_a_computation_outlives_its_nodes(
             assert sum(client.gather(sums)) == count * (count - 1) // 2
         found = runs(done)
         assert sorted(found) == [*range(count)]
-        assert {n: names for n, names in found.items() if len(names) > 1} == {}
+        again = {n: names for n, names in found.items() if len(names) > 1}
+        cut = {n for n, leaf in enumerate(leaves) if repr(leaf.key) in caplog.text}
+        assert again.keys() <= cut, again
         cut_off = sum(len(names) - 1 for names in runs(book).values())
         assert cut_off <= len(cluster.jobs()), runs(book)
         ends = {row.cause for row in cluster.jobs() if row.cause}
