@@ -15,8 +15,10 @@ process that imports distributed can beat on these cores.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -52,6 +54,47 @@ def jobqueue() -> Any:
         scheduler_options=QUIET,
         log_directory=tempfile.mkdtemp(prefix="startup-logs-"),
     )
+
+
+def local() -> Any:
+    from dask.distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=MEMORY,
+        security=True,
+        **QUIET,
+    )
+
+
+def ipyparallel_seconds(n: int, timeout: float = 180) -> float:
+    """Wall seconds until n engines of ipyparallel's array job have registered.
+
+    Its controller is there already, as the scheduler is in the other cases. An engine
+    imports no Dask, and has no Nanny.
+    """
+    import ipyparallel
+
+    with tempfile.TemporaryDirectory(prefix="startup-ipp-") as folder:
+        cluster = ipyparallel.Cluster(
+            engines="sge",
+            profile_dir=f"{folder}/profile",
+            controller_ip="*",
+            controller_location=socket.gethostname(),
+            send_engines_connection_env=False,
+            log_level=logging.ERROR,
+        )
+        cluster.start_controller_sync()
+        client = cluster.connect_client_sync()
+        started = time.perf_counter()
+        cluster.start_engines_sync(n)
+        client.wait_for_engines(n, timeout=timeout, interactive=False)
+        took = time.perf_counter() - started
+        client.close()
+        cluster.stop_cluster_sync()
+    wait_for_empty_queue()
+    return took
 
 
 def seconds_to_start(make: Callable[[], Any], n: int, timeout: float = 180) -> float:
@@ -96,13 +139,19 @@ def show(name: str, times: list[float]) -> None:
     print(f"  {name:<16} {middle:7.2f} s   ({low:.2f} to {high:.2f})", flush=True)
 
 
-def compare(n: int, repeats: int, cpu: float) -> float:
+def compare(n: int, repeats: int, cpu: float, *, also: bool) -> float:
     """Print one row a contender; returns the ratio of the medians."""
-    contenders = {"dask-gridengine": ours, "dask-jobqueue": jobqueue}
+    contenders: dict[str, Callable[[], float]] = {
+        "dask-gridengine": lambda: seconds_to_start(ours, n),
+        "dask-jobqueue": lambda: seconds_to_start(jobqueue, n),
+    }
+    if also:
+        contenders["LocalCluster"] = lambda: seconds_to_start(local, n)
+        contenders["ipyparallel, SGE"] = lambda: ipyparallel_seconds(n)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
-        for name, make in contenders.items():
-            times[name].append(seconds_to_start(make, n))
+        for name, run in contenders.items():
+            times[name].append(run())
     print(f"{n} workers, median of {repeats} (spread)", flush=True)
     for name, found in times.items():
         show(name, found)
@@ -122,11 +171,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--also", action="store_true", help="LocalCluster and ipyparallel, for scale"
+    )
     options = parser.parse_args()
     cpu = import_cpu_seconds()
     print(f"import distributed: {cpu:.2f} s of CPU, {os.cpu_count()} CPUs\n")
     for n in options.nodes:
-        compare(n, options.repeats, cpu)
+        compare(n, options.repeats, cpu, also=options.also)
 
 
 if __name__ == "__main__":

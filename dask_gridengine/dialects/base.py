@@ -205,6 +205,16 @@ class Dialect:
         """
         raise LookupError(f"nobody can ask {self.title} for it")
 
+    def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
+        """Delete these nodes of an array in one call; False if there is none for it.
+
+        Raises
+        ------
+        OSError, subprocess.SubprocessError
+            If the grid could not be told.
+        """
+        return False
+
     def account(self, node: NodeId, run: Runner) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing."""
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from dask_gridengine.grid import EndCallback, NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import (
@@ -21,6 +23,9 @@ SLICE = 0.05  # seconds of deletions and questions between looks at everything e
 HEARTBEAT = 5.0  # seconds between questions about one node, whichever's turn it is
 GRACE = 10.0  # seconds a notice may lag behind the state it is about
 RETRY = 2.0  # seconds between tries while the master does not answer
+#: So many neighbours are deleted in one call, if the grid has one. Grid Engine's takes
+#: 50 to 90 ms for 200 or 2,000, DRMAA's 0.75 to 1 ms for each (measured on 8.1.9).
+MANY = 64
 
 # Seconds after an outage at which every node is asked about. A restarted master shows
 # what ended meanwhile as running for ten minutes: execds hold their reports back so
@@ -39,6 +44,38 @@ UNSURE = (
 )
 
 
+class Neighbours(NamedTuple):
+    """Nodes of one array, from one index to another."""
+
+    job: str
+    first: int
+    last: int
+
+    @property
+    def nodes(self) -> list[NodeId]:
+        """Each of them."""
+        return [NodeId(self.job, i) for i in range(self.first, self.last + 1)]
+
+
+def neighbours(nodes: Collection[NodeId]) -> Iterator[Neighbours]:
+    """These nodes, as few groups as they can be.
+
+    Examples
+    --------
+    >>> list(neighbours([NodeId("7", 3), NodeId("7", 1), NodeId("7", 2)]))
+    [Neighbours(job='7', first=1, last=3)]
+    """
+    ordered = sorted(nodes, key=lambda node: (node.job, node.index))
+
+    def alike(numbered: tuple[int, NodeId]) -> tuple[str, int]:
+        number, node = numbered
+        return node.job, node.index - number  # which neighbours have in common
+
+    for _, group in itertools.groupby(enumerate(ordered), alike):
+        members = [node for _, node in group]
+        yield Neighbours(members[0].job, members[0].index, members[-1].index)
+
+
 class Jobs:
     """The live nodes of one session. Nothing here waits; `turn` does what is due.
 
@@ -50,6 +87,8 @@ class Jobs:
         Told what people should know of the master.
     find
         Finds job ids by name and mark, as `find_marked` does.
+    delete_neighbours
+        Deletes many nodes in one call; False if they have to go one by one.
     clock
         Seconds since whenever.
     """
@@ -61,16 +100,18 @@ class Jobs:
         on_end: EndCallback,
         on_note: Callable[[str], None],
         find: Callable[[str, str], list[str]],
+        delete_neighbours: Callable[[Neighbours], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._find = find
+        self._find, self._delete_neighbours = find, delete_neighbours
         self._library = library
         self._on_end, self._on_note = on_end, on_note
         self._live: dict[NodeId, None] = {}
         self._doomed: set[NodeId] = set()  # we asked for their deletion
         self._wanted: Counter[str] = Counter()  # the others, by job
-        self._deletions: deque[str] = deque()  # job ids, task ids or EVERYTHING
+        #: Job ids, task ids, EVERYTHING, or many at once.
+        self._deletions: deque[str | Neighbours] = deque()
         # Ordered sets. A plain dict is slow to pop from the front many times.
         self._silent: OrderedDict[NodeId, None] = OrderedDict()  # asked about first
         self._questions: OrderedDict[NodeId, None] = OrderedDict()
@@ -135,8 +176,11 @@ class Jobs:
                 self._wanted[node.job] -= 1
         whole = {node.job: None for node in chosen if not self._wanted[node.job]}
         self._deletions.extend(whole)
-        form = self._library.dialect.form
-        self._deletions.extend(form(node) for node in chosen if node.job not in whole)
+        for group in neighbours([node for node in chosen if node.job not in whole]):
+            if len(group.nodes) >= MANY:
+                self._deletions.append(group)
+            else:
+                self._deletions.extend(map(self._library.dialect.form, group.nodes))
 
     def delete_all(self) -> None:
         """Have everything deleted, also jobs whose submission we never heard of."""
@@ -227,9 +271,15 @@ class Jobs:
             self._on_note(f"job {name!r} may be in the queue without a cluster: {exc}")
         self._searches.remove((when, name, mark))
 
-    def _delete(self, job_id: str) -> None:
+    def _delete(self, what: str | Neighbours) -> None:
+        if isinstance(what, Neighbours):
+            self._deletions.popleft()
+            if not self._delete_neighbours(what):
+                form = self._library.dialect.form
+                self._deletions.extendleft(map(form, reversed(what.nodes)))
+            return
         try:
-            self._library.delete(job_id)
+            self._library.delete(what)
         except Failed:
             self._deletions.rotate(-1)  # the others shall not wait for it
             raise

@@ -26,7 +26,7 @@ from dask_gridengine.launchers.child import (
     remove_shared_directory,
 )
 from dask_gridengine.launchers.commands import run_command
-from dask_gridengine.launchers.drmaa_jobs import Jobs
+from dask_gridengine.launchers.drmaa_jobs import Jobs, Neighbours
 from dask_gridengine.launchers.drmaa_library import (
     Failed,
     Library,
@@ -62,7 +62,11 @@ class Service:
         self._run = run or partial(run_command, environment=os.environ)
         self._cleanup = options.cleanup
         self._jobs = Jobs(
-            library, on_end=self._say_end, on_note=self._say_note, find=self._find
+            library,
+            on_end=self._say_end,
+            on_note=self._say_note,
+            find=self._find,
+            delete_neighbours=self._delete_neighbours,
         )
         self._close: Message | None = None  # the request to close
         self._deadline = 0.0  # of closing, or of leaving
@@ -175,6 +179,13 @@ class Service:
             raise Unreachable(f"{exc.cmd[0]}: {said}") from exc
         except (OSError, subprocess.SubprocessError) as exc:
             raise Unreachable(str(exc)) from exc
+
+    def _delete_neighbours(self, group: Neighbours) -> bool:
+        delete = self._library.dialect.delete_neighbours
+        try:
+            return delete(group.job, group.first, group.last, self._run)
+        except (OSError, subprocess.SubprocessError):
+            return False  # whatever is the matter, DRMAA will say it
 
     def _say_end(self, end: NodeEnd) -> None:
         self._pipe.send("end", **end_fields(end))

@@ -299,6 +299,21 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
     run(main)
 
 
+def test_many_of_an_array_are_cancelled_at_once(ends: Ends, grid: Cell) -> None:
+    """All that was meant, and nothing beside it."""
+
+    async def main() -> None:
+        async with drmaa(ends) as launcher:
+            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 300)
+            gone = [*nodes[:2], *nodes[100:]]
+            await launcher.cancel(gone)
+            assert all(end.cancelled for end in await ends.of(gone))
+            assert set(ends.nodes) == set(gone)
+            assert "3-100:1" in grid.qstat()
+
+    run(main)
+
+
 def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
     """By a user or an administrator with qdel; we did not cancel it."""
 

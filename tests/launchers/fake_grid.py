@@ -42,6 +42,9 @@ class Findable(GridEngine):
         except Unreachable as exc:
             raise OSError(str(exc)) from exc
 
+    def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
+        return False
+
 
 class FakeLibrary:
     """What `Library` is to the service."""

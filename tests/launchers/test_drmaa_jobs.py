@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dask_gridengine.dialects.gridengine import GridEngine
 from dask_gridengine.grid import NodeEnd, NodeId
@@ -13,11 +15,14 @@ from dask_gridengine.launchers.drmaa_jobs import (
     GRACE,
     HEARTBEAT,
     LOST,
+    MANY,
     RECHECKS,
     RETRY,
     SEARCHES,
     UNSURE,
     Jobs,
+    Neighbours,
+    neighbours,
 )
 from dask_gridengine.launchers.drmaa_library import (
     DELETED,
@@ -43,6 +48,8 @@ class Scene:
     ends: list[NodeEnd] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     followed: list[NodeId] = field(default_factory=list)
+    deletes_many: bool = True
+    many: list[Neighbours] = field(default_factory=list)
     dialect = GridEngine()
 
     def follow(self, nodes: list[NodeId]) -> None:
@@ -69,6 +76,11 @@ class Scene:
             raise Unreachable("no route")
         self.deleted.append(job_id)
 
+    def delete_neighbours(self, group: Neighbours) -> bool:
+        if self.deletes_many:
+            self.many.append(group)
+        return self.deletes_many
+
 
 @pytest.fixture
 def scene() -> Scene:
@@ -84,6 +96,7 @@ def jobs(scene: Scene) -> Jobs:
         on_end=scene.ends.append,
         on_note=scene.notes.append,
         find=scene.find,
+        delete_neighbours=scene.delete_neighbours,
         clock=lambda: scene.now,
     )
     jobs.add(array("1", 5) + array("2", 2))
@@ -148,6 +161,44 @@ def test_a_node_deleted_twice_does_not_take_the_others_along(
     jobs.delete([NodeId("2", 2)])
     jobs.turn()
     assert scene.deleted[-1] == "2"
+
+
+def test_many_neighbours_are_deleted_in_one_call(scene: Scene, jobs: Jobs) -> None:
+    """The queued ones of an array of which others work; a few go one by one."""
+    jobs.add(array("3", 2 * MANY))
+    jobs.delete([NodeId("3", 1), *array("3", 2 * MANY)[MANY:]])
+    jobs.turn()
+    assert scene.deleted == ["3.1"]
+    assert scene.many == [Neighbours("3", MANY + 1, 2 * MANY)]
+    assert jobs.undeleted == 0
+
+
+def test_where_there_is_no_such_call_they_go_one_by_one(
+    scene: Scene, jobs: Jobs
+) -> None:
+    """As on a grid whose commands are not installed here, or do not answer."""
+    scene.deletes_many, scene.down = False, True
+    jobs.add(array("3", MANY + 1))
+    jobs.delete(array("3", MANY))
+    jobs.turn()
+    assert jobs.undeleted == MANY
+    scene.down = False
+    scene.now += RETRY
+    jobs.turn()
+    assert jobs.undeleted == 0
+    assert scene.deleted == [f"3.{index}" for index in range(1, MANY + 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("12"), st.integers(1, 30)), unique=True))
+def test_groups_hold_each_node_once_and_no_other(
+    chosen: list[tuple[str, int]],
+) -> None:
+    """Whatever is left out between them is in none; none could be longer."""
+    nodes = [NodeId(*node) for node in chosen]
+    groups = list(neighbours(nodes))
+    assert sorted(node for group in groups for node in group.nodes) == sorted(nodes)
+    edges = {(group.job, group.last + 1) for group in groups}
+    assert not edges & {(group.job, group.first) for group in groups}
 
 
 def test_an_end_is_told_once(scene: Scene, jobs: Jobs) -> None:

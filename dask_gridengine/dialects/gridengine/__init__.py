@@ -148,6 +148,13 @@ class GridEngine(Dialect):
 
         return find_marked(name, mark, run)
 
+    def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
+        """``qdel -t``."""
+        from dask_gridengine.dialects.gridengine.leftovers import delete_tasks
+
+        delete_tasks(job, first, last, run)
+        return True
+
     def account(self, node: NodeId, run: Runner) -> Account | None:
         """``qacct``."""
         from dask_gridengine.dialects.gridengine.accounting import parse_account
