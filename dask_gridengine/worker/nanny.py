@@ -14,6 +14,11 @@ from dask_gridengine.bootstrap.allocation import WORKER_EXIT
 from dask_gridengine.causes import Cause
 from dask_gridengine.grid import signal_name
 
+#: Between two looks whether this process's loop is held up. It runs no task that could
+#: do that. A node that has nothing to do costs 2.4 % of a core with this, and 3.5 % with
+#: Dask's 20 ms: of a start of 32 nodes on two cores that was a fifth.
+TICK_MS = 500.0
+
 
 @dataclass(kw_only=True)
 class Life:
@@ -36,6 +41,8 @@ class NodeNanny(Nanny):  # type: ignore[misc]
     def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
         self._life, self._too_much = life, 0  # bytes, for which it was ended
         super().__init__(*args, **kwargs)
+        if tick := self.periodic_callbacks.get("tick"):
+            tick.callback_time = TICK_MS
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         # 255 is Dask's word for "somebody else has reaped it".

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from distributed.core import Server
 
 from dask_gridengine.causes import Cause
 from tests.stage import client_of, stage
@@ -97,5 +98,25 @@ def test_a_node_that_is_asked_to_go_hands_over_what_all_its_workers_hold(
                 }
                 assert await client.gather(held) == list(range(20, 0, -1))
                 staying.process.terminate()
+
+    asyncio.run(main())
+
+
+def test_a_nanny_looks_at_its_loop_twice_a_second(tmp_path: Path) -> None:
+    """Dask's fifty times are a third of what an idle node costs; a worker's stay."""
+
+    def interval(dask_worker: Server) -> float:
+        return float(dask_worker.periodic_callbacks["tick"].callback_time)
+
+    async def main() -> None:
+        async with stage(tmp_path, processes=2) as on:
+            on.connect()
+            on.start_node()
+            for name in WORKERS[:2]:
+                await on.worker(name)
+            async with client_of(on) as client:
+                assert {*(await client.run(interval, nanny=True)).values()} == {500.0}
+                assert {*(await client.run(interval)).values()} == {20.0}
+            await on.scheduler.retire_workers(names=WORKERS[:2], close_workers=True)
 
     asyncio.run(main())
