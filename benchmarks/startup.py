@@ -27,12 +27,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 from distributed.core import Status
 from paper import say
 
 MEMORY = "1 GiB"
 RATIO, FLOOR = 4.0, 1.3  # aimed at: times faster, and times the floor
 RATIO_FROM = 16  # workers
+QUIET_PERCENT = 15.0  # of all cores, before the next contender's turn
 QUIET = {"dashboard_address": ":0"}
 
 
@@ -113,12 +115,15 @@ def seconds_to_start(make: Callable[[], Any], n: int, timeout: float = 180) -> f
 
 
 def wait_for_empty_queue() -> None:
-    """One run's leftovers must not slow the next one's start."""
+    """One run's leftovers must not slow the next one's start, nor its processes."""
     deadline = time.monotonic() + 60
     while subprocess.run(["qstat"], capture_output=True, check=True).stdout:
         if time.monotonic() > deadline:
             raise SystemExit("jobs are left in the queue")
         time.sleep(0.1)
+    while (busy := psutil.cpu_percent(0.5)) > QUIET_PERCENT:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"something uses {busy:.0f} % of this machine")
 
 
 def import_cpu_seconds() -> float:
@@ -139,19 +144,30 @@ def show(name: str, times: list[float]) -> None:
     print(f"  {name:<16} {middle:7.2f} s   ({low:.2f} to {high:.2f})", flush=True)
 
 
-def compare(n: int, repeats: int, cpu: float, *, also: bool) -> float:
-    """Print one row a contender; returns the ratio of the medians."""
-    contenders: dict[str, Callable[[], float]] = {
-        "dask-gridengine": lambda: seconds_to_start(ours, n),
-        "dask-jobqueue": lambda: seconds_to_start(jobqueue, n),
-    }
-    if also:
-        contenders["LocalCluster"] = lambda: seconds_to_start(local, n)
-        contenders["ipyparallel, SGE"] = lambda: ipyparallel_seconds(n)
+def in_turns(
+    contenders: dict[str, Callable[[], float]], repeats: int
+) -> dict[str, list[float]]:
+    """Seconds of each contender; all of them run once before the next round."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, run in contenders.items():
             times[name].append(run())
+    return times
+
+
+def compare(n: int, repeats: int, cpu: float, *, also: bool) -> float:
+    """Print one row a contender; returns the ratio of the medians."""
+    rivals: dict[str, Callable[[], float]] = {
+        "dask-gridengine": lambda: seconds_to_start(ours, n),
+        "dask-jobqueue": lambda: seconds_to_start(jobqueue, n),
+    }
+    others: dict[str, Callable[[], float]] = {
+        "LocalCluster": lambda: seconds_to_start(local, n),
+        "ipyparallel, SGE": lambda: ipyparallel_seconds(n),
+    }
+    times = in_turns(rivals, repeats)
+    if also:  # after the rivals: ipyparallel's processes take a while to be gone
+        times |= in_turns(others, repeats)
     print(f"{n} workers, median of {repeats} (spread)", flush=True)
     for name, found in times.items():
         show(name, found)
