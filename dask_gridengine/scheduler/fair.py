@@ -214,7 +214,8 @@ class FairScheduler(TimelyScheduler):
             return
         pending = self._acquit(ts)
         guilty = ts.suspicious + 1 > self.allowed_failures
-        if guilty and pending and monotonic() < held.until:
+        waits = ts.state != "no-worker"  # its dependencies died with it, and come first
+        if guilty and (waits or (pending and monotonic() < held.until)):
             return
         del self._held[key]
         ts.suspicious += 1

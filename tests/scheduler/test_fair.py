@@ -153,6 +153,39 @@ def test_only_deaths_that_count_are_counted(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def nap_after(before: int) -> int:
+    nap()
+    return before
+
+
+@pytest.mark.parametrize("blameless", [["w0"], []])
+def test_what_it_depends_on_may_have_died_with_it(
+    tmp_path: Path, blameless: list[str]
+) -> None:
+    """That is computed again elsewhere, whatever the verdict; then it holds."""
+
+    async def main() -> None:
+        async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, ws):
+            where = {"workers": ["w0"], "allow_other_workers": True}
+            before = client.submit(nap_after, 3, **where)
+            await before
+            task = client.submit(nap_after, before, **where)
+            await until(lambda: ws[0].state.executing_count, "it runs")
+            scheduler.witness.found = Evidence(pending=True)
+            await lose(scheduler, ws[0])
+            assert task.key in scheduler._held
+            scheduler.witness.found = Evidence(blameless=blameless)
+            if blameless:
+                assert await task == 3
+            else:
+                with pytest.raises(KilledWorker):
+                    await task
+            assert await before == 3
+            assert not scheduler._held
+
+    asyncio.run(main())
+
+
 def test_a_cause_that_nobody_tells_is_held_against_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
