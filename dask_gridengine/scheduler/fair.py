@@ -184,9 +184,10 @@ class FairScheduler(TimelyScheduler):
                 self._held[ts.key] = _Held(last=last, until=monotonic() + PATIENCE)
         while len(self._suspects) > MOST_SUSPECTS:
             self._suspects.popitem(last=False)
-        if self._held and not self._judging:
+        background = self._ongoing_background_tasks
+        if self._held and not self._judging and not background.closed:
             self._judging = True
-            self._ongoing_background_tasks.call_soon(self._judge_all)
+            background.call_soon(self._judge_all)
 
     def _acquit(self, ts: TaskState) -> bool:
         """Take back what it is not to blame for; whether more is yet to be heard."""
