@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,12 @@ LONG = (
     "upkeep/test_turnover.py",
     "worker/test_reaching.py",
 )
+
+
+def pytest_configure() -> None:
+    """What tests start hears SIGINT, also where a shell ignores it: ``nohup ... &``."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
