@@ -40,6 +40,7 @@ LAYERS = [
     "dialects.gridengine.hosts",
     "dialects.gridengine.queues",
     "dialects.gridengine.marks",
+    "dialects.gridengine.deletion",
     "dialects.gridengine.leftovers",
     "dialects.gridengine.accounting",
     "dialects.gridengine",

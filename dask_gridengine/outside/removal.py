@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 
 from dask_gridengine.dialects.base import Runner
-from dask_gridengine.dialects.gridengine.leftovers import delete_jobs, marked_jobs_of
+from dask_gridengine.dialects.gridengine.deletion import delete_jobs
+from dask_gridengine.dialects.gridengine.leftovers import marked_jobs_of
 from dask_gridengine.errors import GridEngineError, LauncherError
 from dask_gridengine.launchers.child import remove_shared_directory
 from dask_gridengine.outside.asking import ask_cluster

@@ -150,7 +150,7 @@ class GridEngine(Dialect):
 
     def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
         """``qdel -t``."""
-        from dask_gridengine.dialects.gridengine.leftovers import delete_tasks
+        from dask_gridengine.dialects.gridengine.deletion import delete_tasks
 
         delete_tasks(job, first, last, run)
         return True

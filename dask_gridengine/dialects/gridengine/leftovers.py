@@ -22,8 +22,6 @@ _OURS = re.compile(
         (?P<path>/[^'"]*?/connection\.json)""",
     re.VERBOSE,
 )
-#: What qdel says of a job, and of tasks, that there are not any more.
-_GONE = ("does not exist", "comprises no tasks")
 _AT_ONCE = 200  # jobs that qstat is asked about at a time: a command line is finite
 
 
@@ -55,38 +53,6 @@ def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
             if _field(part, "owner") == user and f"{SUBMISSION}=" in part:
                 found.append(_marked(part, job, states.get(job, Counter())))
     return found
-
-
-def delete_jobs(jobs: Collection[str], run: Runner) -> None:
-    """Have these jobs deleted; those that are gone are passed over.
-
-    Raises
-    ------
-    OSError, subprocess.SubprocessError
-        If there is no qdel, or it will not.
-    """
-    for job in jobs:  # one by one: qdel gives up at the first it does not know
-        _delete(["qdel", job], run)
-
-
-def delete_tasks(job: str, first: int, last: int, run: Runner) -> None:
-    """Have these tasks of an array deleted; those that are gone are passed over.
-
-    Raises
-    ------
-    OSError, subprocess.SubprocessError
-        If there is no qdel, or it will not.
-    """
-    _delete(["qdel", job, "-t", f"{first}-{last}"], run)
-
-
-def _delete(command: list[str], run: Runner) -> None:
-    try:
-        run(command)
-    except subprocess.CalledProcessError as exc:
-        said = f"{exc.stdout}{exc.stderr}"
-        if not any(gone in said for gone in _GONE):
-            raise
 
 
 def _details(ids: Collection[str], run: Runner) -> str:
