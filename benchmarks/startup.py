@@ -173,17 +173,15 @@ def in_turns(
 
 def compare(n: int, repeats: int, cpu: float, *, also: bool) -> float:
     """Print one row a contender; returns the ratio of the medians."""
-    rivals: dict[str, Callable[[], float]] = {
+    contenders: dict[str, Callable[[], float]] = {
         "dask-gridengine": lambda: seconds_to_start(ours, n),
         "dask-jobqueue": lambda: seconds_to_start(jobqueue, n),
     }
-    others: dict[str, Callable[[], float]] = {
-        "LocalCluster": lambda: seconds_to_start(local, n),
-        "ipyparallel, SGE": lambda: ipyparallel_seconds(n),
-    }
-    times = in_turns(rivals, repeats)
-    if also:  # after the rivals: ipyparallel's processes take a while to be gone
-        times |= in_turns(others, repeats)
+    if also:
+        contenders["LocalCluster"] = lambda: seconds_to_start(local, n)
+    times = in_turns(contenders, repeats)
+    if also:  # last: its processes take a while to be gone, and slow whoever is next
+        times |= in_turns({"ipyparallel, SGE": lambda: ipyparallel_seconds(n)}, repeats)
     print(f"{n} workers, median of {repeats} (spread)", flush=True)
     for name, found in times.items():
         show(name, found)
