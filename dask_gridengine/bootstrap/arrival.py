@@ -21,6 +21,7 @@ from dask_gridengine.bootstrap.allocation import (
     Farewell,
     Hello,
     Leave,
+    Message,
     Refused,
     Wait,
 )
@@ -76,8 +77,7 @@ def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bo
         return False  # spares a closed cluster's nodes the linger
     with open_dealer(connection, at) as dealer:
         dealer.linger = int(FAREWELL_SECONDS * 1000)
-        dealer.send(encode(farewell))
-    return True
+        return say(dealer, farewell)
 
 
 class _Patience:
@@ -112,7 +112,8 @@ def _converse(
     """
     with open_dealer(connection, at) as dealer:
         while True:
-            dealer.send(encode(hello))
+            if not say(dealer, hello):
+                return None
             timeout = patience.left(ANSWER_SECONDS)
             answer = _receive(dealer, hello.incarnation, timeout)
             while isinstance(answer, Wait):
@@ -161,6 +162,20 @@ def open_dealer(connection: Connection, at: str) -> Iterator[zmq.Socket[bytes]]:
     finally:
         dealer.close()
         context.term()
+
+
+def say(dealer: zmq.Socket[bytes], message: Message) -> bool:
+    """Send a message; False if there is nobody to send it to any more.
+
+    Never blocks. libzmq gives a connection up for good when the other side refuses our
+    key or does not speak ZMTP, as whatever took the port after the cluster; a blocking
+    send would then wait for ever.
+    """
+    try:
+        dealer.send(encode(message), zmq.DONTWAIT)
+    except zmq.Again:
+        return False
+    return True
 
 
 def _no_door(connection: Connection, tried: dict[str, str]) -> str:

@@ -16,9 +16,9 @@ import time
 from typing import Any
 
 from dask_gridengine.bootstrap.allocation import Ask, Told
-from dask_gridengine.bootstrap.arrival import open_dealer
+from dask_gridengine.bootstrap.arrival import open_dealer, say
 from dask_gridengine.bootstrap.credentials import Connection
-from dask_gridengine.bootstrap.wire import MAX_FROM_CLUSTER, decode, encode
+from dask_gridengine.bootstrap.wire import MAX_FROM_CLUSTER, decode
 from dask_gridengine.errors import GridEngineError, NoAnswer
 from dask_gridengine.network.knocking import Knocks
 
@@ -72,7 +72,8 @@ def _converse(
 ) -> Told | None:
     deadline = time.monotonic() + seconds
     with open_dealer(connection, at) as dealer:
-        dealer.send(encode(question))
+        if not say(dealer, question):
+            return None
         while (left := deadline - time.monotonic()) > 0:
             if not dealer.poll(int(left * 1000) + 1):
                 break

@@ -232,6 +232,52 @@ def test_waiting_as_told_costs_no_patience() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("successor", ["another cluster", "a web server"])
+def test_a_waiting_node_notices_that_its_port_is_another_s(successor: str) -> None:
+    """A cluster closed and something else listens at its port: who was told to wait by
+    the first is not served, does not hang, and ends with the reason."""
+
+    def wait(greeting: Hello) -> Answer:
+        return Wait(incarnation=greeting.incarnation, seconds=1, reason="importing")
+
+    async def main() -> None:
+        async with door(wait) as (first, address):
+            where = connection(first, address, patience=1.0)
+            asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
+            await until(lambda: first.counts["wait"], "the node was told to wait")
+        opened = another_door if successor == "another cluster" else web_server
+        async with opened(first.port):
+            with pytest.raises(DoorError) as caught:
+                await asking
+        said = str(caught.value)
+        assert f"{address}: connected, but did not answer to our key" in said
+
+    asyncio.run(main())
+
+
+@contextlib.asynccontextmanager
+async def another_door(port: int) -> AsyncIterator[None]:
+    """Another cluster's; it is to see nobody."""
+    server = BootstrapServer(on_hello=leave, on_farewell=print)
+    server.start("127.0.0.1", Ports(first=port, last=port))
+    yield
+    assert not server.counts
+    await server.aclose()
+
+
+@contextlib.asynccontextmanager
+async def web_server(port: int) -> AsyncIterator[None]:
+    """One that answers what it does not understand as they do, which is no ZMTP: libzmq
+    gives such a connection up for good, and a socket without any blocks its sender."""
+
+    async def refuse(_: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        to.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        to.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", port):
+        yield
+
+
 def test_an_answer_to_another_incarnation_is_ignored() -> None:
     """Only what is meant for this very process counts."""
 
@@ -329,7 +375,7 @@ def test_ipv6_works() -> None:
 def test_no_thread_is_left_for_a_fork_to_find() -> None:
     """ZeroMQ's threads end with the conversation, or no worker could be forked."""
     code = """
-import json, sys
+import json, sys, time
 from dask_gridengine.worker import template
 from dask_gridengine.bootstrap.allocation import Hello
 from dask_gridengine.bootstrap.arrival import ask
@@ -337,6 +383,10 @@ from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
 where, greeting = json.load(sys.stdin)
 keys = CurveKeys(**where.pop("node_keys"))
 answer = ask(Connection(node_keys=keys, **where), Hello(**greeting))
+# The kernel lists a thread for a moment after it was joined.
+end = time.monotonic() + 5
+while template.threads() > 1 and time.monotonic() < end:
+    time.sleep(0.01)
 print(answer.kind, template.threads())
 """
 
