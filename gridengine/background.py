@@ -24,7 +24,7 @@ from typing import Any
 
 from distributed import Client, Queue, get_client, rejoin, secede
 
-from gridengine import reasons, schedulers
+from gridengine import ending, reasons, schedulers
 from gridengine.channel import Channel, new_name
 from gridengine.controller import perform_once, ticket_name
 from gridengine.engine import MOST_DEATHS, TICK, TROUBLE, Place
@@ -144,7 +144,7 @@ class Crew:
         """Be there for one more. Call it within the registry."""
         self._members[member.flight] = member
         if len(self._members) == 1:
-            name = f"gridengine-{member.run.name}"
+            name = f"{ending.WATCHERS}{member.run.name}"
             threading.Thread(target=self._watch, name=name, daemon=True).start()
 
     def send(self, member: Member, *, listens: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed import Client
 
-from gridengine import reasons
+from gridengine import ending, reasons
 from gridengine.background import place_for, waiting
 from gridengine.channel import Channel, new_name
 from gridengine.controller import perform
@@ -78,6 +78,7 @@ class JobDispatcher:
         _check(jobs)
         self.start_time, self._end_time = datetime.now(), None
         self._batch = _Batch(self.scheduler, jobs)
+        ending.tell_of(self._batch)
 
     def join(self, timeout: float | None = None) -> list[Any]:
         """Wait for all jobs.
@@ -169,6 +170,7 @@ class JobDispatcher:
 
     def _forget_batch(self) -> None:
         assert self._batch is not None
+        ending.joined(self._batch)
         self._end_time = self._batch.end_time or datetime.now()
         self._batch = None
 
@@ -190,12 +192,22 @@ class _Batch:
             run.explain = functools.partial(reasons.explain, place)
         # A daemon, since Python's end waits for the jobs themselves (gridengine.run).
         threading.Thread(
-            target=self._work, name="gridengine-dispatch", daemon=True
+            target=self._work, name=f"{ending.WATCHERS}dispatch", daemon=True
         ).start()
 
     def cancel(self, why: str) -> None:
         """Call back what is left; returns at once."""
         self._cancelled = why
+
+    def failures(self) -> str:
+        """What `join` would have told; "" if all went well."""
+        failed = [run for run in self._runs if run.error is not None]
+        if not failed:
+            return ""
+        return (
+            f"{len(failed)} of {len(self.jobs)} dispatched jobs have failed, and nobody"
+            f" joined them; {failed[0].name}: {failed[0].error!r}"
+        )
 
     def _work(self) -> None:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import signal
 import threading
 from collections import deque
@@ -17,6 +16,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from dask_gridengine.scheduler.notes import annotate
+from gridengine import ending
 from gridengine.controller import Ended, exit_code
 from gridengine.errors import TimeoutError, WorkerDied
 from gridengine.sealed import Sealed
@@ -26,12 +26,6 @@ logger = logging.getLogger(__name__)
 #: Identities begin above every process id that Linux has, so that ``os.kill(job.pid)``,
 #: right for a `multiprocessing.Process`, ends nobody.
 _idents = itertools.count(2**22 + 1)
-
-#: Runs that Python's end waits for.
-_awaited: set[Run] = set()
-
-#: How the names of the threads begin that see to runs and end them.
-WATCHERS = "gridengine-"
 
 
 class Stopped(CancelledError):
@@ -77,7 +71,7 @@ class Run:
         self._inbox: deque[Sealed] = deque()
         self._changed = threading.Condition()
         if not daemon:
-            _wait_at_exit(self)
+            ending.wait_for(self)
 
     # What background threads say
 
@@ -96,7 +90,7 @@ class Run:
                 self.exitcode = _code(error)
                 self.explain = str
                 self._changed.notify_all()
-        _awaited.discard(self)
+        ending.forget(self)
 
     # What the job's owner asks
 
@@ -236,30 +230,3 @@ def _code(error: BaseException | None) -> int:
     if isinstance(error, WorkerDied):
         return -signal.SIGKILL
     return error.code if isinstance(error, Stopped) else exit_code(error)
-
-
-def _wait_at_exit(run: Run) -> None:
-    global _registered
-    if not _registered:
-        # Not by atexit, which comes after concurrent.futures has shut its threads
-        # down: connections are made in those, so no worker could come any more.
-        register = getattr(threading, "_register_atexit")  # noqa: B009 - not in typeshed
-        register(_wait_for_all)
-        _registered = True
-    _awaited.add(run)
-
-
-_registered = False
-
-
-def _wait_for_all() -> None:
-    while _awaited:
-        if next(iter(_awaited)).wait(1.0):
-            continue
-        # Never for what nobody is left to end.
-        if not any(t.name.startswith(WATCHERS) for t in threading.enumerate()):
-            return
-
-
-# A child by fork has none of the threads that would end them.
-os.register_at_fork(after_in_child=_awaited.clear)

@@ -247,6 +247,7 @@ class Import:
         return self.name.partition(".")[0]
 
 
+@cache
 def modules() -> list[str]:
     """Every module by its name below the package; a folder is its ``__init__``."""
     return sorted(_name(path) for path in PACKAGE.rglob("*.py"))

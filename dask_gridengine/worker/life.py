@@ -105,7 +105,7 @@ async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
             logger.error("this node %s", exc)
         else:
             logger.exception("the worker did not start")
-        if life.cause is Cause.NO_START and life.signal:
+        if life.cause is Cause.NO_START and life.signal and not life.told:
             # It had started, perhaps worked, and died before its Nanny was told so.
             life.cause = Cause.KILLED
             life.detail = f"its worker ended with {life.signal}"

@@ -29,6 +29,7 @@ class Life:
     reason: str = ""  # the last worker's own, as it told its Nanny
     exit_status: int | None = None  # of the process that ended last, as the signal is
     signal: str | None = None
+    told: bool = False  # whether a worker that did not start has said why itself
     peak_memory: int = 0  # bytes, of one of them
 
 
@@ -78,6 +79,11 @@ class NodeNanny(Nanny):  # type: ignore[misc]
         NodeNanny._starting += 1
         try:
             status: Status = await super().instantiate()
+        except Exception:
+            # Its own words, or a timeout's. Dask ends its process after them, perhaps
+            # before that has ended itself, so a SIGTERM says nothing.
+            self._life.told = True
+            raise
         finally:
             NodeNanny._starting -= 1
         # Not while another's worker is on its way: it has yet to open its own.

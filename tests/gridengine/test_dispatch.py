@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -280,28 +278,3 @@ def test_a_dispatcher_inside_of_a_job(warm: gridengine.ProcessScheduler) -> None
         return int(sum(dispatcher.join(30)))
 
     assert gridengine.map(outer, [2, 3, 4], scheduler=warm) == [1, 3, 6]
-
-
-def test_python_waits_for_dispatched_jobs(tmp_path: Path) -> None:
-    """A script that does not join leaves no job undone."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import gridengine, pathlib, time\n"
-        "def write(i):\n"
-        "    time.sleep(0.2)\n"
-        "    pathlib.Path(f'out{i}').touch()\n"
-        "if __name__ == '__main__':\n"
-        "    dispatcher = gridengine.JobDispatcher(gridengine.ProcessScheduler(2))\n"
-        "    jobs = [gridengine.Job(target=write, args=(i,)) for i in range(3)]\n"
-        "    dispatcher.dispatch(jobs)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        env={"DASK_GRIDENGINE__SHARED_DIRECTORY": str(tmp_path / "shared")},
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert len(list(tmp_path.glob("out*"))) == 3

@@ -39,6 +39,7 @@ LAYERS = [
     "progress",
     "functional",
     "controller",
+    "ending",
     "run",
     "channel",
     "stoppable",
@@ -64,6 +65,7 @@ INSIDES = {
 TESTED_IN = {"__init__": "test_init"}
 
 
+@cache
 def modules() -> list[str]:
     return sorted(path.stem for path in PACKAGE.glob("*.py"))
 

@@ -32,7 +32,7 @@ def look(pipe):
             "parent": os.getppid(),
             "threads": template.threads(),
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            "handlers": [str(signal.getsignal(number)) for number in SIGNALS],
+            "handlers": [repr(signal.getsignal(number)) for number in SIGNALS],
             "lent": util.spawnv_passfds.__module__,
         })
 
@@ -178,7 +178,8 @@ def test_the_courtesy_signals_end_no_worker(start: Node) -> None:
                 own=[signal.getsignal(number).__name__ for number in SIGNALS])
         """)
     )
-    assert said["handlers"] == ["1", "1", "0"]  # SIG_IGN, SIG_IGN, SIG_DFL
+    ignored, default = repr(signal.SIG_IGN), repr(signal.SIG_DFL)
+    assert said["handlers"] == [ignored, ignored, default]
     assert said["blocked"] == []
     assert said["still"] == said["template"]
     assert said["own"] == ["<lambda>"] * 3
