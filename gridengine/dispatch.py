@@ -59,7 +59,9 @@ class JobDispatcher:
     def dispatch(self, jobs: Iterable[Job]) -> None:
         """Start jobs; returns at once. Each gets its place in the list as its ``id``.
 
-        A job that has ended may be dispatched again.
+        A job that has ended may be dispatched again. Where the script ends before they
+        are joined, Python's end waits for them, and tells what failed. Python 3.12.0
+        and 3.12.1 cannot start a worker any more by then: join there.
 
         Raises
         ------
