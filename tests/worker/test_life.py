@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import distributed
 import psutil
 import pytest
 
@@ -19,6 +20,9 @@ from dask_gridengine.causes import Cause
 from dask_gridengine.fleet.diagnosis import diagnose_farewell
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
+
+#: Whether Dask may lose what a worker says that cannot start; its log has it.
+NANNY_FORGETS = tuple(map(int, distributed.__version__.split(".")[:2])) < (2026, 8)
 
 HOW = [
     pytest.param({"nanny": False}, id="no nanny"),
@@ -234,9 +238,11 @@ def test_a_worker_that_cannot_start_is_a_cause_of_its_own(
             assert await node.ended() == 71
             said = await on.farewell()
         assert said.cause == "could not start its worker"
-        assert "no_such_option" in said.detail
-        assert "no_such_option" in node.last_line
+        if not (nanny and NANNY_FORGETS):
+            assert "no_such_option" in said.detail
+            assert "no_such_option" in node.last_line
         assert "Traceback" in said.stderr
+        assert "no_such_option" in said.stderr
 
     asyncio.run(main())
 
