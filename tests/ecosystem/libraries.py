@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 
+import dask.array as da
 import joblib
 import numpy as np
 import xarray as xr
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from tests.ecosystem.habits import Site
@@ -41,6 +44,28 @@ def scikit_learn(site: Site) -> None:
         search.fit(x, y)
     found = search.best_params_
     assert found == search.fit(x, y).best_params_
+
+
+def dask_ml(site: Site) -> None:
+    """Its estimators fit and predict on the workers, as without a cluster."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dask-ml 2025.1 is older than all it uses
+        from dask_ml.cluster import KMeans
+        from dask_ml.preprocessing import StandardScaler
+        from dask_ml.wrappers import Incremental, ParallelPostFit
+
+        x, y = make_classification(n_samples=400, n_features=5, random_state=0)
+        chunked, labels = da.from_array(x, 100), da.from_array(y, 100)
+        alone = LogisticRegression().fit(x, y)
+        predicted = ParallelPostFit(alone).predict(chunked).compute()
+        np.testing.assert_array_equal(predicted, alone.predict(x))
+        scaled = StandardScaler().fit_transform(chunked)
+        np.testing.assert_allclose(scaled.std(axis=0).compute(), 1)
+        learner = SGDClassifier(random_state=0)
+        learner = Incremental(learner).fit(chunked, labels, classes=[0, 1])
+        assert learner.score(chunked, labels) > 0.6
+        means = KMeans(n_clusters=2, random_state=0).fit(chunked)
+        assert set(means.labels_.compute()) == {0, 1}
 
 
 def xarrays(site: Site) -> None:
