@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import subprocess
@@ -137,7 +138,9 @@ class Channel:
         self._dead.set_result(f"session {self.pid} was left to itself")
         self._close_pipes()
         # Somebody has to reap it, and `Popen` warns of a child that nobody waits for.
-        threading.Thread(target=self._process.wait, daemon=True).start()
+        # At Python's end there may be no thread any more, but then nobody is warned.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._process.wait, daemon=True).start()
 
     async def _connect(self) -> None:
         stdin, stdout, stderr = (

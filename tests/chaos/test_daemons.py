@@ -71,6 +71,9 @@ def swept(grid: Cell) -> Iterator[None]:
     for job in {line.split()[0] for line in queue(grid)}:
         with contextlib.suppress(Exception):
             grid.run("qdel", "-f", job)
+    # Where the ends come late, the close parts from its session, which sees to them.
+    children = psutil.Process().children
+    wait_until(lambda: not children(), "the end of its session", 60, children)
 
 
 def queue(grid: Cell) -> list[str]:
