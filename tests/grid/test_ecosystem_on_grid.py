@@ -21,6 +21,7 @@ def test_all_habits_on_one_cluster(
 ) -> None:
     """One after the other on the same workers of a grid, as in a long notebook."""
     options["scheduler_options"] = {"dashboard_address": ":0"}
+    options["memory"] = "1 GB"  # dask-ml brings numba
     with (
         GridEngineCluster(**{**options, **OPTIONS}) as cluster,
         Client(cluster) as client,
