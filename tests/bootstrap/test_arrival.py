@@ -18,13 +18,7 @@ import zmq
 import zmq.asyncio
 
 from dask_gridengine.bootstrap.allocation import Answer, Farewell, Hello, Leave, Wait
-from dask_gridengine.bootstrap.arrival import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    FAREWELL_SECONDS,
-    ask,
-    say_farewell,
-)
+from dask_gridengine.bootstrap.arrival import ask, say_farewell
 from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.bootstrap.wire import decode, encode
@@ -130,7 +124,8 @@ def test_without_a_way_the_message_says_what_each_address_answered() -> None:
                 start = time.monotonic()
                 with pytest.raises(DoorError) as caught:
                     await asyncio.to_thread(ask, where, hello())
-                assert time.monotonic() - start < 20
+                # One second for each address that does not refuse, and a round.
+                assert time.monotonic() - start < 6
         said = str(caught.value)
         assert f"{refused}: connection refused" in said
         assert f"{swallowed}: no answer in 1 s (a firewall, or no route)" in said
@@ -148,7 +143,7 @@ def test_many_dead_addresses_do_not_stretch_the_deadline() -> None:
         start = time.monotonic()
         with pytest.raises(DoorError):
             ask(connection(None, one, other, patience=0.5), hello())
-        assert time.monotonic() - start < CONNECT_SECONDS
+        assert time.monotonic() - start < 4
 
 
 def test_a_cluster_that_comes_up_late_is_found() -> None:
@@ -190,7 +185,7 @@ def test_a_wait_is_obeyed_and_then_asked_again() -> None:
     asyncio.run(main())
     gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
     assert len(gaps) == 2
-    assert all(0.3 <= gap < ANSWER_SECONDS for gap in gaps)
+    assert all(0.3 <= gap < 1 for gap in gaps)
 
 
 def test_a_node_that_waits_comes_when_it_is_called() -> None:
@@ -341,7 +336,7 @@ def test_a_farewell_to_a_closed_door_takes_no_time() -> None:
     with closed_port() as address:
         start = time.monotonic()
         assert not say_farewell(connection(None, address), address, farewell())
-        assert time.monotonic() - start < FAREWELL_SECONDS
+        assert time.monotonic() - start < 0.5
 
 
 @pytest.mark.parametrize("place", [black_hole, mute])
@@ -350,7 +345,7 @@ def test_a_farewell_nobody_hears_is_bounded(place: Any) -> None:
     with place() as address:
         start = time.monotonic()
         say_farewell(connection(None, address), address, farewell())
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 3
 
 
 def test_ipv6_works() -> None:

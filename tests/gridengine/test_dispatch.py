@@ -210,7 +210,7 @@ def test_close_calls_back_what_is_left(
     started = time.monotonic()
     dispatcher.close()
     dispatcher.close()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     assert {job.exitcode for job in jobs} == {-15}
     assert "its dispatcher was closed" in str(jobs[0].exception())
     with pytest.raises(RuntimeError, match="closed"):
@@ -237,7 +237,7 @@ def test_ctrl_c_in_join_is_quick(
         thread.start()
         with pytest.raises(KeyboardInterrupt):
             dispatcher.join()
-        assert time.monotonic() - interrupted[0] < 10
+        assert time.monotonic() - interrupted[0] < 2
         thread.join()
         assert dispatcher.finished
         assert {job.exitcode for job in jobs} == {-15}

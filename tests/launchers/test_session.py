@@ -335,7 +335,7 @@ def test_closing_is_bounded(
         (node,) = await launcher.submit(REQUEST, 1)
         start = time.monotonic()
         await launcher.aclose(timeout=1)
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 2
         assert psutil.pid_exists(fake.pid) == outlive
         warned = f"not deleted yet: job {node.job}; process {fake.pid} goes on trying"
         assert (warned in caplog.text) == outlive
