@@ -192,7 +192,7 @@ class _Batch:
         self._runs = [job._begin(index) for index, job in enumerate(jobs)]
         for run in self._runs:
             run.explain = functools.partial(reasons.explain, place)
-        # A daemon, since Python's end waits for the jobs themselves (gridengine.ending).
+        # A daemon: Python's end waits for the jobs themselves (gridengine.ending).
         threading.Thread(
             target=self._work, name=f"{ending.WATCHERS}dispatch", daemon=True
         ).start()
