@@ -66,7 +66,8 @@ async def retire(
 ) -> list[str]:
     """Let these workers go: no new task, the running ones finished, the data moved.
 
-    What they have been sent but have not begun is run by others.
+    What they have been sent but have not begun is run by others. Workers of these
+    nodes that register meanwhile go the same way.
 
     Dask's own ``retire_workers`` does not wait for what runs; it would be run again
     elsewhere, from its beginning.
@@ -76,7 +77,7 @@ async def retire(
     scheduler
         Theirs.
     names
-        Of their nodes; who is not there is passed over.
+        Of their nodes; who is not there, and does not come meanwhile, is passed over.
     patience
         Seconds for running tasks. What runs longer is run again elsewhere.
 
@@ -85,16 +86,14 @@ async def retire(
     list
         Names of workers whose data nobody else could take: they are still there.
     """
-    leaving = {ws.name: ws for ws in _workers(scheduler, names)}
-    for ws in leaving.values():
-        # As if it were paused: whoever is told no more than that gets no new task.
-        scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
-    hand_over(scheduler, leaving.values())
+    leaving: dict[str, WorkerState] = {}
+    known: set[str] = set()  # addresses; a name may come again, by its Nanny
+    moves: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    moves: list[asyncio.Task[None]] = []
     began = loop.time()
-    while leaving:
+    while True:
+        leaving.update(_bar(scheduler, names, known))
         late = loop.time() >= deadline
         done = [name for name, ws in leaving.items() if late or not ws.processing]
         if late and (busy := [name for name in done if leaving[name].processing]):
@@ -112,13 +111,30 @@ async def retire(
             began = loop.time()
         if leaving:
             await asyncio.sleep(LOOK_AGAIN)
-            leaving = {
-                name: ws
-                for name, ws in leaving.items()
-                if scheduler.workers.get(ws.address) is ws
-            }
+        elif not all(move.done() for move in moves):
+            await asyncio.wait(moves, timeout=LOOK_AGAIN)
+        else:
+            break  # nobody came while the last ones went
+        leaving = {
+            name: ws
+            for name, ws in leaving.items()
+            if scheduler.workers.get(ws.address) is ws
+        }
     await asyncio.gather(*moves)
-    return [ws.name for ws in _workers(scheduler, names)]
+    return [ws.name for ws in _workers(scheduler, names) if ws.address in known]
+
+
+def _bar(
+    scheduler: Scheduler, names: Collection[str], known: set[str]
+) -> dict[str, WorkerState]:
+    """Give those of these nodes' workers that are not known yet no new task."""
+    new = {ws.name: ws for ws in _workers(scheduler, names) if ws.address not in known}
+    for ws in new.values():
+        known.add(ws.address)
+        # As if it were paused: whoever is told no more than that gets no new task.
+        scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+    hand_over(scheduler, new.values())
+    return new
 
 
 def _some(tasks: list[TaskState]) -> str:

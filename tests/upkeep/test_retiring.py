@@ -209,6 +209,35 @@ def test_one_that_dies_meanwhile_is_not_waited_for(
     asyncio.run(main())
 
 
+def test_one_that_comes_meanwhile_goes_too(tmp_path: Path, steps: Steps) -> None:
+    """It runs nothing for long, is not said to hold anything, and nothing is lost."""
+
+    async def main() -> None:
+        async with running(tmp_path) as (scheduler, client, _):
+            task = steps.submit(client, "task", workers=["w0"])
+            await until(lambda: steps.begun("task"), "it runs")
+            leaving = asyncio.ensure_future(
+                retire(scheduler, ["w0", "late"], patience=30)
+            )
+            await asyncio.sleep(0)
+            async with Worker(
+                scheduler.address, name="late", nthreads=1, local_directory=tmp_path
+            ) as late:
+                await until(
+                    lambda: names(scheduler) == {"w0", "w1"}, "the late one left"
+                )
+                await asyncio.wait_for(late.finished(), 10)
+            others = client.map(lambda i: i, range(20), pure=False)
+            assert sorted(await client.gather(others)) == list(range(20))
+            assert not leaving.done()
+            steps.end("task")
+            assert await leaving == []
+            assert await task == "task"
+            assert steps.begun("task") == 1
+
+    asyncio.run(main())
+
+
 def test_the_last_one_with_data_stays_and_is_named(tmp_path: Path) -> None:
     """What nobody else can take is not dropped here: the caller is told who has it."""
 
