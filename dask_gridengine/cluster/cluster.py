@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed.core import Status
 
-from dask_gridengine.cluster.explain import explain, explain_node
+from dask_gridengine.cluster.explain import explain_node
 from dask_gridengine.cluster.jobscript import render
 from dask_gridengine.cluster.shown import ShownCluster
 from dask_gridengine.errors import OptionError
@@ -221,11 +221,18 @@ class GridEngineCluster(ShownCluster):
             If there never was such a worker or job.
         """
         if worker is None:
-            return "\n".join([explain(self._upkeeps), *self._requirements.said])
+            return self._explain_all()
         node = node_of(worker)
         # Ids are one pool's on local processes, where each pool has a grid of its own.
         if found := [r for r in self._records if node in (r.worker, str(r.id))]:
-            return "\n".join(map(explain_node, found))
+            return "\n".join(
+                line
+                for record in found
+                for line in (
+                    explain_node(record),
+                    *self._waiting.about(record.worker or ""),
+                )
+            )
         raise OptionError(
             f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
             " them"
@@ -305,6 +312,10 @@ class GridEngineCluster(ShownCluster):
             grace = pool.options.idle_grace if idle_grace is None else idle_grace
             rest |= {"idle_grace": grace, "pool": pool}
         return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
+
+    def lastingly_paused(self, pool: Pool) -> int:
+        """Workers of one kind that Dask has paused for long, while work waits."""
+        return self._waiting.lasting[pool.name]
 
     def demand(self, pool: Pool, seconds: float) -> int:
         """Workers of a pool that the tasks are worth which are for it.

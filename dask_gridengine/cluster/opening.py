@@ -20,6 +20,8 @@ from distributed.utils import get_ip
 
 from dask_gridengine.bootstrap.authority import security_of, worker_identity
 from dask_gridengine.cluster.desk import Desk
+from dask_gridengine.cluster.explain import explain
+from dask_gridengine.cluster.waiting import Waiting
 from dask_gridengine.cluster.wayback import Eyes, WayBack
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.errors import (
@@ -192,7 +194,9 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""
         pools = list(self._pools.values())
-        witness = FleetWitness(self._upkeeps, self.scheduler.suspects_of)
+        witness = FleetWitness(
+            self._upkeeps, self.scheduler.suspects_of, self._explain_all
+        )
         self.scheduler.witness = witness
         self.scheduler.on_asked_to_go = self._asked_to_go
         self.scheduler.add_plugin(Annotator(witness.explain))
@@ -206,6 +210,15 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             pool.turnover.start(self.scheduler)
         self._requirements = Requirements(self.scheduler, pools, self.note)
         self._requirements.start()
+        fleets = [pool.fleet for pool in pools]
+        self._waiting = Waiting(self.scheduler, fleets, self.note)
+        self._waiting.start()
+
+    def _explain_all(self) -> str:
+        """What the nodes are at, and what keeps tasks waiting where they work."""
+        watching = (self._requirements, self._waiting)
+        said = (text for watch in watching for text in watch.said)
+        return "\n".join([explain(self._upkeeps), *said])
 
     def _asked_to_go(self, name: str, signal: str) -> float:
         pool = self._pool_of(name)
@@ -262,8 +275,9 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
         self._silenced.enter_context(unsaid_while_closing())
         try:
-            if requirements := getattr(self, "_requirements", None):
-                requirements.stop()
+            if hasattr(self, "_waiting"):
+                self._requirements.stop()
+                self._waiting.stop()
             for pool in pools:
                 await pool.turnover.stop()
                 await pool.upkeep.stop()

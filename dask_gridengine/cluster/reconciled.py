@@ -199,7 +199,13 @@ class ReconciledCluster(OpenedCluster):
         TimeoutError
             After `timeout` seconds; it says what the nodes are at.
         """
-        await wait_for_workers(self._upkeeps, self.scheduler, n_workers, timeout)
+        await wait_for_workers(
+            self._upkeeps,
+            self.scheduler,
+            n_workers,
+            timeout,
+            remarks=lambda: self._waiting.said,
+        )
 
     async def _get_logs(
         self,

@@ -32,7 +32,9 @@ class ShownCluster(ReconciledCluster):
         if (standing := self._standing()) is None:
             return line
         over = "closed, " if self.status is Status.closed else ""
-        return f"{line[:-1]}; {over}{one_line(standing, self._bounds())})"
+        paused = self._waiting.paused if hasattr(self, "_waiting") else 0
+        nodes = one_line(standing, self._bounds(), paused=paused)
+        return f"{line[:-1]}; {over}{nodes})"
 
     @property
     def _cluster_class_name(self) -> str:

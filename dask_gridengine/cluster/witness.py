@@ -8,7 +8,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.causes import Cause
-from dask_gridengine.cluster.explain import explain, explain_deaths
+from dask_gridengine.cluster.explain import explain_deaths
 from dask_gridengine.fleet.diagnosis import out_of_memory, process_ended
 from dask_gridengine.grid import NodeId
 from dask_gridengine.names import nodes_of
@@ -26,12 +26,17 @@ class FleetWitness:
         Of the cluster's kinds of nodes.
     suspects
         ``task key -> names of workers`` that died while they ran it.
+    explain
+        All there is to say of the nodes and of what keeps tasks waiting.
     """
 
     def __init__(
-        self, upkeeps: Sequence[Upkeep], suspects: Callable[[Any], list[str]]
+        self,
+        upkeeps: Sequence[Upkeep],
+        suspects: Callable[[Any], list[str]],
+        explain: Callable[[], str],
     ) -> None:
-        self._upkeeps, self._suspects = upkeeps, suspects
+        self._upkeeps, self._suspects, self._explain = upkeeps, suspects, explain
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
@@ -54,7 +59,9 @@ class FleetWitness:
         record.peak_memory = max(record.peak_memory, peak)
         if used := int(event.get("too_much_memory") or 0):
             whose = "where its Nanny ends a worker"
-            record.death = out_of_memory(used, limit, "Nanny", whose)
+            record.death = out_of_memory(
+                used, limit, "Nanny", whose, processes=self._processes(record)
+            )
         else:
             record.death = process_ended(event.get("signal"), event.get("exit_status"))
 
@@ -90,11 +97,16 @@ class FleetWitness:
     def explain(self, exception: BaseException) -> str | None:
         """What a user should know beside this exception; None if it is too early."""
         if not isinstance(exception, KilledWorker):
-            return explain(self._upkeeps)
+            return self._explain()
         names = [exception.last_worker.name, *self._suspects(exception.task)]
         if any(_unexplained(record) for record in self._nodes(names)):
             return None
         return self.deaths(names)
+
+    def _processes(self, record: NodeRecord) -> int:
+        """Workers that share its memory."""
+        fleets = (upkeep.fleet for upkeep in self._upkeeps)
+        return next(f for f in fleets if f.pool == record.pool).options.processes
 
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
         books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]

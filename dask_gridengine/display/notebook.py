@@ -50,7 +50,7 @@ def means(workers: Collection[Mapping[str, object]]) -> dict[str, Means]:
     return found
 
 
-def one_line(standing: Standing, adapting: str = "") -> str:
+def one_line(standing: Standing, adapting: str = "", *, paused: int = 0) -> str:
     """What the nodes are at, for a repr.
 
     Parameters
@@ -59,6 +59,8 @@ def one_line(standing: Standing, adapting: str = "") -> str:
         The nodes.
     adapting
         The bounds of adaptive scaling, ``"0 to 10"``; "" if the number is kept.
+    paused
+        Workers that Dask has paused.
     """
     standing.look()
     counts = standing.view.counts()
@@ -69,6 +71,7 @@ def one_line(standing: Standing, adapting: str = "") -> str:
         said = f"{counts[state]} {state}"
         if state == "working":
             said += f" on {_number(standing.hosts(state), 'host')}"
+            said += f" ({_number(paused, 'worker')} paused)" if paused else ""
         if state == "queued" and (waited := standing.queued_for()) is not None:
             said += f" for up to {spoken(waited)}"
         parts.append(said)

@@ -111,7 +111,9 @@ def diagnose_farewell(farewell: Farewell) -> Diagnosis:
     return Diagnosis(cause=cause, detail=detail, source="farewell")
 
 
-def out_of_memory(used: int, limit: int, source: str, whose: str) -> Diagnosis:
+def out_of_memory(
+    used: int, limit: int, source: str, whose: str, *, processes: int = 1
+) -> Diagnosis:
     """A memory limit was reached.
 
     Parameters
@@ -122,13 +124,33 @@ def out_of_memory(used: int, limit: int, source: str, whose: str) -> Diagnosis:
         Who says so.
     whose
         Who enforces the limit, for people.
+    processes
+        How many have that limit each and share what is asked for.
     """
     return Diagnosis(
         cause=Cause.MEMORY,
         detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
         source=source,
-        advice=f"ask for memory='{_round_up(limit * MORE)}', or use smaller chunks",
+        advice=f"ask for {more_memory(limit, processes)}, or use smaller chunks",
     )
+
+
+def more_memory(limit: int, processes: int) -> str:
+    """The option to give where a limit was too small.
+
+    Parameters
+    ----------
+    limit
+        Bytes, of one worker process.
+    processes
+        Of its node, which share what is asked for.
+
+    Examples
+    --------
+    >>> more_memory(10**9, 8)
+    "memory='12 GB'"
+    """
+    return f"memory='{_round_up(limit * MORE * processes)}'"
 
 
 def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:

@@ -7,15 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from distributed.scheduler import TaskState, WorkerState
-from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.errors import NodesFailed, Unsatisfiable, listed
 from dask_gridengine.pools.pool import Pool
+from dask_gridengine.scheduler.glances import Glances
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 
 logger = logging.getLogger(__name__)
-
-LOOK_EVERY_MS = 500
 
 Requirement = frozenset[tuple[str, float]]
 
@@ -45,15 +43,15 @@ class Requirements:
         self._scheduler, self._pools, self._note = scheduler, pools, note
         self.offers = {pool: pool.options.offered for pool in pools}
         self.said: set[str] = set()  # what is wrong at present
-        self._callback = PeriodicCallback(self.look, LOOK_EVERY_MS)
+        self._glances = Glances(self.look)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
-        self._callback.start()
+        self._glances.start()
 
     def stop(self) -> None:
         """Look no more. Idempotent."""
-        self._callback.stop()
+        self._glances.stop()
 
     def home(self, required: Mapping[str, float] | None) -> Pool | None:
         """The pool whose nodes a task is for: that with the least else to offer."""

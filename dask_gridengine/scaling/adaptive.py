@@ -61,19 +61,29 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         super().__init__(cluster, **options)
 
     async def target(self) -> int:
-        """Workers that the work is worth; without any worker Dask counts threads."""
+        """Workers that the work is worth; without any worker Dask counts threads.
+
+        One that is paused for long while work waits does not count: Dask would wait
+        for it for ever.
+        """
         cluster = self.cluster
         assert cluster is not None
         if self._pool.name:
             wanted = cluster.demand(self._pool, self.target_duration)
-            return int(max(self.minimum, min(self.maximum, wanted)))
+        else:
+            wanted = await self._work()
+        if wanted:
+            wanted += cluster.lastingly_paused(self._pool)
+        return int(max(self.minimum, min(self.maximum, wanted)))
+
+    async def _work(self) -> int:
+        cluster = self.cluster
         wanted = int(await super().target())
         threads = self._pool.options.threads
         if wanted and not cluster.scheduler.workers:
             wanted = math.ceil(wanted / threads)
         tasks = long_tasks(cluster.scheduler, self.target_duration)
-        wanted = max(wanted, math.ceil(tasks / threads))
-        return int(max(self.minimum, min(self.maximum, wanted)))
+        return max(wanted, math.ceil(tasks / threads))
 
     async def recommendations(self, target: int) -> dict[str, Any]:
         """What to do for so many workers, in whole nodes.

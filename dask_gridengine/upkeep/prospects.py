@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dask.utils import parse_timedelta
 from distributed import Scheduler
@@ -103,8 +103,18 @@ async def wait_for_workers(
     scheduler: Scheduler,
     wanted: int,
     timeout: float | str | None,
+    remarks: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Return when so many workers run.
+
+    Parameters
+    ----------
+    upkeeps, scheduler, wanted
+        See `shortfall`.
+    timeout
+        Seconds; None is for ever.
+    remarks
+        What else to say when the time is up.
 
     Raises
     ------
@@ -126,7 +136,7 @@ async def wait_for_workers(
         if (left := deadline - loop.time()) <= 0:
             said = f"{have} of {wanted} workers after {timeout} s"
             raise asyncio.TimeoutError(
-                "; ".join([said, *map(_what_they_are_at, fleets)])
+                "; ".join([said, *map(_what_they_are_at, fleets), *remarks()])
             )
         pause = SOON if len(scheduler.workers) >= wanted else LOOK_AGAIN
         with contextlib.suppress(asyncio.TimeoutError):

@@ -13,6 +13,7 @@ import pytest
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.cluster.explain import explain
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.fleet.fleet import Callbacks, Fleet
 from dask_gridengine.grid import NodeId
@@ -26,9 +27,9 @@ from tests.samples import allocation, hello
 class Scene:
     """A witness, and one node, which is the worker ``ge-0``."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.fleet = Fleet(
-            Options.resolve({}),
+            Options.resolve(options),
             versions={},
             callbacks=Callbacks(
                 make_allocation=lambda name, hello: allocation(),
@@ -40,7 +41,9 @@ class Scene:
         self.upkeep = Upkeep(self.fleet, Hands(**idle), missed=15)
         self.suspects: dict[str, list[str]] = {}
         self.witness = FleetWitness(
-            [self.upkeep], lambda key: self.suspects.get(key, [])
+            [self.upkeep],
+            lambda key: self.suspects.get(key, []),
+            lambda: explain([self.upkeep]),
         )
         self.node = self.node_of(0)
 
@@ -98,6 +101,15 @@ def test_a_missing_worker_is_noted_and_looked_after(scene: Scene) -> None:
     scene.witness.missing("ge-0", expected=True)
     assert scene.node.retired
     scene.witness.missing("a stranger", expected=False)
+
+
+def test_more_memory_is_asked_for_all_workers_of_a_node() -> None:
+    """The limit is one worker's share, and the option the memory of the whole node."""
+    scene = Scene(cores=4, processes=4)
+    scene.witness.worker_exit(
+        "ge-0", exit_event(signal="SIGKILL", too_much_memory=10**9, memory_limit=10**9)
+    )
+    assert "ask for memory='6 GB'" in scene.witness.deaths(["ge-0"])
 
 
 @pytest.mark.parametrize(

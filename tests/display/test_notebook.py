@@ -63,6 +63,7 @@ def test_a_line_has_what_the_table_has() -> None:
     assert one_line(standing, "0 to 10").startswith(
         "3 nodes wanted (adaptive, 0 to 10)"
     )
+    assert "2 working on 2 hosts (1 worker paused), " in one_line(standing, paused=1)
 
 
 def test_without_nodes_that_is_said() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, get_worker
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.names import node_of
@@ -127,3 +127,32 @@ def test_a_square_wave_of_demand_costs_no_place_in_the_queue(
         del work
         wait_until(lambda: grid.qstat() == "", "idle nodes given back", 30)
         assert len(cluster.jobs()) == 4
+
+
+def hog(size: int) -> int:
+    """Have the worker keep so many bytes that are nobody's result."""
+    get_worker().hog = bytearray(size)
+    return size
+
+
+def worker_name() -> str:
+    return str(get_worker().name)
+
+
+def test_a_full_worker_is_named_and_another_node_asked_for(
+    grid: Cell, options: dict[str, Any]
+) -> None:
+    """Dask starts no task there any more; the work goes on elsewhere."""
+    with (
+        GridEngineCluster(**{**options, "memory": "400 MB"}) as cluster,
+        Client(cluster) as client,
+    ):
+        cluster.adapt(maximum_jobs=2, interval="100 ms")
+        kept = client.submit(hog, 275_000_000, pure=False)
+        assert kept.result(timeout=60) == 275_000_000
+        wait_until(lambda: "1 worker paused" in repr(cluster), "paused", 20)
+        host = cluster.jobs()[0].host
+        assert f"paused and starts no task: ge-0 on {host} for" in cluster.explain()
+        assert client.submit(worker_name, pure=False).result(timeout=60) == "ge-1"
+        assert len(grid.qstat().splitlines()[2:]) == 2
+        assert "ge-0 on" in str(cluster.get_logs()["Cluster"])

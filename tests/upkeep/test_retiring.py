@@ -3,74 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, Scheduler, Worker
+from distributed import Worker
 
 from dask_gridengine.upkeep.retiring import retire
 from tests.waiting import until
-
-
-@contextlib.asynccontextmanager
-async def running(
-    folder: Path, count: int = 2, **options: Any
-) -> AsyncIterator[tuple[Scheduler, Client, list[Worker]]]:
-    """A scheduler and workers ``w0``, ``w1``, ... of one thread each."""
-    async with contextlib.AsyncExitStack() as stack:
-        scheduler = await stack.enter_async_context(
-            Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0")
-        )
-        workers = [
-            Worker(
-                scheduler.address,
-                name=f"w{index}",
-                nthreads=1,
-                local_directory=str(folder),
-                **options,
-            )
-            for index in range(count)
-        ]
-        for worker in workers:
-            await stack.enter_async_context(worker)
-        client = await stack.enter_async_context(
-            Client(scheduler.address, asynchronous=True, set_as_default=False)
-        )
-        yield scheduler, client, workers
-
-
-class Steps:
-    """Files by which tasks tell that they run, and are told to end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def begun(self, name: str) -> int:
-        """How often a task of this name has been begun."""
-        log = self.folder / f"{name}.begun"
-        return log.read_text().count("x") if log.exists() else 0
-
-    def end(self, name: str) -> None:
-        (self.folder / f"{name}.end").touch()
-
-    def work(self, name: str, folder: Path) -> str:
-        with (folder / f"{name}.begun").open("a") as log:
-            log.write("x")
-        while not (folder / f"{name}.end").exists():
-            time.sleep(0.01)
-        return name
-
-    def submit(self, client: Client, name: str, **where: Any) -> Any:
-        options = {"pure": False, "allow_other_workers": True, **where}
-        return client.submit(self.work, name, self.folder, **options)
-
-    def __reduce__(self) -> Any:
-        return Steps, (self.folder,)
+from tests.workers import Steps, names, running
 
 
 @pytest.fixture
@@ -79,10 +22,6 @@ def steps(tmp_path: Path) -> Any:
     yield made
     for log in tmp_path.glob("*.begun"):  # a thread of a failed test must end, too
         made.end(log.stem)
-
-
-def names(scheduler: Scheduler) -> set[str]:
-    return {ws.name for ws in scheduler.workers.values()}
 
 
 def test_running_tasks_end_and_no_new_ones_come(tmp_path: Path, steps: Steps) -> None:
