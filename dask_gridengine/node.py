@@ -32,7 +32,7 @@ from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
 from dask_gridengine.launchers import semaphores
-from dask_gridengine.worker import granted, template
+from dask_gridengine.worker import granted, light, template
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import Life
@@ -198,7 +198,7 @@ def _import_worker(allocation: Allocation) -> ModuleType:
     """Import Dask under the cluster's settings; the slow part of a node's start."""
     gc.disable()  # a collector that runs while everything is new takes 7 % longer
     try:
-        with _yaml_in_c():
+        with light.yaml_in_c(), _numpy(allocation):
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
@@ -213,17 +213,10 @@ def _import_worker(allocation: Allocation) -> ModuleType:
         gc.enable()
 
 
-@contextlib.contextmanager
-def _yaml_in_c() -> Iterator[None]:
-    """Have Dask read its defaults by libyaml: a tenth of the time, 9 % of a start."""
-    import yaml
-
-    in_python = yaml.SafeLoader
-    yaml.SafeLoader = getattr(yaml, "CSafeLoader", in_python)  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        yaml.SafeLoader = in_python  # type: ignore[misc]
+def _numpy(allocation: Allocation) -> contextlib.AbstractContextManager[None]:
+    """Imported when a task needs it, but where several workers are to share it."""
+    alone = allocation.processes == 1
+    return light.numpy_later() if alone else contextlib.nullcontext()
 
 
 def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> Life:

@@ -75,6 +75,7 @@ LAYERS = [
     "worker",
     "worker.granted",
     "worker.devices",
+    "worker.light",
     "worker.template",
     "worker.nanny",
     "worker.reaching",
