@@ -32,7 +32,8 @@ STEPS = {
     "a worker": (
         "import dask_gridengine.node as node, gc\n"
         "import dask_gridengine.bootstrap.arrival\n"
-        "with node._yaml_in_c():\n"
+        "from dask_gridengine.worker import light\n"
+        "with light.yaml_in_c(), light.numpy_later():\n"
         "    import dask_gridengine.worker.life"
     ),
     "import distributed": "import distributed",

@@ -32,7 +32,7 @@ from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
 from dask_gridengine.launchers import semaphores
-from dask_gridengine.worker import granted, light, template
+from dask_gridengine.worker import bundle, granted, light, template
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import Life
@@ -125,16 +125,21 @@ def main(path: str) -> int:
     assert isinstance(answer, Allocation)
     semaphores.sweep()
     semaphores.name_after_process()
-    return _work(connection, hello, answer, signals)
+    return _work(connection, hello, answer, signals, Path(path).parent)
 
 
 def _work(
-    connection: Connection, hello: Hello, allocation: Allocation, signals: Signals
+    connection: Connection,
+    hello: Hello,
+    allocation: Allocation,
+    signals: Signals,
+    directory: Path,
 ) -> int:
     """Be the worker, and say farewell however that ends."""
     cause, detail, life = Cause.FINISHED, "", None
     try:
         allocation = _settle(allocation)
+        bundle.use(directory / bundle.FILE_NAME)
         worker = _import_worker(allocation)
         signals.check()
         forked = allocation.start_method == "fork" and template.start()

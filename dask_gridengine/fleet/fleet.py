@@ -22,6 +22,7 @@ from dask_gridengine.bootstrap.credentials import (
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.dialects.base import Dialect
+from dask_gridengine.fleet import bundling
 from dask_gridengine.fleet.arrays import Arrays
 from dask_gridengine.fleet.door import Door
 from dask_gridengine.fleet.endings import Endings
@@ -34,6 +35,7 @@ from dask_gridengine.launchers.choose import open_launcher
 from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 from dask_gridengine.settings.config import Options
+from dask_gridengine.worker import bundle
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,7 @@ class Fleet:
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
+        self._bundling: asyncio.Task[int] | None = None
 
     @property
     def launcher(self) -> Launcher:
@@ -175,6 +178,12 @@ class Fleet:
             dialect=self.dialect.name,
             pool=self.pool,
         ).write(self.directory)
+        if options.bundle_imports and self.launcher.kind != "process":
+            # On this host the kernel has those files at hand. A node that is there
+            # before it is written imports as ever.
+            path = self.directory / bundle.FILE_NAME
+            work = asyncio.to_thread(bundling.write, path)
+            self._bundling = asyncio.create_task(work)
         self.arrays.open(self.launcher, self.request)
 
     @property
@@ -306,6 +315,10 @@ class Fleet:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
         await self.endings.settle(timeout=5)
+        if self._bundling is not None:
+            (failed,) = await asyncio.gather(self._bundling, return_exceptions=True)
+            if isinstance(failed, BaseException):
+                logger.info("nodes imported from many files: %s", failed)
         if self.directory is not None:
             _remove(self.directory, keep=self.endings.telling())
 
@@ -359,7 +372,8 @@ def _remove(directory: Path, *, keep: Collection[str]) -> None:
     it was under way, and that started before it was deleted.
     """
     with contextlib.suppress(OSError):
-        (directory / FILE_NAME).unlink(missing_ok=True)
+        for name in (FILE_NAME, bundle.FILE_NAME):
+            (directory / name).unlink(missing_ok=True)
         for log in (directory / "logs").glob("*.log"):
             if log.stem not in keep:
                 log.unlink()

@@ -94,6 +94,7 @@ class Options:
     environment: dict[str, str]
     nanny: bool
     start_method: str
+    bundle_imports: bool
     worker_options: dict[str, Any]
     resources: dict[str, float]  # Dask's, of each worker
     local_directory: str | None
@@ -249,6 +250,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "job_script_prologue": readings.lines(raw, "job_script_prologue"),
         "python": readings.text(raw, "python") or sys.executable,
         "environment": {str(key): str(value) for key, value in environment.items()},
+        "bundle_imports": readings.flag(raw, "bundle_imports"),
         "nanny": readings.flag(raw, "nanny"),
         "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
