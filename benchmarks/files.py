@@ -6,16 +6,19 @@
 Counts the system calls that take a path, of a node until its hello, of a node that
 becomes a worker, and of ``python -c "import distributed"`` for scale; those that fail
 (Python looks in many places) cost the server as much as others. Python's own start is
-in each. A file server on a local network answers in half a millisecond or so.
+in each. A file server on a local network answers in half a millisecond or so: then
+each such call is delayed by that, whatever it asks for, and the time is taken.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from paper import say
@@ -24,32 +27,60 @@ CALLS = re.compile(r"\b(open|openat|stat|lstat|newfstatat|statx|access|readlink)
 LISTS = re.compile(r"\bgetdents64\(")
 SERVED = re.compile(r'"(?P<path>/[^"]*)"')
 LOCAL = ("/proc", "/sys", "/dev", "/tmp", "/etc", "/lib", "/usr/lib", "/run")
+WORKER = """
+import dask_gridengine.node
+import dask_gridengine.bootstrap.arrival
+from dask_gridengine.worker import light
+{before}
+with light.yaml_in_c(), light.numpy_later():
+    import dask_gridengine.worker.life
+"""
 STEPS = {
     "python -c pass": "pass",
     "a node until its hello": (
         "import dask_gridengine.node, dask_gridengine.bootstrap.arrival"
     ),
-    "a worker": (
-        "import dask_gridengine.node as node, gc\n"
-        "import dask_gridengine.bootstrap.arrival\n"
-        "from dask_gridengine.worker import light\n"
-        "with light.yaml_in_c(), light.numpy_later():\n"
-        "    import dask_gridengine.worker.life"
+    "a worker": WORKER.format(before=""),
+    "a worker, from one file": WORKER.format(
+        before="import pathlib, sys\n"
+        "from dask_gridengine.worker import bundle\n"
+        "assert bundle.use(pathlib.Path(sys.argv[1]))"
     ),
     "import distributed": "import distributed",
 }
 
 
-def count(code: str) -> tuple[int, int, int]:
+BUNDLE = """
+import pathlib, sys, distributed
+from dask_gridengine.fleet.bundling import Bundling
+assert Bundling(pathlib.Path(sys.argv[1])).finish() == ""
+"""
+DELAYED = "openat,newfstatat,readlink"
+DELAY = 500  # microseconds
+
+
+def count(code: str, bundle: Path) -> tuple[int, int, int]:
     """Calls with a path on what may be a file server; how many failed; lists read."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log")
-        command = ["strace", "-f", "-y", "-e", "trace=%file,getdents64", "-o", str(log)]
-        subprocess.run([*command, sys.executable, "-c", code], check=True)
-        lines = log.read_text(errors="replace").splitlines()
+    log = bundle.with_name("log")
+    trace = ["-y", "-e", "trace=%file,getdents64", "-o", str(log)]
+    _run(["strace", "-f", *trace], code, bundle)
+    lines = log.read_text(errors="replace").splitlines()
     asked = [line for line in lines if CALLS.search(line) and not _is_local(line)]
     lists = [line for line in lines if LISTS.search(line)]
     return len(asked), sum("ENOENT" in line for line in asked), len(lists)
+
+
+def delayed(code: str, bundle: Path) -> float:
+    """Seconds it takes where each of these calls is answered late."""
+    inject = f"inject={DELAYED}:delay_enter={DELAY}"
+    began = time.perf_counter()
+    trace = ["-e", f"trace={DELAYED}", "-e", inject, "-o", "/dev/null"]
+    _run(["strace", "-f", "-qq", *trace], code, bundle)
+    return time.perf_counter() - began
+
+
+def _run(before: list[str], code: str, bundle: Path) -> None:
+    subprocess.run([*before, sys.executable, "-c", code, str(bundle)], check=True)
 
 
 def _is_local(line: str) -> bool:
@@ -59,11 +90,16 @@ def _is_local(line: str) -> bool:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    for name, code in STEPS.items():
-        count(code)  # what is compiled at first
-        asked, failed, lists = count(code)
-        say(f"{name}: calls, of these in vain", f"{asked}, {failed}")
-        say(f"{name}: directories listed", f"{lists}")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "modules")
+        _run([], BUNDLE, bundle)
+        for name, code in STEPS.items():
+            count(code, bundle)  # what is compiled at first
+            asked, failed, lists = count(code, bundle)
+            late = statistics.median(delayed(code, bundle) for _ in range(3))
+            say(f"{name}: calls, of these in vain", f"{asked}, {failed}")
+            say(f"{name}: directories listed", f"{lists}")
+            say(f"{name}: at {DELAY} us a call", f"{late:.2f} s")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from dask_gridengine.bootstrap.allocation import (
     Refused,
 )
 from dask_gridengine.bootstrap.arrival import ask, say_farewell
-from dask_gridengine.bootstrap.credentials import Connection
+from dask_gridengine.bootstrap.credentials import MODULES, Connection
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
@@ -139,7 +139,7 @@ def _work(
     cause, detail, life = Cause.FINISHED, "", None
     try:
         allocation = _settle(allocation)
-        bundle.use(directory / bundle.FILE_NAME)
+        bundle.use(directory / MODULES)
         worker = _import_worker(allocation)
         signals.check()
         forked = allocation.start_method == "fork" and template.start()

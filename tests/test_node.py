@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.bootstrap.allocation import Answer, Hello, Leave, Refused, Wait
+from dask_gridengine.bootstrap.credentials import MODULES
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
@@ -216,6 +217,42 @@ def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
             os.kill(node.process.pid, signal.SIGTERM)
             assert await node.ended(10) == 0
             assert "SIGTERM" in node.last_line
+
+    asyncio.run(main())
+
+
+def test_what_lies_beside_the_connection_file_is_imported(tmp_path: Path) -> None:
+    """Dask and all it needs, in the worker that was forked as well; by a bundle."""
+
+    def look() -> list[int | bool]:
+        loaders = [
+            type(getattr(getattr(module, "__spec__", None), "loader", None)).__name__
+            for module in list(sys.modules.values())
+        ]
+        import decimal
+        import pdb  # imported by nobody yet, and in no bundle
+
+        return [loaders.count("_Loader"), bool(decimal), bool(pdb)]
+
+    write = (
+        "import distributed, pathlib, sys\n"
+        "from dask_gridengine.fleet.bundling import Bundling\n"
+        "assert Bundling(pathlib.Path(sys.argv[1])).finish() == ''"
+    )
+    path = tmp_path / MODULES
+    subprocess.run([sys.executable, "-c", write, str(path)], check=True)
+
+    async def main() -> None:
+        async with stage(tmp_path) as on:
+            on.connect()
+            node = on.start_node()
+            await on.worker()
+            async with client_of(on) as client:
+                ((count, *imported),) = (await client.run(look)).values()
+                assert count > 300
+                assert all(imported)
+            await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
+            assert await node.ended() == 0
 
     asyncio.run(main())
 

@@ -6,13 +6,19 @@ import importlib.util
 import marshal
 import os
 import struct
+import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
+from dask_gridengine.launchers.spawn import program
 from dask_gridengine.worker.bundle import HEAD, Entry
+
+#: Its name, the paths of source and bytecode, and whether it is a package.
+Module = tuple[str, str, str, bool]
 
 #: Packages that a node imports, or that its tasks most often do: distributed, what it
 #: requires, and what that requires. One that is missing here is imported as ever.
@@ -28,11 +34,50 @@ _KNOWN_BY = struct.Struct("<III")
 _PYC_HEAD = 4 + _KNOWN_BY.size
 
 
-def write(path: Path) -> int:
-    """Lay what this Python has imported of that into a file; how many modules.
+class Bundling:
+    """A process that lays what this Python has imported of that into a file.
 
-    Only what is compiled, and as its source is now. Takes some hundredths of a second,
-    nearly all of it reading: call it in a thread.
+    Only what is compiled, and as its source is now. It takes 0.1 s, and longer where a
+    file server is slow: not in a thread, which would fight for the interpreter at each
+    of two thousand reads, just while the scheduler starts.
+
+    Parameters
+    ----------
+    path
+        Of the file; it is there when the process has ended, and never in part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with tempfile.TemporaryFile() as listed:
+            marshal.dump(_imported(), listed)
+            listed.seek(0)
+            self._process = subprocess.Popen(
+                [*program(__name__), str(path)],
+                stdin=listed,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the notebook is not for it
+            )
+
+    def finish(self) -> str:
+        """Wait for it, in a thread; what was wrong, or ""."""
+        _, said = self._process.communicate()
+        status = self._process.returncode
+        bare = f"it ended with status {status}" if status > 0 else ""
+        return said.decode(errors="replace").strip() or bare
+
+    def end(self) -> None:
+        """Nobody needs it any more. Idempotent."""
+        self._process.kill()
+
+
+def main() -> None:
+    """Of that process."""
+    write(Path(sys.argv[1]), marshal.load(sys.stdin.buffer))
+
+
+def write(path: Path, modules: Sequence[Module]) -> None:
+    """Lay these into a file, but for those that are not compiled.
 
     Raises
     ------
@@ -42,12 +87,9 @@ def write(path: Path) -> int:
     index: dict[str, Entry] = {}
     codes: list[bytes] = []
     at = 0
-    for spec in _imported():
-        if code := _compiled(spec):
-            assert spec.origin
-            assert spec.cached
-            package = spec.submodule_search_locations is not None
-            index[spec.name] = (at, len(code), spec.origin, spec.cached, package)
+    for name, origin, cached, package in modules:
+        if code := _compiled(origin, cached):
+            index[name] = (at, len(code), origin, cached, package)
             codes.append(code)
             at += len(code)
     head = marshal.dumps(index)
@@ -58,13 +100,13 @@ def write(path: Path) -> int:
         file.write(head)
         file.writelines(codes)
     new.rename(path)  # a node that comes meanwhile sees all of it, or none
-    return len(index)
 
 
-def _imported() -> Iterator[ModuleSpec]:
+def _imported() -> list[Module]:
     """Modules of these packages, and of Python's library, that came from files."""
     library = sysconfig.get_path("stdlib") + os.sep
-    added = [sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib")]
+    added = tuple(sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib"))
+    found: list[Module] = []
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         if (
@@ -72,23 +114,21 @@ def _imported() -> Iterator[ModuleSpec]:
             or spec.name != name
             or type(spec.loader) is not SourceFileLoader
             or not spec.origin
+            or not spec.cached
         ):
             continue
-        ours = name.partition(".")[0] in PACKAGES
-        if ours or (
-            spec.origin.startswith(library) and not spec.origin.startswith(tuple(added))
-        ):
-            yield spec
+        python = spec.origin.startswith(library) and not spec.origin.startswith(added)
+        if python or name.partition(".")[0] in PACKAGES:
+            package = spec.submodule_search_locations is not None
+            found.append((name, spec.origin, spec.cached, package))
+    return found
 
 
-def _compiled(spec: ModuleSpec) -> bytes:
-    """Its code, as it is in a ``.pyc``; b"" if there is none that is up to date."""
-    assert spec.origin
-    if not spec.cached:
-        return b""
+def _compiled(origin: str, cached: str) -> bytes:
+    """A module's code, as it is in a ``.pyc``; b"" if there is none of its source."""
     try:
-        data = Path(spec.cached).read_bytes()
-        source = os.stat(spec.origin)
+        data = Path(cached).read_bytes()
+        source = os.stat(origin)
     except OSError:
         return b""
     if data[:4] != importlib.util.MAGIC_NUMBER or len(data) < _PYC_HEAD:

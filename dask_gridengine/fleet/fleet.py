@@ -16,14 +16,16 @@ from pathlib import Path
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
 from dask_gridengine.bootstrap.credentials import (
     FILE_NAME,
+    FILES,
+    MODULES,
     Connection,
     make_private_directory,
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.dialects.base import Dialect
-from dask_gridengine.fleet import bundling
 from dask_gridengine.fleet.arrays import Arrays
+from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.fleet.door import Door
 from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
@@ -35,7 +37,6 @@ from dask_gridengine.launchers.choose import open_launcher
 from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 from dask_gridengine.settings.config import Options
-from dask_gridengine.worker import bundle
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class Fleet:
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
-        self._bundling: asyncio.Task[int] | None = None
+        self._bundling: Bundling | None = None
 
     @property
     def launcher(self) -> Launcher:
@@ -181,9 +182,10 @@ class Fleet:
         if options.bundle_imports and self.launcher.kind != "process":
             # On this host the kernel has those files at hand. A node that is there
             # before it is written imports as ever.
-            path = self.directory / bundle.FILE_NAME
-            work = asyncio.to_thread(bundling.write, path)
-            self._bundling = asyncio.create_task(work)
+            self._bundling = Bundling(self.directory / MODULES)
+            loop = asyncio.get_running_loop()
+            self._bundled = loop.run_in_executor(None, self._bundling.finish)
+            self._bundled.add_done_callback(_say_why)
         self.arrays.open(self.launcher, self.request)
 
     @property
@@ -316,9 +318,8 @@ class Fleet:
         await self.bootstrap.aclose()
         await self.endings.settle(timeout=5)
         if self._bundling is not None:
-            (failed,) = await asyncio.gather(self._bundling, return_exceptions=True)
-            if isinstance(failed, BaseException):
-                logger.info("nodes imported from many files: %s", failed)
+            self._bundling.end()
+            await asyncio.wait([self._bundled], timeout=1)
         if self.directory is not None:
             _remove(self.directory, keep=self.endings.telling())
 
@@ -365,6 +366,11 @@ class Fleet:
         self.bootstrap.call(self.door.admit())
 
 
+def _say_why(bundled: asyncio.Future[str]) -> None:
+    if not bundled.cancelled() and (wrong := bundled.result()):
+        logger.warning("nodes import from many files: %s", wrong.splitlines()[-1])
+
+
 def _remove(directory: Path, *, keep: Collection[str]) -> None:
     """Take everything away but the logs of these nodes.
 
@@ -372,7 +378,7 @@ def _remove(directory: Path, *, keep: Collection[str]) -> None:
     it was under way, and that started before it was deleted.
     """
     with contextlib.suppress(OSError):
-        for name in (FILE_NAME, bundle.FILE_NAME):
+        for name in FILES:
             (directory / name).unlink(missing_ok=True)
         for log in (directory / "logs").glob("*.log"):
             if log.stem not in keep:

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from dask_gridengine.bootstrap.credentials import FILE_NAME, FILES
 from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
@@ -106,9 +107,10 @@ def remove_shared_directory(directory: Path | None) -> None:
     if directory is None or not directory.is_dir():
         return
     try:
-        if (directory / "connection.json").is_file():
+        if (directory / FILE_NAME).is_file():
             shutil.rmtree(directory / "logs", ignore_errors=True)
-            (directory / "connection.json").unlink()
+            for name in FILES:
+                (directory / name).unlink(missing_ok=True)
         directory.rmdir()
     except OSError as exc:
         complain(f"could not remove {directory}: {exc}")

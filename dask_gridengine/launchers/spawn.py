@@ -20,6 +20,11 @@ main()
 """
 
 
+def program(module: str) -> list[str]:
+    """The command that runs the function ``main`` of a module of ours."""
+    return [sys.executable, "-c", _BOOT.format(root=PACKAGE_ROOT, module=module)]
+
+
 def start_child(
     module: str,
     arguments: Sequence[str] = (),
@@ -34,9 +39,8 @@ def start_child(
     environment
         Its whole environment; ours if None.
     """
-    boot = _BOOT.format(root=PACKAGE_ROOT, module=module)
     return subprocess.Popen(
-        [sys.executable, "-c", boot, "--parent", str(os.getpid()), *arguments],
+        [*program(module), "--parent", str(os.getpid()), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -23,7 +23,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-FILE_NAME = "modules"
 #: Of which Python it is, and how many bytes the index has, which follows.
 HEAD = struct.Struct("<4sQ")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.fleet import bundling
+from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.worker.bundle import Bundle
 
 
@@ -53,7 +53,7 @@ def codes(path: Path) -> dict[str, object]:
 def test_it_holds_what_is_imported_and_compiled(module: Path, tmp_path: Path) -> None:
     """Only its owner can read it, and there is never half of it."""
     path = tmp_path / "modules"
-    assert bundling.write(path) > 50  # of Python's own library
+    assert Bundling(path).finish() == ""
     assert codes(path)["VALUE"] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("modules")] == [
@@ -79,31 +79,34 @@ def test_what_is_not_compiled_as_it_is_now_is_left_out(
     else:
         module.unlink()
     path = tmp_path / "modules"
-    bundling.write(path)
+    assert Bundling(path).finish() == ""
     assert codes(path) == {}
+
+
+def test_pythons_own_library_is_in_it_and_nothing_else(
+    module: Path, tmp_path: Path
+) -> None:
+    """What is installed beside that, or is the user's, may be changed meanwhile."""
+    path = tmp_path / "modules"
+    assert Bundling(path).finish() == ""
+    bundle = Bundle(path)
+    bundle.close()
+    packages = {name.partition(".")[0] for name in bundle._index}
+    assert {"asyncio", "logging", "bundled_sample"} <= packages
+    assert not {"pytest", "tests", "numpy", "__main__"} & packages
 
 
 def test_where_it_cannot_be_written_that_is_said(tmp_path: Path) -> None:
     """And the caller goes on without."""
-    with pytest.raises(OSError, match="No such file"):
-        bundling.write(tmp_path / "nowhere" / "modules")
+    said = Bundling(tmp_path / "nowhere" / "modules").finish()
+    assert "No such file or directory" in said.splitlines()[-1]
     assert os.listdir(tmp_path) == []
 
 
-def test_it_may_be_written_while_modules_are_imported(tmp_path: Path) -> None:
-    """In a thread, beside a Python that goes on importing."""
-
-    async def main() -> None:
-        work = asyncio.create_task(
-            asyncio.to_thread(bundling.write, tmp_path / "modules")
-        )
-        for number in range(200):
-            sys.modules[f"made_up_{number}"] = type(sys)(f"made_up_{number}")
-            await asyncio.sleep(0)
-        assert await work > 50
-
-    try:
-        asyncio.run(main())
-    finally:
-        for number in range(200):
-            sys.modules.pop(f"made_up_{number}", None)
+def test_one_that_is_ended_leaves_no_half_of_it(tmp_path: Path) -> None:
+    """A cluster that closes at once does not wait for it."""
+    bundling = Bundling(tmp_path / "modules")
+    bundling.end()
+    assert bundling.finish() == ""
+    bundling.end()
+    assert "modules" not in os.listdir(tmp_path)

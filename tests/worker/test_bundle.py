@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.worker.bundle import FILE_NAME, HEAD, Bundle, use
+from dask_gridengine.bootstrap.credentials import MODULES
+from dask_gridengine.worker.bundle import HEAD, Bundle, use
 
 WRITE = """
 import sys
 from pathlib import Path
 import {modules}
-from dask_gridengine.fleet import bundling
-print(bundling.write(Path(sys.argv[1])))
+from dask_gridengine.fleet.bundling import Bundling
+assert Bundling(Path(sys.argv[1])).finish() == ""
 """
 USE = """
 import json, os, sys
@@ -45,7 +46,7 @@ def python(code: str, path: Path, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a Python that has imported distributed has laid into a file."""
-    path = tmp_path_factory.mktemp("cluster") / FILE_NAME
+    path = tmp_path_factory.mktemp("cluster") / MODULES
     python(WRITE.format(modules="distributed, this_is_mine"), path, **mine(path))
     return path
 
@@ -137,7 +138,7 @@ def test_when_the_file_is_lost_modules_come_from_where_they_are(
     bundled: Path, tmp_path: Path
 ) -> None:
     """A cluster that closes takes it away; a node is not hurt by that."""
-    path = tmp_path / FILE_NAME
+    path = tmp_path / MODULES
     path.write_bytes(bundled.read_bytes())
     said = told(
         """
@@ -161,7 +162,7 @@ print(json.dumps([ours("tornado"), tornado.web.__name__, distributed.__name__]))
 )
 def test_what_is_no_bundle_is_left_alone(content: bytes | None, tmp_path: Path) -> None:
     """Then a node imports as ever."""
-    path = tmp_path / FILE_NAME
+    path = tmp_path / MODULES
     if content is not None:
         path.write_bytes(content)
     before = list(sys.meta_path)
