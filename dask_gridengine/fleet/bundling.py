@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from dask_gridengine.launchers.spawn import program
-from dask_gridengine.worker.bundle import HEAD, Entry
+from dask_gridengine.worker.bundle import HEAD, Entry, stamp_of
 
 #: Its name, the paths of source and bytecode, and whether it is a package.
 Module = tuple[str, str, str, bool]
@@ -88,8 +88,9 @@ def write(path: Path, modules: Sequence[Module]) -> None:
     codes: list[bytes] = []
     at = 0
     for name, origin, cached, package in modules:
-        if code := _compiled(origin, cached):
-            index[name] = (at, len(code), origin, cached, package)
+        stamp = stamp_of(origin)
+        if stamp and (code := _compiled(cached, stamp)):
+            index[name] = (at, len(code), origin, cached, stamp, package)
             codes.append(code)
             at += len(code)
     head = marshal.dumps(index)
@@ -124,17 +125,14 @@ def _imported() -> list[Module]:
     return found
 
 
-def _compiled(origin: str, cached: str) -> bytes:
-    """A module's code, as it is in a ``.pyc``; b"" if there is none of its source."""
+def _compiled(cached: str, stamp: tuple[int, int]) -> bytes:
+    """The code in a ``.pyc``; b"" if that is not of the source of this stamp."""
     try:
         data = Path(cached).read_bytes()
-        source = os.stat(origin)
     except OSError:
         return b""
     if data[:4] != importlib.util.MAGIC_NUMBER or len(data) < _PYC_HEAD:
         return b""
-    known_by = _KNOWN_BY.unpack_from(data, 4)
-    mask = 0xFFFF_FFFF  # of 32 bits, as they are in the file
-    if known_by != (0, int(source.st_mtime) & mask, source.st_size & mask):
+    if _KNOWN_BY.unpack_from(data, 4) != (0, *stamp):
         return b""
     return data[_PYC_HEAD:]

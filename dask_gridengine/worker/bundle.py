@@ -5,8 +5,9 @@ times until it is a worker, and a file server is asked so by all nodes at once. 
 cluster lays the compiled modules of Dask, of what that needs and of Python's own
 library into one file beside the connection file; see `dask_gridengine.fleet.bundling`.
 
-Where a package would come from is still asked of Python: only if it is the very file
-that the cluster has imported is what belongs to it taken from the bundle.
+Where a package would come from is still asked of Python: only if that is the very file
+that the cluster has imported, by path, date and size, is what belongs to it taken from
+the bundle. In a container another version may lie at the same place.
 """
 
 from __future__ import annotations
@@ -27,8 +28,18 @@ from typing import Any
 HEAD = struct.Struct("<4sQ")
 
 #: Where its code is in the file, how long that is, the paths of source and bytecode,
-#: and whether it is a package.
-Entry = tuple[int, int, str, str, bool]
+#: date and size of the source, and whether it is a package.
+Entry = tuple[int, int, str, str, tuple[int, int], bool]
+
+
+def stamp_of(source: str) -> tuple[int, int] | None:
+    """Date and size of a file, as Python puts them into a ``.pyc``; None without it."""
+    try:
+        stat = os.stat(source)
+    except OSError:
+        return None
+    mask = 0xFFFF_FFFF  # of 32 bits, as they are in the file
+    return int(stat.st_mtime) & mask, stat.st_size & mask
 
 
 def use(path: Path) -> Bundle | None:
@@ -84,10 +95,11 @@ class Bundle:
         entry = self._index.get(name)
         if entry is None:
             return None
-        _, _, origin, cached, package = entry
+        _, _, origin, cached, stamp, package = entry
         if path is None:
             found = PathFinder.find_spec(name)
-            self._same[name] = found is not None and found.origin == origin
+            same = found is not None and found.origin == origin
+            self._same[name] = same and stamp_of(origin) == stamp
             if not self._same[name]:
                 return found
         elif not self._same.get(name.partition(".")[0]):

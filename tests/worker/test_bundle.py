@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,9 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mine(path: Path) -> dict[str, str]:
     """A module of the user's, and where it is."""
-    path.with_name("this_is_mine.py").write_text("WHO = 'me'")
+    source = path.with_name("this_is_mine.py")
+    source.write_text("WHO = 'me'")
+    py_compile.compile(str(source), doraise=True)
     return {"PYTHONPATH": str(path.parent)}
 
 
@@ -119,6 +122,20 @@ print(json.dumps([tornado.version, tornado.web.WHO, ours("asyncio.base_events")]
         PYTHONPATH=str(tmp_path),
     )
     assert said == ["another", "another", True]
+
+
+def test_another_version_at_the_same_place_is_another(tmp_path: Path) -> None:
+    """As in a container: its path is the cluster's, its content is not."""
+    source = tmp_path / "zict.py"
+    source.write_text("WHO = 'the cluster'")
+    py_compile.compile(str(source), doraise=True)
+    path = tmp_path / MODULES
+    write = WRITE.format(modules="zict")
+    python(write, path, PYTHONPATH=str(tmp_path))
+    look = "import zict; print(json.dumps([zict.WHO, ours('zict')]))"
+    assert told(look, path, PYTHONPATH=str(tmp_path)) == ["the cluster", True]
+    source.write_text("WHO = 'a node'")
+    assert told(look, path, PYTHONPATH=str(tmp_path)) == ["a node", False]
 
 
 def test_who_is_asked_before_the_path_is_still_asked_before(bundled: Path) -> None:
