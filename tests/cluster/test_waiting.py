@@ -286,7 +286,7 @@ def test_a_full_worker_is_told_wherever_one_looks(shared: Path) -> None:
         wait_until(lambda: "1 worker paused" in repr(cluster), "paused", 20)
         told = "1 worker is paused and starts no task: ge-0 on "
         task = client.submit(one, pure=False)
-        with pytest.raises(TimeoutError) as caught:
+        with pytest.raises(asyncio.TimeoutError) as caught:
             task.result(timeout=1)
         assert any(told in note for note in caught.value.__notes__)
         with pytest.raises(asyncio.TimeoutError, match="1 worker is paused"):
