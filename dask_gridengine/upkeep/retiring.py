@@ -87,13 +87,14 @@ async def retire(
         Names of workers whose data nobody else could take: they are still there.
     """
     leaving: dict[str, WorkerState] = {}
+    wanted = set(names)
     known: set[str] = set()  # addresses; a name may come again, by its Nanny
     moves: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     began = loop.time()
     while True:
-        leaving.update(_bar(scheduler, names, known))
+        leaving.update(_bar(scheduler, wanted, known))
         late = loop.time() >= deadline
         done = [name for name, ws in leaving.items() if late or not ws.processing]
         if late and (busy := [name for name in done if leaving[name].processing]):
@@ -120,21 +121,31 @@ async def retire(
             for name, ws in leaving.items()
             if scheduler.workers.get(ws.address) is ws
         }
+        for ws in leaving.values():
+            if ws.status is Status.running:  # it had been paused for its memory, too
+                _pause(scheduler, ws)
     await asyncio.gather(*moves)
     return [ws.name for ws in _workers(scheduler, names) if ws.address in known]
 
 
 def _bar(
-    scheduler: Scheduler, names: Collection[str], known: set[str]
+    scheduler: Scheduler, wanted: Collection[str], known: set[str]
 ) -> dict[str, WorkerState]:
-    """Give those of these nodes' workers that are not known yet no new task."""
-    new = {ws.name: ws for ws in _workers(scheduler, names) if ws.address not in known}
+    """Give the workers of these nodes that are not known yet no new task."""
+    # Of ten thousand workers only those are looked at that have come since.
+    fresh = dict.keys(scheduler.workers) - known
+    known |= fresh
+    came = (scheduler.workers[address] for address in fresh)
+    new = {ws.name: ws for ws in came if node_of(ws.name) in wanted}
     for ws in new.values():
-        known.add(ws.address)
-        # As if it were paused: whoever is told no more than that gets no new task.
-        scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+        _pause(scheduler, ws)
     hand_over(scheduler, new.values())
     return new
+
+
+def _pause(scheduler: Scheduler, ws: WorkerState) -> None:
+    # As if it were paused: whoever is told no more than that gets no new task.
+    scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
 
 
 def _some(tasks: list[TaskState]) -> str:

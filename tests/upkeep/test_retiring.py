@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from distributed import Worker
+from distributed.core import Status
 
 from dask_gridengine.upkeep.retiring import retire
 from tests.waiting import until
@@ -173,6 +174,33 @@ def test_one_that_comes_meanwhile_goes_too(tmp_path: Path, steps: Steps) -> None
             assert await leaving == []
             assert await task == "task"
             assert steps.begun("task") == 1
+
+    asyncio.run(main())
+
+
+def test_one_that_resumes_meanwhile_gets_no_new_task(
+    tmp_path: Path, steps: Steps
+) -> None:
+    """Its memory was full, and is not any more; it leaves all the same."""
+
+    async def main() -> None:
+        async with running(tmp_path, memory_limit=0) as (scheduler, client, workers):
+            task = steps.submit(client, "task", workers=["w0"])
+            await until(lambda: steps.begun("task"), "it runs")
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=30))
+            ws = scheduler.workers[workers[0].address]
+            await until(lambda: ws.status is Status.paused, "it takes no new task")
+            workers[0].status = Status.paused
+            workers[0].status = Status.running
+
+            def told() -> list[str]:
+                events = [event for _, event in scheduler.get_events(ws.address)]
+                return [event["status"] for event in events if "status" in event]
+
+            await until(lambda: told()[-2:] == ["running", "paused"], "told", 10, told)
+            steps.end("task")
+            assert await leaving == []
+            assert await task == "task"
 
     asyncio.run(main())
 
