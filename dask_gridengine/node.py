@@ -141,6 +141,8 @@ def _work(
         allocation = _settle(allocation)
         bundle.use(directory / MODULES)
         worker = _import_worker(allocation)
+        if allocation.processes > 1 and allocation.start_method == "fork":
+            worker.warm()
         signals.check()
         forked = allocation.start_method == "fork" and template.start()
         worker.choose_start_method(forked=forked)

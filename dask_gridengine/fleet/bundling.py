@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 
 from dask_gridengine.launchers.spawn import program
 from dask_gridengine.worker.bundle import HEAD, Entry, stamp_of
@@ -45,6 +46,11 @@ class Bundling:
     ----------
     path
         Of the file; it is there when the process has ended, and never in part.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,7 +115,8 @@ def _imported() -> list[Module]:
     added = tuple(sysconfig.get_path(kind) + os.sep for kind in ("purelib", "platlib"))
     found: list[Module] = []
     for name, module in list(sys.modules.items()):
-        spec = getattr(module, "__spec__", None)
+        # Some put other things in a module's place, which answer to any name.
+        spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
         if (
             not isinstance(spec, ModuleSpec)
             or spec.name != name

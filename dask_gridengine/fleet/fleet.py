@@ -180,13 +180,20 @@ class Fleet:
             pool=self.pool,
         ).write(self.directory)
         if options.bundle_imports and self.launcher.kind != "process":
-            # On this host the kernel has those files at hand. A node that is there
-            # before it is written imports as ever.
-            self._bundling = Bundling(self.directory / MODULES)
-            loop = asyncio.get_running_loop()
-            self._bundled = loop.run_in_executor(None, self._bundling.finish)
-            self._bundled.add_done_callback(_say_why)
+            # For local processes the kernel has those files at hand.
+            self._bundle(self.directory / MODULES)
         self.arrays.open(self.launcher, self.request)
+
+    def _bundle(self, path: Path) -> None:
+        """Lay what nodes import into a file; who comes before it imports as ever."""
+        try:
+            self._bundling = Bundling(path)
+        except OSError as exc:
+            logger.warning("nodes import from many files: %s", exc)
+            return
+        loop = asyncio.get_running_loop()
+        self._bundled = loop.run_in_executor(None, self._bundling.finish)
+        self._bundled.add_done_callback(_say_why)
 
     @property
     def bind_host(self) -> str | None:

@@ -6,6 +6,7 @@ With `dask_gridengine.worker.nanny` this is all of a node that imports Dask.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -17,6 +18,7 @@ import dask
 import distributed.utils
 from distributed import Nanny, Worker
 from distributed.security import Security
+from distributed.versions import get_versions
 from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.bootstrap.allocation import Allocation, TLSIdentity
@@ -46,6 +48,18 @@ def choose_start_method(*, forked: bool) -> None:
     # Dask would import every package it knows into this process, for a fork server of
     # its own to preload; ours is running and needs none of it.
     distributed.utils._forkserver_preload_set = True
+
+
+def warm() -> None:
+    """Do once what each worker would do at its start; those to be forked have it then.
+
+    Dask's caches of versions, for which it reads metadata and runs ``uname``, and what
+    it imports by name: two thirds of what a forked worker does until it registers.
+    """
+    get_versions()
+    for module in dask.config.get("distributed.worker.http.routes"):
+        with contextlib.suppress(Exception):  # the worker says it, if it is wanted
+            importlib.import_module(module)
 
 
 async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life:

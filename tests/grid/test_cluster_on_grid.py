@@ -108,6 +108,9 @@ def test_nodes_import_from_one_file(
     monkeypatch.setattr(bundling, "program", lambda module: ["false"])
     assert counts() == [0, 0]
     assert "import from many files: it ended with status 1" in caplog.text
+    monkeypatch.setattr(bundling, "program", lambda module: ["/nowhere"])
+    assert counts() == [0, 0]
+    assert "import from many files: [Errno 2]" in caplog.text
     assert grid.qstat() == ""
     assert list(shared.iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,32 @@ def test_one_node_becomes_several_workers(start_method: str, tmp_path: Path) -> 
             await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
             assert await node.ended() == 0
             assert (await on.farewell()).cause == Cause.FINISHED.value
+
+    asyncio.run(main())
+
+
+def test_what_each_worker_would_do_at_its_start_is_done_once(tmp_path: Path) -> None:
+    """The forked ones find versions read, and what Dask imports by name imported."""
+
+    def look() -> tuple[int, bool]:
+        from distributed.versions import _version_cached
+
+        read = _version_cached.cache_info().misses
+        return read, "distributed.http.worker.prometheus" in sys.modules
+
+    async def main() -> None:
+        async with stage(tmp_path, processes=3) as on:
+            on.connect()
+            node = on.start_node()
+            for name in WORKERS:
+                await on.worker(name)
+            async with client_of(on) as client:
+                (before,) = {*(await client.run(look, nanny=True)).values()}
+                assert before[0] > 0
+                assert before[1]
+                assert {*(await client.run(look)).values()} == {before}
+            await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
+            assert await node.ended() == 0
 
     asyncio.run(main())
 
