@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
@@ -34,9 +34,6 @@ from dask_gridengine.scaling.scaling import to_close
 from dask_gridengine.upkeep.prospects import shortfall, wait_for_workers
 from dask_gridengine.upkeep.retiring import release
 from dask_gridengine.upkeep.upkeep import Hands
-
-if TYPE_CHECKING:
-    pass  # typing has it from Python 3.11 on
 
 logger = logging.getLogger(__name__)
 

@@ -95,15 +95,10 @@ async def retire(
     began = loop.time()
     while True:
         leaving.update(_bar(scheduler, wanted, known))
-        late = loop.time() >= deadline
-        done = [name for name, ws in leaving.items() if late or not ws.processing]
-        if late and (busy := [name for name in done if leaving[name].processing]):
-            logger.warning(
-                "tasks of %s still ran after %g s; they run again elsewhere: %s",
-                ", ".join(busy),
-                patience,
-                _some([ts for name in busy for ts in leaving[name].processing]),
-            )
+        done = [name for name, ws in leaving.items() if not ws.processing]
+        if loop.time() >= deadline:
+            _say_late([ws for ws in leaving.values() if ws.processing], patience)
+            done = list(leaving)
         everybody = len(done) == len(leaving)
         if done and (everybody or loop.time() - began >= ROUND):
             for name in done:
@@ -146,6 +141,16 @@ def _bar(
 def _pause(scheduler: Scheduler, ws: WorkerState) -> None:
     # As if it were paused: whoever is told no more than that gets no new task.
     scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
+
+
+def _say_late(busy: list[WorkerState], patience: float) -> None:
+    if busy:
+        logger.warning(
+            "tasks of %s still ran after %g s; they run again elsewhere: %s",
+            ", ".join(ws.name for ws in busy),
+            patience,
+            _some([ts for ws in busy for ts in ws.processing]),
+        )
 
 
 def _some(tasks: list[TaskState]) -> str:
