@@ -197,7 +197,8 @@ def test_one_that_resumes_meanwhile_gets_no_new_task(
                 events = [event for _, event in scheduler.get_events(ws.address)]
                 return [event["status"] for event in events if "status" in event]
 
-            await until(lambda: told()[-2:] == ["running", "paused"], "told", 10, told)
+            again = ["paused", "running", "paused"]
+            await until(lambda: told()[-3:] == again, "no new task again", 10, told)
             steps.end("task")
             assert await leaving == []
             assert await task == "task"
