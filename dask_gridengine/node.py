@@ -32,7 +32,7 @@ from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import DoorError, WireError
 from dask_gridengine.launchers import semaphores
-from dask_gridengine.worker import bundle, granted, light, template
+from dask_gridengine.worker import granted, template
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import Life
@@ -139,10 +139,7 @@ def _work(
     cause, detail, life = Cause.FINISHED, "", None
     try:
         allocation = _settle(allocation)
-        bundle.use(directory / MODULES)
-        worker = _import_worker(allocation)
-        if allocation.processes > 1 and allocation.start_method == "fork":
-            worker.warm()
+        worker = _import_worker(allocation, directory / MODULES)
         signals.check()
         forked = allocation.start_method == "fork" and template.start()
         worker.choose_start_method(forked=forked)
@@ -201,15 +198,24 @@ def _settle(allocation: Allocation) -> Allocation:
     return replace(allocation, local_directory=scratch)
 
 
-def _import_worker(allocation: Allocation) -> ModuleType:
+def _import_worker(allocation: Allocation, modules: Path) -> ModuleType:
     """Import Dask under the cluster's settings; the slow part of a node's start."""
     gc.disable()  # a collector that runs while everything is new takes 7 % longer
     try:
-        with light.yaml_in_c(), _numpy(allocation):
+        from dask_gridengine.worker import bundle, light
+
+        bundle.use(modules)
+        # Several workers share what they would else import each for itself.
+        alone = allocation.processes == 1
+        numpy = light.numpy_later() if alone else contextlib.nullcontext()
+        with light.yaml_in_c(), numpy:
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
-            return importlib.import_module("dask_gridengine.worker.life")
+            worker = importlib.import_module("dask_gridengine.worker.life")
+        if not alone and allocation.start_method == "fork":
+            worker.warm()
+        return worker
     except Exception as exc:  # a broken package raises anything while it is imported
         import traceback
 
@@ -218,12 +224,6 @@ def _import_worker(allocation: Allocation) -> ModuleType:
     finally:
         gc.freeze()  # and forked workers keep sharing what it does not touch
         gc.enable()
-
-
-def _numpy(allocation: Allocation) -> contextlib.AbstractContextManager[None]:
-    """Imported when a task needs it, but where several workers are to share it."""
-    alone = allocation.processes == 1
-    return light.numpy_later() if alone else contextlib.nullcontext()
 
 
 def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> Life:

@@ -19,6 +19,7 @@ import pytest
 import dask_gridengine.settings.config  # noqa: F401 - before distributed copies Dask's config
 from dask_gridengine.launchers.semaphores import sweep
 from tests.waiting import wait_until
+from tests.workers import Steps
 
 #: Threads that Dask, tqdm and concurrent.futures keep for the life of the process.
 KEPT_THREADS = (
@@ -76,6 +77,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = item.path.relative_to(here) if here in item.path.parents else ""
         if str(place).startswith(LONG):
             item.add_marker("long")
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Iterator[Steps]:
+    """Tasks that are led by files, which all end with the test."""
+    made = Steps(tmp_path)
+    yield made
+    for log in tmp_path.glob("*.begun"):  # a thread of a failed test must end, too
+        made.end(log.stem)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
+from dask_gridengine.fleet.fleet import Callbacks, Fleet
+from dask_gridengine.grid import NodeId
 from dask_gridengine.network.ports import Ports, is_free
+from dask_gridengine.roster.roster import NodeRecord
+from dask_gridengine.settings.config import Options
 from dask_gridengine.worker.granted import versions
 
 
@@ -87,3 +91,27 @@ def two_in_a_row() -> Iterator[tuple[int, Ports]]:
             if port < 65535 and is_free("", port + 1):
                 yield port, Ports(first=port, last=port + 1)
                 return
+
+
+def fleet(**options: Any) -> Fleet:
+    """One that has not been opened, and that nobody hears of."""
+    return Fleet(
+        Options.resolve(options),
+        versions={},
+        callbacks=Callbacks(
+            make_allocation=lambda name, hello: allocation(),
+            on_over=lambda record: None,
+        ),
+    )
+
+
+def bearing(fleet: Fleet, worker: str, number: int) -> NodeRecord:
+    """A node of it, on ``node1``, that works as this worker."""
+    roster, node = fleet.roster, NodeId("12", number)
+    roster.submitted([node])
+    record = roster.records[node]
+    roster.unbound.append(worker)
+    roster.arrive(record, hello())
+    roster.bind(record)
+    roster.registered(worker)
+    return record

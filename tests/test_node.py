@@ -265,4 +265,6 @@ def test_the_way_to_the_hello_is_light() -> None:
     ).stdout.split()
     heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
     assert not heavy & set(loaded)
+    later = {"bundle", "light", "life", "nanny"}
+    assert not {f"dask_gridengine.worker.{name}" for name in later} & set(loaded)
     assert "dask_gridengine.bootstrap.arrival" in loaded

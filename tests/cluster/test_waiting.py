@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,11 @@ from distributed import Client, Scheduler, Worker
 from distributed.core import Status
 
 from dask_gridengine.cluster.waiting import BRIEF, LASTING, Waiting
-from dask_gridengine.fleet.fleet import Callbacks, Fleet
-from dask_gridengine.grid import NodeId
-from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.retiring import retire
 from tests.clusters import running as cluster_running
-from tests.samples import allocation, hello
+from tests.samples import bearing, fleet
 from tests.waiting import until, wait_until
 from tests.workers import Steps, names, running
-
-
-@pytest.fixture
-def steps(tmp_path: Path) -> Iterator[Steps]:
-    made = Steps(tmp_path)
-    yield made
-    for log in tmp_path.glob("*.begun"):
-        made.end(log.stem)
 
 
 class Scene:
@@ -36,21 +24,9 @@ class Scene:
     def __init__(self, scheduler: Scheduler, *workers: str, **options: Any) -> None:
         self.now = 0.0
         self.noted: list[str] = []
-        self.fleet = Fleet(
-            Options.resolve(options),
-            versions={},
-            callbacks=Callbacks(
-                make_allocation=lambda name, hello: allocation(),
-                on_over=lambda record: None,
-            ),
-        )
+        self.fleet = fleet(**options)
         for number, name in enumerate(workers, 1):
-            roster, node = self.fleet.roster, NodeId("12", number)
-            roster.submitted([node])
-            roster.unbound.append(name)
-            roster.arrive(roster.records[node], hello())
-            roster.bind(roster.records[node])
-            roster.registered(name)
+            bearing(self.fleet, name, number)
         self.waiting = Waiting(
             scheduler, [self.fleet], self.noted.append, clock=lambda: self.now
         )

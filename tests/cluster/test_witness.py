@@ -15,27 +15,17 @@ from distributed.scheduler import KilledWorker
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.cluster.explain import explain
 from dask_gridengine.cluster.witness import FleetWitness
-from dask_gridengine.fleet.fleet import Callbacks, Fleet
-from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scheduler.fair import Evidence
-from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.upkeep import STOOD_STILL, Hands, Upkeep
-from tests.samples import allocation, hello
+from tests.samples import bearing, fleet
 
 
 class Scene:
     """A witness, and one node, which is the worker ``ge-0``."""
 
     def __init__(self, **options: Any) -> None:
-        self.fleet = Fleet(
-            Options.resolve(options),
-            versions={},
-            callbacks=Callbacks(
-                make_allocation=lambda name, hello: allocation(),
-                on_over=lambda record: None,
-            ),
-        )
+        self.fleet = fleet(**options)
         self.fleet.directory = Path("/shared")
         idle: dict[str, Any] = {field.name: lambda *_: None for field in fields(Hands)}
         self.upkeep = Upkeep(self.fleet, Hands(**idle), missed=15)
@@ -49,14 +39,7 @@ class Scene:
 
     def node_of(self, number: int) -> NodeRecord:
         """The node that is the worker of this number, on the one host there is."""
-        roster, node = self.fleet.roster, NodeId("12", number + 1)
-        roster.submitted([node])
-        record = roster.records[node]
-        roster.unbound.append(f"ge-{number}")
-        roster.arrive(record, hello())
-        roster.bind(record)
-        roster.registered(f"ge-{number}")
-        return record
+        return bearing(self.fleet, f"ge-{number}", number + 1)
 
     def more(self, count: int) -> None:
         for number in range(1, count + 1):

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from distributed import Worker
@@ -15,14 +14,6 @@ from distributed.core import Status
 from dask_gridengine.upkeep.retiring import retire
 from tests.waiting import until
 from tests.workers import Steps, names, running
-
-
-@pytest.fixture
-def steps(tmp_path: Path) -> Any:
-    made = Steps(tmp_path)
-    yield made
-    for log in tmp_path.glob("*.begun"):  # a thread of a failed test must end, too
-        made.end(log.stem)
 
 
 def test_running_tasks_end_and_no_new_ones_come(tmp_path: Path, steps: Steps) -> None:
