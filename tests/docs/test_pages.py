@@ -173,3 +173,15 @@ def test_files_named_on_a_page_are_there(page: Path) -> None:
         page.read_text(),
     )
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_tests_named_on_a_page_exist(page: Path) -> None:
+    """A rule that names the test which proves it leads to a function of that name."""
+    named = re.findall(r"\b(tests/[\w/]+\.py)::(test_\w+)", page.read_text())
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text()
+    ]
+    assert missing == []
