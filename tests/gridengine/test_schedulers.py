@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import gridengine
-from dask_gridengine import OptionError, SubmitError
+from dask_gridengine import LauncherUnavailable, OptionError, SubmitError
 from dask_gridengine.roster.roster import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
@@ -324,6 +324,20 @@ def test_the_default_is_shared_and_inside_a_task_the_workers() -> None:
 
     with gridengine.ProcessScheduler(1) as scheduler:
         assert gridengine.map(inside, [1], scheduler=scheduler) == [TaskPlace.__name__]
+
+
+@pytest.mark.parametrize("broken", ["SGE_ROOT", "DRMAA_LIBRARY_PATH"])
+def test_the_default_does_not_leave_a_grid_that_is_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """If the grid does not work, map raises why; it does not use local processes."""
+    schedulers.best_available().close()  # another test's
+    for name in ("SGE_ROOT", "DRMAA_LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(broken, str(tmp_path / "broken"))
+    with pytest.raises(LauncherUnavailable, match="launcher="):
+        gridengine.map(abs, [-1])
+    schedulers.best_available().close()
 
 
 def test_a_script_that_closes_nothing(tmp_path: Path) -> None:
