@@ -10,9 +10,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
-from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.drmaa_places import (
     SETTINGS,

@@ -883,3 +883,39 @@ def test_max_queued_jobs_bounds_the_queue(
         cluster.scale(2)
         wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
         assert cluster.wanted == 2
+
+
+HUNG_LOGS = """
+import os, signal, sys
+from pathlib import Path
+from distributed import Client
+from dask_gridengine import GridEngineCluster
+
+shared, logs = Path(sys.argv[1]), Path(sys.argv[2])
+with GridEngineCluster(
+    6, launcher="process", slots=6, nanny=False, quiet=True, memory="400 MB",
+    shared_directory=shared, log_directory=logs,
+    scheduler_options={"dashboard_address": ":0", "dashboard": False},
+) as cluster, Client(cluster) as client:
+    client.wait_for_workers(6, timeout=60)
+    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    pids = client.run(os.getpid).values()
+    for log in logs.glob("*.log"):
+        log.unlink()
+        os.mkfifo(log)  # to open it blocks until something is written
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    while len(set(client.scheduler_info(n_workers=-1)["workers"]) - before) < 6:
+        client.sync(client.scheduler.identity)
+    print("replaced")
+"""
+
+
+def test_a_dead_file_server_stops_neither_replacement_nor_exit(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Nodes whose logs cannot be read are replaced, and Python ends."""
+    command = [sys.executable, "-c", HUNG_LOGS, str(shared), str(tmp_path / "logs")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "replaced\n", ran.stderr
+    assert ran.returncode == 0, ran.stderr

@@ -122,7 +122,7 @@ def test_a_child_that_does_not_go_can_be_killed(fake: Fake) -> None:
         channel = await listener.open(fake)
         assert not await channel.aclose(timeout=0.2)
         channel.kill()
-        assert not psutil.pid_exists(channel.pid)
+        await until(lambda: not psutil.pid_exists(channel.pid), "its end")
         assert listener.deaths == []
 
     asyncio.run(main())
