@@ -123,6 +123,7 @@ class Fleet:
             cancel=self.cancel,
             note=callbacks.note,
         )
+        self._note = callbacks.note
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
@@ -163,6 +164,7 @@ class Fleet:
             cleanup=self.directory,
         )
         self.dialect = self.launcher.dialect
+        self._say_overcommitted()
         self.endings.advised = self.dialect.advised
         # Options that do not go together are found before anything is submitted.
         file, name = self.directory / FILE_NAME, self.dialect.log_name
@@ -196,6 +198,26 @@ class Fleet:
             return
         self._bundled = asyncio.ensure_future(in_thread(self._bundling.finish))
         self._bundled.add_done_callback(_say_why)
+
+    def _say_overcommitted(self) -> None:
+        cores, slots = self.options.cores, self.launcher.slots
+        if slots is not None and cores > slots:
+            self._note(
+                f"cores={cores}, and this machine has {slots}"
+                f" slot{'s' if slots > 1 else ''}: nodes run one at a time, with"
+                f" {cores} threads each"
+            )
+
+    @property
+    def most_at_once(self) -> tuple[int, str] | None:
+        """The most nodes that can run at once, and why; None if nothing bounds them."""
+        options, bounds = self.options, []
+        if options.max_jobs is not None:
+            bounds.append((options.max_jobs, f"max_jobs={options.max_jobs}"))
+        if self._launcher is not None and (slots := self._launcher.slots):
+            why = f"cores={options.cores}, and this machine has slots={slots}"
+            bounds.append((max(1, slots // options.cores), why))
+        return min(bounds, default=None)
 
     @property
     def bind_host(self) -> str | None:

@@ -26,6 +26,7 @@ from gridengine import schedulers
 from gridengine import settings as old_settings
 from gridengine.places import TaskPlace
 from gridengine.tally import Tally
+from tests.refusing import refusing_grid
 from tests.waiting import wait_until
 
 
@@ -443,17 +444,18 @@ def test_where_there_is_no_grid_it_says_so(tmp_path: Path) -> None:
     assert ran.stdout.endswith("[1]\n")
 
 
-def test_refusals_come_out_of_map(session_directory: Path) -> None:
-    """A node that needs more slots than there are is an error, not a wait."""
+def test_refusals_come_out_of_map(
+    session_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the grid refuses is an error, not a wait."""
+    refusing_grid(tmp_path, monkeypatch)
     options = {
-        "launcher": "process",
-        "slots": 1,
-        "cores": 2,
+        "launcher": "drmaa",
         "quiet": True,
         "shared_directory": session_directory,
     }
     with (
         gridengine.GridEngineScheduler(options=options) as scheduler,
-        pytest.raises(SubmitError, match="slots"),
+        pytest.raises(SubmitError, match="unknown queue"),
     ):
         gridengine.map(abs, [1], scheduler=scheduler)
