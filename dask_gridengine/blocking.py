@@ -1,7 +1,7 @@
 """Calls that may block for ever, such as reading from a dead file server.
 
-They run in daemon threads. `asyncio.to_thread` is no alternative: its pool has few
-threads, so some blocked calls stop all later ones, and Python's exit waits for them.
+They run in daemon threads. Not with `asyncio.to_thread`: its pool has few threads, so a
+few blocked calls stop all later ones, and Python's exit waits for them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def in_thread(
 
 
 class Threads:
-    """At most so many daemon threads at a time; further calls wait for their turn.
+    """A bounded number of daemon threads; further calls wait until one is free.
 
     Parameters
     ----------

@@ -332,7 +332,7 @@ class ReconciledCluster(OpenedCluster):
         return allocate(pool.options, self.scheduler, self._tls, name, hello, share)
 
     def _share_of_machine(self, pool: Pool, slots: int) -> float | None:
-        """How much of this machine a local node of so many slots has; None on a grid.
+        """A local node's share of this machine's memory; None on a grid.
 
         Each pool has slots of its own, so nodes of all pools run at the same time.
         """

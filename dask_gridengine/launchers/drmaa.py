@@ -61,20 +61,22 @@ async def open_drmaa(
     """
     environment = dict(os.environ)
     try:
-        # It looks at directories that may be on a slow or dead file server.
+        # These look at files that may be on a slow or dead file server.
         library = await in_thread(find_library, environment, timeout=timeout)
+        master = await in_thread(master_host, environment, timeout=timeout)
     except asyncio.TimeoutError:
         raise LauncherUnavailable(
             "drmaa",
-            f"looking for libdrmaa took more than {timeout:g} s",
-            "see whether the file server of SGE_ROOT answers: ls $SGE_ROOT/lib",
+            f"reading files of the grid took more than {timeout:g} s",
+            "see whether the file server of SGE_ROOT answers: ls -R $SGE_ROOT/lib",
         ) from None
-    program = _program(library, environment, dialect, cleanup, timeout)
+    program = _program(library, master, environment, dialect, cleanup, timeout)
     return await SessionLauncher.open(program, on_end)
 
 
 def _program(
     library: str,
+    master: str,
     environment: Mapping[str, str],
     dialect: str | None,
     cleanup: Path | None,
@@ -90,7 +92,7 @@ def _program(
         arguments=tuple(arguments),
         environment=ours,
         describe=lambda ready: _describe(ready["system"], dialect),
-        advise=lambda failed: _advice(failed, environment),
+        advise=lambda failed: _advice(failed, master),
         nodes_outlive_it=True,
         questions=lambda ready: GridQuestions(
             dialect_of(ready["system"], dialect), ours
@@ -157,7 +159,7 @@ def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str
     }
 
 
-def _advice(failed: Message, environment: Mapping[str, str]) -> str:
+def _advice(failed: Message, master: str) -> str:
     lacking = failed.get("lacking")
     if lacking == "package":
         return "pip install drmaa, for the Python that runs this"
@@ -165,7 +167,6 @@ def _advice(failed: Message, environment: Mapping[str, str]) -> str:
         return INSTALL
     if lacking == "cell":
         return SETTINGS
-    master = master_host(environment)
     at = f" (qmaster is to be on {master})" if master else ""
     return (
         f"see whether Grid Engine answers on this host: qhost{at}; and whether this"

@@ -88,7 +88,7 @@ def shortfall(
 def out_of_reach(
     upkeeps: Sequence[Upkeep], scheduler: Scheduler, wanted: int
 ) -> NodesFailed | None:
-    """The error that says which bound forbids so many workers; None if none does.
+    """The error that names the bound below this number of workers; None without one.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def out_of_reach(
         reasons.append(f"at most {number_of_nodes(nodes)}{of} {runs} at once: {why}")
     if possible >= wanted:
         return None
-    reasons.append(f"Hint: wait for {possible} at most, or raise that bound")
+    reasons.append(f"Hint: wait for {possible} at most, or change these options")
     return NodesFailed(wanted, running, reasons)
 
 
