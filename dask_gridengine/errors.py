@@ -176,7 +176,7 @@ class NoAnswer(GridEngineError):
 
 
 class NodesFailed(GridEngineError):
-    """Nodes fail alike, or were taken away: those that are waited for will not come.
+    """Nodes fail alike, were taken away, or cannot run at once: they will not come.
 
     Parameters
     ----------

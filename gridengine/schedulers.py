@@ -19,8 +19,8 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from distributed import Client
 
-from dask_gridengine import GridEngineCluster, LauncherUnavailable, OptionError
-from dask_gridengine.launchers.drmaa_places import find_library, find_root
+from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine.launchers.drmaa_places import grid_is_configured
 from gridengine import settings
 from gridengine.clusters import OwnCluster
 from gridengine.errors import TimeoutError
@@ -233,10 +233,10 @@ class ProcessScheduler(Scheduler):
 
 
 class GridEngineScheduler(Scheduler):
-    """Runs jobs on Grid Engine; where there is none, on this machine, and says so.
+    """Runs jobs on Grid Engine; where none is set up, on this machine, and says so.
 
-    To be sure of the grid, set ``gridengine.launcher: drmaa`` in Dask's configuration
-    or ``options={"launcher": "drmaa"}``: then there is an error instead.
+    With ``gridengine.launcher: drmaa`` in Dask's configuration or
+    ``options={"launcher": "drmaa"}`` a host without a grid is an error instead.
 
     Parameters
     ----------
@@ -284,7 +284,10 @@ class GridEngineScheduler(Scheduler):
 
 
 def best_available() -> Scheduler | TaskPlace:
-    """The scheduler of this process: Grid Engine where there is one, else processes.
+    """The scheduler of this process: Grid Engine where one is set up, else processes.
+
+    A grid that is set up (SGE_ROOT or DRMAA_LIBRARY_PATH) and does not work is an error
+    when the first item is run.
 
     Always the same one, so that it is warm, until it is closed. Inside of a function
     that is being mapped it is the workers of the outer map.
@@ -307,16 +310,9 @@ _default_lock = threading.Lock()
 
 def _make_default() -> None:
     global _default, _default_pid
-    _default = GridEngineScheduler() if _is_grid() else ProcessScheduler()
+    on_grid = grid_is_configured(os.environ)
+    _default = GridEngineScheduler() if on_grid else ProcessScheduler()
     _default_pid = os.getpid()
-
-
-def _is_grid() -> bool:
-    """Whether it is worth trying; the cluster finds out whether it really is there."""
-    try:
-        return bool(find_root(os.environ) and find_library(os.environ))
-    except LauncherUnavailable:
-        return False
 
 
 def place_of(scheduler: Any, client: Client | None = None) -> Any:

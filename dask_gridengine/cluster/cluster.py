@@ -73,7 +73,8 @@ class GridEngineCluster(ShownCluster):
     OptionError
         If a value makes no sense.
     LauncherUnavailable
-        If the launcher asked for cannot be had here.
+        If the launcher asked for cannot be had here, or a grid is set up (SGE_ROOT,
+        DRMAA_LIBRARY_PATH) and does not work; ``launcher="process"`` needs no grid.
     SubmitError
         If the grid refuses the array.
 

@@ -328,4 +328,14 @@ class ReconciledCluster(OpenedCluster):
         raise NotImplementedError
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
-        return allocate(pool.options, self.scheduler, self._tls, name, hello)
+        share = self._share_of_machine(pool, hello.slots)
+        return allocate(pool.options, self.scheduler, self._tls, name, hello, share)
+
+    def _share_of_machine(self, pool: Pool, slots: int) -> float | None:
+        """A local node's share of this machine's memory; None on a grid.
+
+        Each pool has slots of its own, so nodes of all pools run at the same time.
+        """
+        there = [each.fleet.launcher.slots or 0 for each in self._pools.values()]
+        own = pool.fleet.launcher.slots
+        return min(slots, own) / sum(there) if own else None

@@ -10,14 +10,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
-from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.drmaa_places import (
     SETTINGS,
     find_library,
     find_root,
+    grid_is_configured,
     master_host,
 )
 from dask_gridengine.network.addresses import join
@@ -42,7 +43,7 @@ def grid_is_meant(environment: Mapping[str, str], options: Options) -> bool:
     """Whether anything here speaks of a Grid Engine, so that its absence is a fault."""
     if options.launcher is not None:
         return options.launcher == "drmaa"
-    return bool(find_root(environment) or environment.get("DRMAA_LIBRARY_PATH"))
+    return grid_is_configured(environment)
 
 
 def other_grid(environment: Mapping[str, str], options: Options) -> Finding | None:

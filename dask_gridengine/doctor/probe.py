@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.dialects.base import SUBMISSION, Dialect
 from dask_gridengine.doctor import herald
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import RUN_SECONDS
 from dask_gridengine.doctor.outcome import ON_HOST, Outcome
-from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.doctor.station import Station
 from dask_gridengine.fleet.request import request
 from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest

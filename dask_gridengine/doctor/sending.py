@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.credentials import make_private_directory
 from dask_gridengine.doctor.finding import Finding, failed, passed
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.doctor.patience import in_thread
 from dask_gridengine.doctor.probe import Probe
 from dask_gridengine.doctor.station import Station, open_station
 from dask_gridengine.errors import SubmitError

@@ -17,6 +17,7 @@ from distributed.comm import CommClosedError, connect, get_address_host
 from distributed.comm import listen as listen_by_dask
 from distributed.security import Security
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.allocation import Allocation
 from dask_gridengine.errors import OptionError
 from dask_gridengine.network.addresses import bracketed, join, on_interface
@@ -148,5 +149,5 @@ async def _answer(comm: Any) -> None:
                 await comm.write({"time": time.time()})
             else:
                 address = str(message["address"])
-                said, _ = await asyncio.to_thread(knock, address, BACK_SECONDS)
+                said, _ = await in_thread(knock, address, BACK_SECONDS)
                 await comm.write({"answer": said})

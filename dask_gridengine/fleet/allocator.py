@@ -27,6 +27,7 @@ def allocate(
     tls: TLSIdentity | None,
     name: str,
     hello: Hello,
+    share: float | None = None,
 ) -> Allocation:
     """The allocation of the node that said `hello`.
 
@@ -42,6 +43,8 @@ def allocate(
         What it is called; its workers are named after it.
     hello
         What the grid granted it; this counts more than what was asked.
+    share
+        See `memory_limit`.
     """
     given = dict(options.worker_options)
     if offered := options.offered:
@@ -56,7 +59,7 @@ def allocate(
         scheduler=contact(options, scheduler, hello.via),
         processes=processes,
         nthreads=nthreads,
-        memory_limit=memory_limit(options.memory, hello) // processes,
+        memory_limit=memory_limit(options.memory, hello, share) // processes,
         death_timeout=options.death_timeout,
         drain_timeout=options.drain_timeout,
         nanny=options.nanny,
@@ -73,7 +76,7 @@ def allocate(
     )
 
 
-def memory_limit(asked: int | None, hello: Hello) -> int:
+def memory_limit(asked: int | None, hello: Hello, share: float | None = None) -> int:
     """Bytes for all of a node: what was asked, never more than what was granted.
 
     Parameters
@@ -82,7 +85,14 @@ def memory_limit(asked: int | None, hello: Hello) -> int:
         Bytes; 0 is no limit, None the slots' share of the host's memory.
     hello
         What the node was granted.
+    share
+        Of this machine's memory, for a local node: those that can run at once share
+        it. None on a grid, where other hosts' slots are not known.
     """
+    if asked is None and share is not None:
+        # A limit of this machine, such as a container's, is for all its nodes together.
+        there = min(hello.host_memory, hello.memory or hello.host_memory)
+        return int(there * share)
     if asked is None:
         share = min(1.0, hello.slots / hello.host_cpus)
         asked = int(hello.host_memory * share)

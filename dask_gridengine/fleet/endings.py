@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from dask_gridengine.blocking import Threads
 from dask_gridengine.bootstrap.allocation import Farewell
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.fleet.diagnosis import diagnose_end, diagnose_farewell, host_in
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 LOG_HEAD = 256  # bytes, that tell the host of a node that never arrived
 LOG_TAIL = 4096  # bytes of a node's log that may explain its end
+LOG_SECONDS = 5.0  # that reading or removing a log may take
+LOG_THREADS = 8  # that do so at a time
 #: What a worker says that was let go; it may ask after itself before it hears of it.
 _WHEN_LET_GO = {Cause.FINISHED, Cause.LOST_CONTACT}
 #: Where the grid's accounting may know more; and how long its record may take.
@@ -61,6 +64,7 @@ class Endings:
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over, self._on_gone = on_over, on_gone
         self._following, self._amending = _Tasks(), _Tasks()
+        self._threads = Threads(LOG_THREADS)
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
         self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
@@ -148,8 +152,8 @@ class Endings:
         self._conclude(record)
         self._on_gone(record)
         if not self._keep_logs and not record.diagnosis.cause.log_says_more:
-            with contextlib.suppress(OSError):
-                log.unlink(missing_ok=True)
+            with contextlib.suppress(OSError, asyncio.TimeoutError, RuntimeError):
+                await self._threads.call(log.unlink, timeout=LOG_SECONDS)
 
     def _conclude(self, record: NodeRecord) -> None:
         """Learn from an end, and have the name given up, when it is first known."""
@@ -160,7 +164,11 @@ class Endings:
             self._on_over(record)
 
     async def _diagnose(self, record: NodeRecord, end: NodeEnd, log: Path) -> Diagnosis:
-        head, tail = await asyncio.to_thread(_read, log)
+        head = tail = ""
+        with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
+            # The file server may be dead, or there are no threads at Python's exit. The
+            # node is replaced all the same.
+            head, tail = await self._threads.call(_read, log, timeout=LOG_SECONDS)
         record.host = record.host or host_in(head)
         record.last_words = record.last_words or tail
 

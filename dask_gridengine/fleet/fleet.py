@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
 from dask_gridengine.bootstrap.credentials import (
     FILE_NAME,
@@ -42,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
+REMOVAL_SECONDS = 5.0  # for the file server to remove the files of the cluster
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
@@ -120,6 +123,7 @@ class Fleet:
             cancel=self.cancel,
             note=callbacks.note,
         )
+        self._note = callbacks.note
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
@@ -160,6 +164,7 @@ class Fleet:
             cleanup=self.directory,
         )
         self.dialect = self.launcher.dialect
+        self._say_overcommitted()
         self.endings.advised = self.dialect.advised
         # Options that do not go together are found before anything is submitted.
         file, name = self.directory / FILE_NAME, self.dialect.log_name
@@ -191,9 +196,28 @@ class Fleet:
         except OSError as exc:
             logger.warning("nodes import from many files: %s", exc)
             return
-        loop = asyncio.get_running_loop()
-        self._bundled = loop.run_in_executor(None, self._bundling.finish)
+        self._bundled = asyncio.ensure_future(in_thread(self._bundling.finish))
         self._bundled.add_done_callback(_say_why)
+
+    def _say_overcommitted(self) -> None:
+        cores, slots = self.options.cores, self.launcher.slots
+        if slots is not None and cores > slots:
+            self._note(
+                f"cores={cores}, and this machine has {slots}"
+                f" slot{'s' if slots > 1 else ''}: nodes run one at a time, with"
+                f" {cores} threads each"
+            )
+
+    @property
+    def most_at_once(self) -> tuple[int, str] | None:
+        """The most nodes that can run at once, and why; None if nothing bounds them."""
+        options, bounds = self.options, []
+        if options.max_jobs is not None:
+            bounds.append((options.max_jobs, f"max_jobs={options.max_jobs}"))
+        if self._launcher is not None and (slots := self._launcher.slots):
+            why = f"cores={options.cores}, and this machine has slots={slots}"
+            bounds.append((max(1, slots // options.cores), why))
+        return min(bounds, default=None)
 
     @property
     def bind_host(self) -> str | None:
@@ -327,8 +351,22 @@ class Fleet:
         if self._bundling is not None:
             self._bundling.end()
             await asyncio.wait([self._bundled], timeout=1)
+            self._bundled.cancel()
         if self.directory is not None:
-            _remove(self.directory, keep=self.endings.telling())
+            await self._remove(self.directory)
+
+    async def _remove(self, directory: Path) -> None:
+        remove = functools.partial(_remove, directory, keep=self.endings.telling())
+        try:
+            await in_thread(remove, timeout=REMOVAL_SECONDS)
+        except asyncio.TimeoutError:
+            logger.warning(
+                "%s is left behind: its file server did not answer in %g s",
+                directory,
+                REMOVAL_SECONDS,
+            )
+        except RuntimeError:
+            remove()  # Python 3.12.0 and 3.12.1 start no thread at their exit
 
     async def _end_nodes(self, launcher: Launcher) -> None:
         try:

@@ -18,6 +18,8 @@ from dask_gridengine.launchers.spawn import start_child
 
 STDERR_LINES = 20  # kept, to be quoted when the child dies
 LAST_WORDS = 0.5  # seconds between the end of stdout and giving up on stderr
+EXIT_SECONDS = 0.5  # for a child to end that has closed its pipes
+EXIT_INTERVAL = 0.01  # seconds between looks
 
 
 class SessionDied(LauncherError):
@@ -131,16 +133,13 @@ class Channel:
         """SIGKILL, for a child that does not go. It is not reported as a death."""
         self._closing = True
         self._process.kill()
-        self._die()
+        self._die("was killed")
 
     def let_go(self) -> None:
         """Leave the child to itself: it has more to do, and nobody to tell."""
         self._dead.set_result(f"session {self.pid} was left to itself")
         self._close_pipes()
-        # Somebody has to reap it, and `Popen` warns of a child that nobody waits for.
-        # At Python's end there may be no thread any more, but then nobody is warned.
-        with contextlib.suppress(RuntimeError):
-            threading.Thread(target=self._process.wait, daemon=True).start()
+        self._reap()
 
     async def _connect(self) -> None:
         stdin, stdout, stderr = (
@@ -178,15 +177,32 @@ class Channel:
     def _pipe_ended(self) -> None:
         # Both end in the same moment, in either order, and each may hold the last news.
         self._ended += 1
-        self._loop.call_later(LAST_WORDS if self._ended < 2 else 0, self._die)
+        delay = LAST_WORDS if self._ended < 2 else 0
+        deadline = self._loop.time() + delay + EXIT_SECONDS
+        self._loop.call_later(delay, self._look_for_exit, deadline)
 
-    def _die(self) -> None:
+    def _look_for_exit(self, deadline: float) -> None:
+        """Note how the child ended, which closed its pipes; or end it."""
         if self._dead.done():
             return
-        how = self._exit()
+        code = self._process.poll()
+        if code is None and self._loop.time() < deadline:
+            self._loop.call_later(EXIT_INTERVAL, self._look_for_exit, deadline)
+        elif code is None:
+            self._process.kill()
+            self._die("closed its pipes")
+        elif code < 0:
+            self._die(f"was killed by {signal_name(-code)}")
+        else:
+            self._die(f"ended with exit status {code}")
+
+    def _die(self, how: str) -> None:
+        if self._dead.done():
+            return
         text = self._obituary(self._trouble or how)
         self._dead.set_result(text)
         self._close_pipes()
+        self._reap()
         waiting, self._asked = self._asked, {}
         for reply in waiting.values():
             reply.set_exception(SessionDied(text))
@@ -199,17 +215,15 @@ class Channel:
         for pipe in self._pipes:
             pipe.close()
 
-    def _exit(self) -> str:
-        """Reap the child; it closed its pipes, so it has ended or is no use."""
-        try:
-            code = self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-            return "closed its pipes"
-        if code < 0:
-            return f"was killed by {signal_name(-code)}"
-        return f"ended with exit status {code}"
+    def _reap(self) -> None:
+        """Wait in a thread for its exit, which a dead disk may delay for ever."""
+        # `Popen` warns of a child that nobody waits for. At Python's exit there may be
+        # no thread any more, but then nobody is warned.
+        if self._process.poll() is None:
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(
+                    target=self._process.wait, name="Dask-reap", daemon=True
+                ).start()
 
     def _obituary(self, how: str) -> str:
         said = "".join(f"\n  {line}" for line in self._stderr)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dask_gridengine.errors import LauncherUnavailable, OptionError
 from dask_gridengine.grid import EndCallback
 from dask_gridengine.launchers.drmaa import open_drmaa
+from dask_gridengine.launchers.drmaa_places import grid_is_configured
 from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.launchers.process import open_process
 
 KINDS = ("drmaa", "process")
+LOCALLY = (
+    'or use local processes: launcher="process" (for a command: export'
+    " DASK_GRIDENGINE__LAUNCHER=process)"
+)
 
 
 async def open_launcher(
@@ -26,9 +32,9 @@ async def open_launcher(
     Parameters
     ----------
     kind
-        ``"drmaa"``, which never falls back, ``"process"``, or None for Grid Engine
-        where there is one and local processes where not. The launcher's description
-        says what it became, and why.
+        ``"drmaa"``, ``"process"``, or None: local processes where no grid is set up
+        (neither ``SGE_ROOT`` nor ``DRMAA_LIBRARY_PATH``), otherwise the grid. The
+        launcher's description says what it became, and why.
     on_end
         Told of the end of every node.
     slots
@@ -43,7 +49,8 @@ async def open_launcher(
     OptionError
         If there is no launcher of that kind.
     LauncherUnavailable
-        If it cannot be had; the message says what was tried and what to do.
+        If it does not work, also where the kind is None and a grid is set up; the
+        message says what was tried and what to do.
     """
     if kind is not None and kind not in KINDS:
         raise OptionError(
@@ -57,6 +64,11 @@ async def open_launcher(
     except LauncherUnavailable as exc:
         if kind is not None:
             raise
+        if grid_is_configured(os.environ):
+            # The user means the grid. Local processes would load the login node.
+            raise LauncherUnavailable(
+                exc.launcher, exc.reason, f"{exc.advice}; {LOCALLY}"
+            ) from exc
         launcher = await open_process(on_end, slots=slots, cleanup=cleanup)
         reason = " ".join(exc.reason.split())  # it may quote lines of a library
         launcher.description += f"; no Grid Engine here: {reason}"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
+from dask_gridengine.blocking import Threads, in_thread
 from dask_gridengine.dialects import dialect_of
 from dask_gridengine.dialects.base import Dialect, Runner
+from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.grid import Account, EndCallback, NodeId
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_accounting import Accounting
@@ -24,6 +28,10 @@ from dask_gridengine.launchers.drmaa_places import (
 from dask_gridengine.launchers.keeper import Questions, SessionProgram
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
+
+T = TypeVar("T")
+QUESTION_SECONDS = 30.0  # that the commands of one question may take
+QUESTION_THREADS = 4
 
 
 async def open_drmaa(
@@ -44,7 +52,7 @@ async def open_drmaa(
     cleanup
         The cluster's shared directory, removed when this process dies unawares.
     timeout
-        Seconds until libdrmaa counts as hanging.
+        Seconds until libdrmaa, or the file server it is on, counts as hanging.
 
     Raises
     ------
@@ -52,14 +60,23 @@ async def open_drmaa(
         If there is none to be had; with what was tried and what to type.
     """
     environment = dict(os.environ)
-    # In a thread: it looks at directories that may be on a slow file server.
-    library = await asyncio.to_thread(find_library, environment)
-    program = _program(library, environment, dialect, cleanup, timeout)
+    try:
+        # These look at files that may be on a slow or dead file server.
+        library = await in_thread(find_library, environment, timeout=timeout)
+        master = await in_thread(master_host, environment, timeout=timeout)
+    except asyncio.TimeoutError:
+        raise LauncherUnavailable(
+            "drmaa",
+            f"reading files of the grid took more than {timeout:g} s",
+            "see whether the file server of SGE_ROOT answers: ls -R $SGE_ROOT/lib",
+        ) from None
+    program = _program(library, master, environment, dialect, cleanup, timeout)
     return await SessionLauncher.open(program, on_end)
 
 
 def _program(
     library: str,
+    master: str,
     environment: Mapping[str, str],
     dialect: str | None,
     cleanup: Path | None,
@@ -75,7 +92,7 @@ def _program(
         arguments=tuple(arguments),
         environment=ours,
         describe=lambda ready: _describe(ready["system"], dialect),
-        advise=lambda failed: _advice(failed, environment),
+        advise=lambda failed: _advice(failed, master),
         nodes_outlive_it=True,
         questions=lambda ready: GridQuestions(
             dialect_of(ready["system"], dialect), ours
@@ -104,22 +121,31 @@ class GridQuestions(Questions):
         self.dialect = dialect
         self._run: Runner = functools.partial(run_command, environment=environment)
         self._accounting = Accounting(lambda node: dialect.account(node, self._run))
+        self._threads = Threads(QUESTION_THREADS)
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """See `Launcher.hosts`."""
-        return await asyncio.to_thread(self.dialect.hosts, native, self._run)
+        return await self._ask(self.dialect.hosts, native)
 
     async def queue_limit(self, queue: str) -> float | None:
         """See `Launcher.queue_limit`."""
-        return await asyncio.to_thread(self.dialect.queue_limit, queue, self._run)
+        return await self._ask(self.dialect.queue_limit, queue)
 
     async def array_running(self) -> int | None:
         """See `Launcher.array_running`."""
-        return await asyncio.to_thread(self.dialect.array_running, self._run)
+        return await self._ask(self.dialect.array_running)
 
     async def account(self, node: NodeId, patience: float) -> Account | None:
         """See `Launcher.account`."""
         return await self._accounting.account(node, patience)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T | None:
+        """The answer; None if there is none in time."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await self._threads.call(
+                question, *arguments, self._run, timeout=QUESTION_SECONDS
+            )
+        return None
 
 
 def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str]:
@@ -133,7 +159,7 @@ def _session_environment(ours: Mapping[str, str], library: str) -> dict[str, str
     }
 
 
-def _advice(failed: Message, environment: Mapping[str, str]) -> str:
+def _advice(failed: Message, master: str) -> str:
     lacking = failed.get("lacking")
     if lacking == "package":
         return "pip install drmaa, for the Python that runs this"
@@ -141,7 +167,6 @@ def _advice(failed: Message, environment: Mapping[str, str]) -> str:
         return INSTALL
     if lacking == "cell":
         return SETTINGS
-    master = master_host(environment)
     at = f" (qmaster is to be on {master})" if master else ""
     return (
         f"see whether Grid Engine answers on this host: qhost{at}; and whether this"

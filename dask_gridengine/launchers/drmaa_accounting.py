@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.grid import Account, NodeId
 
 TOO_LONG = 5.0  # seconds a query may take, or there is none for a while
+GIVEN_UP = 20.0  # seconds after which it is not waited for: a command on a dead disk
 PAUSE = 600.0  # seconds
 WAITING = 16  # queries that may wait for their turn; who comes then gets no answer
 
@@ -71,7 +73,10 @@ class Accounting:
         try:
             # Not only by the lock in the thread: threads are few, and not ours alone.
             async with self._turn:
-                return await asyncio.to_thread(self._query, node)
+                return await in_thread(self._query, node, timeout=GIVEN_UP)
+        except asyncio.TimeoutError:
+            self._paused_until = self._clock() + PAUSE
+            return None
         finally:
             self._waiting -= 1
 

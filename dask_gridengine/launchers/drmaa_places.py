@@ -19,9 +19,13 @@ KNOWN_LIBRARIES = (
 )
 DEBIAN_ROOT = "/var/lib/gridengine"  # what Debian's qstat takes without SGE_ROOT
 
-# Debian's libdrmaa brings a jemalloc that needs more static TLS than a Python has left;
-# glibc reads this when a process starts and never again.
-TUNABLE = "glibc.rtld.optional_static_tls=2097152"
+# Debian's libdrmaa loads a jemalloc that needs 2632 bytes of static TLS; a Python
+# process has 512 to spare. glibc reads this variable only when a process starts. Each
+# thread takes this size from its own stack, so a large value crashes the process.
+# Measured with glibc 2.36: 4 KiB to 64 KiB open a session under stack limits from
+# 128 KiB to unlimited; 2 MiB crashes below 3 MiB, and under "unlimited" (the limit in
+# jobs), where the stack of a thread has 2 MiB.
+TUNABLE = "glibc.rtld.optional_static_tls=65536"
 
 INSTALL = (
     "install libdrmaa (on Debian: apt-get install gridengine-drmaa1.0), or, if it is"
@@ -32,6 +36,11 @@ SETTINGS = (
     " $SGE_ROOT, and start Python again; for another kind of grid: export"
     " DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
 )
+
+
+def grid_is_configured(environment: Mapping[str, str]) -> bool:
+    """Whether this host or its user has set a grid up, working or not."""
+    return bool(find_root(environment) or environment.get("DRMAA_LIBRARY_PATH"))
 
 
 def find_root(environment: Mapping[str, str]) -> str | None:

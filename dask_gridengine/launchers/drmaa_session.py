@@ -20,7 +20,7 @@ from dask_gridengine.launchers.drmaa_service import Service
 
 def main() -> None:
     """Run the session until its parent closes it or goes."""
-    _forget_tunable()
+    _remove_tunable()
     options = parse_arguments(sys.argv[1:])
     pipe = ParentPipe(options.parent)
     try:
@@ -50,11 +50,12 @@ def _open(contact: str | None, dialect: str | None) -> Library:
     return ListedLibrary(contact, dialect, run)
 
 
-def _forget_tunable() -> None:
-    """Take it from our environment, which ``-V`` would hand on to the jobs."""
-    tunables = os.environ.pop("GLIBC_TUNABLES", "").split(":")
-    if rest := [tunable for tunable in tunables if tunable not in ("", TUNABLE)]:
-        os.environ["GLIBC_TUNABLES"] = ":".join(rest)
+def _remove_tunable() -> None:
+    """Restore the user's ``GLIBC_TUNABLES``, which ``-V`` copies into the jobs."""
+    tunables = os.environ.pop("GLIBC_TUNABLES", "")
+    # Ours is the last one; the user may have set the same tunable before it.
+    if users := tunables.removesuffix(TUNABLE).removesuffix(":"):
+        os.environ["GLIBC_TUNABLES"] = users
 
 
 if __name__ == "__main__":

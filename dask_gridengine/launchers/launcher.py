@@ -24,6 +24,7 @@ class Launcher(Protocol):
     kind: str  # "drmaa" or "process"
     description: str  # one line for people: what it is and where, e.g. "SGE 8.1.9"
     dialect: Dialect  # of the grid behind it
+    slots: int | None  # of this machine, for local processes; None on a grid
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
         """Queue `count` nodes as one array: all of them, or raise `LauncherError`."""

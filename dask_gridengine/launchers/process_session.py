@@ -21,13 +21,12 @@ from dask_gridengine.launchers.child import (
 )
 from dask_gridengine.launchers.protocol import (
     INTERNAL,
-    REFUSED,
     Message,
     pack,
     unpack,
     unpack_request,
 )
-from dask_gridengine.launchers.small_grid import Refused, SmallGrid
+from dask_gridengine.launchers.small_grid import SmallGrid
 
 WATCH_INTERVAL = 0.5  # seconds between looks at the parent's process id
 
@@ -85,23 +84,20 @@ class ProcessSession:
 
     def _execute(self, message: Message) -> None:
         kind, number = message["kind"], message["id"]
-        try:
-            if kind == "submit":
-                request = unpack_request(message["request"])
-                nodes = self._grid.submit(request, message["count"])
-                self._pipe.send("reply", id=number, nodes=pack(nodes))
-            elif kind == "cancel":
-                self._grid.cancel(unpack(message["nodes"]))
-                self._pipe.send("reply", id=number)
-            elif kind == "ask":
-                self._pipe.send("reply", id=number)  # SIGCHLD misses no end
-            elif kind == "close":
-                self._finish(message)
-            else:
-                text = f"no such request: {kind!r}"
-                self._pipe.send("reply", id=number, error=INTERNAL, text=text)
-        except Refused as exc:
-            self._pipe.send("reply", id=number, error=REFUSED, text=str(exc))
+        if kind == "submit":
+            request = unpack_request(message["request"])
+            nodes = self._grid.submit(request, message["count"])
+            self._pipe.send("reply", id=number, nodes=pack(nodes))
+        elif kind == "cancel":
+            self._grid.cancel(unpack(message["nodes"]))
+            self._pipe.send("reply", id=number)
+        elif kind == "ask":
+            self._pipe.send("reply", id=number)  # SIGCHLD misses no end
+        elif kind == "close":
+            self._finish(message)
+        else:
+            text = f"no such request: {kind!r}"
+            self._pipe.send("reply", id=number, error=INTERNAL, text=text)
 
     def _say_end(self, end: NodeEnd) -> None:
         self._pipe.send("end", **end_fields(end))

@@ -59,6 +59,7 @@ class SessionLauncher:
         self._program = program
         self._questions = Questions()
         self.dialect: Dialect = self._questions.dialect
+        self.slots: int | None = None
         self._loop = asyncio.get_running_loop()
         self._ledger = Ledger(on_end)
         self._keeper = SessionKeeper(program, self._ledger, self._hear)
@@ -81,6 +82,7 @@ class SessionLauncher:
         self.description = program.describe(self._keeper.ready)
         self._questions = program.questions(self._keeper.ready)
         self.dialect = self._questions.dialect
+        self.slots = self._keeper.ready.get("slots")
         return self
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:

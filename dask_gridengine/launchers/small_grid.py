@@ -34,10 +34,6 @@ from dask_gridengine.launchers import orphans, semaphores
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-class Refused(Exception):
-    """This grid can never run that."""
-
-
 @dataclass(kw_only=True, eq=False)
 class _Node:
     id: NodeId
@@ -52,6 +48,8 @@ class _Node:
 
 class SmallGrid:
     """Runs nodes as child processes, no more at a time than there are slots.
+
+    A node of more slots than there are runs, too, while no other does.
 
     Parameters
     ----------
@@ -80,18 +78,7 @@ class SmallGrid:
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
-        """Queue an array; nothing of it starts before the next turn of the loop.
-
-        Raises
-        ------
-        Refused
-            If a node wants more slots than there are.
-        """
-        if request.slots > self.slots:
-            raise Refused(
-                f"a node of {request.slots} slots can never run here: there are"
-                f" {self.slots} slots in all"
-            )
+        """Queue an array; nothing of it starts before the next turn of the loop."""
         self._jobs += 1
         ids = [NodeId(str(self._jobs), index) for index in range(1, count + 1)]
         for node in ids:
@@ -131,8 +118,11 @@ class SmallGrid:
     def _start_what_fits(self) -> None:
         # Strictly first in, first out: a node that waits for many slots is never
         # overtaken by small ones, so it cannot starve.
-        while self._queue and self._queue[0].request.slots <= self._free:
+        while self._queue and self._taken_by(self._queue[0]) <= self._free:
             self._start(self._queue.popleft())
+
+    def _taken_by(self, node: _Node) -> int:
+        return min(node.request.slots, self.slots)
 
     def _start(self, node: _Node) -> None:
         tmp = self._directory(node)
@@ -154,7 +144,7 @@ class SmallGrid:
             reason = f"the command could not be started: {exc}"
             self._on_end(NodeEnd(node=node.id, reason=reason, unstarted=True))
             return
-        self._free -= node.request.slots
+        self._free -= self._taken_by(node)
         self._running[node.process.pid] = node
         if (walltime := node.request.walltime) is not None:
             node.limit = self._loop.call_later(walltime, self._out_of_time, node)
@@ -210,7 +200,7 @@ class SmallGrid:
         node.process.returncode = code  # we have reaped it; Popen need not try
         if node.limit is not None:
             node.limit.cancel()
-        self._free += node.request.slots
+        self._free += self._taken_by(node)
         shutil.rmtree(self._directory(node), ignore_errors=True)
         semaphores.sweep(node.process.pid)
         self._on_end(

@@ -23,6 +23,7 @@ from distributed.http.utils import get_handlers
 from distributed.scheduler import TaskState
 from tornado.web import Application, RequestHandler
 
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.allocation import WORKER_EXIT
 from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.network.ports import Ports, is_free, none_free
@@ -184,7 +185,7 @@ class _LateDashboard:
         """Take the visitors' way to the real one; any number may ask at once."""
         try:
             # In a thread: it takes seconds from a slow file server, and there is work.
-            module, ours = await asyncio.to_thread(_import, DASHBOARD, OUR_PAGE)
+            module, ours = await in_thread(_import, DASHBOARD, OUR_PAGE)
         except ImportError:
             module = ours = None
         http = self._scheduler.http_application

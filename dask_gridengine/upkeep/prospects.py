@@ -11,6 +11,7 @@ from dask.utils import parse_timedelta
 from distributed import Scheduler
 from distributed.core import Status
 
+from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.roster.roster import NodeState
@@ -84,6 +85,35 @@ def shortfall(
     return NodesFailed(wanted, there, told)
 
 
+def out_of_reach(
+    upkeeps: Sequence[Upkeep], scheduler: Scheduler, wanted: int
+) -> NodesFailed | None:
+    """The error that names the bound below this number of workers; None without one.
+
+    Parameters
+    ----------
+    upkeeps, scheduler, wanted
+        See `shortfall`.
+    """
+    running = running_workers(scheduler)
+    # Workers that are no nodes of this cluster are as good.
+    possible = running - sum(running_workers(scheduler, u.fleet) for u in upkeeps)
+    reasons = []
+    for upkeep in upkeeps:
+        bound = upkeep.fleet.most_at_once
+        if bound is None:
+            return None
+        nodes, why = bound
+        possible += nodes * upkeep.fleet.options.processes
+        of = f" of {upkeep.fleet.pool}" if upkeep.fleet.pool else ""
+        runs = "runs" if nodes == 1 else "run"
+        reasons.append(f"at most {number_of_nodes(nodes)}{of} {runs} at once: {why}")
+    if possible >= wanted:
+        return None
+    reasons.append(f"Hint: wait for {possible} at most, or change these options")
+    return NodesFailed(wanted, running, reasons)
+
+
 def _planned(upkeep: Upkeep) -> int:
     """Workers that are wanted."""
     return upkeep.desired * upkeep.fleet.options.processes
@@ -120,7 +150,7 @@ async def wait_for_workers(
     ------
     NodesFailed
         If nodes fail alike wherever they are, or were taken away on purpose, and
-        those left are not enough.
+        those left are not enough; or if so many cannot run at once.
     TimeoutError
         After `timeout` seconds; it says what the nodes are at.
     """
@@ -131,7 +161,8 @@ async def wait_for_workers(
     deadline = loop.time() + seconds
     while (have := running_workers(scheduler)) < wanted:
         changed.clear()
-        if error := shortfall(upkeeps, scheduler, wanted):
+        error = shortfall(upkeeps, scheduler, wanted)
+        if error := error or out_of_reach(upkeeps, scheduler, wanted):
             raise error
         if (left := deadline - loop.time()) <= 0:
             said = f"{have} of {wanted} workers after {timeout} s"

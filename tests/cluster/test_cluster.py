@@ -22,9 +22,11 @@ from dask import array as da
 from distributed import Client, Nanny
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
+from distributed.system import MEMORY_LIMIT
 
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
 from dask_gridengine.roster.roster import NodeState
+from tests.refusing import refusing_grid
 from tests.stranger import knock
 from tests.waiting import until, wait_until
 
@@ -205,12 +207,72 @@ def test_a_wrong_option_lists_the_right_ones(shared: Path) -> None:
     assert list(shared.iterdir()) == []
 
 
-def test_a_refused_array_leaves_nothing(options: dict[str, Any], shared: Path) -> None:
-    """More slots for a node than there are: the constructor says so and cleans up."""
-    with pytest.raises(SubmitError, match="slots") as caught:
-        GridEngineCluster(jobs=1, cores=3, **options)
-    assert "qsub" not in str(caught.value), "no advice for a grid that is not there"
+def test_a_refused_array_leaves_nothing(
+    options: dict[str, Any],
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The constructor raises the grid's reason, and cleans up."""
+    refusing_grid(tmp_path, monkeypatch)
+    options["launcher"] = "drmaa"
+    with pytest.raises(SubmitError, match="unknown queue"):
+        GridEngineCluster(jobs=1, **options)
     assert list(shared.iterdir()) == []
+
+
+def test_nodes_of_more_cores_than_there_are_run(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One at a time, with the threads that were asked for, and one line says so."""
+    with GridEngineCluster(jobs=20, cores=4, **options) as cluster:
+        with Client(cluster) as client:
+            client.wait_for_workers(1, timeout=60)
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+            assert set(client.nthreads().values()) == {4}
+        assert states(cluster).count("queued") == 19
+        (line,) = [said for said in caplog.messages if "cores=4" in said]
+        assert line in str(cluster.get_logs()["Cluster"])
+
+
+@pytest.mark.parametrize(
+    ("change", "bound"),
+    [
+        ({"jobs": 20}, "slots=2"),
+        ({"jobs": 2, "cores": 2}, "slots=2"),
+        ({"jobs": 5, "slots": 8, "max_jobs": 3}, "max_jobs=3"),
+        ({"pools": {"a": {}, "b": {"max_jobs": 1}}}, "max_jobs=1"),
+    ],
+)
+def test_waiting_for_more_workers_than_can_run_at_once_ends(
+    options: dict[str, Any], change: dict[str, Any], bound: str
+) -> None:
+    """With the bound that is in the way; it would never end."""
+    with GridEngineCluster(**{**options, **change}) as cluster:
+        with Client(cluster) as client, pytest.raises(NodesFailed, match=bound):
+            client.wait_for_workers(5)
+        if "pools" not in change:
+            cluster.wait_for_workers(1, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slots": 6, "jobs": 6},
+        {"slots": 3, "jobs": 3, "cores": 5},
+        {"pools": {"a": {}, "b": {}, "c": {}}, "jobs": {"a": 2, "b": 2, "c": 2}},
+    ],
+)
+def test_memory_limits_of_local_nodes_fit_the_machine_together(
+    options: dict[str, Any], change: dict[str, Any]
+) -> None:
+    """Where no figure was asked for, nodes that run at once share its memory."""
+    count = 1 if "cores" in change else 6
+    with GridEngineCluster(**{**options, **change, "nanny": False}) as cluster:
+        cluster.wait_for_workers(count, timeout=60)
+        workers = cluster.scheduler_info["workers"].values()
+        together = sum(worker["memory_limit"] for worker in workers)
+        assert 0.9 * MEMORY_LIMIT < together <= MEMORY_LIMIT
 
 
 def test_a_scheduler_that_cannot_start_leaves_no_node(
@@ -224,13 +286,18 @@ def test_a_scheduler_that_cannot_start_leaves_no_node(
 
 
 def test_a_refused_array_leaves_nothing_in_an_event_loop_either(
-    options: dict[str, Any], shared: Path
+    options: dict[str, Any],
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever awaits the cluster is told, and it is closed."""
+    refusing_grid(tmp_path, monkeypatch)
+    options["launcher"] = "drmaa"
 
     async def main() -> None:
-        cluster = GridEngineCluster(jobs=1, cores=3, asynchronous=True, **options)
-        with pytest.raises(SubmitError, match="slots"):
+        cluster = GridEngineCluster(jobs=1, asynchronous=True, **options)
+        with pytest.raises(SubmitError, match="unknown queue"):
             await cluster
         assert cluster.status is Status.closed
         await cluster.close()
@@ -298,11 +365,25 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
         assert cluster.stuck() is None
 
 
+class Refusing:
+    """A launcher that refuses from now on."""
+
+    def __init__(self, launcher: Any) -> None:
+        self._launcher = launcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._launcher, name)
+
+    async def submit(self, request: Any, count: int) -> Any:
+        raise SubmitError("unknown queue", count, "-q nowhere")
+
+
 def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -> None:
     """scale() raises in the caller; the workers there were remain."""
     with GridEngineCluster(jobs=1, **options) as cluster:
         cluster.wait_for_workers(1, timeout=30)
-        object.__setattr__(cluster.pool().fleet.request, "slots", 3)
+        arrays = cluster.pool().fleet.arrays
+        arrays._launcher = Refusing(cluster.pool().fleet.launcher)
         with pytest.raises(SubmitError):
             cluster.scale(4)
         assert list(cluster.worker_spec) == ["ge-0"]
@@ -357,7 +438,11 @@ def test_another_version_on_the_node_ends_in_a_sentence(
 
 
 def test_a_timeout_says_what_the_nodes_are_at(options: dict[str, Any]) -> None:
-    """Waiting for more than there are slots ends with the states of the nodes."""
+    """Waiting ends with the states of the nodes; one of these never says hello."""
+    options |= {
+        "slots": 3,
+        "job_script_prologue": ['test "$SGE_TASK_ID" != 3 || sleep 300'],
+    }
     with GridEngineCluster(jobs=3, **options) as cluster:
         cluster.wait_for_workers(2, timeout=30)
         with pytest.raises(asyncio.TimeoutError, match=r"2 of 3 workers.*1 queued"):
@@ -883,3 +968,39 @@ def test_max_queued_jobs_bounds_the_queue(
         cluster.scale(2)
         wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
         assert cluster.wanted == 2
+
+
+HUNG_LOGS = """
+import os, signal, sys
+from pathlib import Path
+from distributed import Client
+from dask_gridengine import GridEngineCluster
+
+shared, logs = Path(sys.argv[1]), Path(sys.argv[2])
+with GridEngineCluster(
+    6, launcher="process", slots=6, nanny=False, quiet=True, memory="400 MB",
+    shared_directory=shared, log_directory=logs,
+    scheduler_options={"dashboard_address": ":0", "dashboard": False},
+) as cluster, Client(cluster) as client:
+    client.wait_for_workers(6, timeout=60)
+    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    pids = client.run(os.getpid).values()
+    for log in logs.glob("*.log"):
+        log.unlink()
+        os.mkfifo(log)  # to open it blocks until something is written
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    while len(set(client.scheduler_info(n_workers=-1)["workers"]) - before) < 6:
+        client.sync(client.scheduler.identity)
+    print("replaced")
+"""
+
+
+def test_a_dead_file_server_stops_neither_replacement_nor_exit(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Nodes whose logs cannot be read are replaced, and Python ends."""
+    command = [sys.executable, "-c", HUNG_LOGS, str(shared), str(tmp_path / "logs")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "replaced\n", ran.stderr
+    assert ran.returncode == 0, ran.stderr

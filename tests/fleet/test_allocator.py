@@ -43,6 +43,21 @@ def test_memory_is_what_was_asked_but_never_more_than_granted(
 
 
 @pytest.mark.parametrize(
+    ("asked", "granted", "limit"),
+    [
+        (None, {"host_memory": 8 * GB, "host_cpus": 2}, GB),
+        (None, {"host_memory": 8 * GB, "host_cpus": 2, "memory": 4 * GB}, GB // 2),
+        (3 * GB, {"host_memory": 8 * GB, "host_cpus": 2}, 3 * GB),
+    ],
+)
+def test_local_nodes_share_the_memory_of_their_machine(
+    asked: int | None, granted: dict[str, int], limit: int
+) -> None:
+    """So do they with a limit of the machine; a user's figure is taken as it is."""
+    assert memory_limit(asked, hello(**granted), share=1 / 8) == limit
+
+
+@pytest.mark.parametrize(
     ("slots", "options", "nthreads", "pools"),
     [
         (1, {}, 1, "1"),

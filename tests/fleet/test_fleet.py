@@ -85,14 +85,19 @@ async def _never(fleet: Fleet, gone: list[NodeRecord]) -> None:
 def test_a_refused_submission_leaves_the_door_as_it_was(shared: Path) -> None:
     """No node is expected after a refusal, and no name waits."""
 
+    class Refusing(Spy):
+        async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
+            raise SubmitError("unknown queue", count, request.native)
+
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
+        fleet.arrays._launcher = Refusing(fleet.launcher)
         with pytest.raises(SubmitError):
             await fleet.submit(["ge-0"])
         assert not fleet.roster.unbound
         assert fleet.door.submitting == 0
         assert fleet.roster.alive == 0
 
-    asyncio.run(with_fleet(shared, use, cores=3))
+    asyncio.run(with_fleet(shared, use))
 
 
 def test_what_is_queued_while_it_closes_is_given_back(shared: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -273,6 +274,56 @@ def test_nothing_of_the_session_leaks_into_jobs(
     """The variable that lets libdrmaa be loaded is not set in the jobs."""
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
         assert client.submit(os.getenv, "GLIBC_TUNABLES").result(timeout=60) is None
+
+
+WHERE = """
+import socket
+from distributed import Client
+from dask_gridengine import GridEngineCluster
+with GridEngineCluster(1, quiet=True) as cluster, Client(cluster) as client:
+    assert "SGE" in cluster.launcher_description, cluster.launcher_description
+    print(client.submit(socket.gethostname).result(timeout=60))
+"""
+
+
+@pytest.mark.parametrize("kibibytes", [256, 1024, 2048, 8192, None])
+def test_any_stack_limit_will_do(
+    grid: Cell,
+    tmp_path: Path,
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kibibytes: int | None,
+) -> None:
+    """A cluster opens on the grid under every ``ulimit -s``, also "unlimited"."""
+    monkeypatch.setenv("DASK_GRIDENGINE__SHARED_DIRECTORY", str(shared))
+    soft = resource.RLIM_INFINITY if kibibytes is None else kibibytes * 1024
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", WHERE],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (soft, hard)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.strip() in grid.hosts, ran.stderr
+
+
+def test_a_cluster_inside_a_job_is_on_the_grid(
+    grid: Cell, tmp_path: Path, shared: Path
+) -> None:
+    """Where nodes may submit, a job can open a cluster; its nodes are further jobs."""
+    script = tmp_path / "job.sh"
+    script.write_text(f"exec {sys.executable} -c '{WHERE}'\n")
+    grid.run("qconf", "-as", "node1")
+    try:
+        directory = f"DASK_GRIDENGINE__SHARED_DIRECTORY={shared}"
+        how = ["-S", "/bin/sh", "-j", "y", "-q", "all.q@node1", "-v", directory]
+        command = ["qsub", "-sync", "y", "-o", f"{tmp_path}/out", *how, str(script)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        said = (tmp_path / "out").read_text()
+        assert said.strip() in grid.hosts, (said, ran.stdout, ran.stderr)
+    finally:
+        grid.run("qconf", "-ds", "node1")
 
 
 def test_the_best_launcher_on_a_grid_is_the_grid(

@@ -20,12 +20,13 @@ import psutil
 import pytest
 
 import gridengine
-from dask_gridengine import OptionError, SubmitError
+from dask_gridengine import LauncherUnavailable, OptionError, SubmitError
 from dask_gridengine.roster.roster import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
 from gridengine.places import TaskPlace
 from gridengine.tally import Tally
+from tests.refusing import refusing_grid
 from tests.waiting import wait_until
 
 
@@ -326,6 +327,20 @@ def test_the_default_is_shared_and_inside_a_task_the_workers() -> None:
         assert gridengine.map(inside, [1], scheduler=scheduler) == [TaskPlace.__name__]
 
 
+@pytest.mark.parametrize("broken", ["SGE_ROOT", "DRMAA_LIBRARY_PATH"])
+def test_the_default_does_not_leave_a_grid_that_is_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """If the grid does not work, map raises why; it does not use local processes."""
+    schedulers.best_available().close()  # another test's
+    for name in ("SGE_ROOT", "DRMAA_LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(broken, str(tmp_path / "broken"))
+    with pytest.raises(LauncherUnavailable, match="launcher="):
+        gridengine.map(abs, [-1])
+    schedulers.best_available().close()
+
+
 def test_a_script_that_closes_nothing(tmp_path: Path) -> None:
     """Python's end closes the default scheduler: no process, no file, no complaint."""
     ran = run(
@@ -429,17 +444,18 @@ def test_where_there_is_no_grid_it_says_so(tmp_path: Path) -> None:
     assert ran.stdout.endswith("[1]\n")
 
 
-def test_refusals_come_out_of_map(session_directory: Path) -> None:
-    """A node that needs more slots than there are is an error, not a wait."""
+def test_refusals_come_out_of_map(
+    session_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the grid refuses is an error, not a wait."""
+    refusing_grid(tmp_path, monkeypatch)
     options = {
-        "launcher": "process",
-        "slots": 1,
-        "cores": 2,
+        "launcher": "drmaa",
         "quiet": True,
         "shared_directory": session_directory,
     }
     with (
         gridengine.GridEngineScheduler(options=options) as scheduler,
-        pytest.raises(SubmitError, match="slots"),
+        pytest.raises(SubmitError, match="unknown queue"),
     ):
         gridengine.map(abs, [1], scheduler=scheduler)

@@ -64,6 +64,9 @@ class FakeSession:
             sys.stderr.write("Assertion failed in C\n")
             sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGSEGV)
+        if f"closes-pipes-at-{kind}" in words:
+            os.closerange(1, 3)
+            time.sleep(60)
         if f"babbles-at-{kind}" in words:
             os.write(1, b"error: commlib error\n")
         if f"notes-{kind}" in words:

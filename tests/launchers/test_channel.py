@@ -113,6 +113,27 @@ def test_babble_in_mid_life_is_a_death(fake: Fake) -> None:
     asyncio.run(main())
 
 
+def test_a_child_that_closes_its_pipes_and_stays_is_killed(fake: Fake) -> None:
+    """The event loop serves others while it waits for the child's exit."""
+    fake.behave("closes-pipes-at-submit")
+
+    async def main() -> None:
+        listener = Listener()
+        channel = await listener.open(fake)
+        child = psutil.Process(channel.pid)
+        channel.ask("submit", count=1)
+        await until(lambda: child.num_fds() < 3, "closed pipes")
+        turns = 0
+        while not listener.deaths:
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert "closed its pipes" in listener.deaths[0]
+        assert turns > 3
+        await until(lambda: not psutil.pid_exists(channel.pid), "its end")
+
+    asyncio.run(main())
+
+
 def test_a_child_that_does_not_go_can_be_killed(fake: Fake) -> None:
     """Closing says that it did not end in time."""
     fake.behave("immortal")
@@ -122,7 +143,7 @@ def test_a_child_that_does_not_go_can_be_killed(fake: Fake) -> None:
         channel = await listener.open(fake)
         assert not await channel.aclose(timeout=0.2)
         channel.kill()
-        assert not psutil.pid_exists(channel.pid)
+        await until(lambda: not psutil.pid_exists(channel.pid), "its end")
         assert listener.deaths == []
 
     asyncio.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,47 @@ def test_drmaa_never_falls_back(ends: Ends) -> None:
     """Who asks for the grid is told what is missing, and what to type."""
     with pytest.raises(LauncherUnavailable, match=r"SGE_ROOT is not set.*\n.*settings"):
         asyncio.run(describe("drmaa", ends))
+
+
+CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"SGE_ROOT": "/no/such/root", "DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
+        ({"DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
+        (
+            {"drmaa": "raise ModuleNotFoundError('No module named drmaa')"},
+            "pip install",
+        ),
+        ({"drmaa": "raise OSError('cannot load it')"}, "cannot load it"),
+        ({"drmaa": CRASH}, "SIGSEGV"),
+        ({"drmaa": "raise SystemExit(3)"}, "status 3"),
+    ],
+)
+@pytest.mark.usefixtures("no_grid")
+def test_a_grid_that_is_set_up_and_broken_is_an_error(
+    ends: Ends,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: dict[str, str],
+    told: str,
+) -> None:
+    """The error has the reason, and says how to use local processes instead."""
+    if package := broken.get("drmaa"):
+        (tmp_path / "drmaa.py").write_text(package)
+        (tmp_path / "libdrmaa.so").touch()
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("SGE_ROOT", str(tmp_path))
+        monkeypatch.setenv("DRMAA_LIBRARY_PATH", str(tmp_path / "libdrmaa.so"))
+    else:
+        for name, value in broken.items():
+            monkeypatch.setenv(name, value)
+    with pytest.raises(LauncherUnavailable, match=told) as caught:
+        asyncio.run(describe(None, ends))
+    assert 'launcher="process"' in caught.value.advice
+    assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
 
 
 def test_processes_can_be_asked_for(ends: Ends) -> None:

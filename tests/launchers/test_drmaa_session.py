@@ -74,7 +74,11 @@ def test_what_is_lacking_is_said(
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(TUNABLE, None), (f"glibc.malloc.check=1:{TUNABLE}", "glibc.malloc.check=1")],
+    [
+        (TUNABLE, None),
+        (f"glibc.malloc.check=1:{TUNABLE}", "glibc.malloc.check=1"),
+        (f"{TUNABLE}:{TUNABLE}", TUNABLE),  # the user has set it as well
+    ],
 )
 def test_what_glibc_was_told_does_not_reach_the_jobs(
     tmp_path: Path, before: str, after: str | None

@@ -336,6 +336,8 @@ def test_closing_is_bounded(
         start = time.monotonic()
         await launcher.aclose(timeout=1)
         assert time.monotonic() - start < 2
+        if not outlive:
+            await until(lambda: not psutil.pid_exists(fake.pid), "its end")
         assert psutil.pid_exists(fake.pid) == outlive
         warned = f"not deleted yet: job {node.job}; process {fake.pid} goes on trying"
         assert (warned in caplog.text) == outlive

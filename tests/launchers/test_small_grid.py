@@ -21,7 +21,6 @@ from typing import Any
 import psutil
 import pytest
 
-from dask_gridengine.errors import SubmitError
 from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.process import open_process
 from dask_gridengine.launchers.session import SessionLauncher
@@ -191,15 +190,24 @@ def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> N
     assert order.read_text().split() == ["wide", "narrow", "narrow"]
 
 
-def test_what_can_never_run_is_refused(ends: Ends) -> None:
-    """At submission, with what there is."""
+def test_a_node_of_more_slots_than_there_are_runs_alone(
+    ends: Ends, tmp_path: Path
+) -> None:
+    """It sees the slots it asked for; others run before and after it."""
+    alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
 
     async def main() -> None:
         async with small_grid(ends) as grid:
-            with pytest.raises(SubmitError, match=r"3 slots can .* 2 slots in all"):
-                await grid.submit(shell("exit 0", slots=3), 1)
+            wide = await grid.submit(
+                shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3
+            )
+            narrow = await grid.submit(shell(f"mkdir {tmp_path}/run", slots=1), 1)
+            assert [end.exit_status for end in await ends.of([*wide, *narrow])] == [
+                0
+            ] * 4
 
     run(main)
+    assert (tmp_path / "out").read_text().split() == ["3"] * 3
 
 
 def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Calls that may block for ever, such as reading from a dead file server.
+
+They run in daemon threads. Not with `asyncio.to_thread`: its pool has few threads, so a
+few blocked calls stop all later ones, and Python's exit waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+#: Given what the function has returned or raised, in the event loop.
+Settle = Callable[[Any, BaseException | None], None]
+
+
+async def in_thread(
+    function: Callable[..., T], *arguments: Any, timeout: float | None = None
+) -> T:
+    """Call a function in a thread of its own.
+
+    Parameters
+    ----------
+    function, arguments
+        What to call.
+    timeout
+        Seconds; None is without limit.
+
+    Raises
+    ------
+    asyncio.TimeoutError
+        If it has not returned in time. Its thread stays, but nothing waits for it.
+    """
+    return await Threads(most=1).call(function, *arguments, timeout=timeout)
+
+
+class Threads:
+    """A bounded number of daemon threads; further calls wait until one is free.
+
+    Parameters
+    ----------
+    most
+        How many calls may run at once, including those that have timed out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running = 0
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
+
+    async def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        timeout: float | None = None,
+    ) -> T:
+        """Call a function in one of these threads; see `in_thread`."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, lambda: function(*arguments)))
+        self._start_next()
+        try:
+            # Not `wait_for`: before Python 3.12 it may swallow a cancellation.
+            await asyncio.wait([future], timeout=timeout)
+            if not future.done():
+                raise asyncio.TimeoutError
+            return future.result()
+        finally:
+            future.cancel()
+
+    def _start_next(self) -> None:
+        while self._waiting and self._running < self._most:
+            future, call = self._waiting.popleft()
+            if future.done():
+                continue  # it has timed out, or its caller was cancelled
+            self._running += 1
+            try:
+                _start(call, future.get_loop(), self._settler(future))
+            except RuntimeError as exc:  # the process can have no more threads
+                self._running -= 1
+                future.set_exception(exc)
+
+    def _settler(self, future: asyncio.Future[Any]) -> Settle:
+        def settle(result: Any, error: BaseException | None) -> None:
+            self._running -= 1
+            if not future.done():
+                if error is not None:
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            self._start_next()
+
+        return settle
+
+
+def _start(
+    call: Callable[[], Any], loop: asyncio.AbstractEventLoop, settle: Settle
+) -> None:
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as exc:  # noqa: BLE001 - raised where it is awaited
+            error = exc
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:
+            return  # the loop is closed
+
+    threading.Thread(target=run, name="Dask-blocking", daemon=True).start()
