@@ -21,6 +21,7 @@ LAYERS = [
     "causes",
     "names",
     "times",
+    "process_identity",
     "grid",
     "network",
     "network.addresses",

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
@@ -23,7 +23,7 @@ from dask_gridengine.bootstrap.credentials import (
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
-from dask_gridengine.dialects.base import Dialect
+from dask_gridengine.dialects.base import DIRECTORY, Dialect, write_directory
 from dask_gridengine.fleet.arrays import Arrays
 from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.fleet.door import Door
@@ -182,7 +182,11 @@ class Fleet:
         if options.bundle_imports and self.launcher.kind != "process":
             # For local processes the kernel has those files at hand.
             self._bundle(self.directory / MODULES)
-        self.arrays.open(self.launcher, self.request)
+        marked = {
+            **self.request.environment,
+            DIRECTORY: write_directory(self.directory),
+        }
+        self.arrays.open(self.launcher, replace(self.request, environment=marked))
 
     def _bundle(self, path: Path) -> None:
         """Lay what nodes import into a file; who comes before it imports as ever."""
