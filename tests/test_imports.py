@@ -21,6 +21,7 @@ LAYERS = [
     "causes",
     "names",
     "times",
+    "clock",
     "process_identity",
     "grid",
     "network",

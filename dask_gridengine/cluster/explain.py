@@ -6,13 +6,13 @@ Reads only; what it reads is kept by the roster, the failures, the guard and the
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from dask.utils import format_bytes, format_time
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import GridFull
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.upkeep.upkeep import Upkeep
@@ -209,7 +209,7 @@ def _way(record: NodeRecord) -> Iterator[str]:
 
 
 def _ago(when: float) -> str:
-    return str(format_time(max(0.0, time.time() - when)))
+    return str(format_time(max(0.0, steady_time() - when)))
 
 
 def _times(count: int) -> str:

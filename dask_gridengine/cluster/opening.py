@@ -312,10 +312,9 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
 
     def _woke(self, seconds: float) -> None:
         """This process was suspended, or its loop blocked, for so long."""
-        self.scheduler.excuse(seconds)
         self.note(
-            f"this process stood still for {seconds:.0f} s; workers that could not"
-            " reach it in that time have ended, and are replaced"
+            f"this process was suspended for {seconds:.0f} s. Workers that lost their"
+            " connection in that time have ended, and are replaced"
         )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

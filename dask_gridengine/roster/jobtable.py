@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
 from dask.utils import format_bytes, format_time
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 
@@ -47,7 +47,7 @@ class JobTable(Sequence[JobRow]):
 
     def __init__(self, records: Iterable[NodeRecord]) -> None:
         self._rows = [_row(record) for record in records]
-        self._made = time.time()
+        self._made = steady_time()
 
     @overload
     def __getitem__(self, index: int) -> JobRow: ...

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dask_gridengine.bootstrap.allocation import Farewell, Hello
 from dask_gridengine.causes import Diagnosis
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import NodeId
 from dask_gridengine.names import node_of
 
@@ -54,7 +54,7 @@ _OVERTAKEN = {
 
 @dataclass(kw_only=True, slots=True)
 class NodeRecord:
-    """All that is known of one node. Times are `time.time` seconds."""
+    """All that is known of one node. Times are by `steady_time`."""
 
     id: NodeId
     mark: str = ""  # of its submission
@@ -126,11 +126,11 @@ class Roster:
     pool
         Whose nodes they are; "" where there is only one kind.
     clock
-        Seconds since the epoch; tests give their own.
+        See `steady_time`; tests give their own.
     """
 
     def __init__(
-        self, *, pool: str = "", clock: Callable[[], float] = time.time
+        self, *, pool: str = "", clock: Callable[[], float] = steady_time
     ) -> None:
         self._pool = pool
         self.records: dict[NodeId, NodeRecord] = {}

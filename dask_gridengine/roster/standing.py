@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.view import Change, Follower, NodeRow, View
 
 
@@ -18,10 +18,10 @@ class Standing:
     view
         The nodes.
     clock
-        Seconds since the epoch; tests give their own.
+        The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
         self.view, self.clock = view, clock
         self._follower = Follower(view, clock=clock)
         self._lock = threading.Lock()  # a notebook asks, and its picture of it does

@@ -7,11 +7,11 @@ or several.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 
 #: Seconds after a node's end in which the grid may still say why; then nobody looks.
@@ -151,10 +151,10 @@ class Follower:
     view
         What to look at.
     clock
-        Seconds since the epoch; tests give their own.
+        The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
         self._view, self._clock = view, clock
         self._seen: Counter[str] = Counter()  # nodes of each pool
         self._open: dict[tuple[str, str], tuple[NodeRecord, object, NodeRow | None]]

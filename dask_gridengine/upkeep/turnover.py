@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Collection
 
 from distributed.scheduler import WorkerState
@@ -94,6 +93,7 @@ class Turnover:
 
     def look(self) -> None:
         """Look once at all nodes that work, and begin what is due."""
+        self._scheduler.look_at_clocks()  # for how long tasks have run
         self._tasks.look()
         over = [name for name, record in self.leaving.items() if record.over]
         for name in over:
@@ -161,7 +161,7 @@ class Turnover:
         margin = expiry.margin(limit, task=self._typical, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
         for ws in crew:
-            self._scheduler.ends[ws.name] = time.monotonic() + left - spare
+            self._scheduler.ends[ws.name] = deadline - spare
         lead = expiry.lead(limit - margin, starts)
         due = expiry.step(left, margin=margin, lead=lead)
         if due is not Step.STAY:
