@@ -14,7 +14,8 @@ from dask.utils import format_bytes, format_time
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import GridFull
-from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
+from dask_gridengine.roster.standing import counted
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 HOSTS_NAMED = 3  # of a group; the others are counted
@@ -50,8 +51,9 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
             f" all {cause.value}. scale() tries again at once."
         )
     yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
-    yield from _leaving(fleet.roster)
+    yield from _leaving(list(fleet.roster.live.values()))
     yield from _ends(fleet.roster, fleet.log_directory)
+    yield from _dropped(fleet.roster)
     yield from _deaths(fleet.roster)
     for text in upkeep.said[-5:]:
         yield f"decided: {text}"
@@ -137,6 +139,15 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         if told.cause.log_says_more:
             sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
+
+
+def _dropped(roster: Roster) -> Iterator[str]:
+    """In numbers, what became of the nodes whose details are not kept any more."""
+    causes = roster.dropped.most_common()
+    if causes:
+        told = ", ".join(counted(c.value if c else "", count) for c, count in causes)
+        total = number_of_nodes(sum(count for _, count in causes))
+        yield f"{total} ended before those: {told}"
 
 
 def _deaths(roster: Iterable[NodeRecord]) -> Iterator[str]:

@@ -294,7 +294,7 @@ class Fleet:
             self.changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), left)
-        return [record for record in self.roster if record.state is not NodeState.GONE]
+        return list(self.roster.live.values())
 
     async def dismiss(self) -> None:
         """Nobody new comes in; whoever does not work yet is cancelled."""

@@ -35,15 +35,13 @@ class Standing:
         """Take in what has changed since the last look, and return it."""
         with self._lock:
             changes = self._follower.look()
-            for old, new in changes:
-                if old is not None and old.over:
-                    self.ended[old.cause, old.failed] -= 1
+            for _, new in changes:
                 if new.over:
                     self.live.pop(new.key, None)
-                    self.ended[new.cause, new.failed] += 1
                 else:
                     self.live[new.key] = new
-            self.ended = +self.ended  # without those nobody is counted in any more
+            if changes:
+                self.ended = _causes(self.view)
         return changes
 
     @property
@@ -67,6 +65,17 @@ class Standing:
 
     def _in(self, *states: str) -> list[NodeRow]:
         return [row for row in list(self.live.values()) if row.state in states]
+
+
+def _causes(view: View) -> Counter[tuple[str, bool]]:
+    """Also of the nodes that no roster keeps any more."""
+    found: Counter[tuple[str, bool]] = Counter()
+    for roster in view.rosters().values():
+        for cause, count in roster.causes().items():
+            found[cause.value if cause else "", bool(cause and cause.is_failure)] += (
+                count
+            )
+    return found
 
 
 def counted(cause: str, count: int) -> str:

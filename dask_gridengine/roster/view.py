@@ -117,7 +117,7 @@ class View:
         return sum(self.wanted_of().values())
 
     def rows(self, *, live: bool = False) -> list[NodeRow]:
-        """Every node ever asked for, pool by pool, in the order of submission.
+        """Every node that is kept, pool by pool, in the order of submission.
 
         Safe in any thread.
 
@@ -143,8 +143,8 @@ class View:
 class Follower:
     """Tells what has changed since it was last asked.
 
-    Costs what is alive, not what ever was: a cluster that has had a hundred thousand
-    nodes is looked at as quickly as one that has had few.
+    Costs what is alive, and what is kept when nodes are new: a cluster that has had a
+    hundred thousand nodes is looked at as quickly as one that has had thousands.
 
     Parameters
     ----------
@@ -176,13 +176,12 @@ class Follower:
 
     def _enter(self) -> None:
         for pool, roster in self._view.rosters().items():
-            seen = self._seen[pool]
-            if len(roster.records) > seen:
-                # Records are never taken out, so what is new is at the end.
-                new = list(roster)[seen:]
-                self._seen[pool] += len(new)
-                for record in new:
-                    self._open[pool, str(record.id)] = (record, None, None)
+            seen, total = self._seen[pool], roster.total
+            if total > seen:
+                self._seen[pool] = total
+                for record in roster:
+                    if seen <= record.number < total:
+                        self._open[pool, str(record.id)] = (record, None, None)
 
 
 def counts_of(roster: Roster) -> dict[str, int]:
