@@ -30,6 +30,7 @@ from dask_gridengine.bootstrap.arrival import ask, say_farewell
 from dask_gridengine.bootstrap.credentials import MODULES, Connection
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
+from dask_gridengine.dialects.base import DIRECTORY, SUBMISSION
 from dask_gridengine.errors import DoorError, WireError
 from dask_gridengine.launchers import semaphores
 from dask_gridengine.worker import granted, template
@@ -111,6 +112,9 @@ def main(path: str) -> int:
         return _give_up(Cause.UNREADABLE, str(exc))
     signals = Signals()
     hello = granted.hello(dialect(connection.dialect))
+    # A job that a task submits with `qsub -V` would else look like a node of ours.
+    for name in (SUBMISSION, DIRECTORY):
+        os.environ.pop(name, None)
     try:
         with signals.interrupting():
             answer = ask(connection, hello)

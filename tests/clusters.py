@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from dask_gridengine.bootstrap.credentials import (
     make_private_directory,
 )
 from dask_gridengine.cli import gridengine
+from dask_gridengine.dialects.base import write_directory
+from dask_gridengine.process_identity import ProcessIdentity
 
 DASK = str(Path(sys.executable).with_name("dask"))
 
@@ -44,11 +46,12 @@ def typed(*arguments: str, answer: str | None = None) -> Result:
     return CliRunner().invoke(gridengine, arguments, input=answer)
 
 
-def ended_pid() -> int:
-    """Of a process that is not there any more."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+def ended_process() -> ProcessIdentity:
+    """A process of this host that is not there any more."""
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    identity = ProcessIdentity.of(process.pid)
+    process.communicate()
+    return identity
 
 
 @contextlib.contextmanager
@@ -75,7 +78,7 @@ def left_behind(shared: Path, name: str = "lost", **changes: Any) -> Path:
         "server_key": CurveKeys.generate().public,
         "node_keys": CurveKeys.generate(),
         "patience": 60.0,
-        "pid": ended_pid(),
+        "process": ended_process(),
         "started": time.time() - 3700,
         **changes,
     }
@@ -94,10 +97,14 @@ class FakeGrid:
         Job id to the directory of its cluster.
     user
         Whose jobs they are.
+    silent
+        Those of the jobs that do not say which directory it is.
     """
 
-    def __init__(self, jobs: dict[str, Path], user: str) -> None:
-        self.jobs, self.user = dict(jobs), user
+    def __init__(
+        self, jobs: dict[str, Path], user: str, silent: Collection[str] = ()
+    ) -> None:
+        self.jobs, self.user, self.silent = dict(jobs), user, silent
         self.deleted: list[str] = []
 
     def __call__(self, command: Any) -> str:
@@ -111,6 +118,11 @@ class FakeGrid:
             said = f'denied: job "{job}" does not exist\n'
             raise subprocess.CalledProcessError(1, ["qdel", job], said, "")
         return f"{self.user} has deleted job {job}\n"
+
+    def _directory(self, job: str) -> str:
+        if job in self.silent:
+            return ""
+        return f",GRIDENGINE_DIRECTORY={write_directory(self.jobs[job])}"
 
     def _listing(self) -> str:
         rows = "".join(
@@ -128,8 +140,8 @@ class FakeGrid:
             "submission_time:            Wed Nov 25 08:30:17 2026\n"
             f"owner:                      {self.user}\n"
             f"job_name:                   {self.jobs[job].name}\n"
-            "env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=f33513\n"
-            "job_args:                   -c,exec python -m dask_gridengine.node"
-            f" {self.jobs[job]}/connection.json\n"
+            "env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=f33513"
+            f"{self._directory(job)}\n"
+            "job_args:                   -c,exec python -m dask_gridengine.node\n"
             for job in asked
         )

@@ -22,6 +22,8 @@ LAYERS = [
     "names",
     "times",
     "blocking",
+    "clock",
+    "process_identity",
     "grid",
     "network",
     "network.addresses",

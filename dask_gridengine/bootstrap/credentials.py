@@ -13,10 +13,11 @@ import socket
 import stat
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dask_gridengine.errors import DoorError, OptionError
+from dask_gridengine.process_identity import ProcessIdentity
 
 FILE_NAME = "connection.json"
 MODULES = "modules"  # what nodes import, see `dask_gridengine.worker.bundle`
@@ -49,13 +50,18 @@ class Connection:
     server_key: str  # the door's public CURVE key
     node_keys: CurveKeys
     patience: float  # seconds a node looks for the door before it gives up
-    # Who the door's process is. Nodes need none of it; whoever looks for a cluster
-    # that does not answer does.
+    # The cluster's process. Nodes need none of it; `dask gridengine ps` does, for a
+    # cluster that does not answer.
     host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
+    process: ProcessIdentity = field(default_factory=ProcessIdentity.of)
     started: float = field(default_factory=time.time)  # seconds since the epoch
     pool: str = ""  # of several kinds of nodes, the one whose door this is
     dialect: str = "gridengine"  # of the grid that starts the nodes
+
+    @property
+    def pid(self) -> int:
+        """Process id of the cluster, on its host."""
+        return self.process.pid
 
     def write(self, directory: Path) -> Path:
         """Write it as a new file only its owner can read; returns the path.
@@ -66,7 +72,7 @@ class Connection:
             If there is one already: two clusters never share a directory.
         """
         path = directory / FILE_NAME
-        body = {**vars(self), "node_keys": vars(self.node_keys)}
+        body = asdict(self)
         # O_EXCL and the mode at creation: no moment in which others could read it.
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as file:
@@ -104,9 +110,15 @@ class Connection:
         try:
             keys = CurveKeys(**body.pop("node_keys"))
             addresses = tuple(body.pop("addresses"))
-            # Of an earlier version: whoever has written it, it was not us.
-            author = {"host": "", "pid": 0, "started": path.stat().st_mtime}
-            return cls(node_keys=keys, addresses=addresses, **{**author, **body})
+            # An earlier version has only its process id: then nothing can be proven.
+            known = body.pop("process", None) or {"pid": body.pop("pid", 0)}
+            earlier = {"host": "", "started": path.stat().st_mtime}
+            return cls(
+                node_keys=keys,
+                addresses=addresses,
+                process=ProcessIdentity(**known),
+                **{**earlier, **body},
+            )
         except (TypeError, KeyError, AttributeError, OSError) as exc:
             raise DoorError(f"{path} is not a connection file: {exc!r}") from exc
 

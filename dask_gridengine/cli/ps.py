@@ -88,8 +88,13 @@ def nodes(cluster: Sighting) -> str:
 
 def remark(cluster: Sighting) -> str:
     """What is the matter with one that does not answer, and what to type."""
-    from dask_gridengine.outside.sighting import GONE
+    from dask_gridengine.outside.sighting import GONE, UNKNOWN
 
+    if cluster.state == UNKNOWN:
+        return (
+            f"{cluster.why}; if you know that it does not run:"
+            f" dask gridengine kill {cluster.label}"
+        )
     if cluster.state != GONE:
         return cluster.why
     return f"{cluster.why}; to end what is left: dask gridengine kill {cluster.label}"

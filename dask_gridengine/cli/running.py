@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shlex
 import socket
 import time
@@ -26,6 +25,7 @@ from dask_gridengine.cluster.draining import busy, drain
 from dask_gridengine.fleet.endpoints import contact
 from dask_gridengine.outside.registry import entries
 from dask_gridengine.outside.schedulerfile import SchedulerFile
+from dask_gridengine.process_identity import ProcessIdentity
 from dask_gridengine.roster.snapshot import snapshot
 
 LOOK = 0.5  # seconds between pictures
@@ -164,7 +164,7 @@ def _write(cluster: GridEngineCluster, file: SchedulerFile) -> None:
         entry
         for entry in entries(cluster.options.shared_directory)
         if entry.name == cluster.name
-        and entry.connection.pid == os.getpid()
+        and entry.connection.process == ProcessIdentity.of()
         and entry.connection.host == socket.gethostname()
     )
     if (tls := client_identity(cluster.security)) is not None:

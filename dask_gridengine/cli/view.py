@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dask_gridengine.cli.tables import COLOURS, in_words, since
+from dask_gridengine.clock import steady_time
 
 HOSTS_SHOWN = 12
 WINDOW = ("COLUMNS", "LINES")
@@ -34,7 +35,7 @@ class Screen:
         self._live: Live | None = None
         self._line = ""
         self._dead = False
-        self._began = time.time()
+        self._began = steady_time()
         self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def __enter__(self) -> Screen:
@@ -53,7 +54,7 @@ class Screen:
     def show(self, status: dict[str, Any], trouble: str, footer: str) -> None:
         """Show how things are now."""
         if self._live is not None:
-            whole = picture(status, trouble, footer, time.time() - self._began)
+            whole = picture(status, trouble, footer, steady_time() - self._began)
             self._try(lambda live: live.update(whole, refresh=True), self._live)
         elif (line := summary(status)) != self._line:
             self._line = line

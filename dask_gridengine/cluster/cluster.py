@@ -184,8 +184,13 @@ class GridEngineCluster(ShownCluster):
     scale_up = scale
 
     def jobs(self) -> JobTable:
-        """Every node ever asked for, in the order of submission, with its state."""
-        return JobTable(self._records)
+        """All nodes that are not gone, and the last 2,000 of each pool that are.
+
+        In the order of submission, with their states. `counts` has the number of all.
+        """
+        rosters = [pool.fleet.roster for pool in self._pools.values()]
+        dropped = sum(roster.dropped.total() for roster in rosters)
+        return JobTable(self._records, dropped=dropped)
 
     @property
     def wanted(self) -> int:
@@ -219,7 +224,8 @@ class GridEngineCluster(ShownCluster):
         Raises
         ------
         OptionError
-            If there never was such a worker or job.
+            If no such worker or job is known: there never was one, or it ended long
+            ago, see `jobs`.
         """
         if worker is None:
             return self._explain_all()
@@ -235,8 +241,8 @@ class GridEngineCluster(ShownCluster):
                 )
             )
         raise OptionError(
-            f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
-            " them"
+            f"{self.name} never had a worker or a job {worker!r}, or it ended long ago;"
+            " cluster.jobs() lists those that are kept"
         )
 
     def job_script(self, pool: str | None = None) -> str:

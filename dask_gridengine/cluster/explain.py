@@ -6,15 +6,16 @@ Reads only; what it reads is kept by the roster, the failures, the guard and the
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from dask.utils import format_bytes, format_time
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import GridFull
-from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
+from dask_gridengine.roster.standing import counted
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 HOSTS_NAMED = 3  # of a group; the others are counted
@@ -50,8 +51,9 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
             f" all {cause.value}. scale() tries again at once."
         )
     yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
-    yield from _leaving(fleet.roster)
+    yield from _leaving(list(fleet.roster.live.values()))
     yield from _ends(fleet.roster, fleet.log_directory)
+    yield from _dropped(fleet.roster)
     yield from _deaths(fleet.roster)
     for text in upkeep.said[-5:]:
         yield f"decided: {text}"
@@ -139,6 +141,15 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         yield sentence
 
 
+def _dropped(roster: Roster) -> Iterator[str]:
+    """In numbers, what became of the nodes whose details are not kept any more."""
+    causes = roster.dropped.most_common()
+    if causes:
+        told = ", ".join(counted(c.value if c else "", count) for c, count in causes)
+        total = number_of_nodes(sum(count for _, count in causes))
+        yield f"{total} ended before those: {told}"
+
+
 def _deaths(roster: Iterable[NodeRecord]) -> Iterator[str]:
     """Workers that died and were started anew by their Nanny: their nodes go on."""
     pairs = [(record, record.death) for record in roster if record.death is not None]
@@ -209,7 +220,7 @@ def _way(record: NodeRecord) -> Iterator[str]:
 
 
 def _ago(when: float) -> str:
-    return str(format_time(max(0.0, time.time() - when)))
+    return str(format_time(max(0.0, steady_time() - when)))
 
 
 def _times(count: int) -> str:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOTES_KEPT = 10_000  # lines of the cluster's log: each node that is replaced gives one
+
 
 class OpenedCluster(SpecCluster):  # type: ignore[misc]
     """A SpecCluster that is opened and closed as a whole, with all its pools.
@@ -309,13 +311,13 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         """A line for the cluster's log, ``cluster.get_logs()["Cluster"]``."""
         # Not `_log`, which prints: it has been logged where people look.
         self._cluster_manager_logs.append((datetime.now(), text))
+        del self._cluster_manager_logs[:-NOTES_KEPT]
 
     def _woke(self, seconds: float) -> None:
         """This process was suspended, or its loop blocked, for so long."""
-        self.scheduler.excuse(seconds)
         self.note(
-            f"this process stood still for {seconds:.0f} s; workers that could not"
-            " reach it in that time have ended, and are replaced"
+            f"this process was suspended for {seconds:.0f} s. Workers that lost their"
+            " connection in that time have ended, and are replaced"
         )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

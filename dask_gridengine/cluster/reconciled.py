@@ -164,7 +164,7 @@ class ReconciledCluster(OpenedCluster):
 
     @property
     def _records(self) -> list[NodeRecord]:
-        """All nodes there ever were, in the order of submission."""
+        """All nodes that are kept, in the order of submission."""
         pools = list(self._pools.values())
         records = [record for pool in pools for record in pool.fleet.roster]
         if len(pools) > 1:

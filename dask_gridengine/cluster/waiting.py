@@ -7,7 +7,6 @@ paused worker is run by others, if there are any.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
@@ -17,6 +16,7 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.scheduler import TaskState, WorkerState
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.fleet.diagnosis import more_memory
 from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.names import node_of
@@ -55,7 +55,7 @@ class Waiting:
         fleets: Sequence[Fleet],
         note: Callable[[str], None],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._scheduler, self._fleets, self._note = scheduler, fleets, note
         self._clock = clock

@@ -90,10 +90,6 @@ class FleetWitness:
         pending = any(_unexplained(record) for record in self._nodes(names))
         return Evidence(blameless=blameless, pending=pending)
 
-    def listening(self) -> bool:
-        """Whether this process has not been suspended just now."""
-        return all(upkeep.listening for upkeep in self._upkeeps)
-
     def explain(self, exception: BaseException) -> str | None:
         """What a user should know beside this exception; None if it is too early."""
         if not isinstance(exception, KilledWorker):

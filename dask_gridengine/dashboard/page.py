@@ -19,6 +19,7 @@ from distributed.dashboard.components import add_periodic_callback
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
 from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.clock import steady_time
 from dask_gridengine.dashboard.bars import Bars
 from dask_gridengine.dashboard.histogram import Histogram
 from dask_gridengine.dashboard.hosts import Hosts
@@ -50,7 +51,7 @@ class Page:
     workers
         Threads and bytes of the scheduler's workers, one pair each.
     clock
-        Seconds since the epoch; tests give their own.
+        The rosters'; tests give their own.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Page:
         view: View,
         workers: Callable[[], Sequence[tuple[int, int]]],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._view, self._workers, self._clock = view, workers, clock
         self._standing, self._starts = Standing(view, clock=clock), Starts()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,20 +29,12 @@ class Tally:
 
     def __init__(self, view: View) -> None:
         self.view, self._follower = view, Follower(view)
-        self.submitted: Counter[str] = Counter()  # by pool
-        self.ended: Counter[tuple[str, str, bool]] = Counter()  # pool, cause, failed
         self.starts: dict[str, Starts] = {}  # by pool
 
     def look(self) -> None:
         """Count what is new."""
         for change in self._follower.look():
-            old, new = change
-            if old is None:
-                self.submitted[new.pool] += 1
-            self.starts.setdefault(new.pool, Starts()).take([change])
-            # Counters may not go down: a cause counts when it is known, and once.
-            if new.over and new.cause and not (old and old.over and old.cause):
-                self.ended[new.pool, new.cause, new.failed] += 1
+            self.starts.setdefault(change.new.pool, Starts()).take([change])
 
 
 class Metrics:
@@ -139,10 +130,12 @@ def _families(tallies: Sequence[Tally]) -> Iterator[Any]:
             for state, count in counts_of(roster).items():
                 if state != "gone":
                     nodes.add_metric([name, pool, state], count)
-        for pool, count in tally.submitted.items():
-            submitted.add_metric([name, pool], count)
-        for (pool, cause, failed), count in tally.ended.items():
-            ended.add_metric([name, pool, cause, str(failed).lower()], count)
+            submitted.add_metric([name, pool], roster.total)
+            # Counters may not go down: each counts by the cause that was known first.
+            for cause, count in list(roster.ended.items()):
+                if cause is not None:
+                    failed = str(cause.is_failure).lower()
+                    ended.add_metric([name, pool, cause.value, failed], count)
     yield from (nodes, wanted, submitted, ended)
     for what, said in _DELAYS.items():
         family = core.HistogramMetricFamily(

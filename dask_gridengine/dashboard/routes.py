@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 from distributed.http.utils import RequestHandler, get_handlers
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.view import NodeRow, View, counts_of
 
 VERSION = 1  # of the schema: goes up when something is taken away or means another
@@ -38,7 +38,7 @@ def document(view: View, *, live: bool = False) -> dict[str, Any]:
     wanted = view.wanted_of()
     return {
         "version": VERSION,
-        "time": time.time(),
+        "time": steady_time(),
         "cluster": view.name,
         "wanted": view.wanted,
         "counts": view.counts(),

@@ -7,10 +7,12 @@ its own before it says hello. What it does not know it says so: None, never a gu
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from dask_gridengine.causes import Cause, Diagnosis
@@ -27,6 +29,8 @@ Runner = Callable[[Sequence[str]], str]
 #: Variables of our own, in the environment of every node: which submission it belongs
 #: to, and where nodes cannot tell which of an array they are, which of those it is.
 SUBMISSION, ORDINAL = "GRIDENGINE_SUBMISSION", "GRIDENGINE_ORDINAL"
+#: And the cluster's directory, see `write_directory`.
+DIRECTORY = "GRIDENGINE_DIRECTORY"
 
 _UNSAFE = re.compile(r"[\s\"'\\`]")
 
@@ -228,6 +232,31 @@ class Dialect:
             If the grid could not be asked.
         """
         raise NotImplementedError(f"{self.title} has notices")
+
+
+def write_directory(directory: Path) -> str:
+    """A path as the value of `DIRECTORY`.
+
+    No blank, quote, comma or newline is left in it, so that every grid delivers it
+    whole, and its listing shows it whole.
+
+    Examples
+    --------
+    >>> write_directory(Path("/home/ann/it's, mine"))
+    '/home/ann/it%27s%2C%20mine'
+    >>> read_directory("/home/ann/it%27s%2C%20mine")
+    PosixPath("/home/ann/it's, mine")
+    """
+    from urllib.parse import quote_from_bytes  # a node needs it not
+
+    return quote_from_bytes(os.fsencode(directory), safe="/")
+
+
+def read_directory(value: str) -> Path:
+    """The path of a value of `DIRECTORY`."""
+    from urllib.parse import unquote_to_bytes
+
+    return Path(os.fsdecode(unquote_to_bytes(value)))
 
 
 def directive(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.dashboard.palette import COLOURS, STATES
 from dask_gridengine.errors import OptionError
 from dask_gridengine.roster.view import Change, NodeRow, View
@@ -44,7 +44,7 @@ def draw(view: View, *, now: float | None = None) -> Any:
     from dask_gridengine.dashboard.bars import Bars
 
     rows = view.rows()
-    end = _end(rows, time.time() if now is None else now)
+    end = _end(rows, steady_time() if now is None else now)
     height = min(HIGHEST, max(LOWEST, 110 + BAR * len(rows)))
     bars = Bars(live=False, most=MOST_DRAWN, width=WIDTH, height=height, title="")
     bars.take([Change(None, row) for row in rows], end)

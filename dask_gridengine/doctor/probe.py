@@ -11,7 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.dialects.base import SUBMISSION, Dialect
+from dask_gridengine.dialects.base import (
+    DIRECTORY,
+    SUBMISSION,
+    Dialect,
+    write_directory,
+)
 from dask_gridengine.doctor import herald
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import RUN_SECONDS
@@ -186,7 +191,11 @@ def probe_request(
     lines = [start, *options.job_script_prologue, f"exec {shlex.join(words)}"]
     command = ("/bin/sh", "-c", "\n".join(lines))
     asked = request(options, command, kind, dialect)
-    environment = {**asked.environment, SUBMISSION: MARK}
+    environment = {
+        **asked.environment,
+        SUBMISSION: MARK,
+        DIRECTORY: write_directory(directory),
+    }
     name = f"doctor-{options.name}"[:64]
     return replace(asked, name=name, environment=environment)
 

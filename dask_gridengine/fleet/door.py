@@ -108,7 +108,12 @@ class Door:
         while hosts:
             queue = self._waiting[host := hosts.popleft()]
             node, hello = next(iter(queue.items()))
-            record = self.roster.records[node]
+            record = self.roster.records.get(node)
+            if record is None:  # it ended long ago
+                self._forget(node, host)
+                if host in self._waiting:
+                    hosts.append(host)
+                continue
             if self._asleep(record) or self._obstacle():
                 continue
             if self._competes(record, hello):
@@ -119,6 +124,11 @@ class Door:
             yield hello, self.answer(hello)
 
     def _stranger(self, hello: Hello) -> Answer:
+        if self.roster.used(hello):
+            return Refused(
+                incarnation=hello.incarnation,
+                reason=f"{hello.job}.{hello.index} is gone; its identity is used up",
+            )
         if self.submitting:
             # A node can be faster than the launcher's answer to our submission.
             return self._wait(hello, SOON, "the array it belongs to is being queued")
@@ -177,7 +187,8 @@ class Door:
         """How many nodes sleep here because something is wrong with their host."""
         # Those that are gone meanwhile are forgotten only when their host is let in.
         return sum(
-            self.roster.records[node].state is NodeState.ARRIVED
+            node in self.roster.live
+            and self.roster.live[node].state is NodeState.ARRIVED
             for host, queue in self._waiting.items()
             if self._hold(host)
             for node in queue

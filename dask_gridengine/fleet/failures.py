@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 
 #: So many nodes in a row must fail alike before the next ones count as hopeless.
 ALIKE = 3
+#: Kinds of failures that are kept, each with an example; the oldest is dropped first.
+#: Details may differ from node to node, and each example is a whole record.
+MOST_KINDS = 200
 
 
 class Failures:
@@ -21,11 +24,12 @@ class Failures:
     def __init__(self) -> None:
         self._counts: Counter[Diagnosis] = Counter()
         self._examples: dict[Diagnosis, NodeRecord] = {}
+        self._dropped = 0  # nodes of kinds that are not kept any more
         #: Since a node last became a worker: where nodes failed to, by cause.
         self._row: dict[Cause, list[str]] = defaultdict(list)
 
     def __len__(self) -> int:
-        return self._counts.total()
+        return self._counts.total() + self._dropped
 
     def note(self, record: NodeRecord, diagnosis: Diagnosis, logs: Path) -> None:
         """Enter one, and log a sentence if it is the first of its kind.
@@ -43,6 +47,7 @@ class Failures:
         # Before it is counted: another thread may ask for the reasons in between.
         self._examples.setdefault(diagnosis, record)
         self._counts[diagnosis] += 1
+        self._bound()
         if record.working is None:
             self._row[diagnosis.cause].append(record.host)
         if not known:
@@ -60,6 +65,14 @@ class Failures:
             self._counts[old] -= 1
             if not self._counts[old]:
                 del self._counts[old]
+            self._bound()
+
+    def _bound(self) -> None:
+        while len(self._examples) > MOST_KINDS:
+            oldest = next(iter(self._examples))
+            # An example goes last: another thread may be telling the reasons.
+            self._dropped += self._counts.pop(oldest, 0)
+            del self._examples[oldest]
 
     def rejected(self, diagnosis: Diagnosis) -> None:
         """The grid refused an array; that is nobody's host."""
@@ -89,9 +102,14 @@ class Failures:
 
     def reasons(self) -> list[str]:
         """One sentence for each kind, most frequent first."""
-        return [self._tell(*item) for item in self._counts.most_common()]
+        kinds = self._counts.most_common()
+        told = (self._tell(*kind, self._examples.get(kind[0])) for kind in kinds)
+        return [sentence for sentence in told if sentence]
 
-    def _tell(self, diagnosis: Diagnosis, count: int) -> str:
-        example = self._examples[diagnosis]
+    def _tell(
+        self, diagnosis: Diagnosis, count: int, example: NodeRecord | None
+    ) -> str:
+        if example is None:
+            return ""  # dropped just now
         who = str(example) if count == 1 else f"{count} nodes (e.g. {example})"
         return diagnosis.sentence(who, example.id.job, many=count > 1)

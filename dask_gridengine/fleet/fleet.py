@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
@@ -25,7 +25,7 @@ from dask_gridengine.bootstrap.credentials import (
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
-from dask_gridengine.dialects.base import Dialect
+from dask_gridengine.dialects.base import DIRECTORY, Dialect, write_directory
 from dask_gridengine.fleet.arrays import Arrays
 from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.fleet.door import Door
@@ -187,7 +187,11 @@ class Fleet:
         if options.bundle_imports and self.launcher.kind != "process":
             # For local processes the kernel has those files at hand.
             self._bundle(self.directory / MODULES)
-        self.arrays.open(self.launcher, self.request)
+        marked = {
+            **self.request.environment,
+            DIRECTORY: write_directory(self.directory),
+        }
+        self.arrays.open(self.launcher, replace(self.request, environment=marked))
 
     def _bundle(self, path: Path) -> None:
         """Lay what nodes import into a file; who comes before it imports as ever."""
@@ -314,7 +318,7 @@ class Fleet:
             self.changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), left)
-        return [record for record in self.roster if record.state is not NodeState.GONE]
+        return list(self.roster.live.values())
 
     async def dismiss(self) -> None:
         """Nobody new comes in; whoever does not work yet is cancelled."""

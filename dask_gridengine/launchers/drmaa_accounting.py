@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 
 from dask_gridengine.blocking import in_thread
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import Account, NodeId
 
 TOO_LONG = 5.0  # seconds a query may take, or there is none for a while
@@ -38,7 +38,7 @@ class Accounting:
         self,
         look: Callable[[NodeId], Account | None],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_time,
         interval: float = 5.0,
     ) -> None:
         self._look, self._clock, self._interval = look, clock, interval

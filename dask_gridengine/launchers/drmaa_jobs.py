@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import EndCallback, NodeEnd, NodeId
 from dask_gridengine.launchers.drmaa_library import (
     EVERYTHING,
@@ -101,7 +101,7 @@ class Jobs:
         on_note: Callable[[str], None],
         find: Callable[[str, str], list[str]],
         delete_neighbours: Callable[[Neighbours], bool],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._clock = clock
         self._find, self._delete_neighbours = find, delete_neighbours

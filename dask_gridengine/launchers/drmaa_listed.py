@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa_library import Library, State, Unreachable
@@ -37,7 +37,7 @@ class ListedLibrary(Library):
         contact: str | None,
         dialect: str | None,
         run: Runner,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         super().__init__(contact, dialect)
         self._books = Books(lambda: self.dialect.listed(run), clock)

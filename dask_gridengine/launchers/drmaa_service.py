@@ -17,6 +17,7 @@ import time
 from argparse import Namespace
 from functools import partial
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.dialects.base import SUBMISSION, Runner
 from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.child import (
@@ -100,12 +101,12 @@ class Service:
 
     def _leave(self) -> None:
         self._leaving = True
-        self._deadline = time.monotonic() + PERSISTENCE
+        self._deadline = steady_time() + PERSISTENCE
         self._jobs.delete_all()
 
     def _done(self) -> bool:
         """Whether this session is over; moves it on towards its end."""
-        now = time.monotonic()
+        now = steady_time()
         if self._leaving:
             return self._may_go(now)
         if self._close is None or (self._jobs.live and now < self._deadline):
@@ -147,7 +148,7 @@ class Service:
             self._pipe.send("reply", id=number)
         elif kind == "close":
             self._close = message
-            self._deadline = time.monotonic() + message["patience"]
+            self._deadline = steady_time() + message["patience"]
             self._jobs.delete_all()
         else:
             text = f"no such request: {kind!r}"

@@ -69,10 +69,10 @@ def _joined(doors: Iterable[Entry]) -> list[Entry]:
     clusters: list[tuple[Entry, set[str]]] = []
     for door in doors:
         told = door.connection
-        who, pool = (door.name, told.host, told.pid), told.pool
+        who, pool = (door.name, told.host, told.process), told.pool
         for i, (entry, pools) in enumerate(clusters):
             other = entry.connection
-            same = (entry.name, other.host, other.pid) == who
+            same = (entry.name, other.host, other.process) == who
             # One process may have two clusters of a name, but none a pool twice.
             if same and pool and pool not in pools and "" not in pools:
                 whole = (*entry.directories, *door.directories)

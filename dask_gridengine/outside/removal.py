@@ -102,6 +102,8 @@ def _without_manager(seen: Sighting, run: Runner) -> Iterator[str]:
             if there and not directory.exists():
                 yield f"{seen.label}: removed {directory}"
         return
+    if not seen.directories:
+        return
     places = " ".join(map(shlex.quote, map(str, seen.directories)))
     yield (
         f"{seen.label}: left {places} alone, because its manager may live:"

@@ -1,8 +1,9 @@
 """A user's clusters, seen from outside: who answers, who is gone, what is left of them.
 
 "Gone" needs proof, because what is left of a cluster that is gone may be deleted: its
-process is not there, which its own host alone can tell, or its connection file.
-Silence proves nothing: it may be suspended, or a firewall in between.
+process has ended, or the directory that its jobs name is not there. Silence proves
+nothing: it may be suspended, or a firewall in between. Nor do jobs that lead to no
+connection file: their cluster is "unknown".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import stat
 import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
@@ -28,10 +30,9 @@ from dask_gridengine.network.addresses import split
 from dask_gridengine.outside.asking import ask_cluster
 from dask_gridengine.outside.registry import Entry, entries, labels
 
-ALIVE, GONE, SILENT = "alive", "gone", "silent"
+ALIVE, GONE, SILENT, UNKNOWN = "alive", "gone", "silent", "unknown"
 NO_GRID = "there is no Grid Engine here (SGE_ROOT is not set)"
 AT_ONCE = 16  # clusters that are asked at a time
-REUSED_SECONDS = 5.0  # a process that began so much later is another of the same id
 LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
 
 
@@ -40,11 +41,11 @@ class Sighting:
     """One cluster, as far as it can be seen from here."""
 
     name: str
-    label: str  # its name, or its directory's where others have that name, too
+    label: str  # its name, or where that is not unique its directory's, or its job's
     directories: tuple[Path, ...]  # one for each pool; none is known of some jobs
     entry: Entry | None  # None if it has no connection file any more
-    state: str  # `ALIVE`, `GONE` or `SILENT`
-    why: str  # it is thought to be gone or silent; "" if it answers
+    state: str  # `ALIVE`, `GONE`, `SILENT` or `UNKNOWN`
+    why: str  # it is not `ALIVE`; "" if it is
     status: dict[str, Any]  # what it says of itself; see `snapshot`
     jobs: tuple[MarkedJob, ...]  # that the grid has of it
 
@@ -84,12 +85,12 @@ def look(shared: Path, run: Runner | None = None) -> Overview:
     jobs, problem = _jobs(run)
     by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
-        by_directory[job.directory or job.name].append(job)
+        by_directory[_real(job.directory) if job.directory else job.id].append(job)
     known = _known(shared, by_directory)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda entry: _sight(entry, by_directory), known))
     there = [seen for seen in found if seen is not None]  # others closed meanwhile
-    places = {place for entry in known for place in entry.directories}
+    places = {_real(place) for entry in known for place in entry.directories}
     strays = [
         _stray(place, left)
         for place, left in by_directory.items()
@@ -101,7 +102,7 @@ def look(shared: Path, run: Runner | None = None) -> Overview:
 def _known(shared: Path, by_directory: Mapping[Path | str, object]) -> list[Entry]:
     """Clusters with a file in the shared directory, and those with jobs elsewhere."""
     found = entries(shared)
-    places = {place for entry in found for place in entry.directories}
+    places = {_real(place) for entry in found for place in entry.directories}
     elsewhere = {
         place.parent
         for place in by_directory
@@ -109,10 +110,15 @@ def _known(shared: Path, by_directory: Mapping[Path | str, object]) -> list[Entr
     }
     return found + [
         entry
-        for other in sorted(elsewhere - {shared})
+        for other in sorted(elsewhere - {_real(shared)})
         for entry in entries(other)
-        if any(place in by_directory for place in entry.directories)
+        if any(_real(place) in by_directory for place in entry.directories)
     ]
+
+
+def _real(directory: Path) -> Path:
+    """A job and the user may name one directory by different links."""
+    return Path(os.path.realpath(directory))
 
 
 def host_runner() -> Runner:
@@ -127,50 +133,48 @@ def user_name() -> str:
 
 def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
     """Whether a cluster answers: its state, why it is thought so, what it says."""
-    connection = entry.connection
-    if connection.host != socket.gethostname() and all(
-        _loopback(address) for address in connection.addresses
-    ):
-        return SILENT, f"it can be asked on {connection.host} only", {}
-    try:
-        return ALIVE, "", ask_cluster(connection, "status")
-    except NoAnswer as exc:
-        state, why = _verdict(connection, exc.tried)
-        return state, why, {}
-    except GridEngineError as exc:
-        return ALIVE, str(exc), {}
+    connection, tried = entry.connection, {}
+    if not _only_there(connection):
+        try:
+            return ALIVE, "", ask_cluster(connection, "status")
+        except NoAnswer as exc:
+            tried = exc.tried
+        except GridEngineError as exc:
+            return ALIVE, str(exc), {}
+    if connection.process.has_ended():
+        return GONE, f"process {connection.pid} is not there any more", {}
+    return SILENT, _silence(connection, tried), {}
 
 
-def _verdict(connection: Connection, tried: dict[str, str]) -> tuple[str, str]:
-    host, pid = connection.host, connection.pid
-    if not host:
-        return SILENT, "another version of dask-gridengine has started it"
+def _silence(connection: Connection, tried: dict[str, str]) -> str:
+    """What can be said of a cluster that does not answer, and may live."""
+    host, process = connection.host, connection.process
+    if not process.boot:
+        return f"whether process {process.pid} lives cannot be told from here"
+    if process.here:
+        return f"process {process.pid} is there, but is suspended or busy"
+    if _only_there(connection):
+        return f"it can be asked on {host} only"
     if host == socket.gethostname():
-        if not _runs(pid, connection.started):
-            return GONE, f"process {pid} is not there any more"
-        return SILENT, f"process {pid} is there, but is suspended or busy"
-    outside = {a: said for a, said in tried.items() if not _loopback(a)}
+        return (
+            f"process {process.pid} is of another container or boot of {host}, and does"
+            " not answer"
+        )
     # Refused is no proof either: there are firewalls that say so in a host's name.
+    outside = {a: said for a, said in tried.items() if not _loopback(a)}
     answers = ", ".join(f"{address}: {said}" for address, said in outside.items())
-    return SILENT, f"{host} does not answer ({answers})"
+    return f"{host} does not answer ({answers})"
+
+
+def _only_there(connection: Connection) -> bool:
+    """Whether it listens to its own host alone, and that is another one."""
+    return connection.host != socket.gethostname() and all(
+        _loopback(address) for address in connection.addresses
+    )
 
 
 def _loopback(address: str) -> bool:
     return split(address)[0].startswith(LOOPBACK_PREFIXES)
-
-
-def _runs(pid: int, started: float) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return bool(process.create_time() <= started + REUSED_SECONDS)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return False  # another user's: ours has gone, and its id was given away
 
 
 def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
@@ -193,7 +197,9 @@ def _sight(
     state, why, status = see(entry)
     if state != ALIVE and not entry.open:
         return None
-    jobs = [job for place in entry.directories for job in by_directory.get(place, ())]
+    jobs = [
+        job for place in entry.directories for job in by_directory.get(_real(place), ())
+    ]
     return Sighting(
         name=entry.name,
         label=entry.name,
@@ -207,17 +213,46 @@ def _sight(
 
 
 def _stray(place: Path | str, jobs: list[MarkedJob]) -> Sighting:
-    """Jobs whose cluster has no connection file: their nodes cannot find it either."""
-    return Sighting(
+    """Jobs that lead to no connection file."""
+    seen = Sighting(
         name=jobs[0].name,
         label=jobs[0].name,
         directories=(place,) if isinstance(place, Path) else (),
         entry=None,
-        state=GONE,
-        why="its connection file is gone",
+        state=UNKNOWN,
+        why="",
         status={},
         jobs=tuple(jobs),
     )
+    if not isinstance(place, Path):
+        # Not called by its name, which may be that of a cluster that lives.
+        why = f"job {place} ({seen.name}) does not say which cluster it belongs to"
+        return replace(seen, name=place, label=place, why=why)
+    if _provably_gone(place):
+        return replace(seen, state=GONE, why=f"its directory {place} is gone")
+    return replace(seen, why=f"no connection file can be read in {place}")
+
+
+def _provably_gone(directory: Path) -> bool:
+    """Whether a cluster's directory is missing where it would be seen.
+
+    Where its file system is not mounted the directory above is missing, too, or it is
+    an empty mount point or another host's ``/tmp``, which are root's.
+    """
+    try:
+        above = directory.parent.stat()
+        os.listdir(directory.parent)
+    except OSError:
+        return False
+    if not stat.S_ISDIR(above.st_mode) or above.st_uid != os.getuid():
+        return False
+    try:
+        directory.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _labelled(found: list[Sighting]) -> list[Sighting]:

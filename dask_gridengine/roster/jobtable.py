@@ -1,15 +1,15 @@
-"""``cluster.jobs()``: every node there is or was, as a table."""
+"""``cluster.jobs()``: the nodes there are, and the last that ended, as a table."""
 
 from __future__ import annotations
 
 import html
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
 from dask.utils import format_bytes, format_time
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 
@@ -43,11 +43,14 @@ class JobTable(Sequence[JobRow]):
     ----------
     records
         The nodes; what they are now is copied.
+    dropped
+        How many more have ended and are not kept.
     """
 
-    def __init__(self, records: Iterable[NodeRecord]) -> None:
+    def __init__(self, records: Iterable[NodeRecord], *, dropped: int = 0) -> None:
         self._rows = [_row(record) for record in records]
-        self._made = time.time()
+        self._dropped = dropped
+        self._made = steady_time()
 
     @overload
     def __getitem__(self, index: int) -> JobRow: ...
@@ -117,6 +120,8 @@ class JobTable(Sequence[JobRow]):
         if len(self._rows) > SHOWN:
             states = ", ".join(f"{n} {state}" for state, n in self.counts().items())
             yield f"... {len(self._rows)} nodes in all: {states}"
+        if self._dropped:
+            yield f"... and {self._dropped} that ended before and are not kept"
 
 
 def _row(record: NodeRecord) -> JobRow:

@@ -1,20 +1,25 @@
-"""The roster: every node ever submitted, and the state each is in."""
+"""The roster: the nodes there are, the state of each, and the last that ended."""
 
 from __future__ import annotations
 
 import enum
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dask_gridengine.bootstrap.allocation import Farewell, Hello
-from dask_gridengine.causes import Diagnosis
+from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.clock import steady_time
 from dask_gridengine.grid import NodeId
 from dask_gridengine.names import node_of
 
 logger = logging.getLogger(__name__)
+
+
+#: Ended nodes whose details are kept; of all others there are counts. A record takes
+#: about 5 kB, and `jobs`, `explain` and each picture look at all of them.
+ENDED_KEPT = 2_000
 
 
 class NodeState(str, enum.Enum):
@@ -54,9 +59,11 @@ _OVERTAKEN = {
 
 @dataclass(kw_only=True, slots=True)
 class NodeRecord:
-    """All that is known of one node. Times are `time.time` seconds."""
+    """All that is known of one node. Times are by `steady_time`."""
 
     id: NodeId
+    number: int = 0  # how many were submitted before it
+    known_as: tuple[str, int] = ("", 0)  # by what it knows of itself, see `saying`
     mark: str = ""  # of its submission
     log: str = ""  # the name of its log, without ".log"
     pool: str = ""  # whose it is; "" where there is only one kind of nodes
@@ -126,11 +133,11 @@ class Roster:
     pool
         Whose nodes they are; "" where there is only one kind.
     clock
-        Seconds since the epoch; tests give their own.
+        See `steady_time`; tests give their own.
     """
 
     def __init__(
-        self, *, pool: str = "", clock: Callable[[], float] = time.time
+        self, *, pool: str = "", clock: Callable[[], float] = steady_time
     ) -> None:
         self._pool = pool
         self.records: dict[NodeId, NodeRecord] = {}
@@ -143,7 +150,17 @@ class Roster:
         #: Nodes to ask for as soon as the grid, or the user's limit, has room.
         self.owed = 0
         self.by_worker: dict[str, NodeRecord] = {}
+        #: How many nodes were ever submitted.
+        self.total = 0
+        #: How many nodes have ended, by what was known then; never goes down.
+        self.ended: Counter[Cause | None] = Counter()
+        #: How many of those are not kept any more, by what was known in the end.
+        self.dropped: Counter[Cause | None] = Counter()
+        self._kept: deque[NodeRecord] = (
+            deque()
+        )  # ended, the one that did last at the end
         self._numbered: dict[tuple[str, int], NodeId] = {}
+        self._used: dict[str, int] = {}  # of those dropped, see `used`: a bit for each
         #: Whether any node has become a worker yet.
         self.worked = False
         #: How many nodes import on each host.
@@ -174,6 +191,8 @@ class Roster:
                 self._numbered[mark, number] = node
             self.records[node] = self.live[node] = NodeRecord(
                 id=node,
+                number=self.total,
+                known_as=(mark, number) if numbered else (node.job, node.index),
                 mark=mark,
                 log=f"{mark}.{number}" if numbered else str(node),
                 pool=self._pool,
@@ -182,6 +201,7 @@ class Roster:
                 submitted=now,
             )
             self.counts[NodeState.QUEUED] += 1
+            self.total += 1
 
     def saying(self, said: Hello | Farewell) -> NodeRecord | None:
         """The node that says this, by its id, or by its place in its submission."""
@@ -189,6 +209,11 @@ class Roster:
         if not said.job:
             node = self._numbered.get((said.mark, said.index))
         return self.records.get(node) if node else None
+
+    def used(self, said: Hello) -> bool:
+        """Whether the node that says this was ours, has ended and is not kept."""
+        key, index = (said.job or said.mark), said.index
+        return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
         """Bring a node into another state; whether that was news.
@@ -218,7 +243,31 @@ class Roster:
             record.gone = now
             self.live.pop(record.id, None)
         record.state, record.since = state, now
+        if state is NodeState.GONE:
+            self._keep(record)
         return True
+
+    def _keep(self, record: NodeRecord) -> None:
+        """Count an end, and drop the oldest of the ended nodes beyond `ENDED_KEPT`."""
+        self.ended[_cause(record)] += 1
+        self._kept.append(record)
+        while len(self._kept) > ENDED_KEPT:
+            self._drop(self._kept.popleft())
+
+    def _drop(self, record: NodeRecord) -> None:
+        self.dropped[_cause(record)] += 1
+        key, index = record.known_as
+        self._used[key] = self._used.get(key, 0) | 1 << index
+        self._numbered.pop(record.known_as, None)
+        # The grid may have given its id to another since.
+        if self.records.get(record.id) is record:
+            del self.records[record.id]
+        if self.by_worker.get(record.worker or "") is record:
+            del self.by_worker[record.worker or ""]
+
+    def causes(self) -> Counter[Cause | None]:
+        """How many nodes have ended, by cause as known now; safe in any thread."""
+        return self.dropped + Counter(map(_cause, list(self._kept)))
 
     def arrive(self, record: NodeRecord, hello: Hello) -> None:
         """A node said its first hello."""
@@ -291,3 +340,7 @@ class Roster:
     def alive(self) -> int:
         """Nodes that hold, or wait for, a place on the grid."""
         return len(self.live)
+
+
+def _cause(record: NodeRecord) -> Cause | None:
+    return record.diagnosis.cause if record.diagnosis is not None else None

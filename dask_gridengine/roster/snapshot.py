@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import statistics
-import time
 from collections import Counter, defaultdict
 from typing import Any
 
 from dask_gridengine._version import __version__
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.roster import NodeState
 
 HOSTS_TOLD = 200  # with the most nodes; the rest are counted
@@ -81,7 +81,7 @@ def _hosts(rows: Any) -> dict[str, dict[str, int]]:
 
 
 def _queue(rows: Any) -> dict[str, float | int | None]:
-    now = time.time()
+    now = steady_time()
     queued = [now - row.submitted for row in rows if row.state is NodeState.QUEUED]
     waited = [row.arrived - row.submitted for row in rows if row.arrived is not None]
     recent = waited[-RECENT:]

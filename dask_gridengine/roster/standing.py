@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.view import Change, Follower, NodeRow, View
 
 
@@ -18,10 +18,10 @@ class Standing:
     view
         The nodes.
     clock
-        Seconds since the epoch; tests give their own.
+        The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
         self.view, self.clock = view, clock
         self._follower = Follower(view, clock=clock)
         self._lock = threading.Lock()  # a notebook asks, and its picture of it does
@@ -35,15 +35,13 @@ class Standing:
         """Take in what has changed since the last look, and return it."""
         with self._lock:
             changes = self._follower.look()
-            for old, new in changes:
-                if old is not None and old.over:
-                    self.ended[old.cause, old.failed] -= 1
+            for _, new in changes:
                 if new.over:
                     self.live.pop(new.key, None)
-                    self.ended[new.cause, new.failed] += 1
                 else:
                     self.live[new.key] = new
-            self.ended = +self.ended  # without those nobody is counted in any more
+            if changes:
+                self.ended = _causes(self.view)
         return changes
 
     @property
@@ -67,6 +65,17 @@ class Standing:
 
     def _in(self, *states: str) -> list[NodeRow]:
         return [row for row in list(self.live.values()) if row.state in states]
+
+
+def _causes(view: View) -> Counter[tuple[str, bool]]:
+    """Also of the nodes that no roster keeps any more."""
+    found: Counter[tuple[str, bool]] = Counter()
+    for roster in view.rosters().values():
+        for cause, count in roster.causes().items():
+            found[cause.value if cause else "", bool(cause and cause.is_failure)] += (
+                count
+            )
+    return found
 
 
 def counted(cause: str, count: int) -> str:

@@ -7,11 +7,11 @@ or several.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 
 #: Seconds after a node's end in which the grid may still say why; then nobody looks.
@@ -117,7 +117,7 @@ class View:
         return sum(self.wanted_of().values())
 
     def rows(self, *, live: bool = False) -> list[NodeRow]:
-        """Every node ever asked for, pool by pool, in the order of submission.
+        """Every node that is kept, pool by pool, in the order of submission.
 
         Safe in any thread.
 
@@ -143,18 +143,18 @@ class View:
 class Follower:
     """Tells what has changed since it was last asked.
 
-    Costs what is alive, not what ever was: a cluster that has had a hundred thousand
-    nodes is looked at as quickly as one that has had few.
+    Costs what is alive, and what is kept when nodes are new: a cluster that has had a
+    hundred thousand nodes is looked at as quickly as one that has had thousands.
 
     Parameters
     ----------
     view
         What to look at.
     clock
-        Seconds since the epoch; tests give their own.
+        The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
         self._view, self._clock = view, clock
         self._seen: Counter[str] = Counter()  # nodes of each pool
         self._open: dict[tuple[str, str], tuple[NodeRecord, object, NodeRow | None]]
@@ -176,13 +176,12 @@ class Follower:
 
     def _enter(self) -> None:
         for pool, roster in self._view.rosters().items():
-            seen = self._seen[pool]
-            if len(roster.records) > seen:
-                # Records are never taken out, so what is new is at the end.
-                new = list(roster)[seen:]
-                self._seen[pool] += len(new)
-                for record in new:
-                    self._open[pool, str(record.id)] = (record, None, None)
+            seen, total = self._seen[pool], roster.total
+            if total > seen:
+                self._seen[pool] = total
+                for record in roster:
+                    if seen <= record.number < total:
+                        self._open[pool, str(record.id)] = (record, None, None)
 
 
 def counts_of(roster: Roster) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +10,7 @@ from dask.utils import parse_timedelta
 from distributed.deploy import Adaptive
 
 from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.clock import steady_time
 from dask_gridengine.names import node_of
 from dask_gridengine.pools.demand import long_tasks
 from dask_gridengine.pools.pool import Pool
@@ -119,7 +119,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             if ws.processing or ws.long_running or ws.actors
         }
         idle = {node_of(ws.name) for ws in workers} - busy
-        self._idleness.look(idle, time.monotonic())
+        self._idleness.look(idle, steady_time())
 
     def _dispensable(self, count: int, kept: int) -> list[str]:
         """So many nodes that may go: who queues, the newest first; then who long idles.
@@ -133,7 +133,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         going = list(reversed(queued))[:count]
         there = {node_of(ws.name) for ws in scheduler.workers.values()}
         spare = min(count - len(going), len(there.intersection(planned)) - kept)
-        idle = self._idleness.longer_than(self._idle_grace, time.monotonic())
+        idle = self._idleness.longer_than(self._idle_grace, steady_time())
         ranked = by_least_held(scheduler, [n for n in planned if n in idle])
         return going + ranked[: max(0, spare)]
 

@@ -1,34 +1,41 @@
 """How long tasks of each kind take, at the most, of late. Pure.
 
-Dask keeps an average of each kind, which half of the tasks exceed; who must know
-whether a task will be done in time needs to know how long it may take.
+Dask keeps an average of each kind, which half of the tasks exceed; whether a task will
+be done in time depends on how long it may take.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: What is left of the longest duration after each shorter one: after 70, half.
-MEMORY = 0.99
+#: Durations of each kind that count, and the share of them that the estimate covers.
+#: Not the longest: one straggler would keep its kind off nodes that have time for all
+#: others.
+RECENT, COVERED = 50, 0.95
 #: Kinds that are remembered; the ones not seen for longest are forgotten first.
 MOST_KINDS = 1000
 
 
 class Durations:
-    """The longest duration of each kind of task, slowly forgotten."""
+    """Of each kind of task the duration that few of the last ones exceeded."""
 
     def __init__(self) -> None:
-        self._longest: OrderedDict[str, float] = OrderedDict()
+        self._recent: OrderedDict[str, deque[float]] = OrderedDict()
+        self._longest: dict[str, float] = {}
 
     def note(self, kind: str, seconds: float) -> None:
         """A task of this kind has taken so long."""
-        before = self._longest.get(kind, 0.0)
-        self._longest[kind] = max(seconds, MEMORY * before)
-        self._longest.move_to_end(kind)
-        if len(self._longest) > MOST_KINDS:
-            self._longest.popitem(last=False)
+        recent = self._recent.setdefault(kind, deque(maxlen=RECENT))
+        recent.append(seconds)
+        # All of few: one slow task of three is no exception.
+        self._longest[kind] = sorted(recent)[math.ceil(COVERED * len(recent)) - 1]
+        self._recent.move_to_end(kind)
+        if len(self._recent) > MOST_KINDS:
+            oldest, _ = self._recent.popitem(last=False)
+            del self._longest[oldest]
 
     def longest(self, kind: str) -> float | None:
         """Seconds; None if no task of this kind was seen to end."""

@@ -45,10 +45,6 @@ class Witness(Protocol):
         """Which deaths of these workers are nobody's fault, as far as is known yet."""
         ...
 
-    def listening(self) -> bool:
-        """Whether this process has not been suspended just now."""
-        ...
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:

@@ -20,11 +20,14 @@ from distributed.comm.addressing import (
 )
 from distributed.core import Status
 from distributed.http.utils import get_handlers
+from distributed.metrics import time
 from distributed.scheduler import TaskState
+from tornado.ioloop import PeriodicCallback
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.allocation import WORKER_EXIT
+from dask_gridengine.clock import steady_time
 from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.network.ports import Ports, is_free, none_free
 from dask_gridengine.roster.view import View
@@ -33,6 +36,8 @@ from dask_gridengine.scheduler.fair import FairScheduler
 DASHBOARD = "distributed.dashboard.scheduler"
 OUR_PAGE = "dask_gridengine.dashboard.connect"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
+LOOK_EVERY = 1.0  # seconds between looks at the clocks
+TOLERANCE = 1.0  # seconds by which a busy loop is late
 
 
 class ClusterScheduler(FairScheduler):
@@ -77,6 +82,10 @@ class ClusterScheduler(FairScheduler):
         routes.connect(self, http_prefix)
         if dashboard or (dashboard is None and dashboard_address):
             _LateDashboard(self, http_prefix)
+        self._looked = steady_time()
+        self._ahead = time() - self._looked  # of the wall clock
+        look = PeriodicCallback(self.look_at_clocks, 1000 * LOOK_EVERY)
+        self.periodic_callbacks["gridengine-clocks"] = look
 
     def show(self, view: View) -> None:
         """Tell visitors of these nodes, on page, JSON route and metrics."""
@@ -108,18 +117,30 @@ class ClusterScheduler(FairScheduler):
         super().log_event(topic, msg)
 
     async def check_worker_ttl(self) -> None:
-        """As Dask's; but nobody was silent while it was us who did not listen.
+        """As Dask's; but workers are not silent while this process is suspended.
 
         A notebook that was suspended for as long as the limit would otherwise end all
         its workers in the moment it comes back.
         """
-        if self.witness is None or self.witness.listening():
-            await super().check_worker_ttl()
+        self.look_at_clocks()
+        await super().check_worker_ttl()
 
-    def excuse(self, seconds: float) -> None:
-        """This process stood still so long: that is no silence of the workers."""
+    def look_at_clocks(self) -> None:
+        """Do not count as silence what is none, see `check_worker_ttl`.
+
+        Dask notes by the wall clock when it has heard of a worker. So neither time in
+        which this process was suspended may count, nor a step of that clock.
+        """
+        now, wall = steady_time(), time()
+        suspended = now - self._looked - LOOK_EVERY
+        step = wall - now - self._ahead
+        self._looked, self._ahead = now, wall - now
+        seconds = sum(s for s in (suspended, step) if s > TOLERANCE)
+        if not seconds and step >= -TOLERANCE:
+            return
         for ws in self.workers.values():
-            ws.last_seen += seconds
+            # Never beyond the present: it may have been heard since.
+            ws.last_seen = min(ws.last_seen + seconds, wall)
 
     def fail_waiting(self, error: Exception) -> int:
         """Give this error to all tasks that wait for a worker; how many there were.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from distributed import Scheduler
 from distributed.scheduler import TaskPrefix, TaskState, WorkerState
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.scheduler.durations import Durations, computing
 
 #: By how much a task may take longer than the longest of its kind.
@@ -25,7 +25,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
     Attributes
     ----------
     ends
-        Name of worker to when its tasks must be done, by `time.monotonic`. Workers
+        Name of worker to when its tasks must be done, by `steady_time`. Workers
         that are not in it stay for ever.
     fresh
         Pool to the seconds that a new worker of it has for tasks. What takes longer
@@ -79,7 +79,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
         if end is None:
             return True
         needed = self._needed(ts)
-        return needed is None or needed <= end - monotonic()
+        return needed is None or needed <= end - steady_time()
 
     def _needed(self, ts: TaskState) -> float | None:
         seconds = self.duration(ts.prefix)
@@ -90,7 +90,7 @@ class TimelyScheduler(Scheduler):  # type: ignore[misc]
 
     def _fits_all(self, ts: TaskState) -> bool:
         needed = self._needed(ts) if self.ends else None
-        return needed is None or needed <= min(self.ends.values()) - monotonic()
+        return needed is None or needed <= min(self.ends.values()) - steady_time()
 
     def valid_workers(self, ts: TaskState) -> set[WorkerState] | None:
         """As Dask's, without those that will be gone too soon."""

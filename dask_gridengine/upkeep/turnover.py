@@ -18,6 +18,7 @@ from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.fleet.fleet import GENTLE_SECONDS, Fleet
 from dask_gridengine.names import node_of, suffixes
 from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.scheduler.glances import SHARE
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep import expiry
@@ -29,7 +30,7 @@ from dask_gridengine.upkeep.walltimes import Walltimes
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.5  # seconds
+LOOK_EVERY, LONGEST_PAUSE = 0.5, 2.0  # seconds; longer where a look takes long
 STARTS_SEEN = 8  # of the newest nodes that work, to learn how long one takes to come
 TASKS_NAMED = 5  # of those that cannot finish in time; the others are counted
 
@@ -54,6 +55,7 @@ class Turnover:
         self._until: dict[str, float] = {}  # when those shall be gone
         self._ended: list[asyncio.Task[None]] = []  # for nodes that are over
         self._task: asyncio.Task[None] | None = None
+        self._pause = LOOK_EVERY  # until the next look
         self._typical = 0.0  # seconds that a task takes, as they go at present
 
     def staying(self, names: Collection[str]) -> list[str]:
@@ -86,14 +88,19 @@ class Turnover:
 
     async def _run(self) -> None:
         while True:
+            began = time.thread_time()  # not what other processes take
             try:
                 self.look()
             except Exception:
                 logger.exception("a look at the walltimes failed")
-            await asyncio.sleep(LOOK_EVERY)
+            # Of many workers a look takes long, and the event loop has other work.
+            worth = (time.thread_time() - began) / SHARE
+            self._pause = min(max(LOOK_EVERY, worth), LONGEST_PAUSE)
+            await asyncio.sleep(self._pause)
 
     def look(self) -> None:
         """Look once at all nodes that work, and begin what is due."""
+        self._scheduler.look_at_clocks()  # for how long tasks have run
         self._tasks.look()
         over = [name for name, record in self.leaving.items() if record.over]
         for name in over:
@@ -157,11 +164,11 @@ class Turnover:
         deadline = record.began + limit
         left = deadline - self._fleet.roster.clock()
         reserve = self._reserve(crew, limit)
-        ready = reserve + LOOK_EVERY  # it may come due just after a look
+        ready = reserve + self._pause  # it may come due just after a look
         margin = expiry.margin(limit, task=self._typical, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
         for ws in crew:
-            self._scheduler.ends[ws.name] = time.monotonic() + left - spare
+            self._scheduler.ends[ws.name] = deadline - spare
         lead = expiry.lead(limit - margin, starts)
         due = expiry.step(left, margin=margin, lead=lead)
         if due is not Step.STAY:

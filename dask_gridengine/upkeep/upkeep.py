@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import (
     DrmCommunicationError,
     GridFull,
@@ -72,7 +72,7 @@ class Upkeep:
     missed
         Seconds a worker may be missing at the scheduler while its node lives.
     clock
-        Seconds, of any clock that only goes forward; tests give their own.
+        Seconds, the roster's; tests give their own.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Upkeep:
         hands: Hands,
         *,
         missed: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._clock = clock
         self.fleet, self._hands, self._missed = fleet, hands, missed
@@ -164,11 +164,6 @@ class Upkeep:
             self.taken_away.append(record)
             self._unsaid.append(record)
         self.wake()
-
-    @property
-    def listening(self) -> bool:
-        """Whether this process has not been suspended just now."""
-        return self._clock() - self._last_turn < STOOD_STILL
 
     @property
     def hopeless(self) -> Cause | None:

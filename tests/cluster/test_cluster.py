@@ -648,6 +648,30 @@ def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> No
         assert "No more nodes are asked for" in cluster.explain()
 
 
+def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables and accounts do not grow for ever, and no node is forgotten in numbers."""
+    monkeypatch.setattr("dask_gridengine.roster.roster.ENDED_KEPT", 2)
+    with GridEngineCluster(**options) as cluster:
+        for gone in (2, 4, 6):
+            cluster.scale(2)
+            cluster.wait_for_workers(2, timeout=60)
+            cluster.scale(0)
+            wait_until(
+                lambda gone=gone: cluster.counts == {"gone": gone},  # type: ignore[misc]
+                "all are gone",
+                60,
+                lambda: cluster.counts,
+            )
+        assert [row.worker for row in cluster.jobs()] == ["ge-4", "ge-5"]
+        assert "4 that ended before" in repr(cluster.jobs())
+        assert "4 nodes ended before those" in cluster.explain()
+        assert "ge-5" in cluster.explain("ge-5")
+        with pytest.raises(OptionError, match="ended long ago"):
+            cluster.explain("ge-0")
+
+
 def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
     """In sentences and as a table; of one by its worker or its job, or it says so."""
     with GridEngineCluster(jobs=2, **options) as cluster:

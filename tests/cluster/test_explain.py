@@ -12,7 +12,7 @@ from dask_gridengine.cluster.explain import explain, explain_deaths, explain_nod
 from dask_gridengine.fleet.diagnosis import out_of_memory
 from dask_gridengine.fleet.guard import STRIKES
 from dask_gridengine.grid import NodeId
-from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
+from dask_gridengine.roster.roster import ENDED_KEPT, NodeRecord, NodeState, Roster
 from dask_gridengine.upkeep.upkeep import Upkeep
 from tests.samples import hello
 from tests.upkeep.test_prospects import upkeep_of
@@ -215,3 +215,16 @@ def test_who_leaves_although_it_is_wanted_is_told(upkeep: Upkeep) -> None:
     assert line in explain_node(record).splitlines()
     record.over = True
     assert line not in explain([upkeep])
+
+
+def test_nodes_that_are_not_kept_are_told_in_numbers(upkeep: Upkeep) -> None:
+    """Each once, whether its details are kept or not."""
+    roster = upkeep.fleet.roster
+    roster.submitted(NodeId("77", i) for i in range(ENDED_KEPT + 30))
+    for record in list(roster):
+        if record.id.job == "77":
+            record.diagnosis = Diagnosis(cause=Cause.KILLED)
+            roster.move(record, NodeState.GONE)
+    told = explain([upkeep])
+    assert f"{ENDED_KEPT} nodes" in told
+    assert "30 nodes ended before those: 30 were killed" in told

@@ -17,7 +17,7 @@ from dask_gridengine.cluster.explain import explain
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scheduler.fair import Evidence
-from dask_gridengine.upkeep.upkeep import STOOD_STILL, Hands, Upkeep
+from dask_gridengine.upkeep.upkeep import Hands, Upkeep
 from tests.samples import bearing, fleet
 
 
@@ -216,10 +216,3 @@ def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None
     copy = pickle.loads(pickle.dumps(scene.killed()))
     scene.ended(cause=Cause.WALLTIME)
     assert "walltime" in (scene.witness.explain(copy) or "")
-
-
-def test_it_has_not_listened_if_the_loop_stood_still(scene: Scene) -> None:
-    """Then nobody's silence means anything."""
-    assert scene.witness.listening()
-    scene.upkeep._last_turn -= STOOD_STILL + 1
-    assert not scene.witness.listening()

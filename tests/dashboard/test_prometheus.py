@@ -12,6 +12,7 @@ import pytest
 
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.dashboard import prometheus
+from dask_gridengine.roster.roster import ENDED_KEPT
 from tests.scheduler.test_scheduler import page, running
 from tests.simulated import Nodes
 
@@ -80,12 +81,25 @@ def test_counters_never_go_down() -> None:
     """A cause that accounting corrects has been counted."""
     nodes = Nodes()
     (record,) = nodes.submit(1)
-    tally = prometheus.Tally(nodes.view)
     nodes.end(record, Cause.UNKNOWN)
-    tally.look()
+    before = asyncio.run(metrics(nodes))
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME)
-    tally.look()
-    assert dict(tally.ended) == {("", "ended without a word", True): 1}
+    assert asyncio.run(metrics(nodes)) == before
+    cause = labels(cause="ended without a word", failed="true")
+    assert before[f"dask_gridengine_nodes_ended_total{{{cause}}}"] == 1
+
+
+def test_nodes_that_are_not_kept_are_counted() -> None:
+    """Also those that ended before anybody asked."""
+    nodes = Nodes()
+    for record in nodes.submit(ENDED_KEPT + 10):
+        nodes.end(record, Cause.KILLED)
+    said = asyncio.run(metrics(nodes))
+    cause = labels(cause="was killed", failed="true")
+    assert said[f"dask_gridengine_nodes_submitted_total{{{labels()}}}"] == (
+        ENDED_KEPT + 10
+    )
+    assert said[f"dask_gridengine_nodes_ended_total{{{cause}}}"] == ENDED_KEPT + 10
 
 
 def test_nothing_is_added_where_there_is_no_prometheus() -> None:

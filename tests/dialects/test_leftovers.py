@@ -15,10 +15,9 @@ ODD = """\
 job_number:                 9
 owner:                      ann
 job_name:                   mine
-env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=9fc11b1b
-job_args:                   -c,eval "$(printf %b 'exec /bin/sh -c \\0047exec\
- >>x\\0012echo hi\\0012exec /v/bin/python -m dask_gridengine.node\
- \\0047"\\0047"\\0047/tmp/a b/mine-4ec/connection.json\\0047"\\0047"\\0047\\0047')"
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=9fc11b1b,\
+GRIDENGINE_DIRECTORY=/tmp/a%20b%27%2C/mine-4ec
+job_args:                   -c,eval "$(echo ZXhlYyAvYmluL3No | base64 -d)"
 ==============================================================
 job_number:                 10
 owner:                      ann
@@ -53,8 +52,8 @@ def test_what_is_not_ours_is_not_found() -> None:
     said = {"-xml": f"<a>{rows}</a>", "9,10,11": ODD}
     (found,) = marked_jobs_of("ann", lambda command: said[command[-1]])
     assert found.id == "9"
-    # Its prologue made lines, which are put as octal numbers, and its path has a blank.
-    assert found.directory == Path("/tmp/a b/mine-4ec")
+    # Its command is encoded, and its path has a blank, a quote and a comma.
+    assert found.directory == Path("/tmp/a b',/mine-4ec")
 
 
 def test_no_job_needs_no_second_question() -> None:

@@ -21,7 +21,7 @@ from dask_gridengine.bootstrap.allocation import (
 from dask_gridengine.causes import Cause
 from dask_gridengine.fleet.door import Door
 from dask_gridengine.grid import NodeId
-from dask_gridengine.roster.roster import NodeState, Roster
+from dask_gridengine.roster.roster import ENDED_KEPT, NodeState, Roster
 from dask_gridengine.worker.granted import versions
 from tests.samples import allocation, hello
 
@@ -88,6 +88,42 @@ def test_a_node_that_cannot_tell_its_id_is_known_by_its_number() -> None:
     assert door.roster.records[ids[1]].log == "ours.2"
     stranger = door.answer(hello(job="", index=2, mark="others"))
     assert isinstance(stranger, Refused)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_the_identity_of_a_node_that_is_not_kept_is_used_up(numbered: bool) -> None:
+    """Also while a submission is under way, where unknown nodes are told to wait."""
+    door = make_door()
+    ids = [NodeId("12", i + 1) for i in range(ENDED_KEPT + 2)]
+    door.roster.submitted(ids, "ours", numbered=numbered)
+    for record in list(door.roster)[1:]:
+        door.roster.move(record, NodeState.GONE)
+    assert ids[1] not in door.roster.records
+    door.submitting += 1
+    job = "" if numbered else "12"
+    late = door.answer(hello(job=job, index=2, mark="ours"))
+    assert isinstance(late, Refused)
+    assert "used up" in late.reason
+    stranger = door.answer(hello(job="99", index=2, mark="theirs"))
+    assert isinstance(stranger, Wait)
+
+
+def test_a_waiting_node_that_is_not_kept_keeps_nobody_from_entering() -> None:
+    """It was cancelled at the door, and many have ended since."""
+    door = make_door(max_importing=1)
+    expect(door, "ge-0", "ge-1", "ge-2")
+    for index in (1, 2, 3):
+        door.answer(hello(index=index, incarnation=f"{index:016x}"))
+    _, two, three = door.roster
+    door.roster.move(two, NodeState.GONE)
+    door.roster.submitted(NodeId("13", i) for i in range(ENDED_KEPT))
+    for record in list(door.roster)[3:]:
+        door.roster.move(record, NodeState.GONE)
+    assert two.id not in door.roster.records
+    door.roster.registered("ge-0")
+    ((greeting, answer),) = door.admit()
+    assert (greeting.index, isinstance(answer, Allocation)) == (three.id.index, True)
+    assert door.held == 0
 
 
 def test_a_node_that_asks_again_has_been_heard() -> None:

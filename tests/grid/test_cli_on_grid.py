@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from dask_gridengine import connect
+from dask_gridengine import GridEngineCluster, connect
 from tests.clusters import DASK
 from tests.grid.conftest import Cell
 from tests.waiting import wait_until
@@ -99,6 +100,65 @@ def test_its_manager_was_killed(
     line.type("kill", "--yes")
     wait_until(lambda: line.clusters() == {}, "no cluster", 20, line.clusters)
     wait_until(lambda: not list(shared.iterdir()), "no file", 10)
+
+
+@pytest.mark.parametrize(
+    ("folder", "dialect"),
+    [("it's a folder", "gridengine"), ("plain", "plain")],
+)
+def test_only_what_is_dead_is_deleted(
+    grid: Cell, options: dict[str, Any], shared: Path, folder: str, dialect: str
+) -> None:
+    """``kill`` without a name spares the jobs of a cluster that lives, whatever its
+    path and its grid's dialect; ``ps`` shows each cluster once."""
+    place = shared / folder
+    line = Line(place)
+    options |= {
+        "shared_directory": place,
+        "dialect": dialect,
+        "job_extra_directives": ["-h"],  # all stay queued
+        "job_script_prologue": ["# a comment"],
+    }
+    held = [
+        f"-o{name}={options[name]!r}" for name in ("dialect", "job_extra_directives")
+    ]
+    with (
+        GridEngineCluster(jobs=2, name="living", **options) as cluster,
+        line.start("up", "--jobs=2", "--name=dead", "-o", NO_PAGE, *held) as manager,
+    ):
+        wait_until(
+            lambda: len(line.clusters().get("dead", {}).get("jobs", ())) > 0,
+            "its jobs",
+            30,
+            line.clusters,
+        )
+        # Its session as well, which would delete its jobs, and has no successor.
+        manager.send_signal(signal.SIGSTOP)
+        for process in psutil.Process(manager.pid).children(recursive=True):
+            process.kill()
+        manager.kill()
+        manager.wait()
+        seen = line.clusters()
+        assert {name: seen[name]["manager"] for name in seen} == {
+            "living": "alive",
+            "dead": "gone",
+        }
+        mine = {row.id.job.partition(".")[0] for row in cluster.jobs()}
+        dead = {job["id"] for job in seen["dead"]["jobs"]}
+        assert {job["id"] for job in seen["living"]["jobs"]} == mine
+        said = line.type("kill", "--yes")
+        assert "dead: deleted job" in said
+        wait_until(
+            lambda: (
+                not dead & {row.split()[0] for row in grid.qstat().splitlines()[2:]}
+            ),
+            "the dead one's jobs are gone",
+            30,
+            grid.qstat,
+        )
+        assert mine <= {row.split()[0] for row in grid.qstat().splitlines()[2:]}
+        assert "nothing to end" in line.type("kill", "--yes")
+    place.rmdir()
 
 
 def test_its_manager_hangs(

@@ -18,6 +18,7 @@ from dask_gridengine.outside.registry import (
     read_entry,
     shared_directory,
 )
+from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import left_behind
 
 
@@ -32,8 +33,12 @@ def test_each_connection_file_is_a_cluster(tmp_path: Path) -> None:
 
 def test_pools_are_one_cluster(tmp_path: Path) -> None:
     """Each has a door of its own; by name, host and process they belong together."""
-    pools = [left_behind(tmp_path, f"mine-{p}", pool=p, pid=7) for p in ("cpu", "big")]
-    left_behind(tmp_path, "mine-cpu", pool="cpu", pid=8)
+    one, other = ProcessIdentity(pid=7), ProcessIdentity(pid=8)
+    pools = [
+        left_behind(tmp_path, f"mine-{pool}", pool=pool, process=one)
+        for pool in ("cpu", "big")
+    ]
+    left_behind(tmp_path, "mine-cpu", pool="cpu", process=other)
     first, second = entries(tmp_path)
     assert first.name == second.name == "mine"
     assert {*first.directories} == {*pools}
@@ -61,7 +66,7 @@ def test_an_earlier_version_s_file_names_no_author(tmp_path: Path) -> None:
     directory = left_behind(tmp_path, "old")
     path = directory / FILE_NAME
     body = json.loads(path.read_text())
-    for name in ("host", "pid", "started", "pool"):
+    for name in ("host", "process", "started", "pool"):
         del body[name]
     path.write_text(json.dumps(body))
     entry = read_entry(directory)

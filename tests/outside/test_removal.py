@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from distributed.core import Status
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.outside.removal import end
 from dask_gridengine.outside.sighting import look, user_name
+from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import FakeGrid, deaf, left_behind, running
 from tests.waiting import wait_until
 
@@ -47,7 +47,9 @@ def test_files_of_one_that_may_live_are_left(tmp_path: Path) -> None:
     """Only its jobs go; what to type if it is dead is said."""
     with subprocess.Popen(["sleep", "60"]) as process, deaf() as address:
         lost = left_behind(
-            tmp_path, pid=process.pid, addresses=(address,), started=time.time()
+            tmp_path,
+            process=ProcessIdentity.of(process.pid),
+            addresses=(address,),
         )
         grid = FakeGrid({"7": lost}, user_name())
         (seen,) = look(tmp_path, grid).clusters
@@ -56,6 +58,14 @@ def test_files_of_one_that_may_live_are_left(tmp_path: Path) -> None:
     assert grid.deleted == ["7"]
     assert f"rm -r {lost}" in said
     assert (lost / "connection.json").exists()
+
+
+def test_jobs_of_an_unknown_cluster_end_by_their_name_alone(tmp_path: Path) -> None:
+    """No file is touched: whose they are nobody knows."""
+    grid = FakeGrid({"7": tmp_path / "x"}, user_name(), silent=["7"])
+    (seen,) = look(tmp_path, grid).clusters
+    assert list(end(seen, run=grid)) == ["7: deleted job 7"]
+    assert grid.deleted == ["7"]
 
 
 def test_a_grid_that_will_not_delete_is_told(tmp_path: Path) -> None:

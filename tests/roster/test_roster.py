@@ -10,9 +10,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.grid import NodeId
-from dask_gridengine.roster.roster import TRANSITIONS, NodeRecord, NodeState, Roster
-from tests.samples import hello
+from dask_gridengine.roster.roster import (
+    ENDED_KEPT,
+    TRANSITIONS,
+    NodeRecord,
+    NodeState,
+    Roster,
+)
+from tests.samples import farewell, hello
 
 #: Door, scheduler and launcher overtake each other: what each may say too late.
 OLD_NEWS = {
@@ -223,3 +230,31 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
+    """So a cluster of months has no more to look at than one of hours."""
+    nodes = roster(0)
+    nodes.submitted([NodeId("1", 1)])
+    for job in range(2, 12):
+        ids = [NodeId(str(job), i) for i in range(1, 1_051)]
+        nodes.submitted(ids)
+        for node in ids:
+            record = nodes.records[node]
+            nodes.unbound.append(f"ge-{record.number}")
+            nodes.arrive(record, hello(job=node.job, index=node.index))
+            nodes.bind(record)
+            cause = Cause.KILLED if node.index % 2 else Cause.CANCELLED
+            record.diagnosis = Diagnosis(cause=cause)
+            nodes.move(record, NodeState.GONE)
+    first, *ended = nodes
+    assert (first.id, first.state) == (NodeId("1", 1), NodeState.QUEUED)
+    assert len(ended) == len(nodes.by_worker) == ENDED_KEPT
+    assert ended[-1].id == NodeId("11", 1_050)
+    assert nodes.total == 10_501
+    assert nodes.counts[NodeState.GONE] == 10_500
+    assert nodes.causes() == {Cause.KILLED: 5_250, Cause.CANCELLED: 5_250}
+    # What comes late about one that is not kept is no news, and no error.
+    assert nodes.registered("ge-5") is None
+    assert nodes.missing("ge-5", expected=False) is None
+    assert nodes.saying(farewell(job="2", index=5)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dask_gridengine.causes import Cause, Diagnosis
+from dask_gridengine.roster.roster import ENDED_KEPT
 from dask_gridengine.roster.standing import Standing
 from tests.simulated import Nodes
 
@@ -39,3 +40,19 @@ def test_a_better_cause_replaces_the_first_one() -> None:
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME)
     standing.look()
     assert dict(standing.ended) == {("ran into its walltime", True): 1}
+
+
+def test_nodes_that_are_not_kept_are_counted_by_cause() -> None:
+    """For a page that is opened late, and for one that saw them live."""
+    nodes = Nodes()
+    early = Standing(nodes.view, clock=nodes.clock)
+    staying, *others = nodes.submit(ENDED_KEPT + 1_000)
+    early.look()
+    for record in others:
+        nodes.end(record, Cause.MEMORY if record.number % 2 else Cause.CANCELLED)
+    late = Standing(nodes.view, clock=nodes.clock)
+    for standing in (early, late):
+        standing.look()
+        assert sum(standing.ended.values()) == len(others)
+        assert standing.failed == len(others) // 2 + 1
+        assert list(standing.live) == [("", str(staying.id))]

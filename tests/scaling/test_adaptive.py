@@ -16,6 +16,7 @@ from distributed import Client, Event
 
 from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.causes import Cause
+from dask_gridengine.clock import steady_time
 from dask_gridengine.scaling.adaptive import ADAPTIVE_MAXIMUM
 from tests.samples import hello
 from tests.waiting import until
@@ -335,7 +336,7 @@ def test_who_holds_data_stays_while_others_are_still_on_their_way(
             cluster.pool().fleet.roster.bind(record)
             adaptive.minimum = 1
             adaptive._look()
-            assert adaptive._idleness.longer_than(0, time.monotonic()) == there
+            assert adaptive._idleness.longer_than(0, steady_time()) == there
             assert await adaptive.recommendations(1) == {"status": "same"}
             adaptive.stop()
             del held

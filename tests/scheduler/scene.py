@@ -31,7 +31,6 @@ class Listener:
         self.lost: list[tuple[str, bool]] = []
         self.exits: list[str] = []
         self.asked: list[list[str]] = []
-        self.hears = True
         self.found = Evidence()
 
     def missing(self, name: str, *, expected: bool) -> None:
@@ -46,9 +45,6 @@ class Listener:
 
     def evidence(self, names: Any) -> Evidence:
         return self.found
-
-    def listening(self) -> bool:
-        return self.hears
 
 
 @contextlib.asynccontextmanager

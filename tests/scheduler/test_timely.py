@@ -12,6 +12,7 @@ import pytest
 from distributed import Client, Worker
 from distributed.scheduler import TaskState, WorkerState
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.scheduler.timely import TimelyScheduler
 from tests.waiting import until
 
@@ -62,7 +63,7 @@ def test_a_task_longer_than_what_is_left_is_not_started_there(
         async with running(tmp_path) as (scheduler, client):
             await client.gather(client.map(nap, range(4), pure=False))
             scheduler.durations.note("nap", 30.0)
-            now = time.monotonic()
+            now = steady_time()
             scheduler.ends, scheduler.fresh = (
                 {"w0": now + 10, "w1": now + 90},
                 {"": 100},
@@ -83,7 +84,7 @@ def test_it_waits_for_a_worker_that_stays_longer(tmp_path: Path) -> None:
         async with running(tmp_path, 1) as (scheduler, client):
             await client.submit(nap, 0)
             scheduler.durations.note("nap", 30.0)
-            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, {"": 100}
+            scheduler.ends, scheduler.fresh = {"w0": steady_time() + 10}, {"": 100}
             waiting = client.submit(nap, 1)
             await until(
                 lambda: scheduler.unrunnable or scheduler.queued, "it waits for one"
@@ -103,7 +104,7 @@ def test_what_no_worker_has_time_for_is_started_anyhow(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path, 1) as (scheduler, client):
             scheduler.durations.note("nap", 1000.0)
-            scheduler.ends, scheduler.fresh = {"w0": time.monotonic() + 10}, {"": 100}
+            scheduler.ends, scheduler.fresh = {"w0": steady_time() + 10}, {"": 100}
             assert await client.submit(nap, 1) == 1
 
     asyncio.run(main())
@@ -124,7 +125,7 @@ def test_what_was_sent_and_does_not_fit_any_more_is_found(tmp_path: Path) -> Non
             try:
                 assert scheduler.misfits(ws) == []
                 scheduler.ends, scheduler.fresh = (
-                    {"w0": time.monotonic() + 10},
+                    {"w0": steady_time() + 10},
                     {"": 100},
                 )
                 assert scheduler.misfits(ws) == [ts]

@@ -1,8 +1,11 @@
 """Jobs of this user that are nodes of ours, whether or not their cluster still lives.
 
-What marks a job as a node's: its owner, the variable that a fleet gives each
-submission, and the path of its cluster's connection file in its arguments. All three
-are what ``qstat`` shows; so they are there also when nothing else is left.
+A job is a node's by its owner and by the variable that each submission is given;
+another variable names its cluster's directory. ``qstat`` shows all three, also when
+nothing else is left.
+
+Rejected: reading the directory from the job's arguments. Quotes, here-documents and
+the base64 of an unknown grid hide it there.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dask_gridengine.dialects.base import SUBMISSION, Runner
-
-_OURS = re.compile(
-    r"""-m\ dask_gridengine\.node\ ['"\s]*  # quotes of a shell, maybe of two
-        (?P<path>/[^'"]*?/connection\.json)""",
-    re.VERBOSE,
+from dask_gridengine.dialects.base import (
+    DIRECTORY,
+    SUBMISSION,
+    Runner,
+    read_directory,
 )
+
+_DIRECTORY = re.compile(rf"\b{DIRECTORY}=([^,\s]+)")
 _AT_ONCE = 200  # jobs that qstat is asked about at a time: a command line is finite
 
 
@@ -31,7 +35,7 @@ class MarkedJob:
 
     id: str
     name: str  # the cluster's
-    directory: Path | None  # the cluster's; None if its path is an odd one
+    directory: Path | None  # the cluster's; None if the job does not say
     states: dict[str, int]  # Grid Engine's letters to how many nodes: {"r": 2}
     submitted: str  # in Grid Engine's words
 
@@ -106,13 +110,11 @@ def _field(part: str, name: str) -> str:
 
 
 def _marked(part: str, job: str, states: Counter[str]) -> MarkedJob:
-    # `one_line` writes quotes in octal where a prologue has made lines.
-    arguments = _field(part, "job_args").replace("\\0047", "'")
-    match = _OURS.search(arguments)
+    match = _DIRECTORY.search(part)
     return MarkedJob(
         id=job,
         name=_field(part, "job_name"),
-        directory=Path(match["path"]).parent if match else None,
+        directory=read_directory(match[1]) if match else None,
         states=dict(states),
         submitted=_field(part, "submission_time"),
     )

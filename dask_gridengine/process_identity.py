@@ -1,0 +1,95 @@
+"""Which process this is, and whether another one has provably ended.
+
+A host name and a process id do not identify a process: containers share host names,
+each PID namespace has its own ids, and ids are used again. Linux only; elsewhere
+nothing is ever proven.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessIdentity:
+    """One process of one boot of one machine.
+
+    Parameters
+    ----------
+    boot
+        The kernel's boot id; "" if it is not known.
+    namespace
+        The PID namespace whose process id this is, and the time namespace in which its
+        start was read; "" if they are not known.
+    pid
+        Process id, in that namespace.
+    started
+        Clock ticks from the boot to its start; 0 if not known.
+    """
+
+    boot: str = ""
+    namespace: str = ""
+    pid: int = 0
+    started: int = 0
+
+    @classmethod
+    def of(cls, pid: int | None = None) -> ProcessIdentity:
+        """Identify a process of this PID namespace; this process by default."""
+        pid = os.getpid() if pid is None else pid
+        _, started = _state(pid)
+        return cls(boot=_boot(), namespace=_namespace(), pid=pid, started=started)
+
+    @property
+    def here(self) -> bool:
+        """Whether this process can tell if that one lives."""
+        known = self.boot and self.namespace
+        return bool(known) and (self.boot, self.namespace) == (_boot(), _namespace())
+
+    def has_ended(self) -> bool:
+        """Whether the process provably has ended; False also where nobody can tell."""
+        if not self.here or self.pid <= 0:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's process: its start decides
+        state, started = _state(self.pid)
+        if not started or not self.started:
+            return False
+        return started != self.started or state == "Z"
+
+
+def _boot() -> str:
+    with contextlib.suppress(OSError):
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _namespace() -> str:
+    """The namespaces that give the two numbers of `ProcessIdentity` their meaning."""
+    with contextlib.suppress(OSError):
+        # In a PID namespace /proc may still be that of the one above, with its ids.
+        if os.readlink(PROC / "self") != str(os.getpid()):
+            return ""
+        pid = os.readlink(PROC / "self/ns/pid")
+        with contextlib.suppress(OSError):  # Linux 5.6
+            return f"{pid} {os.readlink(PROC / 'self/ns/time')}"
+        return pid
+    return ""
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """State and start of a process (``man 5 proc``); ("", 0) if it is not seen."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+        fields = text.rpartition(")")[2].split()  # its name may hold blanks
+        return fields[0], int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return "", 0
