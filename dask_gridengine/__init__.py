@@ -6,6 +6,7 @@ must not pay for Dask before it knows that it is needed.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_gridengine._version import __version__
@@ -62,6 +63,16 @@ __all__ = [
     "Unsatisfiable",
     "__version__",
 ]
+
+
+def _register_defaults() -> None:
+    """Add our defaults to Dask's configuration."""
+    import dask_gridengine.settings.defaults  # noqa: F401
+
+
+# Where Dask is not imported yet, the first of the names above does it.
+if "dask.config" in sys.modules:
+    _register_defaults()
 
 
 def __getattr__(name: str) -> Any:

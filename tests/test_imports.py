@@ -85,6 +85,7 @@ LAYERS = [
     "settings",
     "settings.differing",
     "settings.readings",
+    "settings.defaults",
     "settings.config",
     "roster",
     "roster.roster",
