@@ -21,11 +21,12 @@ from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.jobtable import JobTable
 from dask_gridengine.roster.roster import NodeState
 from dask_gridengine.scaling.adaptive import (
+    ADAPT_OPTIONS,
     ADAPTIVE_MAXIMUM,
     AdaptivePools,
     GridAdaptive,
 )
-from dask_gridengine.scaling.scaling import bounds, target
+from dask_gridengine.scaling.scaling import bounds, target, whole
 from dask_gridengine.settings.config import Options, refuse_unknown
 
 _OWN = (
@@ -168,7 +169,7 @@ class GridEngineCluster(ShownCluster):
         if isinstance(jobs, Mapping):
             if any(given is not None for given in (n, memory, cores, pool)):
                 raise OptionError("scale(jobs={pool: number}) says all: nothing beside")
-            return {self.pool(name): _number(count) for name, count in jobs.items()}
+            return {self.pool(name): _nodes(name, n) for name, n in jobs.items()}
         several = pool is None and len(self._pools) > 1
         pools = self._pools.values() if several else [self.pool(pool)]
         counts = {
@@ -271,33 +272,46 @@ class GridEngineCluster(ShownCluster):
             The same in workers, threads and bytes.
         idle_grace
             Seconds a node is kept that has nothing to do; ``idle-grace`` by default.
+        wait_count
+            The same in intervals; if both are given, the longer one counts.
+        interval, target_duration, worker_key
+            As in `distributed.deploy.Adaptive`.
         **options
-            Of `distributed.deploy.Adaptive`, e.g. ``interval``. They are those of this
+            Of the class that is given as `Adaptive`. All options are those of this
             call alone.
 
         Returns
         -------
         Adaptive or AdaptivePools
             The adaptive scaling, or where there are pools, a dict of them.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option.
+        OptionError
+            If a bound makes no sense. What was adapted before goes on then.
         """
-        if options.get("maximum") is None and options.get("maximum_jobs") is None:
-            options["maximum"] = ADAPTIVE_MAXIMUM
-        if not self.options.pools:
-            (only,) = self._pools.values()
-            self._adapt_no_more([only])
-            made = self._adaptive_of(only, Adaptive, idle_grace, options)
-            self._adaptive = made
-            return made
+        if Adaptive is GridAdaptive:
+            refuse_unknown(options, ADAPT_OPTIONS, "adapt()")
         if not issubclass(Adaptive, GridAdaptive):
-            raise OptionError(f"{Adaptive.__name__} knows no pools: use GridAdaptive")
-        pools = self._pools.values() if pool is None else [self.pool(pool)]
+            unknown = "pools" if self.options.pools else "idle_grace"
+            if self.options.pools or idle_grace is not None:
+                name = Adaptive.__name__
+                raise OptionError(f"{name} knows no {unknown}: use GridAdaptive")
+        several = pool is None and self.options.pools
+        pools = list(self._pools.values()) if several else [self.pool(pool)]
+        made = {
+            each.name: self._adaptive_of(each, Adaptive, idle_grace, options)
+            for each in pools
+        }
         self._adapt_no_more(pools)
-        adaptives = self._adaptive or AdaptivePools()
-        for each in pools:
-            made = self._adaptive_of(each, Adaptive, idle_grace, options)
-            adaptives[each.name] = made
-        self._adaptive = adaptives
-        return adaptives
+        adaptive: Any = next(iter(made.values()))
+        if self.options.pools:
+            adaptive = getattr(self, "_adaptive", None) or AdaptivePools()
+            adaptive.update(made)
+        self._adaptive = adaptive
+        return adaptive
 
     def _adaptive_of(
         self,
@@ -308,9 +322,10 @@ class GridEngineCluster(ShownCluster):
     ) -> Any:
         rest = dict(options)
         minimum, maximum = bounds(pool.options, rest)
+        if options.get("maximum") is None and options.get("maximum_jobs") is None:
+            maximum = min(maximum, max(ADAPTIVE_MAXIMUM, minimum))
         if issubclass(Adaptive, GridAdaptive):
-            grace = pool.options.idle_grace if idle_grace is None else idle_grace
-            rest |= {"idle_grace": grace, "pool": pool}
+            rest |= {"idle_grace": idle_grace, "pool": pool}
         return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
 
     def lastingly_paused(self, pool: Pool) -> int:
@@ -399,7 +414,8 @@ def _resolve(
     """All options, with how many nodes of each kind there shall be at first."""
     by_pool = jobs if isinstance(jobs, Mapping) else {}
     asked = n_workers if jobs is None else jobs
-    resolved = Options.resolve({**options, "jobs": 0 if by_pool else asked})
+    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
+    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
     pools = resolved.pools
     if pools and not isinstance(jobs, Mapping) and asked:
         raise OptionError(
@@ -410,16 +426,14 @@ def _resolve(
         there = ", ".join(pools) or "none: give pools={...}"
         raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
     for name, count in by_pool.items():
-        pools[name] = replace(pools[name], jobs=_number(count))
-    if n_workers is not None and not pools:
-        wanted = resolved.nodes(n_workers)
+        pools[name] = replace(pools[name], jobs=_nodes(name, count))
+    if n_workers is not None:
+        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
         if jobs is not None and jobs != wanted:
             raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
         resolved = replace(resolved, jobs=wanted)
     return resolved
 
 
-def _number(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise OptionError(f"jobs: {count!r}; it is a number of nodes, 0 or more")
-    return count
+def _nodes(pool: str, count: Any) -> int:
+    return whole(f"jobs[{pool!r}]", count, "nodes")

@@ -107,6 +107,7 @@ class ShownCluster(ReconciledCluster):
             standing,
             kind=type(self).__name__,
             link=self.dashboard_link.replace("/status", "/gridengine"),
+            address="" if self.status is Status.closed else self.scheduler_address,
             # Dask leaves the last ones there when it closes.
             workers={} if self.status is Status.closed else self._means(),
             scaling=self._scaling(),

@@ -205,13 +205,15 @@ class Options:
             )
 
 
-def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
+def refuse_unknown(
+    given: Mapping[str, Any], names: Sequence[str], taker: str = "GridEngineCluster"
+) -> None:
     """Raise TypeError for the first name in `given` that is not one of `names`."""
     if unknown := [name for name in given if name not in names]:
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(
-            f"GridEngineCluster has no option {unknown[0]!r}{hint}; there are:"
+            f"{taker} has no option {unknown[0]!r}{hint}; there are:"
             f" {', '.join(sorted(names))}"
         )
 
