@@ -35,7 +35,6 @@ from dask_gridengine.network.addresses import bracketed
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.notes import Annotator
 from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
@@ -194,12 +193,8 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""
         pools = list(self._pools.values())
-        witness = FleetWitness(
-            self._upkeeps, self.scheduler.suspects_of, self._explain_all
-        )
-        self.scheduler.witness = witness
+        self.scheduler.witness = FleetWitness(self._upkeeps, self.scheduler.suspects_of)
         self.scheduler.on_asked_to_go = self._asked_to_go
-        self.scheduler.add_plugin(Annotator(witness.explain))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         desk = Desk(self)
