@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -195,10 +194,9 @@ class GridEngineCluster(ShownCluster):
     @property
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        counts: Counter[NodeState] = Counter()
-        for pool in self._pools.values():
-            counts += pool.fleet.roster.counts
-        return {state.value: counts[state] for state in NodeState if counts[state]}
+        rosters = [pool.fleet.roster for pool in self._pools.values()]
+        counts = {s.value: sum(r.counts[s] for r in rosters) for s in NodeState}
+        return {state: count for state, count in counts.items() if count}
 
     @property
     def launcher_description(self) -> str:

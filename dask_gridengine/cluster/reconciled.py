@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from dask_gridengine.errors import (
 )
 from dask_gridengine.fleet.allocator import allocate
 from dask_gridengine.fleet.fleet import Callbacks
-from dask_gridengine.names import nodes_of
+from dask_gridengine.names import nodes_of, suffixes
 from dask_gridengine.pools.handle import NodeHandle
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.lastwords import addresses, last_words
@@ -133,22 +133,37 @@ class ReconciledCluster(OpenedCluster):
     @property
     def plan(self) -> set[str]:
         """Names that count for adaptive scaling; who leaves anyhow does not."""
-        return self._staying(super().plan)
+        return self._staying(self._workers_of(list(self.worker_spec)))
 
     @property
     def requested(self) -> set[str]:
         """As `plan`, of those that have been asked for."""
-        return self._staying(super().requested)
+        asked = [name for name in list(self.workers) if name in self.worker_spec]
+        return self._staying(self._workers_of(asked))
 
     @property
     def observed(self) -> set[str]:
         """As `plan`, of those that are there."""
-        return self._staying(super().observed)
+        return self._staying([info["name"] for info in self._infos])
 
-    def _staying(self, names: set[str]) -> set[str]:
+    @property
+    def _infos(self) -> list[dict[str, Any]]:
+        # Copied in one step, as the names above are: Dask's own properties iterate over
+        # dicts that the event loop changes, and users ask in other threads.
+        return list(self.scheduler_info["workers"].values())
+
+    def _workers_of(self, nodes: Iterable[str]) -> list[str]:
+        return [
+            node + suffix
+            for node in nodes
+            if (pool := self._pool_of(node))
+            for suffix in suffixes(pool.options.processes)
+        ]
+
+    def _staying(self, names: list[str]) -> set[str]:
         for pool in self._pools.values():
-            names = set(pool.turnover.staying(names))
-        return names
+            names = pool.turnover.staying(names)
+        return set(names)
 
     def new_worker_spec(self) -> dict[str, Any]:
         """The next node's name, never used before, and its specification."""

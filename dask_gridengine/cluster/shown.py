@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.utils import parse_timedelta
+from dask.utils import format_bytes, parse_timedelta
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
@@ -28,13 +28,21 @@ class ShownCluster(ReconciledCluster):
     """A cluster with Dask's ways of showing one, that know of nodes."""
 
     def __repr__(self) -> str:
-        line = str(super().__repr__())
+        # Not Dask's, which iterates over what the event loop changes meanwhile.
+        infos = self._infos
+        has = sum(means(infos).values(), Means())
+        line = (
+            f"{type(self).__name__}({self.name}, {self.scheduler_address!r},"
+            f" workers={len(infos)}, threads={has.threads}"
+        )
+        if all(info["memory_limit"] for info in infos):
+            line += f", memory={format_bytes(has.memory)}"
         if (standing := self._standing()) is None:
-            return line
+            return f"{line})"
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
         nodes = one_line(standing, self._bounds(), paused=paused)
-        return f"{line[:-1]}; {over}{nodes})"
+        return f"{line}; {over}{nodes})"
 
     @property
     def _cluster_class_name(self) -> str:
@@ -87,7 +95,8 @@ class ShownCluster(ReconciledCluster):
         if not isinstance(adaptive, AdaptivePools):
             (only,) = self._pools.values()
             return _nodes(adaptive, only)
-        of = {name: _nodes(each, self.pool(name)) for name, each in adaptive.items()}
+        kinds = list(adaptive.items())  # one step: another thread may end one of them
+        of = {name: _nodes(each, self.pool(name)) for name, each in kinds}
         return ", ".join(f"{name} {said}" for name, said in of.items())
 
     def _scaling(self) -> str:
@@ -116,7 +125,7 @@ class ShownCluster(ReconciledCluster):
         )
 
     def _means(self) -> dict[str, Means]:
-        return means(self.scheduler_info["workers"].values())
+        return means(self._infos)
 
     def _reasons(self, standing: Standing) -> list[str]:
         """What `explain` says; it looks at every node, so not at each glance."""

@@ -35,15 +35,16 @@ class Standing:
         """Take in what has changed since the last look, and return it."""
         with self._lock:
             changes = self._follower.look()
+            ended = self.ended.copy()  # others may be iterating over it
             for old, new in changes:
                 if old is not None and old.over:
-                    self.ended[old.cause, old.failed] -= 1
+                    ended[old.cause, old.failed] -= 1
                 if new.over:
                     self.live.pop(new.key, None)
-                    self.ended[new.cause, new.failed] += 1
+                    ended[new.cause, new.failed] += 1
                 else:
                     self.live[new.key] = new
-            self.ended = +self.ended  # without those nobody is counted in any more
+            self.ended = +ended  # without those nobody is counted in any more
         return changes
 
     @property

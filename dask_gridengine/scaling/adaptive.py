@@ -229,5 +229,5 @@ class AdaptivePools(dict[str, GridAdaptive]):
     @property
     def periodic_callback(self) -> Any:
         """Of one that runs; None if none does."""
-        running = (adaptive.periodic_callback for adaptive in self.values())
+        running = (adaptive.periodic_callback for adaptive in list(self.values()))
         return next(filter(None, running), None)
