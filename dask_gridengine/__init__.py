@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.errors import (
         ArrayTooLarge,
+        ClusterNotRunning,
         DrmCommunicationError,
         GridEngineError,
         GridFull,
@@ -40,6 +41,7 @@ _HOME = {
     "GridFull": "errors",
     "ArrayTooLarge": "errors",
     "DrmCommunicationError": "errors",
+    "ClusterNotRunning": "errors",
     "NoAnswer": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
@@ -57,6 +59,7 @@ __all__ = [
     "GridFull",
     "ArrayTooLarge",
     "DrmCommunicationError",
+    "ClusterNotRunning",
     "NoAnswer",
     "NodesFailed",
     "TaskTimeLimit",

@@ -150,8 +150,12 @@ class GridEngineCluster(ShownCluster):
         SubmitError
             If the grid refuses; the workers there were remain. In an event loop, the
             returned task raises it.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
         """
         counts = self._counts(n, memory, cores, jobs, pool)
+        if self.status is not Status.closing or any(counts.values()):
+            self._require_running()  # Dask's close() says scale(0)
         self._stop_adapting(counts)
         if self.asynchronous or self.called_from_running_loop:
             return self._in_background(self._scale(counts))
@@ -183,7 +187,10 @@ class GridEngineCluster(ShownCluster):
     scale_up = scale
 
     def jobs(self) -> JobTable:
-        """Every node ever asked for, in the order of submission, with its state."""
+        """Every node ever asked for, in the order of submission, with its state.
+
+        Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
+        """
         return JobTable(self._records)
 
     @property
@@ -218,7 +225,10 @@ class GridEngineCluster(ShownCluster):
         ------
         OptionError
             If there never was such a worker or job.
+        ClusterNotRunning
+            If the cluster has not started.
         """
+        self._require_started()
         if worker is None:
             return self._explain_all()
         node = node_of(worker)
@@ -289,7 +299,10 @@ class GridEngineCluster(ShownCluster):
             If there is no such option.
         OptionError
             If a bound makes no sense. What was adapted before goes on then.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
         """
+        self._require_running()
         if Adaptive is GridAdaptive:
             refuse_unknown(options, ADAPT_OPTIONS, "adapt()")
         if not issubclass(Adaptive, GridAdaptive):
@@ -366,6 +379,7 @@ class GridEngineCluster(ShownCluster):
         ...     loop=cluster.loop,
         ... )
         """
+        self._require_running()
         return str(self.scheduler.in_process_address)
 
     def close(self, timeout: float | None = None) -> Any:

@@ -25,6 +25,7 @@ from dask_gridengine.cluster.waiting import Waiting
 from dask_gridengine.cluster.wayback import Eyes, WayBack
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.errors import (
+    ClusterNotRunning,
     LauncherError,
     OptionError,
 )
@@ -247,7 +248,24 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             del options["ports"]
         return {**options, **self.options.scheduler_options}
 
+    def _require_running(self) -> None:
+        """Raise `ClusterNotRunning` where the cluster has not started, or is closed."""
+        if self.status is not Status.running:
+            raise ClusterNotRunning(self.name, self.status.name)
+
+    def _require_started(self) -> None:
+        """The same, but a cluster that is closed will do."""
+        if not hasattr(self, "_waiting"):
+            raise ClusterNotRunning(self.name, self.status.name)
+
+    def __enter__(self) -> Self:
+        self._require_running()  # it starts when it is made
+        entered: Self = super().__enter__()
+        return entered
+
     async def __aenter__(self) -> Self:
+        if self.status is Status.closed:
+            raise ClusterNotRunning(self.name, self.status.name)
         try:
             await self
             return self
@@ -267,7 +285,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     async def _close_once(self, opening: asyncio.Future[None] | None) -> None:
         if opening is not None:
             await asyncio.wait([opening])
-        pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
+        pools = [pool for pool in self._pools.values() if pool.made]
         self._silenced.enter_context(unsaid_while_closing())
         try:
             if hasattr(self, "_waiting"):

@@ -18,6 +18,7 @@ from distributed.deploy.cluster import Cluster
 from dask_gridengine.bootstrap.allocation import Allocation, Hello
 from dask_gridengine.cluster.opening import OpenedCluster
 from dask_gridengine.errors import (
+    ClusterNotRunning,
     DrmCommunicationError,
     GridFull,
     LauncherError,
@@ -219,6 +220,35 @@ class ReconciledCluster(OpenedCluster):
             remarks=lambda: self._waiting.said,
         )
 
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
+        """As Dask's.
+
+        Raises
+        ------
+        NodesFailed
+            If nodes have failed and those left cannot be enough.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().wait_for_workers(n_workers, timeout)
+
+    def get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        """As Dask's, and with the last words of nodes that are gone.
+
+        Raises
+        ------
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().get_logs(cluster, scheduler, workers)
+
     async def _get_logs(
         self,
         cluster: bool = True,
@@ -233,6 +263,8 @@ class ReconciledCluster(OpenedCluster):
 
     async def scale_down(self, workers: Collection[str]) -> None:
         """Give up the nodes of these workers, by name, as adaptive scaling does."""
+        if self.status is not Status.closing:  # while it closes all go anyhow
+            self._require_running()
         pools = set()
         for name in nodes_of(workers):
             if (pool := self._pool_of(name)) is None:
@@ -251,7 +283,7 @@ class ReconciledCluster(OpenedCluster):
         if self.status in (Status.closing, Status.closed):
             if not any(counts.values()):
                 return  # the base class's close() asks for it; there is nobody left
-            raise RuntimeError(f"{self.name} is closed: start a new cluster")
+            raise ClusterNotRunning(self.name, self.status.name)
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
         try:

@@ -14,7 +14,6 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.cluster.reconciled import ReconciledCluster
 from dask_gridengine.display.notebook import Means, means, one_line, table, telling
-from dask_gridengine.errors import OptionError
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.lastwords import last_words
 from dask_gridengine.roster.standing import Standing
@@ -69,12 +68,13 @@ class ShownCluster(ReconciledCluster):
         ------
         OptionError
             If bokeh is not installed, or what ``.png`` needs, or `path` is of
-            another kind, or the cluster has not been opened.
+            another kind.
+        ClusterNotRunning
+            If the cluster has not started.
         """
+        self._require_started()
         from dask_gridengine.display.timeline import draw, save
 
-        if self._standing() is None:
-            raise OptionError(f"{self.name} is not open yet: await it first")
         picture = draw(self.view)
         if path is not None:
             save(picture, Path(path), title=f"{type(self).__name__} {self.name}")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine import ClusterNotRunning, GridEngineCluster
 from tests import browser
 from tests.clusters import running
 from tests.waiting import wait_until
@@ -180,7 +180,7 @@ def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
         made = cluster(shared, jobs=0, asynchronous=True)
         assert repr(made).startswith("GridEngineCluster(")
         assert "wanted" not in repr(made)
-        with pytest.raises(OptionError, match="await it first"):
+        with pytest.raises(ClusterNotRunning, match="await"):
             made.timeline()
         async with made:
             assert "0 nodes wanted" in repr(made)
