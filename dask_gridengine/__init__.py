@@ -6,6 +6,7 @@ must not pay for Dask before it knows that it is needed.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_gridengine._version import __version__
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.errors import (
         ArrayTooLarge,
+        ClusterNotRunning,
         DrmCommunicationError,
         GridEngineError,
         GridFull,
@@ -39,6 +41,7 @@ _HOME = {
     "GridFull": "errors",
     "ArrayTooLarge": "errors",
     "DrmCommunicationError": "errors",
+    "ClusterNotRunning": "errors",
     "NoAnswer": "errors",
     "NodesFailed": "errors",
     "TaskTimeLimit": "errors",
@@ -56,12 +59,23 @@ __all__ = [
     "GridFull",
     "ArrayTooLarge",
     "DrmCommunicationError",
+    "ClusterNotRunning",
     "NoAnswer",
     "NodesFailed",
     "TaskTimeLimit",
     "Unsatisfiable",
     "__version__",
 ]
+
+
+def _register_defaults() -> None:
+    """Add our defaults to Dask's configuration."""
+    import dask_gridengine.settings.defaults  # noqa: F401
+
+
+# Where Dask is not imported yet, the first of the names above does it.
+if "dask.config" in sys.modules:
+    _register_defaults()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@
      |   |   `- ArrayTooLarge     ... as one array: it has to be several
      |   `- DrmCommunicationError the grid does not answer; nothing is known
      |- DoorError              a node found no way to its allocation
+     |- ClusterNotRunning      it is closed or has not started (also a RuntimeError)
      |- NoAnswer               a cluster did not answer its user's question
      |- NodesFailed            nodes ended before they became workers
      |- Unsatisfiable          a task requires what no kind of nodes has
@@ -151,6 +152,29 @@ class DrmCommunicationError(LauncherError):
 
 class DoorError(GridEngineError):
     """A node found no way to its allocation; the message says what it tried."""
+
+
+class ClusterNotRunning(GridEngineError, RuntimeError):
+    """A cluster is closed, or has not started, and what was asked needs a running one.
+
+    Parameters
+    ----------
+    cluster
+        Its name.
+    status
+        As Dask has it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``.
+    """
+
+    def __init__(self, cluster: str, status: str) -> None:
+        super().__init__(cluster, status)
+        self.cluster, self.status = cluster, status
+
+    def __str__(self) -> str:
+        if self.status in ("created", "starting"):
+            hint = "`await` the cluster first, or use it in `async with`"
+            return f"{self.cluster} has not started\n  Hint: {hint}"
+        state = "closing" if self.status == "closing" else "closed"
+        return f"{self.cluster} is {state}\n  Hint: make a new GridEngineCluster"
 
 
 class NoAnswer(GridEngineError):

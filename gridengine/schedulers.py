@@ -279,7 +279,7 @@ class GridEngineScheduler(Scheduler):
                 _request(key, value) for key, value in requests.items()
             )
         if max_jobs is None:
-            max_jobs = dask.config.get("gridengine.map.max-jobs")
+            max_jobs = settings.of_map("max-jobs")
         super().__init__(max_jobs, **given)
 
 
@@ -344,7 +344,7 @@ def place_of(scheduler: Any, client: Client | None = None) -> Any:
 
 
 def _idle_seconds() -> float | None:
-    given = dask.config.get("gridengine.map.idle-timeout")
+    given = settings.of_map("idle-timeout")
     return None if given is None else float(parse_timedelta(given))
 
 

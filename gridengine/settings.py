@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import dask
 import yaml
 
-import dask_gridengine.settings.config  # noqa: F401 - its defaults become Dask's
+from dask_gridengine.settings.defaults import configured
 
 with (Path(__file__).parent / "map.yaml").open() as _file:
-    dask.config.update_defaults(yaml.safe_load(_file))
+    _MAP: dict[str, Any] = yaml.safe_load(_file)
+dask.config.update_defaults(_MAP)
 
 #: Directory of this package.
 path = os.path.dirname(os.path.abspath(__file__))
@@ -28,14 +30,21 @@ WRAPPER = None
 
 
 def _temp_directory() -> str:
-    where = str(dask.config.get("gridengine.shared-directory"))
+    where = str(configured("shared-directory"))
     return os.path.expanduser(os.path.expandvars(where))
 
 
 def _default_resources() -> dict[str, str]:
-    requests = dask.config.get("gridengine.resource-spec", default=None) or ""
+    requests = configured("resource-spec") or ""
     pairs = (request.strip().partition("=") for request in requests.split(","))
     return {name: value or "true" for name, _, value in pairs if name}
+
+
+def of_map(key: str) -> Any:
+    """Return a setting of ``map.yaml``, or its default if Dask's config lacks it."""
+    return dask.config.get(
+        f"gridengine.map.{key}", default=_MAP["gridengine"]["map"][key]
+    )
 
 
 def assigned_directory() -> str | None:

@@ -88,6 +88,7 @@ LAYERS = [
     "settings",
     "settings.differing",
     "settings.readings",
+    "settings.defaults",
     "settings.config",
     "roster",
     "roster.roster",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -39,3 +42,35 @@ async def until(
             raise AssertionError(f"not in {timeout} s: {what}; last seen: {seen!r}")
         await asyncio.sleep(0.02)
     return answer
+
+
+@contextlib.contextmanager
+def asked_in_another_thread(*questions: Callable[[], Any]) -> Iterator[None]:
+    """Ask all of these again and again meanwhile; raise the first error there was.
+
+    Python changes threads as often as it can, so what is not safe is seen to fail.
+    """
+    stop, errors, rounds = threading.Event(), list[BaseException](), [0]
+
+    def ask() -> None:
+        try:
+            while not stop.is_set():
+                for question in questions:
+                    question()
+                rounds[0] += 1
+        except BaseException as exc:  # noqa: BLE001 - raised in the test's thread
+            errors.append(exc)
+
+    thread = threading.Thread(target=ask, name="asks meanwhile")
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        yield
+        wait_until(lambda: rounds[0] or errors, "asked once", 30)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(usual)
+    if errors:
+        raise errors[0]

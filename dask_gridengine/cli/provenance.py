@@ -15,9 +15,8 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.settings.config import DEFAULTS
+from dask_gridengine.settings.defaults import DEFAULTS, SECTION, configured
 
-SECTION = "gridengine"
 DEFAULT, ARGUMENT, ELSEWHERE = "default", "argument", "set in this process"
 HIDDEN = "(hidden)"
 OTHERS = {"map"}  # read by `gridengine.map`, which stands on this package
@@ -68,7 +67,7 @@ def settings(given: Mapping[str, Any]) -> list[Setting]:
             if key in layer:
                 value, sources = _merged(value, sources, layer[key], source)
         if key not in given:
-            effective = dask.config.get(f"{SECTION}.{key}", default=None)
+            effective = configured(key)
             if effective != value:  # by dask.config.set, or an inherited config
                 value, sources = effective, [ELSEWHERE]
         found.append(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,11 +20,12 @@ from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.jobtable import JobTable
 from dask_gridengine.roster.roster import NodeState
 from dask_gridengine.scaling.adaptive import (
+    ADAPT_OPTIONS,
     ADAPTIVE_MAXIMUM,
     AdaptivePools,
     GridAdaptive,
 )
-from dask_gridengine.scaling.scaling import bounds, target
+from dask_gridengine.scaling.scaling import bounds, target, whole
 from dask_gridengine.settings.config import Options, refuse_unknown
 
 _OWN = (
@@ -151,8 +151,12 @@ class GridEngineCluster(ShownCluster):
         SubmitError
             If the grid refuses; the workers there were remain. In an event loop, the
             returned task raises it.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
         """
         counts = self._counts(n, memory, cores, jobs, pool)
+        if self.status is not Status.closing or any(counts.values()):
+            self._require_running()  # Dask's close() says scale(0)
         self._stop_adapting(counts)
         if self.asynchronous or self.called_from_running_loop:
             return self._in_background(self._scale(counts))
@@ -169,7 +173,7 @@ class GridEngineCluster(ShownCluster):
         if isinstance(jobs, Mapping):
             if any(given is not None for given in (n, memory, cores, pool)):
                 raise OptionError("scale(jobs={pool: number}) says all: nothing beside")
-            return {self.pool(name): _number(count) for name, count in jobs.items()}
+            return {self.pool(name): _nodes(name, n) for name, n in jobs.items()}
         several = pool is None and len(self._pools) > 1
         pools = self._pools.values() if several else [self.pool(pool)]
         counts = {
@@ -187,6 +191,7 @@ class GridEngineCluster(ShownCluster):
         """All nodes that are not gone, and the last 2,000 of each pool that are.
 
         In the order of submission, with their states. `counts` has the number of all.
+        Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
         """
         rosters = [pool.fleet.roster for pool in self._pools.values()]
         dropped = sum(roster.dropped.total() for roster in rosters)
@@ -200,10 +205,9 @@ class GridEngineCluster(ShownCluster):
     @property
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        counts: Counter[NodeState] = Counter()
-        for pool in self._pools.values():
-            counts += pool.fleet.roster.counts
-        return {state.value: counts[state] for state in NodeState if counts[state]}
+        rosters = [pool.fleet.roster for pool in self._pools.values()]
+        counts = {s.value: sum(r.counts[s] for r in rosters) for s in NodeState}
+        return {state: count for state, count in counts.items() if count}
 
     @property
     def launcher_description(self) -> str:
@@ -226,7 +230,10 @@ class GridEngineCluster(ShownCluster):
         OptionError
             If no such worker or job is known: there never was one, or it ended long
             ago, see `jobs`.
+        ClusterNotRunning
+            If the cluster has not started.
         """
+        self._require_started()
         if worker is None:
             return self._explain_all()
         node = node_of(worker)
@@ -278,33 +285,49 @@ class GridEngineCluster(ShownCluster):
             The same in workers, threads and bytes.
         idle_grace
             Seconds a node is kept that has nothing to do; ``idle-grace`` by default.
+        wait_count
+            The same in intervals; if both are given, the longer one counts.
+        interval, target_duration, worker_key
+            As in `distributed.deploy.Adaptive`.
         **options
-            Of `distributed.deploy.Adaptive`, e.g. ``interval``. They are those of this
+            Of the class that is given as `Adaptive`. All options are those of this
             call alone.
 
         Returns
         -------
         Adaptive or AdaptivePools
             The adaptive scaling, or where there are pools, a dict of them.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option.
+        OptionError
+            If a bound makes no sense. What was adapted before goes on then.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
         """
-        if options.get("maximum") is None and options.get("maximum_jobs") is None:
-            options["maximum"] = ADAPTIVE_MAXIMUM
-        if not self.options.pools:
-            (only,) = self._pools.values()
-            self._adapt_no_more([only])
-            made = self._adaptive_of(only, Adaptive, idle_grace, options)
-            self._adaptive = made
-            return made
+        self._require_running()
+        if Adaptive is GridAdaptive:
+            refuse_unknown(options, ADAPT_OPTIONS, "adapt()")
         if not issubclass(Adaptive, GridAdaptive):
-            raise OptionError(f"{Adaptive.__name__} knows no pools: use GridAdaptive")
-        pools = self._pools.values() if pool is None else [self.pool(pool)]
+            unknown = "pools" if self.options.pools else "idle_grace"
+            if self.options.pools or idle_grace is not None:
+                name = Adaptive.__name__
+                raise OptionError(f"{name} knows no {unknown}: use GridAdaptive")
+        several = pool is None and self.options.pools
+        pools = list(self._pools.values()) if several else [self.pool(pool)]
+        made = {
+            each.name: self._adaptive_of(each, Adaptive, idle_grace, options)
+            for each in pools
+        }
         self._adapt_no_more(pools)
-        adaptives = self._adaptive or AdaptivePools()
-        for each in pools:
-            made = self._adaptive_of(each, Adaptive, idle_grace, options)
-            adaptives[each.name] = made
-        self._adaptive = adaptives
-        return adaptives
+        adaptive: Any = next(iter(made.values()))
+        if self.options.pools:
+            adaptive = getattr(self, "_adaptive", None) or AdaptivePools()
+            adaptive.update(made)
+        self._adaptive = adaptive
+        return adaptive
 
     def _adaptive_of(
         self,
@@ -315,9 +338,10 @@ class GridEngineCluster(ShownCluster):
     ) -> Any:
         rest = dict(options)
         minimum, maximum = bounds(pool.options, rest)
+        if options.get("maximum") is None and options.get("maximum_jobs") is None:
+            maximum = min(maximum, max(ADAPTIVE_MAXIMUM, minimum))
         if issubclass(Adaptive, GridAdaptive):
-            grace = pool.options.idle_grace if idle_grace is None else idle_grace
-            rest |= {"idle_grace": grace, "pool": pool}
+            rest |= {"idle_grace": idle_grace, "pool": pool}
         return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
 
     def lastingly_paused(self, pool: Pool) -> int:
@@ -360,6 +384,7 @@ class GridEngineCluster(ShownCluster):
         ...     loop=cluster.loop,
         ... )
         """
+        self._require_running()
         return str(self.scheduler.in_process_address)
 
     def close(self, timeout: float | None = None) -> Any:
@@ -406,7 +431,8 @@ def _resolve(
     """All options, with how many nodes of each kind there shall be at first."""
     by_pool = jobs if isinstance(jobs, Mapping) else {}
     asked = n_workers if jobs is None else jobs
-    resolved = Options.resolve({**options, "jobs": 0 if by_pool else asked})
+    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
+    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
     pools = resolved.pools
     if pools and not isinstance(jobs, Mapping) and asked:
         raise OptionError(
@@ -417,16 +443,14 @@ def _resolve(
         there = ", ".join(pools) or "none: give pools={...}"
         raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
     for name, count in by_pool.items():
-        pools[name] = replace(pools[name], jobs=_number(count))
-    if n_workers is not None and not pools:
-        wanted = resolved.nodes(n_workers)
+        pools[name] = replace(pools[name], jobs=_nodes(name, count))
+    if n_workers is not None:
+        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
         if jobs is not None and jobs != wanted:
             raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
         resolved = replace(resolved, jobs=wanted)
     return resolved
 
 
-def _number(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise OptionError(f"jobs: {count!r}; it is a number of nodes, 0 or more")
-    return count
+def _nodes(pool: str, count: Any) -> int:
+    return whole(f"jobs[{pool!r}]", count, "nodes")

@@ -97,6 +97,7 @@ class Desk:
 
     async def _client(self, ask: Ask) -> dict[str, Any]:
         cluster = self._cluster
+        cluster._require_running()
         identity = client_identity(cluster.security)
         return {
             "address": contact(cluster.options, cluster.scheduler, ask.via),

@@ -25,6 +25,7 @@ from dask_gridengine.cluster.waiting import Waiting
 from dask_gridengine.cluster.wayback import Eyes, WayBack
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.errors import (
+    ClusterNotRunning,
     LauncherError,
     OptionError,
 )
@@ -35,7 +36,6 @@ from dask_gridengine.network.addresses import bracketed
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.notes import Annotator
 from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
@@ -196,12 +196,8 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""
         pools = list(self._pools.values())
-        witness = FleetWitness(
-            self._upkeeps, self.scheduler.suspects_of, self._explain_all
-        )
-        self.scheduler.witness = witness
+        self.scheduler.witness = FleetWitness(self._upkeeps, self.scheduler.suspects_of)
         self.scheduler.on_asked_to_go = self._asked_to_go
-        self.scheduler.add_plugin(Annotator(witness.explain))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         desk = Desk(self)
@@ -254,7 +250,24 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             del options["ports"]
         return {**options, **self.options.scheduler_options}
 
+    def _require_running(self) -> None:
+        """Raise `ClusterNotRunning` where the cluster has not started, or is closed."""
+        if self.status is not Status.running:
+            raise ClusterNotRunning(self.name, self.status.name)
+
+    def _require_started(self) -> None:
+        """The same, but a cluster that is closed will do."""
+        if not hasattr(self, "_waiting"):
+            raise ClusterNotRunning(self.name, self.status.name)
+
+    def __enter__(self) -> Self:
+        self._require_running()  # it starts when it is made
+        entered: Self = super().__enter__()
+        return entered
+
     async def __aenter__(self) -> Self:
+        if self.status is Status.closed:
+            raise ClusterNotRunning(self.name, self.status.name)
         try:
             await self
             return self
@@ -274,7 +287,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     async def _close_once(self, opening: asyncio.Future[None] | None) -> None:
         if opening is not None:
             await asyncio.wait([opening])
-        pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
+        pools = [pool for pool in self._pools.values() if pool.made]
         self._silenced.enter_context(unsaid_while_closing())
         try:
             if hasattr(self, "_waiting"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from distributed.deploy.cluster import Cluster
 from dask_gridengine.bootstrap.allocation import Allocation, Hello
 from dask_gridengine.cluster.opening import OpenedCluster
 from dask_gridengine.errors import (
+    ClusterNotRunning,
     DrmCommunicationError,
     GridFull,
     LauncherError,
@@ -25,7 +26,7 @@ from dask_gridengine.errors import (
 )
 from dask_gridengine.fleet.allocator import allocate
 from dask_gridengine.fleet.fleet import Callbacks
-from dask_gridengine.names import nodes_of
+from dask_gridengine.names import nodes_of, suffixes
 from dask_gridengine.pools.handle import NodeHandle
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.lastwords import addresses, last_words
@@ -133,22 +134,37 @@ class ReconciledCluster(OpenedCluster):
     @property
     def plan(self) -> set[str]:
         """Names that count for adaptive scaling; who leaves anyhow does not."""
-        return self._staying(super().plan)
+        return self._staying(self._workers_of(list(self.worker_spec)))
 
     @property
     def requested(self) -> set[str]:
         """As `plan`, of those that have been asked for."""
-        return self._staying(super().requested)
+        asked = [name for name in list(self.workers) if name in self.worker_spec]
+        return self._staying(self._workers_of(asked))
 
     @property
     def observed(self) -> set[str]:
         """As `plan`, of those that are there."""
-        return self._staying(super().observed)
+        return self._staying([info["name"] for info in self._infos])
 
-    def _staying(self, names: set[str]) -> set[str]:
+    @property
+    def _infos(self) -> list[dict[str, Any]]:
+        # Copied in one step, as the names above are: Dask's own properties iterate over
+        # dicts that the event loop changes, and users ask in other threads.
+        return list(self.scheduler_info["workers"].values())
+
+    def _workers_of(self, nodes: Iterable[str]) -> list[str]:
+        return [
+            node + suffix
+            for node in nodes
+            if (pool := self._pool_of(node))
+            for suffix in suffixes(pool.options.processes)
+        ]
+
+    def _staying(self, names: list[str]) -> set[str]:
         for pool in self._pools.values():
-            names = set(pool.turnover.staying(names))
-        return names
+            names = pool.turnover.staying(names)
+        return set(names)
 
     def new_worker_spec(self) -> dict[str, Any]:
         """The next node's name, never used before, and its specification."""
@@ -204,6 +220,35 @@ class ReconciledCluster(OpenedCluster):
             remarks=lambda: self._waiting.said,
         )
 
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
+        """As Dask's.
+
+        Raises
+        ------
+        NodesFailed
+            If nodes have failed and those left cannot be enough.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().wait_for_workers(n_workers, timeout)
+
+    def get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        """As Dask's, and with the last words of nodes that are gone.
+
+        Raises
+        ------
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().get_logs(cluster, scheduler, workers)
+
     async def _get_logs(
         self,
         cluster: bool = True,
@@ -218,6 +263,8 @@ class ReconciledCluster(OpenedCluster):
 
     async def scale_down(self, workers: Collection[str]) -> None:
         """Give up the nodes of these workers, by name, as adaptive scaling does."""
+        if self.status is not Status.closing:  # while it closes all go anyhow
+            self._require_running()
         pools = set()
         for name in nodes_of(workers):
             if (pool := self._pool_of(name)) is None:
@@ -236,7 +283,7 @@ class ReconciledCluster(OpenedCluster):
         if self.status in (Status.closing, Status.closed):
             if not any(counts.values()):
                 return  # the base class's close() asks for it; there is nobody left
-            raise RuntimeError(f"{self.name} is closed: start a new cluster")
+            raise ClusterNotRunning(self.name, self.status.name)
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
         try:

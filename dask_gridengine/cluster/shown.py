@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.utils import parse_timedelta
+from dask.utils import format_bytes, parse_timedelta
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.cluster.reconciled import ReconciledCluster
 from dask_gridengine.display.notebook import Means, means, one_line, table, telling
-from dask_gridengine.errors import OptionError
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.lastwords import last_words
 from dask_gridengine.roster.standing import Standing
@@ -28,13 +27,21 @@ class ShownCluster(ReconciledCluster):
     """A cluster with Dask's ways of showing one, that know of nodes."""
 
     def __repr__(self) -> str:
-        line = str(super().__repr__())
+        # Not Dask's, which iterates over what the event loop changes meanwhile.
+        infos = self._infos
+        has = sum(means(infos).values(), Means())
+        line = (
+            f"{type(self).__name__}({self.name}, {self.scheduler_address!r},"
+            f" workers={len(infos)}, threads={has.threads}"
+        )
+        if all(info["memory_limit"] for info in infos):
+            line += f", memory={format_bytes(has.memory)}"
         if (standing := self._standing()) is None:
-            return line
+            return f"{line})"
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
         nodes = one_line(standing, self._bounds(), paused=paused)
-        return f"{line[:-1]}; {over}{nodes})"
+        return f"{line}; {over}{nodes})"
 
     @property
     def _cluster_class_name(self) -> str:
@@ -61,12 +68,13 @@ class ShownCluster(ReconciledCluster):
         ------
         OptionError
             If bokeh is not installed, or what ``.png`` needs, or `path` is of
-            another kind, or the cluster has not been opened.
+            another kind.
+        ClusterNotRunning
+            If the cluster has not started.
         """
+        self._require_started()
         from dask_gridengine.display.timeline import draw, save
 
-        if self._standing() is None:
-            raise OptionError(f"{self.name} is not open yet: await it first")
         picture = draw(self.view)
         if path is not None:
             save(picture, Path(path), title=f"{type(self).__name__} {self.name}")
@@ -87,7 +95,8 @@ class ShownCluster(ReconciledCluster):
         if not isinstance(adaptive, AdaptivePools):
             (only,) = self._pools.values()
             return _nodes(adaptive, only)
-        of = {name: _nodes(each, self.pool(name)) for name, each in adaptive.items()}
+        kinds = list(adaptive.items())  # one step: another thread may end one of them
+        of = {name: _nodes(each, self.pool(name)) for name, each in kinds}
         return ", ".join(f"{name} {said}" for name, said in of.items())
 
     def _scaling(self) -> str:
@@ -107,6 +116,7 @@ class ShownCluster(ReconciledCluster):
             standing,
             kind=type(self).__name__,
             link=self.dashboard_link.replace("/status", "/gridengine"),
+            address="" if self.status is Status.closed else self.scheduler_address,
             # Dask leaves the last ones there when it closes.
             workers={} if self.status is Status.closed else self._means(),
             scaling=self._scaling(),
@@ -115,7 +125,7 @@ class ShownCluster(ReconciledCluster):
         )
 
     def _means(self) -> dict[str, Means]:
-        return means(self.scheduler_info["workers"].values())
+        return means(self._infos)
 
     def _reasons(self, standing: Standing) -> list[str]:
         """What `explain` says; it looks at every node, so not at each glance."""

@@ -26,17 +26,14 @@ class FleetWitness:
         Of the cluster's kinds of nodes.
     suspects
         ``task key -> names of workers`` that died while they ran it.
-    explain
-        All there is to say of the nodes and of what keeps tasks waiting.
     """
 
     def __init__(
         self,
         upkeeps: Sequence[Upkeep],
         suspects: Callable[[Any], list[str]],
-        explain: Callable[[], str],
     ) -> None:
-        self._upkeeps, self._suspects, self._explain = upkeeps, suspects, explain
+        self._upkeeps, self._suspects = upkeeps, suspects
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
@@ -90,10 +87,8 @@ class FleetWitness:
         pending = any(_unexplained(record) for record in self._nodes(names))
         return Evidence(blameless=blameless, pending=pending)
 
-    def explain(self, exception: BaseException) -> str | None:
+    def explain(self, exception: KilledWorker) -> str | None:
         """What a user should know beside this exception; None if it is too early."""
-        if not isinstance(exception, KilledWorker):
-            return self._explain()
         names = [exception.last_worker.name, *self._suspects(exception.task)]
         if any(_unexplained(record) for record in self._nodes(names)):
             return None

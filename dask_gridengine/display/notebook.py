@@ -88,6 +88,7 @@ def table(
     *,
     kind: str,
     link: str,
+    address: str = "",
     workers: Mapping[str, Means],
     scaling: str,
     reasons: Sequence[str],
@@ -103,6 +104,8 @@ def table(
         Of cluster: its class's name.
     link
         To the dashboard; "" without one.
+    address
+        Of the scheduler; "" if it has none any more.
     workers
         As `means` says.
     scaling
@@ -121,7 +124,8 @@ def table(
     parts = [
         f'<div style="line-height:1.5"><b>{html.escape(kind)}</b>'
         f' <span style="{_FAINT}">{html.escape(standing.view.name)}</span> &nbsp; {to}'
-        f" &nbsp; {html.escape(scaling)}</div>",
+        f" &nbsp; {html.escape(scaling)}"
+        f' &nbsp; <span style="{_FAINT}">{html.escape(address)}</span></div>',
         _by_state(standing, workers),
         _reasons(reasons),
         markup.folded("pools", _by_pool(standing), open_=True),

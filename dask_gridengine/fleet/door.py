@@ -186,12 +186,13 @@ class Door:
     def held(self) -> int:
         """How many nodes sleep here because something is wrong with their host."""
         # Those that are gone meanwhile are forgotten only when their host is let in.
+        # Copies, each made in one step: other threads ask while nodes come and go.
         return sum(
-            node in self.roster.live
-            and self.roster.live[node].state is NodeState.ARRIVED
-            for host, queue in self._waiting.items()
+            (record := self.roster.live.get(node)) is not None
+            and record.state is NodeState.ARRIVED
+            for host, queue in list(self._waiting.items())
             if self._hold(host)
-            for node in queue
+            for node in list(queue)
         )
 
     def _asleep(self, record: NodeRecord) -> tuple[float, str] | None:

@@ -124,15 +124,17 @@ class Fleet:
             note=callbacks.note,
         )
         self._note = callbacks.note
-        self._launcher: Launcher | None = None
+        self._launcher: Launcher | None = None  # until it is closed
+        self._opened: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
         self._bundling: Bundling | None = None
 
     @property
     def launcher(self) -> Launcher:
-        assert self._launcher is not None, "the fleet is not open"
-        return self._launcher
+        """What starts the nodes; it describes itself also when it is closed."""
+        assert self._opened is not None, "the fleet is not open"
+        return self._opened
 
     @property
     def log_directory(self) -> Path:
@@ -156,7 +158,7 @@ class Fleet:
     async def _open(self) -> None:
         options = self.options
         self.directory = make_private_directory(options.shared_directory, options.name)
-        self._launcher = await open_launcher(
+        self._launcher = self._opened = await open_launcher(
             options.launcher,
             self._on_end,
             slots=options.slots,

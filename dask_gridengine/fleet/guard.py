@@ -84,14 +84,20 @@ class HostGuard:
 
     def shut(self, now: float) -> list[str]:
         """Hosts to keep out of arrays now; empty if that would leave none."""
-        bad = sorted(host for host, entry in self._hosts.items() if now < entry.until)
-        others = self._hosts.keys() if self.possible is None else self.possible
-        return bad if set(others) - set(bad) else []
+        return list(self._shut(now))
+
+    def _shut(self, now: float) -> dict[str, _Host]:
+        # A copy made in one step: other threads ask, too. An entry is replaced as a
+        # whole when its host is cleared, so it stays as it was here.
+        hosts = dict(self._hosts)
+        bad = {host: hosts[host] for host in sorted(hosts) if now < hosts[host].until}
+        others = hosts.keys() if self.possible is None else self.possible
+        return bad if set(others) - set(bad) else {}
 
     def hold(self, host: str, now: float) -> float:
         """Seconds for which a node that lands on this host shall wait at the door."""
         entry = self._hosts.get(host)
-        if entry is None or now >= entry.until or host not in self.shut(now):
+        if entry is None or now >= entry.until or host not in self._shut(now):
             return 0.0
         if entry.why is not None and entry.why.cause is Cause.HOST_LOST:
             return 0.0  # whoever comes to the door is not cut off
@@ -99,8 +105,7 @@ class HostGuard:
 
     def sentences(self, now: float) -> Iterator[str]:
         """Say which hosts are shut, why, and until when."""
-        for host in self.shut(now):
-            entry = self._hosts[host]
+        for host, entry in self._shut(now).items():
             assert entry.why is not None
             said = entry.why.cause.value
             if entry.why.detail:

@@ -45,13 +45,10 @@ class Entry:
 
 def shared_directory(given: str | os.PathLike[str] | None = None) -> Path:
     """Where clusters of this user put their files, if nothing else is `given`."""
-    import dask.config
+    from dask_gridengine.settings.defaults import DEFAULTS, SECTION, configured
 
-    place = given or dask.config.get("gridengine.shared-directory", None)
-    if place is None:
-        import yaml
-
-        place = yaml.safe_load(SETTINGS.read_text())["gridengine"]["shared-directory"]
+    name = "shared-directory"
+    place = configured(name, given or None) or DEFAULTS[SECTION][name]
     return Path(os.path.expandvars(place)).expanduser().absolute()
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import dask
 from dask.utils import parse_timedelta
+from distributed.core import Status
 
 from dask_gridengine.causes import number_of_nodes
-from dask_gridengine.errors import OptionError
+from dask_gridengine.errors import ClusterNotRunning, OptionError
 from dask_gridengine.fleet.fleet import Callbacks, Fleet
 from dask_gridengine.names import PREFIX, node_name, suffixes
 from dask_gridengine.pools.handle import NodeHandle
@@ -73,6 +74,17 @@ class Pool:
         )
         self.upkeep = Upkeep(self.fleet, hands, missed=missed)
         self.turnover = Turnover(self.fleet, self.upkeep, self.options)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what `make` has not set yet comes here.
+        if name in ("fleet", "upkeep", "turnover"):
+            raise ClusterNotRunning(self.options.name, Status.created.name)
+        raise AttributeError(name)
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a fleet."""
+        return "fleet" in vars(self)
 
     @property
     def spec(self) -> dict[str, Any]:

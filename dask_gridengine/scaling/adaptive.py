@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from dask.utils import parse_timedelta
 from distributed.deploy import Adaptive
+from distributed.scheduler import WorkerState
 
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.clock import steady_time
@@ -15,10 +17,17 @@ from dask_gridengine.names import node_of
 from dask_gridengine.pools.demand import long_tasks
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.scaling.idleness import Idleness
-from dask_gridengine.scaling.scaling import by_least_held
+from dask_gridengine.scaling.scaling import UNITS, by_least_held
 
 #: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
+
+
+#: Keywords of `GridEngineCluster.adapt` beside those of its signature.
+ADAPT_OPTIONS = (
+    *(f"{bound}{of}" for bound in ("minimum", "maximum") for of in UNITS),
+    *("interval", "target_duration", "wait_count", "worker_key"),
+)
 
 
 class GridAdaptive(Adaptive):  # type: ignore[misc]
@@ -37,28 +46,48 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         The kind of nodes that follows the work which is for it; may be left out where
         there is only one.
     idle_grace
-        Seconds a node must have been idle before it goes.
+        Seconds a node must have been idle before it goes. None is the option's, unless
+        `wait_count` is given.
+    wait_count
+        The same in intervals. If both are given, the longer one counts.
+    worker_key
+        Function of a worker: nodes whose workers it gives the same go together.
     minimum, maximum
         Workers; nodes are whole, so fewer may be the most, and more the least.
-    **options
-        Of `distributed.deploy.Adaptive`.
+    interval, target_duration
+        As in `distributed.deploy.Adaptive`.
     """
+
+    state = "inactive"  # Adaptive.__del__ asks, also if __init__ has raised
 
     def __init__(
         self,
         cluster: Any,
         *,
-        idle_grace: float | str,
+        idle_grace: float | str | None = None,
         pool: Pool | None = None,
-        **options: Any,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        wait_count: int | None = None,
+        worker_key: Callable[[WorkerState], Hashable] | None = None,
+        interval: float | str | None = None,
+        target_duration: float | str | None = None,
     ) -> None:
         self._pool = pool or cluster.pool()
-        for bound in ("minimum", "maximum"):
-            if (value := options.get(bound)) is not None and math.isfinite(value):
-                options[bound] = int(value)
-        self._idle_grace = float(parse_timedelta(idle_grace))
         self._idleness = Idleness()
-        super().__init__(cluster, **options)
+        super().__init__(
+            cluster,
+            minimum=_whole(minimum),
+            maximum=_whole(maximum),
+            wait_count=wait_count,
+            worker_key=worker_key,
+            interval=interval,
+            target_duration=target_duration,
+        )
+        graces = [parse_timedelta(idle_grace)] if idle_grace is not None else []
+        if wait_count is not None:
+            graces.append(wait_count * (self.interval or 0))
+        self._idle_grace = max(graces, default=self._pool.options.idle_grace)
 
     async def target(self) -> int:
         """Workers that the work is worth; without any worker Dask counts threads.
@@ -135,7 +164,25 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         spare = min(count - len(going), len(there.intersection(planned)) - kept)
         idle = self._idleness.longer_than(self._idle_grace, steady_time())
         ranked = by_least_held(scheduler, [n for n in planned if n in idle])
-        return going + ranked[: max(0, spare)]
+        for group in self._groups(ranked, there):
+            if len(group) <= spare:
+                going += group
+                spare -= len(group)
+        return going
+
+    def _groups(self, ranked: list[str], there: set[str]) -> list[list[str]]:
+        """Nodes that may go only together: of each, those of `ranked`, if all are."""
+        if self.worker_key is None:
+            return [[node] for node in ranked]
+        key_of = {
+            node_of(ws.name): self.worker_key(ws)
+            for ws in self.cluster.scheduler.workers.values()
+        }
+        sizes = Counter(key_of[node] for node in there)
+        groups: dict[Hashable, list[str]] = {}
+        for node in ranked:
+            groups.setdefault(key_of[node], []).append(node)
+        return [group for key, group in groups.items() if len(group) == sizes[key]]
 
     async def scale_down(self, workers: Collection[str]) -> None:
         """Give up these; the cluster lets their tasks end and moves their data.
@@ -163,6 +210,11 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         await cluster.scale_adaptively(n, pool)
 
 
+def _whole(bound: float | None) -> float | None:
+    # Dask's takes no float but inf.
+    return bound if bound is None or math.isinf(bound) else int(bound)
+
+
 class AdaptivePools(dict[str, GridAdaptive]):
     """Pools that follow the work, each by itself: pool to its adaptive scaling.
 
@@ -177,5 +229,5 @@ class AdaptivePools(dict[str, GridAdaptive]):
     @property
     def periodic_callback(self) -> Any:
         """Of one that runs; None if none does."""
-        running = (adaptive.periodic_callback for adaptive in self.values())
+        running = (adaptive.periodic_callback for adaptive in list(self.values()))
         return next(filter(None, running), None)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from dask.utils import parse_bytes
 from distributed import Scheduler
 from distributed.scheduler import WorkerState
 
 from dask_gridengine.errors import OptionError
 from dask_gridengine.names import node_of, nodes_of
+from dask_gridengine.settings import readings
 from dask_gridengine.settings.config import Options
+
+#: What a bound of adaptive scaling may be in: workers, or as its name ends.
+UNITS = ("", "_jobs", "_cores", "_memory")
 
 
 def target(
@@ -29,19 +34,65 @@ def target(
     Raises
     ------
     OptionError
-        If memory is asked for and nobody knows how much a node has.
+        If one of them is no number, or negative, or memory is asked for and nobody
+        knows how much a node has.
     """
-    wanted = [math.ceil((n or 0) / options.processes), jobs or 0]
+    wanted = [0]
+    if n is not None:
+        wanted.append(options.nodes(whole("n", n, "workers")))
+    if jobs is not None:
+        wanted.append(whole("jobs", jobs, "nodes"))
     if cores is not None:
-        wanted.append(math.ceil(cores / options.cores))
+        wanted.append(math.ceil(_cores("cores", cores) / options.cores))
     if memory is not None:
         if not options.memory:
             raise OptionError(
                 "scale(memory=...) needs to know how much a node has: give"
                 " GridEngineCluster(memory=...)"
             )
-        wanted.append(math.ceil(parse_bytes(memory) / options.memory))
+        wanted.append(math.ceil(_bytes("memory", memory) / options.memory))
     return max(wanted)
+
+
+def whole(name: str, value: Any, of: str) -> int:
+    """Read a count that a user gives; a float without a fraction is one, too.
+
+    Parameters
+    ----------
+    name, value
+        The argument, and what was given for it.
+    of
+        What is counted, for the message.
+
+    Raises
+    ------
+    OptionError
+        If it is no whole number, or negative.
+    """
+    try:
+        exact = isinstance(value, float) and value.is_integer()
+        number = int(value) if exact else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: expected a number of {of}, 0 or more")
+    return number
+
+
+def _cores(name: str, value: Any) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not (0 <= value < math.inf or _unlimited(name, value)):
+        raise OptionError(f"{name}={value!r}: expected a number of cores, 0 or more")
+    return float(value)
+
+
+def _bytes(name: str, value: Any) -> float:
+    unlimited = _unlimited(name, value)
+    return math.inf if unlimited else readings.size({name: value}, name)
+
+
+def _unlimited(name: str, value: Any) -> bool:
+    return name.startswith("maximum") and bool(value == math.inf)
 
 
 def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
@@ -57,38 +108,48 @@ def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
     Raises
     ------
     OptionError
-        If memory bounds them and nobody knows how much a node has, or a bound is said
-        in workers and in nodes.
+        If a bound is no number, or negative, or the least is more than the most; if
+        memory bounds them and nobody knows how much a node has, or a bound is said in
+        workers and in nodes.
     """
-    least = _said(options, "minimum", given)
-    most = _said(options, "maximum", given)
-    limit = min(most, default=math.inf)
-    return (
-        math.ceil(max(least, default=0)),
-        math.floor(limit) if math.isfinite(limit) else limit,
-    )
+    told = {name: value for name, value in given.items() if value is not None}
+    least = math.ceil(max(_said(options, "minimum", given), default=0))
+    limit = min(_said(options, "maximum", given), default=math.inf)
+    most = math.floor(limit) if math.isfinite(limit) else limit
+    if least > most:
+        said = ", ".join(f"{k}={v!r}" for k, v in told.items() if k not in given)
+        raise OptionError(
+            f"{said}: at least {least} workers and at most {most}; the minimum must"
+            " not be more than the maximum"
+        )
+    return least, most
 
 
 def _said(options: Options, bound: str, given: dict[str, Any]) -> list[float]:
     """What is said of one bound, each in workers."""
-    workers, jobs, cores, memory = (
-        given.pop(bound + unit, None) for unit in ("", "_jobs", "_cores", "_memory")
-    )
+    workers, jobs, cores, memory = (given.pop(bound + unit, None) for unit in UNITS)
     if workers is not None and jobs is not None:
         raise OptionError(f"{bound} and {bound}_jobs: give one")
-    said = [float(workers)] if workers is not None else []
+    said: list[float] = []
+    if workers is not None:
+        said.append(_bound(bound, workers, "workers"))
     if jobs is not None:
-        said.append(jobs * options.processes)
+        said.append(_bound(f"{bound}_jobs", jobs, "nodes") * options.processes)
     if cores is not None:
-        said.append(cores / options.threads)
+        said.append(_cores(f"{bound}_cores", cores) / options.threads)
     if memory is not None:
         if not options.memory:
             raise OptionError(
                 f"{bound}_memory={memory!r} needs to know how much a node has: give"
                 " GridEngineCluster(memory=...)"
             )
-        said.append(parse_bytes(memory) / (options.memory // options.processes))
+        size = _bytes(f"{bound}_memory", memory)
+        said.append(size / (options.memory // options.processes))
     return said
+
+
+def _bound(name: str, value: Any, of: str) -> float:
+    return math.inf if _unlimited(name, value) else whole(name, value, of)
 
 
 def to_close(

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import yaml
 from distributed.security import Security
 
 from dask_gridengine.dialects import DIALECTS
@@ -25,13 +24,9 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.network.addresses import host_and_port
 from dask_gridengine.network.ports import Ports
 from dask_gridengine.settings import readings
+from dask_gridengine.settings.defaults import configured
 from dask_gridengine.settings.differing import is_plain
 from dask_gridengine.times import parse_walltime
-
-with (Path(__file__).parents[1] / "gridengine.yaml").open() as _file:
-    DEFAULTS = yaml.safe_load(_file)
-dask.config.update_defaults(DEFAULTS)
-
 
 #: Options that a pool cannot have for itself.
 OF_CLUSTER = frozenset(
@@ -147,7 +142,10 @@ class Options:
             If a value makes no sense.
         """
         refuse_unknown(given, cls.names())
-        raw = {name: _setting(name, given.get(name)) for name in cls.names()}
+        raw = {
+            name: configured(name.replace("_", "-"), given.get(name))
+            for name in cls.names()
+        }
         checked = {**_texts(raw), **_numbers(raw), **_places(raw), **_network(raw)}
         checked["pools"] = cls._pools(given, raw, checked["name"])
         options = cls(**{**raw, **checked})
@@ -207,21 +205,17 @@ class Options:
             )
 
 
-def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
+def refuse_unknown(
+    given: Mapping[str, Any], names: Sequence[str], taker: str = "GridEngineCluster"
+) -> None:
     """Raise TypeError for the first name in `given` that is not one of `names`."""
     if unknown := [name for name in given if name not in names]:
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(
-            f"GridEngineCluster has no option {unknown[0]!r}{hint}; there are:"
+            f"{taker} has no option {unknown[0]!r}{hint}; there are:"
             f" {', '.join(sorted(names))}"
         )
-
-
-def _setting(name: str, given: Any) -> Any:
-    return dask.config.get(
-        f"gridengine.{name.replace('_', '-')}", override_with=given, default=None
-    )
 
 
 def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:

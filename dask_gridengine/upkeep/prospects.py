@@ -14,7 +14,7 @@ from distributed.core import Status
 from dask_gridengine.causes import number_of_nodes
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.fleet.fleet import Fleet
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
@@ -65,7 +65,9 @@ def shortfall(
     """
     lost = [upkeep for upkeep in upkeeps if upkeep.hopeless is not None]
     planned = sum(map(_planned, upkeeps))
-    taken = [upkeep for upkeep in upkeeps if upkeep.taken_away]
+    # Copies: the loop empties these lists while another thread asks.
+    copies = [(upkeep, list(upkeep.taken_away)) for upkeep in upkeeps]
+    taken = [(upkeep, records) for upkeep, records in copies if records]
     if planned >= wanted:
         taken = []
     if not taken and not lost:
@@ -80,7 +82,7 @@ def shortfall(
     )
     if possible >= wanted:
         return None
-    told = [_taken_away(upkeep) for upkeep in taken]
+    told = [_taken_away(upkeep, records) for upkeep, records in taken]
     told += [why for upkeep in upkeeps for why in upkeep.fleet.failures.reasons()]
     return NodesFailed(wanted, there, told)
 
@@ -119,10 +121,10 @@ def _planned(upkeep: Upkeep) -> int:
     return upkeep.desired * upkeep.fleet.options.processes
 
 
-def _taken_away(upkeep: Upkeep) -> str:
-    count = len(upkeep.taken_away)
-    who = str(upkeep.taken_away[0]) if count == 1 else f"{count} nodes"
-    diagnosis = upkeep.taken_away[-1].diagnosis
+def _taken_away(upkeep: Upkeep, records: Sequence[NodeRecord]) -> str:
+    count = len(records)
+    who = str(records[0]) if count == 1 else f"{count} nodes"
+    diagnosis = records[-1].diagnosis
     assert diagnosis is not None
     told = diagnosis.sentence(who, many=count > 1)
     return f"{told}; wanted now: {_planned(upkeep)}"

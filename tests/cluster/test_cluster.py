@@ -136,6 +136,37 @@ def test_scale_by_memory_needs_the_memory_of_a_worker(options: dict[str, Any]) -
         cluster.scale(memory="1 GB")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n_workers": "lots"},
+        {"n_workers": -1},
+        {"jobs": -1},
+        {"jobs": {"nopool": 3}},
+        {"jobs": {"a": -1}, "pools": {"a": {}}},
+        {"jobs": {"a": "lots"}, "pools": {"a": {}}},
+        {"jobs": {"a": 1}, "n_workers": 1, "pools": {"a": {}}},
+    ],
+)
+def test_a_number_of_nodes_that_makes_no_sense_is_refused(given: Any) -> None:
+    """By the name of the argument, before anything is started."""
+    with pytest.raises(OptionError, match=str(next(iter(given)))):
+        GridEngineCluster(launcher="process", asynchronous=True, **given)
+
+
+def test_scale_refuses_what_is_no_number_and_keeps_the_nodes(
+    options: dict[str, Any],
+) -> None:
+    """Negative, text, an unknown pool: an error of ours, and nothing changes."""
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        for wrong in (-3, "lots", 1.5):
+            with pytest.raises(OptionError, match=r"^n="):
+                cluster.scale(wrong)
+        with pytest.raises(OptionError, match="nopool"):
+            cluster.scale(jobs={"nopool": 3})
+        assert cluster.wanted == len(cluster.jobs()) == 1
+
+
 def test_it_works_inside_an_event_loop(options: dict[str, Any]) -> None:
     """async with, await scale(), and an asynchronous client."""
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 
-from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine import ClusterNotRunning, GridEngineCluster
 from tests import browser
+from tests.clusters import running
 from tests.waiting import wait_until
 
 OPEN = """
@@ -178,7 +180,7 @@ def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
         made = cluster(shared, jobs=0, asynchronous=True)
         assert repr(made).startswith("GridEngineCluster(")
         assert "wanted" not in repr(made)
-        with pytest.raises(OptionError, match="await it first"):
+        with pytest.raises(ClusterNotRunning, match="await"):
             made.timeline()
         async with made:
             assert "0 nodes wanted" in repr(made)
@@ -209,3 +211,10 @@ def cluster(shared: Path, **options: Any) -> GridEngineCluster:
         "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
     }
     return GridEngineCluster(**{**given, **options})
+
+
+def test_a_client_shows_the_address_of_the_scheduler(shared: Path) -> None:
+    """Client's own picture is the cluster's, and other clusters' have it."""
+    with running(shared) as cluster, Client(cluster) as client:
+        assert client.scheduler_info()["address"] in client._repr_html_()
+    assert "tls://" not in cluster._repr_html_()

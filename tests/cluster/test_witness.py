@@ -13,7 +13,6 @@ import pytest
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.causes import Cause, Diagnosis
-from dask_gridengine.cluster.explain import explain
 from dask_gridengine.cluster.witness import FleetWitness
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scheduler.fair import Evidence
@@ -33,7 +32,6 @@ class Scene:
         self.witness = FleetWitness(
             [self.upkeep],
             lambda key: self.suspects.get(key, []),
-            lambda: explain([self.upkeep]),
         )
         self.node = self.node_of(0)
 
@@ -201,14 +199,6 @@ def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
         scene.fleet.roster.move(record, NodeState.GONE)
     told = scene.witness.evidence(["ge-0", "ge-1", "ge-2"])
     assert told == Evidence(blameless=["ge-1", "ge-2"])
-
-
-def test_other_exceptions_are_told_what_the_nodes_are_at(scene: Scene) -> None:
-    """A timeout is a question of what there is to wait for."""
-    scene.upkeep.desired = 3
-    assert "3 nodes are wanted: 1 working" in (
-        scene.witness.explain(TimeoutError()) or ""
-    )
 
 
 def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None:

@@ -24,6 +24,7 @@ from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import ENDED_KEPT, NodeState, Roster
 from dask_gridengine.worker.granted import versions
 from tests.samples import allocation, hello
+from tests.waiting import asked_in_another_thread
 
 
 def make_door(**changes: Any) -> Door:
@@ -368,6 +369,17 @@ def test_who_is_gone_does_not_sleep() -> None:
     door.roster.move(one, NodeState.DRAINING)
     door.roster.move(other, NodeState.GONE)
     assert door.held == 1
+
+
+def test_how_many_sleep_may_be_asked_in_any_thread() -> None:
+    """While nodes of many hosts come to the door."""
+    door = make_door(hold=lambda host: 50.0)
+    names = [f"ge-{i}" for i in range(400)]
+    expect(door, *names)
+    with asked_in_another_thread(lambda: door.held):
+        for i in range(len(names)):
+            door.answer(hello(index=i + 1, host=f"node{i % 200}"))
+    assert door.held == len(names)
 
 
 def test_other_versions_are_refused_with_a_cause() -> None:

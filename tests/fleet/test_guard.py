@@ -14,6 +14,7 @@ from dask_gridengine.fleet.guard import (
     STRIKES,
     HostGuard,
 )
+from tests.waiting import asked_in_another_thread
 
 WHY = Diagnosis(cause=Cause.NO_PYTHON, detail="no such file")
 
@@ -42,6 +43,19 @@ def test_two_failures_in_a_row_shut_a_host() -> None:
         "a is avoided for another 50 s: nodes there failed at once, the last one could"
         " not find Python (no such file)"
     )
+
+
+def test_it_may_be_asked_in_any_thread() -> None:
+    """While hosts are shut, and cleared again."""
+    guard = guard_of("a", *(f"node{i}" for i in range(3000)))
+    with asked_in_another_thread(
+        lambda: list(guard.sentences(0)), lambda: guard.hold("node0", 0)
+    ):
+        for i in range(3000):
+            strike(guard, f"node{i}")
+        for i in range(3000):
+            guard.worked(f"node{i}")
+    assert guard.shut(0) == []
 
 
 def test_a_node_that_works_clears_its_host() -> None:

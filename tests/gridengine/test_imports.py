@@ -56,7 +56,7 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 #: Modules of the package below that are used besides its public names.
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
-    "settings.config",  # its defaults are read as settings
+    "settings.defaults",  # its defaults are read as settings
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, Event
+from distributed import Adaptive, Client, Event
+from distributed.scheduler import WorkerState
 
 from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.causes import Cause
@@ -170,6 +171,62 @@ def test_bounds(shared: Path) -> None:
                 cluster.adapt(maximum=4, maximum_jobs=3)
             last = cluster.adapt()
             assert (last.minimum, last.wait_count) == (0, 3)
+            more = ADAPTIVE_MAXIMUM + 50
+            assert cluster.adapt(minimum=more).maximum == more
+
+    run(main())
+
+
+def test_a_wrong_option_changes_nothing(shared: Path) -> None:
+    """It is refused with the nearest name, and what adapts goes on adapting."""
+
+    async def main() -> None:
+        async with running(shared) as (cluster, _):
+            before = cluster.adapt(maximum=2)
+            with pytest.raises(TypeError, match=r"'max'.*'maximum'"):
+                cluster.adapt(max=3)
+            with pytest.raises(TypeError, match="'interval'"):
+                cluster.adapt(intervall="1s")
+            with pytest.raises(OptionError, match="minimum=5"):
+                cluster.adapt(minimum=5, maximum=2)
+            with pytest.raises(OptionError, match="GridAdaptive"):
+                cluster.adapt(Adaptive, idle_grace="1s")
+            await until(lambda: before.state == "running", "it adapts")
+
+    run(main())
+
+
+def test_wait_count_is_a_grace_in_intervals(shared: Path) -> None:
+    """Scripts for other clusters say so how long an idle worker stays."""
+
+    async def main() -> None:
+        async with running(shared) as (cluster, client):
+            cluster.adapt(maximum=1, interval="20 ms", wait_count=2)
+            assert await client.submit(abs, -1) == 1
+            await until(lambda: len(cluster.scheduler.workers) == 0, "it goes", 30)
+
+    run(main())
+
+
+def test_nodes_with_the_same_worker_key_go_together(shared: Path) -> None:
+    """Of four nodes in two groups of two, one alone never goes."""
+
+    def parity(ws: WorkerState) -> int:
+        return int(str(ws.name).removeprefix("ge-")) % 2
+
+    async def main() -> None:
+        async with running(shared, slots=4) as (cluster, _):
+            await cluster.scale(4)
+            await cluster.wait_for_workers(4, timeout=30)
+            adaptive = cluster.adapt(minimum=3, worker_key=parity, **FAST)
+            deadline = time.monotonic() + 0.5
+            await until(lambda: time.monotonic() > deadline, "some adapting")
+            assert len(cluster.scheduler.workers) == 4
+            assert len(adaptive.log) == 0
+            cluster.adapt(minimum=2, worker_key=parity, **FAST)
+            await until(lambda: len(cluster.scheduler.workers) == 2, "two go", 30)
+            left = {parity(ws) for ws in cluster.scheduler.workers.values()}
+            assert len(left) == 1
 
     run(main())
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.errors import OptionError
-from dask_gridengine.scaling.scaling import target, to_close
+from dask_gridengine.scaling.scaling import bounds, target, to_close
 from dask_gridengine.settings.config import Options
 
 
@@ -46,6 +46,78 @@ def test_memory_cannot_be_counted_without_a_workers_memory() -> None:
     options = Options.resolve({})
     with pytest.raises(OptionError, match="memory="):
         target(options, n=None, jobs=None, cores=None, memory="1 GB")
+
+
+WRONG: list[tuple[str, Any]] = [
+    *((name, value) for name in ("n", "jobs") for value in (-3, "lots", 2.5, True)),
+    ("n", float("inf")),
+    ("n", float("nan")),
+    ("cores", -1),
+    ("cores", "4"),
+    ("cores", float("inf")),
+    ("memory", "much"),
+    ("memory", "-1 GB"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_what_is_no_amount_is_refused_by_name(name: str, value: Any) -> None:
+    """Negative, text, a fraction of a worker: the error has the argument's name."""
+    options = Options.resolve({"cores": 2, "memory": "1 GB"})
+    given = {"n": None, "jobs": None, "cores": None, "memory": None, name: value}
+    with pytest.raises(OptionError, match=f"^{name}=.*"):
+        target(options, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ({}, 0, float("inf")),
+        ({"minimum": None, "maximum": None}, 0, float("inf")),
+        ({"minimum": 2.0, "maximum": float("inf")}, 2, float("inf")),
+        ({"minimum_jobs": 2, "maximum_cores": 9}, 2, 4),
+        ({"maximum_memory": "3 GB", "maximum": 5}, 0, 3),
+        ({"maximum_memory": float("inf")}, 0, float("inf")),
+    ],
+)
+def test_bounds_are_the_narrowest_of_what_is_said(
+    given: dict[str, Any], least: int, most: float
+) -> None:
+    """Workers of two cores and 1 GB; None is not given."""
+    options = Options.resolve({"cores": 2, "memory": "1 GB"})
+    assert bounds(options, dict(given)) == (least, most)
+
+
+@pytest.mark.parametrize("bound", ["minimum", "maximum"])
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        *((unit, value) for unit in ("", "_jobs") for value in (-1, "few", 1.5)),
+        ("_cores", -1),
+        ("_memory", "much"),
+    ],
+)
+def test_what_is_no_bound_is_refused_by_name(bound: str, unit: str, value: Any) -> None:
+    """The error has the name that the user typed."""
+    options = Options.resolve({"cores": 2, "memory": "1 GB"})
+    with pytest.raises(OptionError, match=f"^{bound}{unit}="):
+        bounds(options, {bound + unit: value})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"minimum": 5, "maximum": 2},
+        {"minimum_jobs": 5, "maximum": 2},
+        {"minimum_cores": 8, "maximum_memory": "2 GB"},
+    ],
+)
+def test_a_minimum_above_the_maximum_is_refused(given: dict[str, Any]) -> None:
+    """In whatever units they are; the error has both names."""
+    options = Options.resolve({"cores": 2, "memory": "1 GB"})
+    with pytest.raises(OptionError) as refused:
+        bounds(options, dict(given))
+    assert all(name in str(refused.value) for name in given)
 
 
 @pytest.mark.parametrize(

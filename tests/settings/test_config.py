@@ -16,7 +16,8 @@ import dask_gridengine
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import OptionError
 from dask_gridengine.network.ports import Ports
-from dask_gridengine.settings.config import DEFAULTS, Options
+from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.defaults import DEFAULTS
 
 GRID = dialect("gridengine")
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
