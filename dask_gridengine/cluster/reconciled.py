@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -78,8 +78,8 @@ class ReconciledCluster(OpenedCluster):
         )
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
-        self._correcting = super()._correct_state()
-        return self._correcting
+        # Others wait for the same task: a caller that gives up must not cancel it.
+        return asyncio.shield(super()._correct_state())
 
     async def _correct_state_internal(self) -> dict[Pool, LauncherError]:
         """Make ``workers`` what ``worker_spec`` says.
@@ -92,7 +92,7 @@ class ReconciledCluster(OpenedCluster):
         refused: dict[Pool, LauncherError] = {}
         async with self._lock:
             self._correct_state_waiting = None
-            if self.status in (Status.closing, Status.closed):
+            if self._ending:
                 return refused
             surplus = [name for name in self.workers if name not in self.worker_spec]
             for name in surplus:
@@ -102,7 +102,8 @@ class ReconciledCluster(OpenedCluster):
                 if gone := pool.ours(surplus):
                     keep_places, pool.keep_places = pool.keep_places, False
                     self._in_background(
-                        self._release(pool, gone, keep_places=keep_places)
+                        self._release(pool, gone, keep_places=keep_places),
+                        self._releases,
                     )
                 new = pool.ours(missing)
                 if new or pool.fleet.arrays.short():
@@ -119,8 +120,12 @@ class ReconciledCluster(OpenedCluster):
             pool.upkeep.unheard(str(exc))
 
     async def _submit(self, pool: Pool, names: list[str]) -> None:
+        submission = self._until_closed(pool.fleet.submit(names))
         try:
-            await pool.fleet.submit(names)
+            await asyncio.wait([submission])
+            if submission.cancelled():
+                raise RuntimeError(f"{self.name} was closed while it asked for nodes")
+            submission.result()
         except BaseException:
             for name in names:
                 self.worker_spec.pop(name, None)
@@ -231,20 +236,30 @@ class ReconciledCluster(OpenedCluster):
             pool.keep_places = True
         await self._correct_state()
 
-    async def _scale(self, counts: Mapping[Pool, int], *, anew: bool = True) -> None:
-        """Have so many nodes of these kinds; as one array each."""
-        if self.status in (Status.closing, Status.closed):
-            if not any(counts.values()):
-                return  # the base class's close() asks for it; there is nobody left
-            raise RuntimeError(f"{self.name} is closed: start a new cluster")
+    def _scale(
+        self, counts: Mapping[Pool, int], *, anew: bool = True
+    ) -> Coroutine[Any, Any, None]:
+        """Specify so many nodes of these kinds; what is returned submits them."""
+        if self._ending:
+            if any(counts.values()):
+                raise RuntimeError(f"{self.name} is closed: start a new cluster")
+            counts = {}  # the base class's close() asks for it; there is nobody left
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
+        return self._submit_specified(counts)
+
+    async def _submit_specified(self, counts: Mapping[Pool, int]) -> None:
+        """Have the nodes of the specification, as one array of each kind."""
+        if not counts:
+            return
         try:
             refused = await self._correct_state()
-        except BaseException:
+        except Exception:
             for pool in counts:
                 pool.upkeep.desired = len(pool.planned)
             raise
+        if self._ending and any(counts.values()):
+            raise RuntimeError(f"{self.name} was closed while it asked for nodes")
         told: list[LauncherError] = []
         for pool in counts.keys() & refused.keys():
             if isinstance(refused[pool], DrmCommunicationError | GridFull):
@@ -276,8 +291,7 @@ class ReconciledCluster(OpenedCluster):
         """Have so many more names, and whatever nodes are missing, as one array."""
         for _ in range(names):
             self.worker_spec.update(self._more(pool))
-        # Shielded: a caller of `scale` may wait for the very same task.
-        refused = await asyncio.shield(self._correct_state())
+        refused = await self._correct_state()
         if error := refused.get(pool):
             raise error
 

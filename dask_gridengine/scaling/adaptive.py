@@ -60,6 +60,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         self._idleness = Idleness()
         super().__init__(cluster, **options)
 
+    async def adapt(self) -> None:
+        """As Dask's, but an error after its end is no news: its cluster closes."""
+        try:
+            await super().adapt()
+        except Exception:
+            if self.state != "stopped":
+                raise
+
     async def target(self) -> int:
         """Workers that the work is worth; without any worker Dask counts threads.
 
@@ -91,6 +99,8 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, gives up whoever has not
         arrived after three seconds, and whoever is idle just now.
         """
+        if self.state == "stopped":  # meanwhile, by scale(), whose number counts
+            return {"status": "same"}
         pool = self._pool
         nodes, planned = self._nodes(target), len(pool.planned)
         self._look()
