@@ -140,6 +140,10 @@ _ADVICE: dict[Cause, str] = {
 }
 
 
+#: Said of a cluster or a pool that shall have no nodes.
+NONE_REQUESTED = "no nodes requested"
+
+
 def number_of_nodes(count: int) -> str:
     """ "1 node", "2 nodes", for sentences."""
     return f"{count} node" + ("" if count == 1 else "s")

@@ -32,7 +32,7 @@ from dask_gridengine.network.addresses import bracketed
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.notes import Annotator
+from dask_gridengine.scheduler.notes import Annotator, WorkerStatuses
 from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
@@ -77,6 +77,8 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         }
         self._background: set[asyncio.Future[Any]] = set()
         self._releases: set[asyncio.Future[Any]] = set()
+        #: Names given up by adaptive scaling, until the next correction.
+        self._keep_places_of: set[str] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         #: What waits for an answer of a launcher: close() ends it.
@@ -202,6 +204,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self.scheduler.witness = witness
         self.scheduler.on_asked_to_go = self._asked_to_go
         self.scheduler.add_plugin(Annotator(witness.explain))
+        self.scheduler.add_plugin(WorkerStatuses(lambda: self.scheduler_info))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         desk = Desk(self)
@@ -220,7 +223,18 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         """What the nodes are at, and what keeps tasks waiting where they work."""
         watching = (self._requirements, self._waiting)
         said = (text for watch in watching for text in watch.said)
-        return "\n".join([explain(self._upkeeps), *said])
+        return "\n".join([explain(self._upkeeps), *said, *self._hints()])
+
+    def _hints(self) -> list[str]:
+        """What to type where no nodes are requested, and adaptive scaling is off."""
+        pools = list(self._pools.values())
+        if self._ending or any(pool.wanted or self._adapts(pool) for pool in pools):
+            return []
+        jobs = repr({pools[0].name: 4}) if pools[0].name else 4
+        return [f"Hint: cluster.scale(jobs={jobs})"]
+
+    def _adapts(self, pool: Pool) -> bool:
+        raise NotImplementedError
 
     def _asked_to_go(self, name: str, signal: str) -> float:
         pool = self._pool_of(name)
@@ -283,7 +297,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             await self._cancel_unanswered()
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
-        self._silenced.enter_context(unsaid_while_closing())
+        self._silenced.enter_context(unsaid_while_closing(self.scheduler))
         try:
             if self._adaptive is not None:
                 self._adaptive.stop()

@@ -94,17 +94,19 @@ class ReconciledCluster(OpenedCluster):
             self._correct_state_waiting = None
             if self._ending:
                 return refused
+            kept, self._keep_places_of = self._keep_places_of, set()
             surplus = [name for name in self.workers if name not in self.worker_spec]
             for name in surplus:
                 del self.workers[name]
             missing = [name for name in self.worker_spec if name not in self.workers]
             for pool in self._pools.values():
-                if gone := pool.ours(surplus):
-                    keep_places, pool.keep_places = pool.keep_places, False
-                    self._in_background(
-                        self._release(pool, gone, keep_places=keep_places),
-                        self._releases,
-                    )
+                gone = set(pool.ours(surplus))
+                for names, keep in ((gone & kept, True), (gone - kept, False)):
+                    if names:
+                        self._in_background(
+                            self._release(pool, names, keep_places=keep),
+                            self._releases,
+                        )
                 new = pool.ours(missing)
                 if new or pool.fleet.arrays.short():
                     try:
@@ -180,6 +182,8 @@ class ReconciledCluster(OpenedCluster):
         workers = self.scheduler_info["workers"]
         if op == "add":
             for address, info in msg["workers"].items():
+                if ws := self.scheduler.workers.get(address):
+                    info["status"] = ws.status.name  # it may have changed since
                 if pool := self._pool_of(info["name"]):
                     pool.fleet.registered(info["name"])
                     if record := pool.fleet.roster.by_worker.get(info["name"]):
@@ -207,6 +211,7 @@ class ReconciledCluster(OpenedCluster):
             n_workers,
             timeout,
             remarks=lambda: self._waiting.said,
+            hints=self._hints,
         )
 
     async def _get_logs(
@@ -231,9 +236,9 @@ class ReconciledCluster(OpenedCluster):
             record = pool.fleet.roster.by_worker.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
+                self._keep_places_of.add(name)
         for pool in pools:
             pool.upkeep.plan(len(pool.planned))
-            pool.keep_places = True
         await self._correct_state()
 
     def _scale(
@@ -246,9 +251,11 @@ class ReconciledCluster(OpenedCluster):
             counts = {}  # the base class's close() asks for it; there is nobody left
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
-        return self._submit_specified(counts)
+        return self._submit_specified(counts, anew=anew)
 
-    async def _submit_specified(self, counts: Mapping[Pool, int]) -> None:
+    async def _submit_specified(
+        self, counts: Mapping[Pool, int], *, anew: bool
+    ) -> None:
         """Have the nodes of the specification, as one array of each kind."""
         if not counts:
             return
@@ -260,6 +267,10 @@ class ReconciledCluster(OpenedCluster):
             raise
         if self._ending and any(counts.values()):
             raise RuntimeError(f"{self.name} was closed while it asked for nodes")
+        if anew:  # also the places that adaptive scaling has kept
+            for pool in counts:
+                withdrawal = pool.fleet.withdraw((), keep_places=False)
+                self._in_background(withdrawal, self._releases)
         told: list[LauncherError] = []
         for pool in counts.keys() & refused.keys():
             if isinstance(refused[pool], DrmCommunicationError | GridFull):
@@ -337,9 +348,6 @@ class ReconciledCluster(OpenedCluster):
             self.scheduler.fail_waiting(error)
         elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
             self._requirements.fail_for_want_of(pool, error)
-
-    def _adapts(self, pool: Pool) -> bool:
-        raise NotImplementedError
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
         return allocate(pool.options, self.scheduler, self._tls, name, hello)
