@@ -113,6 +113,9 @@ def warned(*addresses: str) -> list[str]:
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     log.addHandler(handler)
     for address in addresses:
-        log.warning(f"Removing worker {address!r} caused the cluster to lose already")
+        text = (
+            f"Removing worker {address!r} caused the cluster to lose already computed"
+        )
+        log.warning(text)
     log.removeHandler(handler)
     return [address for address in addresses if any(address in text for text in said)]
