@@ -140,7 +140,7 @@ _ADVICE: dict[Cause, str] = {
 }
 
 
-#: Said of a cluster or a pool that shall have no nodes.
+#: For a cluster or a pool with a size of 0.
 NONE_REQUESTED = "no nodes requested"
 
 

@@ -112,7 +112,7 @@ def _now(upkeep: Upkeep) -> str:
     bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
     later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
     if not upkeep.desired:
-        return f"{NONE_REQUESTED}{said and f': {said}'}{asleep}{queue}{later}."
+        return f"{NONE_REQUESTED}{f': {said}' if said else ''}{asleep}{queue}{later}."
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."

@@ -77,11 +77,11 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         }
         self._background: set[asyncio.Future[Any]] = set()
         self._releases: set[asyncio.Future[Any]] = set()
-        #: Names given up by adaptive scaling, until the next correction.
+        #: Names given up by `scale_down`: the next correction keeps their places.
         self._keep_places_of: set[str] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
-        #: What waits for an answer of a launcher: close() ends it.
+        #: Openings and submissions that a launcher has not answered yet.
         self._unanswered: set[asyncio.Future[Any]] = set()
         security = security_of(self.options.security, self.options.name)
         self._tls = worker_identity(security)
@@ -287,7 +287,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
 
     @property
     def _ending(self) -> bool:
-        """Whether it is closed, or close() has begun: nothing is submitted any more."""
+        """Whether it is closed, or close() has begun. Nothing is submitted then."""
         ended = self.status in (Status.closing, Status.closed)
         return ended or self._closing is not None
 
@@ -323,7 +323,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
                 task.cancel()
             await super()._close()  # closes the scheduler, and so the workers
         except Exception:
-            # The caller could do nothing about it, and the rest is to be closed.
+            # Not raised: the caller can do nothing, and the rest must be closed.
             logger.exception("an error while %s closed", self.name)
         finally:
             # Not closed yet, as the base class has it: at an exit of Python nobody
@@ -339,10 +339,10 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         return _held(work, self._unanswered)
 
     async def _cancel_unanswered(self) -> None:
-        """Give up submissions: a hanging master holds each, and our lock, a minute.
+        """End what waits for a launcher: it holds our lock, for a minute or longer.
 
-        Corrections are not cancelled: the base class would return a cancelled one for
-        ever (`_correct_state_waiting`), and others wait for it.
+        Rejected: to cancel the correction itself. SpecCluster returns one that was
+        cancelled before it had the lock to every later caller, also to its close().
         """
         tasks = list(self._unanswered)
         for task in tasks:
@@ -380,7 +380,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
 def _held(
     work: Coroutine[Any, Any, None], tasks: set[asyncio.Future[Any]]
 ) -> asyncio.Task[None]:
-    """Run this, as one of these tasks until it has ended."""
+    """Run this as a task, which is in `tasks` until it has ended."""
     task = asyncio.ensure_future(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)

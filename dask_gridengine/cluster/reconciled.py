@@ -78,7 +78,7 @@ class ReconciledCluster(OpenedCluster):
         )
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
-        # Others wait for the same task: a caller that gives up must not cancel it.
+        # Several callers await the same task: cancelling one must not cancel it.
         return asyncio.shield(super()._correct_state())
 
     async def _correct_state_internal(self) -> dict[Pool, LauncherError]:
@@ -244,11 +244,11 @@ class ReconciledCluster(OpenedCluster):
     def _scale(
         self, counts: Mapping[Pool, int], *, anew: bool = True
     ) -> Coroutine[Any, Any, None]:
-        """Specify so many nodes of these kinds; what is returned submits them."""
+        """Change the specification; the coroutine submits or gives up nodes."""
         if self._ending:
             if any(counts.values()):
                 raise RuntimeError(f"{self.name} is closed: start a new cluster")
-            counts = {}  # the base class's close() asks for it; there is nobody left
+            counts = {}  # scale(0) by the base class's close()
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
         return self._submit_specified(counts, anew=anew)
@@ -256,7 +256,7 @@ class ReconciledCluster(OpenedCluster):
     async def _submit_specified(
         self, counts: Mapping[Pool, int], *, anew: bool
     ) -> None:
-        """Have the nodes of the specification, as one array of each kind."""
+        """Submit what is specified, as one array of each kind."""
         if not counts:
             return
         try:
@@ -267,7 +267,7 @@ class ReconciledCluster(OpenedCluster):
             raise
         if self._ending and any(counts.values()):
             raise RuntimeError(f"{self.name} was closed while it asked for nodes")
-        if anew:  # also the places that adaptive scaling has kept
+        if anew:  # scale() also deletes queued jobs that adaptive scaling has kept
             for pool in counts:
                 withdrawal = pool.fleet.withdraw((), keep_places=False)
                 self._in_background(withdrawal, self._releases)

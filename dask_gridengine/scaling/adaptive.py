@@ -62,7 +62,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         super().__init__(cluster, **options)
 
     async def adapt(self) -> None:
-        """As Dask's, but an error after its end is no news: its cluster closes."""
+        """As Dask's, but ignore errors after `stop`: the cluster closes, for example."""
         try:
             await super().adapt()
         except Exception:
@@ -100,7 +100,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, gives up whoever has not
         arrived after three seconds, and whoever is idle just now.
         """
-        if self.state == "stopped":  # meanwhile, by scale(), whose number counts
+        if self.state == "stopped":  # by scale(), while this awaited the target
             return {"status": "same"}
         pool = self._pool
         nodes, planned = self._nodes(target), len(pool.planned)
@@ -127,7 +127,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         return max(1, whole, options.nodes(self.minimum))
 
     def _beyond_the_maximum(self) -> list[str]:
-        """The nodes that a bound which was lowered takes away, as ``scale`` does."""
+        """Nodes to give up after the maximum was lowered, ranked as for ``scale``."""
         pool, names = self._pool, self._pool.planned
         surplus = len(names) - int(self._most())
         processes = pool.options.processes
@@ -169,8 +169,8 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         assert cluster is not None
         if len(pool.planned) > (most := self._most()):
             pool.note_of(cluster.note)(
-                f"adaptive: gives up {number_of_nodes(len(workers))} beyond the maximum"
-                f" of {int(most)}, when their tasks have ended: {', '.join(workers)}"
+                f"adaptive: the maximum is {number_of_nodes(int(most))}, draining"
+                f" {len(workers)}: {', '.join(workers)}"
             )
             await cluster.scale_adaptively(int(most) * pool.options.processes, pool)
             return

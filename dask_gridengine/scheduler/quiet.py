@@ -49,8 +49,8 @@ def silenced(level: str | int) -> Iterator[None]:
 def unsaid_while_closing(scheduler: Scheduler | None) -> Iterator[None]:
     """Keep back what tells nobody anything, at the end of a good run.
 
-    What other clusters of this process say passes: only lost results of workers of this
-    scheduler are kept back.
+    Messages of other clusters in this process pass: only lost results of this
+    scheduler's workers are filtered.
 
     *Late handshakes*: a node that is stopped amid its TLS handshake makes distributed
     log two tracebacks, with the address of a listener that has none any more
@@ -65,7 +65,7 @@ def unsaid_while_closing(scheduler: Scheduler | None) -> Iterator[None]:
     scheduler
         Of the cluster that closes; None if there never was one.
     """
-    # Filters of this call alone: several clusters may close at the same time.
+    # Each call has its own filters: several clusters may close at the same time.
     no_lost_result = _NoLostResult(scheduler)
     kept: list[tuple[logging.Logger, Callable[[logging.LogRecord], bool]]] = [
         (logging.getLogger("tornado.application"), lambda r: _no_late_handshake(r)),
@@ -87,7 +87,7 @@ def _no_late_handshake(record: logging.LogRecord) -> bool:
 
 
 class _NoLostResult:
-    """A filter: nothing of what the workers of one scheduler have lost."""
+    """A log filter that drops records of data lost by one scheduler's workers."""
 
     def __init__(self, scheduler: Scheduler | None) -> None:
         self._scheduler = scheduler

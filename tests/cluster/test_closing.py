@@ -110,7 +110,7 @@ def test_close_amid_adaptive_scaling_in_a_thread(
 def test_close_while_submissions_get_no_answer(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture, pools: dict[str, Any]
 ) -> None:
-    """The cluster closes in bounded time; who waits for the nodes is told of it."""
+    """The cluster closes in bounded time; calls of scale() that wait raise an error."""
     pool = {"pool": "a"} if pools else {}
 
     async def main() -> None:

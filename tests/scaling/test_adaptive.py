@@ -245,8 +245,8 @@ def entered(number: int, book: str) -> int:
 def test_tasks_of_unknown_length_get_nodes_and_who_works_stays(shared: Path) -> None:
     """Dask takes the unknown for half a second: ten such tasks are worth one worker.
 
-    One that still runs has told otherwise. Whoever runs one is not given up when less
-    work is left.
+    One that still runs has told otherwise. A node that runs one stays when less work is
+    left.
     """
 
     async def main() -> None:
@@ -328,7 +328,7 @@ def alive(cluster: GridEngineCluster) -> dict[str, int]:
 
 
 def test_scale_gives_back_the_places_that_a_lull_has_kept(shared: Path) -> None:
-    """The user's number counts, also of places that adaptive scaling would keep."""
+    """scale() deletes queued jobs that adaptive scaling would keep."""
 
     async def main() -> None:
         async with running(shared, job_script_prologue=gate(shared)) as (
@@ -349,7 +349,7 @@ def test_scale_gives_back_the_places_that_a_lull_has_kept(shared: Path) -> None:
 
 
 def test_to_keep_a_place_concerns_one_scale_down(shared: Path) -> None:
-    """What adaptive scaling wanted of a node that starts is no word on the next."""
+    """A scale_down() that gives up nothing does not change a later scale()."""
     slow = [f"[ $JOB_ID = 1 ] || {gate(shared)[0]}"]
 
     async def main() -> None:
