@@ -127,6 +127,7 @@ LAYERS = [
     "scheduler.durations",
     "scheduler.timely",
     "scheduler.fair",
+    "scheduler.worker_status",
     "scheduler.scheduler",
     "upkeep",
     "upkeep.expiry",

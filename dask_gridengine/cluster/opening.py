@@ -24,11 +24,7 @@ from dask_gridengine.cluster.explain import explain
 from dask_gridengine.cluster.waiting import Waiting
 from dask_gridengine.cluster.wayback import Eyes, WayBack
 from dask_gridengine.cluster.witness import FleetWitness
-from dask_gridengine.errors import (
-    ClusterNotRunning,
-    LauncherError,
-    OptionError,
-)
+from dask_gridengine.errors import ClusterNotRunning, OptionError
 from dask_gridengine.fleet.endpoints import dashboard_address
 from dask_gridengine.fleet.fleet import GENTLE_SECONDS
 from dask_gridengine.names import prefix_of
@@ -38,6 +34,7 @@ from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
 from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from dask_gridengine.scheduler.worker_status import WorkerStatuses
 from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.upkeep import Upkeep
 
@@ -81,9 +78,13 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             for pool in [Pool(name, own, lambda: self.worker_spec)]
         }
         self._background: set[asyncio.Future[Any]] = set()
+        self._releases: set[asyncio.Future[Any]] = set()
+        #: Names given up by `scale_down`: the next correction keeps their places.
+        self._keep_places_of: set[str] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._correcting: asyncio.Future[dict[Pool, LauncherError]] | None = None
+        #: Openings and submissions that a launcher has not answered yet.
+        self._unanswered: set[asyncio.Future[Any]] = set()
         security = security_of(self.options.security, self.options.name)
         self._tls = worker_identity(security)
         try:
@@ -136,7 +137,10 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         # closed then, so that there are no half-started states to clean up.
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
-        await asyncio.shield(self._opening)
+        await asyncio.wait([self._opening])
+        if self._opening.cancelled():
+            raise RuntimeError(f"{self.name} was closed while it started")
+        self._opening.result()
 
     async def _open(self) -> None:
         self.quiet = self._wants_quiet
@@ -175,7 +179,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     async def _open_fleets(self) -> None:
         """All at the same time: each starts a process, and asks the grid."""
         pools = list(self._pools.values())
-        opened = (self._open_fleet(pool) for pool in pools)
+        opened = [self._until_closed(self._open_fleet(pool)) for pool in pools]
         # Not given up half-way: who closes them must find them open, or not at all.
         said = await asyncio.gather(*opened, return_exceptions=True)
         if wrong := [exc for exc in said if exc is not None]:
@@ -198,6 +202,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         pools = list(self._pools.values())
         self.scheduler.witness = FleetWitness(self._upkeeps, self.scheduler.suspects_of)
         self.scheduler.on_asked_to_go = self._asked_to_go
+        self.scheduler.add_plugin(WorkerStatuses(lambda: self.scheduler_info))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         desk = Desk(self)
@@ -209,14 +214,25 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self._requirements = Requirements(self.scheduler, pools, self.note)
         self._requirements.start()
         fleets = [pool.fleet for pool in pools]
-        self._waiting = Waiting(self.scheduler, fleets, self.note)
+        self._waiting = Waiting(self.scheduler, fleets, self.note, hints=self._hints)
         self._waiting.start()
 
     def _explain_all(self) -> str:
         """What the nodes are at, and what keeps tasks waiting where they work."""
         watching = (self._requirements, self._waiting)
         said = (text for watch in watching for text in watch.said)
-        return "\n".join([explain(self._upkeeps), *said])
+        return "\n".join([explain(self._upkeeps), *said, *self._hints()])
+
+    def _hints(self) -> list[str]:
+        """What to type where no nodes are requested, and adaptive scaling is off."""
+        pools = list(self._pools.values())
+        if self._ending or any(pool.wanted or self._adapts(pool) for pool in pools):
+            return []
+        jobs = repr({pools[0].name: 4}) if pools[0].name else 4
+        return [f"Hint: cluster.scale(jobs={jobs})"]
+
+    def _adapts(self, pool: Pool) -> bool:
+        raise NotImplementedError
 
     def _asked_to_go(self, name: str, signal: str) -> float:
         pool = self._pool_of(name)
@@ -284,12 +300,22 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         # Shielded: whoever gives up waiting must not leave jobs on the grid.
         await asyncio.shield(self._closing)
 
+    @property
+    def _ending(self) -> bool:
+        """Whether it is closed, or close() has begun. Nothing is submitted then."""
+        ended = self.status in (Status.closing, Status.closed)
+        return ended or self._closing is not None
+
     async def _close_once(self, opening: asyncio.Future[None] | None) -> None:
-        if opening is not None:
+        if opening is not None and not opening.done():
+            await asyncio.wait([opening], timeout=GENTLE_SECONDS)
+            await self._cancel_unanswered()
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if pool.made]
-        self._silenced.enter_context(unsaid_while_closing())
+        self._silenced.enter_context(unsaid_while_closing(self.scheduler))
         try:
+            if self._adaptive is not None:
+                self._adaptive.stop()
             if hasattr(self, "_waiting"):
                 self._requirements.stop()
                 self._waiting.stop()
@@ -305,20 +331,39 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             for handle in self.workers.values():
                 handle.ended()
             self.workers.clear()
-            for task in self._background:
+            if self._unanswered:
+                await asyncio.wait(self._unanswered, timeout=GENTLE_SECONDS)
+            await self._cancel_unanswered()
+            for task in self._releases:
                 task.cancel()
-            if self._correcting is not None:
-                # A master that hangs holds a submission, and our lock, for a minute.
-                await asyncio.wait([self._correcting], timeout=GENTLE_SECONDS)
-                self._correcting.cancel()
             await super()._close()  # closes the scheduler, and so the workers
+        except Exception:
+            # Not raised: the caller can do nothing, and the rest must be closed.
+            logger.exception("an error while %s closed", self.name)
         finally:
             # Not closed yet, as the base class has it: at an exit of Python nobody
             # would wait for the rest, and files and jobs would be left.
             self.status = Status.closing
+            if self.scheduler is not None and self.shutdown_scheduler:
+                await self.scheduler.close()
             await asyncio.gather(*(pool.fleet.aclose() for pool in pools))
             self._silenced.close()
             self.status = Status.closed
+
+    def _until_closed(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return _held(work, self._unanswered)
+
+    async def _cancel_unanswered(self) -> None:
+        """End what waits for a launcher: it holds our lock, for a minute or longer.
+
+        Rejected: to cancel the correction itself. SpecCluster returns one that was
+        cancelled before it had the lock to every later caller, also to its close().
+        """
+        tasks = list(self._unanswered)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def note(self, text: str) -> None:
         """A line for the cluster's log, ``cluster.get_logs()["Cluster"]``."""
@@ -333,16 +378,28 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             " connection in that time have ended, and are replaced"
         )
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._forget)
+    def _in_background(
+        self,
+        work: Coroutine[Any, Any, None],
+        tasks: set[asyncio.Future[Any]] | None = None,
+    ) -> asyncio.Task[None]:
+        task = _held(work, self._background if tasks is None else tasks)
+        task.add_done_callback(self._log_error)
         return task
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+    def _log_error(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self._ending:
             logger.warning("%s", error)
+
+
+def _held(
+    work: Coroutine[Any, Any, None], tasks: set[asyncio.Future[Any]]
+) -> asyncio.Task[None]:
+    """Run this as a task, which is in `tasks` until it has ended."""
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 def _option_error(exc: BaseException | None) -> OptionError | None:

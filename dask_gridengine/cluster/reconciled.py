@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -79,8 +79,8 @@ class ReconciledCluster(OpenedCluster):
         )
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
-        self._correcting = super()._correct_state()
-        return self._correcting
+        # Several callers await the same task: cancelling one must not cancel it.
+        return asyncio.shield(super()._correct_state())
 
     async def _correct_state_internal(self) -> dict[Pool, LauncherError]:
         """Make ``workers`` what ``worker_spec`` says.
@@ -93,18 +93,21 @@ class ReconciledCluster(OpenedCluster):
         refused: dict[Pool, LauncherError] = {}
         async with self._lock:
             self._correct_state_waiting = None
-            if self.status in (Status.closing, Status.closed):
+            if self._ending:
                 return refused
+            kept, self._keep_places_of = self._keep_places_of, set()
             surplus = [name for name in self.workers if name not in self.worker_spec]
             for name in surplus:
                 del self.workers[name]
             missing = [name for name in self.worker_spec if name not in self.workers]
             for pool in self._pools.values():
-                if gone := pool.ours(surplus):
-                    keep_places, pool.keep_places = pool.keep_places, False
-                    self._in_background(
-                        self._release(pool, gone, keep_places=keep_places)
-                    )
+                gone = set(pool.ours(surplus))
+                for names, keep in ((gone & kept, True), (gone - kept, False)):
+                    if names:
+                        self._in_background(
+                            self._release(pool, names, keep_places=keep),
+                            self._releases,
+                        )
                 new = pool.ours(missing)
                 if new or pool.fleet.arrays.short():
                     try:
@@ -120,8 +123,12 @@ class ReconciledCluster(OpenedCluster):
             pool.upkeep.unheard(str(exc))
 
     async def _submit(self, pool: Pool, names: list[str]) -> None:
+        submission = self._until_closed(pool.fleet.submit(names))
         try:
-            await pool.fleet.submit(names)
+            await asyncio.wait([submission])
+            if submission.cancelled():
+                raise RuntimeError(f"{self.name} was closed while it asked for nodes")
+            submission.result()
         except BaseException:
             for name in names:
                 self.worker_spec.pop(name, None)
@@ -191,6 +198,8 @@ class ReconciledCluster(OpenedCluster):
         workers = self.scheduler_info["workers"]
         if op == "add":
             for address, info in msg["workers"].items():
+                if ws := self.scheduler.workers.get(address):
+                    info["status"] = ws.status.name  # it may have changed since
                 if pool := self._pool_of(info["name"]):
                     pool.fleet.registered(info["name"])
                     if record := pool.fleet.roster.by_worker.get(info["name"]):
@@ -218,6 +227,7 @@ class ReconciledCluster(OpenedCluster):
             n_workers,
             timeout,
             remarks=lambda: self._waiting.said,
+            hints=self._hints,
         )
 
     def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
@@ -273,25 +283,41 @@ class ReconciledCluster(OpenedCluster):
             record = pool.fleet.roster.by_worker.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
+                self._keep_places_of.add(name)
         for pool in pools:
             pool.upkeep.plan(len(pool.planned))
-            pool.keep_places = True
         await self._correct_state()
 
-    async def _scale(self, counts: Mapping[Pool, int], *, anew: bool = True) -> None:
-        """Have so many nodes of these kinds; as one array each."""
-        if self.status in (Status.closing, Status.closed):
-            if not any(counts.values()):
-                return  # the base class's close() asks for it; there is nobody left
-            raise ClusterNotRunning(self.name, self.status.name)
+    def _scale(
+        self, counts: Mapping[Pool, int], *, anew: bool = True
+    ) -> Coroutine[Any, Any, None]:
+        """Change the specification; the coroutine submits or gives up nodes."""
+        if self._ending:
+            if any(counts.values()):
+                raise ClusterNotRunning(self.name, self.status.name)
+            counts = {}  # scale(0) by the base class's close()
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
+        return self._submit_specified(counts, anew=anew)
+
+    async def _submit_specified(
+        self, counts: Mapping[Pool, int], *, anew: bool
+    ) -> None:
+        """Submit what is specified, as one array of each kind."""
+        if not counts:
+            return
         try:
             refused = await self._correct_state()
-        except BaseException:
+        except Exception:
             for pool in counts:
                 pool.upkeep.desired = len(pool.planned)
             raise
+        if self._ending and any(counts.values()):
+            raise RuntimeError(f"{self.name} was closed while it asked for nodes")
+        if anew:  # scale() also deletes queued jobs that adaptive scaling has kept
+            for pool in counts:
+                withdrawal = pool.fleet.withdraw((), keep_places=False)
+                self._in_background(withdrawal, self._releases)
         told: list[LauncherError] = []
         for pool in counts.keys() & refused.keys():
             if isinstance(refused[pool], DrmCommunicationError | GridFull):
@@ -323,8 +349,7 @@ class ReconciledCluster(OpenedCluster):
         """Have so many more names, and whatever nodes are missing, as one array."""
         for _ in range(names):
             self.worker_spec.update(self._more(pool))
-        # Shielded: a caller of `scale` may wait for the very same task.
-        refused = await asyncio.shield(self._correct_state())
+        refused = await self._correct_state()
         if error := refused.get(pool):
             raise error
 
@@ -370,9 +395,6 @@ class ReconciledCluster(OpenedCluster):
             self.scheduler.fail_waiting(error)
         elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
             self._requirements.fail_for_want_of(pool, error)
-
-    def _adapts(self, pool: Pool) -> bool:
-        raise NotImplementedError
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
         share = self._share_of_machine(pool, hello.slots)

@@ -41,7 +41,7 @@ class ShownCluster(ReconciledCluster):
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
         nodes = one_line(standing, self._bounds(), paused=paused)
-        return f"{line}; {over}{nodes})"
+        return f"{'; '.join([line, over + nodes, *self._hints()])})"
 
     @property
     def _cluster_class_name(self) -> str:

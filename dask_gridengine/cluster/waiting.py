@@ -16,6 +16,7 @@ from distributed import Scheduler
 from distributed.core import Status
 from distributed.scheduler import TaskState, WorkerState
 
+from dask_gridengine.causes import NONE_REQUESTED
 from dask_gridengine.clock import steady_time
 from dask_gridengine.fleet.diagnosis import more_memory
 from dask_gridengine.fleet.fleet import Fleet
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 #: Seconds until the log has it, and adaptive scaling counts without that worker: one
 #: that spills is paused for some, which is well.
 LASTING = 10.0
-BRIEF = 2.0  # seconds until others run what waits there
+BRIEF = 2.0  # seconds until others run what waits there; a script may yet scale
 NAMED = 3  # workers, or addresses; the others are counted
 
 
@@ -45,6 +46,8 @@ class Waiting:
         Of all nodes: a worker that is let go is no news.
     note
         Tells people, in the cluster's log.
+    hints
+        What to type where no nodes are requested; nothing where some are.
     clock
         Seconds, of any clock that only goes forward; tests give their own.
     """
@@ -55,10 +58,11 @@ class Waiting:
         fleets: Sequence[Fleet],
         note: Callable[[str], None],
         *,
+        hints: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = steady_time,
     ) -> None:
         self._scheduler, self._fleets, self._note = scheduler, fleets, note
-        self._clock = clock
+        self._hints, self._clock = hints, clock
         #: Workers that are paused, by address, and places that tasks wait for.
         self._since: dict[object, float] = {}
         self._noted: set[object] = set()
@@ -82,12 +86,14 @@ class Waiting:
         """Look once."""
         paused, stranded = self._paused(), self._stranded()
         now = self._clock()
+        waits = self._work_waits(paused)
+        hints = self._hints() if waits else ()
         present = [*(ws.address for ws in paused), *stranded]
+        present += [NONE_REQUESTED] if hints else []
         self._since = {what: self._since.get(what, now) for what in present}
         self.paused = len(paused)
         self._relieve(paused, now)
         lasting = [ws for ws in paused if self._lasts(ws.address, now)]
-        waits = self._work_waits(paused)
         self.lasting = Counter(map(self._pool, lasting if waits else ()))
         said: dict[object, str] = {}
         if paused:
@@ -95,8 +101,14 @@ class Waiting:
         for names, tasks in stranded.items():
             said[names] = _of_stranded(names, tasks)
         self.said = list(said.values())
-        old: set[object] = {names for names in stranded if self._lasts(names, now)}
-        self._tell(said, old | {"paused"} if self.lasting else old)
+        told: set[object] = {names for names in stranded if self._lasts(names, now)}
+        if self.lasting:
+            told.add("paused")
+        if hints and now - self._since[NONE_REQUESTED] >= BRIEF:
+            # Not in `said`: `explain` has it also where no task waits.
+            said[NONE_REQUESTED] = f"tasks wait, {NONE_REQUESTED}. {' '.join(hints)}"
+            told.add(NONE_REQUESTED)
+        self._tell(said, told)
 
     def _lasts(self, what: object, now: float) -> bool:
         return now - self._since[what] >= LASTING

@@ -1059,3 +1059,57 @@ def test_a_dead_file_server_stops_neither_replacement_nor_exit(
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.stdout == "replaced\n", ran.stderr
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
+def test_scale_changes_the_specification_at_once(
+    options: dict[str, Any], pools: dict[str, Any]
+) -> None:
+    """Before what it returns is awaited, up and down, as LocalCluster does."""
+    pool = {"pool": "b"} if pools else {}
+
+    async def main() -> None:
+        async with GridEngineCluster(asynchronous=True, **options, **pools) as cluster:
+            for count in (2, 5, 1, 0, 3):
+                waiting = cluster.scale(count, **pool)
+                assert len(cluster.worker_spec) == cluster.wanted == count
+            with pytest.raises(OptionError):
+                cluster.scale(1, pool="nope")
+            with pytest.raises(OptionError):
+                cluster.scale(memory="1 GB", **pool)
+            assert len(cluster.worker_spec) == 3
+            await waiting
+            assert len(cluster.jobs()) == len(cluster.worker_spec) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
+def test_a_cluster_without_nodes_says_how_to_request_some(
+    options: dict[str, Any], pools: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In explain(), its repr, timeouts and a warning while a task waits.
+
+    The line works when it is typed.
+    """
+    with (
+        GridEngineCluster(**options, **pools) as cluster,
+        Client(cluster) as client,
+    ):
+        with pytest.raises(asyncio.TimeoutError) as late:
+            cluster.wait_for_workers(1, timeout=0.1)
+        result = client.submit(sum, [1])
+        wait_until(
+            lambda: "no nodes requested" in caplog.text, "a warning while a task waits"
+        )
+        for said in (cluster.explain(), repr(cluster), str(late.value), caplog.text):
+            assert "no nodes requested" in said
+            assert "Hint: cluster.scale(" in said
+        typed = cluster.explain().splitlines()[-1].removeprefix("Hint: ")
+        eval(typed, {"cluster": cluster})
+        assert len(cluster.worker_spec) == 4
+        assert result.result(timeout=60) == 1
+        assert "Hint" not in cluster.explain()
+        cluster.scale(0)
+        cluster.adapt(minimum=0)
+        assert "Hint" not in cluster.explain()
