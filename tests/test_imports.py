@@ -26,6 +26,7 @@ LAYERS = [
     "network.addresses",
     "network.ports",
     "network.knocking",
+    "network.tls",
     "bootstrap",
     "bootstrap.allocation",
     "bootstrap.wire",
