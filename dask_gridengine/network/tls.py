@@ -114,7 +114,7 @@ def _empty_error_queue() -> None:
     """Empty OpenSSL's queue of this thread: the start of any handshake does."""
     nothing, nowhere = ssl.MemoryBIO(), ssl.MemoryBIO()
     handshake = _context().wrap_bio(nothing, nowhere, server_side=True)
-    with contextlib.suppress(ssl.SSLWantReadError):  # there is no client
+    with contextlib.suppress(ssl.SSLWantReadError):  # no client will answer
         handshake.do_handshake()
 
 

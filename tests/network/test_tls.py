@@ -58,7 +58,7 @@ def connected(security: Security) -> Iterator[Pair]:
 
 
 def read_broken(server: ssl.SSLSocket) -> None:
-    """The peer has closed without a word: the alert to it cannot be sent."""
+    """Read from a peer that has closed: the alert to it cannot be sent."""
     with contextlib.suppress(OSError):
         assert server.recv(1) == b""
 
