@@ -29,6 +29,7 @@ LAYERS = [
     "network.addresses",
     "network.ports",
     "network.knocking",
+    "network.tls",
     "bootstrap",
     "bootstrap.allocation",
     "bootstrap.wire",

@@ -17,6 +17,7 @@ from distributed.security import Security
 
 from dask_gridengine.bootstrap.allocation import TLSIdentity
 from dask_gridengine.errors import OptionError
+from dask_gridengine.network.tls import isolated
 
 ROLES = ("scheduler", "worker", "client")
 BACKDATED = datetime.timedelta(days=1)  # a node's clock may lag by this much
@@ -58,7 +59,7 @@ def new_security(cluster: str) -> Security:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         ).decode()
-    return Security(require_encryption=True, **options)
+    return isolated(Security(require_encryption=True, **options))
 
 
 def security_of(option: Security | bool, cluster: str) -> Security:
@@ -70,11 +71,11 @@ def security_of(option: Security | bool, cluster: str) -> Security:
         If it is none of these.
     """
     if isinstance(option, Security):
-        return option
+        return isolated(option)
     if option is True:
         return new_security(cluster)
     if option is False:
-        return Security()
+        return isolated(Security())
     raise OptionError(
         f"security={option!r}; it is True, False or a distributed.Security"
     )

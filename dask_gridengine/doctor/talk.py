@@ -23,6 +23,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.network.addresses import bracketed, join, on_interface
 from dask_gridengine.network.knocking import knock
 from dask_gridengine.network.ports import Ports, is_free
+from dask_gridengine.network.tls import isolated
 
 SECONDS = 10.0  # for everything
 BACK_SECONDS = 3.0  # for the node to be reached from here
@@ -77,11 +78,13 @@ def _security(allocation: Allocation) -> Security:
     tls = allocation.tls
     if tls is None:
         return Security()
-    return Security(
-        require_encryption=True,
-        tls_ca_file=tls.ca,
-        tls_worker_cert=tls.certificate,
-        tls_worker_key=tls.key,
+    return isolated(
+        Security(
+            require_encryption=True,
+            tls_ca_file=tls.ca,
+            tls_worker_cert=tls.certificate,
+            tls_worker_key=tls.key,
+        )
     )
 
 

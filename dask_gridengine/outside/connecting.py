@@ -76,13 +76,17 @@ def find(
 def _security(tls: dict[str, str] | None) -> Security | None:
     from distributed.security import Security
 
+    from dask_gridengine.network.tls import isolated
+
     if tls is None:
         return None
-    return Security(
-        require_encryption=True,
-        tls_ca_file=tls["ca"],
-        tls_client_cert=tls["certificate"],
-        tls_client_key=tls["key"],
+    return isolated(
+        Security(
+            require_encryption=True,
+            tls_ca_file=tls["ca"],
+            tls_client_cert=tls["certificate"],
+            tls_client_key=tls["key"],
+        )
     )
 
 

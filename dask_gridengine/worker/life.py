@@ -24,6 +24,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_gridengine.bootstrap.allocation import Allocation, TLSIdentity
 from dask_gridengine.causes import Cause
 from dask_gridengine.names import suffixes
+from dask_gridengine.network.tls import isolated
 from dask_gridengine.worker.devices import share
 from dask_gridengine.worker.nanny import Life, NodeNanny
 from dask_gridengine.worker.reaching import CannotStart, listen_options, within_reach
@@ -156,11 +157,13 @@ def _make(allocation: Allocation, index: int, life: Life) -> Nanny | Worker:
 def _security(tls: TLSIdentity | None) -> Security:
     if tls is None:
         return Security()
-    return Security(
-        require_encryption=True,
-        tls_ca_file=tls.ca,
-        tls_worker_cert=tls.certificate,
-        tls_worker_key=tls.key,
+    return isolated(
+        Security(
+            require_encryption=True,
+            tls_ca_file=tls.ca,
+            tls_worker_cert=tls.certificate,
+            tls_worker_key=tls.key,
+        )
     )
 
 

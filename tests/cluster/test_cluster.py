@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,8 @@ import dask
 import psutil
 import pytest
 from dask import array as da
-from distributed import Client, Nanny
+from distributed import Client, Nanny, Security
+from distributed.comm import parse_host_port
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
@@ -533,6 +535,37 @@ def test_encryption_is_on_unless_it_is_switched_off(
         if security:
             with pytest.raises(OSError, match=r"(?i)tls|ssl|closed|reset"):
                 asyncio.run(knock(cluster.scheduler_address))
+
+
+def hang_up(cluster: GridEngineCluster) -> None:
+    """A client that breaks its connection off as soon as it stands."""
+    context = cluster.security.get_connection_args("client")["ssl_context"]
+    with (
+        socket.create_connection(parse_host_port(cluster.scheduler_address)) as sock,
+        context.wrap_socket(sock) as connection,
+    ):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_client_that_breaks_off_disturbs_no_other(
+    options: dict[str, Any], own: bool
+) -> None:
+    """Workers and clients stay connected, also with a `Security` of the user's own."""
+    security = Security.temporary() if own else True
+    with (
+        GridEngineCluster(jobs=1, security=security, **options) as cluster,
+        cluster.get_client() as client,
+        Client(cluster.scheduler_address, security=cluster.security) as other,
+    ):
+        (result,) = client.map(lambda _: os.urandom(8), [0])
+        before = result.result(timeout=60)
+        for _ in range(5):
+            hang_up(cluster)
+        assert other.submit(sum, [1, 2]).result(timeout=60) == 3
+        assert result.status == "finished"
+        assert client.gather(result) == before
+        assert len(cluster.jobs()) == 1
 
 
 def test_config_is_as_good_as_an_argument(options: dict[str, Any]) -> None:
