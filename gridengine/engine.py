@@ -11,6 +11,7 @@ worker died goes back to the source. A finished item is never run again.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -150,6 +151,7 @@ class Engine:
         self._suspects: deque[Batch] = deque()
         self._error: tuple[int, BaseException] | None = None
         self._ticked = 0.0
+        self._is_hungry = False  # whether a chunk could be sent if there were items
         self._waiting: dict[int, Block] = {}  # of an ordered run, by their start
         self._turn = 0  # of an ordered run: index to be yielded next
         self._lanes: Lanes
@@ -164,11 +166,17 @@ class Engine:
 
         Closing the iterator, or any exception in it, calls back what is under way.
         """
-        self._vet()
-        first = self._next_batch(self._place.slots())
-        if first is None:
-            return
-        first, sealed = self._seal(first)
+        try:
+            self._vet()
+            first = self._first_batch()
+            if first is not None:
+                yield from self._with_client(*self._seal(first))
+            if self._source.error is not None:
+                raise self._source.error
+        finally:
+            self._source.close()
+
+    def _with_client(self, first: Batch, sealed: Sealed) -> Iterator[Block]:
         with self._place.session(self._source.total) as client:
             self._lanes = Lanes(
                 client,
@@ -177,13 +185,14 @@ class Engine:
                 direct=self._place.direct,
                 inline=self._place.inline,
             )
+            self._source.notify(self._lanes.wake)
             yield from self._run(first, sealed)
 
     def _run(self, first: Batch, sealed: Sealed) -> Iterator[Block]:
         try:
             self._launch(first, sealed)
             self._fill()
-            while self._flying:
+            while self._flying or self._source.is_open:
                 for block in self._wait():
                     yield from self._in_turn(block)
                 self._fill()
@@ -207,13 +216,27 @@ class Engine:
             if time.monotonic() - started > limit:
                 break
 
+    def _first_batch(self) -> Batch | None:
+        """Wait for the first items; None if there are none."""
+        read = threading.Event()
+        self._source.notify(read.set)
+        while (batch := self._next_batch(self._place.slots())) is None:
+            if not self._source.is_open:
+                return None
+            if not read.wait(self._source.seconds_to_more or TICK):
+                self._on_tick()
+            read.clear()
+        return batch
+
     def _fill(self) -> None:
+        self._is_hungry = False
         slots = self._place.slots()
         if any(flight.alone for flight in self._flying):
             return
         while self._has_room(slots):
             batch = self._next_batch(slots)
             if batch is None:
+                self._is_hungry = self._source.is_open
                 break
             self._launch(*self._seal(batch))
         if self._suspects and not self._flying:
@@ -266,9 +289,10 @@ class Engine:
     # Back
 
     def _wait(self) -> Iterator[Block]:
-        landing = self._lanes.land(TICK)
+        more = self._source.seconds_to_more if self._is_hungry else None
+        landing = self._lanes.land(more or TICK)
         now = time.monotonic()
-        if landing is None or now - self._ticked > TICK:
+        if now - self._ticked >= TICK:
             self._ticked = now
             self._on_tick()
             self._place.check()
