@@ -71,6 +71,11 @@ class Source:
         return self._total
 
     @property
+    def dealt(self) -> int:
+        """Items that were dealt out, each counted once."""
+        return self._next
+
+    @property
     def fresh(self) -> int | None:
         """Items never dealt out yet; None if nobody knows."""
         return None if self._total is None else max(0, self._total - self._next)

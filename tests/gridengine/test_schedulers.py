@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import gridengine
-from dask_gridengine import OptionError, SubmitError
+from dask_gridengine import GridEngineCluster, OptionError, SubmitError
 from dask_gridengine.roster.roster import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
@@ -194,6 +194,87 @@ def test_another_map_keeps_the_workers_of_a_tail(
         for thread in threads:
             thread.join(30)
     assert sorted(found) == [[0], [1, 2]]
+
+
+@pytest.fixture
+def local() -> dict[str, Any]:
+    """Options of a GridEngineScheduler whose grid is this machine."""
+    return {"launcher": "process", "slots": 2, "quiet": True}
+
+
+def test_quick_items_start_few_nodes(local: dict[str, Any]) -> None:
+    """A thousand squares do not ask for a hundred nodes, also with imap."""
+    with gridengine.GridEngineScheduler(options=local) as scheduler:
+        squares = [x * x for x in range(1000)]
+        assert gridengine.map(lambda x: x * x, range(1000), scheduler) == squares
+        numbers = iter(range(1000))
+        assert list(gridengine.imap(lambda x: x * x, numbers, scheduler)) == squares
+        assert 1 <= scheduler.tally().wanted <= 10
+
+
+@pytest.mark.parametrize("imap", [False, True])
+def test_long_items_get_the_nodes_they_are_worth(
+    local: dict[str, Any], tmp_path: Path, imap: bool
+) -> None:
+    """While no item ends more nodes are requested, up to max_jobs."""
+
+    def wait(x: int) -> int:
+        while not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    found: list[int] = []
+    with gridengine.GridEngineScheduler(max_jobs=12, options=local) as scheduler:
+        run = gridengine.imap if imap else gridengine.map
+        items = (x for x in range(100))
+        thread = threading.Thread(
+            target=lambda: found.extend(run(wait, items, scheduler, chunksize=1))
+        )
+        thread.start()
+        wait_until(
+            lambda: scheduler.tally().wanted == 12, "twelve", 60, scheduler.tally
+        )
+        (tmp_path / "go").touch()
+        thread.join(60)
+    assert found == list(range(100))
+
+
+def test_a_cluster_that_waits_gets_the_idle_nodes_of_another(
+    local: dict[str, Any],
+) -> None:
+    """Long before the idle timeout, also if it is a cluster of the user's own."""
+    with gridengine.GridEngineScheduler(options=local) as idle:
+        gridengine.map(abs, range(-9, 0), scheduler=idle)
+        wait_until(lambda: idle.tally().workers == 2, "two workers", 30, idle.tally)
+        with GridEngineCluster(3, **local) as waiting:
+            wait_until(lambda: waiting.counts.get("queued"), "one waits", 30)
+            wait_until(lambda: idle.tally().wanted == 0, "no nodes", 60, idle.tally)
+        assert gridengine.map(abs, [-1, -2], scheduler=idle) == [1, 2]
+
+
+def test_nodes_at_work_are_not_given_to_a_cluster_that_waits(
+    local: dict[str, Any], tmp_path: Path
+) -> None:
+    """A map keeps what it needs, and gives up what only its tail would hold."""
+
+    def wait(x: int) -> int:
+        while x == 1 and not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    found: list[int] = []
+    with gridengine.GridEngineScheduler(options=local) as busy:
+        gridengine.map(abs, [-1, -2], scheduler=busy)
+        busy.client.wait_for_workers(2, timeout=30)
+        thread = threading.Thread(
+            target=lambda: found.extend(gridengine.map(wait, [0, 1], busy))
+        )
+        thread.start()
+        with GridEngineCluster(3, **local):
+            wait_until(lambda: busy.tally().wanted == 1, "one node", 60, busy.tally)
+            (tmp_path / "go").touch()
+            thread.join(30)
+    assert found == [0, 1]
 
 
 def working(scheduler: gridengine.ProcessScheduler) -> dict[str, int]:
