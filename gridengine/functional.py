@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed import Client
 
-from dask_gridengine import OptionError
+from dask_gridengine.settings.readings import whole
 from gridengine import schedulers
 from gridengine.engine import Block, Engine, Place
 from gridengine.pace import Pace
@@ -300,7 +300,7 @@ def _engine(
         Sealed.of(f, name),
         name,
         source,
-        pace=Pace(chunksize),
+        pace=Pace(None if chunksize is None else int(chunksize)),
         retries=retries,
         **options,
     )
@@ -318,13 +318,9 @@ def _place(scheduler: Any, client: Client | None) -> Iterator[Place]:
 def _check(f: object, chunksize: object, retries: object) -> None:
     if not callable(f):
         raise TypeError(f"'{type(f).__name__}' object is not callable: {f!r}")
-    for name, value, least in (("chunksize", chunksize, 1), ("retries", retries, 0)):
-        if value is None and name == "chunksize":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OptionError(
-                f"{name}={value!r}; it is a whole number, at least {least}"
-            )
+    if chunksize is not None:
+        whole({"chunksize": chunksize}, "chunksize", least=1)
+    whole({"retries": retries}, "retries", least=0)
 
 
 class _Closed(Exception):

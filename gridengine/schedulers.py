@@ -28,6 +28,7 @@ from dask_gridengine import (
     OptionError,
 )
 from dask_gridengine.launchers.drmaa_places import find_library, find_root
+from dask_gridengine.settings.readings import whole
 from gridengine import settings
 from gridengine.clusters import OwnCluster
 from gridengine.errors import TimeoutError
@@ -72,8 +73,6 @@ class Scheduler:
     """
 
     def __init__(self, most: int, first: int | None = None, **options: Any) -> None:
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise OptionError(f"a scheduler needs at least 1 worker, not {most!r}")
         self._most, self._first, self._options = most, first, options
         self._is_refused = False  # whether the grid has refused nodes during a map
         self._lock = threading.RLock()
@@ -273,12 +272,18 @@ class ProcessScheduler(Scheduler):
     Parameters
     ----------
     max_threads
-        How many at the same time; by default one for each CPU this process may use.
-        The name is the old library's: they are processes.
+        How many at the same time, at least 1; by default one for each CPU this process
+        may use. The name is the old library's: they are processes.
+
+    Raises
+    ------
+    OptionError
+        If that is no whole number, or below 1.
     """
 
     def __init__(self, max_threads: int | None = None) -> None:
-        self.max_threads = max_threads or CPU_COUNT
+        given = CPU_COUNT if max_threads is None else max_threads
+        self.max_threads = whole({"max_threads": given}, "max_threads", least=1)
         super().__init__(
             self.max_threads, launcher="process", slots=self.max_threads, quiet=True
         )
@@ -307,7 +312,7 @@ class GridEngineScheduler(Scheduler):
     Raises
     ------
     OptionError
-        If a resource would not be one request.
+        If a resource would not be one request, or `max_jobs` is below 1.
     """
 
     def __init__(
@@ -332,7 +337,8 @@ class GridEngineScheduler(Scheduler):
             )
         if max_jobs is None:
             max_jobs = dask.config.get("gridengine.map.max-jobs")
-        super().__init__(max_jobs, FIRST_NODES, **given)
+        most = whole({"max_jobs": max_jobs}, "max_jobs", least=1)
+        super().__init__(most, FIRST_NODES, **given)
 
 
 def best_available() -> Scheduler | TaskPlace:

@@ -27,6 +27,7 @@ from dask_gridengine.scaling.adaptive import (
 )
 from dask_gridengine.scaling.scaling import bounds, target
 from dask_gridengine.settings.config import Options, refuse_unknown
+from dask_gridengine.settings.readings import integer
 
 _OWN = (
     "asynchronous",
@@ -420,6 +421,7 @@ def _resolve(
 
 
 def _number(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+    found = integer(count)
+    if found is None or found < 0:
         raise OptionError(f"jobs: {count!r}; it is a number of nodes, 0 or more")
-    return count
+    return found

@@ -14,6 +14,7 @@ from distributed.scheduler import WorkerState
 from dask_gridengine.errors import OptionError
 from dask_gridengine.names import node_of, nodes_of
 from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.readings import integer
 
 
 def target(
@@ -40,8 +41,10 @@ def target(
                 "scale(memory=...) needs to know how much a node has: give"
                 " GridEngineCluster(memory=...)"
             )
-        wanted.append(math.ceil(parse_bytes(memory) / options.memory))
-    return max(wanted)
+        given = integer(memory)
+        size = parse_bytes(memory) if given is None else given
+        wanted.append(math.ceil(size / options.memory))
+    return int(max(wanted))  # jobs= may be numpy's
 
 
 def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:

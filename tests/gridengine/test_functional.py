@@ -496,12 +496,21 @@ def test_arguments_that_make_no_sense(warm: gridengine.ProcessScheduler) -> None
         gridengine.imap(3, [1], scheduler=warm)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="chunksize=0"):
         gridengine.map(abs, [1], scheduler=warm, chunksize=0)
+    with pytest.raises(OptionError, match="chunksize=True"):
+        gridengine.imap(abs, [1], scheduler=warm, chunksize=True)
     with pytest.raises(OptionError, match="retries=-1"):
         gridengine.imap(abs, [1], scheduler=warm, retries=-1)
     with pytest.raises(TypeError, match="best_available"):
         gridengine.map(abs, [1], scheduler="process")
     with pytest.raises(TypeError, match="not iterable"):
         gridengine.map(abs, 5, scheduler=warm)  # type: ignore[arg-type]
+
+
+def test_numbers_may_be_numpys(warm: gridengine.ProcessScheduler) -> None:
+    """chunksize= and retries= take an int of any type."""
+    numbers: Any = {"chunksize": np.int64(2), "retries": np.int8(1)}
+    assert gridengine.map(abs, [-1, -2, -3], warm, **numbers) == [1, 2, 3]
+    assert list(gridengine.imap(abs, iter([-1, -2]), warm, **numbers)) == [1, 2]
 
 
 def test_many_threads_share_a_scheduler(warm: gridengine.ProcessScheduler) -> None:

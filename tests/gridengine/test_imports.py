@@ -57,6 +57,7 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
     "settings.config",  # its defaults are read as settings
+    "settings.readings",  # what is a whole number
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }

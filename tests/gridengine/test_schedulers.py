@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 
@@ -490,10 +491,19 @@ def test_a_resource_is_one_request(value: str) -> None:
 
 def test_numbers_of_workers_that_make_no_sense() -> None:
     """They are refused when the scheduler is made."""
-    with pytest.raises(OptionError, match="at least 1"):
-        gridengine.ProcessScheduler(-1)
+    wrong: Any
+    for wrong in (0, -1, True, 1.0, "2", np.int64(0)):
+        with pytest.raises(OptionError, match=r"max_threads.*at least 1"):
+            gridengine.ProcessScheduler(wrong)
     with pytest.raises(OptionError, match="at least 1"):
         gridengine.GridEngineScheduler(max_jobs=-3)
+
+
+def test_numbers_of_workers_may_be_numpys() -> None:
+    """An int of any type is one."""
+    with gridengine.ProcessScheduler(np.int64(2)) as scheduler:
+        assert scheduler.max_threads == 2
+    gridengine.GridEngineScheduler(max_jobs=np.int8(3)).close()
 
 
 def test_where_there_is_no_grid_it_says_so(tmp_path: Path) -> None:
