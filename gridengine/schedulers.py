@@ -28,6 +28,7 @@ from dask_gridengine import (
     OptionError,
 )
 from dask_gridengine.launchers.drmaa_places import find_library, find_root
+from dask_gridengine.settings.config import Options
 from dask_gridengine.settings.readings import whole
 from gridengine import settings
 from gridengine.clusters import OwnCluster
@@ -312,7 +313,8 @@ class GridEngineScheduler(Scheduler):
     Raises
     ------
     OptionError
-        If a resource would not be one request, or `max_jobs` is below 1.
+        If a resource would not be one request, or is the name of an option, or if
+        `max_jobs` is below 1.
     """
 
     def __init__(
@@ -323,6 +325,7 @@ class GridEngineScheduler(Scheduler):
         options: Mapping[str, Any] | None = None,
         **resources: Any,
     ) -> None:
+        _refuse_options(resources)
         self.resources = {**settings.DEFAULT_RESOURCES, **resources}
         given = dict(options or {})
         if name is not None:
@@ -408,6 +411,18 @@ def place_of(scheduler: Any, client: Client | None = None) -> Any:
 def _idle_seconds() -> float | None:
     given = dask.config.get("gridengine.map.idle-timeout")
     return None if given is None else float(parse_timedelta(given))
+
+
+def _refuse_options(resources: Mapping[str, Any]) -> None:
+    """Refuse queue= and its like: requested as a resource, the grid would refuse it."""
+    for name, value in resources.items():
+        if name in Options.names():
+            raise OptionError(
+                f"{name}={value!r}: keywords of GridEngineScheduler are resource"
+                f" requests (qsub -l), and {name} is an option of the cluster.\n"
+                f"Hint: options={{{name!r}: {value!r}}}; if this site has a resource of"
+                f" that name: options={{'resource_spec': '{name}={value}'}}"
+            )
 
 
 def _request(name: str, value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import multiprocessing
 import operator
 import os
 import pickle
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client
@@ -479,6 +481,27 @@ def test_a_scheduler_cannot_go_inside_a_map(warm: gridengine.ProcessScheduler) -
     """The error says that it is not needed there."""
     with pytest.raises(NotPicklable, match=r"without scheduler="):
         gridengine.map(lambda x: warm, [1], scheduler=warm)
+
+
+def start_a_process(x: int) -> int:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(abs, (x,))
+
+
+def test_multiprocessing_inside_of_a_map(
+    warm: gridengine.ProcessScheduler, session_directory: Path
+) -> None:
+    """Dask forbids it by default, and a note on the error names its setting."""
+    with pytest.raises(AssertionError, match="daemonic") as caught:
+        gridengine.map(start_a_process, [-1], scheduler=warm)
+    if sys.version_info >= (3, 11):
+        assert "distributed.worker.daemon" in "".join(caught.value.__notes__)
+    with (
+        dask.config.set({"gridengine.shared-directory": str(session_directory)}),
+        dask.config.set({"distributed.worker.daemon": False}),
+        gridengine.ProcessScheduler(1) as scheduler,
+    ):
+        assert gridengine.map(start_a_process, [-1], scheduler=scheduler) == [1]
 
 
 def test_big_closures_travel_once(warm: gridengine.ProcessScheduler) -> None:

@@ -489,6 +489,15 @@ def test_a_resource_is_one_request(value: str) -> None:
         gridengine.GridEngineScheduler(h_vmem=value)
 
 
+@pytest.mark.parametrize("name", ["queue", "memory", "cores", "walltime", "project"])
+def test_an_option_is_no_resource(name: str) -> None:
+    """The error says where options go; as a resource the grid would refuse it."""
+    given: dict[str, Any] = {name: "4"}
+    with pytest.raises(OptionError, match=rf"{name}[\s\S]*Hint: options="):
+        gridengine.GridEngineScheduler(**given)
+    gridengine.GridEngineScheduler(options=given).close()
+
+
 def test_numbers_of_workers_that_make_no_sense() -> None:
     """They are refused when the scheduler is made."""
     wrong: Any
