@@ -421,6 +421,21 @@ def test_a_script_that_closes_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "shared").iterdir()) == []
 
 
+def test_deaths_of_an_item_are_one_error(tmp_path: Path) -> None:
+    """WorkerDied says all; nothing is printed for each worker that the item ended."""
+    ran = run(
+        "import gridengine, os\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        gridengine.map(lambda x: os._exit(1) if x == 3 else x, range(9))\n"
+        "    except gridengine.WorkerDied as exc:\n"
+        "        print(exc.index, exc.times)\n",
+        tmp_path,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "3 3\n"), ran.stderr
+    assert ran.stderr == ""
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing(tmp_path: Path, signum: signal.Signals) -> None:
     """Ctrl-C in a map ends Python at once; nothing is left, as after SIGTERM."""
