@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from numbers import Real
 
 from dask_gridengine.errors import OptionError
 
@@ -48,7 +49,7 @@ def parse_walltime(
 def _seconds(value: str | float | timedelta) -> float | None:
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         return None
     if not isinstance(value, str):
         return float(value)

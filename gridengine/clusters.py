@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from typing import Any
 
-from distributed import Client, Scheduler
+from distributed import Client, Scheduler, SpecCluster
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds a worker gets to end an item that nobody wants any more.
 GRACE_SECONDS = 1.0
+#: Seconds between two looks at whether other clusters wait for nodes, and seconds that
+#: they must have waited: each new node is in the queue for a moment.
+LOOK_SECONDS, OTHERS_SECONDS = 1.0, 5.0
 
 
 class OwnCluster:
@@ -130,9 +134,12 @@ class OwnCluster:
             What is under way; there is nothing else, and nobody begins anything while
             this is called. Each may be on a node of its own.
         seconds
-            How long a node is kept that has nothing to do.
+            How long a node is kept that has nothing to do. Shorter if another
+            cluster of this process waits for nodes.
         """
         now = time.monotonic()
+        if self._others_wait():
+            seconds = min(seconds, OTHERS_SECONDS)
         with self._deciding:
             while self._tail and self._tail[-1][1] < chunks:
                 self._tail.pop()
@@ -150,19 +157,52 @@ class OwnCluster:
         return self.cluster.stuck()
 
     def rest_after(self, seconds: float | None) -> None:
-        """Give all nodes back if there is no work for so long; None keeps them."""
+        """Give all nodes back if there is no work for so long; None keeps them.
+
+        Sooner if another cluster of this process waits for nodes.
+        """
         if seconds is not None:
             self._awake = False
             self.client.loop.add_callback(self._start_timer, seconds)
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
+        now = time.monotonic()
+        self._look(until=now + seconds, others_from=now)
+
+    def _look(self, until: float, others_from: float) -> None:
+        now = time.monotonic()
+        if not self._others_wait():
+            others_from = now
+        left = min(until - now, OTHERS_SECONDS - (now - others_from))
+        if left <= 0:
+            self._rest()
+            return
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._rest)
+        again = functools.partial(self._look, until, others_from)
+        self._timer = loop.call_later(min(LOOK_SECONDS, left), again)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def _others_wait(self) -> bool:
+        """Whether another cluster of this process waits for nodes of the same grid.
+
+        Not one of ours that has nothing to do itself.
+        """
+        with contextlib.suppress(Exception):  # one of them has just opened or closed
+            idle = {own.cluster for own in list(_open) if not own._awake}
+            grid = self.cluster.launcher_description
+            return any(
+                isinstance(other, GridEngineCluster)
+                and other not in (self.cluster, *idle)
+                and other.status is Status.running
+                and other.launcher_description == grid
+                and other.counts.get("queued", 0) > 0
+                for other in list(SpecCluster._instances)
+            )
+        return False
 
     def _rest(self) -> None:
         with self._deciding:

@@ -11,6 +11,8 @@ worker died goes back to the source. A finished item is never run again.
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -41,6 +43,12 @@ PARTS = 16
 MOST_DEATHS = 3
 #: Errors of chunks that say little without what became of the nodes.
 TROUBLE = (OSError, asyncio.TimeoutError)
+#: Seconds without any worker after which all nodes are requested that the items may
+#: need: the grid is busy, and a place in its queue is worth having.
+QUEUE_SECONDS = 10.0
+#: Seconds after the first worker in which a chunk of short items comes back, also if
+#: its modules are imported first. Later the items are taken for long ones.
+FIRST_CHUNK_SECONDS = 2.0
 #: Chunks ahead of the one that is waited for, per slot, where results go in order.
 AHEAD = 4
 
@@ -60,6 +68,13 @@ class Place(Protocol):
     @property
     def warm(self) -> bool:
         """Whether there are workers already."""
+
+    @property
+    def first_items(self) -> int | None:
+        """Items to ask for before their duration is known; None is all."""
+
+    def need(self, items: int | None, seconds: float) -> None:
+        """So many items, None if unknown, are left, with so many seconds of work."""
 
     @property
     def direct(self) -> bool:
@@ -150,6 +165,8 @@ class Engine:
         self._suspects: deque[Batch] = deque()
         self._error: tuple[int, BaseException] | None = None
         self._ticked = 0.0
+        self._waited_from = self._worked_from = 0.0  # for a worker; for a chunk
+        self._is_hungry = False  # whether a chunk could be sent if there were items
         self._waiting: dict[int, Block] = {}  # of an ordered run, by their start
         self._turn = 0  # of an ordered run: index to be yielded next
         self._lanes: Lanes
@@ -164,12 +181,18 @@ class Engine:
 
         Closing the iterator, or any exception in it, calls back what is under way.
         """
-        self._vet()
-        first = self._next_batch(self._place.slots())
-        if first is None:
-            return
-        first, sealed = self._seal(first)
-        with self._place.session(self._source.total) as client:
+        try:
+            self._vet()
+            first = self._first_batch()
+            if first is not None:
+                yield from self._with_client(*self._seal(first))
+            if self._source.error is not None:
+                raise self._source.error
+        finally:
+            self._source.close()
+
+    def _with_client(self, first: Batch, sealed: Sealed) -> Iterator[Block]:
+        with self._place.session(self._first_items()) as client:
             self._lanes = Lanes(
                 client,
                 self._function,
@@ -177,13 +200,19 @@ class Engine:
                 direct=self._place.direct,
                 inline=self._place.inline,
             )
+            self._source.notify(self._lanes.wake)
             yield from self._run(first, sealed)
+
+    def _first_items(self) -> int | None:
+        total, first = self._source.total, self._place.first_items
+        known = [items for items in (total, first) if items is not None]
+        return min(known, default=None)
 
     def _run(self, first: Batch, sealed: Sealed) -> Iterator[Block]:
         try:
             self._launch(first, sealed)
             self._fill()
-            while self._flying:
+            while self._flying or self._source.is_open:
                 for block in self._wait():
                     yield from self._in_turn(block)
                 self._fill()
@@ -207,13 +236,27 @@ class Engine:
             if time.monotonic() - started > limit:
                 break
 
+    def _first_batch(self) -> Batch | None:
+        """Wait for the first items; None if there are none."""
+        read = threading.Event()
+        self._source.notify(read.set)
+        while (batch := self._next_batch(self._place.slots())) is None:
+            if not self._source.is_open:
+                return None
+            if not read.wait(self._source.seconds_to_more or TICK):
+                self._on_tick()
+            read.clear()
+        return batch
+
     def _fill(self) -> None:
+        self._is_hungry = False
         slots = self._place.slots()
         if any(flight.alone for flight in self._flying):
             return
         while self._has_room(slots):
             batch = self._next_batch(slots)
             if batch is None:
+                self._is_hungry = self._source.is_open
                 break
             self._launch(*self._seal(batch))
         if self._suspects and not self._flying:
@@ -266,17 +309,45 @@ class Engine:
     # Back
 
     def _wait(self) -> Iterator[Block]:
-        landing = self._lanes.land(TICK)
+        more = self._source.seconds_to_more if self._is_hungry else None
+        landing = self._lanes.land(more or TICK)
         now = time.monotonic()
-        if landing is None or now - self._ticked > TICK:
+        if now - self._ticked >= TICK:
             self._ticked = now
             self._on_tick()
             self._place.check()
+            self._say_need(now)
             if self._source.remaining == 0 and not self._suspects:
                 self._place.tail(len(self._flying))
         if landing is not None and landing.flight in self._flying:
             self._flying.remove(landing.flight)
             yield from self._land(landing)
+
+    def _say_need(self, now: float) -> None:
+        """Tell the place how much work is left, as far as that is known."""
+        self._waited_from = self._waited_from or now
+        if not self._place.warm:
+            if now - self._waited_from >= QUEUE_SECONDS:
+                self._place.need(self._items_left, math.inf)
+            return
+        self._worked_from = self._worked_from or now
+        each, known = self._pace.seconds_each, now - self._worked_from
+        if each is None and known >= FIRST_CHUNK_SECONDS:
+            each = known  # at least: none has come back yet
+        if each is None:
+            return
+        items = self._items_left
+        if items is not None:
+            self._place.need(items, each * items)
+        elif not self._is_hungry:
+            # Nobody knows how many will come. As many again as there were, say.
+            self._place.need(None, each * self._source.dealt)
+
+    @property
+    def _items_left(self) -> int | None:
+        remaining = self._source.remaining
+        under_way = sum(len(flight.batch.items) for flight in self._flying)
+        return None if remaining is None else remaining + under_way
 
     def _land(self, landing: Landing) -> Iterator[Block]:
         if landing.done is not None:

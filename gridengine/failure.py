@@ -35,6 +35,13 @@ MOST_PAYLOAD = 10 * 2**20
 MOST_TRACEBACK = 20_000
 #: Characters of an exception's message where the exception itself is replaced.
 MOST_TEXT = 4_000
+#: How multiprocessing refuses to start a process in a worker, and what to do.
+DAEMONIC = "daemonic processes are not allowed to have children"
+DAEMONIC_HINT = (
+    "gridengine: Dask's workers are daemonic processes. Hint: set"
+    " distributed.worker.daemon to False in Dask's configuration before the cluster"
+    " starts, or use gridengine.map inside the function instead of multiprocessing"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,8 @@ class Failure:
         _assign(exc, "__cause__", cause)
         if hasattr(BaseException, "add_note"):  # Python 3.11
             notes = _guarded(lambda: [*getattr(exc, "__notes__", ()), note], [note])
+            if DAEMONIC in self.text:
+                notes.append(DAEMONIC_HINT)
             _assign(exc, "__notes__", notes)
         return exc
 

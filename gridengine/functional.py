@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from distributed import Client
 
-from dask_gridengine import OptionError
+from dask_gridengine.settings.readings import whole
 from gridengine import schedulers
 from gridengine.engine import Block, Engine, Place
 from gridengine.pace import Pace
@@ -134,15 +135,20 @@ def imap(
 ) -> Results:
     """Results one by one, in the order of the items, as the builtin `map` gives them.
 
-    The iterable may be endless or huge: it is read no further ahead than the workers
-    need, so memory stays flat, and not at all before the first result is asked for.
+    The iterable may be endless, huge or slow: it is read no further ahead than the
+    workers need, so memory stays flat, and not at all before the first result is asked
+    for. A result is delivered when it is there, also while the iterable is waiting, for
+    example for an earlier result.
 
     Parameters
     ----------
-    f, scheduler, chunksize, progress, client, retries
+    f, scheduler, progress, client, retries
         As for `map`.
+    chunksize
+        As for `map`; fewer are sent where the iterable is slow and workers are idle.
     iterable
-        Any iterable. It is iterated in the thread that asks for results.
+        Any iterable. It is iterated in a thread of its own. If it raises, the results
+        of the items before that are delivered first.
     reraise
         Whether ``next()`` raises where an item has failed; the one after gives the next
         item's result, as with the builtin. Otherwise it returns the exception.
@@ -150,7 +156,8 @@ def imap(
     Returns
     -------
     Results
-        An iterator with ``close()``, which is also a context manager.
+        An iterator with ``close()``, which is also a context manager. Several threads
+        may share it: each result goes to one of them.
     """
     given = (scheduler, client, chunksize, progress, retries)
     return Results(f, iterable, reraise, True, *given)
@@ -173,7 +180,10 @@ def imap_unordered(
 
 
 class Results(Iterator[Any]):
-    """Results as they come; made by `imap` and `imap_unordered`."""
+    """Results as they come; made by `imap` and `imap_unordered`.
+
+    Several threads may take results from it, and close it.
+    """
 
     def __init__(
         self,
@@ -187,31 +197,45 @@ class Results(Iterator[Any]):
         progress: bool | None,
         retries: int,
     ) -> None:
-        source = Source(iterable)
+        source = Source(iterable, in_thread=True)
         engine = functools.partial(
             _engine, f=f, source=source, chunksize=chunksize, retries=retries
         )
         _check(f, chunksize, retries)
         self._reraise = reraise
-        self._blocks = _stream(engine, source, ordered, scheduler, client, progress)
-        self._values: Iterator[tuple[int, Any]] = iter(())
-        self._failures: dict[int, BaseException] = {}
+        self._closing = threading.Event()
+        self._blocks = _stream(
+            engine, source, ordered, scheduler, client, progress, self._closing
+        )
+        self._next_block = threading.RLock()  # held by the thread that runs `_blocks`
+        # What is left of the last block, and its failures. Threads share it without the
+        # lock: advancing an enumerate is one step.
+        self._current: tuple[Iterator[tuple[int, Any]], dict[int, BaseException]]
+        self._current = iter(()), {}
 
     def __next__(self) -> Any:
-        for offset, value in self._values:
-            if offset not in self._failures:
-                return value
-            if self._reraise:
-                raise self._failures[offset]
-            return self._failures[offset]
-        block = next(self._blocks)
-        self._values, self._failures = enumerate(block.values), block.failures
-        return self.__next__()
+        while True:
+            values, failures = current = self._current
+            for offset, value in values:
+                if offset not in failures:
+                    return value
+                if self._reraise:
+                    raise failures[offset]
+                return failures[offset]
+            with self._next_block:
+                if self._current is current:  # no other thread was faster
+                    block = next(self._blocks)
+                    self._current = enumerate(block.values), block.failures
 
     def close(self) -> None:
-        """Call back what is under way; idempotent, and done at the latest by `del`."""
-        self._values = iter(())
-        self._blocks.close()
+        """Call back what is under way; idempotent, and done at the latest by `del`.
+
+        Threads that wait for a result get a StopIteration.
+        """
+        self._closing.set()
+        with self._next_block:
+            self._current = iter(()), {}
+            self._blocks.close()
 
     def __enter__(self) -> Results:
         return self
@@ -227,12 +251,19 @@ def _stream(
     scheduler: Any,
     client: Client | None,
     progress: bool | None,
+    closing: threading.Event,
 ) -> Generator[Block, None, None]:
+    def tick() -> None:
+        bar.tick()
+        if closing.is_set():
+            raise _Closed
+
     with (
+        contextlib.suppress(_Closed),
         _place(scheduler, client) as place,
         Progress(place, source, progress) as bar,
         contextlib.closing(
-            engine(place, ordered=ordered, on_tick=bar.tick).blocks()
+            engine(place, ordered=ordered, on_tick=tick).blocks()
         ) as blocks,
     ):
         for block in blocks:
@@ -269,7 +300,7 @@ def _engine(
         Sealed.of(f, name),
         name,
         source,
-        pace=Pace(chunksize),
+        pace=Pace(None if chunksize is None else int(chunksize)),
         retries=retries,
         **options,
     )
@@ -287,13 +318,13 @@ def _place(scheduler: Any, client: Client | None) -> Iterator[Place]:
 def _check(f: object, chunksize: object, retries: object) -> None:
     if not callable(f):
         raise TypeError(f"'{type(f).__name__}' object is not callable: {f!r}")
-    for name, value, least in (("chunksize", chunksize, 1), ("retries", retries, 0)):
-        if value is None and name == "chunksize":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OptionError(
-                f"{name}={value!r}; it is a whole number, at least {least}"
-            )
+    if chunksize is not None:
+        whole({"chunksize": chunksize}, "chunksize", least=1)
+    whole({"retries": retries}, "retries", least=0)
+
+
+class _Closed(Exception):
+    """Another thread has closed the results."""
 
 
 class _Star:

@@ -86,7 +86,7 @@ class Lanes:
         self._client, self._function, self._name = client, function, name
         self._direct, self._inline = direct, inline
         self._shared: Future | None = None  # the function, if it is a big one
-        self._landed: queue.SimpleQueue[Landing] = queue.SimpleQueue()
+        self._landed: queue.SimpleQueue[Landing | None] = queue.SimpleQueue()
         self._flying: set[Flight] = set()  # touched in the loop only
 
     def send(self, flight: Flight, items: Sealed) -> None:
@@ -110,6 +110,10 @@ class Lanes:
             return self._landed.get(timeout=timeout)
         except queue.Empty:
             return None
+
+    def wake(self) -> None:
+        """Have `land` return, with None if nothing has landed."""
+        self._landed.put(None)
 
     def cancel(self, flights: set[Flight]) -> None:
         """Call chunks back. They will not land; a worker may still be at their item."""

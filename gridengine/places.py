@@ -60,6 +60,14 @@ class ClientPlace:
         return True
 
     @property
+    def first_items(self) -> int | None:
+        """All: nothing is started for them."""
+        return None
+
+    def need(self, items: int | None, seconds: float) -> None:
+        """Nothing: how many workers there are is not ours to decide."""
+
+    @property
     def direct(self) -> bool:
         """Whether its workers can be reached from here."""
         if self._direct is None:

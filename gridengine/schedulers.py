@@ -8,6 +8,8 @@ any more, or with Python.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import threading
 import weakref
@@ -19,8 +21,10 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
 from distributed import Client
 
-from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine import GridEngineCluster, GridEngineError, OptionError
 from dask_gridengine.launchers.drmaa_places import grid_is_configured
+from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.readings import whole
 from gridengine import settings
 from gridengine.clusters import OwnCluster
 from gridengine.errors import TimeoutError
@@ -36,9 +40,18 @@ __all__ = [
     "best_available",
 ]
 
+logger = logging.getLogger(__name__)
+
 #: Options of Dask's scheduler, unless the configuration says otherwise: a dashboard
 #: that takes no other cluster's port, and is loaded when somebody looks.
 DASK_SCHEDULER = {"dashboard_address": ":0"}
+
+
+#: Nodes to begin with, until it is known how long an item takes.
+FIRST_NODES = 4
+#: Seconds of work for each thread that are worth a node more; as in Dask's adaptive
+#: scaling, since a node takes seconds to start.
+WORTH_SECONDS = 5.0
 
 
 class Scheduler:
@@ -48,14 +61,16 @@ class Scheduler:
     ----------
     most
         Nodes to have at most.
+    first
+        Nodes that a map begins with; others follow when there is work for them. None
+        begins with all.
     **options
         Of `dask_gridengine.GridEngineCluster`.
     """
 
-    def __init__(self, most: int, **options: Any) -> None:
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise OptionError(f"a scheduler needs at least 1 worker, not {most!r}")
-        self._most, self._options = most, options
+    def __init__(self, most: int, first: int | None = None, **options: Any) -> None:
+        self._most, self._first, self._options = most, first, options
+        self._is_refused = False  # whether the grid has refused nodes during a map
         self._lock = threading.RLock()
         self._own: OwnCluster | None = None
         self._closed = False
@@ -109,6 +124,7 @@ class Scheduler:
         """The client for one run over so many items, with nodes asked for."""
         with self._lock:
             self._sessions += 1
+            self._is_refused = False
         try:
             yield self._open(self._wanted(items)).client
         finally:
@@ -128,6 +144,31 @@ class Scheduler:
         """Whether there are workers already."""
         own = self._own
         return own is not None and own.alive and bool(own.cluster.scheduler.workers)
+
+    @property
+    def first_items(self) -> int | None:
+        """Items to ask for before their duration is known; None is all."""
+        return None if self._first is None else self._first * self._cores
+
+    def need(self, items: int | None, seconds: float) -> None:
+        """Ask for the nodes that so much work is worth, if they are many more.
+
+        Not each time for a few: every request is an array of its own. Where the grid
+        refuses them the map goes on with the nodes there are.
+        """
+        own = self._own
+        if own is None or not own.alive or self._is_refused:
+            return
+        most = self._wanted(items)
+        jobs = math.ceil(min(most, seconds / WORTH_SECONDS / self._cores))
+        if jobs <= own.wanted or jobs < min(most, 2 * own.wanted):
+            return
+        try:
+            own.grow(jobs)
+        except GridEngineError as exc:
+            self._is_refused = True
+            # Also where the grid does not answer: the cluster asks again by itself.
+            logger.warning("no more than %d nodes for this map: %s", own.wanted, exc)
 
     @property
     def direct(self) -> bool:
@@ -191,9 +232,15 @@ class Scheduler:
 
     # Steps of the above
 
-    def _wanted(self, items: int | None) -> int:
+    @property
+    def _cores(self) -> int:
         cores = self._options.get("cores") or dask.config.get("gridengine.cores", 1)
-        return self._most if items is None else min(self._most, -(-items // cores))
+        return int(cores)
+
+    def _wanted(self, items: int | None) -> int:
+        if items is None:
+            return self._most
+        return min(self._most, -(-items // self._cores))
 
     def _open(self, jobs: int) -> OwnCluster:
         with self._lock:
@@ -221,12 +268,18 @@ class ProcessScheduler(Scheduler):
     Parameters
     ----------
     max_threads
-        How many at the same time; by default one for each CPU this process may use.
-        The name is the old library's: they are processes.
+        How many at the same time, at least 1; by default one for each CPU this process
+        may use. The name is the old library's: they are processes.
+
+    Raises
+    ------
+    OptionError
+        If that is no whole number, or below 1.
     """
 
     def __init__(self, max_threads: int | None = None) -> None:
-        self.max_threads = max_threads or CPU_COUNT
+        given = CPU_COUNT if max_threads is None else max_threads
+        self.max_threads = whole({"max_threads": given}, "max_threads", least=1)
         super().__init__(
             self.max_threads, launcher="process", slots=self.max_threads, quiet=True
         )
@@ -255,7 +308,8 @@ class GridEngineScheduler(Scheduler):
     Raises
     ------
     OptionError
-        If a resource would not be one request.
+        If a resource would not be one request, or is the name of an option, or if
+        `max_jobs` is below 1.
     """
 
     def __init__(
@@ -266,6 +320,7 @@ class GridEngineScheduler(Scheduler):
         options: Mapping[str, Any] | None = None,
         **resources: Any,
     ) -> None:
+        _refuse_options(resources)
         self.resources = {**settings.DEFAULT_RESOURCES, **resources}
         given = dict(options or {})
         if name is not None:
@@ -280,7 +335,8 @@ class GridEngineScheduler(Scheduler):
             )
         if max_jobs is None:
             max_jobs = settings.of_map("max-jobs")
-        super().__init__(max_jobs, **given)
+        most = whole({"max_jobs": max_jobs}, "max_jobs", least=1)
+        super().__init__(most, FIRST_NODES, **given)
 
 
 def best_available() -> Scheduler | TaskPlace:
@@ -346,6 +402,18 @@ def place_of(scheduler: Any, client: Client | None = None) -> Any:
 def _idle_seconds() -> float | None:
     given = settings.of_map("idle-timeout")
     return None if given is None else float(parse_timedelta(given))
+
+
+def _refuse_options(resources: Mapping[str, Any]) -> None:
+    """Refuse queue= and its like: requested as a resource, the grid would refuse it."""
+    for name, value in resources.items():
+        if name in Options.names():
+            raise OptionError(
+                f"{name}={value!r}: keywords of GridEngineScheduler are resource"
+                f" requests (qsub -l), and {name} is an option of the cluster.\n"
+                f"Hint: options={{{name!r}: {value!r}}}; if this site has a resource of"
+                f" that name: options={{'resource_spec': '{name}={value}'}}"
+            )
 
 
 def _request(name: str, value: Any) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
+import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+#: Seconds to wait for more items than are there. A chunk costs about as much.
+GRACE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +43,25 @@ class Source:
     items
         Any iterable. Lists, tuples, ranges and numpy arrays are sliced as they are
         dealt out; whatever else is iterated, no further than it has to be.
+    in_thread
+        Whether to iterate in a thread. Then `take` never blocks: it returns None while
+        no item is there, and `is_open` tells whether one may still come.
     """
 
-    def __init__(self, items: Iterable[Any]) -> None:
+    def __init__(self, items: Iterable[Any], *, in_thread: bool = False) -> None:
         self._returned: deque[Batch] = deque()
         self._next = 0
         self._sliced: Sequence[Any] | None = None
         self._iterator: Iterator[Any] | None = None
+        self._reader: Reader | None = None
         try:
             self._total: int | None = len(items)  # type: ignore[arg-type]
         except Exception:  # noqa: BLE001 - the builtin map does not ask for it at all
             self._total = None
         if self._total is not None and is_sliceable(items):
             self._sliced = items  # type: ignore[assignment]
+        elif in_thread:
+            self._reader = Reader(iter(items))
         else:
             self._iterator = iter(items)
 
@@ -57,6 +69,11 @@ class Source:
     def total(self) -> int | None:
         """How many items there are in all; None until that is known."""
         return self._total
+
+    @property
+    def dealt(self) -> int:
+        """Items that were dealt out, each counted once."""
+        return self._next
 
     @property
     def fresh(self) -> int | None:
@@ -73,6 +90,32 @@ class Source:
     def returned(self) -> int:
         """Batches that came back and were not dealt out again."""
         return len(self._returned)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a thread may still read items, or has read some to be dealt out."""
+        return self._reader is not None and self._reader.is_open
+
+    @property
+    def seconds_to_more(self) -> float | None:
+        """When to call `take` again though nothing was notified; None is never."""
+        is_waiting = self._reader is not None and self._reader.there > 0
+        return GRACE_SECONDS if is_waiting else None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the iterable raised in the thread, after the items read before it."""
+        return None if self._reader is None else self._reader.error
+
+    def notify(self, notified: Callable[[], object]) -> None:
+        """Have this called in the thread when items are there that `take` waits for."""
+        if self._reader is not None:
+            self._reader.notified = notified
+
+    def close(self) -> None:
+        """Read no further; does not wait for an iterable that blocks."""
+        if self._reader is not None:
+            self._reader.close()
 
     def preview(self, size: int) -> Iterator[Batch]:
         """Everything there is, without taking it; nothing of what must be iterated."""
@@ -116,11 +159,14 @@ class Source:
         )
         self._total = self._next
         self._iterator = iter(())
+        self.close()
 
     def _take_fresh(self, count: int) -> Sequence[Any]:
         if self._sliced is not None:
             stop = min(self._next + count, self._total or 0)
             return self._sliced[self._next : stop]
+        if self._reader is not None:
+            return self._take_read(self._reader, count)
         assert self._iterator is not None
         if self._total is not None and self._next + count > self._total:
             # A container may say less than it yields; the builtin map takes all.
@@ -129,6 +175,112 @@ class Source:
         if len(items) < count:
             self._total = self._next + len(items)
         return items
+
+    def _take_read(self, reader: Reader, count: int) -> Sequence[Any]:
+        items = reader.take(count)
+        known = self._next + len(items)
+        if reader.ended:
+            self._total = known + reader.there
+        elif self._total is not None and known > self._total:
+            self._total = None
+        return items
+
+
+class Reader:
+    """Iterates in a thread of its own, as far as items are asked for.
+
+    The thread is a daemon and refers to nothing but this: an iterable that blocks for
+    ever holds back neither the run that reads it nor Python's end.
+    """
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._changed = threading.Condition()
+        self._wanted = 0  # items to have read that are not taken
+        self._asked: float | None = None  # since when more is asked for than is there
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        #: Only the thread adds, without the lock; items before `_taken` are taken.
+        self._items: list[Any] = []
+        self._taken = 0
+        self.ended = False
+        self.error: BaseException | None = None
+        self.notified: Callable[[], object] = lambda: None
+
+    @property
+    def there(self) -> int:
+        """Items that were read and not taken."""
+        with self._changed:
+            return len(self._items) - self._taken
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is, or may come, an item to be taken."""
+        return not self._closed and (not self.ended or self.there > 0)
+
+    def take(self, count: int) -> list[Any]:
+        """Up to `count` items.
+
+        Fewer only at the end, and where no more were read in `GRACE_SECONDS`. While
+        there are none it returns at once, and the thread goes on to read `count`.
+        """
+        self._start()
+        with self._changed:
+            now = time.monotonic()
+            there = self.there
+            if there < count and not self.ended:
+                if self._asked is None:
+                    self._asked = now
+                self._wanted = count
+                self._changed.notify()
+                if not there or now - self._asked < GRACE_SECONDS:
+                    return []
+            first, self._taken = self._taken, self._taken + min(there, count)
+            self._wanted, self._asked = 0, None
+            return self._items[first : self._taken]
+
+    def close(self) -> None:
+        """End the thread as soon as the iterable lets it."""
+        with self._changed:
+            self._closed, self.notified = True, lambda: None
+            self._changed.notify()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            # Such things as decimal's precision hold as in the thread of the caller.
+            run = contextvars.copy_context().run
+            self._thread = threading.Thread(
+                target=run, args=(self._read,), name="gridengine-input", daemon=True
+            )
+            self._thread.start()
+
+    def _read(self) -> None:
+        burst = 1
+        try:
+            while count := self._room():
+                before, started = len(self._items), time.monotonic()
+                # Each item is there as soon as it was read, also before an error.
+                self._items.extend(itertools.islice(self._iterator, min(burst, count)))
+                read, took = len(self._items) - before, time.monotonic() - started
+                if read < min(burst, count):
+                    break
+                # As many as will be read within the grace: nothing is notified before.
+                quick = int(read * GRACE_SECONDS / max(took, 1e-9))
+                burst = max(1, min(4 * burst, quick))
+                if self._asked is not None:
+                    self.notified()
+        except BaseException as exc:  # noqa: BLE001 - raised where results are asked for
+            self.error = exc
+        self.ended = True
+        self.notified()
+
+    def _room(self) -> int:
+        """Wait until items are wanted; how many, 0 if none are any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._wanted > self.there)
+            del self._items[: self._taken]
+            self._taken = 0
+            return 0 if self._closed else self._wanted - self.there
 
 
 def is_sliceable(items: object) -> bool:

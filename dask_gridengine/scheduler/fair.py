@@ -217,7 +217,10 @@ class FairScheduler(TimelyScheduler):
         del self._held[key]
         ts.suspicious += 1
         if guilty:
-            logger.error(
+            # Where one death is an error, the caller handles each of them: gridengine
+            # finds the item that caused it, and raises an error for that alone.
+            logger.log(
+                logging.ERROR if self.allowed_failures else logging.DEBUG,
                 "task %s is given up: %d workers died while they had it",
                 key,
                 ts.suspicious,

@@ -6,9 +6,11 @@ it, the value, and what would do.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from dask.utils import parse_bytes
@@ -23,7 +25,7 @@ def text(raw: Mapping[str, Any], name: str) -> str | None:
     value = raw[name]
     if value is None or isinstance(value, str | os.PathLike):
         return None if value is None else os.fspath(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if integer(value) is not None:
         return str(value)  # YAML and the environment turn project 1234 into a number
     raise OptionError(f"{name}={value!r}; it is a text")
 
@@ -40,7 +42,7 @@ def resources(raw: Mapping[str, Any]) -> dict[str, float]:
     """Dask's resources: a dict of names and positive numbers."""
     found = mapping(raw, "resources")
     for name, amount in found.items():
-        number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not number or not amount > 0:
             raise OptionError(
                 f"resources: {name}={amount!r}; it is how much of it each worker has,"
@@ -93,16 +95,29 @@ def lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
     """A whole number, `least` at the least."""
-    value = raw[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{name}={value!r}; it is a whole number, at least {least}")
+    value = integer(raw[name])
+    if value is None or value < least:
+        raise OptionError(
+            f"{name}={raw[name]!r}; it is a whole number, at least {least}"
+        )
     return value
+
+
+def integer(value: Any) -> int | None:
+    """An int of any type, such as numpy's, as Python's own; None for all else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def size(raw: Mapping[str, Any], name: str) -> int:
     """Bytes, given as such or as "8 GB"."""
     try:
-        found = int(parse_bytes(raw[name]))
+        given = integer(raw[name])
+        found = int(parse_bytes(raw[name])) if given is None else given
     except (ValueError, TypeError, AttributeError, OverflowError):
         found = -1
     if found < 0 or isinstance(raw[name], bool):

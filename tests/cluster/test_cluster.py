@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 from dask import array as da
@@ -127,6 +129,20 @@ def test_scale_counts_in_what_the_user_says(options: dict[str, Any]) -> None:
         assert len(cluster.worker_spec) == 1
         cluster.scale(0)
         assert cluster.worker_spec == {}
+
+
+def test_numbers_may_be_numpys(options: dict[str, Any]) -> None:
+    """An int of any type counts wherever an int does; a bool is none."""
+    one, size = np.int64(1), np.int64(10**9)
+    given: dict[str, Any] = {"cores": one, "processes": one, "max_jobs": np.int8(9)}
+    with GridEngineCluster(one, memory=size, **given, **options) as cluster:
+        for asked in ({"n": one}, {"jobs": one}, {"cores": one}, {"memory": size}):
+            cluster.scale(**asked)
+            assert len(cluster.worker_spec) == 1
+            assert json.dumps(cluster.wanted) == "1"
+    for name in given:
+        with pytest.raises(OptionError, match=name):
+            GridEngineCluster(**{name: True}, **options)
 
 
 def test_scale_by_memory_needs_the_memory_of_a_worker(options: dict[str, Any]) -> None:

@@ -84,3 +84,26 @@ def test_jobs_run_and_end_on_the_grid(grid: Cell, shared: Path) -> None:
     host, exitcode, results = run(grid, shared, "-c", code).splitlines()
     assert host in grid.hosts
     assert (exitcode, results) == ("-15", "[0, 1, 2]")
+
+
+def test_a_second_scheduler_gets_the_nodes_that_are_idle(
+    grid: Cell, shared: Path
+) -> None:
+    """The first one holds the whole cell, with nothing to do."""
+    code = (
+        "import gridengine, time\n"
+        "options = {'launcher': 'drmaa', 'quiet': True, 'cores': 8,"
+        " 'parallel_environment': 'smp'}\n"
+        "first = gridengine.GridEngineScheduler(options=options)\n"
+        "first.client\n"
+        "first.cluster.scale(jobs=6)\n"
+        "while first.tally().workers < 2 or not first.tally().queued:\n"
+        "    time.sleep(0.1)\n"
+        "gridengine.map(abs, range(-9, 0), scheduler=first)\n"
+        "second = gridengine.GridEngineScheduler(options=options)\n"
+        "print(gridengine.map(abs, [-1, -2], scheduler=second))\n"
+        "print(first.tally().wanted)\n"
+    )
+    found, left = run(grid, shared, "-c", code).splitlines()
+    assert found == "[1, 2]"
+    assert left == "0"

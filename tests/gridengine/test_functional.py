@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import itertools
+import multiprocessing
 import operator
 import os
 import pickle
+import queue
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client
@@ -309,18 +312,159 @@ def test_imap_reads_no_further_than_it_must(warm: gridengine.ProcessScheduler) -
         next(results)
 
 
-def test_imap_unordered_does_not_wait(warm: gridengine.ProcessScheduler) -> None:
-    """A slow first item comes late; imap would have waited for it."""
+@pytest.mark.parametrize("chunksize", [None, 10])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_imap_delivers_a_result_before_it_has_the_next_item(
+    warm: gridengine.ProcessScheduler, ordered: bool, chunksize: int | None
+) -> None:
+    """An iterable may wait for the result of its last item, whatever the chunks."""
+    imap = gridengine.imap if ordered else gridengine.imap_unordered
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    received.put(0)
 
-    def slow_first(x: int) -> int:
-        time.sleep(0.4 if x == 0 else 0.001)
+    def items() -> Iterator[int]:
+        for _ in range(5):
+            yield received.get(timeout=60)
+
+    found = []
+    with imap(lambda x: x + 1, items(), warm, chunksize=chunksize) as results:
+        for result in results:
+            found.append(result)
+            received.put(result)
+    assert found == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 1000])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_imap_delivers_what_came_before_the_iterable_failed(
+    warm: gridengine.ProcessScheduler, ordered: bool, count: int
+) -> None:
+    """As with the builtin map and Pool.imap: all results, then the exception, once."""
+    imap = gridengine.imap if ordered else gridengine.imap_unordered
+
+    def items() -> Iterator[int]:
+        yield from range(count)
+        raise Odd("the input")
+
+    found: list[int] = []
+    with imap(abs, items(), scheduler=warm) as results:
+        with pytest.raises(Odd, match="the input"):
+            found.extend(results)  # keeps what comes before the exception
+        assert list(results) == []
+    assert sorted(found) == list(range(count))
+
+
+def test_imap_does_not_wait_for_an_iterable_that_blocks(
+    warm: gridengine.ProcessScheduler,
+) -> None:
+    """Its results come, and it can be closed, while the next item never comes."""
+    blocked, over = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        blocked.set()
+        over.wait(60)
+
+    with gridengine.imap(abs, items(), scheduler=warm) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        assert blocked.wait(30)
+    assert list(results) == []
+    assert not over.is_set()
+    over.set()
+
+
+def test_imap_reads_only_what_keeps_workers_busy(
+    warm: gridengine.ProcessScheduler, tmp_path: Path
+) -> None:
+    """While no item is done no more is read than the workers there are can hold."""
+    read: list[int] = []
+
+    def wait(x: int) -> int:
+        (tmp_path / f"begun-{x}").touch()
+        while not (tmp_path / "go").exists():
+            time.sleep(0.02)
         return x
 
-    found = list(
-        gridengine.imap_unordered(slow_first, range(20), scheduler=warm, chunksize=1)
-    )
+    def items() -> Iterator[int]:
+        for i in itertools.count():
+            read.append(i)
+            yield i
+
+    found: list[int] = []
+    with gridengine.imap(wait, items(), warm, chunksize=1) as results:
+        thread = threading.Thread(target=lambda: found.append(next(results)))
+        thread.start()
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, "both are busy", 30)
+        ahead = len(read)
+        (tmp_path / "go").touch()
+        thread.join(60)
+    assert found == [0]
+    assert ahead < 20
+
+
+def test_threads_share_the_results_of_imap(warm: gridengine.ProcessScheduler) -> None:
+    """Each result, and each exception, goes to one of the threads, as with Pool.imap"""
+    found: list[Any] = []  # append is one step
+
+    def take() -> None:
+        while True:
+            try:
+                found.append(next(results))
+            except StopIteration:
+                return
+            except Odd as exc:
+                found.append(exc.args)
+
+    with gridengine.imap(picky, iter(range(3000)), warm) as results:
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    expected = [(x,) if x % 7 == 3 else x * x for x in range(3000)]
+    assert collections.Counter(found) == collections.Counter(expected)
+
+
+def test_another_thread_closes_imap(
+    warm: gridengine.ProcessScheduler, tmp_path: Path
+) -> None:
+    """A thread that waits for a result then sees the end, and no error."""
+
+    def wait(x: int) -> int:
+        (tmp_path / "begun").touch()
+        while not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    ends: list[list[int]] = []
+    results = gridengine.imap(wait, [1], scheduler=warm)
+    thread = threading.Thread(target=lambda: ends.append(list(results)))
+    thread.start()
+    wait_until((tmp_path / "begun").exists, "the item begins", 30)
+    results.close()
+    thread.join(30)
+    (tmp_path / "go").touch()
+    assert ends == [[]]
+
+
+def test_imap_unordered_does_not_wait(
+    warm: gridengine.ProcessScheduler, tmp_path: Path
+) -> None:
+    """A slow first item comes last; imap would have waited for it."""
+
+    def slow_first(x: int) -> int:
+        while x == 0 and not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    found = []
+    with gridengine.imap_unordered(slow_first, range(20), warm, chunksize=1) as results:
+        for result in results:
+            found.append(result)
+            if len(found) == 15:  # some may have been sent to wait behind it
+                (tmp_path / "go").touch()
     assert sorted(found) == list(range(20))
-    assert found.index(0) >= 15  # some may have been sent to wait behind it
+    assert found.index(0) >= 15
 
 
 def test_a_map_inside_of_a_map(warm: gridengine.ProcessScheduler) -> None:
@@ -339,6 +483,27 @@ def test_a_scheduler_cannot_go_inside_a_map(warm: gridengine.ProcessScheduler) -
         gridengine.map(lambda x: warm, [1], scheduler=warm)
 
 
+def start_a_process(x: int) -> int:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(abs, (x,))
+
+
+def test_multiprocessing_inside_of_a_map(
+    warm: gridengine.ProcessScheduler, session_directory: Path
+) -> None:
+    """Dask forbids it by default, and a note on the error names its setting."""
+    with pytest.raises(AssertionError, match="daemonic") as caught:
+        gridengine.map(start_a_process, [-1], scheduler=warm)
+    if sys.version_info >= (3, 11):
+        assert "distributed.worker.daemon" in "".join(caught.value.__notes__)
+    with (
+        dask.config.set({"gridengine.shared-directory": str(session_directory)}),
+        dask.config.set({"distributed.worker.daemon": False}),
+        gridengine.ProcessScheduler(1) as scheduler,
+    ):
+        assert gridengine.map(start_a_process, [-1], scheduler=scheduler) == [1]
+
+
 def test_big_closures_travel_once(warm: gridengine.ProcessScheduler) -> None:
     """A function that holds an array of 8 MB works, and is not sent with each chunk."""
     table = np.arange(1_000_000)
@@ -354,12 +519,21 @@ def test_arguments_that_make_no_sense(warm: gridengine.ProcessScheduler) -> None
         gridengine.imap(3, [1], scheduler=warm)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="chunksize=0"):
         gridengine.map(abs, [1], scheduler=warm, chunksize=0)
+    with pytest.raises(OptionError, match="chunksize=True"):
+        gridengine.imap(abs, [1], scheduler=warm, chunksize=True)
     with pytest.raises(OptionError, match="retries=-1"):
         gridengine.imap(abs, [1], scheduler=warm, retries=-1)
     with pytest.raises(TypeError, match="best_available"):
         gridengine.map(abs, [1], scheduler="process")
     with pytest.raises(TypeError, match="not iterable"):
         gridengine.map(abs, 5, scheduler=warm)  # type: ignore[arg-type]
+
+
+def test_numbers_may_be_numpys(warm: gridengine.ProcessScheduler) -> None:
+    """chunksize= and retries= take an int of any type."""
+    numbers: Any = {"chunksize": np.int64(2), "retries": np.int8(1)}
+    assert gridengine.map(abs, [-1, -2, -3], warm, **numbers) == [1, 2, 3]
+    assert list(gridengine.imap(abs, iter([-1, -2]), warm, **numbers)) == [1, 2]
 
 
 def test_many_threads_share_a_scheduler(warm: gridengine.ProcessScheduler) -> None:

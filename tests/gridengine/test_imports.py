@@ -57,6 +57,8 @@ ON_WORKERS = {"errors", "unpicklable", "failure", "sealed", "chunk", "controller
 INSIDES = {
     "errors",  # the base of ours; its module alone costs no Dask
     "settings.defaults",  # its defaults are read as settings
+    "settings.config",  # which keywords are options
+    "settings.readings",  # what is a whole number
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
 }

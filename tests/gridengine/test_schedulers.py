@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 
 import gridengine
-from dask_gridengine import LauncherUnavailable, OptionError, SubmitError
+from dask_gridengine import (
+    GridEngineCluster,
+    LauncherUnavailable,
+    OptionError,
+    SubmitError,
+)
 from dask_gridengine.roster.roster import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
@@ -197,6 +203,87 @@ def test_another_map_keeps_the_workers_of_a_tail(
     assert sorted(found) == [[0], [1, 2]]
 
 
+@pytest.fixture
+def local() -> dict[str, Any]:
+    """Options of a GridEngineScheduler whose grid is this machine."""
+    return {"launcher": "process", "slots": 2, "quiet": True}
+
+
+def test_quick_items_start_few_nodes(local: dict[str, Any]) -> None:
+    """A thousand squares do not ask for a hundred nodes, also with imap."""
+    with gridengine.GridEngineScheduler(options=local) as scheduler:
+        squares = [x * x for x in range(1000)]
+        assert gridengine.map(lambda x: x * x, range(1000), scheduler) == squares
+        numbers = iter(range(1000))
+        assert list(gridengine.imap(lambda x: x * x, numbers, scheduler)) == squares
+        assert 1 <= scheduler.tally().wanted <= 10
+
+
+@pytest.mark.parametrize("imap", [False, True])
+def test_long_items_get_the_nodes_they_are_worth(
+    local: dict[str, Any], tmp_path: Path, imap: bool
+) -> None:
+    """While no item ends more nodes are requested, up to max_jobs."""
+
+    def wait(x: int) -> int:
+        while not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    found: list[int] = []
+    with gridengine.GridEngineScheduler(max_jobs=12, options=local) as scheduler:
+        run = gridengine.imap if imap else gridengine.map
+        items = (x for x in range(100))
+        thread = threading.Thread(
+            target=lambda: found.extend(run(wait, items, scheduler, chunksize=1))
+        )
+        thread.start()
+        wait_until(
+            lambda: scheduler.tally().wanted == 12, "twelve", 60, scheduler.tally
+        )
+        (tmp_path / "go").touch()
+        thread.join(60)
+    assert found == list(range(100))
+
+
+def test_a_cluster_that_waits_gets_the_idle_nodes_of_another(
+    local: dict[str, Any],
+) -> None:
+    """Long before the idle timeout, also if it is a cluster of the user's own."""
+    with gridengine.GridEngineScheduler(options=local) as idle:
+        gridengine.map(abs, range(-9, 0), scheduler=idle)
+        wait_until(lambda: idle.tally().workers == 2, "two workers", 30, idle.tally)
+        with GridEngineCluster(3, **local) as waiting:
+            wait_until(lambda: waiting.counts.get("queued"), "one waits", 30)
+            wait_until(lambda: idle.tally().wanted == 0, "no nodes", 60, idle.tally)
+        assert gridengine.map(abs, [-1, -2], scheduler=idle) == [1, 2]
+
+
+def test_nodes_at_work_are_not_given_to_a_cluster_that_waits(
+    local: dict[str, Any], tmp_path: Path
+) -> None:
+    """A map keeps what it needs, and gives up what only its tail would hold."""
+
+    def wait(x: int) -> int:
+        while x == 1 and not (tmp_path / "go").exists():
+            time.sleep(0.02)
+        return x
+
+    found: list[int] = []
+    with gridengine.GridEngineScheduler(options=local) as busy:
+        gridengine.map(abs, [-1, -2], scheduler=busy)
+        busy.client.wait_for_workers(2, timeout=30)
+        thread = threading.Thread(
+            target=lambda: found.extend(gridengine.map(wait, [0, 1], busy))
+        )
+        thread.start()
+        with GridEngineCluster(3, **local):
+            wait_until(lambda: busy.tally().wanted == 1, "one node", 60, busy.tally)
+            (tmp_path / "go").touch()
+            thread.join(30)
+    assert found == [0, 1]
+
+
 def working(scheduler: gridengine.ProcessScheduler) -> dict[str, int]:
     """Process ids of the nodes that work, by the names of their workers."""
     cluster = scheduler.cluster
@@ -354,6 +441,21 @@ def test_a_script_that_closes_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "shared").iterdir()) == []
 
 
+def test_deaths_of_an_item_are_one_error(tmp_path: Path) -> None:
+    """WorkerDied says all; nothing is printed for each worker that the item ended."""
+    ran = run(
+        "import gridengine, os\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        gridengine.map(lambda x: os._exit(1) if x == 3 else x, range(9))\n"
+        "    except gridengine.WorkerDied as exc:\n"
+        "        print(exc.index, exc.times)\n",
+        tmp_path,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "3 3\n"), ran.stderr
+    assert ran.stderr == ""
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing(tmp_path: Path, signum: signal.Signals) -> None:
     """Ctrl-C in a map ends Python at once; nothing is left, as after SIGTERM."""
@@ -422,12 +524,30 @@ def test_a_resource_is_one_request(value: str) -> None:
         gridengine.GridEngineScheduler(h_vmem=value)
 
 
+@pytest.mark.parametrize("name", ["queue", "memory", "cores", "walltime", "project"])
+def test_an_option_is_no_resource(name: str) -> None:
+    """The error says where options go; as a resource the grid would refuse it."""
+    given: dict[str, Any] = {name: "4"}
+    with pytest.raises(OptionError, match=rf"{name}[\s\S]*Hint: options="):
+        gridengine.GridEngineScheduler(**given)
+    gridengine.GridEngineScheduler(options=given).close()
+
+
 def test_numbers_of_workers_that_make_no_sense() -> None:
     """They are refused when the scheduler is made."""
-    with pytest.raises(OptionError, match="at least 1"):
-        gridengine.ProcessScheduler(-1)
+    wrong: Any
+    for wrong in (0, -1, True, 1.0, "2", np.int64(0)):
+        with pytest.raises(OptionError, match=r"max_threads.*at least 1"):
+            gridengine.ProcessScheduler(wrong)
     with pytest.raises(OptionError, match="at least 1"):
         gridengine.GridEngineScheduler(max_jobs=-3)
+
+
+def test_numbers_of_workers_may_be_numpys() -> None:
+    """An int of any type is one."""
+    with gridengine.ProcessScheduler(np.int64(2)) as scheduler:
+        assert scheduler.max_threads == 2
+    gridengine.GridEngineScheduler(max_jobs=np.int8(3)).close()
 
 
 def test_where_there_is_no_grid_it_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dask_gridengine.errors import OptionError
@@ -27,7 +28,12 @@ def at_least_1(raw: dict[str, Any], name: str) -> int:
         (readings.flag, False, False),
         (readings.lines, None, ()),
         (readings.lines, ["a", "b"], ("a", "b")),
+        (readings.text, np.int64(1234), "1234"),
         (at_least_1, 3, 3),
+        (at_least_1, np.int64(3), 3),
+        (readings.size, np.int64(1000), 1000),
+        (readings.seconds, np.int64(3600), 3600.0),
+        (readings.seconds, np.float32(0.5), 0.5),
         (readings.size, "1 kB", 1000),
         (readings.size, 0, 0),
         (readings.seconds, "1:00:00", 3600.0),
@@ -38,7 +44,9 @@ def test_each_comes_in_one_type_and_unit(
     read: Callable[[dict[str, Any], str], Any], given: object, found: object
 ) -> None:
     """Bytes and seconds, tuples and dicts, whatever way they were written."""
-    assert read({"option": given}, "option") == found
+    value = read({"option": given}, "option")
+    assert value == found
+    assert type(value) is type(found)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,8 @@ def test_each_comes_in_one_type_and_unit(
         (at_least_1, 0),
         (at_least_1, True),
         (at_least_1, 1.5),
+        (at_least_1, np.True_),
+        (at_least_1, np.float64(1)),
         (readings.size, "much"),
         (readings.size, -1),
         (readings.size, True),
