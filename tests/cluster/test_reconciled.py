@@ -436,7 +436,7 @@ def test_s12_polling_while_workers_leave(kind: str, shared: Path) -> None:
     count = {"plain": 12, "ours": 2}[kind]
 
     async def main() -> None:
-        async with running(kind, shared, count) as cluster:
+        async with running(kind, shared, count, slots=99) as cluster:
             await workers(kind, cluster, count)
             await until(lambda: len(cluster.observed) == count, "all are observed")
             polls = []
