@@ -156,9 +156,8 @@ class Roster:
         self.ended: Counter[Cause | None] = Counter()
         #: How many of those are not kept any more, by what was known in the end.
         self.dropped: Counter[Cause | None] = Counter()
-        self._kept: deque[NodeRecord] = (
-            deque()
-        )  # ended, the one that did last at the end
+        #: The others of those, in the order in which they ended.
+        self._kept: deque[NodeRecord] = deque()
         self._numbered: dict[tuple[str, int], NodeId] = {}
         self._used: dict[str, int] = {}  # of those dropped, see `used`: a bit for each
         #: Whether any node has become a worker yet.
@@ -212,7 +211,7 @@ class Roster:
 
     def used(self, said: Hello) -> bool:
         """Whether the node that says this was ours, has ended and is not kept."""
-        key, index = (said.job or said.mark), said.index
+        key, index = (said.job or said.mark), max(0, said.index)
         return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
