@@ -91,6 +91,7 @@ class NodeRecord:
     notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
     turned: Diagnosis | None = None  # why it must go although it is wanted
     unfinished: str = ""  # tasks that it cannot finish before it goes
+    dropped: bool = False  # by its roster: it has ended, and is only counted
     given_up: bool = False  # it fell silent; the grid may still have it
     over: bool = False  # nothing more comes of it: its worker's name is free
     asked: float | None = None  # when the grid was asked about its silence
@@ -254,6 +255,7 @@ class Roster:
             self._drop(self._kept.popleft())
 
     def _drop(self, record: NodeRecord) -> None:
+        record.dropped = True
         self.dropped[_cause(record)] += 1
         key, index = record.known_as
         self._used[key] = self._used.get(key, 0) | 1 << index
