@@ -23,7 +23,7 @@ _EPOCH = time.time() - _since_boot()
 
 
 def steady_time() -> float:
-    """Seconds since the epoch, by a clock that nobody sets and that counts suspension.
+    """Seconds since the epoch, by a clock that is never set and counts suspension.
 
     It agrees with `time.time` for as long as that is not set, so people can read it.
     """

@@ -1,8 +1,8 @@
 """Which process this is, and whether another one has provably ended.
 
 A host name and a process id do not identify a process: containers share host names,
-each PID namespace has its own ids, and ids are used again. Linux only; elsewhere
-nothing is ever proven.
+each PID namespace has its own ids, and ids are used again. Linux only: elsewhere
+`ProcessIdentity.has_ended` is always False.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ProcessIdentity:
         return bool(known) and (self.boot, self.namespace) == (_boot(), _namespace())
 
     def has_ended(self) -> bool:
-        """Whether the process provably has ended; False also where nobody can tell."""
+        """Whether the process has provably ended; False also if nothing is proven."""
         if not self.here or self.pid <= 0:
             return False
         try:

@@ -25,7 +25,7 @@ def test_a_process_that_runs_has_not_ended() -> None:
 
 
 def test_a_process_that_has_ended_is_known_to() -> None:
-    """Whether nobody has waited for it, its id is free, or another process has it."""
+    """Whether it is a zombie, its id is free, or another process has its id."""
     assert ended_process().has_ended()
     ours = ProcessIdentity.of()
     assert replace(ours, started=ours.started - 1).has_ended()

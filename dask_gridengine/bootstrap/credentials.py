@@ -110,7 +110,7 @@ class Connection:
         try:
             keys = CurveKeys(**body.pop("node_keys"))
             addresses = tuple(body.pop("addresses"))
-            # An earlier version has only its process id: then nothing can be proven.
+            # An earlier version wrote the process id alone, which identifies nothing.
             known = body.pop("process", None) or {"pid": body.pop("pid", 0)}
             earlier = {"host": "", "started": path.stat().st_mtime}
             return cls(

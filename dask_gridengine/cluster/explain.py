@@ -152,9 +152,9 @@ def _dropped(roster: Roster) -> Iterator[str]:
     """In numbers, what became of the nodes whose details are not kept any more."""
     causes = roster.dropped.most_common()
     if causes:
-        told = ", ".join(counted(c.value if c else "", count) for c, count in causes)
+        ends = ", ".join(counted(c.value if c else "", count) for c, count in causes)
         total = number_of_nodes(sum(count for _, count in causes))
-        yield f"{total} ended before those: {told}"
+        yield f"{total} ended earlier, whose details are not kept: {ends}"
 
 
 def _deaths(roster: Iterable[NodeRecord]) -> Iterator[str]:

@@ -103,8 +103,8 @@ class Failures:
     def reasons(self) -> list[str]:
         """One sentence for each kind, most frequent first."""
         kinds = self._counts.most_common()
-        told = (self._tell(*kind, self._examples.get(kind[0])) for kind in kinds)
-        return [sentence for sentence in told if sentence]
+        lines = [self._tell(*kind, self._examples.get(kind[0])) for kind in kinds]
+        return [line for line in lines if line]
 
     def _tell(
         self, diagnosis: Diagnosis, count: int, example: NodeRecord | None

@@ -147,7 +147,7 @@ def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
 
 
 def _silence(connection: Connection, tried: dict[str, str]) -> str:
-    """What can be said of a cluster that does not answer, and may live."""
+    """Why a cluster does not answer, as far as can be seen from here."""
     host, process = connection.host, connection.process
     if not process.boot:
         return f"whether process {process.pid} lives cannot be told from here"
@@ -251,7 +251,7 @@ def _provably_gone(directory: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False
+        pass
     return False
 
 

@@ -121,7 +121,7 @@ class JobTable(Sequence[JobRow]):
             states = ", ".join(f"{n} {state}" for state, n in self.counts().items())
             yield f"... {len(self._rows)} nodes in all: {states}"
         if self._dropped:
-            yield f"... and {self._dropped} that ended before and are not kept"
+            yield f"... and {self._dropped} that ended earlier and are not kept"
 
 
 def _row(record: NodeRecord) -> JobRow:

@@ -91,6 +91,7 @@ class NodeRecord:
     notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
     turned: Diagnosis | None = None  # why it must go although it is wanted
     unfinished: str = ""  # tasks that it cannot finish before it goes
+    dropped: bool = False  # by its roster: it has ended, and is only counted
     given_up: bool = False  # it fell silent; the grid may still have it
     over: bool = False  # nothing more comes of it: its worker's name is free
     asked: float | None = None  # when the grid was asked about its silence
@@ -156,9 +157,8 @@ class Roster:
         self.ended: Counter[Cause | None] = Counter()
         #: How many of those are not kept any more, by what was known in the end.
         self.dropped: Counter[Cause | None] = Counter()
-        self._kept: deque[NodeRecord] = (
-            deque()
-        )  # ended, the one that did last at the end
+        #: The others of those, in the order in which they ended.
+        self._kept: deque[NodeRecord] = deque()
         self._numbered: dict[tuple[str, int], NodeId] = {}
         self._used: dict[str, int] = {}  # of those dropped, see `used`: a bit for each
         #: Whether any node has become a worker yet.
@@ -212,7 +212,7 @@ class Roster:
 
     def used(self, said: Hello) -> bool:
         """Whether the node that says this was ours, has ended and is not kept."""
-        key, index = (said.job or said.mark), said.index
+        key, index = (said.job or said.mark), max(0, said.index)
         return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
@@ -255,6 +255,7 @@ class Roster:
             self._drop(self._kept.popleft())
 
     def _drop(self, record: NodeRecord) -> None:
+        record.dropped = True
         self.dropped[_cause(record)] += 1
         key, index = record.known_as
         self._used[key] = self._used.get(key, 0) | 1 << index

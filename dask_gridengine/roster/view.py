@@ -170,7 +170,9 @@ class Follower:
                 new = row_of(record, key[0])
                 changes.append(Change(old, new))
                 self._open[key] = (record, fresh, new)
-            elif record.gone is not None and now - record.gone > SETTLED:
+            elif record.gone is not None and (
+                record.dropped or now - record.gone > SETTLED
+            ):
                 del self._open[key]
         return changes
 

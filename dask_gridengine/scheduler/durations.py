@@ -30,7 +30,7 @@ class Durations:
         """A task of this kind has taken so long."""
         recent = self._recent.setdefault(kind, deque(maxlen=RECENT))
         recent.append(seconds)
-        # All of few: one slow task of three is no exception.
+        # Of fewer than 20 durations this is the longest.
         self._longest[kind] = sorted(recent)[math.ceil(COVERED * len(recent)) - 1]
         self._recent.move_to_end(kind)
         if len(self._recent) > MOST_KINDS:

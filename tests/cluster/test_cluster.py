@@ -745,8 +745,8 @@ def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
                 lambda: cluster.counts,
             )
         assert [row.worker for row in cluster.jobs()] == ["ge-4", "ge-5"]
-        assert "4 that ended before" in repr(cluster.jobs())
-        assert "4 nodes ended before those" in cluster.explain()
+        assert "4 that ended earlier" in repr(cluster.jobs())
+        assert "4 nodes ended earlier" in cluster.explain()
         assert "ge-5" in cluster.explain("ge-5")
         with pytest.raises(OptionError, match="ended long ago"):
             cluster.explain("ge-0")

@@ -90,7 +90,7 @@ def test_counters_never_go_down() -> None:
 
 
 def test_nodes_that_are_not_kept_are_counted() -> None:
-    """Also those that ended before anybody asked."""
+    """Also those that ended before the first request."""
     nodes = Nodes()
     for record in nodes.submit(ENDED_KEPT + 10):
         nodes.end(record, Cause.KILLED)

@@ -126,38 +126,42 @@ def test_only_what_is_dead_is_deleted(
         GridEngineCluster(jobs=2, name="living", **options) as cluster,
         line.start("up", "--jobs=2", "--name=dead", "-o", NO_PAGE, *held) as manager,
     ):
-        wait_until(
-            lambda: len(line.clusters().get("dead", {}).get("jobs", ())) > 0,
-            "its jobs",
-            30,
-            line.clusters,
-        )
-        # Its session as well, which would delete its jobs, and has no successor.
-        manager.send_signal(signal.SIGSTOP)
-        for process in psutil.Process(manager.pid).children(recursive=True):
-            process.kill()
-        manager.kill()
-        manager.wait()
-        seen = line.clusters()
-        assert {name: seen[name]["manager"] for name in seen} == {
-            "living": "alive",
-            "dead": "gone",
-        }
-        mine = {row.id.job.partition(".")[0] for row in cluster.jobs()}
-        dead = {job["id"] for job in seen["dead"]["jobs"]}
-        assert {job["id"] for job in seen["living"]["jobs"]} == mine
-        said = line.type("kill", "--yes")
-        assert "dead: deleted job" in said
-        wait_until(
-            lambda: (
-                not dead & {row.split()[0] for row in grid.qstat().splitlines()[2:]}
-            ),
-            "the dead one's jobs are gone",
-            30,
-            grid.qstat,
-        )
-        assert mine <= {row.split()[0] for row in grid.qstat().splitlines()[2:]}
-        assert "nothing to end" in line.type("kill", "--yes")
+        try:
+            wait_until(
+                lambda: len(line.clusters().get("dead", {}).get("jobs", ())) > 0,
+                "its jobs",
+                90,
+                line.clusters,
+            )
+            # Its session as well, which would delete its jobs, and has no successor.
+            manager.send_signal(signal.SIGSTOP)
+            for process in psutil.Process(manager.pid).children(recursive=True):
+                process.kill()
+            manager.kill()
+            manager.wait()
+            seen = line.clusters()
+            assert {name: seen[name]["manager"] for name in seen} == {
+                "living": "alive",
+                "dead": "gone",
+            }
+            mine = {row.id.job.partition(".")[0] for row in cluster.jobs()}
+            dead = {job["id"] for job in seen["dead"]["jobs"]}
+            assert {job["id"] for job in seen["living"]["jobs"]} == mine
+            said = line.type("kill", "--yes")
+            assert "dead: deleted job" in said
+            wait_until(
+                lambda: (
+                    not dead & {row.split()[0] for row in grid.qstat().splitlines()[2:]}
+                ),
+                "the dead one's jobs are gone",
+                30,
+                grid.qstat,
+            )
+            assert mine <= {row.split()[0] for row in grid.qstat().splitlines()[2:]}
+            assert "nothing to end" in line.type("kill", "--yes")
+        finally:
+            manager.kill()
+            subprocess.run(["qdel", "dead"], check=False, capture_output=True)
     place.rmdir()
 
 

@@ -61,7 +61,7 @@ def test_files_of_one_that_may_live_are_left(tmp_path: Path) -> None:
 
 
 def test_jobs_of_an_unknown_cluster_end_by_their_name_alone(tmp_path: Path) -> None:
-    """No file is touched: whose they are nobody knows."""
+    """No file is touched, because none is known to be theirs."""
     grid = FakeGrid({"7": tmp_path / "x"}, user_name(), silent=["7"])
     (seen,) = look(tmp_path, grid).clusters
     assert list(end(seen, run=grid)) == ["7: deleted job 7"]

@@ -169,7 +169,7 @@ def test_one_in_another_pid_namespace_is_not_gone(tmp_path: Path) -> None:
         assert "container" in seen.why
         process.communicate(b"")
     (seen,) = look(tmp_path, no_jobs).clusters
-    assert seen.state == SILENT  # nobody here can tell
+    assert seen.state == SILENT  # from here this cannot be told
 
 
 def test_without_a_grid_it_says_why_no_jobs_were_looked_for(

@@ -6,7 +6,7 @@ from dask_gridengine.scheduler.durations import MOST_KINDS, Durations, computing
 
 
 def test_of_few_tasks_the_longest_counts() -> None:
-    """A slow one of three is no exception."""
+    """One slow task of three may well be followed by another."""
     durations = Durations()
     assert durations.longest("inc") is None
     for seconds in (1.0, 9.0, 1.0):
