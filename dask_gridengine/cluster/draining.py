@@ -33,7 +33,7 @@ async def drain(cluster: Any, seconds: float | None = None) -> int:
     patience = cluster.options.finish_timeout if seconds is None else seconds
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    with unsaid_while_closing():
+    with unsaid_while_closing(cluster.scheduler):
         await cluster.scale(0)  # pauses the workers: who finishes a task gets no other
         left = await _until_none(lambda: busy(cluster), deadline)
         if not left:

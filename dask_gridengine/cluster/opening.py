@@ -273,7 +273,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
 
     @property
     def _ending(self) -> bool:
-        """Whether it is closed, or close() has begun: nothing is submitted any more."""
+        """Whether it is closed, or close() has begun. Nothing is submitted then."""
         ended = self.status in (Status.closing, Status.closed)
         return ended or self._closing is not None
 
@@ -283,7 +283,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             await self._cancel_unanswered()
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if hasattr(pool, "fleet")]
-        self._silenced.enter_context(unsaid_while_closing())
+        self._silenced.enter_context(unsaid_while_closing(self.scheduler))
         try:
             if self._adaptive is not None:
                 self._adaptive.stop()
@@ -309,7 +309,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
                 task.cancel()
             await super()._close()  # closes the scheduler, and so the workers
         except Exception:
-            # The caller could do nothing about it, and the rest is to be closed.
+            # Not raised: the caller can do nothing, and the rest must be closed.
             logger.exception("an error while %s closed", self.name)
         finally:
             # Not closed yet, as the base class has it: at an exit of Python nobody
@@ -325,10 +325,10 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         return _held(work, self._unanswered)
 
     async def _cancel_unanswered(self) -> None:
-        """Give up submissions: a hanging master holds each, and our lock, a minute.
+        """End what waits for a launcher: it holds our lock, for a minute or longer.
 
-        Corrections are not cancelled: the base class would return a cancelled one for
-        ever (`_correct_state_waiting`), and others wait for it.
+        Rejected: to cancel the correction itself. SpecCluster returns one that was
+        cancelled before it had the lock to every later caller, also to its close().
         """
         tasks = list(self._unanswered)
         for task in tasks:
@@ -366,7 +366,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
 def _held(
     work: Coroutine[Any, Any, None], tasks: set[asyncio.Future[Any]]
 ) -> asyncio.Task[None]:
-    """Run this, as one of these tasks until it has ended."""
+    """Run this as a task, which is in `tasks` until it has ended."""
     task = asyncio.ensure_future(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)

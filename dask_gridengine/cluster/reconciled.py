@@ -78,7 +78,7 @@ class ReconciledCluster(OpenedCluster):
         )
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
-        # Others wait for the same task: a caller that gives up must not cancel it.
+        # Several callers await the same task: cancelling one must not cancel it.
         return asyncio.shield(super()._correct_state())
 
     async def _correct_state_internal(self) -> dict[Pool, LauncherError]:

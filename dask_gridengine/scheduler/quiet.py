@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from distributed import Scheduler
 from distributed.utils import silence_logging_cmgr
 
 #: Of what is lost when workers go, in distributed 2026.8.
@@ -15,6 +17,7 @@ LOST = (
     "Could not retire worker",
     "Tried retiring worker",
 )
+_WORKER = re.compile(r"worker '?([a-z]+://[^\s',]+)")
 
 
 @contextlib.contextmanager
@@ -43,8 +46,11 @@ def silenced(level: str | int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unsaid_while_closing() -> Iterator[None]:
+def unsaid_while_closing(scheduler: Scheduler | None) -> Iterator[None]:
     """Keep back what tells nobody anything, at the end of a good run.
+
+    Messages of other clusters in this process pass: only lost results of this
+    scheduler's workers are filtered.
 
     *Late handshakes*: a node that is stopped amid its TLS handshake makes distributed
     log two tracebacks, with the address of a listener that has none any more
@@ -53,11 +59,18 @@ def unsaid_while_closing() -> Iterator[None]:
     *Lost results*: where a client still holds results, the scheduler warns for each
     worker that they cannot be moved, and are gone, with every key, which may be pages.
     Closing is meant to do that.
+
+    Parameters
+    ----------
+    scheduler
+        Of the cluster that closes; None if there never was one.
     """
-    kept = [
-        (logging.getLogger("tornado.application"), _no_late_handshake),
-        (logging.getLogger("distributed.scheduler"), _no_lost_result),
-        (logging.getLogger("distributed.active_memory_manager"), _no_lost_result),
+    # Each call has its own filters: several clusters may close at the same time.
+    no_lost_result = _NoLostResult(scheduler)
+    kept: list[tuple[logging.Logger, Callable[[logging.LogRecord], bool]]] = [
+        (logging.getLogger("tornado.application"), lambda r: _no_late_handshake(r)),
+        (logging.getLogger("distributed.scheduler"), no_lost_result),
+        (logging.getLogger("distributed.active_memory_manager"), no_lost_result),
     ]
     for log, filtered in kept:
         log.addFilter(filtered)
@@ -73,8 +86,25 @@ def _no_late_handshake(record: logging.LogRecord) -> bool:
     return not (isinstance(error, ValueError) and "non-started TCPL" in str(error))
 
 
-def _no_lost_result(record: logging.LogRecord) -> bool:
-    return not any(text in str(record.msg) for text in LOST)
+class _NoLostResult:
+    """A log filter that drops records of data lost by one scheduler's workers."""
+
+    def __init__(self, scheduler: Scheduler | None) -> None:
+        self._scheduler = scheduler
+        self._addresses: set[str] = set()  # also of workers that have gone since
+        self._look()
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        self._look()
+        text = str(record.msg)
+        if not any(lost in text for lost in LOST):
+            return True
+        found = _WORKER.search(text)
+        return found is None or found[1] not in self._addresses
+
+    def _look(self) -> None:
+        if self._scheduler is not None:
+            self._addresses.update(dict.keys(self._scheduler.workers))
 
 
 def _apply() -> None:

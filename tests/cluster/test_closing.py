@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from distributed import Client
 from distributed.core import Status
 
 from dask_gridengine import GridEngineCluster
@@ -36,7 +39,13 @@ def options(shared: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def no_answer() -> Iterator[None]:
     """The launchers' processes are stopped: they take requests, and answer none."""
-    children = psutil.Process().children()
+    with stopped(psutil.Process().children()):
+        yield
+
+
+@contextlib.contextmanager
+def stopped(children: list[psutil.Process]) -> Iterator[None]:
+    """These processes do not run meanwhile."""
     for child in children:
         child.suspend()
     try:
@@ -101,7 +110,7 @@ def test_close_amid_adaptive_scaling_in_a_thread(
 def test_close_while_submissions_get_no_answer(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture, pools: dict[str, Any]
 ) -> None:
-    """The cluster closes in bounded time; who waits for the nodes is told of it."""
+    """The cluster closes in bounded time; calls of scale() that wait raise an error."""
     pool = {"pool": "a"} if pools else {}
 
     async def main() -> None:
@@ -190,3 +199,43 @@ def test_who_gives_up_waiting_takes_nothing_from_others(
             await cluster.wait_for_workers(2, timeout=60)
 
     asyncio.run(main())
+
+
+def test_a_close_hides_no_warning_of_another_cluster(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only what the closing cluster's own workers lose is kept back."""
+
+    async def main() -> None:
+        before = set(psutil.Process().children())
+        async with (
+            GridEngineCluster(jobs=1, asynchronous=True, **options) as closing,
+            Client(closing, asynchronous=True) as its_client,
+        ):
+            children = set(psutil.Process().children()) - before
+            async with (
+                GridEngineCluster(jobs=1, asynchronous=True, **options) as other,
+                Client(other, asynchronous=True) as client,
+            ):
+                mine = await its_client.submit(abs, -1, key="mine")
+                held = client.submit(abs, -2, key="others")
+                await held
+                pid = await client.submit(os.getpid)
+                with stopped(list(children)):
+                    ending = asyncio.ensure_future(closing.close())
+                    await asyncio.sleep(0)
+                    os.kill(pid, signal.SIGKILL)
+                    await until(
+                        lambda: "already computed" in caplog.text,
+                        "the warning",
+                        30,
+                        lambda: caplog.text,
+                    )
+                    assert not ending.done()
+                await ending
+                del held, mine
+
+    with caplog.at_level(logging.WARNING, logger="distributed"):
+        asyncio.run(main())
+    lost = [r.getMessage() for r in caplog.records if "already comp" in r.getMessage()]
+    assert all("others" in text for text in lost)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from distributed import Scheduler, Worker
 from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.authority import new_security
@@ -78,8 +79,43 @@ def test_a_handshake_cut_off_at_the_end_is_no_news(
     kept_back: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without us distributed logs it as an error; this says when it does no more."""
-    keeping = unsaid_while_closing() if kept_back else contextlib.nullcontext()
+    keeping = unsaid_while_closing(None) if kept_back else contextlib.nullcontext()
     with keeping:
         asyncio.run(cut_off_a_handshake())
     said = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
     assert bool(said) is not kept_back, caplog.text
+
+
+def test_what_another_scheduler_loses_is_said() -> None:
+    """However many clusters close at the same time, and in whatever order."""
+
+    async def main() -> None:
+        async with (
+            Scheduler(dashboard_address=":0", port=0) as one,
+            Scheduler(dashboard_address=":0", port=0) as two,
+            Worker(one.address) as mine,
+            Worker(two.address) as others,
+        ):
+            with contextlib.ExitStack() as first:
+                first.enter_context(unsaid_while_closing(one))
+                with unsaid_while_closing(two):
+                    assert warned(mine.address, others.address) == []
+                assert warned(mine.address, others.address) == [others.address]
+            assert len(warned(mine.address, others.address)) == 2
+
+    asyncio.run(main())
+
+
+def warned(*addresses: str) -> list[str]:
+    """Those of these workers of whose loss Dask's log tells."""
+    said: list[str] = []
+    log, handler = logging.getLogger("distributed.scheduler"), logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    for address in addresses:
+        text = (
+            f"Removing worker {address!r} caused the cluster to lose already computed"
+        )
+        log.warning(text)
+    log.removeHandler(handler)
+    return [address for address in addresses if any(address in text for text in said)]
