@@ -32,7 +32,7 @@ from dask_gridengine.network.addresses import bracketed
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.pools.requirements import Requirements
 from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.notes import Annotator
+from dask_gridengine.scheduler.notes import Annotator, WorkerStatuses
 from dask_gridengine.scheduler.quiet import silenced, unsaid_while_closing
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.settings.config import Options
@@ -202,6 +202,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self.scheduler.witness = witness
         self.scheduler.on_asked_to_go = self._asked_to_go
         self.scheduler.add_plugin(Annotator(witness.explain))
+        self.scheduler.add_plugin(WorkerStatuses(lambda: self.scheduler_info))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
         desk = Desk(self)

@@ -180,6 +180,8 @@ class ReconciledCluster(OpenedCluster):
         workers = self.scheduler_info["workers"]
         if op == "add":
             for address, info in msg["workers"].items():
+                if ws := self.scheduler.workers.get(address):
+                    info["status"] = ws.status.name  # it may have changed since
                 if pool := self._pool_of(info["name"]):
                     pool.fleet.registered(info["name"])
                     if record := pool.fleet.roster.by_worker.get(info["name"]):

@@ -74,6 +74,30 @@ class Annotator(SchedulerPlugin):  # type: ignore[misc]
                 candidate.sync = _Noting(candidate.sync, self._explain)
 
 
+class WorkerStatuses(SchedulerPlugin):  # type: ignore[misc]
+    """Keeps the statuses in a cluster's ``scheduler_info`` up to date.
+
+    Dask tells a cluster of a worker when it registers, as "init", and of no change.
+
+    Parameters
+    ----------
+    info
+        The ``scheduler_info`` of now.
+    """
+
+    name = "gridengine-worker-statuses"
+
+    def __init__(self, info: Callable[[], dict[str, Any]]) -> None:
+        self._info = info
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Dask's scheduler logs each change of a status, under the worker's address."""
+        if not isinstance(msg, dict) or msg.get("action") != "worker-status-change":
+            return
+        if (known := self._info()["workers"].get(topic)) is not None:
+            known["status"] = msg["status"]
+
+
 class _Noting:
     """A client's ``sync``, through which all that waits for results goes."""
 
