@@ -140,6 +140,10 @@ _ADVICE: dict[Cause, str] = {
 }
 
 
+#: For a cluster or a pool with a size of 0.
+NONE_REQUESTED = "no nodes requested"
+
+
 def number_of_nodes(count: int) -> str:
     """ "1 node", "2 nodes", for sentences."""
     return f"{count} node" + ("" if count == 1 else "s")

@@ -126,6 +126,7 @@ class GridEngineCluster(ShownCluster):
         places in the queue go first, the newest first; then idle workers, then those
         that hold least. They
         finish what they run (for ``finish-timeout``), and their data is moved.
+        In an event loop ``worker_spec`` changes at once, and the grid is asked later.
 
         If Grid Engine does not answer, what is missing is asked for when it does.
 

@@ -12,7 +12,12 @@ from collections.abc import Collection, Iterable, Iterator
 
 from dask.utils import format_bytes, format_time
 
-from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.causes import (
+    NONE_REQUESTED,
+    Cause,
+    Diagnosis,
+    number_of_nodes,
+)
 from dask_gridengine.errors import GridFull
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.upkeep.upkeep import Upkeep
@@ -103,11 +108,13 @@ def _now(upkeep: Upkeep) -> str:
         default=None,
     )
     queue = "" if oldest is None else f"; the first in the queue for {_ago(oldest)}"
-    wanted = number_of_nodes(upkeep.desired)
-    verb = "is" if upkeep.desired == 1 else "are"
     owed = upkeep.fleet.roster.owed
     bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
     later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
+    if not upkeep.desired:
+        return f"{NONE_REQUESTED}{f': {said}' if said else ''}{asleep}{queue}{later}."
+    wanted = number_of_nodes(upkeep.desired)
+    verb = "is" if upkeep.desired == 1 else "are"
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
 
 

@@ -221,7 +221,18 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         """What the nodes are at, and what keeps tasks waiting where they work."""
         watching = (self._requirements, self._waiting)
         said = (text for watch in watching for text in watch.said)
-        return "\n".join([explain(self._upkeeps), *said])
+        return "\n".join([explain(self._upkeeps), *said, *self._hints()])
+
+    def _hints(self) -> list[str]:
+        """What to type where no nodes are requested, and adaptive scaling is off."""
+        pools = list(self._pools.values())
+        if self._ending or any(pool.wanted or self._adapts(pool) for pool in pools):
+            return []
+        jobs = repr({pools[0].name: 4}) if pools[0].name else 4
+        return [f"Hint: cluster.scale(jobs={jobs})"]
+
+    def _adapts(self, pool: Pool) -> bool:
+        raise NotImplementedError
 
     def _asked_to_go(self, name: str, signal: str) -> float:
         pool = self._pool_of(name)

@@ -209,6 +209,7 @@ class ReconciledCluster(OpenedCluster):
             n_workers,
             timeout,
             remarks=lambda: self._waiting.said,
+            hints=self._hints,
         )
 
     async def _get_logs(
@@ -339,9 +340,6 @@ class ReconciledCluster(OpenedCluster):
             self.scheduler.fail_waiting(error)
         elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
             self._requirements.fail_for_want_of(pool, error)
-
-    def _adapts(self, pool: Pool) -> bool:
-        raise NotImplementedError
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
         return allocate(pool.options, self.scheduler, self._tls, name, hello)

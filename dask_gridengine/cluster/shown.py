@@ -34,7 +34,7 @@ class ShownCluster(ReconciledCluster):
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
         nodes = one_line(standing, self._bounds(), paused=paused)
-        return f"{line[:-1]}; {over}{nodes})"
+        return f"{'; '.join([line[:-1], over + nodes, *self._hints()])})"
 
     @property
     def _cluster_class_name(self) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dask.utils import format_bytes
 
-from dask_gridengine.causes import number_of_nodes
+from dask_gridengine.causes import NONE_REQUESTED, number_of_nodes
 from dask_gridengine.dashboard.palette import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.display import markup
 from dask_gridengine.names import node_of
@@ -78,8 +78,10 @@ def one_line(standing: Standing, adapting: str = "", *, paused: int = 0) -> str:
     if failed := standing.failures():
         causes = ", ".join(starmap(counted, failed[:2]))
         parts.append(f"{standing.failed} failed ({causes})")
-    wanted = f"{number_of_nodes(standing.view.wanted)} wanted"
     kept = f" (adaptive, {adapting})" if adapting else ""
+    if not standing.view.wanted:
+        return f"{NONE_REQUESTED}{kept}" + (f": {', '.join(parts)}" if parts else "")
+    wanted = f"{number_of_nodes(standing.view.wanted)} wanted"
     return f"{wanted}{kept}: {', '.join(parts) or 'none is there'}"
 
 
@@ -142,9 +144,7 @@ def telling(lines: Iterable[str]) -> list[str]:
     kept: list[str] = []
     for line in lines:
         well = _ALL_WELL.fullmatch(line)
-        if line == "0 nodes are wanted: none is there." or (
-            well and well[1] == well[2]
-        ):
+        if line == f"{NONE_REQUESTED}." or (well and well[1] == well[2]):
             continue
         if line.startswith(_POOL) and kept and kept[-1].startswith(_POOL):
             kept.pop()  # there was nothing to say of that one

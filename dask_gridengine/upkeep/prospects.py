@@ -11,6 +11,7 @@ from dask.utils import parse_timedelta
 from distributed import Scheduler
 from distributed.core import Status
 
+from dask_gridengine.causes import NONE_REQUESTED
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.roster.roster import NodeState
@@ -104,6 +105,7 @@ async def wait_for_workers(
     wanted: int,
     timeout: float | str | None,
     remarks: Callable[[], Sequence[str]] = tuple,
+    hints: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Return when so many workers run.
 
@@ -113,8 +115,8 @@ async def wait_for_workers(
         See `shortfall`.
     timeout
         Seconds; None is for ever.
-    remarks
-        What else to say when the time is up.
+    remarks, hints
+        What else to say when the time is up, and what to type then.
 
     Raises
     ------
@@ -124,8 +126,7 @@ async def wait_for_workers(
     TimeoutError
         After `timeout` seconds; it says what the nodes are at.
     """
-    fleets = [upkeep.fleet for upkeep in upkeeps]
-    changed = fleets[0].changed  # which they share
+    changed = upkeeps[0].fleet.changed  # which they share
     loop = asyncio.get_running_loop()
     seconds = parse_timedelta(timeout) if timeout else math.inf
     deadline = loop.time() + seconds
@@ -136,15 +137,24 @@ async def wait_for_workers(
         if (left := deadline - loop.time()) <= 0:
             said = f"{have} of {wanted} workers after {timeout} s"
             raise asyncio.TimeoutError(
-                "; ".join([said, *map(_what_they_are_at, fleets), *remarks()])
+                "\n".join(
+                    [
+                        "; ".join([said, *map(_what_they_are_at, upkeeps), *remarks()]),
+                        *hints(),
+                    ]
+                )
             )
         pause = SOON if len(scheduler.workers) >= wanted else LOOK_AGAIN
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(changed.wait(), min(pause, left))
 
 
-def _what_they_are_at(fleet: Fleet) -> str:
+def _what_they_are_at(upkeep: Upkeep) -> str:
+    fleet = upkeep.fleet
     counts = fleet.roster.counts
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
     whose = f" of {fleet.pool}" if fleet.pool else ""
-    return "\n  ".join([f"nodes{whose}: {nodes}", *fleet.failures.reasons()])
+    title = f"nodes{whose}: {nodes}"
+    if not upkeep.desired:
+        title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.roster.live else "")
+    return "\n  ".join([title, *fleet.failures.reasons()])

@@ -883,3 +883,68 @@ def test_max_queued_jobs_bounds_the_queue(
         cluster.scale(2)
         wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
         assert cluster.wanted == 2
+
+
+@pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
+def test_scale_changes_the_specification_at_once(
+    options: dict[str, Any], pools: dict[str, Any]
+) -> None:
+    """Before what it returns is awaited, up and down, as LocalCluster does."""
+    pool = {"pool": "b"} if pools else {}
+
+    async def main() -> None:
+        async with GridEngineCluster(asynchronous=True, **options, **pools) as cluster:
+            for count in (2, 5, 1, 0, 3):
+                waiting = cluster.scale(count, **pool)
+                assert len(cluster.worker_spec) == cluster.wanted == count
+            with pytest.raises(OptionError):
+                cluster.scale(1, pool="nope")
+            with pytest.raises(OptionError):
+                cluster.scale(memory="1 GB", **pool)
+            assert len(cluster.worker_spec) == 3
+            await waiting
+            assert len(cluster.jobs()) == len(cluster.worker_spec) == 3
+
+    asyncio.run(main())
+
+
+def test_statuses_of_workers_are_those_of_now(options: dict[str, Any]) -> None:
+    """In the cluster's ``scheduler_info``, also of workers that come later."""
+
+    def statuses() -> list[str]:
+        return [w["status"] for w in cluster.scheduler_info["workers"].values()]
+
+    with GridEngineCluster(jobs=1, **options) as cluster:
+        wait_until(lambda: statuses() == ["running"], "it runs", 30, statuses)
+        cluster.scale(2)
+        wait_until(lambda: statuses() == ["running"] * 2, "both run", 30, statuses)
+
+
+@pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
+def test_a_cluster_without_nodes_says_how_to_request_some(
+    options: dict[str, Any], pools: dict[str, Any]
+) -> None:
+    """In explain(), its repr and timeouts, as a line that works when it is typed."""
+    with (
+        GridEngineCluster(**options, **pools) as cluster,
+        Client(cluster) as client,
+    ):
+        with pytest.raises(asyncio.TimeoutError) as late:
+            cluster.wait_for_workers(1, timeout=0.1)
+        wait_until(
+            lambda: "Noting" in type(client.sync).__name__,
+            "the cluster knows the client",
+        )
+        with pytest.raises(asyncio.TimeoutError) as noted:
+            client.submit(sum, [1]).result(timeout=0.1)
+        notes = "".join(getattr(noted.value, "__notes__", []))
+        for said in (cluster.explain(), repr(cluster), str(late.value), notes):
+            assert "no nodes requested" in said
+            assert "Hint: cluster.scale(" in said
+        typed = cluster.explain().splitlines()[-1].removeprefix("Hint: ")
+        eval(typed, {"cluster": cluster})
+        assert len(cluster.worker_spec) == 4
+        assert "Hint" not in cluster.explain()
+        cluster.scale(0)
+        cluster.adapt(minimum=0)
+        assert "Hint" not in cluster.explain()

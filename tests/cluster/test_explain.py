@@ -63,7 +63,7 @@ def test_alike_ends_are_one_sentence(upkeep: Upkeep) -> None:
     why = Diagnosis(cause=Cause.NO_IMPORT, detail="ModuleNotFoundError: numpy")
     ended(upkeep, why, ["node17"] * 4)
     said = explain([upkeep]).splitlines()
-    assert said[0] == "0 nodes are wanted: none is there."
+    assert said[0] == "no nodes requested."
     assert said[1].startswith(
         "31 nodes on 12 hosts (e.g. node0, node1) ran into the memory limit: 7.45 GiB"
     )

@@ -69,7 +69,7 @@ def test_a_line_has_what_the_table_has() -> None:
 def test_without_nodes_that_is_said() -> None:
     """Rather than nothing at all."""
     nodes = Nodes()
-    assert one_line(Standing(nodes.view)) == "0 nodes wanted: none is there"
+    assert one_line(Standing(nodes.view)) == "no nodes requested"
 
 
 def test_the_table_has_a_row_for_each_state() -> None:
@@ -107,7 +107,7 @@ def test_each_pool_has_a_row_where_there_are_several() -> None:
 def test_that_all_is_well_is_not_said_twice() -> None:
     """The table says it; what is being waited for, and why nodes ended, stays."""
     assert telling(["3 nodes are wanted: 3 working."]) == []
-    assert telling(["0 nodes are wanted: none is there."]) == []
+    assert telling(["no nodes requested."]) == []
     waits = ["3 nodes are wanted: 2 working.", "1 node was killed: by SIGKILL"]
     assert telling(waits) == waits
     assert telling(["1 node is wanted: 1 working.", waits[1]]) == [waits[1]]

@@ -133,11 +133,11 @@ def test_a_timeout_says_what_the_nodes_are_at(options: dict[str, Any]) -> None:
         with pytest.raises(asyncio.TimeoutError) as caught:
             future.result(timeout=0.1)
         (note,) = notes(caught.value)
-        assert note.startswith(f"{PREFIX}0 nodes are wanted")
+        assert note.startswith(f"{PREFIX}no nodes requested")
         future.cancel()
         with pytest.raises(FutureCancelledError) as cancelled:
             future.result(timeout=10)
-        assert f"{PREFIX}0 nodes are wanted" in notes(cancelled.value)[-1]
+        assert f"{PREFIX}no nodes requested" in notes(cancelled.value)[-1]
 
 
 def test_an_asynchronous_client_is_told_the_same(options: dict[str, Any]) -> None:
@@ -152,7 +152,7 @@ def test_an_asynchronous_client_is_told_the_same(options: dict[str, Any]) -> Non
             future = client.submit(os.getpid)
             with pytest.raises(asyncio.TimeoutError) as caught:
                 await future.result(timeout=0.1)
-            assert notes(caught.value)[0].startswith(f"{PREFIX}0 nodes are wanted")
+            assert notes(caught.value)[0].startswith(f"{PREFIX}no nodes requested")
             await future.cancel()
             with pytest.raises(FutureCancelledError) as cancelled:
                 await future
