@@ -77,9 +77,11 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         }
         self._background: set[asyncio.Future[Any]] = set()
         self._releases: set[asyncio.Future[Any]] = set()
+        #: Names given up by `scale_down`: the next correction keeps their places.
+        self._keep_places_of: set[str] = set()
         self._opening: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
-        #: What waits for an answer of a launcher: close() ends it.
+        #: Openings and submissions that a launcher has not answered yet.
         self._unanswered: set[asyncio.Future[Any]] = set()
         security = security_of(self.options.security, self.options.name)
         self._tls = worker_identity(security)

@@ -94,17 +94,19 @@ class ReconciledCluster(OpenedCluster):
             self._correct_state_waiting = None
             if self._ending:
                 return refused
+            kept, self._keep_places_of = self._keep_places_of, set()
             surplus = [name for name in self.workers if name not in self.worker_spec]
             for name in surplus:
                 del self.workers[name]
             missing = [name for name in self.worker_spec if name not in self.workers]
             for pool in self._pools.values():
-                if gone := pool.ours(surplus):
-                    keep_places, pool.keep_places = pool.keep_places, False
-                    self._in_background(
-                        self._release(pool, gone, keep_places=keep_places),
-                        self._releases,
-                    )
+                gone = set(pool.ours(surplus))
+                for names, keep in ((gone & kept, True), (gone - kept, False)):
+                    if names:
+                        self._in_background(
+                            self._release(pool, names, keep_places=keep),
+                            self._releases,
+                        )
                 new = pool.ours(missing)
                 if new or pool.fleet.arrays.short():
                     try:
@@ -234,25 +236,27 @@ class ReconciledCluster(OpenedCluster):
             record = pool.fleet.roster.by_worker.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
+                self._keep_places_of.add(name)
         for pool in pools:
             pool.upkeep.plan(len(pool.planned))
-            pool.keep_places = True
         await self._correct_state()
 
     def _scale(
         self, counts: Mapping[Pool, int], *, anew: bool = True
     ) -> Coroutine[Any, Any, None]:
-        """Specify so many nodes of these kinds; what is returned submits them."""
+        """Change the specification; the coroutine submits or gives up nodes."""
         if self._ending:
             if any(counts.values()):
                 raise RuntimeError(f"{self.name} is closed: start a new cluster")
-            counts = {}  # the base class's close() asks for it; there is nobody left
+            counts = {}  # scale(0) by the base class's close()
         for pool, count in counts.items():
             self._plan(pool, pool.allowed(count, pool.note_of(self.note)), anew=anew)
-        return self._submit_specified(counts)
+        return self._submit_specified(counts, anew=anew)
 
-    async def _submit_specified(self, counts: Mapping[Pool, int]) -> None:
-        """Have the nodes of the specification, as one array of each kind."""
+    async def _submit_specified(
+        self, counts: Mapping[Pool, int], *, anew: bool
+    ) -> None:
+        """Submit what is specified, as one array of each kind."""
         if not counts:
             return
         try:
@@ -263,6 +267,12 @@ class ReconciledCluster(OpenedCluster):
             raise
         if self._ending and any(counts.values()):
             raise RuntimeError(f"{self.name} was closed while it asked for nodes")
+        # scale() also deletes queued jobs that adaptive scaling has kept. Not while
+        # nodes are held at the door: then queued ones stand in for them.
+        for pool in counts if anew else ():
+            if not pool.fleet.held and not pool.fleet.door.submitting:
+                withdrawal = pool.fleet.withdraw((), keep_places=False)
+                self._in_background(withdrawal, self._releases)
         told: list[LauncherError] = []
         for pool in counts.keys() & refused.keys():
             if isinstance(refused[pool], DrmCommunicationError | GridFull):

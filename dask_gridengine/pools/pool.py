@@ -48,8 +48,6 @@ class Pool:
         self._names = names
         self._counter = itertools.count()
         self._clipped = 0  # the last number that was more than may be
-        #: Whether the next names that are given up leave their queue places.
-        self.keep_places = False
 
     def make(self, callbacks: Callbacks, hands: Hands, **shared: Any) -> None:
         """Have a fleet and its keepers; nothing is opened yet.

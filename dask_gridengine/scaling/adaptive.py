@@ -15,7 +15,7 @@ from dask_gridengine.names import node_of
 from dask_gridengine.pools.demand import long_tasks
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.scaling.idleness import Idleness
-from dask_gridengine.scaling.scaling import by_least_held
+from dask_gridengine.scaling.scaling import by_least_held, to_close
 
 #: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
@@ -27,7 +27,8 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
     It asks at once for as many nodes as there are long tasks. Names of nodes that are
     not there yet are given up in a lull, but not their places in the queue: the next
     rise uses them, and who is not needed when it arrives is told so at the door. Nodes
-    that are there go when all their workers have been idle for a while.
+    that are there go when all their workers have been idle for a while. A maximum that
+    is lowered holds at once: surplus nodes finish their tasks, move their data and go.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         super().__init__(cluster, **options)
 
     async def adapt(self) -> None:
-        """As Dask's, but an error after its end is no news: its cluster closes."""
+        """As Dask's, but ignore errors after `stop`, e.g. as the cluster closes."""
         try:
             await super().adapt()
         except Exception:
@@ -99,11 +100,13 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, gives up whoever has not
         arrived after three seconds, and whoever is idle just now.
         """
-        if self.state == "stopped":  # meanwhile, by scale(), whose number counts
+        if self.state == "stopped":  # by scale(), while this awaited the target
             return {"status": "same"}
         pool = self._pool
         nodes, planned = self._nodes(target), len(pool.planned)
         self._look()
+        if planned > self._most():
+            return {"status": "down", "workers": self._beyond_the_maximum()}
         if nodes == planned:
             return {"status": "same"}
         if nodes > planned:
@@ -113,12 +116,22 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
     def _nodes(self, workers: int) -> int:
         """Nodes with so many workers, as far as the maximum has room for whole ones."""
+        return int(min(self._pool.options.nodes(workers), self._most()))
+
+    def _most(self) -> float:
+        """Nodes at most; one may have more workers than the maximum."""
         options = self._pool.options
-        nodes = options.nodes(workers)
-        if math.isfinite(self.maximum):
-            most = max(self.maximum // options.processes, options.nodes(self.minimum))
-            nodes = min(nodes, max(1, most) if workers else most)
-        return int(nodes)
+        if not self.maximum or not math.isfinite(self.maximum):
+            return float(self.maximum)
+        whole = int(self.maximum) // options.processes
+        return max(1, whole, options.nodes(self.minimum))
+
+    def _beyond_the_maximum(self) -> list[str]:
+        """Nodes to give up after the maximum was lowered, ranked as for ``scale``."""
+        pool, names = self._pool, self._pool.planned
+        surplus = len(names) - int(self._most())
+        processes = pool.options.processes
+        return to_close(self.cluster.scheduler, names, pool.waiting, surplus, processes)
 
     def _look(self) -> None:
         workers = self.cluster.scheduler.workers.values()
@@ -152,12 +165,20 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
         Dask would have the scheduler retire them first, as if somebody else wanted it.
         """
-        assert self.cluster is not None
-        self._pool.note_of(self.cluster.note)(
+        cluster, pool = self.cluster, self._pool
+        assert cluster is not None
+        if len(pool.planned) > (most := self._most()):
+            pool.note_of(cluster.note)(
+                f"adaptive: the maximum is {number_of_nodes(int(most))}, draining"
+                f" {len(workers)}: {', '.join(workers)}"
+            )
+            await cluster.scale_adaptively(int(most) * pool.options.processes, pool)
+            return
+        pool.note_of(cluster.note)(
             f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
             f" {self._idle_grace:g} s: {', '.join(workers)}"
         )
-        await self.cluster.scale_down(workers)
+        await cluster.scale_down(workers)
 
     async def scale_up(self, n: int) -> None:
         """Ask for so many in all; as a machine's word, which forgives no failure."""

@@ -16,6 +16,7 @@ from distributed import Client, Event
 
 from dask_gridengine import GridEngineCluster, OptionError
 from dask_gridengine.causes import Cause
+from dask_gridengine.roster.roster import NodeState
 from dask_gridengine.scaling.adaptive import ADAPTIVE_MAXIMUM
 from tests.samples import hello
 from tests.waiting import until
@@ -234,12 +235,18 @@ def held(number: int) -> int:
     return number
 
 
-def test_who_works_is_never_given_up_and_tasks_of_unknown_length_get_nodes(
-    shared: Path,
-) -> None:
+def entered(number: int, book: str) -> int:
+    """As `held`, and each run is entered in a book."""
+    with open(book, "a") as file:
+        file.write(str(number))
+    return held(number)
+
+
+def test_tasks_of_unknown_length_get_nodes_and_who_works_stays(shared: Path) -> None:
     """Dask takes the unknown for half a second: ten such tasks are worth one worker.
 
-    One that still runs has told otherwise.
+    One that still runs has told otherwise. A node that runs one stays when less work is
+    left.
     """
 
     async def main() -> None:
@@ -255,7 +262,7 @@ def test_who_works_is_never_given_up_and_tasks_of_unknown_length_get_nodes(
             )
             busy = {ws.name for ws in cluster.scheduler.workers.values()}
             # So much less is wanted now, but all of them are at work.
-            cluster.adapt(maximum=1, **options)
+            cluster.adapt(maximum=3, **{**FAST, "target_duration": "1h"})
             turns = len(cluster._adaptive.log)
             deadline = time.monotonic() + 1
             await until(lambda: time.monotonic() > deadline, "a second of adapting")
@@ -263,7 +270,98 @@ def test_who_works_is_never_given_up_and_tasks_of_unknown_length_get_nodes(
             assert len(cluster._adaptive.log) == turns
             await Event("go", client=client).set()
             assert await client.gather(work) == list(range(6))
-            await until(lambda: len(cluster.scheduler.workers) <= 1, "idle ones go", 20)
+            del work
+            await until(lambda: not cluster.scheduler.workers, "idle ones go", 20)
+
+    run(main())
+
+
+def test_a_lowered_maximum_holds_at_once(shared: Path) -> None:
+    """Busy nodes beyond it finish their tasks, which run once, and leave."""
+    book = shared.parent / "book"
+
+    async def main() -> None:
+        async with running(shared, slots=3) as (cluster, client):
+            cluster.adapt(minimum=3, maximum=3, **FAST)
+            await cluster.wait_for_workers(3, timeout=60)
+            work = client.map(entered, range(3), book=str(book))
+            workers = cluster.scheduler.workers
+            await until(lambda: all(ws.processing for ws in workers.values()), "busy")
+            cluster.adapt(maximum=1, **FAST)
+            await until(lambda: len(cluster.worker_spec) == 1, "two are given up", 20)
+            assert len(workers) == 3  # they finish their tasks first
+            await Event("go", client=client).set()
+            assert await client.gather(work) == [0, 1, 2]
+            await until(lambda: len(workers) == 1, "they leave", 20)
+            assert sorted(book.read_text()) == ["0", "1", "2"]  # each ran once
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "bound", [{"maximum": 2}, {"maximum_jobs": 1}, {"maximum_cores": 2}]
+)
+def test_a_lowered_maximum_takes_places_in_the_queue_too(
+    shared: Path, bound: dict[str, Any]
+) -> None:
+    """In whatever unit, and of one pool only: it may not come to more than that."""
+    options: dict[str, Any] = {"cores": 2, "processes": 2, "slots": 2}
+    pools: dict[str, Any] = {"a": {}, "b": {}}
+
+    async def main() -> None:
+        async with running(
+            shared, pools=pools, **options, job_script_prologue=gate(shared)
+        ) as (cluster, _):
+            cluster.adapt(minimum_jobs=3, maximum_jobs=3, **FAST)
+            await until(lambda: len(cluster.jobs()) == 6, "three of each", 20)
+            cluster.adapt(pool="a", **bound, **FAST)
+            live = {"a": 1, "b": 3}
+            await until(lambda: alive(cluster) == live, "the places of a", 20)
+
+    run(main())
+
+
+def alive(cluster: GridEngineCluster) -> dict[str, int]:
+    """Nodes of each pool that are not gone."""
+    rows = [row for row in cluster.jobs() if row.state is not NodeState.GONE]
+    return {name: sum(row.pool == name for row in rows) for name in ("a", "b")}
+
+
+def test_scale_gives_back_the_places_that_a_lull_has_kept(shared: Path) -> None:
+    """scale() deletes queued jobs that adaptive scaling would keep."""
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=gate(shared)) as (
+            cluster,
+            client,
+        ):
+            cluster.adapt(minimum=0, maximum=2, **FAST)
+            work = client.map(abs, range(-8, 0))
+            await until(lambda: len(cluster.requested) == 2, "a rise")
+            await client.cancel(work)
+            await until(lambda: not cluster.workers, "a lull")
+            assert cluster.jobs().counts() == {"queued": 2}
+            await cluster.scale(0)
+            counts = {"gone": 2}
+            await until(lambda: cluster.jobs().counts() == counts, "given back", 20)
+
+    run(main())
+
+
+def test_to_keep_a_place_concerns_one_scale_down(shared: Path) -> None:
+    """A scale_down() that gives up nothing does not change a later scale()."""
+    slow = [f"[ $JOB_ID = 1 ] || {gate(shared)[0]}"]
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=slow) as (cluster, _):
+            await cluster.scale(1)
+            states = cluster.jobs().counts
+            await until(lambda: "importing" in cluster.counts, "it imports", 30, states)
+            await cluster.scale_down(list(cluster.worker_spec))
+            await cluster.scale(2)
+            await cluster.scale(0)
+            counts = {"gone": 2}
+            await until(lambda: cluster.jobs().counts() == counts, "all go", 30)
 
     run(main())
 
