@@ -314,8 +314,10 @@ class ReconciledCluster(OpenedCluster):
             raise
         if self._ending and any(counts.values()):
             raise RuntimeError(f"{self.name} was closed while it asked for nodes")
-        if anew:  # scale() also deletes queued jobs that adaptive scaling has kept
-            for pool in counts:
+        # scale() also deletes queued jobs that adaptive scaling has kept. Not while
+        # nodes are held at the door: then queued ones stand in for them.
+        for pool in counts if anew else ():
+            if not pool.fleet.held and not pool.fleet.door.submitting:
                 withdrawal = pool.fleet.withdraw((), keep_places=False)
                 self._in_background(withdrawal, self._releases)
         told: list[LauncherError] = []

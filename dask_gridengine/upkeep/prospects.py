@@ -185,7 +185,8 @@ def _what_they_are_at(upkeep: Upkeep) -> str:
     fleet = upkeep.fleet
     counts = fleet.roster.counts
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
-    if not upkeep.desired:
-        nodes = f"{NONE_REQUESTED} ({nodes})"
     whose = f" of {fleet.pool}" if fleet.pool else ""
-    return "\n  ".join([f"nodes{whose}: {nodes}", *fleet.failures.reasons()])
+    title = f"nodes{whose}: {nodes}"
+    if not upkeep.desired:
+        title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.roster.live else "")
+    return "\n  ".join([title, *fleet.failures.reasons()])
