@@ -125,9 +125,9 @@ def table(
     )
     parts = [
         f'<div style="line-height:1.5"><b>{html.escape(kind)}</b>'
-        f' <span style="{_FAINT}">{html.escape(standing.view.name)}</span> &nbsp; {to}'
-        f" &nbsp; {html.escape(scaling)}"
-        f' &nbsp; <span style="{_FAINT}">{html.escape(address)}</span></div>',
+        f' <span style="{_FAINT}">{html.escape(standing.view.name)}</span> &#160; {to}'
+        f" &#160; {html.escape(scaling)}"
+        f' &#160; <span style="{_FAINT}">{html.escape(address)}</span></div>',
         _by_state(standing, workers),
         _reasons(reasons),
         markup.folded("pools", _by_pool(standing), open_=True),
