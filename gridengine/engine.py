@@ -74,7 +74,7 @@ class Place(Protocol):
         """Items to ask for before their duration is known; None is all."""
 
     def need(self, items: int | None, seconds: float) -> None:
-        """So many items, None if unknown, are left, with so many seconds of work."""
+        """Take note of the items left, None if unknown, and their seconds of work."""
 
     @property
     def direct(self) -> bool:
@@ -237,7 +237,7 @@ class Engine:
                 break
 
     def _first_batch(self) -> Batch | None:
-        """Wait for the first items; None if there are none."""
+        """Wait for the first items; None if the input is empty."""
         read = threading.Event()
         self._source.notify(read.set)
         while (batch := self._next_batch(self._place.slots())) is None:

@@ -151,10 +151,10 @@ class Scheduler:
         return None if self._first is None else self._first * self._cores
 
     def need(self, items: int | None, seconds: float) -> None:
-        """Ask for the nodes that so much work is worth, if they are many more.
+        """Request the nodes that the work is worth.
 
-        Not each time for a few: every request is an array of its own. Where the grid
-        refuses them the map goes on with the nodes there are.
+        Only if their number at least doubles: each request is an array of its own. If
+        the grid refuses them the map goes on with the nodes that run.
         """
         own = self._own
         if own is None or not own.alive or self._is_refused:
@@ -167,7 +167,6 @@ class Scheduler:
             own.grow(jobs)
         except GridEngineError as exc:
             self._is_refused = True
-            # Also where the grid does not answer: the cluster asks again by itself.
             logger.warning("no more than %d nodes for this map: %s", own.wanted, exc)
 
     @property
@@ -274,7 +273,7 @@ class ProcessScheduler(Scheduler):
     Raises
     ------
     OptionError
-        If that is no whole number, or below 1.
+        If that is not a whole number, or below 1.
     """
 
     def __init__(self, max_threads: int | None = None) -> None:

@@ -187,7 +187,7 @@ class Source:
 
 
 class Reader:
-    """Iterates in a thread of its own, as far as items are asked for.
+    """Iterates in a thread of its own, no further than requested.
 
     The thread is a daemon and refers to nothing but this: an iterable that blocks for
     ever holds back neither the run that reads it nor Python's end.
@@ -197,7 +197,7 @@ class Reader:
         self._iterator = iterator
         self._changed = threading.Condition()
         self._wanted = 0  # items to have read that are not taken
-        self._asked: float | None = None  # since when more is asked for than is there
+        self._asked: float | None = None  # time of a request that is not met yet
         self._closed = False
         self._thread: threading.Thread | None = None
         #: Only the thread adds, without the lock; items before `_taken` are taken.
@@ -269,7 +269,7 @@ class Reader:
                 burst = max(1, min(4 * burst, quick))
                 if self._asked is not None:
                     self.notified()
-        except BaseException as exc:  # noqa: BLE001 - raised where results are asked for
+        except BaseException as exc:  # noqa: BLE001 - the engine raises it
             self.error = exc
         self.ended = True
         self.notified()
