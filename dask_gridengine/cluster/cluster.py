@@ -247,7 +247,8 @@ class GridEngineCluster(ShownCluster):
             Which kind of nodes, where there are several.
         """
         found = self.pool(pool)
-        return render(found.options, found.fleet.request, found.fleet.launcher)
+        fleet = found.fleet
+        return render(found.options, fleet.request, fleet.launcher, fleet.reports.added)
 
     def adapt(
         self,

@@ -36,6 +36,9 @@ def explain(upkeeps: Iterable[Upkeep]) -> str:
 def _explain(upkeep: Upkeep) -> Iterator[str]:
     fleet = upkeep.fleet
     yield _now(upkeep)
+    if added := fleet.reports.added:
+        said = f"This site adds to each request: -l {added}"
+        yield f"{said} (its defaults, or a verifier)."
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
         title = fleet.dialect.title
@@ -49,6 +52,7 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
             f"No more nodes are asked for, but one now and then: those that came last"
             f" all {cause.value}. scale() tries again at once."
         )
+    yield from (f"why nodes queue: {reason}" for reason in fleet.reports.reasons)
     yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
     yield from _leaving(fleet.roster)
     yield from _ends(fleet.roster, fleet.log_directory)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dask_gridengine.dialects import dialect_of
 from dask_gridengine.dialects.base import Dialect, Runner
-from dask_gridengine.grid import Account, EndCallback, NodeId
+from dask_gridengine.grid import Account, ArrayReport, EndCallback, NodeId
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_accounting import Accounting
 from dask_gridengine.launchers.drmaa_places import (
@@ -116,6 +116,14 @@ class GridQuestions(Questions):
     async def array_running(self) -> int | None:
         """See `Launcher.array_running`."""
         return await asyncio.to_thread(self.dialect.array_running, self._run)
+
+    async def report(self, job: str, native: str) -> ArrayReport | None:
+        """See `Launcher.report`."""
+        return await asyncio.to_thread(self.dialect.report, job, native, self._run)
+
+    async def suspended(self) -> frozenset[NodeId] | None:
+        """See `Launcher.suspended`."""
+        return await asyncio.to_thread(self.dialect.suspended, self._run)
 
     async def account(self, node: NodeId, patience: float) -> Account | None:
         """See `Launcher.account`."""

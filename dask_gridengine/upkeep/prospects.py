@@ -147,4 +147,6 @@ def _what_they_are_at(fleet: Fleet) -> str:
     counts = fleet.roster.counts
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
     whose = f" of {fleet.pool}" if fleet.pool else ""
-    return "\n  ".join([f"nodes{whose}: {nodes}", *fleet.failures.reasons()])
+    why = [f"why nodes queue: {reason}" for reason in fleet.reports.reasons]
+    said = [f"nodes{whose}: {nodes}", *why, *fleet.failures.reasons()]
+    return "\n  ".join(said)

@@ -226,6 +226,7 @@ class Upkeep:
             self.fleet.failures.forgive()
             self.fleet.guard.pardon()
             self._budget.proven()
+        self.fleet.reports.look()
         await self._look_at_hosts()
         self._prove()
         self._say_taken_away()
