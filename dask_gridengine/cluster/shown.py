@@ -33,8 +33,16 @@ class ShownCluster(ReconciledCluster):
             return line
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
-        nodes = one_line(standing, self._bounds(), paused=paused)
+        queues = ", ".join(self._why_queued())
+        nodes = one_line(standing, self._bounds(), paused=paused, queues=queues)
         return f"{line[:-1]}; {over}{nodes})"
+
+    def _why_queued(self) -> list[str]:
+        """Why nodes queue, in a few words each."""
+        reasons = (
+            r for pool in self._pools.values() for r in pool.fleet.reports.reasons
+        )
+        return list(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
 
     @property
     def _cluster_class_name(self) -> str:
