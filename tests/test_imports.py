@@ -133,6 +133,7 @@ LAYERS = [
     "upkeep.budget",
     "upkeep.places",
     "upkeep.silence",
+    "upkeep.suspensions",
     "upkeep.upkeep",
     "upkeep.prospects",
     "upkeep.retiring",

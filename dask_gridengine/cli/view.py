@@ -18,7 +18,15 @@ from dask_gridengine.cli.tables import COLOURS, in_words, since
 HOSTS_SHOWN = 12
 WINDOW = ("COLUMNS", "LINES")
 TROUBLE_SHOWN = 6  # lines of what is the matter
-STATES = ("queued", "arrived", "importing", "working", "draining", "gone")
+STATES = (
+    "queued",
+    "arrived",
+    "importing",
+    "working",
+    "suspended",
+    "draining",
+    "gone",
+)
 
 
 class Screen:

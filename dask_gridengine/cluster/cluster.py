@@ -19,7 +19,7 @@ from dask_gridengine.names import node_of
 from dask_gridengine.pools.demand import workers_of_pool
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.jobtable import JobTable
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scaling.adaptive import (
     ADAPTIVE_MAXIMUM,
     AdaptivePools,
@@ -196,7 +196,7 @@ class GridEngineCluster(ShownCluster):
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
         counts: Counter[NodeState] = Counter()
         for pool in self._pools.values():
-            counts += pool.fleet.roster.counts
+            counts += pool.fleet.roster.shown()
         return {state.value: counts[state] for state in NodeState if counts[state]}
 
     @property
@@ -230,6 +230,7 @@ class GridEngineCluster(ShownCluster):
                 for record in found
                 for line in (
                     explain_node(record),
+                    *self._why_it_queues(record),
                     *self._waiting.about(record.worker or ""),
                 )
             )
@@ -237,6 +238,13 @@ class GridEngineCluster(ShownCluster):
             f"{self.name} never had a worker or a job {worker!r}; cluster.jobs() lists"
             " them"
         )
+
+    def _why_it_queues(self, record: NodeRecord) -> list[str]:
+        if record.state is not NodeState.QUEUED:
+            return []
+        fleets = (pool.fleet for pool in self._pools.values())
+        reports = next(f for f in fleets if f.pool == record.pool).reports
+        return [f"why it queues: {reason}" for reason in reports.reasons]
 
     def job_script(self, pool: str | None = None) -> str:
         """What is submitted for one node, as a script for ``qsub``, with remarks.

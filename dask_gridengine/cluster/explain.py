@@ -14,6 +14,7 @@ from dask.utils import format_bytes, format_time
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.errors import GridFull
+from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.upkeep.upkeep import Upkeep
 
@@ -54,6 +55,7 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
         )
     yield from (f"why nodes queue: {reason}" for reason in fleet.reports.reasons)
     yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
+    yield from _suspended(fleet)
     yield from _leaving(fleet.roster)
     yield from _ends(fleet.roster, fleet.log_directory)
     yield from _deaths(fleet.roster)
@@ -95,7 +97,7 @@ def explain_deaths(records: Iterable[NodeRecord]) -> str:
 
 
 def _now(upkeep: Upkeep) -> str:
-    counts = upkeep.fleet.roster.counts
+    counts = upkeep.fleet.roster.shown()
     live = [state for state in NodeState if state is not NodeState.GONE]
     said = ", ".join(
         f"{counts[state]} {state.value}" for state in live if counts[state]
@@ -113,6 +115,22 @@ def _now(upkeep: Upkeep) -> str:
     bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
     later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
+
+
+def _suspended(fleet: Fleet) -> Iterator[str]:
+    """Nodes that the grid has suspended: which, since when, and what follows."""
+    records = list(fleet.roster.suspended.values())
+    if not records:
+        return
+    verb = "is" if len(records) == 1 else "are"
+    since = min(record.shown_since for record in records)
+    limit = fleet.options.suspended_timeout
+    later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
+    yield (
+        f"{_who(records)} {verb} suspended by the grid since {_clock(since)}"
+        f" ({_ago(since)}). What runs and is held there waits until it is resumed"
+        f"{later}. See: qstat -s s"
+    )
 
 
 def _leaving(roster: Iterable[NodeRecord]) -> Iterator[str]:
@@ -192,6 +210,7 @@ def _story(record: NodeRecord) -> str:
         (f"arrived on {record.host}", record.arrived),
         (f"became {record.worker}", record.allocated),
         ("worked", record.working),
+        ("suspended by the grid", record.suspended),
         ("was leaving", record.leaving),
         ("gone", record.gone),
     ]
@@ -214,6 +233,10 @@ def _way(record: NodeRecord) -> Iterator[str]:
 
 def _ago(when: float) -> str:
     return str(format_time(max(0.0, time.time() - when)))
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))
 
 
 def _times(count: int) -> str:

@@ -45,6 +45,10 @@ class Witness(Protocol):
         """Which deaths of these workers are nobody's fault, as far as is known yet."""
         ...
 
+    def heard(self, name: str) -> None:
+        """A worker has said something whose node was thought to be suspended."""
+        ...
+
     def listening(self) -> bool:
         """Whether this process has not been suspended just now."""
         ...

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import importlib
 from collections.abc import Collection
+from time import time
 from typing import Any
 
 from distributed import Scheduler
@@ -20,7 +21,7 @@ from distributed.comm.addressing import (
 )
 from distributed.core import Status
 from distributed.http.utils import get_handlers
-from distributed.scheduler import TaskState
+from distributed.scheduler import TaskState, heartbeat_interval
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.bootstrap.allocation import WORKER_EXIT
@@ -71,6 +72,9 @@ class ClusterScheduler(FairScheduler):
             **options,
         )
         self.in_process_address = ""
+        #: Addresses of workers whose nodes the grid has suspended, and whether that is
+        #: why they are paused.
+        self._suspended: dict[str, bool] = {}
         self.view = View("", dict, dict)  # until `show` says whose nodes
         self._tally: prometheus.Tally | None = None
         routes.connect(self, http_prefix)
@@ -110,10 +114,48 @@ class ClusterScheduler(FairScheduler):
         """As Dask's; but nobody was silent while it was us who did not listen.
 
         A notebook that was suspended for as long as the limit would otherwise end all
-        its workers in the moment it comes back.
+        its workers in the moment it comes back. Nor is a worker lost whose node the
+        grid has suspended.
         """
+        for address in list(self._suspended):
+            if (ws := self.workers.get(address)) is not None:
+                ws.last_seen = time()
+            else:
+                del self._suspended[address]
         if self.witness is None or self.witness.listening():
             await super().check_worker_ttl()
+
+    def quiet(self, seconds: float) -> list[str]:
+        """Names of workers that have not been heard for so long."""
+        since = time() - max(seconds, 3 * heartbeat_interval(len(self.workers)))
+        return [ws.name for ws in self.workers.values() if ws.last_seen < since]
+
+    def suspended(self, names: Collection[str], now: bool) -> None:
+        """The grid has suspended the node of these workers, or has resumed it.
+
+        Until it is resumed no task is sent there. What it runs and holds stays its own.
+        """
+        for address in filter(None, map(self.aliases.get, names)):
+            if (ws := self.workers.get(address)) is None:
+                continue
+            if now:
+                running = ws.status is Status.running
+                self._suspended.setdefault(address, running)
+                status = Status.paused
+            else:
+                status = Status.running
+                running = self._suspended.pop(address, False)
+                ws.last_seen = time()
+            if running:
+                stimulus = f"suspended-by-the-grid-{time()}"
+                self.handle_worker_status_change(status, ws, stimulus)
+
+    def heartbeat_worker(self, *, address: str, **said: Any) -> Any:
+        """As Dask's; a node that was suspended and speaks is resumed."""
+        ws = self.workers.get(address) if address in self._suspended else None
+        if ws is not None and self.witness is not None:
+            self.witness.heard(ws.name)
+        return super().heartbeat_worker(address=address, **said)
 
     def excuse(self, seconds: float) -> None:
         """This process stood still so long: that is no silence of the workers."""

@@ -144,7 +144,7 @@ async def wait_for_workers(
 
 
 def _what_they_are_at(fleet: Fleet) -> str:
-    counts = fleet.roster.counts
+    counts = fleet.roster.shown()
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
     whose = f" of {fleet.pool}" if fleet.pool else ""
     why = [f"why nodes queue: {reason}" for reason in fleet.reports.reasons]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -142,7 +141,7 @@ def test_the_queue_s_own_limit_is_known(
 @pytest.fixture
 def short_by_default(grid: Cell) -> Iterator[None]:
     """The cell's default request, which nobody sees, ends jobs after 20 s."""
-    defaults = Path(os.environ["SGE_ROOT"], "default", "common", "sge_request")
+    defaults = grid.directory / "sge" / "default" / "common" / "sge_request"
     defaults.write_text("-l h_rt=20\n")
     yield
     defaults.unlink()
