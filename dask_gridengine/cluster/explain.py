@@ -38,8 +38,8 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
     fleet = upkeep.fleet
     yield _now(upkeep)
     if added := fleet.reports.added:
-        said = f"This site adds to each request: -l {added}"
-        yield f"{said} (its defaults, or a verifier)."
+        by = "by sge_request, or by a job submission verifier"
+        yield f"This site adds to each request: -l {added} ({by})."
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
         title = fleet.dialect.title

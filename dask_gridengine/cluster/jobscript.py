@@ -69,4 +69,4 @@ def _remarks(options: Options, added: str) -> Iterator[str]:
     else:
         yield "        and nothing is requested of the grid for it (memory-resource)"
     if added:
-        yield f"this site adds to the request: -l {added} (its defaults, or a verifier)"
+        yield f"this site adds to the request: -l {added}"

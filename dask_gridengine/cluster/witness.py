@@ -92,7 +92,7 @@ class FleetWitness:
         return Evidence(blameless=blameless, pending=pending)
 
     def heard(self, name: str) -> None:
-        """A worker has said something whose node was thought to be suspended."""
+        """A worker of a suspended node has sent a heartbeat: the node is resumed."""
         for upkeep in self._upkeeps:
             if (record := upkeep.fleet.roster.bearing(name)) is not None:
                 upkeep.suspensions.heard(record)

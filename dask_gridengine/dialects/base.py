@@ -198,7 +198,7 @@ class Dialect:
         return None
 
     def suspended(self, run: Runner) -> frozenset[NodeId] | None:
-        """This user's nodes that the grid has suspended; None if nobody can tell."""
+        """This user's nodes that the grid has suspended; None if that is unknown."""
         return None
 
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:

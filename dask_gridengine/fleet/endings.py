@@ -64,7 +64,7 @@ class Endings:
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
         self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
-        #: Seconds the grid lets a node run, as far as it has said.
+        #: Seconds that the grid lets a node run; None while that is unknown.
         self.limit: Callable[[NodeRecord], float | None] = lambda record: None
         #: Puts in the words of the grid there is.
         self.advised: Callable[[Diagnosis], Diagnosis] = lambda told: told

@@ -14,13 +14,14 @@ from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in the queue after which it is worth to know why; and until the next question
-#: about that, or about an array of which the grid did not tell.
+#: Seconds that a node queues before the grid is asked why, and between such questions.
 QUEUES_LONG, AGAIN = 5.0, 60.0
 
 
 class ArrayReports:
-    """Asks about the arrays of one kind of nodes, sparingly, and never waited for.
+    """Asks the grid about the arrays of one kind of nodes, sparingly.
+
+    Nothing waits for an answer, and none is needed.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class ArrayReports:
         self._roster = roster
         self._launcher: Launcher | None = None
         self._native = ""
-        self._walltimes: dict[str, float | None] = {}  # by job, of those that were told
+        self._walltimes: dict[str, float | None] = {}  # by job
         self._asked: dict[str, float] = {}  # by job, when
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._next = float("-inf")
@@ -59,7 +60,7 @@ class ArrayReports:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why nodes queue, as the grid said last; safe in any thread."""
+        """Why nodes queue, by the last answer of the grid; safe in any thread."""
         return self._reasons if self._roster.counts[NodeState.QUEUED] else ()
 
     def look(self) -> None:

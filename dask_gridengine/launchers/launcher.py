@@ -62,7 +62,7 @@ class Launcher(Protocol):
         ...
 
     async def suspended(self) -> frozenset[NodeId] | None:
-        """Nodes that the grid has suspended; None if nobody can tell."""
+        """Nodes that the grid has suspended; None if that is unknown."""
         ...
 
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:

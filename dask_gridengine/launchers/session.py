@@ -175,7 +175,7 @@ class SessionLauncher:
         return await self._questions.report(job, native)
 
     async def suspended(self) -> frozenset[NodeId] | None:
-        """Nodes that the grid has suspended; None if nobody can tell."""
+        """Nodes that the grid has suspended; None if that is unknown."""
         return await self._questions.suspended()
 
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:

@@ -229,7 +229,7 @@ class Roster:
             self.importing_on[record.host] -= 1
         if state is NodeState.IMPORTING:
             self.importing_on[record.host] += 1
-        self.resume(record)  # only a node that runs comes into another state, or none
+        self.resume(record)  # a suspended node cannot change its state
         now = self.clock()
         if state is NodeState.DRAINING:
             record.leaving = now
@@ -246,7 +246,7 @@ class Roster:
             self.suspended[record.id] = record
 
     def resume(self, record: NodeRecord) -> None:
-        """A node is not suspended any more: its silence of that time is none."""
+        """A node is not suspended any more; ignore its silence of that time."""
         if record.suspended is None:
             return
         now = self.clock()
@@ -256,7 +256,7 @@ class Roster:
 
     @staticmethod
     def excuse(record: NodeRecord, seconds: float) -> None:
-        """A node could not be heard for so long: that is no silence of its own."""
+        """Ignore this many seconds of silence: the node could not be heard."""
         record.since += seconds
         for name in record.missing:
             record.missing[name] += seconds

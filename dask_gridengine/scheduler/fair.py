@@ -46,7 +46,7 @@ class Witness(Protocol):
         ...
 
     def heard(self, name: str) -> None:
-        """A worker has said something whose node was thought to be suspended."""
+        """A worker of a suspended node has sent a heartbeat: the node is resumed."""
         ...
 
     def listening(self) -> bool:

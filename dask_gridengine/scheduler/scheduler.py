@@ -114,8 +114,8 @@ class ClusterScheduler(FairScheduler):
         """As Dask's; but nobody was silent while it was us who did not listen.
 
         A notebook that was suspended for as long as the limit would otherwise end all
-        its workers in the moment it comes back. Nor is a worker lost whose node the
-        grid has suspended.
+        its workers in the moment it comes back. A suspended node's worker is
+        not lost either.
         """
         for address in list(self._suspended):
             if (ws := self.workers.get(address)) is not None:
@@ -126,14 +126,14 @@ class ClusterScheduler(FairScheduler):
             await super().check_worker_ttl()
 
     def quiet(self, seconds: float) -> list[str]:
-        """Names of workers that have not been heard for so long."""
+        """Names of workers without a heartbeat for this long."""
         since = time() - max(seconds, 3 * heartbeat_interval(len(self.workers)))
         return [ws.name for ws in self.workers.values() if ws.last_seen < since]
 
     def suspended(self, names: Collection[str], now: bool) -> None:
         """The grid has suspended the node of these workers, or has resumed it.
 
-        Until it is resumed no task is sent there. What it runs and holds stays its own.
+        Until it is resumed no new task is sent there; it keeps its tasks and results.
         """
         for address in filter(None, map(self.aliases.get, names)):
             if (ws := self.workers.get(address)) is None:
@@ -151,7 +151,7 @@ class ClusterScheduler(FairScheduler):
                 self.handle_worker_status_change(status, ws, stimulus)
 
     def heartbeat_worker(self, *, address: str, **said: Any) -> Any:
-        """As Dask's; a node that was suspended and speaks is resumed."""
+        """As Dask's. A heartbeat of a suspended node says that it is resumed."""
         ws = self.workers.get(address) if address in self._suspended else None
         if ws is not None and self.witness is not None:
             self.witness.heard(ws.name)

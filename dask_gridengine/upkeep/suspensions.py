@@ -1,7 +1,7 @@
 """Nodes that the grid has suspended: neither at work, nor lost.
 
-A suspended node says nothing, as one that is lost. So the grid is asked about silent
-nodes, and those that it has suspended keep their place until it resumes them.
+A suspended node is as silent as a lost one. This asks the grid about silent nodes, and
+keeps those that are suspended until the grid resumes them, or for a time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.roster.roster import NodeRecord
 
-#: Seconds without a heartbeat after which the grid is asked about a node, and between
-#: such questions. Both are less where Dask ends silent workers soon (``worker-ttl``).
+#: Seconds without a heartbeat before this asks the grid about a node, and between such
+#: questions. Both are less where Dask ends silent workers soon (``worker-ttl``).
 SILENT, AGAIN = 10.0, 30.0
 TTL_SHARE = 4
 
@@ -28,13 +28,13 @@ class Suspensions:
     fleet
         The nodes there are.
     quiet
-        Names of workers that the scheduler has not heard for so many seconds.
+        Names of workers without a heartbeat for this many seconds.
     changed
-        Told of each node that is suspended now, or not any more.
+        Called with each node that is suspended now, or not any more.
     cancel
         Stops nodes.
     expect_end
-        Told of each that is replaced at no cost for the budget.
+        Called for each node that is replaced, which costs no budget.
     say
         Tells people, as a message of this level of `logging`.
     ttl
@@ -90,7 +90,7 @@ class Suspensions:
             await asyncio.wait([self._asking])
 
     def heard(self, record: NodeRecord) -> None:
-        """A node has said something: it is not suspended."""
+        """A node has sent something, so it is not suspended."""
         if record.suspended is not None:
             self._fleet.roster.resume(record)
             self._changed(record)
@@ -98,7 +98,7 @@ class Suspensions:
     async def _ask(self) -> None:
         found = await self._fleet.launcher.suspended()
         if found is None:
-            return  # nobody can tell: all stays as it is
+            return  # unknown: nothing changes
         new, resumed = [], []
         for record in {record.id: record for record in self._suspects}.values():
             if record.id in found and record.suspended is None and not record.ending:

@@ -55,7 +55,7 @@ class Hands:
     woke: Callable[[float], None]  # after having stood still for so many seconds
     despair: Callable[[], None]  # no worker can come: whoever waits is to hear of it
     note: Callable[[str], None]  # into the cluster's log
-    #: Names of workers that the scheduler has not heard for so many seconds.
+    #: Names of workers without a heartbeat for this many seconds.
     quiet: Callable[[float], Collection[str]] = lambda seconds: ()
     #: A node is suspended by the grid now, or not any more.
     suspended: Callable[[NodeRecord], None] = lambda record: None

@@ -140,7 +140,7 @@ def test_the_queue_s_own_limit_is_known(
 
 @pytest.fixture
 def short_by_default(grid: Cell) -> Iterator[None]:
-    """The cell's default request, which nobody sees, ends jobs after 20 s."""
+    """The default request of the cell ends jobs after 20 s."""
     defaults = grid.directory / "sge" / "default" / "common" / "sge_request"
     defaults.write_text("-l h_rt=20\n")
     yield
@@ -152,7 +152,7 @@ def short_by_default(grid: Cell) -> Iterator[None]:
 def test_a_walltime_that_the_site_adds_is_one_like_any_other(
     grid_options: dict[str, Any], short_by_default: None, book: Path
 ) -> None:
-    """Nodes leave before it, nothing is run again, and people are told of it."""
+    """Nodes leave before it, no task runs again, and explain() names the limit."""
     with (
         GridEngineCluster(jobs=2, **grid_options) as cluster,
         Client(cluster) as client,

@@ -51,7 +51,7 @@ def job(requests: str = "", rest: str = "") -> str:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_what_the_site_adds_is_told(spelling: str) -> None:
-    """The shorter limit counts; what was asked for is not added by anybody."""
+    """The shorter limit counts; what the options request was not added."""
     grid = Grid(qstat_j=job(spelling.format("h_rt=3600,s_rt=60,h_vmem=1G,gpu=TRUE")))
     told = report("7", "-l h_vmem=1g,gpu,h=!node9 -l h_rt=1:0:0", grid)
     assert told is not None

@@ -20,11 +20,11 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.grid import ArrayReport
 from dask_gridengine.times import parse_walltime
 
-#: Resources by which a request chooses hosts and queues; their names are printed in
-#: another form than they are requested in.
-PLACES = frozenset({"h", "hostname", "q", "qname"})
+#: Resources that choose hosts and queues. qstat prints another name for some of them
+#: than was requested (h: hostname), and hosts are excluded by us.
+_HOST_NAMES = frozenset({"h", "hostname", "q", "qname"})
 NAMED = 3  # queue instances of a reason; the others are counted
-#: Lines of "scheduling info" that say nothing.
+#: Lines of "scheduling info" without a reason.
 _EMPTY = (
     "there are no messages available",
     "collecting of scheduler job information is turned off",
@@ -89,7 +89,7 @@ def added(native: str, in_force: Mapping[str, str]) -> Iterator[str]:
         pairs = (part.partition("=") for part in value.split(","))
         ours |= {name: wanted for name, _, wanted in pairs}
     for name, value in in_force.items():
-        known = name in PLACES or (
+        known = name in _HOST_NAMES or (
             name in ours and _plain(ours[name] or "TRUE") == _plain(value or "TRUE")
         )
         if not known:
@@ -119,15 +119,15 @@ def scheduling_info(text: str) -> list[str]:
 
 def _reasons(job: str, shown: str, run: Runner) -> list[str]:
     info = scheduling_info(shown)
-    told = list(why_queued(job, shown, _instances(info, run)))
-    if told or info[:1] == ["There are no messages available"]:
-        return told
-    # Many sites have switched these messages off (schedd_job_info).
+    found = list(why_queued(job, shown, _instances(info, run)))
+    if found or info[:1] == ["There are no messages available"]:
+        return found
+    # Many sites have switched off these messages (schedd_job_info, man sched_conf).
     return list(_by_states(job, run))
 
 
 def _instances(info: Sequence[str], run: Runner) -> list[Instance]:
-    """Queue instances, where it is not said what is the matter with one of them."""
+    """States of queue instances, where qstat -j says more than that they are full."""
     dropped = (_DROPPED.search(line) for line in info)
     if any(match and match[2] != "full" for match in dropped):
         return _ask_instances(run)
@@ -156,7 +156,7 @@ def why_queued(job: str, shown: str, instances: Sequence[Instance]) -> Iterator[
     if errors:
         yield f"in error state: {errors[0]} (then: qmod -cj {job})"
     troubles = {f"{each.queue}@{each.host}": each.trouble for each in instances}
-    places: dict[str, list[str]] = {}
+    dropped_by: dict[str, list[str]] = {}
     alike: dict[str, list[str]] = {}
     for line in scheduling_info(shown):
         lower = line.lower()
@@ -164,7 +164,7 @@ def why_queued(job: str, shown: str, instances: Sequence[Instance]) -> Iterator[
             continue
         if dropped := _DROPPED.search(line):
             trouble = troubles.get(dropped[1]) or dropped[2].partition(":")[0]
-            places.setdefault(trouble, []).append(dropped[1])
+            dropped_by.setdefault(trouble, []).append(dropped[1])
         elif "in hold state" in lower:
             yield f"on hold: qrls {job} releases it"
         elif "in error state" in lower:
@@ -174,11 +174,11 @@ def why_queued(job: str, shown: str, instances: Sequence[Instance]) -> Iterator[
             yield f"resource quota {quota[1]}: {line} (see: qconf -srqs {quota[1]})"
         else:
             alike.setdefault(_PLACE.sub("", line), []).append(line)
-    for trouble, names in places.items():
+    for trouble, names in dropped_by.items():
         yield _of_instances(trouble, names)
     for lines in alike.values():
         more = f" (and {len(lines) - 1} more like this)" if len(lines) > 1 else ""
-        yield f"not possible there: {lines[0]}{more}"
+        yield f"no suitable queue: {lines[0]}{more}"
 
 
 def _of_instances(trouble: str, names: Sequence[str]) -> str:
@@ -188,7 +188,7 @@ def _of_instances(trouble: str, names: Sequence[str]) -> str:
 
 
 def _by_states(job: str, run: Runner) -> Iterator[str]:
-    """The same by the states of the job and of the queues, which are always told."""
+    """Reasons by the states of the job and of all queue instances."""
     try:
         listing = run(["qstat", "-u", user_name(), "-s", "p", "-xml"])
         states = {state for node, state in states_in(listing) if node.job == job}
@@ -200,8 +200,9 @@ def _by_states(job: str, run: Runner) -> Iterator[str]:
         yield f"on hold: qrls {job} releases it"
     instances = _ask_instances(run)
     if states and instances and all(each.states for each in instances):
-        places: dict[str, list[str]] = {}
+        by_trouble: dict[str, list[str]] = {}
         for each in instances:
-            places.setdefault(each.trouble, []).append(f"{each.queue}@{each.host}")
-        for trouble, names in places.items():
+            name = f"{each.queue}@{each.host}"
+            by_trouble.setdefault(each.trouble, []).append(name)
+        for trouble, names in by_trouble.items():
             yield _of_instances(trouble, names)
