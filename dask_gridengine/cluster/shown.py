@@ -39,9 +39,8 @@ class ShownCluster(ReconciledCluster):
 
     def _why_queued(self) -> list[str]:
         """Why nodes queue, in a few words each."""
-        reasons = (
-            r for pool in self._pools.values() for r in pool.fleet.reports.reasons
-        )
+        fleets = [pool.fleet for pool in self._pools.values()]
+        reasons = (reason for fleet in fleets for reason in fleet.reports.reasons)
         return list(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
 
     @property

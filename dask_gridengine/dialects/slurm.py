@@ -183,13 +183,9 @@ class Slurm(Dialect):
             said = run(["squeue", "-h", "-j", job, "-t", "PENDING", "-o", "%r"])
         except Exception:  # noqa: BLE001
             return None
-        reasons = dict.fromkeys(said.split())
-        where = f"see: scontrol show job {job}"
-        return ArrayReport(
-            reasons=tuple(
-                f"{reason}: {where}" for reason in reasons if reason != "None"
-            )
-        )
+        reasons = [reason for reason in dict.fromkeys(said.split()) if reason != "None"]
+        see = f"see: scontrol show job {job}"
+        return ArrayReport(reasons=tuple(f"{reason}: {see}" for reason in reasons))
 
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
         """``squeue``, by name and comment."""

@@ -198,8 +198,8 @@ def _by_states(job: str, run: Runner) -> Iterator[str]:
         yield f"in error state: qstat -j {job} may say why"
     if any("h" in state for state in states):
         yield f"on hold: qrls {job} releases it"
-    instances = _ask_instances(run)
-    if states and instances and all(each.states for each in instances):
+    instances = _ask_instances(run) if states else []
+    if instances and all(each.states for each in instances):
         by_trouble: dict[str, list[str]] = {}
         for each in instances:
             name = f"{each.queue}@{each.host}"
