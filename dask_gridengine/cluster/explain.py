@@ -128,7 +128,7 @@ def _suspended(fleet: Fleet) -> Iterator[str]:
     later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
     yield (
         f"{_who(records)} {verb} suspended by the grid since {_clock(since)}"
-        f" ({_ago(since)}). What runs and is held there waits until it is resumed"
+        f" (for {_ago(since)}). What runs and is held there waits until it is resumed"
         f"{later}. See: qstat -s s"
     )
 

@@ -94,6 +94,7 @@ class Suspensions:
         if record.suspended is not None:
             self._fleet.roster.resume(record)
             self._changed(record)
+            self._say(f"{_who([record])} resumed by the grid", logging.INFO)
 
     async def _ask(self) -> None:
         found = await self._fleet.launcher.suspended()
