@@ -100,7 +100,7 @@ class ArrayReport:
     """What the grid says of an array that it has."""
 
     walltime: float | None = None  # seconds, of the request that is in force
-    #: Requests in force that the submission did not make, e.g. "h_rt=20": a site's
+    #: Options in force that the submission did not give, e.g. "-l h_rt=20": a site's
     #: defaults (``sge_request``) or its job submission verifier added them.
     added: str = ""
     reasons: tuple[str, ...] = ()  # why its nodes queue, e.g. "on hold: ..."

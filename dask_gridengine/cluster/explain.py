@@ -39,7 +39,7 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
     yield _now(upkeep)
     if added := fleet.reports.added:
         by = "by sge_request, or by a job submission verifier"
-        yield f"This site adds to each request: -l {added} ({by})."
+        yield f"This site adds to each request: {added} ({by})."
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
         title = fleet.dialect.title

@@ -25,7 +25,7 @@ def render(
     launcher
         Who starts it.
     added
-        What the site adds to the request, as after ``qsub -l``; "" if nothing is known.
+        What the site adds to the request, as options of qsub; "" if nothing is known.
     """
     shell, _, script = request.command
     return "\n".join(
@@ -69,4 +69,4 @@ def _remarks(options: Options, added: str) -> Iterator[str]:
     else:
         yield "        and nothing is requested of the grid for it (memory-resource)"
     if added:
-        yield f"this site adds to the request: -l {added}"
+        yield f"this site adds to the request: {added}"

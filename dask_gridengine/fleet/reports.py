@@ -37,7 +37,7 @@ class ArrayReports:
         self._asked: dict[str, float] = {}  # by job, when
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._next = float("-inf")
-        #: Requests in force that the submission did not make, as after ``qsub -l``.
+        #: Options in force that the submission did not give, as options of qsub.
         self.added = ""
         self._reasons: tuple[str, ...] = ()
 

@@ -56,7 +56,7 @@ def test_what_the_site_adds_is_told(spelling: str) -> None:
     told = report("7", "-l h_vmem=1g,gpu,h=!node9 -l h_rt=1:0:0", grid)
     assert told is not None
     assert told.walltime == 60
-    assert told.added == "s_rt=60"
+    assert told.added == "-l s_rt=60"
 
 
 def test_nothing_is_added() -> None:

@@ -10,7 +10,7 @@ from dask_gridengine.fleet.reports import AGAIN, QUEUES_LONG, ArrayReports
 from dask_gridengine.grid import ArrayReport
 from tests.simulated import Nodes
 
-HOLD = ArrayReport(walltime=20.0, added="h_rt=20", reasons=("on hold: qrls 7",))
+HOLD = ArrayReport(walltime=20.0, added="-l h_rt=20", reasons=("on hold: qrls 7",))
 
 
 class Grid:
@@ -55,7 +55,7 @@ def test_the_walltime_in_force_is_asked_once_an_array() -> None:
         nodes.clock.now += 10 * AGAIN
         assert await answered(lambda: reports.walltime("7")) == 20.0
         assert grid.asked == ["7", "8"]
-        assert reports.added == "h_rt=20"
+        assert reports.added == "-l h_rt=20"
 
     asyncio.run(main())
 

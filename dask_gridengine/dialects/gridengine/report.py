@@ -55,7 +55,7 @@ def report(job: str, native: str, run: Runner) -> ArrayReport | None:
     in_force = requests(shown)
     return ArrayReport(
         walltime=shortest(in_force[name] for name in LIMITS if name in in_force),
-        added=",".join(added(native, in_force)),
+        added=" ".join(added(native, shown)),
         reasons=tuple(_reasons(job, shown, run)),
     )
 
@@ -70,20 +70,37 @@ def requests(shown: str) -> dict[str, str]:
     >>> requests("hard_resource_list:  h_rt=20")
     {'h_rt': '20'}
     """
-    pattern = r"^(?:global[ _])?hard[ _]resource[ _]list:[ \t]*(.*?)[ \t]*$"
-    found = re.search(pattern, shown, re.MULTILINE | re.IGNORECASE)
-    pairs = (part.partition("=") for part in (found[1] if found else "").split(","))
+    listed = _field("hard resource list", shown).split(",")
+    pairs = (part.partition("=") for part in listed)
     return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 
 
-def added(native: str, in_force: Mapping[str, str]) -> Iterator[str]:
-    """Requests in force that the submit options do not make, as after ``qsub -l``.
+def _field(name: str, shown: str) -> str:
+    """The value of a field, its name written with blanks; "" if there is none."""
+    pattern = rf"^(?:global[ _])?{name.replace(' ', '[ _]')}:[ \t]*(.*?)[ \t]*$"
+    found = re.search(pattern, shown, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def added(native: str, shown: str) -> list[str]:
+    """Requests in force that the submit options do not make, as options of qsub.
 
     Examples
     --------
-    >>> list(added("-l h_rt=0:1:0,gpu=1", {"h_rt": "60", "gpu": "2", "arch": "x"}))
-    ['gpu=2', 'arch=x']
+    >>> added("-l h_rt=0:1:0,gpu=1", "hard resource_list: h_rt=60,gpu=2,arch=x")
+    ['-l gpu=2,arch=x']
+    >>> added("", "hard_queue_list: short.q")
+    ['-q short.q']
     """
+    resources = ",".join(_added_resources(native, requests(shown)))
+    queues = _field("hard queue list", shown)
+    if any(hard_requests(native, ("-q",))):
+        queues = ""
+    options = (("-l", resources), ("-q", queues))
+    return [f"{option} {value}" for option, value in options if value]
+
+
+def _added_resources(native: str, in_force: Mapping[str, str]) -> Iterator[str]:
     ours: dict[str, str] = {}
     for _, value in hard_requests(native, ("-l",)):
         pairs = (part.partition("=") for part in value.split(","))
