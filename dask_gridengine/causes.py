@@ -25,6 +25,7 @@ class Cause(str, enum.Enum):
     DELETED = "was deleted"  # by its owner or an admin, with qdel
     WALLTIME = "ran into its walltime"
     MEMORY = "ran into the memory limit"
+    SUSPENDED = "was suspended by the grid for too long"  # and another took its place
     HOST_LOST = "fell silent, as if its host were lost"
     LOST_CONTACT = "lost its connection to the scheduler"
     NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
@@ -72,6 +73,7 @@ _HARMLESS = {
     Cause.DRAINED,
     Cause.EXPIRED,
     Cause.LIFETIME,
+    Cause.SUSPENDED,
 }
 _LOG_SAYS_MORE = {
     Cause.NO_IMPORT,
@@ -114,6 +116,7 @@ BY_STATUS[126] = Cause.NO_PYTHON  # found, but cannot be executed
 #: What a grid's own commands could tell stands in its dialect.
 _ADVICE: dict[Cause, str] = {
     Cause.WALLTIME: "ask for more with walltime=, or make the tasks shorter",
+    Cause.SUSPENDED: "suspended_timeout= says how long a node may be suspended",
     Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
     Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"

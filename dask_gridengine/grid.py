@@ -95,6 +95,17 @@ class Account:
     peak_memory: int = 0  # bytes; 0: unknown
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArrayReport:
+    """What the grid says of an array that it has."""
+
+    walltime: float | None = None  # seconds, of the request that is in force
+    #: Options in force that the submission did not give, e.g. "-l h_rt=20": a site's
+    #: defaults (``sge_request``) or its job submission verifier added them.
+    added: str = ""
+    reasons: tuple[str, ...] = ()  # why its nodes queue, e.g. "on hold: ..."
+
+
 EndCallback = Callable[[NodeEnd], None]
 
 

@@ -18,6 +18,7 @@ COLOURS = {
     "queued": "yellow",
     "arrived": "cyan",
     "importing": "cyan",
+    "suspended": "yellow",
     "draining": "magenta",
 }
 

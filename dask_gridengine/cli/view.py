@@ -19,7 +19,15 @@ from dask_gridengine.clock import steady_time
 HOSTS_SHOWN = 12
 WINDOW = ("COLUMNS", "LINES")
 TROUBLE_SHOWN = 6  # lines of what is the matter
-STATES = ("queued", "arrived", "importing", "working", "draining", "gone")
+STATES = (
+    "queued",
+    "arrived",
+    "importing",
+    "working",
+    "suspended",
+    "draining",
+    "gone",
+)
 
 
 class Screen:

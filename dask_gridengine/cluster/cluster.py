@@ -18,7 +18,7 @@ from dask_gridengine.names import node_of
 from dask_gridengine.pools.demand import workers_of_pool
 from dask_gridengine.pools.pool import Pool
 from dask_gridengine.roster.jobtable import JobTable
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scaling.adaptive import (
     ADAPT_OPTIONS,
     ADAPTIVE_MAXIMUM,
@@ -206,9 +206,9 @@ class GridEngineCluster(ShownCluster):
     @property
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        rosters = [pool.fleet.roster for pool in self._pools.values()]
-        counts = {s.value: sum(r.counts[s] for r in rosters) for s in NodeState}
-        return {state: count for state, count in counts.items() if count}
+        counts = [pool.fleet.roster.shown() for pool in self._pools.values()]
+        found = {s.value: sum(each[s] for each in counts) for s in NodeState}
+        return {state: count for state, count in found.items() if count}
 
     @property
     def launcher_description(self) -> str:
@@ -245,6 +245,7 @@ class GridEngineCluster(ShownCluster):
                 for record in found
                 for line in (
                     explain_node(record),
+                    *self._why_it_queues(record),
                     *self._waiting.about(record.worker or ""),
                 )
             )
@@ -252,6 +253,13 @@ class GridEngineCluster(ShownCluster):
             f"{self.name} never had a worker or a job {worker!r}, or it ended long ago;"
             " cluster.jobs() lists those that are kept"
         )
+
+    def _why_it_queues(self, record: NodeRecord) -> list[str]:
+        if record.state is not NodeState.QUEUED:
+            return []
+        fleets = (pool.fleet for pool in self._pools.values())
+        reports = next(f for f in fleets if f.pool == record.pool).reports
+        return [f"why it queues: {reason}" for reason in reports.reasons]
 
     def job_script(self, pool: str | None = None) -> str:
         """What is submitted for one node, as a script for ``qsub``, with remarks.
@@ -262,7 +270,8 @@ class GridEngineCluster(ShownCluster):
             Which kind of nodes, where there are several.
         """
         found = self.pool(pool)
-        return render(found.options, found.fleet.request, found.fleet.launcher)
+        fleet = found.fleet
+        return render(found.options, fleet.request, fleet.launcher, fleet.reports.added)
 
     def adapt(
         self,

@@ -6,6 +6,7 @@ Reads only; what it reads is kept by the roster, the failures, the guard and the
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
@@ -19,6 +20,7 @@ from dask_gridengine.causes import (
 )
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import GridFull
+from dask_gridengine.fleet.fleet import Fleet
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 from dask_gridengine.roster.standing import counted
 from dask_gridengine.upkeep.upkeep import Upkeep
@@ -42,6 +44,9 @@ def explain(upkeeps: Iterable[Upkeep]) -> str:
 def _explain(upkeep: Upkeep) -> Iterator[str]:
     fleet = upkeep.fleet
     yield _now(upkeep)
+    if added := fleet.reports.added:
+        by = "by sge_request, or by a job submission verifier"
+        yield f"This site adds to each request: {added} ({by})."
     if upkeep.outage:
         full = GridFull.is_meant(upkeep.outage)
         title = fleet.dialect.title
@@ -55,7 +60,9 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
             f"No more nodes are asked for, but one now and then: those that came last"
             f" all {cause.value}. scale() tries again at once."
         )
+    yield from (f"why nodes queue: {reason}" for reason in fleet.reports.reasons)
     yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
+    yield from _suspended(fleet)
     yield from _leaving(list(fleet.roster.live.values()))
     yield from _ends(fleet.roster, fleet.log_directory)
     yield from _dropped(fleet.roster)
@@ -98,7 +105,7 @@ def explain_deaths(records: Iterable[NodeRecord]) -> str:
 
 
 def _now(upkeep: Upkeep) -> str:
-    counts = upkeep.fleet.roster.counts
+    counts = upkeep.fleet.roster.shown()
     live = [state for state in NodeState if state is not NodeState.GONE]
     said = ", ".join(
         f"{counts[state]} {state.value}" for state in live if counts[state]
@@ -118,6 +125,22 @@ def _now(upkeep: Upkeep) -> str:
     wanted = number_of_nodes(upkeep.desired)
     verb = "is" if upkeep.desired == 1 else "are"
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
+
+
+def _suspended(fleet: Fleet) -> Iterator[str]:
+    """Nodes that the grid has suspended: which, since when, and what follows."""
+    records = list(fleet.roster.suspended.values())
+    if not records:
+        return
+    verb = "is" if len(records) == 1 else "are"
+    since = min(record.shown_since for record in records)
+    limit = fleet.options.suspended_timeout
+    later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
+    yield (
+        f"{_who(records)} {verb} suspended by the grid since {_clock(since)}"
+        f" (for {_ago(since)}). What runs and is held there waits until it is resumed"
+        f"{later}. See: qstat -s s"
+    )
 
 
 def _leaving(roster: Iterable[NodeRecord]) -> Iterator[str]:
@@ -206,6 +229,7 @@ def _story(record: NodeRecord) -> str:
         (f"arrived on {record.host}", record.arrived),
         (f"became {record.worker}", record.allocated),
         ("worked", record.working),
+        ("suspended by the grid", record.suspended),
         ("was leaving", record.leaving),
         ("gone", record.gone),
     ]
@@ -228,6 +252,10 @@ def _way(record: NodeRecord) -> Iterator[str]:
 
 def _ago(when: float) -> str:
     return str(format_time(max(0.0, steady_time() - when)))
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))
 
 
 def _times(count: int) -> str:

@@ -11,7 +11,9 @@ from dask_gridengine.launchers.launcher import Launcher
 from dask_gridengine.settings.config import Options
 
 
-def render(options: Options, request: NodeRequest, launcher: Launcher) -> str:
+def render(
+    options: Options, request: NodeRequest, launcher: Launcher, added: str = ""
+) -> str:
     """One node's script. ``qsub -t 1-N`` of it starts the same nodes.
 
     Parameters
@@ -22,13 +24,15 @@ def render(options: Options, request: NodeRequest, launcher: Launcher) -> str:
         What the launcher is given for it.
     launcher
         Who starts it.
+    added
+        What the site adds to the request, as options of qsub; "" if nothing is known.
     """
     shell, _, script = request.command
     return "\n".join(
         [
             f"#!{shell}",
             f"# started by: {launcher.description}",
-            *(f"# {remark}" for remark in _remarks(options)),
+            *(f"# {remark}" for remark in _remarks(options, added)),
             *_directives(request),
             script,
             "",
@@ -47,7 +51,7 @@ def _directives(request: NodeRequest) -> Iterator[str]:
         yield f"#$ {request.native}"
 
 
-def _remarks(options: Options) -> Iterator[str]:
+def _remarks(options: Options, added: str) -> Iterator[str]:
     """Slots and memory mean different things to Dask and to Grid Engine: say both."""
     environment = options.parallel_environment
     slots = f"{options.cores} slot{'s' if options.cores > 1 else ''} of the grid"
@@ -64,3 +68,5 @@ def _remarks(options: Options) -> Iterator[str]:
         )
     else:
         yield "        and nothing is requested of the grid for it (memory-resource)"
+    if added:
+        yield f"this site adds to the request: {added}"

@@ -76,7 +76,12 @@ class ReconciledCluster(OpenedCluster):
             woke=self._woke,
             despair=partial(self._despair, pool),
             note=pool.note_of(self.note),
+            quiet=lambda seconds: self.scheduler.quiet(seconds),
+            suspended=self._suspended,
         )
+
+    def _suspended(self, record: NodeRecord) -> None:
+        self.scheduler.suspended(record.present, record.suspended is not None)
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
         # Several callers await the same task: cancelling one must not cancel it.

@@ -40,8 +40,15 @@ class ShownCluster(ReconciledCluster):
             return f"{line})"
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
-        nodes = one_line(standing, self._bounds(), paused=paused)
+        queues = ", ".join(self._why_queued())
+        nodes = one_line(standing, self._bounds(), paused=paused, queues=queues)
         return f"{'; '.join([line, over + nodes, *self._hints()])})"
+
+    def _why_queued(self) -> list[str]:
+        """Why nodes queue, in a few words each."""
+        fleets = [pool.fleet for pool in self._pools.values()]
+        reasons = (reason for fleet in fleets for reason in fleet.reports.reasons)
+        return list(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
 
     @property
     def _cluster_class_name(self) -> str:

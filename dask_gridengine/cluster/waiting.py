@@ -156,7 +156,7 @@ class Waiting:
         _, record = self._home(ws)
         if record is None:
             return False  # somebody's own worker
-        return record.cancelled or record.state is not NodeState.WORKING
+        return record.cancelled or record.shown is not NodeState.WORKING
 
     def _home(self, ws: WorkerState) -> tuple[Fleet | None, NodeRecord | None]:
         """Whose worker it is."""

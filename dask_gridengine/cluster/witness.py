@@ -81,11 +81,18 @@ class FleetWitness:
                     continue
                 cause = record.diagnosis.cause
                 what = record.host if cause is Cause.HOST_LOST else record.id
-                if cause.on_purpose or what in ended:
+                of_the_grid = cause is Cause.SUSPENDED
+                if cause.on_purpose or of_the_grid or what in ended:
                     blameless.append(name)
                 ended.add(what)
         pending = any(_unexplained(record) for record in self._nodes(names))
         return Evidence(blameless=blameless, pending=pending)
+
+    def heard(self, name: str) -> None:
+        """A worker of a suspended node has sent a heartbeat: the node is resumed."""
+        for upkeep in self._upkeeps:
+            if (record := upkeep.fleet.roster.bearing(name)) is not None:
+                upkeep.suspensions.heard(record)
 
     def explain(self, exception: KilledWorker) -> str | None:
         """What a user should know beside this exception; None if it is too early."""

@@ -15,6 +15,7 @@ COLOURS: dict[str, str] = {
     NodeState.ARRIVED.value: "#56b4e9",
     NodeState.IMPORTING.value: "#e69f00",
     NodeState.WORKING.value: "#009e73",
+    NodeState.SUSPENDED.value: "#f0e442",
     NodeState.DRAINING.value: "#cc79a7",
 }
 #: Of an end that is a failure, and of one that is not.
@@ -28,5 +29,6 @@ MEANING: dict[str, str] = {
     NodeState.ARRIVED.value: "arrived, told to wait",
     NodeState.IMPORTING.value: "importing",
     NodeState.WORKING.value: "working",
+    NodeState.SUSPENDED.value: "suspended by the grid",
     NodeState.DRAINING.value: "draining",
 }

@@ -20,7 +20,7 @@ from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.grid import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.grid import Account, NodeEnd
+    from dask_gridengine.grid import Account, ArrayReport, NodeEnd
 
 #: Runs one of the grid's commands and returns what it prints; raises `OSError` or
 #: `subprocess.SubprocessError` if it fails.
@@ -195,6 +195,14 @@ class Dialect:
 
     def array_running(self, run: Runner) -> int | None:
         """How many nodes of one array may run at once; None if nothing limits it."""
+        return None
+
+    def report(self, job: str, native: str, run: Runner) -> ArrayReport | None:
+        """What the grid says of an array with these submit options; None if nothing."""
+        return None
+
+    def suspended(self, run: Runner) -> frozenset[NodeId] | None:
+        """This user's nodes that the grid has suspended; None if that is unknown."""
         return None
 
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:

@@ -20,7 +20,7 @@ from dask_gridengine.dialects.base import (
     whole_minutes,
     word,
 )
-from dask_gridengine.grid import NodeEnd, NodeId
+from dask_gridengine.grid import ArrayReport, NodeEnd, NodeId
 
 #: States of ``squeue`` in which a job is over (man squeue, JOB STATE CODES), and what
 #: that says beyond the word itself.
@@ -176,6 +176,16 @@ class Slurm(Dialect):
             return None
         found = [_seconds(text) for text in said.split()]
         return min((seconds for seconds in found if seconds), default=None)
+
+    def report(self, job: str, native: str, run: Runner) -> ArrayReport | None:
+        """``squeue``'s reasons: ``man squeue``, JOB REASON CODES."""
+        try:
+            said = run(["squeue", "-h", "-j", job, "-t", "PENDING", "-o", "%r"])
+        except Exception:  # noqa: BLE001
+            return None
+        reasons = [reason for reason in dict.fromkeys(said.split()) if reason != "None"]
+        see = f"see: scontrol show job {job}"
+        return ArrayReport(reasons=tuple(f"{reason}: {see}" for reason in reasons))
 
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
         """``squeue``, by name and comment."""

@@ -50,7 +50,9 @@ def means(workers: Collection[Mapping[str, object]]) -> dict[str, Means]:
     return found
 
 
-def one_line(standing: Standing, adapting: str = "", *, paused: int = 0) -> str:
+def one_line(
+    standing: Standing, adapting: str = "", *, paused: int = 0, queues: str = ""
+) -> str:
     """What the nodes are at, for a repr.
 
     Parameters
@@ -61,6 +63,8 @@ def one_line(standing: Standing, adapting: str = "", *, paused: int = 0) -> str:
         The bounds of adaptive scaling, ``"0 to 10"``; "" if the number is kept.
     paused
         Workers that Dask has paused.
+    queues
+        Why nodes queue, in a few words; "" if nothing is known.
     """
     standing.look()
     counts = standing.view.counts()
@@ -74,6 +78,7 @@ def one_line(standing: Standing, adapting: str = "", *, paused: int = 0) -> str:
             said += f" ({_number(paused, 'worker')} paused)" if paused else ""
         if state == "queued" and (waited := standing.queued_for()) is not None:
             said += f" for up to {spoken(waited)}"
+            said += f" ({queues})" if queues else ""
         parts.append(said)
     if failed := standing.failures():
         causes = ", ".join(starmap(counted, failed[:2]))

@@ -153,7 +153,7 @@ def _totals(rows: list[NodeRow], end: float, above: Any) -> Any:
     columns = steps(rows, end)
     columns["time"] = [milliseconds(when) for when in columns["time"]]
     # What is of use at the bottom, so that its height is read off the axis.
-    order = ("working", "draining", "importing", "arrived", "queued")
+    order = ("working", "suspended", "draining", "importing", "arrived", "queued")
     plot = figure(
         width=WIDTH,
         height=190,

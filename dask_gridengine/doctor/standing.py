@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dask_gridengine.dialects.gridengine.report import scheduling_info
 from dask_gridengine.doctor.commands import Commands
 
 NAMED = 6  # lines of a reason
@@ -23,22 +24,9 @@ async def standing(commands: Commands, job: str) -> Standing:
     shown = await commands.run("qstat", "-j", job)
     listed = await commands.run("qstat", "-s", "r")
     return Standing(
-        reasons=tuple(scheduling_info(shown.text) if shown.ok else ()),
+        reasons=tuple(scheduling_info(shown.text)[:NAMED] if shown.ok else ()),
         running=running(listed.text, job) if listed.ok else {},
     )
-
-
-def scheduling_info(text: str) -> list[str]:
-    r"""What ``qstat -j`` says below its last heading.
-
-    Examples
-    --------
-    >>> scheduling_info("job_number: 3\nscheduling info:   queue is full\n     other")
-    ['queue is full', 'other']
-    """
-    _, _, info = text.partition("scheduling info:")
-    lines = [line.strip() for line in info.splitlines()]
-    return [line for line in lines if line][:NAMED]
 
 
 def running(text: str, job: str) -> dict[int, str]:

@@ -90,6 +90,7 @@ class Door:
             return Refused(incarnation=me, reason=refusal)
         if record.silent:
             self.roster.arrive(record, hello)
+        self.roster.resume(record)
         record.heard = self.roster.clock()
         if mismatch := version_mismatch(self.versions, hello.versions):
             record.diagnosis = Diagnosis(

@@ -39,7 +39,7 @@ class Endings:
     roster, failures, guard
         What is told of it.
     walltime
-        Seconds a node may run; None is not known.
+        Seconds that were asked for; None if none were.
     keep_logs
         Whether the user wants the logs; otherwise those of good ends are removed.
     on_over
@@ -68,6 +68,8 @@ class Endings:
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
         self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
+        #: Seconds that the grid lets a node run; None while that is unknown.
+        self.limit: Callable[[NodeRecord], float | None] = lambda record: None
         #: Puts in the words of the grid there is.
         self.advised: Callable[[Diagnosis], Diagnosis] = lambda told: told
 
@@ -178,7 +180,7 @@ class Endings:
                     end,
                     tail,
                     started=record.arrived is not None,
-                    walltime=self._walltime,
+                    walltime=self.limit(record) or self._walltime,
                     memory=record.granted_memory,
                     account=account,
                 )

@@ -33,6 +33,7 @@ from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
 from dask_gridengine.fleet.failures import Failures
 from dask_gridengine.fleet.guard import HostGuard
+from dask_gridengine.fleet.reports import ArrayReports
 from dask_gridengine.fleet.request import command, request
 from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.choose import open_launcher
@@ -123,6 +124,7 @@ class Fleet:
             cancel=self.cancel,
             note=callbacks.note,
         )
+        self.reports = ArrayReports(self.roster)
         self._note = callbacks.note
         self._launcher: Launcher | None = None  # until it is closed
         self._opened: Launcher | None = None
@@ -194,6 +196,7 @@ class Fleet:
             DIRECTORY: write_directory(self.directory),
         }
         self.arrays.open(self.launcher, replace(self.request, environment=marked))
+        self.reports.open(self.launcher, self.request.native)
 
     def _bundle(self, path: Path) -> None:
         """Lay what nodes import into a file; who comes before it imports as ever."""
@@ -349,6 +352,7 @@ class Fleet:
         if self._racing is not None:
             self._racing.cancel()
         self.arrays.close()
+        self.reports.close()
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             await self._end_nodes(launcher)

@@ -14,7 +14,7 @@ from dask_gridengine.blocking import Threads, in_thread
 from dask_gridengine.dialects import dialect_of
 from dask_gridengine.dialects.base import Dialect, Runner
 from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.grid import Account, EndCallback, NodeId
+from dask_gridengine.grid import Account, ArrayReport, EndCallback, NodeId
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_accounting import Accounting
 from dask_gridengine.launchers.drmaa_places import (
@@ -134,6 +134,14 @@ class GridQuestions(Questions):
     async def array_running(self) -> int | None:
         """See `Launcher.array_running`."""
         return await self._ask(self.dialect.array_running)
+
+    async def report(self, job: str, native: str) -> ArrayReport | None:
+        """See `Launcher.report`."""
+        return await self._ask(self.dialect.report, job, native)
+
+    async def suspended(self) -> frozenset[NodeId] | None:
+        """See `Launcher.suspended`."""
+        return await self._ask(self.dialect.suspended)
 
     async def account(self, node: NodeId, patience: float) -> Account | None:
         """See `Launcher.account`."""

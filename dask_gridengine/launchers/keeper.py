@@ -14,7 +14,7 @@ from dask_gridengine.errors import (
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.grid import Account, NodeId
+from dask_gridengine.grid import Account, ArrayReport, NodeId
 from dask_gridengine.launchers.channel import Channel, SessionDied
 from dask_gridengine.launchers.ledger import Ledger
 from dask_gridengine.launchers.protocol import Message, pack
@@ -39,6 +39,14 @@ class Questions:
 
     async def array_running(self) -> int | None:
         """See `Launcher.array_running`."""
+        return None
+
+    async def report(self, job: str, native: str) -> ArrayReport | None:
+        """See `Launcher.report`."""
+        return None
+
+    async def suspended(self) -> frozenset[NodeId] | None:
+        """See `Launcher.suspended`."""
         return None
 
     async def account(self, node: NodeId, patience: float) -> Account | None:

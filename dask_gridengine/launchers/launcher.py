@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dask_gridengine.dialects.base import Dialect
-from dask_gridengine.grid import Account, NodeId, NodeRequest
+from dask_gridengine.grid import Account, ArrayReport, NodeId, NodeRequest
 
 
 class Launcher(Protocol):
@@ -56,6 +56,14 @@ class Launcher(Protocol):
 
     async def array_running(self) -> int | None:
         """How many nodes of one array may run at once; None if nothing limits it."""
+        ...
+
+    async def report(self, job: str, native: str) -> ArrayReport | None:
+        """What the grid says of an array with these submit options; None if nothing."""
+        ...
+
+    async def suspended(self) -> frozenset[NodeId] | None:
+        """Nodes that the grid has suspended; None if that is unknown."""
         ...
 
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:

@@ -20,6 +20,7 @@ from dask_gridengine.errors import (
 )
 from dask_gridengine.grid import (
     Account,
+    ArrayReport,
     EndCallback,
     NodeEnd,
     NodeId,
@@ -170,6 +171,14 @@ class SessionLauncher:
     async def array_running(self) -> int | None:
         """How many nodes of one array may run at once; None if nothing limits it."""
         return await self._questions.array_running()
+
+    async def report(self, job: str, native: str) -> ArrayReport | None:
+        """What the grid says of an array with these submit options; None if nothing."""
+        return await self._questions.report(job, native)
+
+    async def suspended(self) -> frozenset[NodeId] | None:
+        """Nodes that the grid has suspended; None if that is unknown."""
+        return await self._questions.suspended()
 
     async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
         """What the accounting says of a node that has ended; None if nothing.

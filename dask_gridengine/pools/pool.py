@@ -63,6 +63,7 @@ class Pool:
         missed = parse_timedelta(
             dask.config.get("distributed.deploy.lost-worker-timeout")
         )
+        ttl = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
         self.fleet = Fleet(
             self.options,
             versions=granted.versions(),
@@ -70,7 +71,7 @@ class Pool:
             pool=self.name,
             **shared,
         )
-        self.upkeep = Upkeep(self.fleet, hands, missed=missed)
+        self.upkeep = Upkeep(self.fleet, hands, missed=missed, ttl=ttl)
         self.turnover = Turnover(self.fleet, self.upkeep, self.options)
 
     def __getattr__(self, name: str) -> Any:

@@ -129,8 +129,8 @@ def _row(record: NodeRecord) -> JobRow:
     return JobRow(
         record.id,
         record.host,
-        record.state,
-        record.since,
+        record.shown,
+        record.shown_since,
         record.worker,
         record.peak_memory,
         record.diagnosis.cause.value if over and record.diagnosis else "",

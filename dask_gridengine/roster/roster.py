@@ -23,12 +23,17 @@ ENDED_KEPT = 2_000
 
 
 class NodeState(str, enum.Enum):
-    """Where a node is on its way; it only ever moves down this list."""
+    """Where a node is on its way; it only ever moves down this list.
+
+    ``SUSPENDED`` is the exception: it is what people are shown of a node that the grid
+    has suspended. Its record keeps the state in which it goes on.
+    """
 
     QUEUED = "queued"  # the grid has it, and it has not been heard of
     ARRIVED = "arrived"  # it said hello and was told to wait
     IMPORTING = "importing"  # it has its allocation and becomes its worker
     WORKING = "working"  # the scheduler has its worker, or the first of them
+    SUSPENDED = "suspended"  # by the grid; it goes on when the grid resumes it
     DRAINING = "draining"  # it was told to go, or said farewell
     GONE = "gone"  # the launcher says so
 
@@ -74,6 +79,7 @@ class NodeRecord:
     heard: float | None = None  # its last hello
     allocated: float | None = None
     working: float | None = None
+    suspended: float | None = None  # since when, by the grid; None if it is not
     leaving: float | None = None  # told to go, or said farewell
     gone: float | None = None
     incarnation: str | None = None
@@ -113,6 +119,16 @@ class NodeRecord:
         return max(self.missing.values()) if self.missing and not self.present else None
 
     @property
+    def shown(self) -> NodeState:
+        """The state that people are shown."""
+        return self.state if self.suspended is None else NodeState.SUSPENDED
+
+    @property
+    def shown_since(self) -> float:
+        """When it came into that state."""
+        return self.since if self.suspended is None else self.suspended
+
+    @property
     def silent(self) -> bool:
         """Whether nothing has been heard of it yet."""
         return self.state is NodeState.QUEUED
@@ -148,6 +164,8 @@ class Roster:
         self.live: dict[NodeId, NodeRecord] = {}
         #: Names without a node, oldest first.
         self.unbound: deque[str] = deque()
+        #: Those of them that the grid has suspended.
+        self.suspended: dict[NodeId, NodeRecord] = {}
         #: Nodes to ask for as soon as the grid, or the user's limit, has room.
         self.owed = 0
         self.by_worker: dict[str, NodeRecord] = {}
@@ -236,6 +254,7 @@ class Roster:
             self.importing_on[record.host] -= 1
         if state is NodeState.IMPORTING:
             self.importing_on[record.host] += 1
+        self.resume(record)  # a suspended node cannot change its state
         now = self.clock()
         if state is NodeState.DRAINING:
             record.leaving = now
@@ -270,6 +289,39 @@ class Roster:
         """How many nodes have ended, by cause as known now; safe in any thread."""
         return self.dropped + Counter(map(_cause, list(self._kept)))
 
+    def suspend(self, record: NodeRecord) -> None:
+        """The grid has suspended a node. It says nothing until it is resumed."""
+        if record.suspended is None and not record.ending:
+            record.suspended = self.clock()
+            self.suspended[record.id] = record
+
+    def resume(self, record: NodeRecord) -> None:
+        """A node is not suspended any more; ignore its silence of that time."""
+        if record.suspended is None:
+            return
+        now = self.clock()
+        self.excuse(record, now - record.suspended)
+        record.suspended = None
+        del self.suspended[record.id]
+
+    @staticmethod
+    def excuse(record: NodeRecord, seconds: float) -> None:
+        """Ignore this many seconds of silence: the node could not be heard."""
+        record.since += seconds
+        for name in record.missing:
+            record.missing[name] += seconds
+        if record.heard is not None:
+            record.heard += seconds
+        record.asked = None
+
+    def shown(self) -> Counter[NodeState]:
+        """How many nodes are in each state, as people are shown them; cheap."""
+        counts = Counter(self.counts)
+        for record in list(self.suspended.values()):
+            counts[record.state] -= 1
+            counts[NodeState.SUSPENDED] += 1
+        return counts
+
     def arrive(self, record: NodeRecord, hello: Hello) -> None:
         """A node said its first hello."""
         record.incarnation = hello.incarnation
@@ -294,6 +346,7 @@ class Roster:
         record = self.bearing(name)
         if record is None:
             return None
+        self.resume(record)
         record.present.add(name)
         record.missing.pop(name, None)
         record.restarting.discard(name)

@@ -23,6 +23,7 @@ _STAMPS = {
     NodeState.ARRIVED: "arrived",
     NodeState.IMPORTING: "allocated",
     NodeState.WORKING: "working",
+    NodeState.SUSPENDED: "suspended",
     NodeState.DRAINING: "leaving",
     NodeState.GONE: "gone",
 }
@@ -188,7 +189,8 @@ class Follower:
 
 def counts_of(roster: Roster) -> dict[str, int]:
     """How many nodes of one pool are in each state, all named; costs nothing."""
-    return {state.value: roster.counts[state] for state in NodeState}
+    counts = roster.shown()
+    return {state.value: counts[state] for state in NodeState}
 
 
 def row_of(record: NodeRecord, pool: str = "") -> NodeRow:
@@ -201,7 +203,7 @@ def row_of(record: NodeRecord, pool: str = "") -> NodeRow:
         record.worker or "",
         record.host,
         record.queue,
-        record.state.value,
+        record.shown.value,
         {state: when for state, when in stamps if when is not None},
         record.began,
         why.cause.value if why else "",
@@ -215,7 +217,7 @@ def row_of(record: NodeRecord, pool: str = "") -> NodeRow:
 def _stamp(record: NodeRecord) -> object:
     # A tuple of few: this is asked of every node that lives, twice a second.
     return (
-        record.state,
+        record.shown,
         record.worker,
         record.host,
         record.diagnosis,

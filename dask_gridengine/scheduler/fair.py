@@ -45,6 +45,10 @@ class Witness(Protocol):
         """Which deaths of these workers are nobody's fault, as far as is known yet."""
         ...
 
+    def heard(self, name: str) -> None:
+        """A worker of a suspended node has sent a heartbeat: the node is resumed."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:

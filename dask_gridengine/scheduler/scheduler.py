@@ -21,7 +21,7 @@ from distributed.comm.addressing import (
 from distributed.core import Status
 from distributed.http.utils import get_handlers
 from distributed.metrics import time
-from distributed.scheduler import TaskState
+from distributed.scheduler import TaskState, heartbeat_interval
 from tornado.ioloop import PeriodicCallback
 from tornado.web import Application, RequestHandler
 
@@ -77,6 +77,9 @@ class ClusterScheduler(FairScheduler):
             **options,
         )
         self.in_process_address = ""
+        #: Addresses of workers whose nodes the grid has suspended, and whether that is
+        #: why they are paused.
+        self._suspended: dict[str, bool] = {}
         self.view = View("", dict, dict)  # until `show` says whose nodes
         self._tally: prometheus.Tally | None = None
         routes.connect(self, http_prefix)
@@ -120,10 +123,48 @@ class ClusterScheduler(FairScheduler):
         """As Dask's; but workers are not silent while this process is suspended.
 
         A notebook that was suspended for as long as the limit would otherwise end all
-        its workers in the moment it comes back.
+        its workers in the moment it comes back. A suspended node's worker is
+        not lost either.
         """
+        for address in list(self._suspended):
+            if (ws := self.workers.get(address)) is not None:
+                ws.last_seen = time()
+            else:
+                del self._suspended[address]
         self.look_at_clocks()
         await super().check_worker_ttl()
+
+    def quiet(self, seconds: float) -> list[str]:
+        """Names of workers without a heartbeat for this long."""
+        since = time() - max(seconds, 3 * heartbeat_interval(len(self.workers)))
+        return [ws.name for ws in self.workers.values() if ws.last_seen < since]
+
+    def suspended(self, names: Collection[str], now: bool) -> None:
+        """The grid has suspended the node of these workers, or has resumed it.
+
+        Until it is resumed no new task is sent there; it keeps its tasks and results.
+        """
+        for address in filter(None, map(self.aliases.get, names)):
+            if (ws := self.workers.get(address)) is None:
+                continue
+            if now:
+                running = ws.status is Status.running
+                self._suspended.setdefault(address, running)
+                status = Status.paused
+            else:
+                status = Status.running
+                running = self._suspended.pop(address, False)
+                ws.last_seen = time()
+            if running:
+                stimulus = f"suspended-by-the-grid-{time()}"
+                self.handle_worker_status_change(status, ws, stimulus)
+
+    def heartbeat_worker(self, *, address: str, **said: Any) -> Any:
+        """As Dask's. A heartbeat of a suspended node says that it is resumed."""
+        ws = self.workers.get(address) if address in self._suspended else None
+        if ws is not None and self.witness is not None:
+            self.witness.heard(ws.name)
+        return super().heartbeat_worker(address=address, **said)
 
     def look_at_clocks(self) -> None:
         """Do not count as silence what is none, see `check_worker_ttl`.

@@ -115,6 +115,7 @@ class Options:
     finish_timeout: float
     idle_grace: float
     place_grace: float
+    suspended_timeout: float | None  # seconds
     close_timeout: float
     task_soft_limit: float | None  # seconds
     task_hard_limit: float | None  # seconds
@@ -267,7 +268,7 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "walltime": parse_walltime(raw["walltime"]),
         **{
             name: None if raw[name] is None else readings.seconds(raw, name)
-            for name in ("task_soft_limit", "task_hard_limit")
+            for name in ("task_soft_limit", "task_hard_limit", "suspended_timeout")
         },
         "max_importing": readings.whole(raw, "max_importing", least=1),
         **{

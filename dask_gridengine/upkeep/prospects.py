@@ -183,10 +183,11 @@ async def wait_for_workers(
 
 def _what_they_are_at(upkeep: Upkeep) -> str:
     fleet = upkeep.fleet
-    counts = fleet.roster.counts
+    counts = fleet.roster.shown()
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
     whose = f" of {fleet.pool}" if fleet.pool else ""
     title = f"nodes{whose}: {nodes}"
     if not upkeep.desired:
         title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.roster.live else "")
-    return "\n  ".join([title, *fleet.failures.reasons()])
+    why = [f"why nodes queue: {reason}" for reason in fleet.reports.reasons]
+    return "\n  ".join([title, *why, *fleet.failures.reasons()])

@@ -66,6 +66,7 @@ class Turnover:
         """Begin, in the running event loop."""
         self._scheduler = scheduler
         self._limits = Walltimes(self._fleet)
+        self._fleet.endings.limit = self._limits.of
         self._tasks = TaskLimits(
             self._workers,
             scheduler.fail,
@@ -112,17 +113,17 @@ class Turnover:
         there = {ws.name for ws in self._scheduler.workers.values()}
         for gone in self._scheduler.ends.keys() - there:
             del self._scheduler.ends[gone]
+        records = self._fleet.roster.in_state(NodeState.WORKING)
+        limits = [self._limits.of(record) for record in records]
         if not self._options.drain_before_walltime:
             return
         self._learn(self._workers())
-        records = self._fleet.roster.in_state(NodeState.WORKING)
         came = [r.working - r.submitted for r in records if r.working is not None]
         fresh = 0.0
-        for record in records:
+        for record, limit in zip(records, limits, strict=True):
             crew = self._crew(record.worker or "")
             if not crew or record.began is None:
                 continue
-            limit = self._limits.of(record)
             if limit is None:
                 fresh = float("inf")
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
@@ -25,6 +25,7 @@ from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.upkeep.budget import Budget
 from dask_gridengine.upkeep.places import Places
 from dask_gridengine.upkeep.silence import diagnose_silence, silent_for
+from dask_gridengine.upkeep.suspensions import Suspensions
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class Hands:
     woke: Callable[[float], None]  # after having stood still for so many seconds
     despair: Callable[[], None]  # no worker can come: whoever waits is to hear of it
     note: Callable[[str], None]  # into the cluster's log
+    #: Names of workers without a heartbeat for this many seconds.
+    quiet: Callable[[float], Collection[str]] = lambda seconds: ()
+    #: A node is suspended by the grid now, or not any more.
+    suspended: Callable[[NodeRecord], None] = lambda record: None
 
 
 class Upkeep:
@@ -71,6 +76,8 @@ class Upkeep:
         What to act with.
     missed
         Seconds a worker may be missing at the scheduler while its node lives.
+    ttl
+        Seconds after which Dask ends a silent worker; None is never.
     clock
         Seconds, the roster's; tests give their own.
     """
@@ -81,6 +88,7 @@ class Upkeep:
         hands: Hands,
         *,
         missed: float,
+        ttl: float | None = None,
         clock: Callable[[], float] = steady_time,
     ) -> None:
         self._clock = clock
@@ -102,6 +110,16 @@ class Upkeep:
         self._ask_hosts_at = float("-inf")
         self.outage = ""  # why nothing can be submitted now
         self._places = Places(fleet.options.place_grace)
+        self.suspensions = Suspensions(
+            fleet,
+            quiet=hands.quiet,
+            changed=self._suspended,
+            cancel=hands.cancel,
+            expect_end=self.expect_end,
+            say=self._say,
+            ttl=ttl,
+            clock=clock,
+        )
         self._free = 0  # replacements of nodes that end as planned
 
     # What happens
@@ -119,6 +137,7 @@ class Upkeep:
             self._task.cancel()
             self._event.set()
             await asyncio.wait([self._task])
+        await self.suspensions.stop()
 
     def plan(self, desired: int) -> None:
         """From now on that many; adaptive scaling says so now and then."""
@@ -221,6 +240,7 @@ class Upkeep:
             self.fleet.failures.forgive()
             self.fleet.guard.pardon()
             self._budget.proven()
+        self.fleet.reports.look()
         await self._look_at_hosts()
         self._prove()
         self._say_taken_away()
@@ -234,11 +254,7 @@ class Upkeep:
     def _excuse(self, seconds: float) -> None:
         """Nobody was silent while it was us who did not listen."""
         for record in self.fleet.roster.live.values():
-            record.since += seconds
-            for name in record.missing:
-                record.missing[name] += seconds
-            if record.heard is not None:
-                record.heard += seconds
+            self.fleet.roster.excuse(record, seconds)
 
     async def _look_for_silent(self) -> None:
         now = self.fleet.roster.clock()
@@ -246,7 +262,7 @@ class Upkeep:
         ask: list[NodeRecord] = []
         for record in list(self.fleet.roster.live.values()):
             silent = silent_for(record, now, self._missed)
-            if silent is None:
+            if silent is None or record.suspended is not None:
                 continue
             seconds, limit = silent
             if seconds >= limit:
@@ -254,6 +270,7 @@ class Upkeep:
             elif seconds >= limit / 3 and record.asked is None:
                 record.asked = now
                 ask.append(record)
+        await self.suspensions.look(ask)
         if ask:
             # The grid may know better, and then its notice is here before the time.
             await self.fleet.launcher.ask_about([record.id for record in ask])
@@ -267,6 +284,10 @@ class Upkeep:
                 record, diagnose_silence(record, now, record.host in heard)
             )
         await self._hands.cancel(gone)
+
+    def _suspended(self, record: NodeRecord) -> None:
+        self._hands.suspended(record)
+        self.fleet.changed.set()
 
     async def _look_at_hosts(self) -> None:
         guard = self.fleet.guard

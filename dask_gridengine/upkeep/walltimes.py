@@ -13,8 +13,9 @@ class Walltimes:
     """Walltimes of nodes, in seconds from their first moment.
 
     A job cannot see its own: its spool directory holds no ``h_rt`` and its environment
-    none either (Son of Grid Engine 8.1.9). So the request counts, and what the queue
-    it was given has for all jobs, which is asked of the grid once a queue.
+    none either (Son of Grid Engine 8.1.9). So the request in force counts, which is
+    asked of the grid once an array, and what the queue that it was given has for all
+    jobs, which is asked once a queue.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ class Walltimes:
 
     def of(self, record: NodeRecord) -> float | None:
         """Seconds that a node may run; None if no end is known (yet)."""
-        known = (self._asked, self._of_queue(record.queue))
+        in_force = self._fleet.reports.walltime(record.id.job)
+        known = (in_force or self._asked, self._of_queue(record.queue))
         return min((s for s in known if s is not None), default=None)
 
     def after(self, signal: str, record: NodeRecord, otherwise: float) -> float:

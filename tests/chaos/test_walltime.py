@@ -138,6 +138,45 @@ def test_the_queue_s_own_limit_is_known(
         none_in_vain(book, 1, victims=())
 
 
+@pytest.fixture
+def short_by_default(grid: Cell) -> Iterator[None]:
+    """The default request of the cell ends jobs after 20 s."""
+    defaults = grid.directory / "sge" / "default" / "common" / "sge_request"
+    defaults.write_text("-l h_rt=20\n")
+    yield
+    defaults.unlink()
+
+
+@pytest.mark.grid
+@pytest.mark.timeout(180)
+def test_a_walltime_that_the_site_adds_is_one_like_any_other(
+    grid_options: dict[str, Any], short_by_default: None, book: Path
+) -> None:
+    """Nodes leave before it, no task runs again, and explain() names the limit."""
+    with (
+        GridEngineCluster(jobs=2, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 2)
+        tasks = client.map(counted, range(24), path=str(book), seconds=2.0)
+        assert client.gather(tasks) == [*range(24)]
+        assert {*gone(cluster)} == {Cause.EXPIRED.value}, cluster.explain()
+        assert all(len(names) == 1 for names in runs(book).values())
+        assert "h_rt=20" in cluster.explain()
+        assert "h_rt=20" in cluster.job_script()
+
+
+@pytest.mark.grid
+def test_an_end_by_a_walltime_that_the_site_adds_is_called_so(
+    grid_options: dict[str, Any], short_by_default: None
+) -> None:
+    """Where nodes may not leave before it."""
+    grid_options["drain_before_walltime"] = False
+    with GridEngineCluster(jobs=1, **grid_options) as cluster:
+        healed(cluster, 1)
+        assert "20 s" in explained(cluster, Cause.WALLTIME, 40)
+
+
 @pytest.mark.grid
 @pytest.mark.parametrize("extra", ["-notify", "-l s_rt=12"])
 def test_the_grid_s_own_signals_drain_a_node(

@@ -136,6 +136,21 @@ def test_a_partition_has_a_limit(said: str, seconds: float | None) -> None:
     assert SLURM.queue_limit("long", lambda command: said) == seconds
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("PartitionTimeLimit\nPartitionTimeLimit\n", ["PartitionTimeLimit"]),
+        ("None\n", []),
+        ("", []),
+    ],
+)
+def test_why_nodes_queue(said: str, words: list[str]) -> None:
+    """Slurm's own word for it, once."""
+    told = SLURM.report("7", "", lambda command: said)
+    assert told is not None
+    assert [reason.partition(":")[0] for reason in told.reasons] == words
+
+
 def test_a_mute_grid_tells_nothing() -> None:
     """No command, no answer: nobody can tell."""
 
@@ -144,6 +159,7 @@ def test_a_mute_grid_tells_nothing() -> None:
 
     assert SLURM.hosts("-p a", run) is None
     assert SLURM.queue_limit("a", run) is None
+    assert SLURM.report("7", "", run) is None
     assert SLURM.hosts("-C big", lambda command: "n1 n2") is None
     assert SLURM.hosts("-p a", lambda command: "n1\nn2\nn1\n") == {"n1", "n2"}
 

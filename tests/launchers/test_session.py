@@ -179,6 +179,8 @@ def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) ->
         launcher = await open_fake(fake, ends)
         assert await launcher.hosts("-q x") is None
         assert await launcher.queue_limit("x.q") is None
+        assert await launcher.report("1", "") is None
+        assert await launcher.suspended() is None
         assert await launcher.account(NodeId("1", 1)) is None
         await launcher.aclose()
         launcher = await open_fake(fake, ends, questions=lambda ready: Known())

@@ -27,7 +27,8 @@ OLD_NEWS = {
     NodeState.DRAINING: {NodeState.WORKING, NodeState.DRAINING},
     NodeState.GONE: {NodeState.WORKING, NodeState.DRAINING, NodeState.GONE},
 }
-PAIRS = list(itertools.product(NodeState, NodeState))
+#: A suspended node is shown as such, and keeps its own state.
+PAIRS = list(itertools.product(TRANSITIONS, TRANSITIONS))
 NEWS = [(before, after) for before, after in PAIRS if after in TRANSITIONS[before]]
 OLD = [(before, after) for before, after in PAIRS if after in OLD_NEWS.get(before, ())]
 
@@ -49,6 +50,27 @@ def in_state(state: NodeState) -> tuple[Roster, NodeRecord]:
             break
         nodes.move(record, step)
     return nodes, record
+
+
+def test_a_suspended_node_keeps_its_state() -> None:
+    """It is shown as suspended until it is resumed, or ends."""
+    nodes, record = in_state(NodeState.IMPORTING)
+    counts = nodes.shown()
+    nodes.suspend(record)
+    nodes.suspend(record)
+    assert (record.shown, record.state) == (NodeState.SUSPENDED, NodeState.IMPORTING)
+    assert record.shown_since == record.suspended
+    assert nodes.shown()[NodeState.SUSPENDED] == 1
+    assert nodes.importing_on[record.host] == 1
+    nodes.resume(record)
+    nodes.resume(record)
+    assert record.shown is NodeState.IMPORTING
+    assert +nodes.shown() == +counts
+    nodes.suspend(record)
+    nodes.move(record, NodeState.GONE)
+    assert record.shown is NodeState.GONE
+    nodes.suspend(record)
+    assert not nodes.suspended
 
 
 @pytest.mark.parametrize(("before", "after"), NEWS)

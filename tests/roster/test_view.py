@@ -46,6 +46,29 @@ def test_a_row_has_the_whole_way() -> None:
     ]
 
 
+def test_a_suspended_node_is_a_change_and_has_a_stay_of_its_own() -> None:
+    """For as long as it is suspended; every count names that state."""
+    nodes = Nodes()
+    (record,) = nodes.submit(1)
+    nodes.arrive(record)
+    nodes.work(record)
+    follower = Follower(nodes.view, clock=nodes.clock)
+    follower.look()
+    nodes.clock.now += 60
+    nodes.roster.suspend(record)
+    (change,) = follower.look()
+    assert change.new.state == "suspended"
+    assert [*change.new.stays][-2:] == [
+        ("working", START, START + 60),
+        ("suspended", START + 60, None),
+    ]
+    assert nodes.view.counts()["suspended"] == 1
+    assert nodes.view.counts()["working"] == 0
+    nodes.roster.resume(record)
+    (change,) = follower.look()
+    assert (change.new.state, "suspended" in change.new.entered) == ("working", False)
+
+
 def test_what_has_not_happened_is_none() -> None:
     """A node in the queue has waited for nothing yet, and is not over."""
     nodes = Nodes()

@@ -83,6 +83,12 @@ class Paper:
         self.searched += 1
         return self.places
 
+    async def report(self, job: str, native: str) -> None:
+        return None
+
+    async def suspended(self) -> None:
+        return None
+
 
 class World:
     """An upkeep, what it acts on, and a clock."""

@@ -10,17 +10,22 @@ import pytest
 
 from dask_gridengine.dialects import dialect
 from dask_gridengine.dialects.base import Dialect
-from dask_gridengine.grid import NodeId, NodeRequest
-from dask_gridengine.roster.roster import NodeRecord, NodeState
+from dask_gridengine.fleet.reports import ArrayReports
+from dask_gridengine.grid import ArrayReport, NodeId, NodeRequest
+from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 from dask_gridengine.upkeep.walltimes import Walltimes
 
 
 @dataclass
 class Queues:
-    """A launcher that knows no more than the limits of queues."""
+    """A launcher that knows the limits of queues, and one that is in force."""
 
     limits: dict[str, float | None]
     asked: list[str] = field(default_factory=list)
+    in_force: float | None = None
+
+    async def report(self, job: str, native: str) -> ArrayReport:
+        return ArrayReport(walltime=self.in_force)
 
     async def queue_limit(self, queue: str) -> float | None:
         self.asked.append(queue)
@@ -34,14 +39,22 @@ class Asked:
     request: NodeRequest
     launcher: Queues
     dialect: Dialect
+    reports: ArrayReports
 
 
 def walltimes(
-    native: str = "", walltime: float | None = None, **queues: float | None
+    native: str = "",
+    walltime: float | None = None,
+    in_force: float | None = None,
+    **queues: float | None,
 ) -> tuple[Walltimes, Queues]:
     request = NodeRequest(name="x", command=(), native=native, walltime=walltime)
-    fleet: Any = Asked(request, Queues(queues), dialect("gridengine"))
-    return Walltimes(fleet), fleet.launcher
+    launcher: Any = Queues(queues, in_force=in_force)
+    reports = ArrayReports(Roster())
+    if in_force is not None:
+        reports.open(launcher, native)
+    fleet: Any = Asked(request, launcher, dialect("gridengine"), reports)
+    return Walltimes(fleet), launcher
 
 
 def node(queue: str = "", notify: float = 0.0) -> NodeRecord:
@@ -69,6 +82,20 @@ def test_the_shorter_of_request_and_queue_counts() -> None:
         await asyncio.sleep(0)
         assert limits.of(node("long")) == 100
         assert launcher.asked == ["short", "long"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_force", [20.0, 200.0])
+def test_the_request_in_force_counts(in_force: float) -> None:
+    """A site's defaults, or its verifier, may say another than was asked for."""
+
+    async def main() -> None:
+        limits, _ = walltimes("-l h_rt=100", in_force=in_force)
+        assert limits.of(node()) == 100
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert limits.of(node()) == in_force
 
     asyncio.run(main())
 

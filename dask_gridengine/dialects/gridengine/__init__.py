@@ -16,7 +16,7 @@ from dask_gridengine.errors import GridFull, SubmitError
 from dask_gridengine.grid import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.grid import Account
+    from dask_gridengine.grid import Account, ArrayReport
 
 # Whatever a node does not need before its hello is imported when it is used.
 
@@ -141,6 +141,18 @@ class GridEngine(Dialect):
         from dask_gridengine.dialects.gridengine.limits import array_running
 
         return array_running(run)
+
+    def report(self, job: str, native: str, run: Runner) -> ArrayReport | None:
+        """``qstat -j``, and where that says too little, ``qstat -f``."""
+        from dask_gridengine.dialects.gridengine.report import report
+
+        return report(job, native, run)
+
+    def suspended(self, run: Runner) -> frozenset[NodeId] | None:
+        """``qstat -s s``."""
+        from dask_gridengine.dialects.gridengine.states import suspended
+
+        return suspended(run)
 
     def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
         """``qstat -j``."""
