@@ -36,6 +36,7 @@ class Cause(str, enum.Enum):
     NEVER_ARRIVED = "ended before it was heard of"
     VERSIONS = "had other versions"
     REFUSED = "was refused"  # its identity was used up, or none of the cluster's
+    NO_ALLOCATION = "could not be told what to be"  # an error of the cluster's own
     NO_SCRATCH = "could not write its scratch directory"
     NO_SCHEDULER = "reached the bootstrap, but not the scheduler"
     NO_LISTEN = "could not listen for its peers"
@@ -86,6 +87,7 @@ _NEVER_THE_HOST = {
     Cause.LOST_CONTACT,
     Cause.REJECTED,
     Cause.REFUSED,
+    Cause.NO_ALLOCATION,
 }
 
 #: What a node or its shell exits with, and what that means.
@@ -130,6 +132,8 @@ _ADVICE: dict[Cause, str] = {
     " worker_interface= a name or network that every node has",
     Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",
+    Cause.NO_ALLOCATION: "the error is of the process with the cluster, whose log has"
+    " the traceback",
     Cause.NO_SCRATCH: "local_directory= must be writable on every node; without it"
     " the grid's own TMPDIR is used",
     Cause.NO_IMPORT: "python= must have dask, distributed and dask-gridengine"

@@ -328,4 +328,11 @@ class ReconciledCluster(OpenedCluster):
         raise NotImplementedError
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
-        return allocate(pool.options, self.scheduler, self._tls, name, hello)
+        return allocate(
+            pool.options,
+            self.scheduler,
+            self._tls,
+            name,
+            hello,
+            working_directory=self._working_directory,
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from distributed import Scheduler
 
 from dask_gridengine.bootstrap.allocation import Allocation, Hello, TLSIdentity
@@ -27,6 +25,8 @@ def allocate(
     tls: TLSIdentity | None,
     name: str,
     hello: Hello,
+    *,
+    working_directory: str = "",
 ) -> Allocation:
     """The allocation of the node that said `hello`.
 
@@ -42,6 +42,8 @@ def allocate(
         What it is called; its workers are named after it.
     hello
         What the grid granted it; this counts more than what was asked.
+    working_directory
+        Of the process with the cluster when the cluster started; "" if it had none.
     """
     given = dict(options.worker_options)
     if offered := options.offered:
@@ -61,7 +63,7 @@ def allocate(
         drain_timeout=options.drain_timeout,
         nanny=options.nanny,
         start_method=options.start_method,
-        working_directory=os.getcwd(),
+        working_directory=working_directory,
         local_directory=options.local_directory or "",
         environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
         config=differing_config(),

@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 #: So many nodes in a row must fail alike before the next ones count as hopeless.
 ALIKE = 3
+#: What the next node will meet, too, wherever it runs.
+_ALIKE_ON_ALL_HOSTS = {Cause.NO_ALLOCATION, Cause.MEMORY}
 
 
 class Failures:
@@ -44,7 +46,8 @@ class Failures:
         self._examples.setdefault(diagnosis, record)
         self._counts[diagnosis] += 1
         if record.working is None:
-            self._row[diagnosis.cause].append(record.host)
+            anywhere = diagnosis.cause in _ALIKE_ON_ALL_HOSTS
+            self._row[diagnosis.cause].append("" if anywhere else record.host)
         if not known:
             sentence = diagnosis.sentence(str(record), record.id.job)
             if diagnosis.cause.log_says_more:

@@ -319,6 +319,10 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
             r"could not write its scratch directory.*local_directory=",
         ),
         (
+            {"worker_options": {"nthreads": "four"}},
+            r"could not be told what to be.*four",
+        ),
+        (
             {"worker_options": {"worker_class": "no.such.Class"}},
             r"could not start its worker.*no",
         ),
@@ -339,6 +343,20 @@ def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
     ):
         cluster.wait_for_workers(2, timeout=60)
     assert re.search(said, str(caught.value), re.DOTALL), caught.value
+
+
+def test_nodes_come_up_though_the_working_directory_is_deleted(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when the cluster starts; nodes that come later need not have it."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with GridEngineCluster(**options) as cluster:
+        folder.rmdir()
+        cluster.scale(1)
+        cluster.wait_for_workers(1, timeout=30)
+        monkeypatch.chdir(tmp_path)
 
 
 def test_another_version_on_the_node_ends_in_a_sentence(
