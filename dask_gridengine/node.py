@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import os
 import signal
 import stat
@@ -103,8 +104,19 @@ class Failed(Exception):
         self.cause, self.detail = cause, detail
 
 
+def buffer_lines() -> None:
+    """Write what is printed at each line's end: the log is a file.
+
+    Python would keep 8 KiB of it back, and a process that is killed never writes them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
 def main(path: str) -> int:
     """Ask what this node is, then be it. Returns the exit status, see `causes`."""
+    buffer_lines()  # forked workers inherit it
     try:
         connection = Connection.read(Path(path))
     except DoorError as exc:
@@ -268,6 +280,7 @@ if __name__ == "__mp_main__":
     # A spawned worker, on its way up: the signals of its group are the node's to obey.
     for _courtesy in template.COURTESY:
         signal.signal(_courtesy, signal.SIG_IGN)
+    buffer_lines()
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))

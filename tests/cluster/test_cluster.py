@@ -601,6 +601,39 @@ def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
         assert second.peak_memory == 0 or second.peak_memory > 2**20
 
 
+@pytest.mark.parametrize(
+    "change", [{}, {"start_method": "spawn"}, {"nanny": False}], ids=str
+)
+def test_what_a_task_prints_is_in_the_log_at_once(
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+) -> None:
+    """The task has not ended, and its worker may still be killed."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+    def run(gate: Path) -> None:
+        print("item 7")  # noqa: T201 - what the test is about
+        deadline = time.monotonic() + 60
+        while not gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    logs, gate = tmp_path / "logs", tmp_path / "gate"
+    with (
+        GridEngineCluster(jobs=1, log_directory=logs, **options, **change) as cluster,
+        Client(cluster) as client,
+    ):
+        future = client.submit(run, gate)
+        wait_until(
+            lambda: any("item 7\n" in log.read_text() for log in logs.iterdir()),
+            "the line in the node's log",
+            30,
+        )
+        assert not future.done()
+        gate.touch()
+
+
 def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> None:
     """get_logs() has what a dead node said, though its log is gone."""
     logs = tmp_path / "logs"
