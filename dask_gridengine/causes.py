@@ -27,6 +27,7 @@ class Cause(str, enum.Enum):
     MEMORY = "ran into the memory limit"
     HOST_LOST = "fell silent, as if its host were lost"
     LOST_CONTACT = "lost its connection to the scheduler"
+    BAD_MESSAGE = "closed on an error while it read the scheduler's messages"
     NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
     REJECTED = "was refused by the grid"  # its whole array, at submission
     NO_LOG = "could not write its log"
@@ -78,6 +79,7 @@ _LOG_SAYS_MORE = {
     Cause.NO_IMPORT,
     Cause.NO_START,
     Cause.KILLED,
+    Cause.BAD_MESSAGE,
     Cause.NEVER_ARRIVED,
     Cause.UNKNOWN,
 }
@@ -85,6 +87,7 @@ _NEVER_THE_HOST = {
     Cause.WALLTIME,
     Cause.MEMORY,
     Cause.LOST_CONTACT,
+    Cause.BAD_MESSAGE,
     Cause.REJECTED,
     Cause.REFUSED,
     Cause.NO_ALLOCATION,
@@ -118,6 +121,8 @@ _ADVICE: dict[Cause, str] = {
     Cause.WALLTIME: "ask for more with walltime=, or make the tasks shorter",
     Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
     Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
+    Cause.BAD_MESSAGE: "what the client sends must be importable on the nodes: put your"
+    " modules and packages where the nodes see them",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
     " the nodes see and may write to",
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",

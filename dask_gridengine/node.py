@@ -182,7 +182,9 @@ def _work(
 
 
 def _settle(allocation: Allocation) -> Allocation:
-    """Take up the user's working directory and environment, check the scratch space.
+    """Take up the user's working directory, ``sys.path`` and environment.
+
+    And check that there is scratch space.
 
     Returns
     -------
@@ -199,6 +201,7 @@ def _settle(allocation: Allocation) -> Allocation:
         os.chdir(allocation.working_directory)
         # ``python -m`` put the directory Grid Engine started us in there: the root.
         sys.path[0] = allocation.working_directory
+    _extend_path(allocation.import_path)
     place = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
     scratch = os.path.expanduser(os.path.expandvars(place))
     try:
@@ -208,6 +211,18 @@ def _settle(allocation: Allocation) -> Allocation:
     except OSError as exc:
         raise Failed(Cause.NO_SCRATCH, str(exc)) from exc
     return replace(allocation, local_directory=scratch)
+
+
+def _extend_path(places: list[str]) -> None:
+    """Import from where the client does, too, as far as that is on this host.
+
+    Behind the node's own places: the client's must not take the place of what is
+    installed here.
+    """
+    for place in places:
+        archive = place.endswith((".zip", ".egg", ".whl")) and os.path.isfile(place)
+        if place not in sys.path and (archive or os.path.isdir(place)):
+            sys.path.append(place)
 
 
 def _import_worker(allocation: Allocation, modules: Path) -> ModuleType:

@@ -52,6 +52,7 @@ def allocation(**changes: Any) -> Allocation:
         "nanny": True,
         "start_method": "fork",
         "working_directory": "/",
+        "import_path": [],
         "local_directory": "",
         "environment": {"OMP_NUM_THREADS": "1"},
         "config": {},

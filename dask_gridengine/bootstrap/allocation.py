@@ -85,6 +85,7 @@ class Allocation:
     nanny: bool
     start_method: str  # how a Nanny starts its worker: "fork" or "spawn"
     working_directory: str  # of the user's Python; used where it exists
+    import_path: list[str]  # what the client's sys.path has besides its installation
     local_directory: str  # scratch space; "" is the job's own TMPDIR
     environment: dict[str, str]
     config: dict[str, Any]  # Dask settings that differ from Dask's defaults

@@ -100,6 +100,8 @@ def _conform(value: Any, hint: Any, name: str) -> Any:
         return _conform(value, hint, name)
     if origin is dict and type(value) is dict:
         return {str(k): _conform(v, args[1], name) for k, v in value.items()}
+    if origin is list and type(value) is list:
+        return [_conform(item, args[0], name) for item in value]
     if hint is TLSIdentity and type(value) is dict:
         return _build(TLSIdentity, value)
     if hint is float and type(value) is int:

@@ -65,6 +65,10 @@ class FleetWitness:
         else:
             record.death = process_ended(event.get("signal"), event.get("exit_status"))
 
+    def ours(self, name: Any) -> bool:
+        """Whether a worker of that name is one of the cluster's nodes."""
+        return bool(self._nodes([name]))
+
     def deaths(self, names: Sequence[str]) -> str:
         """Why the workers of these names died, for people."""
         found = self._nodes(names)

@@ -6,6 +6,7 @@ from distributed import Scheduler
 
 from dask_gridengine.bootstrap.allocation import Allocation, Hello, TLSIdentity
 from dask_gridengine.fleet.endpoints import contact
+from dask_gridengine.fleet.import_path import import_path
 from dask_gridengine.settings.config import Options
 from dask_gridengine.settings.differing import differing_config
 
@@ -64,6 +65,7 @@ def allocate(
         nanny=options.nanny,
         start_method=options.start_method,
         working_directory=working_directory,
+        import_path=import_path(working_directory),
         local_directory=options.local_directory or "",
         environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
         config=differing_config(),

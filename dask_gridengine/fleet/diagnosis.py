@@ -32,6 +32,13 @@ _LOST = (
     "worker-heartbeat-error",
     "nanny-unregister-failed",
 )
+#: In the log where reading a message failed (distributed/protocol/core.py), and in the
+#: traceback of any error in the stream from the scheduler (distributed/worker.py).
+_STREAM_ERRORS = ("Failed to deserialize", "in handle_scheduler")
+_ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
+_CONNECTION_ERROR = re.compile(
+    r"([\w.]+\.)?(CommClosed|StreamClosed|Connection\w*|BrokenPipe|Timeout|OS)Error"
+)
 #: A node's own last line, and the line its shell begins the log with.
 _ON_HOST = re.compile(r"^on (\S+): ?")
 
@@ -108,7 +115,22 @@ def diagnose_farewell(farewell: Farewell) -> Diagnosis:
             cause, detail = Cause.LIFETIME, ""
         elif detail in _LOST:
             cause = Cause.LOST_CONTACT
+            if error := _error_of_stream(farewell.stderr):
+                cause, detail = Cause.BAD_MESSAGE, error
     return Diagnosis(cause=cause, detail=detail, source="farewell")
+
+
+def _error_of_stream(tail: str) -> str:
+    """The exception that closed a worker's stream to its scheduler, from its log.
+
+    Dask closes the worker with the same reason as when the connection is lost, and
+    logs the traceback. "" if there is none, or if it says that the connection is lost.
+    """
+    places = [tail.rfind(marker) for marker in _STREAM_ERRORS]
+    if max(places) < 0:
+        return ""
+    errors = _ERROR_LINE.findall(tail[max(places) :])
+    return errors[0] if errors and not _CONNECTION_ERROR.match(errors[0]) else ""
 
 
 def out_of_memory(

@@ -59,6 +59,7 @@ INSIDES = {
     "settings.config",  # its defaults are read as settings
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
+    "worker.task_loading",  # what is said of a module that a node has not
 }
 
 #: Modules that another test file's name covers.
