@@ -104,6 +104,7 @@ LAYERS = [
     "fleet.endpoints",
     "fleet.import_path",
     "fleet.allocator",
+    "fleet.memory_option",
     "fleet.diagnosis",
     "fleet.endings",
     "fleet.arrays",

@@ -14,6 +14,7 @@ from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.fleet.diagnosis import diagnose_end, diagnose_farewell, host_in
 from dask_gridengine.fleet.failures import Failures
 from dask_gridengine.fleet.guard import FAST_SECONDS, HostGuard
+from dask_gridengine.fleet.memory_option import in_memory_option
 from dask_gridengine.grid import Account, NodeEnd, NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 
@@ -39,6 +40,8 @@ class Endings:
         Seconds a node may run; None is not known.
     keep_logs
         Whether the user wants the logs; otherwise those of good ends are removed.
+    larger
+        What to type for so many bytes, where the grid's memory limit was too small.
     on_over
         Told once of each node whose worker's name is free again: when it is gone, or
         given up.
@@ -54,12 +57,14 @@ class Endings:
         *,
         walltime: float | None,
         keep_logs: bool,
+        larger: Callable[[int], str] = in_memory_option,
         on_over: Callable[[NodeRecord], None],
         on_gone: Callable[[NodeRecord], None],
     ) -> None:
         self._roster, self._failures, self._guard = roster, failures, guard
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over, self._on_gone = on_over, on_gone
+        self._larger = larger
         self._following, self._amending = _Tasks(), _Tasks()
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
@@ -173,6 +178,7 @@ class Endings:
                     walltime=self._walltime,
                     memory=record.granted_memory,
                     account=account,
+                    larger=self._larger,
                 )
             )
 

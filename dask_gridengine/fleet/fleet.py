@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
@@ -31,6 +32,7 @@ from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
 from dask_gridengine.fleet.failures import Failures
 from dask_gridengine.fleet.guard import HostGuard
+from dask_gridengine.fleet.memory_option import larger_memory
 from dask_gridengine.fleet.request import command, request
 from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.choose import open_launcher
@@ -94,6 +96,7 @@ class Fleet:
             self.guard,
             walltime=options.walltime,
             keep_logs=options.log_directory is not None,
+            larger=partial(larger_memory, options, of_grid=True),
             on_over=self._on_over,
             on_gone=lambda record: self.changed.set(),
         )
