@@ -31,6 +31,7 @@ class Cause(str, enum.Enum):
     NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
     REJECTED = "was refused by the grid"  # its whole array, at submission
     NO_LOG = "could not write its log"
+    PROLOGUE = "ended in its job_script_prologue"
     NO_PYTHON = "could not find Python"
     UNREADABLE = "could not read its connection file"
     UNREACHABLE = "could not reach the cluster"
@@ -125,6 +126,7 @@ _ADVICE: dict[Cause, str] = {
     " modules and packages where the nodes see them",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
     " the nodes see and may write to",
+    Cause.PROLOGUE: "correct that line, or end it with '|| true' to go on without it",
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
     Cause.UNREADABLE: "shared_directory= must be on a file system that the nodes see",
     Cause.UNREACHABLE: "interface= or host= must be one that the nodes reach; a"

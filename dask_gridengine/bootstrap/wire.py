@@ -22,7 +22,7 @@ from dask_gridengine.bootstrap.allocation import (
 )
 from dask_gridengine.errors import WireError
 
-VERSION = 1
+VERSION = 2
 MAX_FROM_NODE = 64 * 1024  # bytes; a hello is about 1 kB, a farewell at most 17 kB
 MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation carries the user's config
 

@@ -11,7 +11,9 @@ from dask.utils import format_bytes
 from dask_gridengine.bootstrap.allocation import Farewell
 from dask_gridengine.causes import BY_STATUS, Cause, Diagnosis
 from dask_gridengine.fleet.memory_option import in_memory_option, more_memory
+from dask_gridengine.fleet.prologue import hinted
 from dask_gridengine.grid import Account, NodeEnd, signal_name
+from dask_gridengine.worker.prologue import ENDED, failures_in
 
 #: A walltime counts as reached this many seconds before: Grid Engine's clock starts
 #: with its prolog, and it tells whole seconds.
@@ -97,6 +99,9 @@ def diagnose_end(
         return replace(told, source="accounting")
     if end.signal:
         return _killed(end, walltime, memory, account, larger)
+    if last_line(tail).startswith(ENDED) and (ended := failures_in(tail)):
+        detail = hinted(ended[-1])
+        return Diagnosis(cause=Cause.PROLOGUE, detail=detail, source="log")
     if end.exit_status in BY_STATUS:
         cause = BY_STATUS[end.exit_status]
         return Diagnosis(cause=cause, detail=last_line(tail), source="exit status")

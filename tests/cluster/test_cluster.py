@@ -327,7 +327,7 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
             r"could not start its worker.*no",
         ),
         (
-            {"job_script_prologue": ["exit 69"]},
+            {"job_script_prologue": ["trap - EXIT; exit 69"]},
             r"could not reach the cluster.*interface=",
         ),
         ({"job_script_prologue": ["kill -9 $$"]}, r"were killed.*SIGKILL"),
@@ -556,7 +556,7 @@ def test_scale_tries_again_what_has_failed(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     """What made nodes fail may be over: the user's word starts anew, at once."""
-    prologue = [f"test -e {tmp_path}/mended || exit 69"]
+    prologue = [f"test -e {tmp_path}/mended || {{ trap - EXIT; exit 69; }}"]
     with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
         wait_until(cluster.stuck, "stuck", 30, cluster.explain)
         (tmp_path / "mended").touch()
