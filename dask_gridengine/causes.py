@@ -81,6 +81,7 @@ _LOG_SAYS_MORE = {
     Cause.NO_START,
     Cause.KILLED,
     Cause.BAD_MESSAGE,
+    Cause.PROLOGUE,
     Cause.NEVER_ARRIVED,
     Cause.UNKNOWN,
 }

@@ -34,6 +34,5 @@ def remarks(hello: Hello) -> Iterator[Remark]:
             f"the parallel environment {name!r} has spread the {slots} slots of a node"
             f" over several hosts; a worker uses only those of its own host, here"
             f" {hello.slots} on {hello.host}. Use one that keeps them on one host, or"
-            " ask the admins for it: allocation_rule $pe_slots (qconf -sp"
-            f" {name or 'NAME'} shows the rule)",
+            " ask the admins for it: allocation_rule $pe_slots",
         )

@@ -36,12 +36,8 @@ def test_failures_are_named_and_the_rest_goes_on(
     """Also after an error of "." or of the syntax, which end a shell elsewhere."""
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
-    text = "\n".join(
-        [
-            *shell_lines([". /no/such.sh", "if [", "export A='it is'", "false # b"]),
-            'echo "$A here"',
-        ]
-    )
+    lines = [". /no/such.sh", "export A='it is'", "false # b", "if ["]
+    text = "\n".join([*shell_lines(lines), 'echo "$A here"'])
     done = subprocess.run(
         [*shell, "-c", text],
         stdout=subprocess.PIPE,
@@ -50,12 +46,11 @@ def test_failures_are_named_and_the_rest_goes_on(
         check=True,
     )
     assert done.stdout.endswith("it is here\n")
-    assert [
-        line.partition(" (")[0].partition(": ")[2] for line in failures_in(done.stdout)
-    ] == [
+    failed = [failure.partition(" (")[0] for failure in failures_in(done.stdout)]
+    assert [what.partition(": ")[2] for what in failed] == [
         ". /no/such.sh",
-        "if [",
         "false # b",
+        "if [",
     ]
 
 

@@ -49,7 +49,7 @@ class GridEngine(Dialect):
         """NSLOTS, or where those are on several hosts, PE_HOSTFILE's of this one."""
         if "NSLOTS" not in environ:
             return None
-        return int(environ["NSLOTS"]) - self.slots_elsewhere(environ)
+        return max(1, int(environ["NSLOTS"]) - self.slots_elsewhere(environ))
 
     def slots_elsewhere(self, environ: Mapping[str, str]) -> int:
         """PE_HOSTFILE's of other hosts; the first in it is the one a job starts on."""
