@@ -28,15 +28,18 @@ class Cause(str, enum.Enum):
     SUSPENDED = "was suspended by the grid for too long"  # and another took its place
     HOST_LOST = "fell silent, as if its host were lost"
     LOST_CONTACT = "lost its connection to the scheduler"
+    BAD_MESSAGE = "closed on an error while it read the scheduler's messages"
     NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
     REJECTED = "was refused by the grid"  # its whole array, at submission
     NO_LOG = "could not write its log"
+    PROLOGUE = "ended in its job_script_prologue"
     NO_PYTHON = "could not find Python"
     UNREADABLE = "could not read its connection file"
     UNREACHABLE = "could not reach the cluster"
     NEVER_ARRIVED = "ended before it was heard of"
     VERSIONS = "had other versions"
     REFUSED = "was refused"  # its identity was used up, or none of the cluster's
+    NO_ALLOCATION = "could not be told what to be"  # an error of the cluster's own
     NO_SCRATCH = "could not write its scratch directory"
     NO_SCHEDULER = "reached the bootstrap, but not the scheduler"
     NO_LISTEN = "could not listen for its peers"
@@ -79,6 +82,8 @@ _LOG_SAYS_MORE = {
     Cause.NO_IMPORT,
     Cause.NO_START,
     Cause.KILLED,
+    Cause.BAD_MESSAGE,
+    Cause.PROLOGUE,
     Cause.NEVER_ARRIVED,
     Cause.UNKNOWN,
 }
@@ -86,8 +91,10 @@ _NEVER_THE_HOST = {
     Cause.WALLTIME,
     Cause.MEMORY,
     Cause.LOST_CONTACT,
+    Cause.BAD_MESSAGE,
     Cause.REJECTED,
     Cause.REFUSED,
+    Cause.NO_ALLOCATION,
 }
 
 #: What a node or its shell exits with, and what that means.
@@ -119,8 +126,11 @@ _ADVICE: dict[Cause, str] = {
     Cause.SUSPENDED: "suspended_timeout= says how long a node may be suspended",
     Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
     Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
+    Cause.BAD_MESSAGE: "what the client sends must be importable on the nodes: put your"
+    " modules and packages where the nodes see them",
     Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
     " the nodes see and may write to",
+    Cause.PROLOGUE: "correct that line, or end it with '|| true' to go on without it",
     Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
     Cause.UNREADABLE: "shared_directory= must be on a file system that the nodes see",
     Cause.UNREACHABLE: "interface= or host= must be one that the nodes reach; a"
@@ -133,6 +143,8 @@ _ADVICE: dict[Cause, str] = {
     " worker_interface= a name or network that every node has",
     Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
     " cluster's own environment",
+    Cause.NO_ALLOCATION: "the error is of the process with the cluster, whose log has"
+    " the traceback",
     Cause.NO_SCRATCH: "local_directory= must be writable on every node; without it"
     " the grid's own TMPDIR is used",
     Cause.NO_IMPORT: "python= must have dask, distributed and dask-gridengine"

@@ -15,6 +15,7 @@
      |- ClusterNotRunning      it is closed or has not started (also a RuntimeError)
      |- NoAnswer               a cluster did not answer its user's question
      |- NodesFailed            nodes ended before they became workers
+     |- ModuleMissing          a node has not what a task imports (also an ImportError)
      |- Unsatisfiable          a task requires what no kind of nodes has
      `- TaskTimeLimit          a task ran longer than its hard limit
 
@@ -222,6 +223,57 @@ class NodesFailed(GridEngineError):
             " and none will come as things are:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+
+
+class ModuleMissing(GridEngineError, ModuleNotFoundError):
+    """A node cannot import a module that a task needs to be unpickled there.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    host
+        Where it is missing.
+    python
+        The Python there.
+    path
+        The module's file at the client; "" if it is not known.
+    there
+        Whether a file of that path exists on the host, too.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        host: str,
+        python: str,
+        path: str = "",
+        there: bool = False,
+    ) -> None:
+        super().__init__(module, host, python, path, there)
+        self.name, self.host, self.python = module, host, python
+        self.path, self.there = path, there
+
+    def __str__(self) -> str:
+        lines = [f"No module named {self.name!r} on {self.host}"]
+        if not self.path:
+            lines.append(f"  Hint: install it for {self.python}")
+        elif self.there:
+            lines += [
+                f"  the client has it at {self.path}; that file is on {self.host}, too,"
+                " but its directory was not in the client's sys.path when the node"
+                " started",
+                "  Hint: extend sys.path before the nodes start (cluster.scale(0),"
+                " then cluster.scale(n), starts new ones)",
+            ]
+        else:
+            lines += [
+                f"  the client has it at {self.path}, which is not on {self.host}",
+                "  Hint: keep it on a file system that the nodes see, install it for"
+                f" {self.python}, or send it to the workers with"
+                " client.upload_file(...)",
+            ]
+        return "\n".join(lines)
 
 
 class Unsatisfiable(GridEngineError):

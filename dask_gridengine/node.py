@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import io
 import os
 import signal
 import stat
@@ -104,8 +105,19 @@ class Failed(Exception):
         self.cause, self.detail = cause, detail
 
 
+def buffer_lines() -> None:
+    """Write what is printed at each line's end: the log is a file.
+
+    Python would keep 8 KiB of it back, and a process that is killed never writes them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
 def main(path: str) -> int:
     """Ask what this node is, then be it. Returns the exit status, see `causes`."""
+    buffer_lines()  # forked workers inherit it
     try:
         connection = Connection.read(Path(path))
     except DoorError as exc:
@@ -174,7 +186,9 @@ def _work(
 
 
 def _settle(allocation: Allocation) -> Allocation:
-    """Take up the user's working directory and environment, check the scratch space.
+    """Take up the user's working directory, ``sys.path`` and environment.
+
+    And check that there is scratch space.
 
     Returns
     -------
@@ -191,6 +205,7 @@ def _settle(allocation: Allocation) -> Allocation:
         os.chdir(allocation.working_directory)
         # ``python -m`` put the directory Grid Engine started us in there: the root.
         sys.path[0] = allocation.working_directory
+    _extend_path(allocation.import_path)
     place = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
     scratch = os.path.expanduser(os.path.expandvars(place))
     try:
@@ -200,6 +215,18 @@ def _settle(allocation: Allocation) -> Allocation:
     except OSError as exc:
         raise Failed(Cause.NO_SCRATCH, str(exc)) from exc
     return replace(allocation, local_directory=scratch)
+
+
+def _extend_path(places: list[str]) -> None:
+    """Import from where the client does, too, as far as that is on this host.
+
+    Behind the node's own places: the client's must not take the place of what is
+    installed here.
+    """
+    for place in places:
+        archive = place.endswith((".zip", ".egg", ".whl")) and os.path.isfile(place)
+        if place not in sys.path and (archive or os.path.isdir(place)):
+            sys.path.append(place)
 
 
 def _import_worker(allocation: Allocation, modules: Path) -> ModuleType:
@@ -272,6 +299,7 @@ if __name__ == "__mp_main__":
     # A spawned worker, on its way up: the signals of its group are the node's to obey.
     for _courtesy in template.COURTESY:
         signal.signal(_courtesy, signal.SIG_IGN)
+    buffer_lines()
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))

@@ -75,12 +75,18 @@ class Sealed:
 
         Raises
         ------
+        ModuleMissing
+            If it needs a module that is not here.
         NotPicklable
-            If it cannot be rebuilt here, e.g. for want of a module.
+            If it cannot be rebuilt here for another reason.
         """
         try:
             return pickle.loads(self.frames[0], buffers=self.frames[1:])
         except Exception as exc:
+            if isinstance(exc, ModuleNotFoundError) and exc.name:
+                from dask_gridengine.worker.task_loading import raise_missing
+
+                raise_missing(exc)
             reason = f"it cannot be rebuilt there: {type(exc).__name__}: {exc}"
             raise NotPicklable(self.what, self.what, reason) from exc
 

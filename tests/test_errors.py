@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "SubmitError": ("unknown queue\n", 7, "-q nowhere", "qsub -w v"),
     "GridFull": ("only 3 jobs are allowed per user", 7, ""),
     "ArrayTooLarge": ("a job with more than 3 tasks", 7, "", "", 3),
+    "ModuleMissing": ("mymod", "node1", "/usr/bin/python3", "/home/x/mymod.py", True),
     "Unsatisfiable": ({"GPU": 1}, {"cpu": {}}, ["fit-1"]),
     "TaskTimeLimit": ("fit-1", 60.0, "ge-3 (node7)"),
     "ClusterNotRunning": ("mine", "closed"),

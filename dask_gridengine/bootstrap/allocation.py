@@ -34,13 +34,16 @@ class Hello:
     incarnation: str  # random, one per process: tells a node from its own rerun
     host: str
     pid: int
-    slots: int  # granted
+    slots: int  # granted on this host
+    slots_elsewhere: int  # granted on other hosts, where this node cannot use them
+    parallel_environment: str  # that granted them; "" is none, or unknown
     memory: int  # bytes the grid's limits leave this node; 0 is no limit
     host_memory: int  # bytes
     host_cpus: int
     age: float  # seconds since the grid started it; hosts' clocks differ, so no time
     queue: str  # that the grid gave it, by name; "" is unknown
     notify: float  # seconds from a courtesy signal to the deed; 0 is unknown
+    prologue: list[str]  # lines of the job's shell before Python that failed
     versions: dict[str, str]  # package to version, "" where it is missing
     via: str  # the cluster's address that answered
     tried: dict[str, str]  # address to what it answered
@@ -48,6 +51,10 @@ class Hello:
     def __post_init__(self) -> None:
         _require(self.index >= 1, f"index must be at least 1, got {self.index}")
         _require(self.slots >= 1, f"slots must be at least 1, got {self.slots}")
+        _require(self.slots_elsewhere >= 0, f"{self.slots_elsewhere} slots elsewhere")
+        _require(len(self.parallel_environment) <= 256, "too long a name")
+        _require(len(self.prologue) <= 16, "too many lines")
+        _require(all(len(line) <= 1000 for line in self.prologue), "too long a line")
         _require(self.memory >= 0, f"memory must not be negative, got {self.memory}")
         _require(0 <= self.age < 1e9, f"no node is {self.age} s old")
         _require(0 <= self.notify < 1e9, f"notify is {self.notify} s")
@@ -85,6 +92,7 @@ class Allocation:
     nanny: bool
     start_method: str  # how a Nanny starts its worker: "fork" or "spawn"
     working_directory: str  # of the user's Python; used where it exists
+    import_path: list[str]  # what the client's sys.path has besides its installation
     local_directory: str  # scratch space; "" is the job's own TMPDIR
     environment: dict[str, str]
     config: dict[str, Any]  # Dask settings that differ from Dask's defaults

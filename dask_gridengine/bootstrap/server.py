@@ -26,6 +26,7 @@ from dask_gridengine.bootstrap.allocation import (
     Ask,
     Farewell,
     Hello,
+    Refused,
     Told,
     Wait,
 )
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 ZAP_DOMAIN = "gridengine"
 MAX_WAITING = 100_000  # peers it remembers; who is one more is not called, but may ask
 MAX_ASKING = 32  # questions of the user's under way; one more is not answered
+RECEIVE_AGAIN = 0.2  # seconds after an error of the socket
+MOST_REASON = 2000  # letters of an error that a node is told
 BACKLOG = 4096  # connections the kernel holds while the loop is busy
 #: What this process may have open, if it may have as much. Most systems begin with
 #: 1024; a node is a connection here, and as a worker some at the scheduler.
@@ -165,7 +168,7 @@ class BootstrapServer:
                 peer = self._waiting.pop(hello.incarnation, None)
                 if peer is not None and self._context is not None:
                     self.counts[answer.kind] += 1
-                    frames = [peer, encode(answer)]
+                    frames = [peer, _frame(answer)]
                     sending = asyncio.ensure_future(self._socket.send_multipart(frames))
                     sending.add_done_callback(_look_at)
         except Exception:  # noqa: BLE001 - the nodes will ask, and it will show there
@@ -191,7 +194,12 @@ class BootstrapServer:
 
     async def _serve(self) -> None:
         while True:
-            frames = await self._socket.recv_multipart()
+            try:
+                frames = await self._socket.recv_multipart()
+            except Exception:  # noqa: BLE001 - else no node would be answered any more
+                self._drop("error", "receiving failed", exc_info=True)
+                await asyncio.sleep(RECEIVE_AGAIN)
+                continue
             try:
                 await self._handle(frames)
             except Exception:  # noqa: BLE001 - one peer must not close the door to all
@@ -209,10 +217,10 @@ class BootstrapServer:
             self._drop(kind, str(exc))
             return
         if isinstance(message, Hello):
-            answer = self._on_hello(message)
+            answer, frame = self._answer(message)
             self.counts[answer.kind] += 1
             self._remember(message, answer, peer)
-            await self._socket.send_multipart([peer, encode(answer)])
+            await self._socket.send_multipart([peer, frame])
         elif isinstance(message, Farewell):
             self.counts[message.kind] += 1
             self._on_farewell(message)
@@ -220,6 +228,21 @@ class BootstrapServer:
             self._take_question(message, peer)
         else:
             self._drop("out of order", f"a node sent {message.kind}")
+
+    def _answer(self, hello: Hello) -> tuple[Answer, bytes]:
+        """The answer to a node, and its frame.
+
+        Whatever fails here, the node is told so: without an answer it would wait for
+        its whole timeout and then blame the network.
+        """
+        try:
+            answer = self._on_hello(hello)
+            return answer, _frame(answer)
+        except Exception as exc:  # noqa: BLE001 - it is what the node is told
+            self._drop("error", "answering a node failed", exc_info=True)
+            reason = f"{type(exc).__name__}: {exc}"[:MOST_REASON]
+            answer = Refused(incarnation=hello.incarnation, reason=reason)
+            return answer, encode(answer)
 
     def _take_question(self, ask: Ask, peer: bytes) -> None:
         # In a task of its own: a worker may take its time over its logs, and no node is
@@ -257,6 +280,23 @@ class BootstrapServer:
         logger.log(
             level, "bootstrap dropped a message (%s): %s", kind, what, exc_info=exc_info
         )
+
+
+def _frame(answer: Answer) -> bytes:
+    """An answer as a frame that a node takes.
+
+    Raises
+    ------
+    WireError
+        If it cannot be sent, or is longer than a node reads.
+    """
+    frame = encode(answer)
+    if len(frame) > MAX_FROM_CLUSTER:
+        raise WireError(
+            f"the {answer.kind} has {len(frame)} bytes, of {MAX_FROM_CLUSTER} that a"
+            " node reads: keep environment=, worker_options= and Dask's config smaller"
+        )
+    return frame
 
 
 def _allow_descriptors() -> None:

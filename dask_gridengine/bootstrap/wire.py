@@ -22,7 +22,7 @@ from dask_gridengine.bootstrap.allocation import (
 )
 from dask_gridengine.errors import WireError
 
-VERSION = 1
+VERSION = 2
 MAX_FROM_NODE = 64 * 1024  # bytes; a hello is about 1 kB, a farewell at most 17 kB
 MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation carries the user's config
 
@@ -100,6 +100,8 @@ def _conform(value: Any, hint: Any, name: str) -> Any:
         return _conform(value, hint, name)
     if origin is dict and type(value) is dict:
         return {str(k): _conform(v, args[1], name) for k, v in value.items()}
+    if origin is list and type(value) is list:
+        return [_conform(item, args[0], name) for item in value]
     if hint is TLSIdentity and type(value) is dict:
         return _build(TLSIdentity, value)
     if hint is float and type(value) is int:

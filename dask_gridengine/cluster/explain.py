@@ -21,11 +21,13 @@ from dask_gridengine.causes import (
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import GridFull
 from dask_gridengine.fleet.fleet import Fleet
+from dask_gridengine.fleet.prologue import hinted
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 from dask_gridengine.roster.standing import counted
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 HOSTS_NAMED = 3  # of a group; the others are counted
+PROLOGUES_SHOWN = 5  # different failures
 WORDS_SHOWN = 8  # lines of a node's last words
 
 
@@ -67,6 +69,7 @@ def _explain(upkeep: Upkeep) -> Iterator[str]:
     yield from _ends(fleet.roster, fleet.log_directory)
     yield from _dropped(fleet.roster)
     yield from _deaths(fleet.roster)
+    yield from _prologues(fleet.roster)
     for text in upkeep.said[-5:]:
         yield f"decided: {text}"
 
@@ -76,6 +79,7 @@ def explain_node(record: NodeRecord) -> str:
     lines = [_story(record), *_way(record)]
     if record.restarts:
         lines.append(f"its Nanny has started a new worker {_times(record.restarts)}")
+    lines += [f"its job_script_prologue failed: {hinted(f)}" for f in record.prologue]
     if record.death is not None:
         lines.append(record.death.sentence("its last worker", record.id.job))
     if record.diagnosis is not None and record.ending:
@@ -187,6 +191,17 @@ def _deaths(roster: Iterable[NodeRecord]) -> Iterator[str]:
         times = sum(record.restarts for record in records)
         who = f"the worker of {_who(records)} ({_times(times)}, and started again)"
         yield told.sentence(who, records[-1].id.job)
+
+
+def _prologues(roster: Iterable[NodeRecord]) -> Iterator[str]:
+    """Lines before Python that failed, though their nodes came up."""
+    failed: dict[str, list[NodeRecord]] = defaultdict(list)
+    for record in roster:
+        for failure in record.prologue:
+            failed[failure].append(record)
+    ranked = sorted(failed.items(), key=lambda item: -len(item[1]))
+    for failure, records in ranked[:PROLOGUES_SHOWN]:
+        yield f"job_script_prologue failed for {_who(records)}: {hinted(failure)}"
 
 
 def _alike(

@@ -71,6 +71,10 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         self._wants_quiet, self._silence_logs = quiet, silence_logs
         self._silenced = contextlib.ExitStack()
         self._pid = os.getpid()
+        # Once: all nodes get the same one, and it may be deleted meanwhile.
+        self._working_directory = ""
+        with contextlib.suppress(OSError):  # it is deleted already
+            self._working_directory = os.getcwd()
         #: Kinds of nodes, by what the names of theirs begin with.
         self._pools = {
             pool.prefix: pool

@@ -404,8 +404,15 @@ class ReconciledCluster(OpenedCluster):
             self._requirements.fail_for_want_of(pool, error)
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
-        share = self._share_of_machine(pool, hello.slots)
-        return allocate(pool.options, self.scheduler, self._tls, name, hello, share)
+        return allocate(
+            pool.options,
+            self.scheduler,
+            self._tls,
+            name,
+            hello,
+            share=self._share_of_machine(pool, hello.slots),
+            working_directory=self._working_directory,
+        )
 
     def _share_of_machine(self, pool: Pool, slots: int) -> float | None:
         """A local node's share of this machine's memory; None on a grid.

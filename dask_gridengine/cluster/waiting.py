@@ -18,12 +18,17 @@ from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.causes import NONE_REQUESTED
 from dask_gridengine.clock import steady_time
-from dask_gridengine.fleet.diagnosis import more_memory
 from dask_gridengine.fleet.fleet import Fleet
+from dask_gridengine.fleet.memory_option import (
+    in_memory_option,
+    larger_worker,
+    more_memory,
+)
 from dask_gridengine.names import node_of
 from dask_gridengine.roster.delays import spoken
 from dask_gridengine.roster.roster import NodeRecord, NodeState
 from dask_gridengine.scheduler.glances import Glances
+from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.retiring import hand_over
 
 logger = logging.getLogger(__name__)
@@ -197,11 +202,12 @@ class Waiting:
         told = "; ".join(self._of_one(ws, now) for ws in paused[:NAMED])
         more = f"; and {len(paused) - NAMED} more" if len(paused) > NAMED else ""
         count = "1 worker is" if one else f"{len(paused)} workers are"
-        fleet, _ = self._home(paused[0])
-        processes = fleet.options.processes if fleet else 1
+        fleet, record = self._home(paused[0])
+        granted = record.granted_memory if record else 0
+        options = fleet.options if fleet else None
         return (
             f"{count} paused and start{'s' if one else ''} no task: {told}{more}.\n"
-            f"  {_rule()}\n  {_advice(paused[0], processes)}"
+            f"  {_rule()}\n  {_advice(paused[0], options, granted)}"
         )
 
     def _of_one(self, ws: WorkerState, now: float) -> str:
@@ -235,7 +241,7 @@ def _rule() -> str:
     )
 
 
-def _advice(ws: WorkerState, processes: int) -> str:
+def _advice(ws: WorkerState, options: Options | None, granted: int) -> str:
     """What helps, by what the memory is used for."""
     if ws.memory.managed > ws.memory.process / 2:
         first = "Let go of futures that you need no more"
@@ -247,7 +253,12 @@ def _advice(ws: WorkerState, processes: int) -> str:
         )
     if not ws.memory_limit:
         return f"{first}."
-    more = more_memory(ws.memory_limit, processes)
+    size = more_memory(ws.memory.process, ws.memory_limit)
+    if options is None:
+        more = in_memory_option(size)
+    else:
+        whole = size * options.processes
+        more = larger_worker(options, ws.memory_limit, granted, whole)
     return f"{first}. New nodes have more with {more}."
 
 

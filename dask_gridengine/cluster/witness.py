@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from distributed.scheduler import KilledWorker
@@ -10,10 +11,12 @@ from distributed.scheduler import KilledWorker
 from dask_gridengine.causes import Cause
 from dask_gridengine.cluster.explain import explain_deaths
 from dask_gridengine.fleet.diagnosis import out_of_memory, process_ended
+from dask_gridengine.fleet.memory_option import larger_worker
 from dask_gridengine.grid import NodeId
 from dask_gridengine.names import nodes_of
 from dask_gridengine.roster.roster import NodeRecord
 from dask_gridengine.scheduler.fair import Evidence
+from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep.upkeep import Upkeep
 
 
@@ -56,11 +59,21 @@ class FleetWitness:
         record.peak_memory = max(record.peak_memory, peak)
         if used := int(event.get("too_much_memory") or 0):
             whose = "where its Nanny ends a worker"
+            options = self._options(record)
             record.death = out_of_memory(
-                used, limit, "Nanny", whose, processes=self._processes(record)
+                used,
+                limit,
+                "Nanny",
+                whose,
+                processes=options.processes,
+                larger=partial(larger_worker, options, limit, record.granted_memory),
             )
         else:
             record.death = process_ended(event.get("signal"), event.get("exit_status"))
+
+    def ours(self, name: Any) -> bool:
+        """Whether a worker of that name is one of the cluster's nodes."""
+        return bool(self._nodes([name]))
 
     def deaths(self, names: Sequence[str]) -> str:
         """Why the workers of these names died, for people."""
@@ -101,10 +114,10 @@ class FleetWitness:
             return None
         return self.deaths(names)
 
-    def _processes(self, record: NodeRecord) -> int:
-        """Workers that share its memory."""
+    def _options(self, record: NodeRecord) -> Options:
+        """What the user asked of its kind of nodes."""
         fleets = (upkeep.fleet for upkeep in self._upkeeps)
-        return next(f for f in fleets if f.pool == record.pool).options.processes
+        return next(f for f in fleets if f.pool == record.pool).options
 
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
         books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]

@@ -95,8 +95,16 @@ class Dialect:
         return "", int(environ[ORDINAL])
 
     def slots(self, environ: Mapping[str, str]) -> int | None:
-        """Slots a node was granted; None if the environment does not say."""
+        """Slots a node was granted here; None if the environment does not say."""
         return None
+
+    def slots_elsewhere(self, environ: Mapping[str, str]) -> int:
+        """Slots it was granted on other hosts."""
+        return 0
+
+    def parallel_environment(self, environ: Mapping[str, str]) -> str:
+        """What granted them; "" if it has no name."""
+        return ""
 
     def memory(self, environ: Mapping[str, str]) -> int:
         """Bytes a node was granted by the environment; 0 if it does not say."""

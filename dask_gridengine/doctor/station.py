@@ -179,6 +179,7 @@ def _allocation(options: Options, hello: Hello, scheduler: str, tls: Any) -> All
         nanny=False,
         start_method=options.start_method,
         working_directory=os.getcwd(),
+        import_path=[],
         local_directory=options.local_directory or "",
         environment={},
         config={},

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from distributed import Scheduler
 
 from dask_gridengine.bootstrap.allocation import Allocation, Hello, TLSIdentity
 from dask_gridengine.fleet.endpoints import contact
+from dask_gridengine.fleet.import_path import import_path
 from dask_gridengine.settings.config import Options
 from dask_gridengine.settings.differing import differing_config
 
@@ -27,7 +26,9 @@ def allocate(
     tls: TLSIdentity | None,
     name: str,
     hello: Hello,
+    *,
     share: float | None = None,
+    working_directory: str = "",
 ) -> Allocation:
     """The allocation of the node that said `hello`.
 
@@ -45,6 +46,8 @@ def allocate(
         What the grid granted it; this counts more than what was asked.
     share
         See `memory_limit`.
+    working_directory
+        Of the process with the cluster when the cluster started; "" if it had none.
     """
     given = dict(options.worker_options)
     if offered := options.offered:
@@ -64,7 +67,8 @@ def allocate(
         drain_timeout=options.drain_timeout,
         nanny=options.nanny,
         start_method=options.start_method,
-        working_directory=os.getcwd(),
+        working_directory=working_directory,
+        import_path=import_path(working_directory),
         local_directory=options.local_directory or "",
         environment={**dict.fromkeys(THREAD_POOLS, pools), **options.environment},
         config=differing_config(),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from dask.utils import format_bytes
 
 from dask_gridengine.bootstrap.allocation import Farewell
 from dask_gridengine.causes import BY_STATUS, Cause, Diagnosis
+from dask_gridengine.fleet.memory_option import in_memory_option, more_memory
+from dask_gridengine.fleet.prologue import hinted
 from dask_gridengine.grid import Account, NodeEnd, signal_name
+from dask_gridengine.worker.prologue import ENDED, failures_in
 
 #: A walltime counts as reached this many seconds before: Grid Engine's clock starts
 #: with its prolog, and it tells whole seconds.
 WALLTIME_SLACK = 1.0
+#: What to ask for where a walltime was too short, in units of it.
+LONGER = 1.5
 #: A memory limit counts as reached from this share on: the grid samples.
 MEMORY_SHARE = 0.95
-#: What to ask for where a limit was too small, in units of that limit.
-MORE = 1.5
 
 #: How the accounting marks jobs that a signal or a limit ended; it has the same for
 #: those that were deleted while they ran (seen on Son of Grid Engine 8.1.9).
@@ -32,6 +36,13 @@ _LOST = (
     "worker-heartbeat-error",
     "nanny-unregister-failed",
 )
+#: In the log where reading a message failed (distributed/protocol/core.py), and in the
+#: traceback of any error in the stream from the scheduler (distributed/worker.py).
+_STREAM_ERRORS = ("Failed to deserialize", "in handle_scheduler")
+_ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
+_CONNECTION_ERROR = re.compile(
+    r"([\w.]+\.)?(CommClosed|StreamClosed|Connection\w*|BrokenPipe|Timeout|OS)Error"
+)
 #: A node's own last line, and the line its shell begins the log with.
 _ON_HOST = re.compile(r"^on (\S+): ?")
 
@@ -44,6 +55,7 @@ def diagnose_end(
     walltime: float | None = None,
     memory: int = 0,
     account: Account | None = None,
+    larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
     """Read a launcher's end notice, for a node that said no farewell itself.
 
@@ -61,6 +73,8 @@ def diagnose_end(
         Bytes the grid left it; 0 is no limit, or not known.
     account
         What the accounting says, where it was asked.
+    larger
+        What to type for so many bytes, where the grid's memory limit was too small.
     """
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
@@ -80,10 +94,14 @@ def diagnose_end(
             walltime=walltime,
             memory=memory,
             account=account,
+            larger=larger,
         )
         return replace(told, source="accounting")
     if end.signal:
-        return _killed(end, walltime, memory, account)
+        return _killed(end, walltime, memory, account, larger)
+    if last_line(tail).startswith(ENDED) and (ended := failures_in(tail)):
+        detail = hinted(ended[-1])
+        return Diagnosis(cause=Cause.PROLOGUE, detail=detail, source="log")
     if end.exit_status in BY_STATUS:
         cause = BY_STATUS[end.exit_status]
         return Diagnosis(cause=cause, detail=last_line(tail), source="exit status")
@@ -108,11 +126,32 @@ def diagnose_farewell(farewell: Farewell) -> Diagnosis:
             cause, detail = Cause.LIFETIME, ""
         elif detail in _LOST:
             cause = Cause.LOST_CONTACT
+            if error := _error_of_stream(farewell.stderr):
+                cause, detail = Cause.BAD_MESSAGE, error
     return Diagnosis(cause=cause, detail=detail, source="farewell")
 
 
+def _error_of_stream(tail: str) -> str:
+    """The exception that closed a worker's stream to its scheduler, from its log.
+
+    Dask closes the worker with the same reason as when the connection is lost, and
+    logs the traceback. "" if there is none, or if it says that the connection is lost.
+    """
+    places = [tail.rfind(marker) for marker in _STREAM_ERRORS]
+    if max(places) < 0:
+        return ""
+    errors = _ERROR_LINE.findall(tail[max(places) :])
+    return errors[0] if errors and not _CONNECTION_ERROR.match(errors[0]) else ""
+
+
 def out_of_memory(
-    used: int, limit: int, source: str, whose: str, *, processes: int = 1
+    used: int,
+    limit: int,
+    source: str,
+    whose: str,
+    *,
+    processes: int = 1,
+    larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
     """A memory limit was reached.
 
@@ -126,31 +165,16 @@ def out_of_memory(
         Who enforces the limit, for people.
     processes
         How many have that limit each and share what is asked for.
+    larger
+        What to type for so many bytes of a node.
     """
     return Diagnosis(
         cause=Cause.MEMORY,
         detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
         source=source,
-        advice=f"ask for {more_memory(limit, processes)}, or use smaller chunks",
+        advice=f"ask for {larger(more_memory(used, limit) * processes)}, or use"
+        " smaller chunks",
     )
-
-
-def more_memory(limit: int, processes: int) -> str:
-    """The option to give where a limit was too small.
-
-    Parameters
-    ----------
-    limit
-        Bytes, of one worker process.
-    processes
-        Of its node, which share what is asked for.
-
-    Examples
-    --------
-    >>> more_memory(10**9, 8)
-    "memory='12 GB'"
-    """
-    return f"memory='{_round_up(limit * MORE * processes)}'"
 
 
 def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:
@@ -225,12 +249,16 @@ def _by_the_books(end: NodeEnd, account: Account | None) -> NodeEnd:
 
 
 def _killed(
-    end: NodeEnd, walltime: float | None, memory: int, account: Account | None
+    end: NodeEnd,
+    walltime: float | None,
+    memory: int,
+    account: Account | None,
+    larger: Callable[[int], str],
 ) -> Diagnosis:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
         detail = f"{walltime:g} s, killed by {end.signal}"
-        advice = f"ask for more, e.g. walltime={walltime * MORE:g}; or make the tasks"
+        advice = f"ask for more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,
             detail=detail,
@@ -239,7 +267,7 @@ def _killed(
         )
     peak = max(end.peak_memory, account.peak_memory if account else 0)
     if memory and peak >= memory * MEMORY_SHARE:
-        return out_of_memory(peak, memory, "grid", "the grid's limit")
+        return out_of_memory(peak, memory, "grid", "the grid's limit", larger=larger)
     # Nothing that differs from node to node: alike ones are told together.
     detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
     return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
@@ -250,17 +278,3 @@ def _cause(said: str) -> Cause:
         return Cause(said)
     except ValueError:
         return Cause.UNKNOWN
-
-
-def _round_up(size: float) -> str:
-    """Bytes as people type them: two figures, never less.
-
-    Examples
-    --------
-    >>> _round_up(12e9), _round_up(750e6)
-    ('12 GB', '750 MB')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB")):
-        if size >= unit:
-            return f"{-(-size // unit):.0f} {name}"
-    return f"{size:.0f}"

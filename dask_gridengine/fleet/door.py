@@ -7,6 +7,7 @@ more leaves at no cost.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from dask_gridengine.bootstrap.allocation import (
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
+
+logger = logging.getLogger(__name__)
 
 IMPORT_SECONDS = 1.0  # about what becoming a worker takes; only spaces the waits
 LONGEST_WAIT = 30.0  # seconds; a waiting node is heard of at least this often
@@ -75,6 +78,7 @@ class Door:
         #: Known nodes that were told to wait, by host, each in the order of arrival.
         self._waiting: dict[str, dict[NodeId, Hello]] = {}
         self._gave_way: set[NodeId] = set()
+        self._logged: set[str] = set()  # errors whose traceback is in the log
 
     def answer(self, hello: Hello) -> Answer:
         """Decide what this node is told. Asking twice changes nothing."""
@@ -162,7 +166,7 @@ class Door:
     def _place(self, record: NodeRecord, hello: Hello) -> Answer:
         if record.worker is not None:
             # Its allocation was lost on the way, or it would not ask again.
-            return self._make_allocation(record.worker, hello)
+            return self._allocate(record, record.worker, hello)
         if not self.roster.unbound:
             self.roster.move(record, NodeState.DRAINING)
             record.diagnosis = Diagnosis(cause=Cause.LEFT, source="door")
@@ -175,7 +179,25 @@ class Door:
             self._waiting.setdefault(record.host, {})[record.id] = hello
             return self._wait(hello, *obstacle)
         self._forget(record.id, record.host)
-        return self._make_allocation(self.roster.bind(record), hello)
+        answer = self._allocate(record, self.roster.unbound[0], hello)
+        if isinstance(answer, Allocation):
+            # Not before: a node that is refused must not keep the name.
+            self.roster.bind(record)
+        return answer
+
+    def _allocate(self, record: NodeRecord, name: str, hello: Hello) -> Answer:
+        """The allocation, or a refusal with the reason if there can be none."""
+        try:
+            return self._make_allocation(name, hello)
+        except Exception as exc:
+            reason = f"{type(exc).__name__}: {exc}"
+            if reason not in self._logged:
+                self._logged.add(reason)
+                logger.exception("no allocation can be made for %s", record)
+            record.diagnosis = Diagnosis(
+                cause=Cause.NO_ALLOCATION, detail=reason, source="door"
+            )
+            return Refused(incarnation=hello.incarnation, reason=reason)
 
     def _forget(self, node: NodeId, host: str) -> None:
         queue = self._waiting.get(host, {})

@@ -15,6 +15,7 @@ from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.fleet.diagnosis import diagnose_end, diagnose_farewell, host_in
 from dask_gridengine.fleet.failures import Failures
 from dask_gridengine.fleet.guard import FAST_SECONDS, HostGuard
+from dask_gridengine.fleet.memory_option import in_memory_option
 from dask_gridengine.grid import Account, NodeEnd, NodeId
 from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
 
@@ -42,6 +43,8 @@ class Endings:
         Seconds that were asked for; None if none were.
     keep_logs
         Whether the user wants the logs; otherwise those of good ends are removed.
+    larger
+        What to type for so many bytes, where the grid's memory limit was too small.
     on_over
         Told once of each node whose worker's name is free again: when it is gone, or
         given up.
@@ -57,12 +60,14 @@ class Endings:
         *,
         walltime: float | None,
         keep_logs: bool,
+        larger: Callable[[int], str] = in_memory_option,
         on_over: Callable[[NodeRecord], None],
         on_gone: Callable[[NodeRecord], None],
     ) -> None:
         self._roster, self._failures, self._guard = roster, failures, guard
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over, self._on_gone = on_over, on_gone
+        self._larger = larger
         self._following, self._amending = _Tasks(), _Tasks()
         self._threads = Threads(LOG_THREADS)
         #: Where logs are; and who can ask the grid's accounting about a node.
@@ -183,6 +188,7 @@ class Endings:
                     walltime=self.limit(record) or self._walltime,
                     memory=record.granted_memory,
                     account=account,
+                    larger=self._larger,
                 )
             )
 

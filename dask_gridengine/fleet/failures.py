@@ -16,6 +16,8 @@ ALIKE = 3
 #: Kinds of failures that are kept, each with an example; the oldest is dropped first.
 #: Details may differ from node to node, and each example is a whole record.
 MOST_KINDS = 200
+#: What the next node will meet, too, wherever it runs.
+_ALIKE_ON_ALL_HOSTS = {Cause.NO_ALLOCATION, Cause.MEMORY}
 
 
 class Failures:
@@ -49,7 +51,8 @@ class Failures:
         self._counts[diagnosis] += 1
         self._bound()
         if record.working is None:
-            self._row[diagnosis.cause].append(record.host)
+            anywhere = diagnosis.cause in _ALIKE_ON_ALL_HOSTS
+            self._row[diagnosis.cause].append("" if anywhere else record.host)
         if not known:
             sentence = diagnosis.sentence(str(record), record.id.job)
             if diagnosis.cause.log_says_more:

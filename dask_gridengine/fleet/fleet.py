@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
+from dask_gridengine.bootstrap.allocation import (
+    Allocation,
+    Answer,
+    Farewell,
+    Hello,
+    Refused,
+)
 from dask_gridengine.bootstrap.credentials import (
     FILE_NAME,
     FILES,
@@ -33,6 +39,8 @@ from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
 from dask_gridengine.fleet.failures import Failures
 from dask_gridengine.fleet.guard import HostGuard
+from dask_gridengine.fleet.memory_option import larger_memory
+from dask_gridengine.fleet.remarks import remarks
 from dask_gridengine.fleet.reports import ArrayReports
 from dask_gridengine.fleet.request import command, request
 from dask_gridengine.grid import NodeEnd
@@ -46,6 +54,7 @@ logger = logging.getLogger(__name__)
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
 REMOVAL_SECONDS = 5.0  # for the file server to remove the files of the cluster
+MOST_NOTED = 20  # different remarks on nodes
 ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
@@ -98,6 +107,7 @@ class Fleet:
             self.guard,
             walltime=options.walltime,
             keep_logs=options.log_directory is not None,
+            larger=partial(larger_memory, options, of_grid=True),
             on_over=self._on_over,
             on_gone=lambda record: self.changed.set(),
         )
@@ -110,12 +120,13 @@ class Fleet:
             hold=lambda host: self.guard.hold(host, self.roster.clock()),
         )
         self.bootstrap = BootstrapServer(
-            on_hello=self.door.answer, on_farewell=self._on_farewell
+            on_hello=self._on_hello, on_farewell=self._on_farewell
         )
         self.one_way = {} if one_way is None else one_way
         self._racing: asyncio.TimerHandle | None = None
         self.changed = changed or asyncio.Event()
-        self._tell_over = callbacks.on_over
+        self._tell_over, self._note = callbacks.on_over, callbacks.note
+        self._noted: set[str] = set()  # what is said once for all nodes
         self.arrays = Arrays(
             options,
             self.roster,
@@ -366,7 +377,7 @@ class Fleet:
             await self._remove(self.directory)
 
     async def _remove(self, directory: Path) -> None:
-        remove = functools.partial(_remove, directory, keep=self.endings.telling())
+        remove = partial(_remove, directory, keep=self.endings.telling())
         try:
             await in_thread(remove, timeout=REMOVAL_SECONDS)
         except asyncio.TimeoutError:
@@ -402,6 +413,15 @@ class Fleet:
             )
         finally:
             await launcher.aclose()
+
+    def _on_hello(self, hello: Hello) -> Answer:
+        answer = self.door.answer(hello)
+        if self.roster.saying(hello) is not None and not isinstance(answer, Refused):
+            for remark in remarks(hello):
+                if remark.once not in self._noted and len(self._noted) < MOST_NOTED:
+                    self._noted.add(remark.once)
+                    self._note(remark.text)
+        return answer
 
     def _on_farewell(self, farewell: Farewell) -> None:
         if self.endings.farewell(farewell):

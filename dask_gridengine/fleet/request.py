@@ -10,6 +10,7 @@ import dask
 
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects.base import Dialect, Wish
+from dask_gridengine.fleet.prologue import shell_lines
 from dask_gridengine.grid import NodeRequest
 from dask_gridengine.settings.config import Options
 
@@ -105,9 +106,8 @@ def command(
         f"exec {shlex.quote(options.python)} -m dask_gridengine.node"
         f" {shlex.quote(str(connection_file))}"
     )
-    # Lines of their own: a prologue may have comments and here-documents.
-    lines = "\n".join(["", *options.job_script_prologue, ""])
-    between = lines if options.job_script_prologue else "; "
+    lines = shell_lines(options.job_script_prologue)
+    between = "\n".join(["", *lines, ""]) if lines else "; "
     return ("/bin/sh", "-c", f"{start}{between}{node}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dask_gridengine.bootstrap.allocation import Farewell, Hello
@@ -95,6 +95,7 @@ class NodeRecord:
     began: float | None = None  # its first moment, by this cluster's clock
     queue: str = ""  # of the grid, that it was given
     notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
+    prologue: Sequence[str] = ()  # lines before Python that failed
     turned: Diagnosis | None = None  # why it must go although it is wanted
     unfinished: str = ""  # tasks that it cannot finish before it goes
     dropped: bool = False  # by its roster: it has ended, and is only counted
@@ -329,6 +330,7 @@ class Roster:
         record.tried = hello.tried
         record.granted_memory = hello.memory
         record.queue, record.notify = hello.queue, hello.notify
+        record.prologue = hello.prologue
         record.arrived = self.clock()
         record.began = record.arrived - hello.age
         self.move(record, NodeState.ARRIVED)

@@ -37,6 +37,10 @@ class Witness(Protocol):
         """A Nanny says that its worker has died, and that it starts another."""
         ...
 
+    def ours(self, name: Any) -> bool:
+        """Whether a worker of that name is one of the cluster's nodes."""
+        ...
+
     def deaths(self, names: Sequence[str]) -> str:
         """Why the workers of these names died, for people."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -21,6 +22,7 @@ from distributed.comm.addressing import (
 from distributed.core import Status
 from distributed.http.utils import get_handlers
 from distributed.metrics import time
+from distributed.protocol.serialize import ToPickle
 from distributed.scheduler import TaskState, heartbeat_interval
 from tornado.ioloop import PeriodicCallback
 from tornado.web import Application, RequestHandler
@@ -32,6 +34,7 @@ from dask_gridengine.dashboard import prometheus, routes
 from dask_gridengine.network.ports import Ports, is_free, none_free
 from dask_gridengine.roster.view import View
 from dask_gridengine.scheduler.fair import FairScheduler
+from dask_gridengine.worker.task_loading import PortableTask
 
 DASHBOARD = "distributed.dashboard.scheduler"
 OUR_PAGE = "dask_gridengine.dashboard.connect"
@@ -80,6 +83,7 @@ class ClusterScheduler(FairScheduler):
         #: Addresses of workers whose nodes the grid has suspended, and whether that is
         #: why they are paused.
         self._suspended: dict[str, bool] = {}
+        self.handlers["gridengine_module_file"] = self.module_file
         self.view = View("", dict, dict)  # until `show` says whose nodes
         self._tally: prometheus.Tally | None = None
         routes.connect(self, http_prefix)
@@ -98,6 +102,23 @@ class ClusterScheduler(FairScheduler):
         """As Dask's."""
         prometheus.disconnect(self._tally)
         await super().close(*args, **how)
+
+    # Tasks that cannot be unpickled
+
+    def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
+        """As Dask's; what a task runs is unpickled by itself, see `PortableTask`."""
+        msg: dict[str, Any] = super()._task_to_msg(ts)
+        ws, witness = ts.processing_on, self.witness
+        # A worker that the user has started may not have this package.
+        if ws is not None and witness is not None and witness.ours(ws.name):
+            msg["run_spec"] = ToPickle(PortableTask(ts.key, ts.run_spec))
+        return msg
+
+    def module_file(self, module: str) -> str:
+        """The file of a module that this process has imported; "" if there is none."""
+        found = sys.modules.get(module)
+        places = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
+        return next((str(place) for place in places if place), "")
 
     # What it tells its witness, and learns from it
 

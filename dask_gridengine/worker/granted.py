@@ -12,6 +12,7 @@ from pathlib import Path
 from dask_gridengine._version import __version__
 from dask_gridengine.bootstrap.allocation import Hello
 from dask_gridengine.dialects.base import SUBMISSION, Dialect
+from dask_gridengine.worker.prologue import failures
 
 
 def hello(dialect: Dialect) -> Hello:
@@ -37,12 +38,15 @@ def hello(dialect: Dialect) -> Hello:
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=dialect.slots(environ) or 1,
+        slots_elsewhere=dialect.slots_elsewhere(environ),
+        parallel_environment=dialect.parallel_environment(environ)[:256],
         memory=_least(memory(), dialect.memory(environ)),
         host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host_cpus=os.cpu_count() or 1,
         age=age(),
         queue=dialect.queue(environ),
         notify=dialect.notify(environ),
+        prologue=failures(),
         versions=versions(),
         via="",
         tried={},

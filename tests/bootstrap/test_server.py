@@ -14,7 +14,14 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from dask_gridengine.bootstrap.allocation import Answer, Farewell, Hello, Leave, Wait
+from dask_gridengine.bootstrap.allocation import (
+    Answer,
+    Farewell,
+    Hello,
+    Leave,
+    Refused,
+    Wait,
+)
 from dask_gridengine.bootstrap.credentials import CurveKeys
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.bootstrap.wire import (
@@ -218,7 +225,7 @@ def test_a_farewell_said_twice_is_handed_on_twice() -> None:
 def test_a_failing_decision_does_not_close_the_door(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """That node stays without an answer and asks again; the traceback is logged."""
+    """That node is refused with the error as reason; the traceback is logged."""
     answers = iter([None, "leave"])
 
     def decide(greeting: Hello) -> Answer:
@@ -230,8 +237,10 @@ def test_a_failing_decision_does_not_close_the_door(
         async with porch(decide) as door:
             with door.peer() as node:
                 await node.send(encode(hello()))
-                assert not await node.poll(SILENCE)
-            assert door.server.counts == {"error": 1}
+                answer = decode(await node.recv())
+            assert isinstance(answer, Refused)
+            assert "a bug of ours" in answer.reason
+            assert door.server.counts == {"error": 1, "refused": 1}
             await door.is_answered()
 
     asyncio.run(main())
@@ -277,6 +286,47 @@ def test_a_node_that_waits_can_be_called(caplog: pytest.LogCaptureFixture) -> No
 
     asyncio.run(main())
     assert not caplog.records
+
+
+def test_an_allocation_that_no_node_can_read_is_a_refusal() -> None:
+    """An answer above the size limit: the node learns that, instead of nothing."""
+
+    def decide(greeting: Hello) -> Answer:
+        return allocation(
+            incarnation=greeting.incarnation,
+            environment={"LONG": "x" * MAX_FROM_CLUSTER},
+        )
+
+    async def main() -> None:
+        async with porch(decide) as door:
+            with door.peer() as node:
+                await node.send(encode(hello()))
+                answer = decode(await node.recv())
+            assert isinstance(answer, Refused)
+            assert "environment=" in answer.reason
+
+    asyncio.run(main())
+
+
+def test_an_error_while_receiving_does_not_end_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error is logged, and the next node is answered."""
+    receive, errors = zmq.asyncio.Socket.recv_multipart, iter([OSError("no memory")])
+
+    def failing_once(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.type == zmq.ROUTER and (error := next(errors, None)):
+            raise error
+        return receive(self, *args, **kwargs)
+
+    monkeypatch.setattr(zmq.asyncio.Socket, "recv_multipart", failing_once)
+
+    async def main() -> None:
+        async with porch() as door:
+            await door.is_answered()
+
+    asyncio.run(main())
+    assert "no memory" in caplog.text
 
 
 def test_a_call_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

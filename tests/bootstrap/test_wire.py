@@ -38,6 +38,9 @@ hellos = st.builds(
     host=names,
     pid=st.integers(1),
     slots=st.integers(1, 512),
+    slots_elsewhere=st.integers(0, 512),
+    parallel_environment=st.text(max_size=20),
+    prologue=st.lists(st.text(max_size=30), max_size=5),
     memory=st.integers(0),
     host_memory=st.integers(0),
     host_cpus=st.integers(1, 512),
@@ -103,7 +106,7 @@ def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"v": 2}, "version 2"),
+        ({"v": VERSION + 1}, f"version {VERSION + 1}"),
         ({"v": None}, "version None"),
         ({"kind": "shout"}, "shout"),
         ({"index": 0}, "index must be at least 1"),

@@ -449,11 +449,15 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
             r"could not write its scratch directory.*local_directory=",
         ),
         (
+            {"worker_options": {"nthreads": "four"}},
+            r"could not be told what to be.*four",
+        ),
+        (
             {"worker_options": {"worker_class": "no.such.Class"}},
             r"could not start its worker.*no",
         ),
         (
-            {"job_script_prologue": ["exit 69"]},
+            {"job_script_prologue": ["trap - EXIT; exit 69"]},
             r"could not reach the cluster.*interface=",
         ),
         ({"job_script_prologue": ["kill -9 $$"]}, r"were killed.*SIGKILL"),
@@ -469,6 +473,20 @@ def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
     ):
         cluster.wait_for_workers(2, timeout=60)
     assert re.search(said, str(caught.value), re.DOTALL), caught.value
+
+
+def test_nodes_come_up_though_the_working_directory_is_deleted(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when the cluster starts; nodes that come later need not have it."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with GridEngineCluster(**options) as cluster:
+        folder.rmdir()
+        cluster.scale(1)
+        cluster.wait_for_workers(1, timeout=30)
+        monkeypatch.chdir(tmp_path)
 
 
 def test_another_version_on_the_node_ends_in_a_sentence(
@@ -703,7 +721,7 @@ def test_scale_tries_again_what_has_failed(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     """What made nodes fail may be over: the user's word starts anew, at once."""
-    prologue = [f"test -e {tmp_path}/mended || exit 69"]
+    prologue = [f"test -e {tmp_path}/mended || {{ trap - EXIT; exit 69; }}"]
     with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
         wait_until(cluster.stuck, "stuck", 30, cluster.explain)
         (tmp_path / "mended").touch()
@@ -770,6 +788,39 @@ def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
         assert "<table>" in table._repr_html_()
         assert table.counts() == {"working": 2}
         assert second.peak_memory == 0 or second.peak_memory > 2**20
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"start_method": "spawn"}, {"nanny": False}], ids=str
+)
+def test_what_a_task_prints_is_in_the_log_at_once(
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+) -> None:
+    """The task has not ended, and its worker may still be killed."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+    def run(gate: Path) -> None:
+        print("item 7")  # noqa: T201 - what the test is about
+        deadline = time.monotonic() + 60
+        while not gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    logs, gate = tmp_path / "logs", tmp_path / "gate"
+    with (
+        GridEngineCluster(jobs=1, log_directory=logs, **options, **change) as cluster,
+        Client(cluster) as client,
+    ):
+        future = client.submit(run, gate)
+        wait_until(
+            lambda: any("item 7\n" in log.read_text() for log in logs.iterdir()),
+            "the line in the node's log",
+            30,
+        )
+        assert not future.done()
+        gate.touch()
 
 
 def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> None:

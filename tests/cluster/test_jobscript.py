@@ -68,7 +68,7 @@ def test_without_options_there_is_no_empty_directive(tmp_path: Path) -> None:
             "h_vmem is requested for it, charged per slot",
         ),
         (
-            {"memory": 1, "memory_resource": "m", "memory_resource_per": "job"},
+            {"memory": "1 GB", "memory_resource": "m", "memory_resource_per": "job"},
             "m is requested for it, charged per job",
         ),
     ],
@@ -96,6 +96,7 @@ def test_a_shell_runs_it(tmp_path: Path) -> None:
     assert done.returncode == 0
     log = tmp_path / "logs" / "5.2.log"
     assert log.read_text().splitlines() == [
+        "prologue: echo before; pwd >&2",
         "before",
         "/",
         f"-m dask_gridengine.node {tmp_path / 'connection.json'}",

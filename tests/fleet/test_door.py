@@ -392,6 +392,29 @@ def test_other_versions_are_refused_with_a_cause() -> None:
     assert record.diagnosis.cause is Cause.VERSIONS
 
 
+def test_an_error_while_an_allocation_is_made_is_a_refusal() -> None:
+    """The node learns the error, it is the node's cause, and the name stays free."""
+    broken = True
+
+    def make(name: str, greeting: Hello) -> Allocation:
+        if broken:
+            raise FileNotFoundError("no such directory")
+        return allocation(name=name, incarnation=greeting.incarnation)
+
+    door = make_door(make_allocation=make)
+    expect(door, "ge-0", "ge-1")
+    answer = door.answer(hello())
+    assert isinstance(answer, Refused)
+    assert "no such directory" in answer.reason
+    first, _ = door.roster
+    assert first.diagnosis is not None
+    assert first.diagnosis.cause is Cause.NO_ALLOCATION
+    broken = False
+    answer = door.answer(hello(index=2))
+    assert isinstance(answer, Allocation)
+    assert answer.name == "ge-0"
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Submissions, hellos, registrations and ends, in every order."""
 

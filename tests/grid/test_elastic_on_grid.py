@@ -26,6 +26,36 @@ pytestmark = pytest.mark.grid
 PERIODS = 10
 
 
+@pytest.fixture
+def spreading(grid: Cell, tmp_path: Path) -> Iterator[str]:
+    """A parallel environment that deals a job's slots out to the hosts in turn."""
+    name = "spread"
+    file = tmp_path / name
+    shown = re.sub(r"(pe_name\s+)\S+", rf"\g<1>{name}", grid.run("qconf", "-sp", "smp"))
+    file.write_text(re.sub(r"(allocation_rule\s+)\S+", r"\1$round_robin", shown))
+    grid.run("qconf", "-Ap", str(file))
+    grid.run("qconf", "-aattr", "queue", "pe_list", name, "all.q")
+    yield name
+    grid.run("qconf", "-dattr", "queue", "pe_list", name, "all.q")
+    grid.run("qconf", "-dp", name)
+
+
+def test_threads_are_the_slots_of_the_nodes_own_host(
+    grid: Cell, options: dict[str, Any], spreading: str
+) -> None:
+    """One warning names the environment and what to ask the admins for."""
+    of_six = {"cores": 6, "parallel_environment": spreading}
+    with GridEngineCluster(jobs=2, **{**options, **of_six}) as cluster:
+        cluster.wait_for_workers(2, timeout=60)
+        workers = cluster.scheduler_info["workers"].values()
+        assert [worker["nthreads"] for worker in workers] == [3, 3]
+        warnings = [
+            line for line in cluster.explain().splitlines() if spreading in line
+        ]
+        assert len(warnings) == 1
+        assert "$pe_slots" in warnings[0]
+
+
 def test_nodes_of_four_workers(grid: Cell, options: dict[str, Any]) -> None:
     """A worker that is killed is back without a new job; scaling down loses nothing."""
     of_four = {"cores": 4, "processes": 4, "parallel_environment": "smp"}

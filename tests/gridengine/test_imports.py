@@ -61,6 +61,7 @@ INSIDES = {
     "settings.readings",  # what is a whole number
     "scheduler.notes",  # what an exception is annotated with
     "launchers.drmaa_places",  # whether there is a grid
+    "worker.task_loading",  # what is said of a module that a node has not
 }
 
 #: Modules that another test file's name covers.

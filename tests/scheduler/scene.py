@@ -39,6 +39,9 @@ class Listener:
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
         self.exits.append(name)
 
+    def ours(self, name: Any) -> bool:
+        return True
+
     def deaths(self, names: Any) -> str:
         self.asked.append(list(names))
         return f"they died: {', '.join(names)}"

@@ -5,6 +5,7 @@ Run on Son of Grid Engine 8.1.9 only; where others differ it is by their manuals
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -45,8 +46,27 @@ class GridEngine(Dialect):
         return environ["JOB_ID"], int(environ["SGE_TASK_ID"])
 
     def slots(self, environ: Mapping[str, str]) -> int | None:
-        """NSLOTS."""
-        return int(environ["NSLOTS"]) if "NSLOTS" in environ else None
+        """NSLOTS, or where those are on several hosts, PE_HOSTFILE's of this one."""
+        if "NSLOTS" not in environ:
+            return None
+        return max(1, int(environ["NSLOTS"]) - self.slots_elsewhere(environ))
+
+    def slots_elsewhere(self, environ: Mapping[str, str]) -> int:
+        """PE_HOSTFILE's of other hosts; the first in it is the one a job starts on."""
+        by_host = _slots_by_host(environ)
+        here = {
+            name.partition(".")[0]
+            for name in (os.uname().nodename, environ.get("HOSTNAME", ""))
+        }
+        mine = [host for host in by_host if host.partition(".")[0] in here]
+        others = dict(by_host)
+        for host in mine or list(by_host)[:1]:
+            del others[host]
+        return sum(others.values())
+
+    def parallel_environment(self, environ: Mapping[str, str]) -> str:
+        """PE."""
+        return environ.get("PE", "")
 
     def queue(self, environ: Mapping[str, str]) -> str:
         """QUEUE."""
@@ -172,3 +192,15 @@ class GridEngine(Dialect):
         from dask_gridengine.dialects.gridengine.accounting import parse_account
 
         return parse_account(run(["qacct", "-j", node.job, "-t", str(node.index)]))
+
+
+def _slots_by_host(environ: Mapping[str, str]) -> dict[str, int]:
+    """PE_HOSTFILE: a line for each host and queue, "host slots queue processors"."""
+    found: dict[str, int] = {}
+    try:
+        lines = Path(environ["PE_HOSTFILE"]).read_text().splitlines()
+        for host, slots, *_ in filter(None, map(str.split, lines)):
+            found[host] = found.get(host, 0) + int(slots)
+    except (KeyError, OSError, ValueError):
+        return {}
+    return found

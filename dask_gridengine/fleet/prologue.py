@@ -1,0 +1,91 @@
+"""The user's shell lines before Python, run so that each that fails is named."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from dask_gridengine.worker.prologue import BEGINS, ENDED, FAILED, VARIABLE
+
+MOST_TITLE = 200  # letters of a line where it is named
+CHECK_SECONDS = 5.0
+
+
+def shell_lines(prologue: Sequence[str]) -> list[str]:
+    """Shell text that runs these lines and goes on, whether they fail or not.
+
+    What a failed line has printed is in the log before a line with its status. ``exit``
+    ends the job, and so does any failure after ``set -e``; then the log's last line
+    says which line did.
+    """
+    if not prologue:
+        return []
+    lines = [f"""trap 'printf "{ENDED}status %s: %s\\n" "$?" "$prologue_line"' EXIT"""]
+    for command in commands(prologue):
+        first, *more = command.strip().splitlines() or [""]
+        title = shlex.quote(first[:MOST_TITLE] + (" ..." if more else ""))
+        lines += [
+            f"prologue_line={title}; printf '{BEGINS}%s\\n' \"$prologue_line\"",
+            # By "command", an error of "." or of the syntax does not end the shell.
+            f"command eval {shlex.quote(command)} || {{ prologue_status=$?",
+            f'printf \'{FAILED}status %s: %s\\n\' "$prologue_status" "$prologue_line"',
+            f"export {VARIABLE}=failed",
+            'case $- in *e*) exit "$prologue_status";; esac; }',
+        ]
+    return [*lines, "trap - EXIT"]
+
+
+def hinted(failure: str) -> str:
+    """A failed line, with what to write instead where that is known.
+
+    Examples
+    --------
+    >>> hinted("status 127: source /x.sh (sh: source: not found)")
+    "status 127: source /x.sh (sh: source: not found); /bin/sh knows '. FILE' only"
+    """
+    if re.search(r"\bsource: (command )?not found", failure):
+        return f"{failure}; /bin/sh knows '. FILE' only"
+    if re.search(r"\bmodule: (command )?not found", failure):
+        before = "'. /etc/profile.d/modules.sh' or its like has to come before"
+        return f"{failure}; {before}"
+    return failure
+
+
+def commands(prologue: Sequence[str]) -> Iterator[str]:
+    """The lines, put together where one alone is no whole command.
+
+    Examples
+    --------
+    >>> list(commands(["cd /", "if true; then", "  pwd", "fi"]))
+    ['cd /', 'if true; then\\n  pwd\\nfi']
+    """
+    pending: list[str] = []
+    for line in prologue:
+        pending.append(line)
+        if _is_whole("\n".join(pending)):
+            yield "\n".join(pending)
+            pending.clear()
+    if pending:  # what is wrong with it, the node's shell says
+        yield "\n".join(pending)
+
+
+def _is_whole(text: str) -> bool:
+    if text.endswith("\\"):
+        return False
+    # A here-document without its end would take what follows for its text, so that a
+    # mistake there is none.
+    return _parses(text) and not _parses(f"{text}\n)")
+
+
+def _parses(text: str) -> bool:
+    try:
+        return not subprocess.run(
+            ["/bin/sh", "-n", "-c", text],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=CHECK_SECONDS,
+        ).returncode
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return True

@@ -1,0 +1,55 @@
+"""What the lines before Python (``job_script_prologue``) have done, from the log.
+
+The job's shell writes there which line it runs, see `dask_gridengine.fleet.request`,
+and how each ended that failed. The node reads that, and its hello tells the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+
+#: What the shell writes before a line, after one that failed, and after its own end.
+BEGINS, FAILED, ENDED = "prologue: ", "prologue failed, ", "prologue ended the job, "
+#: Set by the shell if a line has failed.
+VARIABLE = "GRIDENGINE_PROLOGUE"
+
+MOST_READ = 64 * 1024  # bytes of the log
+MOST_LINES = 3  # of what a failed line has printed
+MOST_FAILURES = 5
+MOST_LETTERS = 400  # of each
+
+
+def failures() -> list[str]:
+    """What failed before this process became Python; empty if nothing did."""
+    if not os.environ.pop(VARIABLE, ""):
+        return []
+    try:
+        with open("/proc/self/fd/2", "rb") as log:
+            said = log.read(MOST_READ).decode(errors="replace")
+    except OSError:  # the log is no file
+        said = ""
+    return failures_in(said) or ["a line failed"]
+
+
+def failures_in(log: str) -> list[str]:
+    r"""The failed lines that a log tells of, each with what it printed.
+
+    Examples
+    --------
+    >>> failures_in("prologue: x\nsh: x: not found\nprologue failed, status 127: x\n")
+    ['status 127: x (sh: x: not found)']
+    """
+    found: list[str] = []
+    printed: list[str] = []
+    for line in log.splitlines():
+        if line.startswith(BEGINS):
+            printed = []
+            continue
+        for marker in (FAILED, ENDED):
+            if line.startswith(marker):
+                said = "; ".join(printed[-MOST_LINES:])
+                what = line.removeprefix(marker) + (f" ({said})" if said else "")
+                found.append(what[:MOST_LETTERS])
+        if line.strip():
+            printed.append(line.strip())
+    return found[:MOST_FAILURES]

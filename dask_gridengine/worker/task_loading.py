@@ -1,0 +1,105 @@
+"""Tasks are unpickled on their worker one by one, so that an error is the task's.
+
+Dask's scheduler sends many tasks in one message, which the worker unpickles as a whole
+while it reads it. An exception there, a missing module above all, closes the stream to
+the scheduler and with it the worker, which cannot say why; then the task is tried on
+the next worker, until it has closed four.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from dask_gridengine.errors import ModuleMissing
+
+#: Seconds for the scheduler to say where the client has a module.
+ASK_SECONDS = 5.0
+
+
+class PortableTask:
+    """What a task runs, pickled by itself within the message to its worker.
+
+    Parameters
+    ----------
+    key
+        The task's.
+    run_spec
+        What it runs, as Dask has it.
+    """
+
+    def __init__(self, key: Any, run_spec: Any) -> None:
+        self._key, self._run_spec = key, run_spec
+        self._frames: list[pickle.PickleBuffer] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from distributed.protocol.pickle import dumps
+
+        # Once, though Dask may pickle this twice: first by pickle, then by cloudpickle.
+        if not self._frames:
+            buffers: list[pickle.PickleBuffer] = []
+            pickled = dumps(self._run_spec, buffer_callback=buffers.append)
+            # All as buffers, which travel beside the pickle and are not copied into it.
+            self._frames = [pickle.PickleBuffer(pickled), *buffers]
+        return load_task, (self._key, *self._frames)
+
+
+def load_task(key: Any, pickled: Any, *buffers: Any) -> Any:
+    """What a task runs; something that raises the error if it cannot be unpickled.
+
+    Called by pickle, while the worker reads its messages.
+    """
+    try:
+        return pickle.loads(pickled, buffers=buffers)
+    except Exception as exc:  # noqa: BLE001 - unpickling runs the user's code
+        from dask._task_spec import Task
+
+        return Task(key, _fail, exc)
+
+
+def raise_missing(error: ModuleNotFoundError) -> NoReturn:
+    """Raise the same error, with what is known of the module on both sides.
+
+    To be called in a thread of a task; elsewhere the client is not asked.
+
+    Raises
+    ------
+    ModuleMissing
+        Always; with `error` as its cause if that comes from within another module.
+    """
+    module = error.name or ""
+    path = _path_at_client(module)
+    missing = ModuleMissing(
+        module, socket.gethostname(), sys.executable, path, os.path.exists(path)
+    )
+    below = error.__traceback__ and error.__traceback__.tb_next
+    raise missing from (error if below else None)
+
+
+def _fail(error: Exception) -> NoReturn:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        raise_missing(error)
+    raise error
+
+
+@lru_cache(maxsize=256)
+def _path_at_client(module: str) -> str:
+    """The module's file where the scheduler is; "" if that cannot be told."""
+    from distributed.utils import sync
+    from distributed.worker import get_worker
+
+    try:
+        worker = get_worker()
+        path = sync(
+            worker.loop,
+            worker.scheduler.gridengine_module_file,
+            module=module,
+            callback_timeout=ASK_SECONDS,
+        )
+    except Exception:  # noqa: BLE001 - not in a task, or no answer
+        return ""
+    return str(path)
