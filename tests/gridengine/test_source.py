@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -223,6 +224,22 @@ def test_an_iterator_is_read_no_further_than_asked(steps: list[Any]) -> None:
     assert read.times == 0, "read before anything was taken"
     play(books, steps)
     assert read.times == len(books.dealt)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_thread_reads_all_items(kind: str) -> None:
+    """In the same order and number as without it, whatever the items are."""
+    source, read = Source(KINDS[kind](20), in_thread=True), threading.Event()
+    source.notify(read.set)
+    found: list[Any] = []
+    while (batch := source.take(3)) is not None or source.is_open:
+        if batch is None:
+            read.wait(source.seconds_to_more or 5)
+            read.clear()
+        else:
+            found += plain(batch.items)
+    assert found == plain(KINDS[kind](20))
+    assert (source.total, source.remaining, source.error) == (len(found), 0, None)
 
 
 def test_an_iterator_that_ended_is_not_asked_again() -> None:
