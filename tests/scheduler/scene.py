@@ -47,6 +47,9 @@ class Listener:
     def evidence(self, names: Any) -> Evidence:
         return self.found
 
+    def heard(self, name: str) -> None:
+        pass
+
     def listening(self) -> bool:
         return self.hears
 
