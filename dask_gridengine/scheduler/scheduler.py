@@ -174,7 +174,9 @@ class ClusterScheduler(FairScheduler):
                 status = Status.paused
             else:
                 status = Status.running
-                running = self._suspended.pop(address, False)
+                # It may be on its way out since, for another reason.
+                paused = ws.status is Status.paused
+                running = self._suspended.pop(address, False) and paused
                 ws.last_seen = time()
             if running:
                 stimulus = f"suspended-by-the-grid-{time()}"

@@ -50,6 +50,10 @@ class Listener:
         return self.found
 
 
+    def heard(self, name: str) -> None:
+        pass
+
+
 @contextlib.asynccontextmanager
 async def working(
     folder: Path, count: int = 1, **options: Any

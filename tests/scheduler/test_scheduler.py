@@ -267,3 +267,25 @@ def test_all_who_wait_for_a_worker_can_be_told_that_none_comes() -> None:
                 assert await client.submit(abs, -5) == 5
 
     asyncio.run(main())
+
+
+def test_a_worker_of_a_suspended_node_gets_no_new_task(tmp_path: Path) -> None:
+    """It is not ended for its silence either; resumed, it goes on."""
+
+    async def main() -> None:
+        async with working(tmp_path) as (scheduler, client, (worker,)):
+            (ws,) = scheduler.workers.values()
+            worker.periodic_callbacks["heartbeat"].stop()  # it is silent from now on
+            scheduler.suspended(["w0"], True)
+            waiting = client.submit(int, 7)
+            await until(lambda: scheduler.unrunnable, "it waits")
+            ws.last_seen -= 1000.0
+            assert scheduler.quiet(10.0) == ["w0"]
+            scheduler.worker_ttl = 1.0
+            await scheduler.check_worker_ttl()
+            assert scheduler.workers[worker.address] is ws
+            scheduler.suspended(["w0"], False)
+            assert await waiting == 7
+            assert scheduler.quiet(10.0) == []
+
+    asyncio.run(main())
