@@ -39,7 +39,7 @@ class Cause(str, enum.Enum):
     NEVER_ARRIVED = "ended before it was heard of"
     VERSIONS = "had other versions"
     REFUSED = "was refused"  # its identity was used up, or none of the cluster's
-    NO_ALLOCATION = "could not be told what to be"  # an error of the cluster's own
+    NO_ALLOCATION = "could not be given an allocation"  # an error of the cluster's own
     NO_SCRATCH = "could not write its scratch directory"
     NO_SCHEDULER = "reached the bootstrap, but not the scheduler"
     NO_LISTEN = "could not listen for its peers"

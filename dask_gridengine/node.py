@@ -217,16 +217,15 @@ def _settle(allocation: Allocation) -> Allocation:
     return replace(allocation, local_directory=scratch)
 
 
-def _extend_path(places: list[str]) -> None:
+def _extend_path(entries: list[str]) -> None:
     """Import from where the client does, too, as far as that is on this host.
 
-    Behind the node's own places: the client's must not take the place of what is
-    installed here.
+    Behind the node's own entries: the client's must not replace what is installed here.
     """
-    for place in places:
-        archive = place.endswith((".zip", ".egg", ".whl")) and os.path.isfile(place)
-        if place not in sys.path and (archive or os.path.isdir(place)):
-            sys.path.append(place)
+    for entry in entries:
+        archive = entry.endswith((".zip", ".egg", ".whl")) and os.path.isfile(entry)
+        if entry not in sys.path and (archive or os.path.isdir(entry)):
+            sys.path.append(entry)
 
 
 def _import_worker(allocation: Allocation, modules: Path) -> ModuleType:

@@ -11,6 +11,9 @@ from dask_gridengine.worker.prologue import BEGINS, ENDED, FAILED, VARIABLE
 
 MOST_TITLE = 200  # letters of a line where it is named
 CHECK_SECONDS = 5.0
+#: A command that is to end the job. An error of "." ends the whole command in some
+#: shells, so that what follows the "||" is never reached.
+_FATAL = re.compile(r"\|\|\s*exit\b")
 
 
 def shell_lines(prologue: Sequence[str]) -> list[str]:
@@ -32,7 +35,8 @@ def shell_lines(prologue: Sequence[str]) -> list[str]:
             f"command eval {shlex.quote(command)} || {{ prologue_status=$?",
             f'printf \'{FAILED}status %s: %s\\n\' "$prologue_status" "$prologue_line"',
             f"export {VARIABLE}=failed",
-            'case $- in *e*) exit "$prologue_status";; esac; }',
+            f"case {'e' if _FATAL.search(command) else '$-'} in"
+            ' *e*) exit "$prologue_status";; esac; }',
         ]
     return [*lines, "trap - EXIT"]
 

@@ -106,7 +106,7 @@ class ClusterScheduler(FairScheduler):
     # Tasks that cannot be unpickled
 
     def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
-        """As Dask's; what a task runs is unpickled by itself, see `PortableTask`."""
+        """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
         msg: dict[str, Any] = super()._task_to_msg(ts)
         ws, witness = ts.processing_on, self.witness
         # A worker that the user has started may not have this package.
@@ -115,7 +115,7 @@ class ClusterScheduler(FairScheduler):
         return msg
 
     def module_file(self, module: str) -> str:
-        """The file of a module that this process has imported; "" if there is none."""
+        """The file of a module that this process has imported; "" without one."""
         found = sys.modules.get(module)
         places = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
         return next((str(place) for place in places if place), "")

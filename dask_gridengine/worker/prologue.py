@@ -45,11 +45,11 @@ def failures_in(log: str) -> list[str]:
         if line.startswith(BEGINS):
             printed = []
             continue
-        for marker in (FAILED, ENDED):
-            if line.startswith(marker):
-                said = "; ".join(printed[-MOST_LINES:])
-                what = line.removeprefix(marker) + (f" ({said})" if said else "")
-                found.append(what[:MOST_LETTERS])
-        if line.strip():
+        marker = next((m for m in (FAILED, ENDED) if line.startswith(m)), "")
+        if marker:
+            said = "; ".join(printed[-MOST_LINES:])
+            what = line.removeprefix(marker) + (f" ({said})" if said else "")
+            found.append(what[:MOST_LETTERS])
+        elif line.strip():
             printed.append(line.strip())
     return found[:MOST_FAILURES]

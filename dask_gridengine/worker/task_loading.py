@@ -22,7 +22,7 @@ ASK_SECONDS = 5.0
 
 
 class PortableTask:
-    """What a task runs, pickled by itself within the message to its worker.
+    """What a task runs, pickled separately within the message to its worker.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _fail(error: Exception) -> NoReturn:
 
 @lru_cache(maxsize=256)
 def _path_at_client(module: str) -> str:
-    """The module's file where the scheduler is; "" if that cannot be told."""
+    """The module's file in the scheduler's process; "" if it is not known."""
     from distributed.utils import sync
     from distributed.worker import get_worker
 

@@ -450,7 +450,7 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
         ),
         (
             {"worker_options": {"nthreads": "four"}},
-            r"could not be told what to be.*four",
+            r"could not be given an allocation.*four",
         ),
         (
             {"worker_options": {"worker_class": "no.such.Class"}},
