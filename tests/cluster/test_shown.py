@@ -183,7 +183,7 @@ def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
         with pytest.raises(ClusterNotRunning, match="await"):
             made.timeline()
         async with made:
-            assert "0 nodes wanted" in repr(made)
+            assert "no nodes requested" in repr(made)
 
     asyncio.run(main())
 

@@ -49,7 +49,6 @@ class Listener:
     def evidence(self, names: Any) -> Evidence:
         return self.found
 
-
     def heard(self, name: str) -> None:
         pass
 
