@@ -25,7 +25,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.network.addresses import host_and_port
 from dask_gridengine.network.ports import Ports
 from dask_gridengine.settings import readings
-from dask_gridengine.settings.defaults import configured
+from dask_gridengine.settings.defaults import configured, default
 from dask_gridengine.settings.differing import is_plain
 from dask_gridengine.times import parse_walltime
 
@@ -64,6 +64,37 @@ _TEXTS = (
     "bootstrap_contact_address",
     "worker_interface",
 )
+
+
+#: Options of dask-jobqueue that have another name here, or none, and what to do.
+OF_JOBQUEUE = {
+    "account": "use project=",
+    "cancel_command_extra": "jobs are cancelled through DRMAA, without a command",
+    "config_name": "settings are read from 'gridengine' in Dask's configuration",
+    "dashboard_address": (
+        "use dashboard_port=, or scheduler_options={'dashboard_address': ...}"
+    ),
+    "env_extra": "use environment={'NAME': 'value'}, or job_script_prologue=[...]",
+    "extra": "use resources= or worker_options={...}",
+    "header_skip": "there is no script with a header: leave out the option itself",
+    "job_cpu": "use cores=",
+    "job_directives_skip": "there is no header: leave out the option itself",
+    "job_extra": "use job_extra_directives=[...]",
+    "job_mem": "use memory=, and memory_resource= to request it of the grid",
+    "job_script_epilogue": (
+        "no line runs after Python; use teardown() of a distributed.WorkerPlugin"
+    ),
+    "protocol": "TLS is on by default; security=False turns it off",
+    "scheduler_cls": "the scheduler's class is fixed; use scheduler_options={...}",
+    "shared_temp_directory": "use shared_directory=",
+    "shebang": "use python= and job_script_prologue=[...]",
+    "submit_command_extra": "use job_extra_directives=[...]",
+    "worker_command": "use worker_options={...}",
+    "worker_extra_args": (
+        "use resources={'GPU': 1} for '--resources GPU=1', and worker_options={...} for"
+        " other arguments of a worker"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +184,8 @@ class Options:
             for name in cls.names()
         }
         checked = {**_texts(raw), **_numbers(raw), **_places(raw), **_network(raw)}
+        own = given.get("cores") is not None or raw["cores"] != default("cores")
+        checked.update(_directive_pe(checked, checked["cores"] if own else None))
         checked["pools"] = cls._pools(given, raw, checked["name"])
         options = cls(**{**raw, **checked})
         options._refuse_crowding()
@@ -227,6 +260,8 @@ def refuse_unknown(
 ) -> None:
     """Raise TypeError for the first name in `given` that is not one of `names`."""
     if unknown := [name for name in given if name not in names]:
+        if advice := OF_JOBQUEUE.get(unknown[0]):
+            raise TypeError(f"{taker} has no option {unknown[0]!r}: {advice}")
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(
@@ -268,6 +303,40 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "worker_options": worker_options,
         "resources": readings.resources(raw),
         "scheduler_options": readings.mapping(raw, "scheduler_options"),
+    }
+
+
+def _directive_pe(checked: Mapping[str, Any], cores: int | None) -> dict[str, Any]:
+    """A ``-pe`` among the directives, as the options that it stands for.
+
+    Parameters
+    ----------
+    checked
+        The other options.
+    cores
+        Those of a node, if they were given.
+    """
+    directives = "\n".join(checked["job_extra_directives"])
+    found = re.findall(r"(?<!\S)-pe[ \t]+(\S+)[ \t]+(\S+)", directives)
+    if not found:
+        return {}
+    said = "job_extra_directives: " + ", ".join(f"'-pe {a} {b}'" for a, b in found)
+    name, slots = found[0]
+    if len(found) > 1 or checked["parallel_environment"] not in (None, name):
+        raise OptionError(f"{said}: a node has one parallel_environment")
+    if not slots.isdigit() or not int(slots):
+        raise OptionError(f"{said}: give a number of slots, the same for each node")
+    if cores is not None and cores != int(slots):
+        raise OptionError(
+            f"{said}, but cores={cores}: a node has as many cores as slots. Give"
+            f" cores={slots}, and worker_options={{'nthreads': {cores}}} if its worker"
+            " is to run fewer tasks at once"
+        )
+    rest = re.sub(r"(?<!\S)-pe[ \t]+\S+[ \t]+\S+[ \t]*", "", directives)
+    return {
+        "parallel_environment": name,
+        "cores": int(slots),
+        "job_extra_directives": tuple(line for line in rest.split("\n") if line),
     }
 
 

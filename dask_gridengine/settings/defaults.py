@@ -15,6 +15,11 @@ with (Path(__file__).parents[1] / "gridengine.yaml").open() as _file:
 dask.config.update_defaults(DEFAULTS)
 
 
+def default(key: str) -> Any:
+    """Return what a setting is where nobody has set it."""
+    return DEFAULTS[SECTION][key]
+
+
 def configured(key: str, given: Any = None) -> Any:
     """Return a setting: as given, else as configured, else its default.
 
@@ -30,5 +35,5 @@ def configured(key: str, given: Any = None) -> Any:
         None counts as not given.
     """
     return dask.config.get(
-        f"{SECTION}.{key}", override_with=given, default=DEFAULTS[SECTION][key]
+        f"{SECTION}.{key}", override_with=given, default=default(key)
     )

@@ -16,7 +16,7 @@ import dask_gridengine
 from dask_gridengine.dialects import dialect
 from dask_gridengine.errors import OptionError
 from dask_gridengine.network.ports import Ports
-from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.config import OF_JOBQUEUE, Options
 from dask_gridengine.settings.defaults import DEFAULTS
 
 GRID = dialect("gridengine")
@@ -37,7 +37,7 @@ def test_the_nearest_source_wins(tmp_path: Path) -> None:
     )
     code = """
 import dask, json
-from dask_gridengine.settings.config import Options
+from dask_gridengine.settings.config import OF_JOBQUEUE, Options
 seen = [Options.resolve({"queue": "argument.q"}).queue, None, None]
 with dask.config.set({"gridengine.queue": "set.q"}):
     seen[1] = Options.resolve({}).queue
@@ -208,3 +208,42 @@ def test_a_shared_directory_is_needed() -> None:
         pytest.raises(OptionError, match=r"^shared_directory must be"),
     ):
         Options.resolve({})
+
+
+@pytest.mark.parametrize("name", sorted(OF_JOBQUEUE))
+def test_an_option_of_dask_jobqueue_is_refused_with_what_replaces_it(name: str) -> None:
+    """A name that is an option here is not in the list, and one that helps is named."""
+    assert name not in Options.names()
+    with pytest.raises(TypeError, match=f"'{name}'") as refused:
+        Options.resolve({name: "x"})
+    assert OF_JOBQUEUE[name] in str(refused.value)
+
+
+def test_a_pe_among_the_directives_is_the_parallel_environment() -> None:
+    """As dask-jobqueue's users write it; its slots are the node's cores."""
+    given = {"job_extra_directives": ["-R y", "-pe smp 8"]}
+    options = Options.resolve(given)
+    assert (options.parallel_environment, options.cores) == ("smp", 8)
+    assert options.job_extra_directives == ("-R y",)
+    assert Options.resolve({**given, "cores": 8}).cores == 8
+    both = Options.resolve({"job_extra_directives": ["-pe smp 2 -R y"], "cores": 2})
+    assert both.job_extra_directives == ("-R y",)
+    pools = Options.resolve({**given, "pools": {"a": {}}}).pools
+    assert pools["a"].cores == 8
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cores": 4},
+        {"cores": 1},
+        {"parallel_environment": "mpi"},
+        {"job_extra_directives": ["-pe smp 4-8"]},
+        {"job_extra_directives": ["-pe smp 0"]},
+        {"job_extra_directives": ["-pe smp 8", "-pe smp 8"]},
+    ],
+)
+def test_a_pe_that_contradicts_the_options_is_refused(given: dict[str, object]) -> None:
+    """With the directive, and with what it contradicts."""
+    with pytest.raises(OptionError, match="-pe smp"):
+        Options.resolve({"job_extra_directives": ["-pe smp 8"], **given})
