@@ -109,6 +109,7 @@ class World:
             ),
         )
         self.fleet._launcher = self.launcher  # type: ignore[assignment]
+        self.fleet._opened = self.launcher  # type: ignore[assignment]
         self.fleet.request = NodeRequest(name="x", command=("true",))
         self.fleet.arrays._launcher = self.launcher  # type: ignore[assignment]
         self.fleet.arrays._request = self.fleet.request
