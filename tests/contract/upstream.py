@@ -94,8 +94,6 @@ def from_dask(
     path: str,
     *,
     only: Mapping[str, str] | None = None,
-    not_yet: Mapping[str, str] | None = None,
-    not_run: Mapping[str, str] | None = None,
     long: Collection[str] = (),
 ) -> dict[str, Any]:
     """The tests of one of distributed's files, by name; skips if it is not there.
@@ -106,26 +104,18 @@ def from_dask(
         Of the file, within the source.
     only
         Names to take, with the reason for each; all by default.
-    not_yet
-        Names of tests that fail for a fault of ours, which is named.
-    not_run
-        The same of a fault that shows now and then.
     long
         Names of tests that take long.
     """
     module = _load(path)
     names = {name for name in vars(module) if name.startswith("test_")}
-    for name in {*(only or ()), *(not_yet or ()), *(not_run or ()), *long}:
+    for name in {*(only or ()), *long}:
         assert name in names, f"{path} has no {name} any more: take it out of the list"
     if only is not None:
         names &= only.keys()
     found: dict[str, Any] = {}
     for name in sorted(names):
         test = getattr(module, name)
-        if fault := (not_yet or {}).get(name):
-            test = pytest.mark.xfail(strict=True, reason=fault)(test)
-        if fault := (not_run or {}).get(name):
-            test = pytest.mark.xfail(run=False, reason=fault)(test)
         found[name] = pytest.mark.long(test) if name in long else test
     return found
 
