@@ -143,7 +143,7 @@ def _suspended(fleet: Fleet) -> Iterator[str]:
     yield (
         f"{_who(records)} {verb} suspended by the grid since {_clock(since)}"
         f" (for {_ago(since)}). What runs and is held there waits until it is resumed"
-        f"{later}. See: qstat -s s"
+        f"{later}. See: {fleet.dialect.listing}"
     )
 
 

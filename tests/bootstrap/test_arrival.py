@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,17 +373,16 @@ def test_ipv6_works() -> None:
     asyncio.run(main())
 
 
-def test_no_thread_is_left_for_a_fork_to_find() -> None:
+def test_no_thread_is_left_for_a_fork_to_find(tmp_path: Path) -> None:
     """ZeroMQ's threads end with the conversation, or no worker could be forked."""
     code = """
-import json, sys, time
+import json, pathlib, sys, time
 from dask_gridengine.worker import template
 from dask_gridengine.bootstrap.allocation import Hello
 from dask_gridengine.bootstrap.arrival import ask
-from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
-where, greeting = json.load(sys.stdin)
-keys = CurveKeys(**where.pop("node_keys"))
-answer = ask(Connection(node_keys=keys, **where), Hello(**greeting))
+from dask_gridengine.bootstrap.credentials import Connection
+connection = Connection.read(pathlib.Path(sys.argv[1]))
+answer = ask(connection, Hello(**json.load(sys.stdin)))
 # The kernel lists a thread for a moment after it was joined.
 end = time.monotonic() + 5
 while template.threads() > 1 and time.monotonic() < end:
@@ -392,16 +392,17 @@ print(answer.kind, template.threads())
 
     async def main() -> bytes:
         async with door() as (server, address):
-            where = connection(server, address)
-            told = [{**vars(where), "node_keys": vars(where.node_keys)}, vars(hello())]
+            file = connection(server, address).write(tmp_path)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
                 code,
+                str(file),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
-            said, _ = await process.communicate(json.dumps(told).encode())
+            greeting = json.dumps(vars(hello())).encode()
+            said, _ = await process.communicate(greeting)
             return said
 
     assert asyncio.run(main()).split() == [b"leave", b"1"]

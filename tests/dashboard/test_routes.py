@@ -34,6 +34,7 @@ def test_every_node_is_there() -> None:
         "arrived": 0,
         "importing": 0,
         "working": 0,
+        "suspended": 0,
         "draining": 0,
         "gone": 1,
     }

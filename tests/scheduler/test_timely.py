@@ -13,6 +13,7 @@ from distributed import Client, Worker
 from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.clock import steady_time
+from dask_gridengine.scheduler.durations import RECENT
 from dask_gridengine.scheduler.timely import TimelyScheduler
 from tests.waiting import until
 
@@ -62,7 +63,8 @@ def test_a_task_longer_than_what_is_left_is_not_started_there(
     async def main() -> None:
         async with running(tmp_path) as (scheduler, client):
             await client.gather(client.map(nap, range(4), pure=False))
-            scheduler.durations.note("nap", 30.0)
+            for _ in range(RECENT):
+                scheduler.durations.note("nap", 30.0)
             now = steady_time()
             scheduler.ends, scheduler.fresh = (
                 {"w0": now + 10, "w1": now + 90},
