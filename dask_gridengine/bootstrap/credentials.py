@@ -19,9 +19,6 @@ from pathlib import Path
 from dask_gridengine.errors import DoorError, OptionError
 
 FILE_NAME = "connection.json"
-MODULES = "modules"  # what nodes import, see `dask_gridengine.worker.bundle`
-#: All that lies in a cluster's directory, beside the folder of logs.
-FILES = (FILE_NAME, MODULES, f"{MODULES}.new")
 
 
 @dataclass(frozen=True, kw_only=True)

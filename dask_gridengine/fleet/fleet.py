@@ -16,8 +16,6 @@ from pathlib import Path
 from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
 from dask_gridengine.bootstrap.credentials import (
     FILE_NAME,
-    FILES,
-    MODULES,
     Connection,
     make_private_directory,
 )
@@ -25,7 +23,6 @@ from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.dialects.base import Dialect
 from dask_gridengine.fleet.arrays import Arrays
-from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.fleet.door import Door
 from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
@@ -123,7 +120,6 @@ class Fleet:
         self._launcher: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
-        self._bundling: Bundling | None = None
 
     @property
     def launcher(self) -> Launcher:
@@ -179,21 +175,7 @@ class Fleet:
             dialect=self.dialect.name,
             pool=self.pool,
         ).write(self.directory)
-        if options.bundle_imports and self.launcher.kind != "process":
-            # For local processes the kernel has those files at hand.
-            self._bundle(self.directory / MODULES)
         self.arrays.open(self.launcher, self.request)
-
-    def _bundle(self, path: Path) -> None:
-        """Lay what nodes import into a file; who comes before it imports as ever."""
-        try:
-            self._bundling = Bundling(path)
-        except OSError as exc:
-            logger.warning("nodes import from many files: %s", exc)
-            return
-        loop = asyncio.get_running_loop()
-        self._bundled = loop.run_in_executor(None, self._bundling.finish)
-        self._bundled.add_done_callback(_say_why)
 
     @property
     def bind_host(self) -> str | None:
@@ -324,9 +306,6 @@ class Fleet:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
         await self.endings.settle(timeout=5)
-        if self._bundling is not None:
-            self._bundling.end()
-            await asyncio.wait([self._bundled], timeout=1)
         if self.directory is not None:
             _remove(self.directory, keep=self.endings.telling())
 
@@ -373,11 +352,6 @@ class Fleet:
         self.bootstrap.call(self.door.admit())
 
 
-def _say_why(bundled: asyncio.Future[str]) -> None:
-    if not bundled.cancelled() and (wrong := bundled.result()):
-        logger.warning("nodes import from many files: %s", wrong.splitlines()[-1])
-
-
 def _remove(directory: Path, *, keep: Collection[str]) -> None:
     """Take everything away but the logs of these nodes.
 
@@ -385,8 +359,7 @@ def _remove(directory: Path, *, keep: Collection[str]) -> None:
     it was under way, and that started before it was deleted.
     """
     with contextlib.suppress(OSError):
-        for name in FILES:
-            (directory / name).unlink(missing_ok=True)
+        (directory / FILE_NAME).unlink(missing_ok=True)
         for log in (directory / "logs").glob("*.log"):
             if log.stem not in keep:
                 log.unlink()

@@ -66,6 +66,15 @@ _TEXTS = (
 )
 
 
+#: Options that were there once, and what replaces each.
+REMOVED = {
+    "bundle_imports": (
+        "nodes import from where the packages are installed; docs/scaling.md says what"
+        " helps a slow file server"
+    ),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a user asked for; the comments are in ``gridengine.yaml``."""
@@ -94,7 +103,6 @@ class Options:
     environment: dict[str, str]
     nanny: bool
     start_method: str
-    bundle_imports: bool
     worker_options: dict[str, Any]
     resources: dict[str, float]  # Dask's, of each worker
     local_directory: str | None
@@ -210,6 +218,8 @@ class Options:
 def refuse_unknown(given: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise TypeError for the first name in `given` that is not one of `names`."""
     if unknown := [name for name in given if name not in names]:
+        if why := REMOVED.get(unknown[0]):
+            raise TypeError(f"the option {unknown[0]!r} was removed: {why}")
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(
@@ -250,7 +260,6 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "job_script_prologue": readings.lines(raw, "job_script_prologue"),
         "python": readings.text(raw, "python") or sys.executable,
         "environment": {str(key): str(value) for key, value in environment.items()},
-        "bundle_imports": readings.flag(raw, "bundle_imports"),
         "nanny": readings.flag(raw, "nanny"),
         "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),

@@ -101,6 +101,12 @@ def test_a_wrong_name_lists_all_and_suggests_one() -> None:
     assert all(name in said for name in Options.names())
 
 
+def test_a_removed_option_says_what_replaces_it() -> None:
+    """Scripts written for an earlier version are told, rather than shown a list."""
+    with pytest.raises(TypeError, match=r"bundle_imports.*removed.*scaling\.md"):
+        Options.resolve({"bundle_imports": False})
+
+
 # What values may be
 
 
