@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         NodesFailed,
         OptionError,
         SubmitError,
-        TaskTimeLimit,
         Unsatisfiable,
     )
     from dask_gridengine.outside.connecting import connect
@@ -41,7 +40,6 @@ _HOME = {
     "DrmCommunicationError": "errors",
     "NoAnswer": "errors",
     "NodesFailed": "errors",
-    "TaskTimeLimit": "errors",
     "Unsatisfiable": "errors",
 }
 
@@ -58,7 +56,6 @@ __all__ = [
     "DrmCommunicationError",
     "NoAnswer",
     "NodesFailed",
-    "TaskTimeLimit",
     "Unsatisfiable",
     "__version__",
 ]

@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
-ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +98,12 @@ class Fleet:
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
-            head_start=options.head_start,
             hold=lambda host: self.guard.hold(host, self.roster.clock()),
         )
         self.bootstrap = BootstrapServer(
             on_hello=self.door.answer, on_farewell=self._on_farewell
         )
         self.one_way = {} if one_way is None else one_way
-        self._racing: asyncio.TimerHandle | None = None
         self.changed = changed or asyncio.Event()
         self._tell_over = callbacks.on_over
         self.arrays = Arrays(
@@ -244,9 +241,6 @@ class Fleet:
         if record is not None:
             self.failures.forgive()
             self.guard.worked(record.host)
-        if self.door.head_start and not self._racing:
-            loop = asyncio.get_running_loop()
-            self._racing = loop.call_later(ALONE_SECONDS, self._end_head_start)
         self._call_in()
         self.changed.set()
 
@@ -259,10 +253,6 @@ class Fleet:
     def held(self) -> int:
         """Nodes that sleep at the door because their host is shut."""
         return self.door.held
-
-    def _end_head_start(self) -> None:
-        self.door.head_start = False
-        self._call_in()
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
@@ -298,8 +288,6 @@ class Fleet:
 
         Never raises, is bounded in time, and is idempotent.
         """
-        if self._racing is not None:
-            self._racing.cancel()
         self.arrays.close()
         launcher, self._launcher = self._launcher, None
         if launcher is not None:

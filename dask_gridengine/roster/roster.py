@@ -144,10 +144,6 @@ class Roster:
         self.owed = 0
         self.by_worker: dict[str, NodeRecord] = {}
         self._numbered: dict[tuple[str, int], NodeId] = {}
-        #: Whether any node has become a worker yet.
-        self.worked = False
-        #: How many nodes import on each host.
-        self.importing_on: Counter[str] = Counter()
         self.clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
@@ -207,10 +203,6 @@ class Roster:
             return False
         self.counts[record.state] -= 1
         self.counts[state] += 1
-        if record.state is NodeState.IMPORTING:
-            self.importing_on[record.host] -= 1
-        if state is NodeState.IMPORTING:
-            self.importing_on[record.host] += 1
         now = self.clock()
         if state is NodeState.DRAINING:
             record.leaving = now
@@ -250,7 +242,6 @@ class Roster:
         record.asked = None
         if self.move(record, NodeState.WORKING):
             record.working = self.clock()
-            self.worked = True
         return record
 
     def missing(self, name: str, *, expected: bool) -> NodeRecord | None:

@@ -72,6 +72,12 @@ REMOVED = {
         "nodes import from where the packages are installed; docs/scaling.md says what"
         " helps a slow file server"
     ),
+    "head_start": "nodes of one host import at the same time",
+    "task_soft_limit": "the dashboard shows how long each task has been running",
+    "task_hard_limit": (
+        "a thread cannot be ended from outside: let the function end itself, or run it"
+        " in a process that it can kill (subprocess.run(..., timeout=))"
+    ),
 }
 
 
@@ -121,7 +127,6 @@ class Options:
     scheduler_options: dict[str, Any]
     security: Security | bool
     max_importing: int
-    head_start: bool
     death_timeout: float
     drain_timeout: float
     drain_before_walltime: bool
@@ -129,8 +134,6 @@ class Options:
     idle_grace: float
     place_grace: float
     close_timeout: float
-    task_soft_limit: float | None  # seconds
-    task_hard_limit: float | None  # seconds
     pools: dict[str, Options]  # kinds of nodes by name; none where there is only one
 
     @classmethod
@@ -261,7 +264,6 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "python": readings.text(raw, "python") or sys.executable,
         "environment": {str(key): str(value) for key, value in environment.items()},
         "nanny": readings.flag(raw, "nanny"),
-        "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
         "resources": readings.resources(raw),
@@ -280,10 +282,6 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "processes": readings.whole(raw, "processes", least=1),
         "memory": None if raw["memory"] is None else readings.size(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
-        **{
-            name: None if raw[name] is None else readings.seconds(raw, name)
-            for name in ("task_soft_limit", "task_hard_limit")
-        },
         "max_importing": readings.whole(raw, "max_importing", least=1),
         **{
             name: readings.seconds(raw, name)

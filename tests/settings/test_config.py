@@ -189,8 +189,6 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
         ("drain_before_walltime", "perhaps"),
-        ("task_soft_limit", -1),
-        ("task_hard_limit", "late"),
         ("close_timeout", -3),
         ("scheduler_port", "8790:8786"),
         ("bootstrap_port", 70000),
