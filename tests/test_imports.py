@@ -143,7 +143,6 @@ LAYERS = [
     "display.timeline",
     "display.markup",
     "display.notebook",
-    "display.widget",
     "cluster",
     "cluster.jobscript",
     "cluster.explain",
