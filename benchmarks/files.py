@@ -31,7 +31,6 @@ WORKER = """
 import dask_gridengine.node
 import dask_gridengine.bootstrap.arrival
 from dask_gridengine.worker import light
-{before}
 with light.yaml_in_c(), light.numpy_later():
     import dask_gridengine.worker.life
 """
@@ -40,47 +39,34 @@ STEPS = {
     "a node until its hello": (
         "import dask_gridengine.node, dask_gridengine.bootstrap.arrival"
     ),
-    "a worker": WORKER.format(before=""),
-    "a worker, from one file": WORKER.format(
-        before="import pathlib, sys\n"
-        "from dask_gridengine.worker import bundle\n"
-        "assert bundle.use(pathlib.Path(sys.argv[1]))"
-    ),
+    "a worker": WORKER,
     "import distributed": "import distributed",
 }
-
-
-BUNDLE = """
-import pathlib, sys, distributed
-from dask_gridengine.fleet.bundling import Bundling
-assert Bundling(pathlib.Path(sys.argv[1])).finish() == ""
-"""
 DELAYED = "openat,newfstatat,readlink"
 DELAY = 500  # microseconds
 
 
-def count(code: str, bundle: Path) -> tuple[int, int, int]:
+def count(code: str, log: Path) -> tuple[int, int, int]:
     """Calls with a path on what may be a file server; how many failed; lists read."""
-    log = bundle.with_name("log")
     trace = ["-y", "-e", "trace=%file,getdents64", "-o", str(log)]
-    _run(["strace", "-f", *trace], code, bundle)
+    _run(["strace", "-f", *trace], code)
     lines = log.read_text(errors="replace").splitlines()
     asked = [line for line in lines if CALLS.search(line) and not _is_local(line)]
     lists = [line for line in lines if LISTS.search(line)]
     return len(asked), sum("ENOENT" in line for line in asked), len(lists)
 
 
-def delayed(code: str, bundle: Path) -> float:
+def delayed(code: str) -> float:
     """Seconds it takes where each of these calls is answered late."""
     inject = f"inject={DELAYED}:delay_enter={DELAY}"
     began = time.perf_counter()
     trace = ["-e", f"trace={DELAYED}", "-e", inject, "-o", "/dev/null"]
-    _run(["strace", "-f", "-qq", *trace], code, bundle)
+    _run(["strace", "-f", "-qq", *trace], code)
     return time.perf_counter() - began
 
 
-def _run(before: list[str], code: str, bundle: Path) -> None:
-    subprocess.run([*before, sys.executable, "-c", code, str(bundle)], check=True)
+def _run(before: list[str], code: str) -> None:
+    subprocess.run([*before, sys.executable, "-c", code], check=True)
 
 
 def _is_local(line: str) -> bool:
@@ -91,12 +77,11 @@ def _is_local(line: str) -> bool:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder, "modules")
-        _run([], BUNDLE, bundle)
+        log = Path(folder, "log")
         for name, code in STEPS.items():
-            count(code, bundle)  # what is compiled at first
-            asked, failed, lists = count(code, bundle)
-            late = statistics.median(delayed(code, bundle) for _ in range(3))
+            count(code, log)  # what is compiled at first
+            asked, failed, lists = count(code, log)
+            late = statistics.median(delayed(code) for _ in range(3))
             say(f"{name}: calls, of these in vain", f"{asked}, {failed}")
             say(f"{name}: directories listed", f"{lists}")
             say(f"{name}: at {DELAY} us a call", f"{late:.2f} s")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         NodesFailed,
         OptionError,
         SubmitError,
-        TaskTimeLimit,
         Unsatisfiable,
     )
     from dask_gridengine.outside.connecting import connect
@@ -46,7 +45,6 @@ _HOME = {
     "ModuleMissing": "errors",
     "NoAnswer": "errors",
     "NodesFailed": "errors",
-    "TaskTimeLimit": "errors",
     "Unsatisfiable": "errors",
 }
 
@@ -65,7 +63,6 @@ __all__ = [
     "ModuleMissing",
     "NoAnswer",
     "NodesFailed",
-    "TaskTimeLimit",
     "Unsatisfiable",
     "__version__",
 ]

@@ -17,7 +17,6 @@
      |- NodesFailed            nodes ended before they became workers
      |- ModuleMissing          a node has not what a task imports (also an ImportError)
      |- Unsatisfiable          a task requires what no kind of nodes has
-     `- TaskTimeLimit          a task ran longer than its hard limit
 
 An unknown option name is a plain TypeError, as for any Python function.
 
@@ -316,29 +315,3 @@ class Unsatisfiable(GridEngineError):
 def listed(amounts: Mapping[str, float]) -> str:
     """Resources for people, e.g. "GPU 1, BIG 2"."""
     return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"
-
-
-class TaskTimeLimit(GridEngineError):
-    """A task ran longer than ``task_hard_limit``, and was ended.
-
-    Parameters
-    ----------
-    key
-        The task's.
-    seconds
-        The limit.
-    where
-        The worker, and its host.
-    """
-
-    def __init__(self, key: str, seconds: float, where: str) -> None:
-        super().__init__(key, seconds, where)
-        self.key, self.seconds, self.where = key, seconds, where
-
-    def __str__(self) -> str:
-        return (
-            f"task {self.key!r} ran longer than task_hard_limit={self.seconds:g}"
-            f" seconds, on {self.where}, and was ended\n"
-            "  what to do: make it shorter, or give GridEngineCluster a larger"
-            " task_hard_limit="
-        )

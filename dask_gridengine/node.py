@@ -28,7 +28,7 @@ from dask_gridengine.bootstrap.allocation import (
     Refused,
 )
 from dask_gridengine.bootstrap.arrival import ask, say_farewell
-from dask_gridengine.bootstrap.credentials import MODULES, Connection
+from dask_gridengine.bootstrap.credentials import Connection
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.dialects import dialect
 from dask_gridengine.dialects.base import DIRECTORY, SUBMISSION
@@ -141,21 +141,17 @@ def main(path: str) -> int:
     assert isinstance(answer, Allocation)
     semaphores.sweep()
     semaphores.name_after_process()
-    return _work(connection, hello, answer, signals, Path(path).parent)
+    return _work(connection, hello, answer, signals)
 
 
 def _work(
-    connection: Connection,
-    hello: Hello,
-    allocation: Allocation,
-    signals: Signals,
-    directory: Path,
+    connection: Connection, hello: Hello, allocation: Allocation, signals: Signals
 ) -> int:
     """Be the worker, and say farewell however that ends."""
     cause, detail, life = Cause.FINISHED, "", None
     try:
         allocation = _settle(allocation)
-        worker = _import_worker(allocation, directory / MODULES)
+        worker = _import_worker(allocation)
         signals.check()
         forked = allocation.start_method == "fork" and template.start()
         worker.choose_start_method(forked=forked)
@@ -228,13 +224,12 @@ def _extend_path(entries: list[str]) -> None:
             sys.path.append(entry)
 
 
-def _import_worker(allocation: Allocation, modules: Path) -> ModuleType:
+def _import_worker(allocation: Allocation) -> ModuleType:
     """Import Dask under the cluster's settings; the slow part of a node's start."""
     gc.disable()  # a collector that runs while everything is new takes 7 % longer
     try:
-        from dask_gridengine.worker import bundle, light
+        from dask_gridengine.worker import light
 
-        bundle.use(modules)
         # Several workers share what they would else import each for itself.
         alone = allocation.processes == 1
         numpy = light.numpy_later() if alone else contextlib.nullcontext()

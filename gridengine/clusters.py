@@ -49,7 +49,7 @@ class OwnCluster:
             scheduler_options=dask_scheduler,
             # A worker's death is an error for Dask; here it is dealt with, and told.
             silence_logs=logging.CRITICAL,
-            **{"head_start": True, **options},  # one worker is enough to begin with
+            **options,
         )
         self._closing = threading.Lock()
         self._closed = False

@@ -20,11 +20,6 @@ def chromium() -> str:
     pytest.skip("NO CHROMIUM, so no page is looked at: apt-get install chromium")
 
 
-def chromedriver() -> str | None:
-    """Selenium's way to it."""
-    return shutil.which("chromedriver")
-
-
 @contextlib.contextmanager
 def page(**options: Any) -> Iterator[Any]:
     """A page of it, as `playwright` has them; at the end nothing may be wrong with it.

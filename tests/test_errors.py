@@ -28,7 +28,6 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "ArrayTooLarge": ("a job with more than 3 tasks", 7, "", "", 3),
     "ModuleMissing": ("mymod", "node1", "/usr/bin/python3", "/home/x/mymod.py", True),
     "Unsatisfiable": ({"GPU": 1}, {"cpu": {}}, ["fit-1"]),
-    "TaskTimeLimit": ("fit-1", 60.0, "ge-3 (node7)"),
     "ClusterNotRunning": ("mine", "closed"),
     "NoAnswer": ("mine", {"10.0.0.1:4711": "connection refused"}),
     "NodesFailed": (5, 2, ["3 nodes were refused", "node 3.1 was killed"]),

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from dask_gridengine.bootstrap.allocation import Answer, Hello, Leave, Refused, Wait
-from dask_gridengine.bootstrap.credentials import MODULES
 from dask_gridengine.causes import EXIT_STATUS, Cause
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
@@ -221,42 +220,6 @@ def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_what_lies_beside_the_connection_file_is_imported(tmp_path: Path) -> None:
-    """Dask and all it needs, in the worker that was forked as well; by a bundle."""
-
-    def look() -> list[int | bool]:
-        loaders = [
-            type(getattr(getattr(module, "__spec__", None), "loader", None)).__name__
-            for module in list(sys.modules.values())
-        ]
-        import decimal
-        import pdb  # imported by nobody yet, and in no bundle
-
-        return [loaders.count("_Loader"), bool(decimal), bool(pdb)]
-
-    write = (
-        "import distributed, pathlib, sys\n"
-        "from dask_gridengine.fleet.bundling import Bundling\n"
-        "assert Bundling(pathlib.Path(sys.argv[1])).finish() == ''"
-    )
-    path = tmp_path / MODULES
-    subprocess.run([sys.executable, "-c", write, str(path)], check=True)
-
-    async def main() -> None:
-        async with stage(tmp_path) as on:
-            on.connect()
-            node = on.start_node()
-            await on.worker()
-            async with client_of(on) as client:
-                ((count, *imported),) = (await client.run(look)).values()
-                assert count > 300
-                assert all(imported)
-            await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
-            assert await node.ended() == 0
-
-    asyncio.run(main())
-
-
 def test_the_way_to_the_hello_is_light() -> None:
     """Before its hello a node imports neither Dask nor anything else that is heavy."""
     code = "import sys, dask_gridengine.node; print(*sys.modules)"
@@ -265,6 +228,6 @@ def test_the_way_to_the_hello_is_light() -> None:
     ).stdout.split()
     heavy = {"dask", "distributed", "tornado", "asyncio", "psutil", "cryptography"}
     assert not heavy & set(loaded)
-    later = {"bundle", "light", "life", "nanny"}
+    later = {"light", "life", "nanny"}
     assert not {f"dask_gridengine.worker.{name}" for name in later} & set(loaded)
     assert "dask_gridengine.bootstrap.arrival" in loaded

@@ -20,9 +20,6 @@ from dask_gridengine.errors import DoorError, OptionError
 from dask_gridengine.process_identity import ProcessIdentity
 
 FILE_NAME = "connection.json"
-MODULES = "modules"  # what nodes import, see `dask_gridengine.worker.bundle`
-#: All that lies in a cluster's directory, beside the folder of logs.
-FILES = (FILE_NAME, MODULES, f"{MODULES}.new")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ for module in (doctor, up, ps, explain, logs, kill, config):
     type=click.Path(dir_okay=False, path_type=Path),
     default="gridengine-demo.html",
     show_default=True,
-    help="Where to save a picture of the run, .html or .png.",
+    help="Where to save a picture of the run, as .html.",
 )
 @click.option("--no-timeline", is_flag=True, help="Save none.")
 @sentences

@@ -7,15 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dask
-from dask.utils import format_bytes, parse_timedelta
+from dask.utils import format_bytes
 from distributed.core import Status
-from tornado.ioloop import PeriodicCallback
 
 from dask_gridengine.cluster.reconciled import ReconciledCluster
 from dask_gridengine.display.notebook import Means, means, one_line, table, telling
 from dask_gridengine.pools.pool import Pool
-from dask_gridengine.roster.lastwords import last_words
 from dask_gridengine.roster.standing import Standing
 from dask_gridengine.scaling.adaptive import AdaptivePools
 
@@ -63,8 +60,7 @@ class ShownCluster(ReconciledCluster):
         Parameters
         ----------
         path
-            Where to save it, too: ``.html`` needs nothing else to be looked at;
-            ``.png`` needs selenium and a browser here.
+            Where to save it, too, as ``.html``; it needs no network to be looked at.
 
         Returns
         -------
@@ -74,8 +70,7 @@ class ShownCluster(ReconciledCluster):
         Raises
         ------
         OptionError
-            If bokeh is not installed, or what ``.png`` needs, or `path` is of
-            another kind.
+            If bokeh is not installed, or `path` does not end in ``.html``.
         ClusterNotRunning
             If the cluster has not started.
         """
@@ -143,53 +138,17 @@ class ShownCluster(ReconciledCluster):
         lines: list[str] = kept[2]
         return telling(lines)
 
-    def _own_log(self, most: int | None = None) -> str:
+    def _own_log(self, most: int) -> str:
         lines = [text for _, text in self._cluster_manager_logs]
-        return "\n".join(lines[-most:] if most else lines)
+        return "\n".join(lines[-most:])
 
-    def _logs_shown(self) -> str:
-        """The cluster's log, and the last words of dead nodes: what is here already."""
-        parts = [self._own_log()]
-        for roster in self.view.rosters().values():
-            for name, words in last_words(roster, True).items():
-                parts.append(f"\n--- {name}\n{words}")
-        return "\n".join(parts).strip()
+    def _scaling_status(self) -> str:
+        # Beside the controls of Dask's widget, which counts workers only.
+        return f"<p>{self._scaling()}</p>" if self._standing() else ""
 
     def _widget(self) -> Any:
-        """A live picture with controls; None without ipywidgets, as Dask has it."""
-        if not hasattr(self, "_cached_widget"):
-            self._cached_widget = self._new_widget()
-        return self._cached_widget
-
-    async def _close(self) -> None:
-        await super()._close()
-        if controls := getattr(self, "_controls", None):
-            controls.update()  # nothing does it any more, and what it shows is over
-
-    def _new_widget(self) -> Any:
-        standing = self._standing()
-        try:
-            from dask_gridengine.display.widget import Widget
-        except ImportError:
-            return None
-        if standing is None:
-            return None
-        widget = self._controls = Widget(
-            self,
-            table=lambda: self._table(standing),
-            logs=self._logs_shown,
-            pools=list(self.options.pools),
-        )
-        name = "distributed.deploy.cluster-repr-interval"
-        interval = parse_timedelta(dask.config.get(name), default="ms")
-
-        def install() -> None:
-            update = PeriodicCallback(widget.update, interval * 1000)
-            self.periodic_callbacks["cluster-repr"] = update  # ends with the cluster
-            update.start()
-
-        self.loop.add_callback(install)
-        return widget.root
+        # Dask's controls cannot name a pool.
+        return None if self.options.pools else super()._widget()
 
 
 def _nodes(adaptive: Any, pool: Pool) -> str:

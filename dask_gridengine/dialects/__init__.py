@@ -9,14 +9,12 @@ import re
 
 from dask_gridengine.dialects.base import Dialect
 
-DIALECTS = ("gridengine", "slurm", "pbs", "lsf", "plain")
+DIALECTS = ("gridengine", "slurm", "plain")
 
 #: What ``drmsInfo`` begins with, in order; the name of whose dialect it is.
 _SAID = (
     (r"(SGE|SoGE|OGS|OGE|GE|UGE|AGE|Univa|Altair Grid|.*Grid ?Engine)\b", "gridengine"),
     (r"SLURM", "slurm"),
-    (r"(PBS|OpenPBS|Torque)", "pbs"),
-    (r"(.*\bLSF\b)", "lsf"),
 )
 
 
@@ -62,14 +60,6 @@ def dialect(name: str) -> Dialect:
         from dask_gridengine.dialects.slurm import Slurm
 
         return Slurm()
-    if name == "pbs":
-        from dask_gridengine.dialects.pbs import PBS
-
-        return PBS()
-    if name == "lsf":
-        from dask_gridengine.dialects.lsf import LSF
-
-        return LSF()
     if name == "plain":
         return Dialect()
     raise ValueError(f"no dialect {name!r}")

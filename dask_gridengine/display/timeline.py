@@ -56,47 +56,23 @@ def draw(view: View, *, now: float | None = None) -> Any:
 
 
 def save(picture: Any, path: Path, *, title: str) -> None:
-    """Write it to a file, as the file's name says.
+    """Write it to an HTML file.
 
     Raises
     ------
     OptionError
-        If it says neither ``.html`` nor ``.png``, or what ``.png`` needs is missing.
+        If the file's name does not end in ``.html``.
     """
-    if path.suffix.lower() == ".html":
-        from bokeh.embed import file_html
-        from bokeh.resources import INLINE
-
-        # All that it needs is in it: clusters' networks often reach no CDN.
-        path.write_text(file_html(picture, INLINE, title), encoding="utf-8")
-    elif path.suffix.lower() == ".png":
-        _save_png(picture, path)
-    else:
-        raise OptionError(f"timeline({str(path)!r}): say .html or .png")
-
-
-def _save_png(picture: Any, path: Path) -> None:
-    try:
-        image = _photograph(picture)
-    except Exception as exc:  # of selenium's many, which is perhaps not even there
+    if path.suffix.lower() != ".html":
         raise OptionError(
-            f"timeline({str(path)!r}): no browser to draw with: {exc}\n"
-            "  what to do: save it as .html; or pip install selenium, and have Chromium"
-            " with its chromedriver, or Firefox with geckodriver, in PATH"
-        ) from exc
-    image.save(path)
+            f"timeline({str(path)!r}) cannot be saved in this format\n"
+            "  what to do: give a file name that ends in .html"
+        )
+    from bokeh.embed import file_html
+    from bokeh.resources import INLINE
 
-
-def _photograph(picture: Any) -> Any:
-    from bokeh.io.export import get_screenshot_as_png
-    from bokeh.io.webdriver import webdriver_control
-
-    # A browser of our own: bokeh would keep its until Python ends.
-    driver = webdriver_control.create()
-    try:
-        return get_screenshot_as_png(picture, driver=driver)
-    finally:
-        webdriver_control.terminate(driver)
+    # All that it needs is in it: clusters' networks often reach no CDN.
+    path.write_text(file_html(picture, INLINE, title), encoding="utf-8")
 
 
 def _end(rows: list[NodeRow], now: float) -> float:

@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 IMPORT_SECONDS = 1.0  # about what becoming a worker takes; only spaces the waits
 LONGEST_WAIT = 30.0  # seconds; a waiting node is heard of at least this often
 SOON = 0.2  # seconds, where what is waited for happens in a moment
-HEAD_START = 3.0  # seconds; how long a node gives way to the cluster's first workers
 
 
 class Door:
@@ -46,8 +45,6 @@ class Door:
         How many nodes may import at once; file servers feel each.
     make_allocation
         ``(worker name, hello) -> Allocation``.
-    head_start
-        Whether the first worker shall come early, if need be at the others' expense.
     hold
         For how many seconds a node on that host shall sleep here; see `HostGuard`.
     jitter
@@ -61,7 +58,6 @@ class Door:
         versions: Mapping[str, str],
         max_importing: int,
         make_allocation: Callable[[str, Hello], Allocation],
-        head_start: bool = False,
         hold: Callable[[str], float] = lambda host: 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -71,13 +67,11 @@ class Door:
         self.submitting = 0  # submissions under way: their ids are not known yet
         self.ready = False  # whether there is a scheduler to send nodes to
         self.closed = False
-        self.head_start = head_start  # until the first worker has had it
         self._make_allocation = make_allocation
         self._hold = hold
         self._jitter = jitter
         #: Known nodes that were told to wait, by host, each in the order of arrival.
         self._waiting: dict[str, dict[NodeId, Hello]] = {}
-        self._gave_way: set[NodeId] = set()
         self._logged: set[str] = set()  # errors whose traceback is in the log
 
     def answer(self, hello: Hello) -> Answer:
@@ -120,8 +114,6 @@ class Door:
                     hosts.append(host)
                 continue
             if self._asleep(record) or self._obstacle():
-                continue
-            if self._competes(record, hello):
                 continue
             self._forget(node, host)
             if host in self._waiting:
@@ -173,9 +165,7 @@ class Door:
             return Leave(
                 incarnation=hello.incarnation, reason="there are workers enough"
             )
-        if obstacle := (
-            self._asleep(record) or self._obstacle() or self._give_way(record, hello)
-        ):
+        if obstacle := self._asleep(record) or self._obstacle():
             self._waiting.setdefault(record.host, {})[record.id] = hello
             return self._wait(hello, *obstacle)
         self._forget(record.id, record.host)
@@ -238,24 +228,6 @@ class Door:
             reason = f"{importing} nodes are importing, which is the limit"
             return turns * IMPORT_SECONDS, reason
         return None
-
-    def _competes(self, record: NodeRecord, hello: Hello) -> bool:
-        """Whether it would keep the cluster's first worker from its host's CPUs.
-
-        All the nodes of a full host at once make their workers all late. Once there is
-        one, and it had a moment to begin with, the rest may come as they can: to go on
-        like this would have the last worker later, because those that are there take
-        time of the CPUs too. Even so the last of 16 on two CPUs is 5 to 18 % later.
-        """
-        busy = self.roster.importing_on[record.host] >= hello.host_cpus
-        return self.head_start and (busy or self.roster.worked)
-
-    def _give_way(self, record: NodeRecord, hello: Hello) -> tuple[float, str] | None:
-        # Once only: where the first take long, or hang, nobody is to wait for them.
-        if record.id in self._gave_way or not self._competes(record, hello):
-            return None
-        self._gave_way.add(record.id)
-        return HEAD_START, f"the first nodes on {record.host} are importing"
 
     def _wait(self, hello: Hello, seconds: float, reason: str) -> Wait:
         # Jitter, so that those told to wait together do not come back together.

@@ -24,8 +24,6 @@ from dask_gridengine.bootstrap.allocation import (
 )
 from dask_gridengine.bootstrap.credentials import (
     FILE_NAME,
-    FILES,
-    MODULES,
     Connection,
     make_private_directory,
 )
@@ -33,7 +31,6 @@ from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.causes import Diagnosis
 from dask_gridengine.dialects.base import DIRECTORY, Dialect, write_directory
 from dask_gridengine.fleet.arrays import Arrays
-from dask_gridengine.fleet.bundling import Bundling
 from dask_gridengine.fleet.door import Door
 from dask_gridengine.fleet.endings import Endings
 from dask_gridengine.fleet.endpoints import doors, listen_at, offers
@@ -55,7 +52,6 @@ GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes ar
 NEWBORN_SECONDS = 0.5  # a Nanny takes half of that to notice that its worker works
 REMOVAL_SECONDS = 5.0  # for the file server to remove the files of the cluster
 MOST_NOTED = 20  # different remarks on nodes
-ALONE_SECONDS = 0.3  # the first worker's head start over the nodes of its host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +112,12 @@ class Fleet:
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
-            head_start=options.head_start,
             hold=lambda host: self.guard.hold(host, self.roster.clock()),
         )
         self.bootstrap = BootstrapServer(
             on_hello=self._on_hello, on_farewell=self._on_farewell
         )
         self.one_way = {} if one_way is None else one_way
-        self._racing: asyncio.TimerHandle | None = None
         self.changed = changed or asyncio.Event()
         self._tell_over, self._note = callbacks.on_over, callbacks.note
         self._noted: set[str] = set()  # what is said once for all nodes
@@ -141,7 +135,6 @@ class Fleet:
         self._opened: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known
         self.directory: Path | None = None
-        self._bundling: Bundling | None = None
 
     @property
     def launcher(self) -> Launcher:
@@ -199,25 +192,12 @@ class Fleet:
             dialect=self.dialect.name,
             pool=self.pool,
         ).write(self.directory)
-        if options.bundle_imports and self.launcher.kind != "process":
-            # For local processes the kernel has those files at hand.
-            self._bundle(self.directory / MODULES)
         marked = {
             **self.request.environment,
             DIRECTORY: write_directory(self.directory),
         }
         self.arrays.open(self.launcher, replace(self.request, environment=marked))
         self.reports.open(self.launcher, self.request.native)
-
-    def _bundle(self, path: Path) -> None:
-        """Lay what nodes import into a file; who comes before it imports as ever."""
-        try:
-            self._bundling = Bundling(path)
-        except OSError as exc:
-            logger.warning("nodes import from many files: %s", exc)
-            return
-        self._bundled = asyncio.ensure_future(in_thread(self._bundling.finish))
-        self._bundled.add_done_callback(_say_why)
 
     def _say_overcommitted(self) -> None:
         cores, slots = self.options.cores, self.launcher.slots
@@ -306,9 +286,6 @@ class Fleet:
         if record is not None:
             self.failures.forgive()
             self.guard.worked(record.host)
-        if self.door.head_start and not self._racing:
-            loop = asyncio.get_running_loop()
-            self._racing = loop.call_later(ALONE_SECONDS, self._end_head_start)
         self._call_in()
         self.changed.set()
 
@@ -321,10 +298,6 @@ class Fleet:
     def held(self) -> int:
         """Nodes that sleep at the door because their host is shut."""
         return self.door.held
-
-    def _end_head_start(self) -> None:
-        self.door.head_start = False
-        self._call_in()
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
@@ -360,8 +333,6 @@ class Fleet:
 
         Never raises, is bounded in time, and is idempotent.
         """
-        if self._racing is not None:
-            self._racing.cancel()
         self.arrays.close()
         self.reports.close()
         launcher, self._launcher = self._launcher, None
@@ -369,10 +340,6 @@ class Fleet:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
         await self.endings.settle(timeout=5)
-        if self._bundling is not None:
-            self._bundling.end()
-            await asyncio.wait([self._bundled], timeout=1)
-            self._bundled.cancel()
         if self.directory is not None:
             await self._remove(self.directory)
 
@@ -441,11 +408,6 @@ class Fleet:
         self.bootstrap.call(self.door.admit())
 
 
-def _say_why(bundled: asyncio.Future[str]) -> None:
-    if not bundled.cancelled() and (wrong := bundled.result()):
-        logger.warning("nodes import from many files: %s", wrong.splitlines()[-1])
-
-
 def _remove(directory: Path, *, keep: Collection[str]) -> None:
     """Take everything away but the logs of these nodes.
 
@@ -453,8 +415,7 @@ def _remove(directory: Path, *, keep: Collection[str]) -> None:
     it was under way, and that started before it was deleted.
     """
     with contextlib.suppress(OSError):
-        for name in FILES:
-            (directory / name).unlink(missing_ok=True)
+        (directory / FILE_NAME).unlink(missing_ok=True)
         for log in (directory / "logs").glob("*.log"):
             if log.stem not in keep:
                 log.unlink()

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from dask_gridengine.bootstrap.credentials import FILE_NAME, FILES
+from dask_gridengine.bootstrap.credentials import FILE_NAME
 from dask_gridengine.grid import NodeEnd
 from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
@@ -109,8 +109,7 @@ def remove_shared_directory(directory: Path | None) -> None:
     try:
         if (directory / FILE_NAME).is_file():
             shutil.rmtree(directory / "logs", ignore_errors=True)
-            for name in FILES:
-                (directory / name).unlink(missing_ok=True)
+            (directory / FILE_NAME).unlink(missing_ok=True)
         directory.rmdir()
     except OSError as exc:
         complain(f"could not remove {directory}: {exc}")

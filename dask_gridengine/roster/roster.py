@@ -180,10 +180,6 @@ class Roster:
         self._kept: deque[NodeRecord] = deque()
         self._numbered: dict[tuple[str, int], NodeId] = {}
         self._used: dict[str, int] = {}  # of those dropped, see `used`: a bit for each
-        #: Whether any node has become a worker yet.
-        self.worked = False
-        #: How many nodes import on each host.
-        self.importing_on: Counter[str] = Counter()
         self.clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
@@ -251,10 +247,6 @@ class Roster:
             return False
         self.counts[record.state] -= 1
         self.counts[state] += 1
-        if record.state is NodeState.IMPORTING:
-            self.importing_on[record.host] -= 1
-        if state is NodeState.IMPORTING:
-            self.importing_on[record.host] += 1
         self.resume(record)  # a suspended node cannot change its state
         now = self.clock()
         if state is NodeState.DRAINING:
@@ -355,7 +347,6 @@ class Roster:
         record.asked = None
         if self.move(record, NodeState.WORKING):
             record.working = self.clock()
-            self.worked = True
         return record
 
     def missing(self, name: str, *, expected: bool) -> NodeRecord | None:

@@ -96,6 +96,20 @@ OF_JOBQUEUE = {
     ),
 }
 
+#: Options that were there once, and what replaces each.
+REMOVED = {
+    "bundle_imports": (
+        "nodes import from where the packages are installed; docs/scaling.md says what"
+        " helps a slow file server"
+    ),
+    "head_start": "nodes of one host import at the same time",
+    "task_soft_limit": "the dashboard shows how long each task has been running",
+    "task_hard_limit": (
+        "a thread cannot be ended from outside: let the function end itself, or run it"
+        " in a process that it can kill (subprocess.run(..., timeout=))"
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -125,7 +139,6 @@ class Options:
     environment: dict[str, str]
     nanny: bool
     start_method: str
-    bundle_imports: bool
     worker_options: dict[str, Any]
     resources: dict[str, float]  # Dask's, of each worker
     local_directory: str | None
@@ -144,7 +157,6 @@ class Options:
     scheduler_options: dict[str, Any]
     security: Security | bool
     max_importing: int
-    head_start: bool
     death_timeout: float
     drain_timeout: float
     drain_before_walltime: bool
@@ -153,8 +165,6 @@ class Options:
     place_grace: float
     suspended_timeout: float | None  # seconds
     close_timeout: float
-    task_soft_limit: float | None  # seconds
-    task_hard_limit: float | None  # seconds
     pools: dict[str, Options]  # kinds of nodes by name; none where there is only one
 
     @classmethod
@@ -262,6 +272,8 @@ def refuse_unknown(
     if unknown := [name for name in given if name not in names]:
         if advice := OF_JOBQUEUE.get(unknown[0]):
             raise TypeError(f"{taker} has no option {unknown[0]!r}: {advice}")
+        if why := REMOVED.get(unknown[0]):
+            raise TypeError(f"the option {unknown[0]!r} was removed: {why}")
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(
@@ -296,9 +308,7 @@ def _texts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "job_script_prologue": readings.lines(raw, "job_script_prologue"),
         "python": readings.text(raw, "python") or sys.executable,
         "environment": {str(key): str(value) for key, value in environment.items()},
-        "bundle_imports": readings.flag(raw, "bundle_imports"),
         "nanny": readings.flag(raw, "nanny"),
-        "head_start": readings.flag(raw, "head_start"),
         "drain_before_walltime": readings.flag(raw, "drain_before_walltime"),
         "worker_options": worker_options,
         "resources": readings.resources(raw),
@@ -351,10 +361,11 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
         "processes": readings.whole(raw, "processes", least=1),
         "memory": None if raw["memory"] is None else readings.size(raw, "memory"),
         "walltime": parse_walltime(raw["walltime"]),
-        **{
-            name: None if raw[name] is None else readings.seconds(raw, name)
-            for name in ("task_soft_limit", "task_hard_limit", "suspended_timeout")
-        },
+        "suspended_timeout": (
+            None
+            if raw["suspended_timeout"] is None
+            else readings.seconds(raw, "suspended_timeout")
+        ),
         "max_importing": readings.whole(raw, "max_importing", least=1),
         **{
             name: readings.seconds(raw, name)

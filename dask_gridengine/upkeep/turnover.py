@@ -1,7 +1,7 @@
 """Nodes that must go although they are wanted: others come first, then they drain.
 
-Before its walltime, on a signal of the grid, or when a task exceeds its hard limit, a
-node goes by the way of a scale-down; but the number that is wanted stays.
+Before its walltime, or on a signal of the grid, a node goes by the way of a scale-down;
+but the number that is wanted stays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Collection
 
-from distributed.scheduler import WorkerState
+from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.fleet.fleet import GENTLE_SECONDS, Fleet
@@ -24,7 +24,6 @@ from dask_gridengine.settings.config import Options
 from dask_gridengine.upkeep import expiry
 from dask_gridengine.upkeep.expiry import Step
 from dask_gridengine.upkeep.retiring import hand_over, retire
-from dask_gridengine.upkeep.task_limits import TaskLimits, running_tasks
 from dask_gridengine.upkeep.upkeep import Upkeep
 from dask_gridengine.upkeep.walltimes import Walltimes
 
@@ -67,14 +66,6 @@ class Turnover:
         self._scheduler = scheduler
         self._limits = Walltimes(self._fleet)
         self._fleet.endings.limit = self._limits.of
-        self._tasks = TaskLimits(
-            self._workers,
-            scheduler.fail,
-            soft=self._options.task_soft_limit,
-            hard=self._options.task_hard_limit,
-            say=self._upkeep.tell,
-            turn_over=self._end_process,
-        )
         self._task = asyncio.create_task(self._run(), name="gridengine turnover")
 
     async def stop(self) -> None:
@@ -101,8 +92,6 @@ class Turnover:
 
     def look(self) -> None:
         """Look once at all nodes that work, and begin what is due."""
-        self._scheduler.look_at_clocks()  # for how long tasks have run
-        self._tasks.look()
         over = [name for name, record in self.leaving.items() if record.over]
         for name in over:
             del self.leaving[name]
@@ -207,16 +196,6 @@ class Turnover:
         self._drain(record, why, self._fleet.roster.clock() + seconds)
         return seconds
 
-    def _end_process(self, name: str, why: str) -> None:
-        record = self._fleet.roster.bearing(name)
-        if record is None:
-            return
-        self._upkeep.tell(f"{why}; {record} is replaced, to end its process")
-        reason = Diagnosis(cause=Cause.DRAINED, detail=why, source="cluster")
-        until = self._fleet.roster.clock() + self._options.finish_timeout
-        self._replace(record)
-        self._drain(record, reason, until)
-
     def _drain(self, record: NodeRecord, why: Diagnosis, until: float) -> None:
         assert record.worker is not None
         if record.cancelled or record.over:
@@ -272,3 +251,13 @@ class Turnover:
                 f"{record} leaves in {max(0.0, left):.0f} s; it cannot finish:"
                 f" {record.unfinished}, which will run again elsewhere"
             )
+
+
+def running_tasks(ws: WorkerState) -> dict[TaskState, float]:
+    """What runs on a worker, and for how many seconds, as it said last."""
+    since = max(0.0, time.time() - ws.last_seen)
+    return {
+        ts: seconds + since
+        for ts, seconds in ws.executing.items()
+        if ts.processing_on is ws  # else it has ended since
+    }

@@ -16,14 +16,12 @@ from dask_gridengine.dialects import dialect, dialect_of
 from dask_gridengine.dialects.base import ORDINAL, SUBMISSION, Wish
 from dask_gridengine.grid import NodeId
 
-NAMES = ("gridengine", "slurm", "pbs", "lsf", "plain")
+NAMES = ("gridengine", "slurm", "plain")
 PACKAGE = Path(dask_gridengine.__file__).parent
 #: What a job of each grid finds in its environment.
 FOUND = {
     "gridengine": {"JOB_ID": "12", "SGE_TASK_ID": "3"},
     "slurm": {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"},
-    "pbs": {"PBS_JOBID": "12[3].server", "PBS_ARRAY_INDEX": "3"},
-    "lsf": {"LSB_JOBID": "12", "LSB_JOBINDEX": "3"},
     "plain": {SUBMISSION: "12", ORDINAL: "3"},
 }
 
@@ -40,10 +38,8 @@ FOUND = {
         ("Univa Grid Engine 8.5", "gridengine"),
         ("SLURM 22.05.8", "slurm"),
         ("SLURM", "slurm"),
-        ("PBS Professional 13", "pbs"),
-        ("Torque", "pbs"),
-        ("IBM Spectrum LSF 10.1", "lsf"),
-        ("Platform LSF 7.0", "lsf"),
+        ("PBS Professional 13", "plain"),
+        ("IBM Spectrum LSF 10.1", "plain"),
         ("Condor 8", "plain"),
         ("GEneric", "plain"),
         ("", "plain"),

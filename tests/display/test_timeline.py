@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from dask_gridengine.dashboard.palette import STATES
 from dask_gridengine.display import timeline
 from dask_gridengine.display.timeline import draw, save, steps
 from dask_gridengine.errors import OptionError
-from tests import browser
 from tests.simulated import START, Nodes, many
 
 
@@ -67,39 +64,6 @@ def test_a_picture_that_leaves_some_out_says_so(
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """With the two there are."""
-    with pytest.raises(OptionError, match=r"say \.html or \.png"):
+    """With the one there is."""
+    with pytest.raises(OptionError, match=r"\.html"):
         save(draw(Nodes().view), tmp_path / "run.svg", title="")
-
-
-def test_it_can_be_a_png(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawn by a browser through selenium."""
-    browser.chromium()
-    pytest.importorskip("selenium")
-    if browser.chromedriver() is None:
-        pytest.skip("NO CHROMEDRIVER: apt-get install chromium-driver")
-    monkeypatch.setenv("BOKEH_IN_DOCKER", "1")  # its name for --no-sandbox
-    path = tmp_path / "run.png"
-    # In a process of its own: selenium leaves descriptors to the garbage collector.
-    code = (
-        "import sys; from pathlib import Path; from tests.simulated import *;"
-        "from dask_gridengine.display.timeline import *;"
-        "save(draw(many(20, 3).view, now=START), Path(sys.argv[1]), title='')"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=90)
-    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.mark.parametrize("missing", ["browser", "selenium"])
-def test_without_a_browser_it_says_what_to_do(
-    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A PNG needs one, and a way to it; HTML does not."""
-    if missing == "selenium":
-        for name in [name for name in sys.modules if name.startswith("bokeh.io.")]:
-            monkeypatch.delitem(sys.modules, name)
-        monkeypatch.setitem(sys.modules, "selenium", None)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("SE_OFFLINE", "true")  # or selenium would fetch one
-    with pytest.raises(OptionError, match=r"save it as \.html"):
-        save(draw(Nodes().view), tmp_path / "run.png", title="")

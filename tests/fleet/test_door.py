@@ -263,47 +263,6 @@ def test_everyone_waits_until_there_is_a_scheduler() -> None:
     assert isinstance(admitted, Allocation)
 
 
-def test_the_first_nodes_of_a_full_host_have_its_cpus_for_themselves() -> None:
-    """Together all would be late; another host's nodes are not kept waiting."""
-    door = make_door(max_importing=64, head_start=True)
-    expect(door, *(f"ge-{i}" for i in range(5)))
-    full = [door.answer(hello(index=i, host="one", host_cpus=2)) for i in (1, 2, 3)]
-    assert [type(answer) for answer in full] == [Allocation, Allocation, Wait]
-    assert "nodes on one are importing" in full[2].reason  # type: ignore[union-attr]
-    assert isinstance(door.answer(hello(index=4, host="other")), Allocation)
-
-
-def test_without_a_head_start_nobody_gives_way() -> None:
-    """By default all nodes of a host import at once: so the last one comes sooner."""
-    door = make_door(max_importing=64)
-    expect(door, "ge-0", "ge-1")
-    for i in (1, 2):
-        assert isinstance(door.answer(hello(index=i, host_cpus=1)), Allocation)
-
-
-def test_after_the_head_start_all_may_come() -> None:
-    """Those that gave way are called, and whoever comes later is not kept waiting."""
-    door = make_door(max_importing=64, head_start=True)
-    expect(door, *(f"ge-{i}" for i in range(4)))
-    for i in (1, 2, 3):
-        door.answer(hello(index=i, host_cpus=1))
-    assert list(door.admit()) == []
-    door.roster.registered("ge-0")
-    assert list(door.admit()) == []
-    door.head_start = False
-    assert [who.index for who, _ in door.admit()] == [2, 3]
-    assert isinstance(door.answer(hello(index=4, host_cpus=1)), Allocation)
-
-
-def test_a_node_gives_way_only_once() -> None:
-    """When its time is up it comes in: the first ones may be slow, or hang."""
-    door = make_door(max_importing=64, head_start=True)
-    expect(door, "ge-0", "ge-1")
-    door.answer(hello(index=1, host_cpus=1))
-    assert isinstance(door.answer(hello(index=2, host_cpus=1)), Wait)
-    assert isinstance(door.answer(hello(index=2, host_cpus=1)), Allocation)
-
-
 def test_a_node_that_waits_is_admitted_when_another_is_done() -> None:
     """The first that came, once; whoever still has to wait is not disturbed."""
     door = make_door(max_importing=1)
@@ -475,9 +434,6 @@ class AnyOrder(RuleBasedStateMachine):
     def the_limit_on_importing_holds(self) -> None:
         importing = self.door.roster.in_state(NodeState.IMPORTING)
         assert len(importing) <= 3
-        for host in ("node0", "node1"):
-            here = sum(record.host == host for record in importing)
-            assert here == self.door.roster.importing_on[host]
 
     @invariant()
     def counts_are_what_a_count_would_give(self) -> None:

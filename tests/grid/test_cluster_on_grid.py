@@ -26,7 +26,6 @@ from dask_gridengine import (
     NodesFailed,
     SubmitError,
 )
-from dask_gridengine.fleet import bundling
 from tests.grid.conftest import Cell
 from tests.waiting import wait_until
 
@@ -74,46 +73,6 @@ def test_a_hundred_jobs_queue_and_scale_down_starts_none(
         assert all(node.arrived is None for node in queued)
         assert len(cluster.workers) == 1
     assert "is lost" not in caplog.text
-
-
-def from_one_file() -> int:
-    """How many modules this worker has from the cluster's bundle."""
-    specs = (getattr(module, "__spec__", None) for module in sys.modules.values())
-    loaders = [type(getattr(spec, "loader", None)).__name__ for spec in list(specs)]
-    return loaders.count("_Loader")
-
-
-def test_nodes_import_from_one_file(
-    grid: Cell,
-    options: dict[str, Any],
-    shared: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It lies beside the connection file, and goes with it; without it all works."""
-
-    def counts(*, there: bool = False, **changes: Any) -> list[int]:
-        with (
-            GridEngineCluster(**{**options, **changes}) as cluster,
-            Client(cluster) as client,
-        ):
-            if there:  # a node that comes before it is does without
-                wait_until(lambda: list(shared.glob("*/modules")), "the file", 20)
-            cluster.scale(2)
-            client.wait_for_workers(2, timeout=60)
-            return list(client.run(from_one_file).values())
-
-    assert min(counts(there=True)) > 300
-    assert counts(bundle_imports=False) == [0, 0]
-
-    monkeypatch.setattr(bundling, "program", lambda module: ["false"])
-    assert counts() == [0, 0]
-    assert "import from many files: it ended with status 1" in caplog.text
-    monkeypatch.setattr(bundling, "program", lambda module: ["/nowhere"])
-    assert counts() == [0, 0]
-    assert "import from many files: [Errno 2]" in caplog.text
-    assert grid.qstat() == ""
-    assert list(shared.iterdir()) == []
 
 
 KILLED = """

@@ -126,20 +126,6 @@ def test_the_time_of_each_step_is_kept() -> None:
     assert None not in times
 
 
-def test_who_imports_where_is_counted() -> None:
-    """From its allocation until it works or is over, whatever becomes of it."""
-    nodes = roster()
-    nodes.unbound.extend(["ge-0", "ge-1"])
-    one, other = nodes
-    for record, host in ((one, "a"), (other, "b")):
-        nodes.arrive(record, hello(job="5", host=host))
-        nodes.bind(record)
-    assert nodes.importing_on == {"a": 1, "b": 1}
-    nodes.registered("ge-0")
-    nodes.move(other, NodeState.GONE)
-    assert nodes.importing_on == {"a": 0, "b": 0}
-
-
 def test_a_worker_registers_only_under_a_name_of_ours() -> None:
     """A worker somebody else started is no node."""
     nodes = roster()
@@ -233,10 +219,6 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.roster.in_state(state) == found
         live = [r for r in self.roster if r.state is not NodeState.GONE]
         assert list(self.roster.live.values()) == live
-        importing = self.roster.in_state(NodeState.IMPORTING)
-        for host in "ab":
-            here = sum(record.host == host for record in importing)
-            assert here == self.roster.importing_on[host]
 
     @invariant()
     def a_name_waits_or_is_borne_by_one(self) -> None:

@@ -102,6 +102,12 @@ def test_a_wrong_name_lists_all_and_suggests_one() -> None:
     assert all(name in said for name in Options.names())
 
 
+def test_a_removed_option_says_what_replaces_it() -> None:
+    """Scripts written for an earlier version are told, rather than shown a list."""
+    with pytest.raises(TypeError, match=r"bundle_imports.*removed.*scaling\.md"):
+        Options.resolve({"bundle_imports": False})
+
+
 # What values may be
 
 
@@ -184,8 +190,6 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
         ("drain_before_walltime", "perhaps"),
-        ("task_soft_limit", -1),
-        ("task_hard_limit", "late"),
         ("close_timeout", -3),
         ("scheduler_port", "8790:8786"),
         ("bootstrap_port", 70000),

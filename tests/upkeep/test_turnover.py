@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.causes import Cause
-from dask_gridengine.errors import TaskTimeLimit
 from dask_gridengine.roster.jobtable import JobRow
 from dask_gridengine.roster.roster import NodeState
 from tests.chaos.tasks import counted, runs
@@ -153,28 +151,6 @@ def test_a_node_that_leaves_may_have_to_hurry(
         ended(cluster, Cause.DRAINED, 25)
         wait_until(lambda: len(runs(book)[1]) == 2, "it runs elsewhere", 20)
         long.cancel(force=True)
-
-
-def test_a_hard_limit_ends_task_and_process(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """The future gets the error; what else was there is kept, and a node comes anew."""
-    book = tmp_path / "book"
-    with (
-        GridEngineCluster(jobs=2, task_soft_limit=1, task_hard_limit=3, **options) as c,
-        Client(c) as client,
-    ):
-        client.wait_for_workers(2, timeout=30)
-        done = client.map(counted, range(10, 20), path=str(book))
-        assert client.gather(done) == [*range(10, 20)]
-        hangs = client.submit(time.sleep, 120)
-        with pytest.raises(TaskTimeLimit, match="task_hard_limit=3 seconds, on ge-"):
-            hangs.result(timeout=30)
-        assert f"task {hangs.key!r} has run for" in c.explain()
-        ended(c, Cause.DRAINED)
-        assert client.gather(done) == [*range(10, 20)]
-        assert all(len(names) == 1 for names in runs(book).values())
-        wait_until(lambda: len(working(c)) == 2, "whole", 20, c.explain)
 
 
 def test_scaling_while_nodes_leave_counts_those_that_stay(
