@@ -219,7 +219,7 @@ class NodesFailed(GridEngineError):
     def __str__(self) -> str:
         head = (
             f"waited for {self.wanted} workers, have {self.alive},"
-            " and none will come as things are:"
+            " and that many will not come:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
 

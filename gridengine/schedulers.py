@@ -8,6 +8,7 @@ any more, or with Python.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -231,10 +232,12 @@ class Scheduler:
 
     # Steps of the above
 
-    @property
+    @functools.cached_property
     def _cores(self) -> int:
-        cores = self._options.get("cores") or dask.config.get("gridengine.cores", 1)
-        return int(cores)
+        """Slots of a node, also where `job_extra_directives` has them."""
+        names = Options.names()
+        given = {key: v for key, v in self._options.items() if key in names}
+        return Options.resolve(given).cores
 
     def _wanted(self, items: int | None) -> int:
         if items is None:

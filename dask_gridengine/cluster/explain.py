@@ -136,12 +136,12 @@ def _suspended(fleet: Fleet) -> Iterator[str]:
     records = list(fleet.roster.suspended.values())
     if not records:
         return
-    verb = "is" if len(records) == 1 else "are"
+    verb = "has" if len(records) == 1 else "have"
     since = min(record.shown_since for record in records)
     limit = fleet.options.suspended_timeout
     later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
     yield (
-        f"{_who(records)} {verb} suspended by the grid since {_clock(since)}"
+        f"{_who(records)} {verb} been suspended by the grid since {_clock(since)}"
         f" (for {_ago(since)}). What runs and is held there waits until it is resumed"
         f"{later}. See: {fleet.dialect.listing}"
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
+from distributed.objects import SchedulerInfo
 
 from dask_gridengine.bootstrap.allocation import Allocation, Hello
 from dask_gridengine.cluster.opening import OpenedCluster
@@ -234,6 +235,8 @@ class ReconciledCluster(OpenedCluster):
             remarks=lambda: self._waiting.said,
             hints=self._hints,
         )
+        # The subscription that keeps it up to date may be some milliseconds late.
+        self.scheduler_info = SchedulerInfo(self.scheduler.identity())
 
     def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
         """As Dask's.

@@ -131,6 +131,8 @@ class ShownCluster(ReconciledCluster):
 
     def _reasons(self, standing: Standing) -> list[str]:
         """What `explain` says; it looks at every node, so not at each glance."""
+        if not hasattr(self, "_waiting"):
+            return []  # it is starting, or could not start
         now, kept = time.monotonic(), getattr(self, "_explained", None)
         stamp = (standing.view.wanted, *standing.view.counts().values())
         if kept is None or kept[0] != stamp or now - kept[1] > REASONS_AGAIN:

@@ -122,10 +122,10 @@ class FleetWitness:
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
         books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]
         return [
-            records[node]
+            record
             for node in nodes_of(names)
             for records in books
-            if node in records
+            if (record := records.get(node)) is not None
         ]
 
 

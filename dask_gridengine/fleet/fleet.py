@@ -130,7 +130,6 @@ class Fleet:
             note=callbacks.note,
         )
         self.reports = ArrayReports(self.roster)
-        self._note = callbacks.note
         self._launcher: Launcher | None = None  # until it is closed
         self._opened: Launcher | None = None
         self.dialect = Dialect()  # of the grid, once that is known

@@ -93,9 +93,9 @@ class ArrayReports:
         except Exception:
             logger.exception("could not read what the grid says of job %s", job)
             return
+        self._forget()
         if report is None:
             return
-        self._forget()
         self._walltimes[job] = report.walltime
         oldest = self._oldest()
         if oldest is not None and oldest.id.job == job:

@@ -245,9 +245,10 @@ class Roster:
                     state.value,
                 )
             return False
+        # A suspended node cannot change its state. First, so that `shown` is right.
+        self.resume(record)
         self.counts[record.state] -= 1
         self.counts[state] += 1
-        self.resume(record)  # a suspended node cannot change its state
         now = self.clock()
         if state is NodeState.DRAINING:
             record.leaving = now
@@ -280,7 +281,7 @@ class Roster:
 
     def causes(self) -> Counter[Cause | None]:
         """How many nodes have ended, by cause as known now; safe in any thread."""
-        return self.dropped + Counter(map(_cause, list(self._kept)))
+        return Counter(dict(self.dropped)) + Counter(map(_cause, list(self._kept)))
 
     def suspend(self, record: NodeRecord) -> None:
         """The grid has suspended a node. It says nothing until it is resumed."""

@@ -187,6 +187,8 @@ class ClusterScheduler(FairScheduler):
         ws = self.workers.get(address) if address in self._suspended else None
         if ws is not None and self.witness is not None:
             self.witness.heard(ws.name)
+            # Another worker of its node may have been heard before.
+            self.suspended([ws.name], False)
         return super().heartbeat_worker(address=address, **said)
 
     def look_at_clocks(self) -> None:

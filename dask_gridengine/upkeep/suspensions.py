@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable, Collection
 
 from dask_gridengine.causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.fleet.fleet import Fleet
+from dask_gridengine.grid import NodeId
 from dask_gridengine.roster.roster import NodeRecord
+
+logger = logging.getLogger(__name__)
 
 #: Seconds without a heartbeat before this asks the grid about a node, and between such
 #: questions. Both are less where Dask ends silent workers soon (``worker-ttl``).
@@ -60,7 +63,8 @@ class Suspensions:
         self._say, self._clock = say, clock
         most = float("inf") if ttl is None else ttl / TTL_SHARE
         self._silent, self._again = min(SILENT, most), min(AGAIN, most)
-        self._suspects: list[NodeRecord] = []
+        #: Silent nodes about which the grid has yet to be asked.
+        self._unasked: dict[NodeId, NodeRecord] = {}
         self._next = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
@@ -77,11 +81,13 @@ class Suspensions:
         await self._give_up()
         quiet = map(roster.bearing, self._quiet(self._silent))
         suspects = [record for record in quiet if record and not record.ending]
-        self._suspects = [*suspects, *silent, *roster.suspended.values()]
-        due = bool(silent) or self._clock() >= self._next
-        if self._suspects and due and (self._asking is None or self._asking.done()):
+        self._unasked |= {record.id: record for record in silent}
+        suspects += [*self._unasked.values(), *roster.suspended.values()]
+        due = bool(self._unasked) or self._clock() >= self._next
+        if suspects and due and (self._asking is None or self._asking.done()):
             self._next = self._clock() + self._again
-            self._asking = asyncio.create_task(self._ask())
+            self._unasked.clear()
+            self._asking = asyncio.create_task(self._ask(suspects))
 
     async def stop(self) -> None:
         """Wait for no answer any more. Idempotent."""
@@ -94,14 +100,18 @@ class Suspensions:
         if record.suspended is not None:
             self._fleet.roster.resume(record)
             self._changed(record)
-            self._say(f"{_who([record])} resumed by the grid", logging.INFO)
+            self._say(f"{_subject([record])} resumed by the grid", logging.INFO)
 
-    async def _ask(self) -> None:
-        found = await self._fleet.launcher.suspended()
+    async def _ask(self, suspects: Collection[NodeRecord]) -> None:
+        try:
+            found = await self._fleet.launcher.suspended()
+        except Exception:
+            logger.exception("could not ask the grid which nodes are suspended")
+            return
         if found is None:
             return  # unknown: nothing changes
         new, resumed = [], []
-        for record in {record.id: record for record in self._suspects}.values():
+        for record in {record.id: record for record in suspects}.values():
             if record.id in found and record.suspended is None and not record.ending:
                 self._fleet.roster.suspend(record)
                 new.append(record)
@@ -111,9 +121,9 @@ class Suspensions:
         for record in [*new, *resumed]:
             self._changed(record)
         if new:
-            self._say(f"{_who(new)} suspended by the grid", logging.WARNING)
+            self._say(f"{_subject(new)} suspended by the grid", logging.WARNING)
         if resumed:
-            self._say(f"{_who(resumed)} resumed by the grid", logging.INFO)
+            self._say(f"{_subject(resumed)} resumed by the grid", logging.INFO)
 
     async def _give_up(self) -> None:
         limit = self._fleet.options.suspended_timeout
@@ -125,18 +135,18 @@ class Suspensions:
             for record in self._fleet.roster.suspended.values()
             if record.suspended is not None and now - record.suspended >= limit
         ]
-        detail = f"{limit:g} s, which is suspended-timeout"
+        detail = f"{limit:g} s (suspended-timeout)"
         why = Diagnosis(cause=Cause.SUSPENDED, detail=detail, source="grid")
         for record in late:
-            self._say(f"{record} is replaced: suspended for {detail}", logging.WARNING)
+            self._say(f"replacing {record}: suspended for {detail}", logging.WARNING)
             self._expect_end()
             self._fleet.give_up(record, why)
         if late:
             await self._cancel(late)
 
 
-def _who(records: Collection[NodeRecord]) -> str:
+def _subject(records: Collection[NodeRecord]) -> str:
     first = next(iter(records))
     if len(records) == 1:
-        return f"{first} is"
-    return f"{number_of_nodes(len(records))} (e.g. {first}) are"
+        return f"{first} was"
+    return f"{number_of_nodes(len(records))} (e.g. {first}) were"

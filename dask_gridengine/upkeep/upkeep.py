@@ -254,7 +254,12 @@ class Upkeep:
     def _excuse(self, seconds: float) -> None:
         """Nobody was silent while it was us who did not listen."""
         for record in self.fleet.roster.live.values():
-            self.fleet.roster.excuse(record, seconds)
+            if record.suspended is None:
+                self.fleet.roster.excuse(record, seconds)
+            else:
+                record.suspended += (
+                    seconds  # the end of the suspension excuses the rest
+                )
 
     async def _look_for_silent(self) -> None:
         now = self.fleet.roster.clock()

@@ -30,6 +30,7 @@ class Walltimes:
         self._asked = min((s for s in asked if s is not None), default=None)
         self._notified = fleet.dialect.warns(native)
         self._queues: dict[str, asyncio.Task[float | None]] = {}
+        self._closed = False
 
     def of(self, record: NodeRecord) -> float | None:
         """Seconds that a node may run; None if no end is known (yet)."""
@@ -58,7 +59,8 @@ class Walltimes:
         return max(0.0, seconds)
 
     def close(self) -> None:
-        """Wait for no answer any more."""
+        """Ask nothing any more, and wait for no answer."""
+        self._closed = True
         for task in self._queues.values():
             task.cancel()
 
@@ -66,6 +68,8 @@ class Walltimes:
         if not queue:
             return None
         if queue not in self._queues:
+            if self._closed:
+                return None
             ask = self._fleet.launcher.queue_limit(queue)
             self._queues[queue] = asyncio.ensure_future(ask)
         task = self._queues[queue]

@@ -206,7 +206,12 @@ def test_another_map_keeps_the_workers_of_a_tail(
 @pytest.fixture
 def local() -> dict[str, Any]:
     """Options of a GridEngineScheduler whose grid is this machine."""
-    return {"launcher": "process", "slots": 2, "quiet": True}
+    return {
+        "launcher": "process",
+        "slots": 2,
+        "quiet": True,
+        "scheduler_options": {"dashboard": False, "dashboard_address": ":0"},
+    }
 
 
 def test_quick_items_start_few_nodes(local: dict[str, Any]) -> None:
