@@ -215,7 +215,9 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             pool.fleet.receive()
             pool.upkeep.start()
             pool.turnover.start(self.scheduler)
-        self._requirements = Requirements(self.scheduler, pools, self.note)
+        self._requirements = Requirements(
+            self.scheduler, pools, self.note, adapts=self._adapts
+        )
         self._requirements.start()
         fleets = [pool.fleet for pool in pools]
         self._waiting = Waiting(self.scheduler, fleets, self.note, hints=self._hints)
@@ -225,7 +227,8 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         """What the nodes are at, and what keeps tasks waiting where they work."""
         watching = (self._requirements, self._waiting)
         said = (text for watch in watching for text in watch.said)
-        return "\n".join([explain(self._upkeeps), *said, *self._hints()])
+        over = [f"{self.name} is closed."] if self.status is Status.closed else []
+        return "\n".join([*over, explain(self._upkeeps), *said, *self._hints()])
 
     def _hints(self) -> list[str]:
         """What to type where no nodes are requested, and adaptive scaling is off."""

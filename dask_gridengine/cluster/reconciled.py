@@ -342,8 +342,14 @@ class ReconciledCluster(OpenedCluster):
         # Of those that leave anyhow each does so in its time, unless all are to go.
         names = pool.planned if count else pool.names
         surplus = len(names) - count
-        processes = pool.options.processes
-        for name in to_close(self.scheduler, names, pool.waiting, surplus, processes):
+        for name in to_close(
+            self.scheduler,
+            names,
+            pool.waiting,
+            surplus,
+            pool.options.processes,
+            pool.suspended,
+        ):
             del self.worker_spec[name]
         more = count - len(pool.planned)
         if anew:

@@ -126,6 +126,12 @@ class Pool:
         return list(self.fleet.roster.unbound)
 
     @property
+    def suspended(self) -> set[str]:
+        """Names of nodes that the grid has suspended."""
+        records = list(self.fleet.roster.suspended.values())
+        return {record.worker for record in records if record.worker is not None}
+
+    @property
     def wanted(self) -> int:
         """How many nodes there shall be."""
         return self.upkeep.desired

@@ -32,6 +32,8 @@ class Requirements:
         The kinds of nodes there are.
     note
         Tells people, in the cluster's log.
+    adapts
+        Whether adaptive scaling requests nodes of a pool as they are needed.
     """
 
     def __init__(
@@ -39,8 +41,11 @@ class Requirements:
         scheduler: ClusterScheduler,
         pools: Sequence[Pool],
         note: Callable[[str], None],
+        *,
+        adapts: Callable[[Pool], bool] = lambda pool: False,
     ) -> None:
         self._scheduler, self._pools, self._note = scheduler, pools, note
+        self._adapts = adapts
         self.offers = {pool: pool.options.offered for pool in pools}
         self.said: set[str] = set()  # what is wrong at present
         self._glances = Glances(self.look)
@@ -68,7 +73,7 @@ class Requirements:
             home = self.home(dict(required))
             if home is None:
                 said.add(self._no_home(required, tasks))
-            elif not home.wanted and not home.upkeep.taken_away:
+            elif not (home.wanted or home.upkeep.taken_away or self._adapts(home)):
                 said.add(self._nobody_asked(home, required, tasks))
         for text in said - self.said:
             self._note(text)

@@ -159,8 +159,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         """Nodes to give up after the maximum was lowered, ranked as for ``scale``."""
         pool, names = self._pool, self._pool.planned
         surplus = len(names) - int(self._most())
-        processes = pool.options.processes
-        return to_close(self.cluster.scheduler, names, pool.waiting, surplus, processes)
+        return to_close(
+            self.cluster.scheduler,
+            names,
+            pool.waiting,
+            surplus,
+            pool.options.processes,
+            pool.suspended,
+        )
 
     def _look(self) -> None:
         workers = self.cluster.scheduler.workers.values()

@@ -158,8 +158,12 @@ def to_close(
     waiting: Collection[str],
     count: int,
     processes: int = 1,
+    suspended: Collection[str] = (),
 ) -> list[str]:
-    """Which `count` nodes to give up: who queues, then who starts, then the idlest.
+    """Choose `count` nodes to give up.
+
+    First those that queue, then those that start, those that the grid has suspended,
+    and the idlest.
 
     Parameters
     ----------
@@ -173,6 +177,8 @@ def to_close(
         How many to give up; none if it is not positive.
     processes
         Workers of a node.
+    suspended
+        Names of nodes that the grid has suspended. They hold tasks, but do not work.
     """
     if count <= 0:
         return []
@@ -182,6 +188,8 @@ def to_close(
     ranked = [name for name in newest_first if name in queued]
     started |= queued
     ranked += [name for name in newest_first if name not in started]
+    ranked += [name for name in newest_first if name in suspended]
+    ranked = list(dict.fromkeys(ranked))
     if len(ranked) < count:
         # Idle is a node all of whose workers are.
         idlest = scheduler.workers_to_close(

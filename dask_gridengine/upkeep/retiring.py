@@ -43,6 +43,9 @@ async def release(
     """
     fleet.let_go(names)
     await fleet.withdraw(names, keep_places=keep_places)
+    # A suspended node can neither finish tasks nor hand data over.
+    suspended = list(fleet.roster.suspended.values())
+    await fleet.cancel([record for record in suspended if record.worker in names])
     left = await retire(scheduler, names, patience=patience)
     if left:
         logger.warning(

@@ -25,7 +25,9 @@ def failures() -> list[str]:
         return []
     try:
         with open("/proc/self/fd/2", "rb") as log:
-            said = log.read(MOST_READ).decode(errors="replace")
+            # Its end: a line may have printed much before it failed.
+            log.seek(max(0, os.fstat(log.fileno()).st_size - MOST_READ))
+            said = log.read().decode(errors="replace")
     except OSError:  # the log is no file
         said = ""
     return failures_in(said) or ["a line failed"]

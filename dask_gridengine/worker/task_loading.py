@@ -55,9 +55,13 @@ def load_task(key: Any, pickled: Any, *buffers: Any) -> Any:
     """
     try:
         return pickle.loads(pickled, buffers=buffers)
-    except Exception as exc:  # noqa: BLE001 - unpickling runs the user's code
+    except BaseException as exc:  # noqa: BLE001 - unpickling runs the user's code
         from dask._task_spec import Task
 
+        if not isinstance(exc, Exception):
+            # For example a module that calls sys.exit() when it is imported. As it is,
+            # it would end the worker, also when the task raises it.
+            exc = RuntimeError(f"could not be loaded: {type(exc).__name__}: {exc}")
         return Task(key, _fail, exc)
 
 

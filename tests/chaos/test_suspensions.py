@@ -22,6 +22,7 @@ from tests.chaos.conftest import (
     wait_until,
     working,
 )
+from tests.chaos.tasks import slow_identity
 
 TTL = "24s"  # after which Dask ends a silent worker
 
@@ -102,3 +103,34 @@ def test_what_is_suspended_for_too_long_is_replaced(
         healed(cluster, 1)
         assert working(cluster)[0].id != victim.id
         assert "avoided" not in cluster.explain()
+
+
+@pytest.mark.grid
+@pytest.mark.timeout(180)
+def test_scaling_down_gives_up_what_is_suspended_first(
+    grid: Cell, grid_options: dict[str, Any]
+) -> None:
+    """A node that works and holds results stays, and the work is done."""
+    with (
+        GridEngineCluster(jobs=2, finish_timeout=5, **grid_options) as cluster,
+        Client(cluster) as client,
+    ):
+        healed(cluster, 2)
+        (victim, other) = sorted(working(cluster))
+        tasks = client.map(slow_identity, range(8), pure=False)
+        grid.run("qmod", "-sj", str(victim.id))
+        wait_until(
+            lambda: suspended(cluster) == [str(victim.id)],
+            "suspended",
+            40,
+            lambda: states(cluster),
+        )
+        cluster.scale(1)
+        assert client.gather(tasks) == [*range(8)]
+        wait_until(
+            lambda: cluster.counts == {"working": 1, "gone": 1},
+            "one is left",
+            30,
+            lambda: states(cluster),
+        )
+        assert [row.id for row in working(cluster)] == [other.id]

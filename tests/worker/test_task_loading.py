@@ -159,6 +159,30 @@ def read(pid: int) -> ReadableHere:
     return ReadableHere()
 
 
+class ExitsElsewhere:
+    """An argument that ends Python where it is unpickled, as some modules do."""
+
+    def __reduce__(self) -> Any:
+        return leave, (os.getpid(),)
+
+
+def leave(pid: int) -> ExitsElsewhere:
+    if os.getpid() != pid:
+        sys.exit("no device here")
+    return ExitsElsewhere()
+
+
+def test_an_exit_while_a_task_is_unpickled_ends_no_worker(
+    cluster: GridEngineCluster,
+) -> None:
+    """The task fails with what was said, and is not tried on other workers."""
+    with Client(cluster) as client:
+        with pytest.raises(RuntimeError, match="no device here"):
+            client.submit(id, ExitsElsewhere()).result(timeout=60)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+    assert [node.state.value for node in cluster.jobs()] == ["working"]
+
+
 def test_an_error_while_a_task_is_unpickled_is_the_tasks(
     cluster: GridEngineCluster,
 ) -> None:
