@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine.deletion import delete_jobs
 from dask_gridengine.dialects.gridengine.leftovers import marked_jobs_of
+from dask_gridengine.dialects.gridengine.states import user_name
 from dask_gridengine.errors import GridEngineError, LauncherError
 from dask_gridengine.launchers.child import remove_shared_directory
 from dask_gridengine.outside.asking import ask_cluster
@@ -22,7 +23,6 @@ from dask_gridengine.outside.sighting import (
     GONE,
     Sighting,
     host_runner,
-    user_name,
 )
 
 LOOK_AGAIN = 0.3  # seconds between looks whether it is over

@@ -9,7 +9,6 @@ connection file: their cluster is "unknown".
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 import stat
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 from dask_gridengine.bootstrap.credentials import Connection
 from dask_gridengine.dialects.base import Runner
 from dask_gridengine.dialects.gridengine.leftovers import MarkedJob, marked_jobs_of
+from dask_gridengine.dialects.gridengine.states import user_name
 from dask_gridengine.errors import GridEngineError, NoAnswer
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa_places import find_root
@@ -124,11 +124,6 @@ def _real(directory: Path) -> Path:
 def host_runner() -> Runner:
     """Runs Grid Engine's commands as this process would."""
     return lambda command: run_command(command, os.environ)
-
-
-def user_name() -> str:
-    """Of whoever runs this, by the process itself: the environment may say anything."""
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from distributed.core import Status
 
+from dask_gridengine.dialects.gridengine.states import user_name
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.outside.removal import end
-from dask_gridengine.outside.sighting import look, user_name
+from dask_gridengine.outside.sighting import look
 from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import FakeGrid, deaf, left_behind, running
 from tests.waiting import wait_until

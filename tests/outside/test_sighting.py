@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.bootstrap.credentials import FILE_NAME
+from dask_gridengine.dialects.gridengine.states import user_name
 from dask_gridengine.outside.sighting import (
     ALIVE,
     GONE,
@@ -20,7 +21,6 @@ from dask_gridengine.outside.sighting import (
     SILENT,
     UNKNOWN,
     look,
-    user_name,
 )
 from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import FakeGrid, closed_port, deaf, left_behind, running
