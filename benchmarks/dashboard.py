@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dask_gridengine.dashboard.routes import document
-from tests.dashboard.sent import Shown
+from dask_gridengine.views.json_api import document
 from tests.simulated import Nodes, many
+from tests.views.sent import Shown
 
 HOSTS = 60
 TIMES = 21

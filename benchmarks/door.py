@@ -32,8 +32,8 @@ from paper import paper, say
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.credentials import FILE_NAME, Connection
-from dask_gridengine.bootstrap.wire import MAX_FROM_CLUSTER, decode, encode
+from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER, decode, encode
+from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from tests.samples import hello
 
 PLAYERS = 2

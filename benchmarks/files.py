@@ -29,15 +29,15 @@ SERVED = re.compile(r'"(?P<path>/[^"]*)"')
 LOCAL = ("/proc", "/sys", "/dev", "/tmp", "/etc", "/lib", "/usr/lib", "/run")
 WORKER = """
 import dask_gridengine.node
-import dask_gridengine.bootstrap.arrival
-from dask_gridengine.worker import light
+import dask_gridengine.bootstrap.client
+from dask_gridengine.worker import fast_import as light
 with light.yaml_in_c(), light.numpy_later():
-    import dask_gridengine.worker.life
+    import dask_gridengine.worker.run
 """
 STEPS = {
     "python -c pass": "pass",
     "a node until its hello": (
-        "import dask_gridengine.node, dask_gridengine.bootstrap.arrival"
+        "import dask_gridengine.node, dask_gridengine.bootstrap.client"
     ),
     "a worker": WORKER,
     "import distributed": "import distributed",

@@ -18,8 +18,8 @@ TURNS = 11
 #: What a node imports until it says hello, and that Dask is not among it.
 NODE = """
 import sys
-import dask_gridengine.bootstrap.arrival
-import dask_gridengine.node, dask_gridengine.worker.granted
+import dask_gridengine.bootstrap.client
+import dask_gridengine.node, dask_gridengine.worker.job_resources
 assert not {'dask', 'distributed', 'tornado', 'numpy'} & set(sys.modules)
 """
 PROGRAMS = {

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.batch.sge import GridEngine
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
 
 
 class Paper:
@@ -62,7 +62,7 @@ def paper() -> Iterator[None]:
     async def opened(kind: str, on_end: Callable[[NodeEnd], None], **_: Any) -> Paper:
         return Paper(on_end)
 
-    with mock.patch("dask_gridengine.fleet.fleet.open_launcher", opened):
+    with mock.patch("dask_gridengine.nodes.fleet.open_launcher", opened):
         yield
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.causes import Cause
+from dask_gridengine.exit_causes import Cause
 
 EVERY = 0.1  # seconds between looks at the number of nodes
 RESULT = 50_000  # bytes of a leaf's

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dask_gridengine._version import __version__
 
 if TYPE_CHECKING:
+    from dask_gridengine.cli.connect import connect
     from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.errors import (
         ArrayTooLarge,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         SubmitError,
         Unsatisfiable,
     )
-    from dask_gridengine.outside.connecting import connect
 
 _HOME = {
     "GridEngineCluster": "cluster.cluster",
@@ -70,7 +70,7 @@ __all__ = [
 
 def _register_defaults() -> None:
     """Add our defaults to Dask's configuration."""
-    import dask_gridengine.settings.defaults  # noqa: F401
+    import dask_gridengine.option_defaults  # noqa: F401
 
 
 # Where Dask is not imported yet, the first of the names above does it.

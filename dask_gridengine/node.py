@@ -20,21 +20,22 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from dask_gridengine.bootstrap.allocation import (
+from dask_gridengine.batch import dialect
+from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
+from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.connection_file import Connection
+from dask_gridengine.bootstrap.messages import (
     Allocation,
     Farewell,
     Hello,
     Leave,
     Refused,
 )
-from dask_gridengine.bootstrap.arrival import ask, say_farewell
-from dask_gridengine.bootstrap.credentials import Connection
-from dask_gridengine.causes import EXIT_STATUS, Cause
-from dask_gridengine.dialects import dialect
-from dask_gridengine.dialects.base import DIRECTORY, SUBMISSION
 from dask_gridengine.errors import DoorError, WireError
-from dask_gridengine.launchers import semaphores
-from dask_gridengine.worker import granted, template
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from dask_gridengine.launchers.local import semaphores
+from dask_gridengine.worker import fork_server as template
+from dask_gridengine.worker import job_resources as granted
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import Life
@@ -228,7 +229,7 @@ def _import_worker(allocation: Allocation) -> ModuleType:
     """Import Dask under the cluster's settings; the slow part of a node's start."""
     gc.disable()  # a collector that runs while everything is new takes 7 % longer
     try:
-        from dask_gridengine.worker import light
+        from dask_gridengine.worker import fast_import as light
 
         # Several workers share what they would else import each for itself.
         alone = allocation.processes == 1
@@ -237,7 +238,7 @@ def _import_worker(allocation: Allocation) -> ModuleType:
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
-            worker = importlib.import_module("dask_gridengine.worker.life")
+            worker = importlib.import_module("dask_gridengine.worker.run")
         if not alone and allocation.start_method == "fork":
             worker.warm()
         return worker

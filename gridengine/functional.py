@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed import Client
 
-from dask_gridengine.settings.readings import whole
+from dask_gridengine.option_parsing import whole
 from gridengine import schedulers
 from gridengine.engine import Block, Engine, Place
 from gridengine.pace import Pace

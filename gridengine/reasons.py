@@ -15,7 +15,12 @@ from distributed import KilledWorker
 from distributed.core import Status
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.scheduler.notes import LOOK_AGAIN, PATIENCE, PREFIX, annotate
+from dask_gridengine.scheduler.exception_notes import (
+    LOOK_AGAIN,
+    PATIENCE,
+    PREFIX,
+    annotate,
+)
 
 
 def explain(place: Any) -> str:

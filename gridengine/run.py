@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from dask_gridengine.scheduler.notes import annotate
+from dask_gridengine.scheduler.exception_notes import annotate
 from gridengine import ending
 from gridengine.controller import Ended, exit_code
 from gridengine.errors import TimeoutError, WorkerDied

@@ -23,9 +23,9 @@ from dask.utils import parse_timedelta
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster, GridEngineError, OptionError
-from dask_gridengine.launchers.drmaa_places import grid_is_configured
-from dask_gridengine.settings.config import Options
-from dask_gridengine.settings.readings import whole
+from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
+from dask_gridengine.option_parsing import whole
+from dask_gridengine.options import Options
 from gridengine import settings
 from gridengine.clusters import OwnCluster
 from gridengine.errors import TimeoutError

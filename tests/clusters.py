@@ -14,13 +14,13 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.credentials import (
+from dask_gridengine.batch.base import write_directory
+from dask_gridengine.bootstrap.connection_file import (
     Connection,
     CurveKeys,
     make_private_directory,
 )
 from dask_gridengine.cli import gridengine
-from dask_gridengine.dialects.base import write_directory
 from dask_gridengine.process_identity import ProcessIdentity
 
 DASK = str(Path(sys.executable).with_name("dask"))

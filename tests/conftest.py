@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-import dask_gridengine.settings.config  # noqa: F401 - before distributed copies Dask's config
-from dask_gridengine.launchers.semaphores import sweep
+import dask_gridengine.options  # noqa: F401 - before distributed copies Dask's config
+from dask_gridengine.launchers.local.semaphores import sweep
 from tests.waiting import wait_until
 from tests.workers import Steps
 
@@ -48,15 +48,15 @@ RESET_SOCKET = (
 #: walltimes take their time, pages and the ecosystem start a Python for each example.
 LONG = (
     "chaos/",
-    "dashboard/test_page.py",
+    "views/test_page.py",
     "docs/",
     "ecosystem/",
     "gridengine/test_example.py",
     "gridengine/test_functional.py",
     "gridengine/test_schedulers.py",
-    "network/test_networks.py",
-    "upkeep/test_turnover.py",
-    "worker/test_reaching.py",
+    "net/test_networks.py",
+    "reconcile/test_rotation.py",
+    "worker/test_network.py",
 )
 
 
@@ -135,7 +135,7 @@ class _Illegal(logging.Handler):
 @pytest.fixture(autouse=True)
 def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test in which a node came into a state that it could not come into."""
-    log, illegal = logging.getLogger("dask_gridengine.roster.roster"), _Illegal()
+    log, illegal = logging.getLogger("dask_gridengine.nodes.registry"), _Illegal()
     log.addHandler(illegal)
     yield
     log.removeHandler(illegal)

@@ -7,13 +7,13 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from dask_gridengine.bootstrap.allocation import Allocation, Farewell, Hello
-from dask_gridengine.fleet.fleet import Callbacks, Fleet
-from dask_gridengine.grid import NodeId
-from dask_gridengine.network.ports import Ports, is_free
-from dask_gridengine.roster.roster import NodeRecord
-from dask_gridengine.settings.config import Options
-from dask_gridengine.worker.granted import versions
+from dask_gridengine.bootstrap.messages import Allocation, Farewell, Hello
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.net.ports import Ports, is_free
+from dask_gridengine.nodes.fleet import Callbacks, Fleet
+from dask_gridengine.nodes.registry import NodeRecord
+from dask_gridengine.options import Options
+from dask_gridengine.worker.job_resources import versions
 
 
 def hello(**changes: Any) -> Hello:

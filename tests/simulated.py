@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from dask_gridengine.causes import Cause, Diagnosis
-from dask_gridengine.grid import NodeId
-from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
-from dask_gridengine.roster.view import View
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.nodes.history import View
+from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
 from tests.samples import hello
 
 START = 1_700_000_000.0  # seconds since the epoch

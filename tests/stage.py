@@ -20,14 +20,14 @@ from distributed.protocol import deserialize
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
-from dask_gridengine.bootstrap.allocation import (
+from dask_gridengine.bootstrap.connection_file import Connection
+from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
     Farewell,
     Hello,
     TLSIdentity,
 )
-from dask_gridengine.bootstrap.credentials import Connection
 from dask_gridengine.bootstrap.server import BootstrapServer
 from tests.samples import allocation
 from tests.waiting import until

@@ -227,21 +227,21 @@ LAYERS = [
 TESTED_IN = {
     "_version": "test_init.py",
     "__init__": "test_init.py",
-    "dialects.base": "dialects/test_dialects.py",
+    "dialects.base": "batch/test_batch.py",
     "launchers.launcher": "launchers/test_session.py",  # a protocol
     "cluster.opening": "cluster/test_cluster.py",
-    "cluster.draining": "cluster/test_desk.py",
-    "roster.snapshot": "cluster/test_desk.py",
+    "cluster.draining": "cluster/test_control.py",
+    "roster.snapshot": "cluster/test_control.py",
     **{
         f"cli.{part}": "cli/test_looking.py"
         for part in ("ps", "logs", "chosen", "common", "tables", "explain")
     },
     **{f"cli.{part}": "cli/test_up.py" for part in ("running", "stops", "view")},
     "cli.config": "cli/test_provenance.py",
-    "cli.examining": "cli/test_doctor.py",
+    "cli.examining": "cli/test_doctor_command.py",
     # Whole, on local processes: each is nothing without the others.
     **{
-        f"doctor.{part}": "cli/test_doctor.py"
+        f"doctor.{part}": "cli/test_doctor_command.py"
         for part in (
             *("examination", "sending", "station", "probe"),
             *("on_node", "herald", "talk", "outcome"),

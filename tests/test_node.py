@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.bootstrap.allocation import Answer, Hello, Leave, Refused, Wait
-from dask_gridengine.causes import EXIT_STATUS, Cause
+from dask_gridengine.bootstrap.messages import Answer, Hello, Leave, Refused, Wait
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -230,4 +230,4 @@ def test_the_way_to_the_hello_is_light() -> None:
     assert not heavy & set(loaded)
     later = {"light", "life", "nanny"}
     assert not {f"dask_gridengine.worker.{name}" for name in later} & set(loaded)
-    assert "dask_gridengine.bootstrap.arrival" in loaded
+    assert "dask_gridengine.bootstrap.client" in loaded

@@ -21,7 +21,14 @@ import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
-from dask_gridengine.bootstrap.allocation import (
+from dask_gridengine.bootstrap.codec import (
+    MAX_FROM_CLUSTER,
+    MAX_FROM_NODE,
+    decode,
+    encode,
+)
+from dask_gridengine.bootstrap.connection_file import CurveKeys
+from dask_gridengine.bootstrap.messages import (
     Answer,
     Ask,
     Farewell,
@@ -30,16 +37,9 @@ from dask_gridengine.bootstrap.allocation import (
     Told,
     Wait,
 )
-from dask_gridengine.bootstrap.credentials import CurveKeys
-from dask_gridengine.bootstrap.wire import (
-    MAX_FROM_CLUSTER,
-    MAX_FROM_NODE,
-    decode,
-    encode,
-)
 from dask_gridengine.errors import OptionError, WireError
-from dask_gridengine.network.addresses import join
-from dask_gridengine.network.ports import Ports, none_free
+from dask_gridengine.net.addresses import join
+from dask_gridengine.net.ports import Ports, none_free
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class BootstrapServer:
     Parameters
     ----------
     on_hello
-        Decides; see `dask_gridengine.fleet.door.Door.answer`.
+        Decides; see `dask_gridengine.nodes.admission.Door.answer`.
     on_farewell
         Is told of every farewell.
     """
@@ -88,7 +88,7 @@ class BootstrapServer:
         self.port = 0
         self._on_hello = on_hello
         self._on_farewell = on_farewell
-        #: Answers what the cluster's user asks, see `dask_gridengine.cluster.desk`;
+        #: Answers what the cluster's user asks, see `dask_gridengine.cluster.control`;
         #: None as long as there is nobody to answer.
         self.on_ask: Callable[[Ask], Awaitable[Told]] | None = None
         self._asking: set[asyncio.Task[None]] = set()

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from dask_gridengine._version import __version__
-from dask_gridengine.cli import config, doctor, explain, kill, logs, ps, up
+from dask_gridengine.cli import config, explain, kill, logs, ps, up
+from dask_gridengine.cli import doctor_command as doctor
 from dask_gridengine.cli.common import sentences
 
 

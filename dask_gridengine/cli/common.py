@@ -11,8 +11,13 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from dask_gridengine.cli.connection_files import (
+    Entry,
+    entries,
+    labels,
+    shared_directory,
+)
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.outside.registry import Entry, entries, labels, shared_directory
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -97,7 +102,7 @@ def setting_keys(
     """For the shell: settings, with the ``=`` that follows."""
     import yaml
 
-    from dask_gridengine.outside.registry import SETTINGS
+    from dask_gridengine.cli.connection_files import SETTINGS
 
     keys = yaml.safe_load(SETTINGS.read_text())["gridengine"]
     return [CompletionItem(f"{key}=") for key in keys if key.startswith(incomplete)]
@@ -113,7 +118,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     """
     import dask.config
 
-    from dask_gridengine.settings.config import Options, refuse_unknown
+    from dask_gridengine.options import Options, refuse_unknown
 
     found: dict[str, Any] = {}
     for pair in pairs:

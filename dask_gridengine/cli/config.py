@@ -46,7 +46,7 @@ def command(
       dask gridengine config queue walltime
     """
     from dask_gridengine.cli.provenance import DEFAULT, settings, unknown
-    from dask_gridengine.settings.config import Options
+    from dask_gridengine.options import Options
 
     given = parse_pairs(pairs)
     found = settings({key.replace("_", "-"): value for key, value in given.items()})

@@ -12,8 +12,8 @@ from dask_gridengine.cli.common import (
     sentences,
     shared_option,
 )
+from dask_gridengine.cli.connection_files import shared_directory
 from dask_gridengine.errors import GridEngineError, OptionError
-from dask_gridengine.outside.registry import shared_directory
 
 
 @click.command("explain", short_help="Say what nodes are at, and why others ended.")
@@ -31,8 +31,8 @@ def command(node: str | None, cluster: str | None, shared: Path | None) -> None:
       dask gridengine explain
       dask gridengine explain 123.7
     """
-    from dask_gridengine.cli.chosen import chosen, told_of
-    from dask_gridengine.outside.sighting import ALIVE
+    from dask_gridengine.cli.discovery import ALIVE
+    from dask_gridengine.cli.selection import chosen, told_of
 
     found = chosen(shared_directory(shared), cluster)
     answers, refusals = [], []
@@ -54,8 +54,8 @@ def command(node: str | None, cluster: str | None, shared: Path | None) -> None:
 
 
 def _ask(seen: object, node: str | None) -> str:
-    from dask_gridengine.outside.asking import ask_cluster
-    from dask_gridengine.outside.sighting import Sighting
+    from dask_gridengine.cli.client import ask_cluster
+    from dask_gridengine.cli.discovery import Sighting
 
     assert isinstance(seen, Sighting)
     assert seen.entry is not None

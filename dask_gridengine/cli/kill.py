@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dask_gridengine.cli.common import cluster_names, sentences, shared_option
+from dask_gridengine.cli.connection_files import shared_directory
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.outside.registry import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.outside.sighting import Overview, Sighting
+    from dask_gridengine.cli.discovery import Overview, Sighting
 
 
 @click.command("kill", short_help="End forgotten clusters, or those named.")
@@ -43,7 +43,7 @@ def command(
       dask gridengine kill
       dask gridengine kill mine --yes
     """
-    from dask_gridengine.outside.sighting import look
+    from dask_gridengine.cli.discovery import look
 
     place = shared_directory(shared)
     seen = look(place)
@@ -59,8 +59,8 @@ def command(
 
 
 def _choose(seen: Overview, names: Collection[str], everything: bool) -> list[Sighting]:
-    from dask_gridengine.cli.chosen import named
-    from dask_gridengine.outside.sighting import GONE
+    from dask_gridengine.cli.discovery import GONE
+    from dask_gridengine.cli.selection import named
 
     if names:
         return named(seen.clusters, names)
@@ -108,7 +108,7 @@ def _list(doomed: Collection[Sighting]) -> None:
 
 
 def _end(cluster: Sighting, *, now: bool) -> bool:
-    from dask_gridengine.outside.removal import end
+    from dask_gridengine.cli.removal import end
 
     try:
         for step in end(cluster, now=now):

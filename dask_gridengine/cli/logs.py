@@ -14,11 +14,11 @@ from dask_gridengine.cli.common import (
     sentences,
     shared_option,
 )
+from dask_gridengine.cli.connection_files import shared_directory
 from dask_gridengine.errors import GridEngineError, OptionError
-from dask_gridengine.outside.registry import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.outside.sighting import Sighting
+    from dask_gridengine.cli.discovery import Sighting
 
 PATIENCE = 30.0  # seconds: each worker is asked for its log
 
@@ -44,7 +44,7 @@ def command(
       dask gridengine logs
       dask gridengine logs 123.7 --lines 100
     """
-    from dask_gridengine.cli.chosen import chosen
+    from dask_gridengine.cli.selection import chosen
 
     found = chosen(shared_directory(shared), cluster)
     printed, refusals = 0, []
@@ -63,9 +63,9 @@ def command(
 
 
 def _logs(seen: Sighting, node: str | None) -> Iterator[tuple[str, str]]:
-    from dask_gridengine.cli.chosen import log_files
-    from dask_gridengine.outside.asking import ask_cluster
-    from dask_gridengine.outside.sighting import ALIVE
+    from dask_gridengine.cli.client import ask_cluster
+    from dask_gridengine.cli.discovery import ALIVE
+    from dask_gridengine.cli.selection import log_files
 
     if seen.state == ALIVE and seen.entry is not None:
         about, connection = node or "", seen.entry.connection

@@ -15,7 +15,7 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.settings.defaults import DEFAULTS, SECTION, configured
+from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
 
 DEFAULT, ARGUMENT, ELSEWHERE = "default", "argument", "set in this process"
 HIDDEN = "(hidden)"

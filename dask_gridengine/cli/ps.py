@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dask_gridengine.cli.common import sentences, shared_option
-from dask_gridengine.outside.registry import shared_directory
+from dask_gridengine.cli.connection_files import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.outside.sighting import Overview, Sighting
+    from dask_gridengine.cli.discovery import Overview, Sighting
 
 COLUMNS = ("cluster", "manager", "on", "for", "wanted", "nodes", "tasks")
 
@@ -32,7 +32,7 @@ def command(as_json: bool, shared: Path | None) -> None:
     Example:
       dask gridengine ps
     """
-    from dask_gridengine.outside.sighting import look
+    from dask_gridengine.cli.discovery import look
 
     place = shared_directory(shared)
     seen = look(place)
@@ -46,8 +46,8 @@ def command(as_json: bool, shared: Path | None) -> None:
 
 
 def _show(seen: Overview) -> None:
+    from dask_gridengine.cli.discovery import NO_GRID
     from dask_gridengine.cli.tables import print_table
-    from dask_gridengine.outside.sighting import NO_GRID
 
     print_table(COLUMNS, [row(cluster) for cluster in seen.clusters])
     for cluster in seen.clusters:
@@ -88,7 +88,7 @@ def nodes(cluster: Sighting) -> str:
 
 def remark(cluster: Sighting) -> str:
     """What is the matter with one that does not answer, and what to type."""
-    from dask_gridengine.outside.sighting import GONE, UNKNOWN
+    from dask_gridengine.cli.discovery import GONE, UNKNOWN
 
     if cluster.state == UNKNOWN:
         return (

@@ -61,8 +61,8 @@ def command(
     told = {"jobs": jobs, "name": name, "launcher": launcher}
     options.update({key: value for key, value in told.items() if value is not None})
 
-    from dask_gridengine.cli.running import run
-    from dask_gridengine.settings.config import Options
+    from dask_gridengine.cli.up_session import run
+    from dask_gridengine.options import Options
 
     if adapt is None and jobs is None and not _asked(Options.resolve(options)):
         raise click.UsageError("no nodes are asked for: --jobs N or --adapt MIN MAX")

@@ -10,23 +10,23 @@ from typing import Any
 
 from distributed.core import Status
 
-from dask_gridengine.cluster.explain import explain_node
-from dask_gridengine.cluster.jobscript import render
-from dask_gridengine.cluster.shown import ShownCluster
-from dask_gridengine.errors import OptionError
-from dask_gridengine.names import node_of
-from dask_gridengine.pools.demand import workers_of_pool
-from dask_gridengine.pools.pool import Pool
-from dask_gridengine.roster.jobtable import JobTable
-from dask_gridengine.roster.roster import NodeRecord, NodeState
-from dask_gridengine.scaling.adaptive import (
+from dask_gridengine.cluster.adaptive import (
     ADAPT_OPTIONS,
     ADAPTIVE_MAXIMUM,
     AdaptivePools,
     GridAdaptive,
 )
-from dask_gridengine.scaling.scaling import bounds, target, whole
-from dask_gridengine.settings.config import Options, refuse_unknown
+from dask_gridengine.cluster.explain import explain_node
+from dask_gridengine.cluster.job_script import render
+from dask_gridengine.cluster.pool import Pool
+from dask_gridengine.cluster.representation import ShownCluster
+from dask_gridengine.cluster.scaling import bounds, target, whole
+from dask_gridengine.errors import OptionError
+from dask_gridengine.naming import node_of
+from dask_gridengine.nodes.job_table import JobTable
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.options import Options, refuse_unknown
+from dask_gridengine.cluster.demand import workers_of_pool
 
 _OWN = (
     "asynchronous",

@@ -12,19 +12,19 @@ from collections.abc import Collection, Iterable, Iterator
 
 from dask.utils import format_bytes, format_time
 
-from dask_gridengine.causes import (
+from dask_gridengine.clock import steady_time
+from dask_gridengine.errors import GridFull
+from dask_gridengine.exit_causes import (
     NONE_REQUESTED,
     Cause,
     Diagnosis,
     number_of_nodes,
 )
-from dask_gridengine.clock import steady_time
-from dask_gridengine.errors import GridFull
-from dask_gridengine.fleet.fleet import Fleet
-from dask_gridengine.fleet.prologue import hinted
-from dask_gridengine.roster.roster import NodeRecord, NodeState, Roster
-from dask_gridengine.roster.standing import counted
-from dask_gridengine.upkeep.upkeep import Upkeep
+from dask_gridengine.nodes.fleet import Fleet
+from dask_gridengine.nodes.prologue import hinted
+from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.summary import counted
+from dask_gridengine.reconcile.reconciler import Upkeep
 
 HOSTS_NAMED = 3  # of a group; the others are counted
 PROLOGUES_SHOWN = 5  # different failures

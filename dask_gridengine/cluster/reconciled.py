@@ -16,8 +16,11 @@ from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 
-from dask_gridengine.bootstrap.allocation import Allocation, Hello
-from dask_gridengine.cluster.opening import OpenedCluster
+from dask_gridengine.bootstrap.messages import Allocation, Hello
+from dask_gridengine.cluster.lifecycle import OpenedCluster
+from dask_gridengine.cluster.node_handle import NodeHandle
+from dask_gridengine.cluster.pool import Pool
+from dask_gridengine.cluster.scaling import to_close
 from dask_gridengine.errors import (
     ClusterNotRunning,
     DrmCommunicationError,
@@ -25,17 +28,14 @@ from dask_gridengine.errors import (
     LauncherError,
     NodesFailed,
 )
-from dask_gridengine.fleet.allocator import allocate
-from dask_gridengine.fleet.fleet import Callbacks
-from dask_gridengine.names import nodes_of, suffixes
-from dask_gridengine.pools.handle import NodeHandle
-from dask_gridengine.pools.pool import Pool
-from dask_gridengine.roster.lastwords import addresses, last_words
-from dask_gridengine.roster.roster import NodeRecord, NodeState
-from dask_gridengine.scaling.scaling import to_close
-from dask_gridengine.upkeep.prospects import shortfall, wait_for_workers
-from dask_gridengine.upkeep.retiring import release
-from dask_gridengine.upkeep.upkeep import Hands
+from dask_gridengine.naming import nodes_of, suffixes
+from dask_gridengine.nodes.allocation import allocate
+from dask_gridengine.nodes.fleet import Callbacks
+from dask_gridengine.nodes.log_tails import addresses, last_words
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.reconcile.drain import release
+from dask_gridengine.reconcile.reconciler import Hands
+from dask_gridengine.reconcile.waiting import shortfall, wait_for_workers
 
 logger = logging.getLogger(__name__)
 

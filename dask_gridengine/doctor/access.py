@@ -14,16 +14,16 @@ from dask_gridengine.blocking import in_thread
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.launchers.drmaa_places import (
+from dask_gridengine.launchers.drmaa.discovery import (
     SETTINGS,
     find_library,
     find_root,
     grid_is_configured,
     master_host,
 )
-from dask_gridengine.network.addresses import join
-from dask_gridengine.network.knocking import CONNECTED, knock
-from dask_gridengine.settings.config import Options
+from dask_gridengine.net.addresses import join
+from dask_gridengine.net.connect_probe import CONNECTED, knock
+from dask_gridengine.options import Options
 
 QMASTER_PORT = 6444  # registered at IANA as sge_qmaster
 KNOCK_SECONDS = 5.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dask_gridengine.bootstrap.allocation import version_mismatch
-from dask_gridengine.causes import BY_STATUS, Cause
+from dask_gridengine.bootstrap.messages import version_mismatch
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.doctor.outcome import Outcome, places, spread
 from dask_gridengine.doctor.standing import Standing
-from dask_gridengine.settings.config import Options
+from dask_gridengine.exit_causes import BY_STATUS, Cause
+from dask_gridengine.options import Options
 
 HERALD = "herald\t"  # begins the line in which `herald` tells what it met
 SLOW_SECONDS = 120.0  # in the queue, and adaptive scaling will feel it

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.launchers.commands import TIMEOUT, run_command
-from dask_gridengine.launchers.drmaa_places import find_root
+from dask_gridengine.launchers.drmaa.discovery import find_root
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dask_gridengine.dialects.gridengine.native import hard_requests
+from dask_gridengine.batch.sge.submit_options import hard_requests
 from dask_gridengine.doctor.commands import Commands
 from dask_gridengine.doctor.finding import (
     Finding,
@@ -15,7 +15,7 @@ from dask_gridengine.doctor.finding import (
     skipped,
     warned,
 )
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 
 NAME = "memory"
 PER = {"YES": "slot", "JOB": "job"}  # man 5 complex; HOST is Univa's: once per host

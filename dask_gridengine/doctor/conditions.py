@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dask_gridengine.bootstrap.authority import BACKDATED
+from dask_gridengine.bootstrap.certificates import BACKDATED
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.doctor.outcome import Outcome, places, size, spread
 
@@ -28,7 +28,7 @@ def imports(outcomes: Sequence[Outcome]) -> Finding:
         return failed(
             name,
             f"{places(broken)}: {report.import_error}",
-            f"try there: {report.executable} -c 'import dask_gridengine.worker.life'",
+            f"try there: {report.executable} -c 'import dask_gridengine.worker.run'",
         )
     times = [o.report.imported for o in told if o.report and o.report.imported]
     if not times:

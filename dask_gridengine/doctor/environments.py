@@ -13,7 +13,7 @@ from dask_gridengine.doctor.finding import (
     warned,
 )
 from dask_gridengine.doctor.queues import NAMED, some
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 
 NAME = "parallel env."
 LOOKED_AT = 30  # environments; a site may have hundreds, one per kind of host

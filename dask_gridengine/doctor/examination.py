@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from dask_gridengine.dialects.gridengine import GridEngine
+from dask_gridengine.batch.sge import GridEngine
 from dask_gridengine.doctor import access, arrivals, conditions, ways
 from dask_gridengine.doctor.commands import Commands, Said
 from dask_gridengine.doctor.complexes import memory
@@ -18,10 +18,10 @@ from dask_gridengine.doctor.queues import queues
 from dask_gridengine.doctor.sending import Sending
 from dask_gridengine.doctor.standing import Standing, standing
 from dask_gridengine.errors import OptionError
-from dask_gridengine.fleet.request import request
-from dask_gridengine.launchers.drmaa_places import find_root
-from dask_gridengine.settings.config import Options
-from dask_gridengine.worker import granted
+from dask_gridengine.launchers.drmaa.discovery import find_root
+from dask_gridengine.nodes.job_request import request
+from dask_gridengine.options import Options
+from dask_gridengine.worker import job_resources as granted
 
 COMMANDS_SECONDS = 60.0  # for a check of several commands, each of which has 10
 SUBMIT_SECONDS = 90.0  # a launcher gives up before

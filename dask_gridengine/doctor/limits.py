@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dask_gridengine.dialects.gridengine.limits import shortest
-from dask_gridengine.dialects.gridengine.queues import limits_in
+from dask_gridengine.batch.sge.queue_limits import shortest
+from dask_gridengine.batch.sge.queues import limits_in
 from dask_gridengine.doctor.commands import Commands, table
 from dask_gridengine.doctor.finding import Finding, passed, skipped, warned
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 
 NAME = "limits"
 #: Of ``qconf -sconf`` and ``-ssconf``, as people say them; 0 is no limit.

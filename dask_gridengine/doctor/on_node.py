@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.bootstrap.allocation import Allocation, Farewell
-from dask_gridengine.bootstrap.arrival import ask, say_farewell
-from dask_gridengine.bootstrap.credentials import FILE_NAME, Connection
-from dask_gridengine.dialects import dialect
+from dask_gridengine.batch import dialect
+from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
+from dask_gridengine.bootstrap.messages import Allocation, Farewell
 from dask_gridengine.doctor.node_report import SETTINGS_NAME, NodeReport
 from dask_gridengine.doctor.scratch import measure
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.network.knocking import CONNECTED, Knocks
-from dask_gridengine.worker import granted
+from dask_gridengine.net.connect_probe import CONNECTED, Knocks
+from dask_gridengine.worker import job_resources as granted
 
 RUN_SECONDS = 90  # after which a node that hangs ends itself
 KNOCK_SECONDS = 3.0  # for an address to accept
@@ -133,7 +133,7 @@ class Examination:
     def _import(self) -> None:
         began = time.monotonic()
         try:
-            import dask_gridengine.worker.life  # noqa: F401 - with Dask, as a node does
+            import dask_gridengine.worker.run  # noqa: F401 - with Dask, as a node does
         except Exception as exc:  # noqa: BLE001 - a broken package raises anything
             self.report.import_error = f"{type(exc).__name__}: {exc}"
         else:

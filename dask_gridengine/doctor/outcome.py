@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dask_gridengine.doctor.node_report import NodeReport
-from dask_gridengine.grid import Account, NodeEnd, NodeId
+from dask_gridengine.grid_types import Account, NodeEnd, NodeId
 
 ON_HOST = "on "  # begins a probed node's log, which its shell writes
 

@@ -10,22 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dask_gridengine.blocking import in_thread
-from dask_gridengine.dialects.base import (
+from dask_gridengine.batch.base import (
     DIRECTORY,
     SUBMISSION,
     Dialect,
     write_directory,
 )
+from dask_gridengine.blocking import in_thread
 from dask_gridengine.doctor import herald
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import RUN_SECONDS
 from dask_gridengine.doctor.outcome import ON_HOST, Outcome
 from dask_gridengine.doctor.station import Station
-from dask_gridengine.fleet.request import request
-from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
-from dask_gridengine.launchers.launcher import Launcher
-from dask_gridengine.settings.config import Options
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.base import Launcher
+from dask_gridengine.nodes.job_request import request
+from dask_gridengine.options import Options
 
 MARK = "doctor"  # of its submission, as a cluster's nodes carry one
 LOG_LINES = 5  # the last ones, which are kept

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dask_gridengine.dialects.gridengine.instances import Instance, parse_instances
+from dask_gridengine.batch.sge.queue_instances import Instance, parse_instances
 from dask_gridengine.doctor.commands import Commands, Said, table
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 
 NAMED = 6  # hosts or queues in a sentence; the others are counted
 NO_PERMISSION = (

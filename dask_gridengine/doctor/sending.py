@@ -11,17 +11,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.bootstrap.credentials import make_private_directory
+from dask_gridengine.bootstrap.connection_file import make_private_directory
 from dask_gridengine.doctor.finding import Finding, failed, passed
 from dask_gridengine.doctor.outcome import Outcome
 from dask_gridengine.doctor.probe import Probe
 from dask_gridengine.doctor.station import Station, open_station
 from dask_gridengine.errors import SubmitError
-from dask_gridengine.grid import NodeEnd
-from dask_gridengine.launchers.drmaa import open_drmaa
-from dask_gridengine.launchers.launcher import Launcher
-from dask_gridengine.launchers.process import open_process
-from dask_gridengine.settings.config import Options
+from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.launchers.base import Launcher
+from dask_gridengine.launchers.drmaa.launcher import open_drmaa
+from dask_gridengine.launchers.local.launcher import open_process
+from dask_gridengine.options import Options
 
 SESSION_SECONDS = 15.0  # for libdrmaa to have its session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dask_gridengine.dialects.gridengine.report import scheduling_info
+from dask_gridengine.batch.sge.array_report import scheduling_info
 from dask_gridengine.doctor.commands import Commands
 
 NAMED = 6  # lines of a reason

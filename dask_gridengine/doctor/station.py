@@ -15,17 +15,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dask_gridengine.bootstrap.allocation import Allocation, Answer, Farewell, Hello
-from dask_gridengine.bootstrap.authority import security_of, worker_identity
-from dask_gridengine.bootstrap.credentials import Connection
+from dask_gridengine.bootstrap.certificates import security_of, worker_identity
+from dask_gridengine.bootstrap.connection_file import Connection
+from dask_gridengine.bootstrap.messages import Allocation, Answer, Farewell, Hello
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import Settings
 from dask_gridengine.doctor.talk import listen
-from dask_gridengine.fleet.endpoints import contact, doors, listen_at, offers
-from dask_gridengine.network.addresses import join
-from dask_gridengine.network.ports import none_free
-from dask_gridengine.settings.config import Options
+from dask_gridengine.net.addresses import join
+from dask_gridengine.net.ports import none_free
+from dask_gridengine.nodes.endpoints import contact, doors, listen_at, offers
+from dask_gridengine.options import Options
 
 PATIENCE = 15.0  # seconds a node looks for the door
 
@@ -133,7 +133,7 @@ def _answer(
 
 
 def _refuse_taken(options: Options, host: str) -> None:
-    from dask_gridengine.network.ports import is_free
+    from dask_gridengine.net.ports import is_free
 
     ports = options.scheduler_port
     if ports is not None and not any(is_free(host, port) for port in ports):

@@ -18,12 +18,12 @@ from distributed.comm import listen as listen_by_dask
 from distributed.security import Security
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.bootstrap.allocation import Allocation
+from dask_gridengine.bootstrap.messages import Allocation
 from dask_gridengine.errors import OptionError
-from dask_gridengine.network.addresses import bracketed, join, on_interface
-from dask_gridengine.network.knocking import knock
-from dask_gridengine.network.ports import Ports, is_free
-from dask_gridengine.network.tls import isolated
+from dask_gridengine.net.addresses import bracketed, join, on_interface
+from dask_gridengine.net.connect_probe import knock
+from dask_gridengine.net.ports import Ports, is_free
+from dask_gridengine.net.tls import isolated
 
 SECONDS = 10.0  # for everything
 BACK_SECONDS = 3.0  # for the node to be reached from here

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dask_gridengine.causes import Cause
 from dask_gridengine.doctor.arrivals import cause_of
 from dask_gridengine.doctor.finding import (
     Finding,
@@ -15,8 +14,9 @@ from dask_gridengine.doctor.finding import (
     skipped,
 )
 from dask_gridengine.doctor.outcome import Outcome, places, spread
-from dask_gridengine.network.addresses import split
-from dask_gridengine.network.knocking import CONNECTED
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.net.addresses import split
+from dask_gridengine.net.connect_probe import CONNECTED
 
 UNREACHED = (
     "--interface (option interface): a network that the nodes reach; in a firewall"

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from dask_gridengine.errors import LauncherError
-from dask_gridengine.grid import signal_name
+from dask_gridengine.grid_types import signal_name
 from dask_gridengine.launchers.protocol import Message, decode, encode
 from dask_gridengine.launchers.spawn import start_child
 

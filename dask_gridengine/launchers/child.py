@@ -11,8 +11,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from dask_gridengine.bootstrap.credentials import FILE_NAME
-from dask_gridengine.grid import NodeEnd
+from dask_gridengine.bootstrap.connection_file import FILE_NAME
+from dask_gridengine.grid_types import NodeEnd
 from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
 

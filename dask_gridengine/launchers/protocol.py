@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dask_gridengine.grid import NodeId, NodeRequest
+from dask_gridengine.grid_types import NodeId, NodeRequest
 
 Ranges = dict[str, list[list[int]]]
 Message = dict[str, Any]

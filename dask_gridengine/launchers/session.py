@@ -13,12 +13,12 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from dask_gridengine.dialects.base import SUBMISSION, Dialect
+from dask_gridengine.batch.base import SUBMISSION, Dialect
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
 )
-from dask_gridengine.grid import (
+from dask_gridengine.grid_types import (
     Account,
     ArrayReport,
     EndCallback,
@@ -27,8 +27,7 @@ from dask_gridengine.grid import (
     NodeRequest,
 )
 from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.keeper import Questions, SessionKeeper, SessionProgram
-from dask_gridengine.launchers.ledger import Ledger
+from dask_gridengine.launchers.end_notices import Ledger
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     REFUSED,
@@ -36,6 +35,11 @@ from dask_gridengine.launchers.protocol import (
     pack,
     pack_request,
     unpack,
+)
+from dask_gridengine.launchers.supervisor import (
+    Questions,
+    SessionKeeper,
+    SessionProgram,
 )
 
 logger = logging.getLogger(__name__)

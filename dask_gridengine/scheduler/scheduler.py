@@ -28,16 +28,17 @@ from tornado.ioloop import PeriodicCallback
 from tornado.web import Application, RequestHandler
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.bootstrap.allocation import WORKER_EXIT
+from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.clock import steady_time
-from dask_gridengine.dashboard import prometheus, routes
-from dask_gridengine.network.ports import Ports, is_free, none_free
-from dask_gridengine.roster.view import View
-from dask_gridengine.scheduler.fair import FairScheduler
+from dask_gridengine.net.ports import Ports, is_free, none_free
+from dask_gridengine.nodes.history import View
+from dask_gridengine.scheduler.failure_attribution import FairScheduler
+from dask_gridengine.views import json_api as routes
+from dask_gridengine.views import prometheus
 from dask_gridengine.worker.task_loading import PortableTask
 
 DASHBOARD = "distributed.dashboard.scheduler"
-OUR_PAGE = "dask_gridengine.dashboard.connect"
+OUR_PAGE = "dask_gridengine.views.dashboard_menu"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 LOOK_EVERY = 1.0  # seconds between looks at the clocks
 TOLERANCE = 1.0  # seconds by which a busy loop is late

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from distributed import Nanny
 from distributed.core import Status
 
-from dask_gridengine.bootstrap.allocation import WORKER_EXIT
-from dask_gridengine.causes import Cause
-from dask_gridengine.grid import signal_name
+from dask_gridengine.bootstrap.messages import WORKER_EXIT
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.grid_types import signal_name
 
 #: Between two looks whether this process's loop is held up. It runs no task that could
 #: do that, and 40 nodes that have nothing to do cost a host half a core less than with

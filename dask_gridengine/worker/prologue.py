@@ -1,6 +1,6 @@
 """What the lines before Python (``job_script_prologue``) have done, from the log.
 
-The job's shell writes there which line it runs, see `dask_gridengine.fleet.request`,
+The job's shell writes there which line it runs (`dask_gridengine.nodes.job_request`),
 and how each ended that failed. The node reads that, and its hello tells the cluster.
 """
 

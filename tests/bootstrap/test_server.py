@@ -14,7 +14,14 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from dask_gridengine.bootstrap.allocation import (
+from dask_gridengine.bootstrap.codec import (
+    MAX_FROM_CLUSTER,
+    MAX_FROM_NODE,
+    decode,
+    encode,
+)
+from dask_gridengine.bootstrap.connection_file import CurveKeys
+from dask_gridengine.bootstrap.messages import (
     Answer,
     Farewell,
     Hello,
@@ -22,16 +29,9 @@ from dask_gridengine.bootstrap.allocation import (
     Refused,
     Wait,
 )
-from dask_gridengine.bootstrap.credentials import CurveKeys
 from dask_gridengine.bootstrap.server import BootstrapServer
-from dask_gridengine.bootstrap.wire import (
-    MAX_FROM_CLUSTER,
-    MAX_FROM_NODE,
-    decode,
-    encode,
-)
 from dask_gridengine.errors import OptionError
-from dask_gridengine.network.addresses import join
+from dask_gridengine.net.addresses import join
 from tests.samples import allocation, farewell, hello, two_in_a_row
 
 SILENCE = 300  # ms in which a peer that is heard would have been answered many times

@@ -14,7 +14,7 @@ import pytest
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.causes import Cause
+from dask_gridengine.exit_causes import Cause
 from tests.chaos.conftest import (
     Cell,
     counted,

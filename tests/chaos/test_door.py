@@ -23,10 +23,10 @@ import zmq
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.allocation import Hello
-from dask_gridengine.bootstrap.arrival import say
-from dask_gridengine.bootstrap.credentials import Connection, CurveKeys
-from dask_gridengine.bootstrap.wire import MAX_FROM_NODE, decode, encode
+from dask_gridengine.bootstrap.client import say
+from dask_gridengine.bootstrap.codec import MAX_FROM_NODE, decode, encode
+from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
+from dask_gridengine.bootstrap.messages import Hello
 from tests.chaos.tasks import slow_identity
 from tests.samples import allocation, farewell, hello
 from tests.waiting import wait_until

@@ -12,8 +12,8 @@ import pytest
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster, NodesFailed
-from dask_gridengine.bootstrap.credentials import FILE_NAME
-from dask_gridengine.causes import Cause
+from dask_gridengine.bootstrap.connection_file import FILE_NAME
+from dask_gridengine.exit_causes import Cause
 from tests.chaos.conftest import (
     Cell,
     counted,

@@ -12,7 +12,7 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.causes import Cause
+from dask_gridengine.exit_causes import Cause
 from tests.chaos.conftest import (
     counted,
     explained,

@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 )
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.roster.jobtable import JobRow
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.conftest import states, working
 from tests.chaos.tasks import slow_identity
 from tests.waiting import wait_until

@@ -13,8 +13,8 @@ import pytest
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.causes import Cause
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.conftest import (
     Cell,
     counted,

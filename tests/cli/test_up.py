@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine import connect
-from dask_gridengine.cli.stops import Stops
+from dask_gridengine.cli.signals import Stops
 from tests.clusters import DASK, typed
 from tests.waiting import wait_until
 

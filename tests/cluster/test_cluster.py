@@ -29,7 +29,7 @@ from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
 
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.nodes.registry import NodeState
 from tests.refusing import refusing_grid
 from tests.stranger import knock
 from tests.waiting import until, wait_until
@@ -751,7 +751,7 @@ def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tables and accounts do not grow for ever, and no node is forgotten in numbers."""
-    monkeypatch.setattr("dask_gridengine.roster.roster.ENDED_KEPT", 2)
+    monkeypatch.setattr("dask_gridengine.nodes.registry.ENDED_KEPT", 2)
     with GridEngineCluster(**options) as cluster:
         for gone in (2, 4, 6):
             cluster.scale(2)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.causes import Cause, Diagnosis
 from dask_gridengine.cluster.explain import explain, explain_deaths, explain_node
-from dask_gridengine.fleet.diagnosis import out_of_memory
-from dask_gridengine.fleet.guard import STRIKES
-from dask_gridengine.grid import NodeId
-from dask_gridengine.roster.roster import ENDED_KEPT, NodeRecord, NodeState, Roster
-from dask_gridengine.upkeep.upkeep import Upkeep
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.nodes.diagnosis import out_of_memory
+from dask_gridengine.nodes.host_blocklist import STRIKES
+from dask_gridengine.nodes.registry import ENDED_KEPT, NodeRecord, NodeState, Roster
+from dask_gridengine.reconcile.reconciler import Upkeep
+from tests.reconcile.test_prospects import upkeep_of
 from tests.samples import hello
-from tests.upkeep.test_prospects import upkeep_of
 
 GB = 10**9
 

@@ -11,8 +11,8 @@ import pytest
 from distributed.core import Status
 
 from dask_gridengine import ClusterNotRunning, GridEngineCluster
-from dask_gridengine.bootstrap.allocation import Ask
-from dask_gridengine.cluster.desk import Desk
+from dask_gridengine.bootstrap.messages import Ask
+from dask_gridengine.cluster.control import Desk
 from tests.clusters import running
 
 #: Answered before the start, too.

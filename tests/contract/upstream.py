@@ -23,7 +23,7 @@ from distributed import utils_test
 from distributed.metrics import time
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.scaling.adaptive import GridAdaptive
+from dask_gridengine.cluster.adaptive import GridAdaptive
 
 if TYPE_CHECKING:
     from typing_extensions import Self

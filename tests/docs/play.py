@@ -23,7 +23,7 @@ from pathlib import Path
 import dask
 import yaml
 
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 from tests.docs.blocks import Block, blocks_of
 
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.cluster.cluster import _OWN
-from dask_gridengine.settings.config import Options
+from dask_gridengine.options import Options
 from tests.docs.blocks import Block, blocks_of, pages
 from tests.docs.play import commands
 

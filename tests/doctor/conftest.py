@@ -13,9 +13,9 @@ import pytest
 from dask_gridengine.doctor.commands import Commands
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.grid import NodeEnd, NodeId
-from dask_gridengine.network.knocking import CONNECTED
-from dask_gridengine.settings.config import Options
+from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.net.connect_probe import CONNECTED
+from dask_gridengine.options import Options
 
 T = TypeVar("T")
 NAMES = ("qconf", "qselect", "qstat", "qsub", "qquota", "qhost")

@@ -37,7 +37,7 @@ def port(root: dict[str, str]) -> Iterator[int]:
 def test_a_laptop_has_no_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no fault, and it is said what nodes are then."""
     monkeypatch.setattr(
-        "dask_gridengine.launchers.drmaa_places.DEBIAN_ROOT", "/nowhere"
+        "dask_gridengine.launchers.drmaa.discovery.DEBIAN_ROOT", "/nowhere"
     )
     environment = {"PATH": "/nowhere"}
     assert not access.grid_is_meant(environment, options())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.doctor import arrivals
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.outcome import Outcome
 from dask_gridengine.doctor.standing import Standing
-from dask_gridengine.grid import NodeId
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from dask_gridengine.grid_types import NodeId
 from tests.doctor.conftest import VERSIONS, make_ended, options
 
 Told = Callable[..., Outcome]

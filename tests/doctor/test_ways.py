@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from dask_gridengine.causes import EXIT_STATUS, Cause
 from dask_gridengine.doctor import ways
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.network.knocking import CONNECTED
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from dask_gridengine.net.connect_probe import CONNECTED
 from tests.doctor.conftest import DOOR, SCHEDULER, make_ended
 
 Told = Callable[..., Outcome]

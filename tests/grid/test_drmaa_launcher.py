@@ -19,19 +19,19 @@ from typing import Any
 import psutil
 import pytest
 
-from dask_gridengine.dialects.base import SUBMISSION
-from dask_gridengine.dialects.gridengine.native import exclude_hosts
+from dask_gridengine.batch.base import SUBMISSION
+from dask_gridengine.batch.sge.submit_options import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
-from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
-from dask_gridengine.launchers.choose import open_launcher
-from dask_gridengine.launchers.drmaa_jobs import UNSURE
-from dask_gridengine.launchers.drmaa_library import (
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.drmaa.jobs import UNSURE
+from dask_gridengine.launchers.drmaa.library import (
     ABANDONED,
     APPLICATION_ERROR,
     DELETED,
     NO_RECORD,
     UNSTARTED,
 )
+from dask_gridengine.launchers.select import open_launcher
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.grid.conftest import Cell
 from tests.launchers.conftest import Ends

@@ -14,8 +14,8 @@ import pytest
 from distributed import Client, get_worker
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.names import node_of
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.naming import node_of
+from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.tasks import counted, runs
 from tests.grid.conftest import Cell
 from tests.nannies import watched

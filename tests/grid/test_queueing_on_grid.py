@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.conftest import healed
 from tests.grid.conftest import Cell
 from tests.waiting import wait_until

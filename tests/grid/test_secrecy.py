@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.allocation import Refused
-from dask_gridengine.bootstrap.arrival import ask
-from dask_gridengine.bootstrap.credentials import FILE_NAME, Connection, CurveKeys
+from dask_gridengine.bootstrap.client import ask
+from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection, CurveKeys
+from dask_gridengine.bootstrap.messages import Refused
 from dask_gridengine.errors import DoorError
 from tests.grid.conftest import Cell
 from tests.samples import hello

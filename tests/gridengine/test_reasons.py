@@ -11,7 +11,7 @@ from distributed.core import Status
 from distributed.scheduler import WorkerState
 
 import gridengine
-from dask_gridengine.scheduler.notes import PATIENCE, annotate
+from dask_gridengine.scheduler.exception_notes import PATIENCE, annotate
 from gridengine import reasons
 from gridengine.places import ClientPlace
 

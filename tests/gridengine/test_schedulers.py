@@ -27,7 +27,7 @@ from dask_gridengine import (
     OptionError,
     SubmitError,
 )
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.nodes.registry import NodeState
 from gridengine import schedulers
 from gridengine import settings as old_settings
 from gridengine.places import TaskPlace

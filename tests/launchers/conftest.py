@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.grid import NodeEnd, NodeId
-from dask_gridengine.launchers.keeper import SessionProgram
+from dask_gridengine.grid_types import NodeEnd, NodeId
 from dask_gridengine.launchers.protocol import Message, decode
+from dask_gridengine.launchers.supervisor import SessionProgram
 from tests.waiting import until
 
 

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Collection
 from pathlib import Path
 
-from dask_gridengine.dialects.base import Runner
-from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.sge import GridEngine
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
-from dask_gridengine.launchers.drmaa_library import (
+from dask_gridengine.launchers.drmaa.library import (
     EVERYTHING,
     NO_RECORD,
     Failed,
@@ -27,7 +27,7 @@ from dask_gridengine.launchers.drmaa_library import (
     State,
     Unreachable,
 )
-from dask_gridengine.launchers.drmaa_service import Service
+from dask_gridengine.launchers.drmaa.service import Service
 
 
 class Findable(GridEngine):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.grid import NodeEnd, NodeId
+from dask_gridengine.grid_types import NodeEnd, NodeId
 from dask_gridengine.launchers.child import end_fields, remove_shared_directory
 from dask_gridengine.launchers.protocol import decode, encode, unpack
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from dask_gridengine.dialects.base import Runner
-from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.grid import Account, NodeId
-from dask_gridengine.launchers.drmaa_accounting import (
+from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.sge import GridEngine
+from dask_gridengine.grid_types import Account, NodeId
+from dask_gridengine.launchers.drmaa.accounting import (
     PAUSE,
     TOO_LONG,
     WAITING,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_gridengine.dialects.gridengine import GridEngine
-from dask_gridengine.grid import NodeEnd, NodeId
-from dask_gridengine.launchers.drmaa_jobs import (
+from dask_gridengine.batch.sge import GridEngine
+from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.launchers.drmaa.jobs import (
     GRACE,
     HEARTBEAT,
     LOST,
@@ -24,7 +24,7 @@ from dask_gridengine.launchers.drmaa_jobs import (
     Neighbours,
     neighbours,
 )
-from dask_gridengine.launchers.drmaa_library import (
+from dask_gridengine.launchers.drmaa.library import (
     DELETED,
     EVERYTHING,
     NO_RECORD,

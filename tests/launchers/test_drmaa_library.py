@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.grid import NodeEnd, NodeId
-from dask_gridengine.launchers.drmaa_library import (
+from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.launchers.drmaa.library import (
     APPLICATION_ERROR,
     DELETED,
     UNSTARTED,

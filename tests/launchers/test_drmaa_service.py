@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.grid import NodeEnd, NodeId, NodeRequest
-from dask_gridengine.launchers.keeper import SessionProgram
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
 from dask_gridengine.launchers.session import SessionLauncher
+from dask_gridengine.launchers.supervisor import SessionProgram
 from tests.launchers.conftest import Ends
 from tests.waiting import until, wait_until
 

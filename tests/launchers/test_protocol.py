@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_gridengine.grid import NodeId, NodeRequest
+from dask_gridengine.grid_types import NodeId, NodeRequest
 from dask_gridengine.launchers.protocol import (
     decode,
     encode,

@@ -11,12 +11,12 @@ from typing import Any
 import psutil
 import pytest
 
-from dask_gridengine.dialects.base import SUBMISSION
+from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.grid import Account, NodeId, NodeRequest
-from dask_gridengine.launchers.keeper import Questions
+from dask_gridengine.grid_types import Account, NodeId, NodeRequest
 from dask_gridengine.launchers.protocol import unpack
 from dask_gridengine.launchers.session import SessionLauncher
+from dask_gridengine.launchers.supervisor import Questions
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until, wait_until
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from dask_gridengine.grid import NodeRequest
-from dask_gridengine.launchers.choose import open_launcher
+from dask_gridengine.grid_types import NodeRequest
+from dask_gridengine.launchers.select import open_launcher
 
 
 async def main(kind: str, directory: Path, ending: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed import Client, Worker
 
-from dask_gridengine.scheduler.fair import Evidence
+from dask_gridengine.scheduler.failure_attribution import Evidence
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.waiting import until
 

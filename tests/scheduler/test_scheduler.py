@@ -17,7 +17,7 @@ import distributed.scheduler
 import pytest
 from distributed import Client, Worker
 
-from dask_gridengine.bootstrap.allocation import WORKER_EXIT
+from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler import scheduler as scheduling

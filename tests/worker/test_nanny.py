@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from distributed.core import Server
 
-from dask_gridengine.causes import Cause
+from dask_gridengine.exit_causes import Cause
 from tests.stage import client_of, stage
 from tests.waiting import until
 

@@ -13,8 +13,8 @@ import pytest
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster, OptionError
-from dask_gridengine.names import node_of
-from dask_gridengine.roster.roster import NodeState
+from dask_gridengine.naming import node_of
+from dask_gridengine.nodes.registry import NodeState
 from tests.nannies import watched
 from tests.waiting import wait_until
 

@@ -1,0 +1,100 @@
+"""How much work waits, where nobody knows how long it takes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from distributed import Scheduler
+from distributed.scheduler import TaskState
+
+from dask_gridengine.cluster.pool import Pool
+from dask_gridengine.naming import node_of
+from dask_gridengine.cluster.pool_selection import Requirements, share
+
+#: States of tasks that run, or could if there were a worker.
+RUNNABLE = ("processing", "queued", "no-worker")
+SAMPLE = 100  # tasks looked at in each place; the others there count as those do
+FULL = 0.6  # of the workers' memory, from which on Dask's adaptive scaling wants more
+
+
+def long_tasks(scheduler: Scheduler, seconds: float) -> int:
+    """How many runnable tasks there are of kinds that take at least so long.
+
+    Dask counts a task it knows nothing of as half a second, and so keeps a hundred
+    tasks of two hours on one worker until the first of them has ended
+    (dask/distributed#3627). A task that is still running says enough.
+
+    Parameters
+    ----------
+    scheduler
+        Its workers tell with each heartbeat how long their tasks have been running.
+    seconds
+        From how many on a task is long.
+    """
+    long = {
+        ts.prefix.name
+        for ws in scheduler.workers.values()
+        for ts, running in ws.executing.items()
+        if running >= seconds and ts.prefix is not None
+    }
+    long.update(
+        name
+        for name, prefix in scheduler.task_prefixes.items()
+        if prefix.duration_average >= seconds
+    )
+    groups = [tg for name in long for tg in scheduler.task_prefixes[name].groups]
+    return sum(tg.states.get(state, 0) for tg in groups for state in RUNNABLE)
+
+
+def workers_of_pool(
+    scheduler: Scheduler, requirements: Requirements, pool: Pool, seconds: float
+) -> int:
+    """How many workers of one kind the tasks are worth that are for this kind.
+
+    Dask's own number is for workers that are all alike.
+
+    Parameters
+    ----------
+    scheduler
+        Knows the tasks.
+    requirements
+        Whose a task is.
+    pool
+        The kind.
+    seconds
+        What a worker is worth starting for. A task that takes longer is worth all of
+        its share of a worker, a shorter one accordingly less.
+    """
+    offered, threads = requirements.offers[pool], pool.options.threads
+    wanted = 0.0
+    for ts, weight in _sampled(scheduler):
+        if requirements.home(ts.resource_restrictions) is pool:
+            duration = scheduler._get_prefix_duration(ts.prefix)
+            taken = share(offered, threads, ts.resource_restrictions)
+            wanted += weight * taken * min(1.0, duration / seconds)
+    count = math.ceil(wanted)
+    mine = [ws for ws in scheduler.workers.values() if _is_of(pool, ws.name)]
+    limit = sum(ws.memory_limit for ws in mine)
+    if limit and sum(ws.nbytes for ws in mine) > FULL * limit:
+        count = max(count, 2 * len(mine))
+    if count < len(mine):
+        # Who holds what the others have no room for stays; Dask knows who may go.
+        going = scheduler.workers_to_close(attribute="name")
+        count = max(count, sum(ws.name not in going for ws in mine))
+    return count
+
+
+def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
+    """Tasks that run or could, and for how many each stands."""
+    places = [scheduler.queued, scheduler.unrunnable]
+    places += [ws.processing for ws in scheduler.workers.values()]
+    for place in places:
+        looked_at = list(itertools.islice(place, SAMPLE))
+        for ts in looked_at:
+            yield ts, len(place) / len(looked_at)
+
+
+def _is_of(pool: Pool, worker: object) -> bool:
+    return pool.fleet.roster.bearing(node_of(worker)) is not None

@@ -1,0 +1,72 @@
+"""`GridEngineCluster.job_script`: what is submitted, as people can read and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dask.utils import format_bytes
+
+from dask_gridengine.grid_types import NodeRequest
+from dask_gridengine.launchers.base import Launcher
+from dask_gridengine.options import Options
+
+
+def render(
+    options: Options, request: NodeRequest, launcher: Launcher, added: str = ""
+) -> str:
+    """One node's script. ``qsub -t 1-N`` of it starts the same nodes.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    request
+        What the launcher is given for it.
+    launcher
+        Who starts it.
+    added
+        What the site adds to the request, as options of qsub; "" if nothing is known.
+    """
+    shell, _, script = request.command
+    return "\n".join(
+        [
+            f"#!{shell}",
+            f"# started by: {launcher.description}",
+            *(f"# {remark}" for remark in _remarks(options, added)),
+            *_directives(request),
+            script,
+            "",
+        ]
+    )
+
+
+def _directives(request: NodeRequest) -> Iterator[str]:
+    yield f"#$ -N {request.name}"
+    yield f"#$ -S {request.command[0]}"
+    yield "#$ -wd /"
+    yield "#$ -o /dev/null -j y"
+    for key, value in request.environment.items():
+        yield f"#$ -v {key}={value}"
+    if request.native:
+        yield f"#$ {request.native}"
+
+
+def _remarks(options: Options, added: str) -> Iterator[str]:
+    """Slots and memory mean different things to Dask and to Grid Engine: say both."""
+    environment = options.parallel_environment
+    slots = f"{options.cores} slot{'s' if options.cores > 1 else ''} of the grid"
+    through = f", through -pe {environment}" if environment else ""
+    yield f"cores: {options.cores} threads for the worker = {slots}{through}"
+    if options.memory is None:
+        yield "memory: the worker's limit is its slots' share of its host's memory"
+    else:
+        yield f"memory: the worker's limit is {format_bytes(options.memory)}"
+    if options.memory and options.memory_resource:
+        yield (
+            f"        and {options.memory_resource} is requested for it, charged per"
+            f" {options.memory_resource_per}"
+        )
+    else:
+        yield "        and nothing is requested of the grid for it (memory-resource)"
+    if added:
+        yield f"this site adds to the request: {added}"

@@ -1,0 +1,1 @@
+"""The DRMAA launcher: its options here, libdrmaa in a child process."""

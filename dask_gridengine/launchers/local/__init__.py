@@ -1,0 +1,1 @@
+"""The local launcher: nodes are processes of this machine."""

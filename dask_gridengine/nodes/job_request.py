@@ -1,0 +1,120 @@
+"""What is submitted for one node: its command, and what it asks of the grid."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+
+import dask
+
+from dask_gridengine.batch.base import Dialect, Wish
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from dask_gridengine.grid_types import NodeRequest
+from dask_gridengine.nodes.prologue import shell_lines
+from dask_gridengine.options import Options
+
+logger = logging.getLogger(__name__)
+
+
+def request(
+    options: Options, command: tuple[str, ...], kind: str, dialect: Dialect
+) -> NodeRequest:
+    """What one node asks of the grid.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    command
+        argv of the node.
+    kind
+        The launcher's; processes need no submit options.
+    dialect
+        Of the grid.
+
+    Raises
+    ------
+    OptionError
+        If the options do not go together.
+    """
+    native = ""
+    if kind == "drmaa":
+        wish = _wish(options)
+        native = dialect.native(wish)
+        if unsaid := dialect.unsaid(wish):
+            logger.warning(
+                "%s cannot be asked for %s by its DRMAA: say it in"
+                " job_extra_directives",
+                dialect.title,
+                ", ".join(unsaid),
+            )
+    return NodeRequest(
+        name=options.name,
+        command=command,
+        environment=_before_python(),
+        native=native,
+        slots=options.cores,
+        walltime=options.walltime,
+    )
+
+
+def _wish(options: Options) -> Wish:
+    return Wish(
+        queue=options.queue,
+        project=options.project,
+        walltime=options.walltime,
+        resource_spec=options.resource_spec,
+        parallel_environment=options.parallel_environment,
+        slots=options.cores,
+        memory_resource=options.memory_resource,
+        memory=options.memory,
+        memory_resource_per=options.memory_resource_per,
+        array_concurrency=options.array_concurrency,
+        extra_directives=options.job_extra_directives,
+    )
+
+
+def command(
+    options: Options, connection_file: Path, log_directory: Path, log_name: str
+) -> tuple[str, ...]:
+    """argv of a node: a shell that opens the log, then Python.
+
+    The shell opens the log, not the grid: where the directory is not there, Grid Engine
+    parks the job in Eqw for ever, the shell ends with a status.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    connection_file
+        Where the node learns whom to ask.
+    log_directory
+        Where its log is to be.
+    log_name
+        Of the log, without ".log", for a shell: of variables the node has.
+    """
+    log = f"{shlex.quote(str(log_directory))}/{log_name}.log"
+    failed = f"exit {EXIT_STATUS[Cause.NO_LOG]}"
+    # A file can be made where the disk is full or a quota used up, and then Dask's
+    # worker would fail for its first word on stderr.
+    start = (
+        f"(umask 077; : >>{log}) 2>/dev/null || {failed}; exec >>{log} 2>&1;"
+        f' [ -z "$HOSTNAME" ] || echo "on $HOSTNAME:" || {failed}'
+    )
+    node = (
+        f"exec {shlex.quote(options.python)} -m dask_gridengine.node"
+        f" {shlex.quote(str(connection_file))}"
+    )
+    lines = shell_lines(options.job_script_prologue)
+    between = "\n".join(["", *lines, ""]) if lines else "; "
+    return ("/bin/sh", "-c", f"{start}{between}{node}")
+
+
+def _before_python() -> dict[str, str]:
+    """Variables that only count if they are set before Python starts."""
+    given = dask.config.get("distributed.nanny.pre-spawn-environ", {}) or {}
+    early = ("MALLOC_TRIM_THRESHOLD_",)
+    found = {key: str(given[key]) for key in early if given.get(key) is not None}
+    # Dask's own number (dask/distributed#8400): all workers hash strings alike.
+    return {"PYTHONHASHSEED": "6640", **found}

@@ -1,0 +1,121 @@
+"""Which option holds a memory limit, and what to type for a larger one. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from dask_gridengine.options import Options
+
+#: What to ask for where a limit was too small, in units of that limit; and in units
+#: of what was used, which may be more than the limit.
+MORE, MARGIN = 1.5, 1.25
+#: Resources of Grid Engine that limit a job's memory (``man 5 queue_conf``).
+LIMITS = ("h_vmem", "s_vmem", "h_data", "s_data", "h_rss", "s_rss")
+#: Address space that a node needs to start, in bytes, and each of its workers; a limit
+#: of Grid Engine counts that. Measured: VmPeak is 270 MB for a node of one worker, and
+#: 1.02 GB for one of four.
+NODE_ADDRESS_SPACE, WORKER_ADDRESS_SPACE = 200 * 2**20, 220 * 2**20
+
+
+def more_memory(used: int, limit: int) -> int:
+    """Bytes to ask for where a limit was too small: more than what was used.
+
+    Examples
+    --------
+    >>> more_memory(10**9, 10**9), more_memory(2 * 10**9, 10**9)
+    (1500000000, 2500000000)
+    """
+    return int(max(limit * MORE, used * MARGIN))
+
+
+def larger_memory(options: Options, size: int, *, of_grid: bool) -> str:
+    """The option to give for a node to have so much memory.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    size
+        Bytes of the whole node.
+    of_grid
+        Whether it is the grid's limit that was too small, rather than Dask's.
+    """
+    if not of_grid:
+        return in_memory_option(size)
+    processes = options.processes
+    size = max(size, NODE_ADDRESS_SPACE + processes * WORKER_ADDRESS_SPACE)
+    per_slot = options.memory_resource_per == "slot"
+    share = -(-size // options.cores) if per_slot else size
+    each = ", which counts for each slot" if per_slot and options.cores > 1 else ""
+    if name := _limit_in(options.resource_spec or ""):
+        return f"resource_spec='{name}={_grid_size(share)}'{each}"
+    for line in options.job_extra_directives:
+        if name := _limit_in(line):
+            return f"'-l {name}={_grid_size(share)}' in job_extra_directives{each}"
+    if options.memory_resource and options.memory:
+        return in_memory_option(size)
+    return (
+        f"resource_spec='h_vmem={_grid_size(share)}'{each} (the limit is the queue's or"
+        " the site's own: no option of this cluster sets it)"
+    )
+
+
+def larger_worker(options: Options, limit: int, granted: int, size: int) -> str:
+    """The option to give for a node to have so much memory, where Dask set the limit.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    limit
+        Bytes, of one worker.
+    granted
+        Bytes that the grid leaves the node, which bounds Dask's limit; 0 is no limit.
+    size
+        Bytes of the whole node.
+    """
+    processes = options.processes
+    of_grid = bool(granted) and limit * processes > granted - processes
+    return larger_memory(options, size, of_grid=of_grid)
+
+
+def in_memory_option(size: int) -> str:
+    """So many bytes, in the option that limits a node's workers.
+
+    Examples
+    --------
+    >>> in_memory_option(12 * 10**9)
+    "memory='12 GB'"
+    """
+    return f"memory='{round_up(size)}'"
+
+
+def round_up(size: float) -> str:
+    """Bytes as people type them: whole MB or GB of two figures or more, never less.
+
+    Examples
+    --------
+    >>> round_up(12e9), round_up(750e6), round_up(157.2e6)
+    ('12 GB', '750 MB', '158 MB')
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size >= unit:
+            return f"{-(-size // unit):.0f} {name}"
+    return f"{size:.0f}"
+
+
+def _limit_in(resources: str) -> str:
+    found = re.search(rf"\b({'|'.join(LIMITS)})=", resources)
+    return found[1] if found else ""
+
+
+def _grid_size(size: int) -> str:
+    """Bytes as Grid Engine reads them (``man 1 sge_types``): M is 2**20.
+
+    Examples
+    --------
+    >>> _grid_size(420 * 2**20), _grid_size(12 * 2**30 + 1)
+    ('420M', '13G')
+    """
+    unit, name = (2**30, "G") if size >= 10 * 2**30 else (2**20, "M")
+    return f"{-(-size // unit)}{name}"

@@ -1,1 +1,0 @@
-"""Several kinds of nodes in one cluster, and which of them waiting work requires."""

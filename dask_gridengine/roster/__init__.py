@@ -1,1 +1,0 @@
-"""Every node there is or was, and the pictures in plain values that are made of it."""

@@ -1,1 +1,0 @@
-"""Options as a user gives them, read once into frozen objects."""

@@ -1,0 +1,148 @@
+"""What the grid says of an array: requests in force, and why it queues."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+
+from dask_gridengine.batch.sge.array_report import report
+
+JOB = """\
+==============================================================
+job_number:                 7
+owner:                      ada
+{requests}
+notify:                     FALSE
+env_list:                   TERM=NONE
+{rest}
+"""
+#: Two Grid Engines differ in the blank.
+SPELLINGS = ["hard resource_list:         {}", "hard_resource_list:         {}"]
+QUEUES = "a.q@node1 BIP 0/0/8 0.1 lx-amd64 {}\na.q@node2 BIP 0/0/8 0.1 lx-amd64 {}\n"
+DROPPED = """\
+scheduling info:            queue instance "a.q@node1" dropped because it is disabled
+                            queue instance "a.q@node2" dropped because it is disabled
+                            All queues dropped because of overload or full
+"""
+
+
+class Grid:
+    """Answers what a test says to commands that begin so."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = {
+            "qstat -j": JOB.format(requests="", rest=""),
+            **{key.replace("_", " -"): said for key, said in answers.items()},
+        }
+
+    def __call__(self, command: Sequence[str]) -> str:
+        line = " ".join(command)
+        for known, said in self.answers.items():
+            if line.startswith(known):
+                return said
+        raise subprocess.CalledProcessError(1, list(command))
+
+
+def job(requests: str = "", rest: str = "") -> str:
+    return JOB.format(requests=requests, rest=rest)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_the_site_adds_is_told(spelling: str) -> None:
+    """The shorter limit counts; what the options request was not added."""
+    grid = Grid(qstat_j=job(spelling.format("h_rt=3600,s_rt=60,h_vmem=1G,gpu=TRUE")))
+    told = report("7", "-l h_vmem=1g,gpu,h=!node9 -l h_rt=1:0:0", grid)
+    assert told is not None
+    assert told.walltime == 60
+    assert told.added == "-l s_rt=60"
+
+
+def test_nothing_is_added() -> None:
+    """An array without any request has no walltime."""
+    told = report("7", "", Grid())
+    assert told is not None
+    assert (told.walltime, told.added, told.reasons) == (None, "", ())
+
+
+def test_a_grid_that_does_not_answer() -> None:
+    """It says nothing, and that is what is returned."""
+
+    def run(command: Sequence[str]) -> str:
+        raise subprocess.TimeoutExpired(command, 10)
+
+    assert report("7", "", run) is None
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ("scheduling info:   Job is in hold state", ["on hold", "qrls 7"]),
+        (
+            'scheduling info:   cannot run because it exceeds limit "///" in rule'
+            ' "few/1"',
+            ["resource quota few", "qconf -srqs few"],
+        ),
+        (
+            "error reason    1:   11/30/2026 13:02:00 [0:209]: error: can't chdir\n"
+            "scheduling info:   Job is in error state",
+            ["in error state", "can't chdir", "qmod -cj 7"],
+        ),
+        (
+            'scheduling info:   (-l gpu=1) cannot run at host "node1" because it offers'
+            ' only hc:gpu=0\n   (-l gpu=1) cannot run at host "node2" because it offers'
+            " only hc:gpu=0",
+            ["offers only", "1 more"],
+        ),
+    ],
+)
+def test_why_it_queues(info: str, words: list[str]) -> None:
+    """One line for each kind of reason, with what to type."""
+    told = report("7", "", Grid(qstat_j=job(rest=info)))
+    assert told is not None
+    (reason,) = told.reasons
+    assert [word for word in words if word not in reason] == []
+
+
+@pytest.mark.parametrize(
+    ("letter", "word"),
+    [("d", "disabled"), ("D", "calendar"), ("E", "in error"), ("s", "suspended")],
+)
+def test_queues_that_take_nothing(letter: str, word: str) -> None:
+    """Grid Engine says "disabled" of a calendar, too; the state has the letter."""
+    shown = QUEUES.format(letter, letter)
+    told = report("7", "", Grid(qstat_j=job(rest=DROPPED), qstat_f=shown))
+    assert told is not None
+    (reason,) = told.reasons
+    assert word in reason.partition(":")[0]
+    assert "a.q@node1, a.q@node2" in reason
+
+
+def test_a_full_grid_needs_no_second_question() -> None:
+    """It is said in the words of the first."""
+    full = DROPPED.replace("disabled", "full")
+    told = report("7", "", Grid(qstat_j=job(rest=full)))
+    assert told is not None
+    assert told.reasons == ("queue full: a.q@node1, a.q@node2",)
+
+
+@pytest.mark.parametrize("info", ["", "(Collecting of scheduler job information is"])
+@pytest.mark.parametrize(
+    ("state", "queue", "word"),
+    [("hqw", "", "on hold"), ("Eqw", "", "error state"), ("qw", "d", "disabled")],
+)
+def test_a_site_that_has_switched_off_the_messages(
+    info: str, state: str, queue: str, word: str
+) -> None:
+    """Then the states of the job and of all queues are asked for."""
+    rest = f"scheduling info:   {info} turned off)" if info else ""
+    listed = (
+        "<job_info><job_list><JB_job_number>7</JB_job_number>"
+        f"<state>{state}</state><tasks>1-3:1</tasks></job_list></job_info>"
+    )
+    shown = QUEUES.format(queue, queue)
+    grid = Grid(qstat_j=job(rest=rest), qstat_u=listed, qstat_f=shown)
+    told = report("7", "", grid)
+    assert told is not None
+    assert [word in reason for reason in told.reasons] == [True]

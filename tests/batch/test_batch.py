@@ -1,0 +1,171 @@
+"""Which dialect is chosen, and what all of them keep to."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import dask_gridengine
+from dask_gridengine.batch import dialect, dialect_of
+from dask_gridengine.batch.base import ORDINAL, SUBMISSION, Wish
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.grid_types import NodeId
+
+NAMES = ("gridengine", "slurm", "plain")
+PACKAGE = Path(dask_gridengine.__file__).parent
+#: What a job of each grid finds in its environment.
+FOUND = {
+    "gridengine": {"JOB_ID": "12", "SGE_TASK_ID": "3"},
+    "slurm": {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"},
+    "plain": {SUBMISSION: "12", ORDINAL: "3"},
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ("SGE 8.1.9", "gridengine"),
+        ("SGE 6.2u5", "gridengine"),
+        ("GE 6.2u5", "gridengine"),
+        ("OGE 6.2u7", "gridengine"),
+        ("UGE 8.6.15", "gridengine"),
+        ("AGE 2023.1.0", "gridengine"),
+        ("Univa Grid Engine 8.5", "gridengine"),
+        ("SLURM 22.05.8", "slurm"),
+        ("SLURM", "slurm"),
+        ("PBS Professional 13", "plain"),
+        ("IBM Spectrum LSF 10.1", "plain"),
+        ("Condor 8", "plain"),
+        ("GEneric", "plain"),
+        ("", "plain"),
+    ],
+)
+def test_a_grid_is_known_by_what_it_calls_itself(system: str, name: str) -> None:
+    """drmsInfo; who is unknown gets what DRMAA alone describes."""
+    assert dialect_of(system).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_node_says_who_it_is_as_drmaa_does(name: str) -> None:
+    """The id from its environment is the one the grid has told us."""
+    grid = dialect(name)
+    assert grid.name == name
+    job, index = grid.identity(FOUND[name])
+    if grid.arrays:
+        assert grid.parse(grid.form(NodeId(job, index))) == NodeId("12", 3)
+    else:
+        assert (job, index) == ("", 3)
+        assert grid.form(grid.parse("any.thing_7[1]")) == "any.thing_7[1]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_node_is_told_so(name: str) -> None:
+    """Nothing is made up where the grid's variables are missing."""
+    with pytest.raises(KeyError):
+        dialect(name).identity({})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shell_finds_the_name_of_the_log(name: str) -> None:
+    """It is the job's id and its index, as the cluster looks for it."""
+    script = f'echo "{dialect(name).log_name}"'
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script],
+        env=FOUND[name],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "12.3\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("script", ['a=1\necho "it\'s $a"', "echo '\\0' \"`echo x`\""])
+def test_a_command_arrives_whole(name: str, script: str) -> None:
+    """Each word in one line, and where arguments are put in quotes, without any."""
+    command = ("/bin/sh", "-c", script)
+    wrapped, _ = dialect(name).deliver(command, {})
+    assert not any("\n" in word for word in wrapped)
+    words = list(wrapped)
+    if name != "gridengine":
+        assert not any("'" in word for word in words)
+        # As Slurm has it: the job is a script of this line.
+        line = " ".join([words[0], *(f"'{word}'" for word in words[1:])])
+        words = ["/bin/bash", "-c", line]
+    plain, ran = (
+        subprocess.run(argv, capture_output=True, env={"PATH": os.environ["PATH"]})
+        for argv in (command, words)
+    )
+    assert (ran.stdout, ran.returncode) == (plain.stdout, plain.returncode)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_submit_options_come_last(name: str) -> None:
+    """So that they win, and nothing of them is lost."""
+    wish = Wish(extra_directives=["-R y", "--extra=1"])
+    assert dialect(name).native(wish).endswith("-R y --extra=1")
+
+
+def test_what_a_grid_cannot_be_asked_for_is_named() -> None:
+    """An unknown one gets only the user's own submit options."""
+    wish = Wish(queue="long", walltime=60, slots=2, memory=10**9)
+    assert dialect("plain").unsaid(wish) == ["queue", "walltime", "cores"]
+    assert dialect("gridengine").unsaid(wish) == []
+    assert dialect("slurm").unsaid(wish) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_words_name_its_commands(name: str) -> None:
+    """Nobody is sent to qacct where there is none; what is more exact stays."""
+    grid = dialect(name)
+    told = grid.advised(Diagnosis(cause=Cause.UNKNOWN)).sentence("node 12.3", "12")
+    assert ("qacct -j 12" in told) == (name == "gridengine")
+    exact = Diagnosis(cause=Cause.UNKNOWN, advice="do this")
+    assert grid.advised(exact) == exact
+    deleted = grid.advised(Diagnosis(cause=Cause.DELETED)).sentence("it")
+    assert deleted == f"it was deleted: {grid.deletion}"
+
+
+#: Names of Grid Engine's own: variables, commands, resources.
+PECULIAR = re.compile(
+    r"\b(SGE_TASK_ID|JOB_ID|NSLOTS|qstat|qacct|qdel|qconf|qhost|qselect|qsub|h_rt|s_rt"
+    r"|SLURM_\w+|squeue|sinfo|LSB_\w+|PBS_\w+)\b"
+)
+#: Where they may stand all the same, and why.
+EXCEPTIONS = {
+    "launchers/small_grid.py": "local processes are started as Grid Engine would",
+    "launchers/drmaa.py": "before there is a session nobody knows whose it is",
+    "jobscript.py": "writes a script for qsub",
+    "outside/sighting.py": "jobs are looked for where there is a Grid Engine",
+    "outside/removal.py": "and deleted there",
+    "cli/doctor.py": "options have the names of Grid Engine",
+    **{
+        f"doctor/{part}.py": "asks Grid Engine, and only where it is one"
+        for part in (
+            *("access", "queues", "environments"),
+            *("complexes", "limits", "standing"),
+        )
+    },
+    "gridengine.yaml": "options have the names of Grid Engine",
+}
+
+
+def test_what_is_peculiar_stands_in_dialects_only() -> None:
+    """In strings of the code, that is; documentation may name an example."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name.startswith("dialects/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = ""  # a docstring
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and (said := PECULIAR.search(text)):
+                found.setdefault(name, said[0])
+    assert found.keys() - EXCEPTIONS.keys() == set(), found

@@ -1,0 +1,54 @@
+"""What qacct prints, as a record."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_gridengine.batch.sge.qacct import parse_account
+from dask_gridengine.grid_types import Account
+
+RECORD = """\
+==============================================================
+qname        all.q
+hostname     node1
+jobname      hostname     x
+start_time   Mon Nov 23 06:29:51 2026
+failed       {failed}
+exit_status  {exit_status}
+ru_wallclock {ran}
+ru_maxrss    4.562KB
+maxvmem      {peak}
+"""
+
+
+def record(
+    failed: str = "0", exit_status: str = "0", ran: str = "0s", peak: str = "0.000B"
+) -> str:
+    """A record as qacct prints it, but for many lines that do not matter."""
+    return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, peak=peak)
+
+
+@pytest.mark.parametrize(
+    ("listed", "account"),
+    [
+        (record(), Account("node1", "", 0, 0.0, 0)),
+        (
+            record("100 : assumedly after job", "137   (Killed)  ", "5s", "1.414MB"),
+            Account("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
+        ),
+        (
+            record("28  : changing into working directory", "0", "0s", "3.000GB"),
+            Account("node1", "28: changing into working directory", 0, 0.0, 3 << 30),
+        ),
+        (record("1", "?", "12.5", "2M"), Account("node1", "1", None, 12.5, 2 << 20)),
+        (record("", "", "1:2", "NONE"), Account("node1", "", None, None, 0)),
+        (record("25  : rescheduling") + record(ran="7s"), Account("node1", "", 0, 7.0)),
+        ("", None),
+        ("error: Job-array tasks 99999.1-1:1 not found", None),
+    ],
+)
+def test_a_record_is_read_as_qacct_prints_it(
+    listed: str, account: Account | None
+) -> None:
+    """Also as older and other Grid Engines do; the last run of a job counts."""
+    assert parse_account(listed) == account

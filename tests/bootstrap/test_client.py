@@ -1,0 +1,408 @@
+"""A node's side of the door, against real doors, closed ones and silent ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.codec import decode, encode
+from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
+from dask_gridengine.bootstrap.messages import Answer, Farewell, Hello, Leave, Wait
+from dask_gridengine.bootstrap.server import BootstrapServer
+from dask_gridengine.errors import DoorError
+from dask_gridengine.net.addresses import join
+from dask_gridengine.net.ports import Ports
+from tests.samples import farewell, hello
+from tests.waiting import until
+
+
+def leave(greeting: Hello) -> Answer:
+    return Leave(incarnation=greeting.incarnation, reason="a test")
+
+
+def connection(
+    server: BootstrapServer | None, *addresses: str, patience: float = 5.0
+) -> Connection:
+    """What a node of this server's cluster reads; of a vanished one's for None."""
+    server = server or BootstrapServer(on_hello=leave, on_farewell=print)
+    return Connection(
+        cluster="dask-x",
+        addresses=addresses,
+        server_key=server.keys.public,
+        node_keys=server.node_keys,
+        patience=patience,
+    )
+
+
+@contextlib.asynccontextmanager
+async def door(
+    on_hello: Callable[[Hello], Answer] = leave,
+    on_farewell: Callable[[Farewell], Any] = print,
+    host: str = "127.0.0.1",
+) -> AsyncIterator[tuple[BootstrapServer, str]]:
+    """A real door in the test's loop, and its address; nodes ask from a thread."""
+    server = BootstrapServer(on_hello=on_hello, on_farewell=on_farewell)
+    server.start(host)
+    try:
+        yield server, join(host, server.port)
+    finally:
+        await server.aclose()
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    """An address where nobody listens, and nobody will while it is held."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield join(*holder.getsockname())
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """An address that swallows packets, as a firewall does: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield join(*listener.getsockname())
+
+
+@contextlib.contextmanager
+def mute() -> Iterator[str]:
+    """An address that accepts and then says nothing, whatever it is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield join(*listener.getsockname())
+
+
+def test_every_address_is_tried_and_the_first_that_answers_is_taken() -> None:
+    """The hello says which address answered, and what the others did."""
+    heard: list[Hello] = []
+
+    def note(greeting: Hello) -> Answer:
+        heard.append(greeting)
+        return leave(greeting)
+
+    async def main() -> None:
+        with closed_port() as refused, mute() as silent:
+            async with door(note) as (server, open_address):
+                where = connection(server, refused, silent, open_address, patience=2.0)
+                answer = await asyncio.to_thread(ask, where, hello())
+        assert answer == leave(hello())
+        assert heard[0].via == open_address
+        assert heard[0].tried == {
+            refused: "connection refused",
+            silent: "connected, but did not answer to our key",
+            open_address: "connected",
+        }
+
+    asyncio.run(main())
+
+
+def test_without_a_way_the_message_says_what_each_address_answered() -> None:
+    """Closed, filtered, another cluster's: each cause is named, with its evidence."""
+
+    async def main() -> None:
+        with closed_port() as refused, black_hole() as swallowed:
+            async with door() as (_, foreign):
+                where = connection(None, refused, swallowed, foreign, patience=1.0)
+                start = time.monotonic()
+                with pytest.raises(DoorError) as caught:
+                    await asyncio.to_thread(ask, where, hello())
+                # One second for each address that does not refuse, and a round.
+                assert time.monotonic() - start < 6
+        said = str(caught.value)
+        assert f"{refused}: connection refused" in said
+        assert f"{swallowed}: no answer in 1 s (a firewall, or no route)" in said
+        assert f"{foreign}: connected, but did not answer to our key" in said
+        assert "no way to cluster dask-x in 1 s" in said
+        for cause in ("closed", "firewall", "not reached", "another cluster's"):
+            assert cause in said
+
+    asyncio.run(main())
+
+
+def test_many_dead_addresses_do_not_stretch_the_deadline() -> None:
+    """A host with a network that swallows packets gives up when it should."""
+    with black_hole() as one, black_hole() as other:
+        start = time.monotonic()
+        with pytest.raises(DoorError):
+            ask(connection(None, one, other, patience=0.5), hello())
+        assert time.monotonic() - start < 4
+
+
+def test_a_cluster_that_comes_up_late_is_found() -> None:
+    """Within its patience a node tries again: the door may not be open yet."""
+
+    async def main() -> None:
+        server = BootstrapServer(on_hello=leave, on_farewell=print)
+        with closed_port() as address:
+            pass
+        where = connection(server, address, patience=20.0)
+        asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
+        done, _ = await asyncio.wait({asking}, timeout=0.3)
+        assert not done
+        port = int(address.rpartition(":")[2])
+        server.start("127.0.0.1", Ports(first=port, last=port))
+        assert await asking == leave(hello())
+        await server.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_wait_is_obeyed_and_then_asked_again() -> None:
+    """As often as it is told to, over the same connection."""
+    times: list[float] = []
+
+    def decide(greeting: Hello) -> Answer:
+        times.append(time.monotonic())
+        if len(times) < 3:
+            return Wait(
+                incarnation=greeting.incarnation, seconds=0.3, reason="importing"
+            )
+        return leave(greeting)
+
+    async def main() -> None:
+        async with door(decide) as (server, address):
+            where = connection(server, address)
+            assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
+
+    asyncio.run(main())
+    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert len(gaps) == 2
+    assert all(0.3 <= gap < 1 for gap in gaps)
+
+
+def test_a_node_that_waits_comes_when_it_is_called() -> None:
+    """However long it was told to wait, and without asking again."""
+
+    async def main() -> None:
+        told = asyncio.Event()
+
+        def decide(greeting: Hello) -> Answer:
+            told.set()
+            return Wait(incarnation=greeting.incarnation, seconds=60, reason="busy")
+
+        async with door(decide) as (server, address):
+            asking = asyncio.create_task(
+                asyncio.to_thread(ask, connection(server, address), hello())
+            )
+            await asyncio.wait_for(told.wait(), 5)
+            greeting = hello(via=address)
+            # The door answers in the turn of the loop in which it was asked.
+            await until(lambda: server.counts["wait"], "the node was told to wait")
+            server.call([(greeting, leave(greeting))])
+            assert await asyncio.wait_for(asking, 5) == leave(greeting)
+            assert server.counts == {"wait": 1, "leave": 1}
+
+    asyncio.run(main())
+
+
+def test_waiting_as_told_costs_no_patience() -> None:
+    """After a wait longer than its patience, a node still meets a busy door calmly."""
+    told: list[Hello] = []
+
+    def decide(greeting: Hello) -> Answer:
+        told.append(greeting)
+        if len(told) == 1:
+            return Wait(incarnation=greeting.incarnation, seconds=1.6, reason="busy")
+        threading.Event().wait(1.2)  # the cluster's loop is held up by something
+        return leave(greeting)
+
+    async def main() -> None:
+        async with door(decide) as (server, address):
+            where = connection(server, address, patience=1.5)
+            assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("successor", ["another cluster", "a web server"])
+def test_a_waiting_node_notices_that_its_port_is_another_s(successor: str) -> None:
+    """A cluster closed and something else listens at its port: who was told to wait by
+    the first is not served, does not hang, and ends with the reason."""
+
+    def wait(greeting: Hello) -> Answer:
+        return Wait(incarnation=greeting.incarnation, seconds=1, reason="importing")
+
+    async def main() -> None:
+        async with door(wait) as (first, address):
+            where = connection(first, address, patience=1.0)
+            asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
+            await until(lambda: first.counts["wait"], "the node was told to wait")
+        opened = another_door if successor == "another cluster" else web_server
+        async with opened(first.port):
+            with pytest.raises(DoorError) as caught:
+                await asking
+        said = str(caught.value)
+        assert f"{address}: connected, but did not answer to our key" in said
+
+    asyncio.run(main())
+
+
+@contextlib.asynccontextmanager
+async def another_door(port: int) -> AsyncIterator[None]:
+    """Another cluster's; it is to see nobody."""
+    server = BootstrapServer(on_hello=leave, on_farewell=print)
+    server.start("127.0.0.1", Ports(first=port, last=port))
+    yield
+    assert not server.counts
+    await server.aclose()
+
+
+@contextlib.asynccontextmanager
+async def web_server(port: int) -> AsyncIterator[None]:
+    """One that answers what it does not understand as they do, which is no ZMTP: libzmq
+    gives such a connection up for good, and a socket without any blocks its sender."""
+
+    async def refuse(_: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        to.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        to.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", port):
+        yield
+
+
+def test_an_answer_to_another_incarnation_is_ignored() -> None:
+    """Only what is meant for this very process counts."""
+
+    async def main() -> None:
+        keys = CurveKeys.generate()
+        context = zmq.asyncio.Context()
+        with context.socket(zmq.ROUTER) as router:
+            router.linger = 0
+            router.curve_server = True
+            router.curve_secretkey = keys.secret.encode()
+            port = router.bind_to_random_port("tcp://127.0.0.1")
+            where = Connection(
+                cluster="dask-x",
+                addresses=(f"127.0.0.1:{port}",),
+                server_key=keys.public,
+                node_keys=CurveKeys.generate(),
+                patience=5.0,
+            )
+            asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
+            peer, frame = await asyncio.wait_for(router.recv_multipart(), 5)
+            greeting = decode(frame)
+            assert isinstance(greeting, Hello)
+            other = Leave(incarnation="f" * 16, reason="yours")
+            for answer in (other, greeting, farewell(), leave(greeting)):
+                await router.send_multipart([peer, encode(answer)])
+            assert await asking == leave(greeting)
+        context.destroy(linger=0)
+
+    asyncio.run(main())
+
+
+def test_a_farewell_arrives() -> None:
+    """It has left this host when the call returns True."""
+    heard: list[Farewell] = []
+
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        def note(said: Farewell) -> None:
+            heard.append(said)
+            arrived.set()
+
+        async with door(on_farewell=note) as (server, address):
+            said = await asyncio.to_thread(
+                say_farewell, connection(server, address), address, farewell()
+            )
+            await asyncio.wait_for(arrived.wait(), 5)
+        assert said
+
+    asyncio.run(main())
+    assert heard == [farewell()]
+
+
+def test_a_farewell_to_a_closed_door_takes_no_time() -> None:
+    """A cluster's thousand nodes do not linger on its behalf."""
+    with closed_port() as address:
+        start = time.monotonic()
+        assert not say_farewell(connection(None, address), address, farewell())
+        assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize("place", [black_hole, mute])
+def test_a_farewell_nobody_hears_is_bounded(place: Any) -> None:
+    """The grid's place is given back a few seconds later at most."""
+    with place() as address:
+        start = time.monotonic()
+        say_farewell(connection(None, address), address, farewell())
+        assert time.monotonic() - start < 3
+
+
+def test_ipv6_works() -> None:
+    """A host= with an IPv6 address is as good as any."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError as exc:
+        pytest.skip(f"this machine has no IPv6 loopback: {exc}")
+
+    async def main() -> None:
+        heard = asyncio.Event()
+
+        def note(said: Farewell) -> None:
+            heard.set()
+
+        async with door(on_farewell=note, host="::1") as (server, address):
+            where = connection(server, address)
+            assert address.startswith("[::1]:")
+            assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
+            assert await asyncio.to_thread(say_farewell, where, address, farewell())
+            await asyncio.wait_for(heard.wait(), 5)
+
+    asyncio.run(main())
+
+
+def test_no_thread_is_left_for_a_fork_to_find(tmp_path: Path) -> None:
+    """ZeroMQ's threads end with the conversation, or no worker could be forked."""
+    code = """
+import json, pathlib, sys, time
+from dask_gridengine.worker import fork_server as template
+from dask_gridengine.bootstrap.messages import Hello
+from dask_gridengine.bootstrap.client import ask
+from dask_gridengine.bootstrap.connection_file import Connection
+connection = Connection.read(pathlib.Path(sys.argv[1]))
+answer = ask(connection, Hello(**json.load(sys.stdin)))
+# The kernel lists a thread for a moment after it was joined.
+end = time.monotonic() + 5
+while template.threads() > 1 and time.monotonic() < end:
+    time.sleep(0.01)
+print(answer.kind, template.threads())
+"""
+
+    async def main() -> bytes:
+        async with door() as (server, address):
+            file = connection(server, address).write(tmp_path)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                code,
+                str(file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            greeting = json.dumps(vars(hello())).encode()
+            said, _ = await process.communicate(greeting)
+            return said
+
+    assert asyncio.run(main()).split() == [b"leave", b"1"]

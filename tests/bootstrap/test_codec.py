@@ -1,0 +1,149 @@
+"""Messages to frames and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_gridengine.bootstrap.codec import MAX_FROM_NODE, VERSION, decode, encode
+from dask_gridengine.bootstrap.messages import (
+    Allocation,
+    Farewell,
+    Hello,
+    Leave,
+    TLSIdentity,
+    Wait,
+)
+from dask_gridengine.errors import WireError
+from tests.samples import allocation, farewell, hello
+
+names = st.text(min_size=1, max_size=30)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+hellos = st.builds(
+    Hello,
+    job=names,
+    index=st.integers(1, 75_000),
+    mark=st.text(max_size=64),
+    incarnation=st.text("0123456789abcdef", min_size=8, max_size=64),
+    host=names,
+    pid=st.integers(1),
+    slots=st.integers(1, 512),
+    slots_elsewhere=st.integers(0, 512),
+    parallel_environment=st.text(max_size=20),
+    prologue=st.lists(st.text(max_size=30), max_size=5),
+    memory=st.integers(0),
+    host_memory=st.integers(0),
+    host_cpus=st.integers(1, 512),
+    age=st.floats(0, 1e8),
+    queue=names,
+    notify=st.floats(0, 1e4),
+    versions=st.dictionaries(names, names, max_size=5),
+    via=names,
+    tried=st.dictionaries(names, names, max_size=5),
+)
+
+
+@given(hellos)
+def test_every_hello_survives_the_wire(message: Hello) -> None:
+    """What a node says is what the cluster hears."""
+    assert decode(encode(message)) == message
+
+
+@given(st.dictionaries(st.text(max_size=5), plain, max_size=5))
+def test_every_plain_config_survives_the_wire(config: dict[str, object]) -> None:
+    """Dask's settings reach the node as they are."""
+    message = allocation(config=config)
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        allocation(tls=TLSIdentity(ca="a", certificate="b", key="c")),
+        allocation(tls=None),
+        farewell(),
+        Wait(incarnation="a" * 8, seconds=1, reason="r"),
+        Leave(incarnation="a" * 8, reason="r"),
+    ],
+)
+def test_every_kind_survives_the_wire(message: Allocation | Farewell) -> None:
+    """Nested and optional fields come back as what they were."""
+    assert decode(encode(message)) == message
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_anything_but_a_wire_error(frame: bytes) -> None:
+    """Whatever reaches the port raises WireError and nothing else."""
+    with pytest.raises(WireError):
+        decode(frame)
+
+
+@given(st.sampled_from(sorted(vars(hello()))), plain)
+def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
+    """Every field has the type its dataclass states, or the message is dropped.
+
+    But a whole number may stand for a float, as JSON has it.
+    """
+    body = {"v": VERSION, "kind": "hello", **vars(hello())}
+    right = type(body[field])
+    body[field] = value
+    frame = json.dumps(body).encode()
+    if type(value) is not right and not (right is float and type(value) is int):
+        with pytest.raises(WireError):
+            decode(frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"v": VERSION + 1}, f"version {VERSION + 1}"),
+        ({"v": None}, "version None"),
+        ({"kind": "shout"}, "shout"),
+        ({"index": 0}, "index must be at least 1"),
+        ({"slots": True}, "slots is bool"),
+        ({"surprise": 1}, "surprise"),
+        ({"versions": {"dask": 1}}, "versions is int"),
+        ({"versions": {str(n): "" for n in range(99)}}, "too many"),
+    ],
+)
+def test_a_refusal_says_what_was_wrong(
+    change: dict[str, object], complaint: str
+) -> None:
+    """The log line of a dropped message names the fault."""
+    body = {"v": VERSION, "kind": "hello", **vars(hello()), **change}
+    with pytest.raises(WireError, match=complaint):
+        decode(json.dumps(body).encode())
+
+
+def test_a_field_that_is_missing_is_refused() -> None:
+    """Half a message is none."""
+    with pytest.raises(WireError, match="kind"):
+        decode(json.dumps({"v": VERSION}).encode())
+
+
+def test_an_oversized_frame_is_refused_before_it_is_parsed() -> None:
+    """A long frame costs no more than its length."""
+    with pytest.raises(WireError, match="limit"):
+        decode(b"[" * (MAX_FROM_NODE + 1))
+
+
+def test_deep_nesting_is_refused() -> None:
+    """JSON that would exhaust the stack is a wire error."""
+    with pytest.raises(WireError):
+        decode(b"[" * 60_000)
+
+
+def test_what_json_cannot_hold_is_an_error_at_the_sender() -> None:
+    """Nothing is silently turned into text."""
+    with pytest.raises(WireError, match="cannot send"):
+        encode(allocation(config={"x": object()}))

@@ -1,0 +1,60 @@
+"""What is said between a node and its cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from dask_gridengine.bootstrap.messages import TLSIdentity, version_mismatch
+from dask_gridengine.worker.job_resources import versions
+from tests.samples import allocation, farewell, hello
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "complaint"),
+    [
+        (hello, {"index": 0}, "index"),
+        (hello, {"slots": 0}, "slots"),
+        (hello, {"memory": -1}, "memory"),
+        (hello, {"host_cpus": 0}, "CPUs"),
+        (hello, {"incarnation": "x"}, "incarnation"),
+        (allocation, {"nthreads": 0}, "nthreads"),
+        (allocation, {"memory_limit": -1}, "memory_limit"),
+        (allocation, {"start_method": "forkserver"}, "start_method"),
+        (farewell, {"stderr": "x" * 20_000}, "last words"),
+    ],
+)
+def test_a_message_checks_itself(make, change, complaint) -> None:  # type: ignore[no-untyped-def]
+    """No message holds a value its reader would have to check again."""
+    with pytest.raises(ValueError, match=complaint):
+        make(**change)
+
+
+def test_messages_are_frozen() -> None:
+    """What was said cannot be changed afterwards."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        hello().pid = 3  # type: ignore[misc]
+
+
+def test_a_repr_shows_no_key() -> None:
+    """An allocation may be logged."""
+    identity = TLSIdentity(ca="a", certificate="b", key="PRIVATE")
+    assert "PRIVATE" not in repr(allocation(tls=identity))
+
+
+@pytest.mark.parametrize(
+    "package", ["python", "dask", "distributed", "dask-gridengine"]
+)
+def test_each_version_counts(package: str) -> None:
+    """Another Python, dask, distributed or version of ours is named."""
+    theirs = {**versions(), package: "0.1"}
+    if package == "dask-gridengine":
+        theirs[package] = "99"
+    assert package in version_mismatch(versions(), theirs)
+
+
+def test_a_missing_package_is_said_to_be_missing() -> None:
+    """A node without Dask is told so."""
+    theirs = {**versions(), "dask": ""}
+    assert "missing at the node" in version_mismatch(versions(), theirs)

@@ -1,0 +1,167 @@
+"""Clusters with several kinds of nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, get_worker
+
+from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine.cluster.adaptive import GridAdaptive
+from tests.nannies import watched
+from tests.waiting import until, wait_until
+
+POOLS = {"cpu": {"slots": 3}, "big": {"slots": 2, "resources": {"BIG": 1}}}
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    return {
+        "launcher": "process",
+        "pools": POOLS,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        "quiet": True,
+    }
+
+
+def who(*_: object) -> str:
+    return str(get_worker().name)
+
+
+def names(cluster: GridEngineCluster) -> list[str]:
+    infos = cluster.scheduler_info["workers"].values()
+    return sorted(info["name"] for info in infos)
+
+
+def test_tasks_run_where_they_must(options: dict[str, Any]) -> None:
+    """What requires a resource runs on the nodes that have it, named after the pool."""
+    jobs = {"cpu": 2, "big": 1}
+    with (
+        GridEngineCluster(jobs=jobs, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(3, timeout=30)
+        assert names(cluster) == ["big-0", "cpu-0", "cpu-1"]
+        needy = client.map(who, range(5), resources={"BIG": 1}, pure=False)
+        assert set(client.gather(needy)) == {"big-0"}
+        assert {row.pool for row in cluster.jobs()} == {"cpu", "big"}
+        assert "pool" in repr(cluster.jobs()).splitlines()[0]
+        assert cluster.counts == {"working": 3}
+        said = cluster.explain().splitlines()
+        assert said[0] == "pool cpu:"
+        assert said[1] == "2 nodes are wanted: 2 working."
+        assert "pool big:" in said
+        assert "became big-0" in cluster.explain("big-0")
+
+
+def test_each_pool_is_scaled_by_its_name(options: dict[str, Any]) -> None:
+    """The others stay as they are; a dict says it of several, zero of all."""
+    with GridEngineCluster(jobs={"cpu": 1}, **options) as cluster:
+        cluster.wait_for_workers(1, timeout=30)
+        cluster.scale(pool="big", jobs=1)
+        cluster.wait_for_workers(2, timeout=30)
+        assert names(cluster) == ["big-0", "cpu-0"]
+        cluster.scale(jobs={"big": 0, "cpu": 2})
+        wait_until(
+            lambda: names(cluster) == ["cpu-0", "cpu-1"], "two of cpu", 30, cluster.jobs
+        )
+        assert cluster.pool("cpu").wanted == cluster.wanted == 2
+        cluster.scale(0)
+        wait_until(lambda: names(cluster) == [], "nobody", 30, cluster.jobs)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"n": 2}, "which pool.*cpu, big"),
+        ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
+        ({"jobs": {"huge": 1}}, "no pool 'huge'"),
+        ({"jobs": {"big": -1}}, "0 or more"),
+        ({"jobs": {"big": 1}, "n": 3}, "nothing beside"),
+    ],
+)
+def test_a_number_needs_its_pool(
+    options: dict[str, Any], asked: dict[str, Any], said: str
+) -> None:
+    """The message lists those there are, and nothing has changed."""
+    with GridEngineCluster(**options) as cluster:
+        with pytest.raises(OptionError, match=said):
+            cluster.scale(**asked)
+        assert cluster.wanted == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"jobs": 2}, r"2 nodes of which pool\? Give jobs=\{'cpu': 2\}"),
+        ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
+        ({"pools": {"a-1": {}}}, "'a-1' cannot be a pool's name"),
+        ({"pools": {"a": 3}}, "it is a dict of options"),
+        ({"pools": {"a": {"security": False}}}, "whole cluster's"),
+        ({"pools": {"a": {"resources": {"GPU": 0}}}}, "pool a: .*GPU=0"),
+        ({"pools": {"a": {"interface": "ib9"}}}, "pool a: .*ib9"),
+    ],
+)
+def test_pools_that_make_no_sense_are_refused(
+    options: dict[str, Any], wrong: dict[str, Any], said: str
+) -> None:
+    """Before anything is asked for, with what to type instead."""
+    with pytest.raises(OptionError, match=said):
+        GridEngineCluster(**{**options, **wrong})
+
+
+def test_a_pools_option_with_a_typing_error_is_named(options: dict[str, Any]) -> None:
+    """As one of the cluster itself is."""
+    with pytest.raises(TypeError, match="did you mean 'walltime'"):
+        GridEngineCluster(**{**options, "pools": {"a": {"waltime": 1}}})
+
+
+def test_each_pool_heals_alone(options: dict[str, Any]) -> None:
+    """A node of one kind is replaced by one of its kind."""
+    with (
+        GridEngineCluster(jobs={"cpu": 1, "big": 1}, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2, timeout=30)
+        watched(client, 2)
+        (victim,) = [row for row in cluster.jobs() if row.pool == "big"]
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until(
+            lambda: names(cluster) == ["big-1", "cpu-0"], "another", 30, cluster.explain
+        )
+        assert client.submit(who, resources={"BIG": 1}).result(timeout=30) == "big-1"
+
+
+def test_each_pool_follows_its_own_work(options: dict[str, Any]) -> None:
+    """Adaptive scaling asks for the kind that waiting tasks require, and for no other;
+    a pool that is scaled by hand follows no more."""
+
+    async def run() -> None:
+        async with (
+            GridEngineCluster(asynchronous=True, **options) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            adaptives = cluster.adapt(
+                maximum_jobs=2, interval="50 ms", idle_grace="200 ms", wait_count=1
+            )
+            assert set(adaptives) == {"cpu", "big"}
+            assert isinstance(adaptives["big"], GridAdaptive)
+            assert await client.submit(who, resources={"BIG": 1}) == "big-0"
+            assert cluster.pool("cpu").wanted == 0
+            await until(lambda: cluster.wanted == 0, "nobody", 30, cluster.explain)
+            assert await client.submit(who) == "cpu-0"
+            assert cluster.pool("big").wanted == 0
+            await cluster.scale(pool="big", jobs=1)
+            assert set(adaptives) == {"cpu"}
+            await until(
+                lambda: cluster.pool("cpu").wanted == 0, "no cpu", 30, cluster.explain
+            )
+            assert cluster.pool("big").wanted == 1
+
+    asyncio.run(run())

@@ -1,0 +1,166 @@
+"""Whether workers can be reached: real servers and walls, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from distributed import Scheduler, Worker
+from distributed.core import Server
+
+from dask_gridengine.cluster import reachability as wayback
+from dask_gridengine.cluster.reachability import Eyes, WayBack
+from dask_gridengine.net.connect_probe import CONNECTED
+from dask_gridengine.worker import network as reaching
+from tests.bootstrap.test_arrival import black_hole, closed_port
+from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon, and for loopback, too, which is all that a test may be sure of."""
+    for name in ("CONNECT_SECONDS", "PROBE_SECONDS"):
+        monkeypatch.setattr(reaching, name, 0.3)
+    monkeypatch.setattr(wayback, "_local", lambda address: "::1" in address)
+
+
+def eyes(
+    *,
+    registered: Callable[[str], bool] = lambda address: True,
+    answers: Callable[[str, str], str] = lambda worker, other: CONNECTED,
+) -> Eyes:
+    """Of a scheduler that sees what the test says."""
+
+    async def ask(worker: str, other: str) -> str:
+        return answers(worker, other)
+
+    return Eyes(options=dict, registered=registered, ask=ask)
+
+
+async def looked(ways: WayBack) -> None:
+    await until(lambda: not ways._tasks, "it has looked", 10)
+
+
+async def listening(server: Server) -> str:
+    await server.listen("tcp://127.0.0.1:0")
+    return str(server.address)
+
+
+def test_a_host_behind_a_wall_is_told_once() -> None:
+    """Which, where, what came back, and what to type; until a worker of it answers."""
+    noted: list[str] = []
+
+    async def main() -> None:
+        failed: dict[str, str] = {}
+        ways = WayBack(failed, noted.append, eyes())
+        with black_hole() as wall:
+            for _ in range(2):
+                ways.look("node1", f"tcp://{wall}")
+                await looked(ways)
+        assert [*failed] == ["node1"]
+        assert noted == [*failed.values()]
+        assert "workers on node1 cannot be reached from here" in noted[0]
+        assert f"{wall}: no answer in 0.3 s" in noted[0]
+        assert "worker_port=" in noted[0]
+        async with Server({}) as server:
+            ways.look("node1", await listening(server))
+            await looked(ways)
+        assert not failed
+        await ways.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_wall_between_two_hosts_is_told() -> None:
+    """Each is asked about the one before it, in both directions."""
+    asked: list[tuple[str, str]] = []
+
+    def answers(worker: str, other: str) -> str:
+        asked.append((worker, other))
+        return "no answer in 3 s" if worker.startswith("tcp://127.0.0.2") else CONNECTED
+
+    async def main() -> None:
+        failed: dict[str, str] = {}
+        ways = WayBack(failed, print, eyes(answers=answers))
+        async with Server({}) as one, Server({}) as other:
+            first = await listening(one)
+            await other.listen("tcp://127.0.0.2:0")
+            ways.look("node1", first)
+            await looked(ways)
+            assert not asked
+            ways.look("node2", other.address)
+            await looked(ways)
+            assert asked == [(first, other.address), (other.address, first)]
+        place = first.removeprefix("tcp://")
+        assert failed["node2"].startswith(
+            "workers on node2 cannot reach those on node1, so data cannot be moved"
+            f" between them: {place}: no answer in 3 s"
+        )
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
+    """Between its coming and the look it may have been scaled away."""
+
+    async def main() -> None:
+        failed: dict[str, str] = {}
+        ways = WayBack(failed, print, eyes(registered=lambda address: False))
+        with closed_port() as gone:
+            ways.look("node1", f"tcp://{gone}")
+            await looked(ways)
+        assert not failed
+
+    asyncio.run(main())
+
+
+def test_one_worker_of_each_host_is_tried() -> None:
+    """A thousand workers are not a thousand connections; local ones are none."""
+
+    async def main() -> None:
+        async with Server({}) as server:
+            address = await listening(server)
+            ways = WayBack({}, print, eyes())
+            for host in ("node1", "node1", "node2"):
+                ways.look(host, address)
+            ways.look("node3", "tcp://[::1]:9")
+            assert len(ways._tasks) == 2
+            await looked(ways)
+        assert not ways.failed
+
+    asyncio.run(main())
+
+
+def test_a_worker_tells_what_another_one_answers_it() -> None:
+    """Through Dask's own `run`, so it works as soon as the worker does."""
+
+    async def main() -> None:
+        options: dict[str, Any] = {"dashboard_address": ":0", "dashboard": False}
+        async with (
+            Scheduler(host="127.0.0.1", port=0, **options) as scheduler,
+            Worker(scheduler.address, nthreads=1) as one,
+            Worker(scheduler.address, nthreads=1) as other,
+        ):
+            seen = Eyes.of(lambda: scheduler)
+            assert seen.registered(one.address)
+            assert await seen.ask(one.address, other.address) == CONNECTED
+            with closed_port() as closed:
+                said = await seen.ask(one.address, f"tcp://{closed}")
+            assert said == "connection refused"
+
+    asyncio.run(main())
+
+
+def test_closing_does_not_wait_for_an_answer() -> None:
+    """Whoever closes a cluster does not want to know any more."""
+
+    async def main() -> None:
+        ways = WayBack({}, print, eyes())
+        with black_hole() as wall:
+            ways.look("node1", f"tcp://{wall}")
+            await asyncio.wait_for(ways.aclose(), 0.25)
+        assert not ways.failed
+
+    asyncio.run(main())

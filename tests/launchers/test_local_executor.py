@@ -1,0 +1,329 @@
+"""A grid the size of one machine. Each test has one in a process of its own.
+
+The grid collects all children of its process, so it does not go together with pytest;
+the process launcher is the way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.launchers.local.launcher import open_process
+from dask_gridengine.launchers.session import SessionLauncher
+from tests.launchers.conftest import Ends
+from tests.waiting import until
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not help")
+
+
+def shell(script: str, **fields: Any) -> NodeRequest:
+    return NodeRequest(name="x", command=("/bin/sh", "-c", script), **fields)
+
+
+@asynccontextmanager
+async def small_grid(ends: Ends, slots: int = 2) -> AsyncIterator[SessionLauncher]:
+    launcher = await open_process(ends, slots=slots)
+    try:
+        yield launcher
+    finally:
+        await launcher.aclose()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), timeout=60))
+
+
+async def pid_in(path: Path) -> int:
+    """The process id a node has written to a file."""
+
+    def read() -> str:
+        return path.read_text() if path.exists() else ""
+
+    await until(lambda: read().endswith("\n"), f"a process id in {path}")
+    return int(read())
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("exit 0", {"exit_status": 0}),
+        ("exit 3", {"exit_status": 3}),
+        ("exec /no/such/command", {"exit_status": 127}),
+        ("kill -9 $$", {"signal": "SIGKILL"}),
+        ("kill -USR1 $$", {"signal": "SIGUSR1"}),
+    ],
+)
+def test_an_end_is_told_as_it_was(
+    ends: Ends, script: str, told: dict[str, Any]
+) -> None:
+    """Exit status or signal, never both."""
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            nodes = await grid.submit(shell(script), 1)
+            (end,) = await ends.of(nodes)
+            assert replace(end, ran=None, peak_memory=0) == NodeEnd(
+                node=nodes[0], **told
+            )
+
+    run(main)
+
+
+def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
+    """Its biggest process counts; one that never ran has neither."""
+    script = "import time; block = b'x' * 300_000_000; time.sleep(0.3)"
+    big = NodeRequest(name="x", command=(sys.executable, "-c", script))
+
+    async def main() -> None:
+        async with small_grid(ends, slots=1) as grid:
+            (node,) = await grid.submit(big, 1)
+            (queued,) = await grid.submit(shell("exit 0"), 1)
+            (dropped,) = await grid.submit(shell("exit 0"), 1)
+            await grid.cancel([dropped])
+            end, after, never = await ends.of([node, queued, dropped])
+            assert end.ran is not None
+            assert after.ran is not None
+            assert end.ran >= 0.3
+            assert end.peak_memory > 300_000_000 > after.peak_memory > 0
+            assert (never.ran, never.peak_memory) == (None, 0)
+
+    run(main)
+
+
+def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None:
+    """As on Grid Engine it is found out when the node starts, not at submission."""
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            request = NodeRequest(name="x", command=("/no/such/command",))
+            (end,) = await ends.of(await grid.submit(request, 1))
+            assert "could not be started: " in end.reason
+            assert end.unstarted
+            assert end.ran is None
+            assert "/no/such/command" in end.reason
+            (end,) = await ends.of(await grid.submit(shell("exit 0"), 1))
+            assert end.exit_status == 0
+
+    run(main)
+
+
+def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) -> None:
+    """The variables of a job, and what was asked for; TMPDIR is its own."""
+    seen = tmp_path / "seen"
+    script = f'env -0 >{seen}; stat -c %a "$TMPDIR" >{seen}.mode; touch "$TMPDIR/x"'
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            await grid.submit(shell("exit 0"), 1)
+            request = shell(script, slots=2, environment={"A": "x=y z", "TMPDIR": "/"})
+            await ends.of(await grid.submit(request, 1))
+
+    run(main)
+    variables = dict(
+        pair.split("=", 1) for pair in seen.read_text().split("\0") if "=" in pair
+    )
+    wanted = {
+        "A": "x=y z",
+        "JOB_ID": "2",
+        "JOB_NAME": "x",
+        "SGE_TASK_ID": "1",
+        "SGE_TASK_FIRST": "1",
+        "SGE_TASK_LAST": "1",
+        "NSLOTS": "2",
+        "NHOSTS": "1",
+        "HOSTNAME": socket.gethostname(),
+        "QUEUE": "local",
+        "PATH": os.environ["PATH"],
+    }
+    assert {name: variables.get(name) for name in wanted} == wanted
+    assert Path(f"{seen}.mode").read_text() == "700\n"
+    assert not Path(variables["TMPDIR"]).exists()
+    assert not Path(variables["TMPDIR"]).parent.exists()
+
+
+def test_standard_streams_are_nowhere(ends: Ends, tmp_path: Path) -> None:
+    """A node that prints disturbs nobody; it starts in a place that every host has."""
+    script = f"cat; echo chatter; echo chatter >&2; pwd >{tmp_path}/where"
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            (end,) = await ends.of(await grid.submit(shell(script), 1))
+            assert end.exit_status == 0
+
+    run(main)
+    assert (tmp_path / "where").read_text() == "/\n"
+
+
+def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> None:
+    """Strictly first in, first out: a wide node is not overtaken by narrow ones."""
+    order = tmp_path / "order"
+    wide = shell(f"echo wide >>{order}", slots=3)
+    narrow = shell(f"echo narrow >>{order}")
+    gate = shell(f"while [ ! -e {tmp_path}/open ]; do sleep 0.02; done")
+
+    async def main() -> None:
+        async with small_grid(ends, slots=3) as grid:
+            nodes = [
+                *await grid.submit(gate, 1),
+                *await grid.submit(wide, 1),
+                *await grid.submit(narrow, 2),
+            ]
+            assert ends.seen == []
+            (tmp_path / "open").touch()
+            await ends.of(nodes)
+
+    run(main)
+    assert order.read_text().split() == ["wide", "narrow", "narrow"]
+
+
+def test_a_node_of_more_slots_than_there_are_runs_alone(
+    ends: Ends, tmp_path: Path
+) -> None:
+    """It sees the slots it asked for; others run before and after it."""
+    alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            wide = await grid.submit(
+                shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3
+            )
+            narrow = await grid.submit(shell(f"mkdir {tmp_path}/run", slots=1), 1)
+            assert [end.exit_status for end in await ends.of([*wide, *narrow])] == [
+                0
+            ] * 4
+
+    run(main)
+    assert (tmp_path / "out").read_text().split() == ["3"] * 3
+
+
+def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -> None:
+    """SIGKILL, as h_rt does; the reason says so."""
+    script = f"sleep 1000 & echo $! >{tmp_path}/pid; wait"
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            start = time.monotonic()
+            nodes = await grid.submit(shell(script, walltime=0.4), 1)
+            (end,) = await ends.of(nodes)
+            assert end.signal == "SIGKILL"
+            assert "walltime of 0.4 s" in end.reason
+            assert end.ran is not None
+            assert end.ran >= 0.4
+            assert 0.3 < time.monotonic() - start < 5
+            pid = await pid_in(tmp_path / "pid")
+            await until(lambda: not psutil.pid_exists(pid), "its child's end")
+
+    run(main)
+
+
+def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
+    """Running ones by SIGKILL, queued ones silently; the others go on."""
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            nodes = await grid.submit(shell("sleep 1000"), 4)
+            running, queued = nodes[0], nodes[3]
+            await grid.cancel([running, queued, NodeId("99", 1)])
+            first, last = await ends.of([running, queued])
+            assert (first.signal, first.cancelled) == ("SIGKILL", True)
+            assert last == NodeEnd(node=queued, cancelled=True)
+            assert len(ends.seen) == 2
+
+    run(main)
+
+
+@linux
+def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> None:
+    """In a session of its own and with its parent gone; it goes when its node goes."""
+    script = (
+        f"(setsid sh -c 'sleep 1000 & echo $! >{tmp_path}/pid; wait' >/dev/null &);"
+        " sleep 1000"
+    )
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            nodes = await grid.submit(shell(script), 1)
+            other = await grid.submit(shell("exit 0"), 1)
+            await ends.of(other)
+            pid = await pid_in(tmp_path / "pid")
+            assert psutil.pid_exists(pid), "a daemon of a live node was killed"
+            await grid.cancel(nodes)
+            await until(lambda: not psutil.pid_exists(pid), "the daemon's end")
+
+    run(main)
+
+
+@linux
+def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) -> None:
+    """Without our mark it may be anybody's; it goes when no node is left."""
+    script = (
+        f"setsid env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' &"
+        f" while [ ! -s {tmp_path}/pid ]; do sleep 0.02; done"
+    )
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            long = await grid.submit(shell("sleep 1000"), 1)
+            await ends.of(await grid.submit(shell(script), 1))
+            pid = await pid_in(tmp_path / "pid")
+            assert psutil.pid_exists(pid)
+            await grid.cancel(long)
+            await until(lambda: not psutil.pid_exists(pid), "its end")
+
+    run(main)
+
+
+def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
+    """Queued and running nodes, their processes and their directories go."""
+    script = f"sleep 1000 & echo $TMPDIR $! >{tmp_path}/$SGE_TASK_ID; wait"
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            nodes = await grid.submit(shell(script), 4)
+            await until(lambda: len(list(tmp_path.iterdir())) == 2, "two running")
+        assert all(end.cancelled for end in await ends.of(nodes))
+
+    run(main)
+    for path in tmp_path.iterdir():
+        directory, pid = path.read_text().split()
+        assert not Path(directory).parent.exists()
+        assert not psutil.pid_exists(int(pid))
+
+
+def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
+    """The directory that holds them is nobody else's either."""
+
+    async def main() -> None:
+        async with small_grid(ends) as grid:
+            await grid.submit(shell(f"echo $TMPDIR >{tmp_path}/x; sleep 1000"), 1)
+            await until(lambda: (tmp_path / "x").exists(), "a node")
+            parent = Path((tmp_path / "x").read_text().strip()).parent
+            assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+
+    run(main)
+
+
+def test_many_short_nodes_all_end(ends: Ends) -> None:
+    """Notices do not get lost when signs of several ends come as one."""
+
+    async def main() -> None:
+        async with small_grid(ends, slots=8) as grid:
+            nodes = await grid.submit(shell("exit 0"), 150)
+            ended = await ends.of(nodes, timeout=40)
+            assert {end.exit_status for end in ended} == {0}
+
+    run(main)

@@ -1,0 +1,263 @@
+"""The roster of nodes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.nodes.registry import (
+    ENDED_KEPT,
+    TRANSITIONS,
+    NodeRecord,
+    NodeState,
+    Roster,
+)
+from tests.samples import farewell, hello
+
+#: Door, scheduler and launcher overtake each other: what each may say too late.
+OLD_NEWS = {
+    NodeState.WORKING: {NodeState.WORKING},
+    NodeState.DRAINING: {NodeState.WORKING, NodeState.DRAINING},
+    NodeState.GONE: {NodeState.WORKING, NodeState.DRAINING, NodeState.GONE},
+}
+#: A suspended node is shown as such, and keeps its own state.
+PAIRS = list(itertools.product(TRANSITIONS, TRANSITIONS))
+NEWS = [(before, after) for before, after in PAIRS if after in TRANSITIONS[before]]
+OLD = [(before, after) for before, after in PAIRS if after in OLD_NEWS.get(before, ())]
+
+
+def roster(count: int = 2) -> Roster:
+    times = itertools.count()
+    made = Roster(clock=lambda: float(next(times)))
+    made.submitted(NodeId("5", i + 1) for i in range(count))
+    return made
+
+
+def in_state(state: NodeState) -> tuple[Roster, NodeRecord]:
+    """A node that came into this state the legal way."""
+    nodes = roster(1)
+    (record,) = nodes
+    way = [NodeState.ARRIVED, NodeState.IMPORTING, NodeState.WORKING]
+    for step in [*way, NodeState.DRAINING, NodeState.GONE]:
+        if record.state is state:
+            break
+        nodes.move(record, step)
+    return nodes, record
+
+
+def test_a_suspended_node_keeps_its_state() -> None:
+    """It is shown as suspended until it is resumed, or ends."""
+    nodes, record = in_state(NodeState.IMPORTING)
+    counts = nodes.shown()
+    nodes.suspend(record)
+    nodes.suspend(record)
+    assert (record.shown, record.state) == (NodeState.SUSPENDED, NodeState.IMPORTING)
+    assert record.shown_since == record.suspended
+    assert nodes.shown()[NodeState.SUSPENDED] == 1
+    nodes.resume(record)
+    nodes.resume(record)
+    assert record.shown is NodeState.IMPORTING
+    assert +nodes.shown() == +counts
+    nodes.suspend(record)
+    nodes.move(record, NodeState.GONE)
+    assert record.shown is NodeState.GONE
+    nodes.suspend(record)
+    assert not nodes.suspended
+
+
+@pytest.mark.parametrize(("before", "after"), NEWS)
+def test_legal_transitions_happen(before: NodeState, after: NodeState) -> None:
+    """A node may go on by one, be told to go, or end; and when is kept."""
+    nodes, record = in_state(before)
+    earlier = record.since
+    assert nodes.move(record, after)
+    assert record.state is after
+    assert record.since > earlier
+    assert (record.id in nodes.live) == (after is not NodeState.GONE)
+
+
+@pytest.mark.illegal_transition
+@pytest.mark.parametrize(
+    ("before", "after"), [pair for pair in PAIRS if pair not in (*NEWS, *OLD)]
+)
+def test_illegal_transitions_are_log_lines(
+    before: NodeState, after: NodeState, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be changes nothing, and is said; elsewhere it fails the test."""
+    nodes, record = in_state(before)
+    was, counts = replace(record), dict(nodes.counts)
+    assert not nodes.move(record, after)
+    assert (record, nodes.counts) == (was, counts)
+    assert f"of node 5.1: {before.value} to {after.value}" in caplog.text
+
+
+@pytest.mark.parametrize(("before", "late"), OLD)
+def test_old_news_is_no_error(
+    before: NodeState, late: NodeState, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It changes nothing, and nobody need read of it."""
+    nodes, record = in_state(before)
+    was, counts = replace(record), dict(nodes.counts)
+    assert not nodes.move(record, late)
+    assert (record, nodes.counts, caplog.text) == (was, counts, "")
+
+
+def test_the_time_of_each_step_is_kept() -> None:
+    """Queue wait and start-up time can be told from the record."""
+    nodes = roster()
+    nodes.unbound.append("ge-0")
+    record = nodes.records[NodeId("5", 1)]
+    nodes.arrive(record, hello(job="5"))
+    nodes.bind(record)
+    nodes.registered("ge-0")
+    nodes.move(record, NodeState.DRAINING)
+    nodes.move(record, NodeState.GONE)
+    times = [record.submitted, record.arrived, record.allocated, record.working]
+    times += [record.leaving, record.gone]
+    assert times == sorted(times, key=lambda t: t or -1)  # type: ignore[arg-type]
+    assert None not in times
+
+
+def test_a_worker_registers_only_under_a_name_of_ours() -> None:
+    """A worker somebody else started is no node."""
+    nodes = roster()
+    assert nodes.registered("stranger") is None
+    assert nodes.missing("stranger", expected=True) is None
+
+
+def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
+    """Since when, and whether the scheduler let it go on purpose."""
+    nodes = roster()
+    nodes.unbound.append("ge-0")
+    record = nodes.records[NodeId("5", 1)]
+    nodes.arrive(record, hello(job="5"))
+    nodes.bind(record)
+    nodes.registered("ge-0")
+    nodes.missing("ge-0", expected=False)
+    assert (record.lost is not None, record.retired) == (True, False)
+    record.restarting.add("ge-0")
+    nodes.registered("ge-0")
+    assert (record.lost, record.restarting) == (None, set())
+    nodes.missing("ge-0", expected=True)
+    nodes.registered("ge-0")
+    nodes.missing("ge-0", expected=False)
+    assert record.retired, "the scheduler may say so before others notice"
+
+
+def test_a_node_on_its_way_out_is_not_missed() -> None:
+    """Its worker is gone because it goes."""
+    nodes, record = in_state(NodeState.WORKING)
+    nodes.by_worker["ge-0"] = record
+    nodes.move(record, NodeState.DRAINING)
+    assert nodes.missing("ge-0", expected=True) is record
+    assert (record.lost, record.retired) == (None, False)
+
+
+def test_expected_and_alive_count_places_on_the_grid() -> None:
+    """Expected nodes may still come to the door; alive ones hold a place."""
+    nodes = roster(3)
+    first, second, _ = nodes
+    nodes.move(first, NodeState.GONE)
+    nodes.move(second, NodeState.DRAINING)
+    assert (nodes.expected, nodes.alive) == (1, 2)
+
+
+def test_a_record_names_its_host_once_it_is_known() -> None:
+    """Messages say where a node ran, as soon as anybody knows."""
+    nodes = roster()
+    record = nodes.records[NodeId("5", 1)]
+    assert str(record) == "node 5.1"
+    nodes.arrive(record, hello(job="5", host="node7"))
+    assert str(record) == "node 5.1 on node7"
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Reports of a few nodes in whatever order they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roster = roster(4)
+        self.roster.unbound.extend(f"ge-{i}" for i in range(4))
+
+    def chosen(self, data: st.DataObject) -> NodeRecord:
+        return data.draw(st.sampled_from(list(self.roster)))
+
+    @rule(data=st.data(), host=st.sampled_from("ab"))
+    def come(self, data: st.DataObject, host: str) -> None:
+        record = self.chosen(data)
+        if record.silent:  # as the door sees to it
+            self.roster.arrive(record, hello(job="5", host=host))
+        if record.state is NodeState.ARRIVED and self.roster.unbound:
+            self.roster.bind(record)
+
+    @precondition(lambda self: self.roster.by_worker)
+    @rule(data=st.data(), here=st.booleans())
+    def scheduler_says(self, data: st.DataObject, here: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.roster.by_worker)))
+        if here:
+            self.roster.registered(name)
+        else:
+            self.roster.missing(name, expected=False)
+
+    @rule(data=st.data(), to=st.sampled_from([NodeState.DRAINING, NodeState.GONE]))
+    def end(self, data: st.DataObject, to: NodeState) -> None:
+        self.roster.move(self.chosen(data), to)
+
+    @invariant()
+    def what_is_kept_is_what_a_count_would_give(self) -> None:
+        for state in NodeState:
+            found = [record for record in self.roster if record.state is state]
+            assert self.roster.counts[state] == len(found)
+            assert self.roster.in_state(state) == found
+        live = [r for r in self.roster if r.state is not NodeState.GONE]
+        assert list(self.roster.live.values()) == live
+
+    @invariant()
+    def a_name_waits_or_is_borne_by_one(self) -> None:
+        borne = {record.worker: record for record in self.roster if record.worker}
+        assert self.roster.by_worker == borne
+        assert {*borne, *self.roster.unbound} == {f"ge-{i}" for i in range(4)}
+        assert len(borne) + len(self.roster.unbound) == 4
+
+    @invariant()
+    def only_workers_are_missed(self) -> None:
+        assert all(record.worker for record in self.roster if record.lost is not None)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
+    """So a cluster of months has no more to look at than one of hours."""
+    nodes = roster(0)
+    nodes.submitted([NodeId("1", 1)])
+    for job in range(2, 12):
+        ids = [NodeId(str(job), i) for i in range(1, 1_051)]
+        nodes.submitted(ids)
+        for node in ids:
+            record = nodes.records[node]
+            nodes.unbound.append(f"ge-{record.number}")
+            nodes.arrive(record, hello(job=node.job, index=node.index))
+            nodes.bind(record)
+            cause = Cause.KILLED if node.index % 2 else Cause.CANCELLED
+            record.diagnosis = Diagnosis(cause=cause)
+            nodes.move(record, NodeState.GONE)
+    first, *ended = nodes
+    assert (first.id, first.state) == (NodeId("1", 1), NodeState.QUEUED)
+    assert len(ended) == len(nodes.by_worker) == ENDED_KEPT
+    assert ended[-1].id == NodeId("11", 1_050)
+    assert nodes.total == 10_501
+    assert nodes.counts[NodeState.GONE] == 10_500
+    assert nodes.causes() == {Cause.KILLED: 5_250, Cause.CANCELLED: 5_250}
+    # What comes late about one that is not kept is no news, and no error.
+    assert nodes.registered("ge-5") is None
+    assert nodes.missing("ge-5", expected=False) is None
+    assert nodes.saying(farewell(job="2", index=5)) is None

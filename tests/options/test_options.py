@@ -1,0 +1,253 @@
+"""Options: where they come from, what they may be, and the command they become."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dask
+import pytest
+
+import dask_gridengine
+from dask_gridengine.batch import dialect
+from dask_gridengine.errors import OptionError
+from dask_gridengine.net.ports import Ports
+from dask_gridengine.option_defaults import DEFAULTS
+from dask_gridengine.options import OF_JOBQUEUE, Options
+
+GRID = dialect("gridengine")
+YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
+
+
+def keys() -> list[str]:
+    return list(DEFAULTS["gridengine"])
+
+
+# Where a setting comes from
+
+
+def test_the_nearest_source_wins(tmp_path: Path) -> None:
+    """Argument, then dask.config.set, then the environment, then a file, then ours."""
+    (tmp_path / "site.yaml").write_text(
+        "gridengine: {queue: file.q, project: site, cores: 3}"
+    )
+    code = """
+import dask, json
+from dask_gridengine.options import OF_JOBQUEUE, Options
+seen = [Options.resolve({"queue": "argument.q"}).queue, None, None]
+with dask.config.set({"gridengine.queue": "set.q"}):
+    seen[1] = Options.resolve({}).queue
+options = Options.resolve({"queue": None})
+seen[2] = options.queue
+print(json.dumps([*seen, options.project, options.cores, options.drain_timeout]))
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "DASK_CONFIG": str(tmp_path),
+            "DASK_GRIDENGINE__QUEUE": "environment.q",
+            "DASK_GRIDENGINE__PROJECT": "1234",  # Dask reads it as a number
+        },
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    assert json.loads(said.stdout) == [
+        "argument.q",
+        "set.q",
+        "environment.q",
+        "1234",
+        3,
+        30,
+    ]
+
+
+def test_every_key_is_an_option_and_every_option_a_key() -> None:
+    """What can be typed can be configured, under the same name."""
+    assert [key.replace("-", "_") for key in keys()] == Options.names()
+
+
+def test_every_key_carries_a_comment() -> None:
+    """The file is the reference of the options: none goes unexplained."""
+    lines = YAML.read_text().splitlines()
+    found = {
+        match[1]: match[2].strip()
+        for line in lines
+        if (match := re.match(r"  ([a-z-]+):[^#]*(.*)", line))
+    }
+    assert list(found) == keys()
+    assert [key for key, said in found.items() if len(said) < 4] == []
+
+
+def test_the_defaults_are_options_that_make_sense() -> None:
+    """Nothing has to be given; two clusters get two names."""
+    one, other = Options.resolve({}), Options.resolve({})
+    assert one.name != other.name
+    assert one.python == sys.executable
+    assert one.shared_directory == Path("~/.dask-gridengine").expanduser()
+    assert one.security is True
+
+
+def test_a_wrong_name_lists_all_and_suggests_one() -> None:
+    """A typo is a TypeError, as for any function, that says what was meant."""
+    with pytest.raises(TypeError) as caught:
+        Options.resolve({"wall_time": 5})
+    said = str(caught.value)
+    assert "no option 'wall_time' (did you mean 'walltime'?)" in said
+    assert all(name in said for name in Options.names())
+
+
+def test_a_removed_option_says_what_replaces_it() -> None:
+    """Scripts written for an earlier version are told, rather than shown a list."""
+    with pytest.raises(TypeError, match=r"bundle_imports.*removed.*scaling\.md"):
+        Options.resolve({"bundle_imports": False})
+
+
+# What values may be
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "resolved"),
+    [
+        ("memory", "2 GB", 2 * 10**9),
+        ("memory", 0, 0),
+        ("walltime", "00:10:00", 600.0),
+        ("death_timeout", "2m", 120.0),
+        ("project", 1234, "1234"),
+        ("python", Path("/opt/python"), "/opt/python"),
+        ("local_directory", "$TMPDIR/x", "$TMPDIR/x"),
+        ("environment", {"A": 1}, {"A": "1"}),
+        ("job_extra_directives", ["-m n"], ("-m n",)),
+        ("shared_directory", Path("rel"), Path.cwd() / "rel"),
+        ("log_directory", "~/logs", Path.home() / "logs"),
+        ("nanny", False, False),
+        ("nanny", 0, False),  # DASK_GRIDENGINE__NANNY=0
+        ("slots", 3, 3),
+        ("scheduler_port", 8786, Ports(first=8786, last=8786)),
+        ("worker_port", "9000:9100", Ports(first=9000, last=9100)),
+        ("nanny_port", 0, None),
+        ("contact_address", "tls://gate:8786", "tls://gate:8786"),
+    ],
+)
+def test_values_come_in_one_unit_and_type(
+    name: str, value: object, resolved: object
+) -> None:
+    """Bytes, seconds, absolute paths: the rest of the package converts nothing."""
+    assert getattr(Options.resolve({name: value}), name) == resolved
+
+
+def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared configuration file may say $USER."""
+    monkeypatch.setenv("GROUP", "physics")
+    options = Options.resolve({"shared_directory": "/shared/$GROUP"})
+    assert options.shared_directory == Path("/shared/physics")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "9lives"),
+        ("name", "a b"),
+        ("name", "a/b"),
+        ("name", "naïve"),
+        ("name", "x" * 65),
+        ("jobs", -1),
+        ("jobs", 2.5),
+        ("jobs", True),
+        ("slots", 0),
+        ("cores", 0),
+        ("cores", "2"),
+        ("memory", "much"),
+        ("memory", -1),
+        ("memory", []),
+        ("memory", float("inf")),
+        ("memory_resource_per", "node"),
+        ("walltime", "1:30"),
+        ("walltime", 0),
+        ("queue", ["a", "b"]),
+        ("project", 1.5),
+        ("python", True),
+        ("job_extra_directives", "-m n"),
+        ("job_extra_directives", 5),
+        ("job_script_prologue", "module load python"),
+        ("job_script_prologue", [["a"]]),
+        ("environment", "A=1"),
+        ("environment", ["A=1"]),
+        ("nanny", "maybe"),
+        ("start_method", "thread"),
+        ("worker_options", ["resources"]),
+        ("worker_options", {"worker_class": int}),
+        ("worker_options", {"lifetime": float("nan")}),
+        ("local_directory", 1.0),
+        ("shared_directory", 1.5),
+        ("scheduler_options", 8786),
+        ("max_importing", 0),
+        ("death_timeout", "soon"),
+        ("drain_timeout", 0),
+        ("drain_before_walltime", "perhaps"),
+        ("close_timeout", -3),
+        ("scheduler_port", "8790:8786"),
+        ("bootstrap_port", 70000),
+        ("worker_port", "any"),
+        ("contact_address", "gate:ssh"),
+        ("bootstrap_contact_address", "a b"),
+        ("worker_interface", 1.5),
+    ],
+)
+def test_a_bad_value_names_its_option(name: str, value: object) -> None:
+    """Found when the cluster is made, not by a hundred nodes; in the user's words."""
+    with pytest.raises(OptionError, match=rf"^{name}\b"):
+        Options.resolve({name: value})
+
+
+def test_a_shared_directory_is_needed() -> None:
+    """A configuration file may not switch it off."""
+    with (
+        dask.config.set({"gridengine.shared-directory": None}),
+        pytest.raises(OptionError, match=r"^shared_directory must be"),
+    ):
+        Options.resolve({})
+
+
+@pytest.mark.parametrize("name", sorted(OF_JOBQUEUE))
+def test_an_option_of_dask_jobqueue_is_refused_with_what_replaces_it(name: str) -> None:
+    """A name that is an option here is not in the list, and one that helps is named."""
+    assert name not in Options.names()
+    with pytest.raises(TypeError, match=f"'{name}'") as refused:
+        Options.resolve({name: "x"})
+    assert OF_JOBQUEUE[name] in str(refused.value)
+
+
+def test_a_pe_among_the_directives_is_the_parallel_environment() -> None:
+    """As dask-jobqueue's users write it; its slots are the node's cores."""
+    given = {"job_extra_directives": ["-R y", "-pe smp 8"]}
+    options = Options.resolve(given)
+    assert (options.parallel_environment, options.cores) == ("smp", 8)
+    assert options.job_extra_directives == ("-R y",)
+    assert Options.resolve({**given, "cores": 8}).cores == 8
+    both = Options.resolve({"job_extra_directives": ["-pe smp 2 -R y"], "cores": 2})
+    assert both.job_extra_directives == ("-R y",)
+    pools = Options.resolve({**given, "pools": {"a": {}}}).pools
+    assert pools["a"].cores == 8
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cores": 4},
+        {"cores": 1},
+        {"parallel_environment": "mpi"},
+        {"job_extra_directives": ["-pe smp 4-8"]},
+        {"job_extra_directives": ["-pe smp 0"]},
+        {"job_extra_directives": ["-pe smp 8", "-pe smp 8"]},
+    ],
+)
+def test_a_pe_that_contradicts_the_options_is_refused(given: dict[str, object]) -> None:
+    """With the directive, and with what it contradicts."""
+    with pytest.raises(OptionError, match="-pe smp"):
+        Options.resolve({"job_extra_directives": ["-pe smp 8"], **given})

@@ -1,0 +1,121 @@
+"""Dask's logs are silent while any cluster wants them so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from distributed import Scheduler, Worker
+from distributed.comm.tcp import TLSListener
+
+from dask_gridengine.bootstrap.certificates import new_security
+from dask_gridengine.scheduler.log_filters import silenced, unsaid_while_closing
+
+
+@pytest.fixture
+def handler() -> Iterator[logging.Handler]:
+    """One more of Dask's handlers."""
+    made = logging.StreamHandler()
+    made.setLevel(logging.DEBUG)
+    logging.getLogger("distributed").addHandler(made)
+    yield made
+    logging.getLogger("distributed").removeHandler(made)
+
+
+def test_the_level_is_given_back(handler: logging.Handler) -> None:
+    """A name or a number; afterwards it is what it was."""
+    with silenced("error"):
+        assert handler.level == logging.ERROR
+    with silenced(logging.WARNING):
+        assert handler.level == logging.WARNING
+    assert handler.level == logging.DEBUG
+
+
+def test_clusters_close_in_any_order(handler: logging.Handler) -> None:
+    """The first to close does not let the other's logs through."""
+    with contextlib.ExitStack() as second:
+        with silenced(logging.CRITICAL):
+            second.enter_context(silenced(logging.WARNING))
+            assert handler.level == logging.CRITICAL
+        assert handler.level == logging.WARNING
+    assert handler.level == logging.DEBUG
+
+
+#: Of a socket that is closed with a reset.
+RESET = struct.pack("ii", 1, 0)
+
+
+async def cut_off_a_handshake() -> None:
+    """A peer of a TLS listener goes, amid its handshake, when that has stopped."""
+    arguments = new_security("x").get_listen_args("scheduler")
+    listener = TLSListener("127.0.0.1:0", None, **arguments)
+    await listener.start()
+    port = int(listener.listen_address.rpartition(":")[2])
+    accepted = asyncio.Event()
+    handle = listener.tcp_server.handle_stream
+
+    async def handled(stream: object, address: object) -> None:
+        accepted.set()
+        await handle(stream, address)
+
+    listener.tcp_server.handle_stream = handled
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        await asyncio.wait_for(accepted.wait(), 5)
+        listener.stop()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    # Whatever it says it says in the turns of the loop in which the reset arrives.
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait(tasks, timeout=5)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kept_back", [False, True])
+def test_a_handshake_cut_off_at_the_end_is_no_news(
+    kept_back: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without us distributed logs it as an error; this says when it does no more."""
+    keeping = unsaid_while_closing(None) if kept_back else contextlib.nullcontext()
+    with keeping:
+        asyncio.run(cut_off_a_handshake())
+    said = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
+    assert bool(said) is not kept_back, caplog.text
+
+
+def test_what_another_scheduler_loses_is_said() -> None:
+    """However many clusters close at the same time, and in whatever order."""
+
+    async def main() -> None:
+        async with (
+            Scheduler(dashboard_address=":0", port=0) as one,
+            Scheduler(dashboard_address=":0", port=0) as two,
+            Worker(one.address) as mine,
+            Worker(two.address) as others,
+        ):
+            with contextlib.ExitStack() as first:
+                first.enter_context(unsaid_while_closing(one))
+                with unsaid_while_closing(two):
+                    assert warned(mine.address, others.address) == []
+                assert warned(mine.address, others.address) == [others.address]
+            assert len(warned(mine.address, others.address)) == 2
+
+    asyncio.run(main())
+
+
+def warned(*addresses: str) -> list[str]:
+    """Those of these workers of whose loss Dask's log tells."""
+    said: list[str] = []
+    log, handler = logging.getLogger("distributed.scheduler"), logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    for address in addresses:
+        text = (
+            f"Removing worker {address!r} caused the cluster to lose already computed"
+        )
+        log.warning(text)
+    log.removeHandler(handler)
+    return [address for address in addresses if any(address in text for text in said)]

@@ -1,0 +1,132 @@
+"""What Dask imports on a node before anybody needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stage import client_of, stage
+
+pytest.importorskip("numpy")
+
+LIGHT = """
+import sys
+from dask_gridengine.worker.fast_import import host_array, numpy_later, yaml_in_c
+"""
+
+
+def run(code: str) -> str:
+    """What a Python that has imported nothing yet prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
+    """Its buffers are ours then, and numpy's as soon as somebody has imported that."""
+    said = run("""
+        with yaml_in_c(), numpy_later():
+            import distributed
+        finders = [type(finder).__name__ for finder in sys.meta_path]
+        print("numpy" in sys.modules, "_Absent" in finders)
+        import distributed.comm.tcp, distributed.protocol.utils as utils
+        print(distributed.comm.tcp.host_array is utils.host_array is host_array)
+        view = utils.host_array(3)
+        print(type(view.obj).__name__, view.readonly, len(view), view.format)
+        import numpy
+        view = utils.host_array(3)
+        print(type(view.obj).__name__, view.readonly, len(view), view.format)
+        print(bytes(utils.host_array_from_buffers([b"ab", b"cd"])))
+        import yaml
+        print(yaml.SafeLoader.__name__)
+    """)
+    assert said.splitlines() == [
+        "False False",
+        "True",
+        "bytearray False 3 B",
+        "ndarray False 3 B",
+        "b'abcd'",
+        "SafeLoader",
+    ]
+
+
+def test_who_else_imports_numpy_gets_it() -> None:
+    """A plugin of Dask's, say; then Dask has its own buffers."""
+    said = run("""
+        with numpy_later():
+            import numpy
+            import distributed.protocol.utils as utils
+        print(numpy.ones(2).sum(), utils.host_array is not host_array)
+    """)
+    assert said == "2.0 True"
+
+
+def test_a_failed_import_leaves_numpy_to_be_had() -> None:
+    """Whatever is raised while Dask is imported."""
+    said = run("""
+        try:
+            with numpy_later():
+                import distributed.protocol.utils
+                raise RuntimeError
+        except RuntimeError:
+            import numpy
+        print(numpy.ones(2).sum())
+    """)
+    assert said == "2.0"
+
+
+def test_without_numpy_dask_does_as_it_did() -> None:
+    """It is not installed everywhere."""
+    said = run("""
+        sys.modules["numpy"] = None
+        with numpy_later():
+            import distributed.protocol.utils as utils
+        print(type(utils.host_array(3).obj).__name__)
+    """)
+    assert said == "bytearray"
+
+
+def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
+    """And is forked where numpy's own threads would have been in the way of that."""
+
+    def look() -> dict[str, Any]:
+        return {"numpy": "numpy" in sys.modules, "parent": os.getppid()}
+
+    def total(values: Any) -> float:
+        return float(values.sum())
+
+    async def main() -> None:
+        async with stage(
+            tmp_path, environment={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+        ) as on:
+            on.connect()
+            node = on.start_node()
+            await on.worker()
+            async with client_of(on) as client:
+                (before,) = (await client.run(look)).values()
+                assert not before["numpy"]
+                assert before["parent"] != node.process.pid  # but the template's
+                import numpy as np
+
+                values = np.arange(300_000.0)
+                assert await client.submit(total, values) == values.sum()
+                back = await client.submit(np.square, values)
+                assert (back == values**2).all()
+                (after,) = (await client.run(look)).values()
+                assert after["numpy"]
+            await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
+            assert await node.ended() == 0
+            assert "so spawning" not in node.said()
+
+    asyncio.run(main())

@@ -1,0 +1,193 @@
+"""A worker's first steps on the network, in real nodes at a real scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dask_gridengine.bootstrap.certificates import new_security, worker_identity
+from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from dask_gridengine.worker import network as reaching
+from dask_gridengine.worker.network import CannotStart, listen_options, within_reach
+from tests.bootstrap.test_arrival import black_hole, closed_port, mute
+from tests.samples import allocation, two_in_a_row
+from tests.stage import Stage, stage
+from tests.waiting import until
+
+ONE_HOST = {"nanny": False, "interface": "127.0.0.0/8"}
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_ports_and_interface_are_dasks_own_options(nanny: bool) -> None:
+    """A Nanny has one port, and one for its worker; without one there is one."""
+    told = allocation(
+        nanny=nanny, interface="lo", port="9000:9100", nanny_port="9200:9300"
+    )
+    ports = {"port": "9000:9100"}
+    if nanny:
+        ports = {"port": "9200:9300", "worker_port": "9000:9100"}
+    assert listen_options(told) == {"host": "127.0.0.1", **ports}
+
+
+def test_where_nothing_is_asked_dask_finds_its_address_itself() -> None:
+    """It takes the one from which this host would reach the scheduler."""
+    assert listen_options(allocation()) == {}
+
+
+def test_an_interface_has_an_address_of_the_schedulers_kind() -> None:
+    """IPv6 in brackets, as Dask takes it."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    told = allocation(interface="lo", scheduler="tls://[::1]:8786")
+    assert listen_options(told) == {"host": "[::1]"}
+
+
+def test_an_interface_that_is_not_there_lists_those_that_are() -> None:
+    """It is the nodes' interface, so it is told by the node."""
+    with pytest.raises(CannotStart, match=r"worker_interface 'ib9'.*lo") as caught:
+        listen_options(allocation(interface="ib9"))
+    assert caught.value.cause is Cause.NO_LISTEN
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLOW_SECONDS", "CONNECT_SECONDS", "PROBE_SECONDS"):
+        monkeypatch.setattr(reaching, name, 0.3)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [(black_hole, "no answer in 0.3 s (a firewall, or no"), (closed_port, "refused")],
+)
+def test_a_scheduler_out_of_reach_is_told_with_its_answer(
+    place: Callable[[], contextlib.AbstractContextManager[str]], answer: str
+) -> None:
+    """Address, port, what came back, and which address did answer."""
+
+    async def main() -> None:
+        with place() as address:
+            told = allocation(scheduler=f"tcp://{address}")
+            with pytest.raises(CannotStart) as caught:
+                await asyncio.wait_for(within_reach(never(), told), 10)
+        assert caught.value.cause is Cause.NO_SCHEDULER
+        assert f"{address}: " in caught.value.detail
+        assert answer in caught.value.detail
+        assert told.door in caught.value.detail
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_slow_start_is_left_alone() -> None:
+    """Where the scheduler accepts, the reason is another one, and may pass."""
+
+    async def slow() -> str:
+        await until(lambda: loop.time() > end, "a second")
+        return "a worker"
+
+    async def main() -> None:
+        nonlocal loop, end
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.5
+        with mute() as address:
+            told = allocation(scheduler=f"tcp://{address}")
+            assert await within_reach(slow(), told) == "a worker"
+
+    loop: asyncio.AbstractEventLoop
+    end = 0.0
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_another_failure_is_not_taken_for_the_network() -> None:
+    """What a start raises is passed on while the scheduler can be reached."""
+
+    async def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def main() -> None:
+        with mute() as address:
+            told = allocation(scheduler=f"tcp://{address}")
+            with pytest.raises(ZeroDivisionError):
+                await within_reach(broken(), told)
+
+    asyncio.run(main())
+
+
+async def ends(on: Stage, cause: Cause) -> str:
+    """Start a node that cannot; what it says of that."""
+    node = on.start_node()
+    said = await on.farewell()
+    assert said.cause == cause.value
+    assert await node.ended() == EXIT_STATUS[cause]
+    assert "Traceback" not in node.said()
+    return said.detail
+
+
+@pytest.mark.timeout(90)
+def test_a_node_tells_that_it_does_not_reach_the_scheduler(tmp_path: Path) -> None:
+    """Soon, in its farewell, and without a traceback: there is nothing to debug."""
+    security = new_security("dask-x")
+
+    async def main() -> None:
+        with black_hole() as wall:
+            async with stage(tmp_path, scheduler=f"tls://{wall}") as on:
+                on.tls = worker_identity(security)
+                on.connect()
+                detail = await ends(on, Cause.NO_SCHEDULER)
+            assert detail.startswith(f"{wall}: no answer in 3 s")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_workers_listen_at_the_ports_they_may(nanny: bool, tmp_path: Path) -> None:
+    """Two nodes on a host share a range, and a third is told that it is too small."""
+
+    async def main() -> None:
+        with two_in_a_row() as (held, ports):
+            free = str(ports.last)
+        # Without a Nanny one port does; the other one of the two was just released.
+        told = {"port": f"{held}:{free}", "nanny_port": f"{held}:{free}"}
+        async with stage(tmp_path, nanny=nanny, **told) as on:
+            on.connect()
+            first = [await started(on, 1)]
+            if not nanny:
+                first.append(await started(on, 2))
+            there = {int(address.rpartition(":")[2]) for address in first}
+            assert there <= {held, ports.last}
+            node = on.start_node(3)
+            said = await on.farewell()
+            assert said.cause == Cause.NO_LISTEN.value
+            assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
+            assert f"worker_port='{held}:{free}'" in said.detail
+            assert "2 of 2 are held" in said.detail
+
+    async def started(on: Stage, index: int) -> str:
+        on.start_node(index)
+        return await on.worker(f"ge-{index}")
+
+    asyncio.run(main())
+
+
+def test_a_worker_listens_on_the_interface_it_is_told(tmp_path: Path) -> None:
+    """There, and nowhere else; a network says where names differ between hosts."""
+
+    async def main() -> None:
+        async with stage(tmp_path, **ONE_HOST) as on:
+            on.connect()
+            on.start_node()
+            address = await on.worker()
+            assert address.startswith("tcp://127.0.0.1:")
+
+    asyncio.run(main())
