@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_books import (
-    Books,
+    EndNotices,
     Fate,
     Job,
-    Ledger,
+    JobList,
     Watch,
     ask,
     job_log,
@@ -68,7 +68,7 @@ class Run:
     """What was found out about one contender."""
 
     name: str
-    books: Books = field(default_factory=Books)
+    books: JobList = field(default_factory=JobList)
     began: list[float] = field(default_factory=list)  # of each rise, by the clock
     took: list[float] = field(default_factory=list)  # seconds, each rise
     total: float = 0.0  # seconds
@@ -178,7 +178,7 @@ def wave(contender: Contender, periods: int, run: Run, book: str) -> None:
 
 def measure(make: Callable[[], Contender], periods: int) -> Run:
     with tempfile.TemporaryDirectory(prefix="adaptive-", dir="/var/tmp") as book:
-        ledger, watch = Ledger(), Watch()
+        ledger, watch = EndNotices(), Watch()
         watch.start()
         started = time.monotonic()
         contender = make()

@@ -58,7 +58,7 @@ class Event(NamedTuple):
 
 
 @dataclass
-class Books:
+class JobList:
     """What the job log says of a run's jobs, found to fit all else that is known."""
 
     fates: dict[Job, Fate] = field(default_factory=dict)
@@ -139,7 +139,7 @@ def wait_for_empty_queue(timeout: float) -> None:
         time.sleep(EVERY)
 
 
-class Ledger:
+class EndNotices:
     """The job log from the moment that this is made."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Ledger:
             if f[1:2] == ["job_log"]
         ]
 
-    def close(self, known: Collection[Job], seen: dict[Job, set[str]]) -> Books:
+    def close(self, known: Collection[Job], seen: dict[Job, set[str]]) -> JobList:
         """Put every job into its class, and hold it against all other sources.
 
         Parameters
@@ -180,8 +180,8 @@ class Ledger:
 
     def _close(
         self, known: Collection[Job], seen: dict[Job, set[str]]
-    ) -> tuple[Books, list[str]]:
-        books, story = Books(), defaultdict[Job, list[Event]](list)
+    ) -> tuple[JobList, list[str]]:
+        books, story = JobList(), defaultdict[Job, list[Event]](list)
         for event in self.events():
             if event.what == "pending" and event.job.task == -1:
                 books.submitted.append(event.when)

@@ -55,7 +55,7 @@ def main(count: int) -> None:
 
 
 def _come(nodes: Nodes, count: int) -> None:
-    job = str(100 + len(nodes.roster.records))
+    job = str(100 + len(nodes.registry.records))
     for record in nodes.submit(count, job):
         nodes.arrive(record, "node001")
         nodes.work(record)

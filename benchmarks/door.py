@@ -54,8 +54,12 @@ RATE, MEMORY = 1000, 20e3  # aimed at: nodes a second and core, bytes a waiting 
 class Player:
     """Many nodes in one process."""
 
-    def __init__(self, connection: Connection, job: str, mark: str) -> None:
-        self._connection, self._job, self._mark = connection, job, mark
+    def __init__(self, connection: Connection, job: str, submission_id: str) -> None:
+        self._connection, self._job, self._submission_id = (
+            connection,
+            job,
+            submission_id,
+        )
         self._context = zmq.asyncio.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 65_000)
         self._sockets: dict[int, zmq.asyncio.Socket] = {}
@@ -74,15 +78,15 @@ class Player:
         greeting = hello(
             job=self._job,
             index=index,
-            mark=self._mark,
-            incarnation=f"{index:016x}",
+            submission_id=self._submission_id,
+            process_token=f"{index:016x}",
             host=f"node{index % HOSTS}",
         )
         await dealer.send(encode(greeting))
         frame = await dealer.recv()
         took = time.perf_counter() - began
         answer = decode(frame, MAX_FROM_CLUSTER)
-        assert answer.incarnation == greeting.incarnation
+        assert answer.process_token == greeting.process_token
         return took, answer.kind, getattr(answer, "name", "")
 
     def leave(self) -> None:
@@ -91,9 +95,11 @@ class Player:
         self._context.destroy(linger=0)
 
 
-async def play(folder: str, job: str, mark: str, first: int, count: int) -> None:
+async def play(
+    folder: str, job: str, submission_id: str, first: int, count: int
+) -> None:
     """Ask for all of these when a line comes in, print the answers, and stay."""
-    player = Player(Connection.read(Path(folder, FILE_NAME)), job, mark)
+    player = Player(Connection.read(Path(folder, FILE_NAME)), job, submission_id)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     asked = [player.ask(i) for i in range(first, first + count)]
@@ -212,7 +218,7 @@ async def main(count: int) -> None:
             scheduler_options={"dashboard_address": ":0"},
         ) as cluster:
             fleet = cluster.pool().fleet
-            first = next(iter(fleet.roster))
+            first = next(iter(fleet.registry))
             share = count // PLAYERS
             players = await asyncio.gather(
                 *(
@@ -220,7 +226,7 @@ async def main(count: int) -> None:
                         "play",
                         fleet.directory,
                         first.id.job,
-                        first.mark,
+                        first.submission_id,
                         1 + i * share,
                         share,
                     )
@@ -272,8 +278,8 @@ def report(
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["play"]:
-        folder, job, mark, first, many = sys.argv[2:]
-        asyncio.run(play(folder, job, mark, int(first), int(many)))
+        folder, job, submission_id, first, many = sys.argv[2:]
+        asyncio.run(play(folder, job, submission_id, int(first), int(many)))
     elif sys.argv[1:2] == ["beat"]:
         asyncio.run(beat(sys.argv[2]))
     else:

@@ -28,7 +28,7 @@ from paper import Paper, paper, say
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dask_gridengine import GridEngineCluster
-from tests.samples import farewell, hello
+from tests.samples import exit_report, hello
 
 LIMIT = 0.5  # seconds that each may take
 RATE = 1000  # changes of state a second that are to be kept up with
@@ -46,11 +46,11 @@ class Crowd:
     def greet(self, record: Any) -> None:
         """It comes to the door, and is a worker as soon as it is let in."""
         fields = {**vars(self._hello), **self._who(record)}
-        self._fleet.door.answer(type(self._hello)(**fields))
+        self._fleet.admission.answer(type(self._hello)(**fields))
 
     def work(self) -> int:
         """All that may import have done so; how many that were."""
-        importing = [r for r in self._fleet.roster.live.values() if _imports(r)]
+        importing = [r for r in self._fleet.registry.live.values() if _imports(r)]
         for record in importing:
             self._fleet.registered(record.worker)
         return len(importing)
@@ -58,13 +58,15 @@ class Crowd:
     def leave(self, record: Any) -> None:
         """It says farewell, and the grid says that it is gone."""
         who = self._who(record)
-        self._fleet._on_farewell(farewell(**who, cause="killed", signal="SIGKILL"))
+        self._fleet._on_exit_report(
+            exit_report(**who, cause="killed", signal="SIGKILL")
+        )
         self._fleet.launcher.end(record.id)
 
     def all_leave(self) -> None:
         """All that have arrived."""
-        for record in list(self._fleet.roster.live.values()):
-            if record.incarnation is not None:
+        for record in list(self._fleet.registry.live.values()):
+            if record.process_token is not None:
                 self.leave(record)
 
     @staticmethod
@@ -73,8 +75,8 @@ class Crowd:
         return {
             "job": job,
             "index": index,
-            "mark": record.mark,
-            "incarnation": f"{int(job):08x}{index:08x}",
+            "submission_id": record.submission_id,
+            "process_token": f"{int(job):08x}{index:08x}",
             "host": f"node{index % HOSTS}",
         }
 
@@ -169,7 +171,7 @@ async def main(count: int) -> None:
             each = (process.memory_info().rss - before) / count
             say("memory a node", f"{each / 1e3:8.1f} kB", each < 10e3)
             await look(cluster)
-            records, crowd = list(fleet.roster), Crowd(fleet)
+            records, crowd = list(fleet.registry), Crowd(fleet)
             await changes(crowd, records)
             each = (process.memory_info().rss - before) / count
             say("memory a node, after that", f"{each / 1e3:8.1f} kB", each < 10e3)

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 
 
 class Paper:
@@ -17,7 +17,7 @@ class Paper:
 
     kind, description = "drmaa", "paper"
 
-    def __init__(self, on_end: Callable[[NodeEnd], None]) -> None:
+    def __init__(self, on_end: Callable[[EndNotice], None]) -> None:
         self.dialect = GridEngine()
         self.calls = 0  # what a grid would have been asked
         self._on_end, self._job = on_end, 0
@@ -31,10 +31,10 @@ class Paper:
         self.calls += 1
         loop = asyncio.get_running_loop()
         for node in nodes:
-            loop.call_soon(self._on_end, NodeEnd(node=node, cancelled=True))
+            loop.call_soon(self._on_end, EndNotice(node=node, cancelled=True))
 
     def end(self, node: NodeId) -> None:
-        self._on_end(NodeEnd(node=node, exit_status=0))
+        self._on_end(EndNotice(node=node, exit_status=0))
 
     async def ask_about(self, nodes: Collection[NodeId]) -> None:
         self.calls += 1
@@ -48,7 +48,7 @@ class Paper:
     async def array_running(self) -> None:
         self.calls += 1
 
-    async def account(self, node: NodeId, patience: float = 0.0) -> None:
+    async def account(self, node: NodeId, timeout: float = 0.0) -> None:
         self.calls += 1
 
     async def aclose(self) -> None:
@@ -59,7 +59,7 @@ class Paper:
 def paper() -> Iterator[None]:
     """Clusters get the launcher above, for as long as this lasts."""
 
-    async def opened(kind: str, on_end: Callable[[NodeEnd], None], **_: Any) -> Paper:
+    async def opened(kind: str, on_end: Callable[[EndNotice], None], **_: Any) -> Paper:
         return Paper(on_end)
 
     with mock.patch("dask_gridengine.nodes.fleet.open_launcher", opened):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "GridEngineCluster": "cluster.cluster",
-    "connect": "outside.connecting",
+    "connect": "cli.connect",
     "GridEngineError": "errors",
     "OptionError": "errors",
     "LauncherError": "errors",

@@ -37,7 +37,7 @@ class OptionError(GridEngineError, ValueError):
     """An option's value makes no sense; the message names it and what would."""
 
 
-class WireError(GridEngineError):
+class MessageError(GridEngineError):
     """Bytes that are not a bootstrap message of this version."""
 
 
@@ -150,7 +150,7 @@ class DrmCommunicationError(LauncherError):
     """The grid's master does not answer. That says nothing about running nodes."""
 
 
-class DoorError(GridEngineError):
+class BootstrapError(GridEngineError):
     """A node found no way to its allocation; the message says what it tried."""
 
 

@@ -41,7 +41,7 @@ class NodeRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeEnd:
+class EndNotice:
     """A launcher's word that one node is over, and what it knows of why.
 
     ``exit_status`` and ``signal`` are None where the grid does not tell. A node that
@@ -85,7 +85,7 @@ class NodeEnd:
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountingRecord:
     """What the grid's accounting says of a node that has ended."""
 
     host: str
@@ -106,7 +106,7 @@ class ArrayReport:
     reasons: tuple[str, ...] = ()  # why its nodes queue, e.g. "on hold: ..."
 
 
-EndCallback = Callable[[NodeEnd], None]
+EndCallback = Callable[[EndNotice], None]
 
 
 def signal_name(number: int) -> str:

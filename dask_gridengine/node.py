@@ -22,29 +22,29 @@ from typing import TYPE_CHECKING
 
 from dask_gridengine.batch import dialect
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
-from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
-    Farewell,
+    ExitReport,
     Hello,
-    Leave,
-    Refused,
+    NotNeeded,
+    Rejected,
 )
-from dask_gridengine.errors import DoorError, WireError
+from dask_gridengine.errors import BootstrapError, MessageError
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.launchers.local import semaphores
 from dask_gridengine.worker import fork_server as template
 from dask_gridengine.worker import job_resources as granted
 
 if TYPE_CHECKING:
-    from dask_gridengine.worker.nanny import Life
+    from dask_gridengine.worker.nanny import WorkerOutcome
 
-GOODBYE = (signal.SIGTERM, *template.COURTESY)
-LAST_WORDS = 4096  # bytes of the log that go into the farewell
+TERMINATION_SIGNALS = (signal.SIGTERM, *template.NOTIFY_SIGNALS)
+STDERR_GRACE = 4096  # bytes of the log that go into the farewell
 
 
-class AskedToGo(BaseException):
+class TerminationRequested(BaseException):
     """A signal came while there was nothing to hand over yet."""
 
 
@@ -60,7 +60,7 @@ class Signals:
         self.asked = ""  # the first one's name
         self._interrupting = False
         self._tell: Callable[[str], object] | None = None
-        for number in GOODBYE:
+        for number in TERMINATION_SIGNALS:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -68,12 +68,12 @@ class Signals:
         if self._tell is not None:
             self._tell(self.asked)
         elif self._interrupting:
-            raise AskedToGo(self.asked)
+            raise TerminationRequested(self.asked)
 
     def check(self) -> None:
         """Raise AskedToGo if one has come."""
         if self.asked:
-            raise AskedToGo(self.asked)
+            raise TerminationRequested(self.asked)
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
@@ -121,7 +121,7 @@ def main(path: str) -> int:
     buffer_lines()  # forked workers inherit it
     try:
         connection = Connection.read(Path(path))
-    except DoorError as exc:
+    except BootstrapError as exc:
         return _give_up(Cause.UNREADABLE, str(exc))
     signals = Signals()
     hello = granted.hello(dialect(connection.dialect))
@@ -131,16 +131,16 @@ def main(path: str) -> int:
     try:
         with signals.interrupting():
             answer = ask(connection, hello)
-    except (DoorError, WireError) as exc:
+    except (BootstrapError, MessageError) as exc:
         return _give_up(Cause.UNREACHABLE, str(exc))
-    except AskedToGo as exc:
+    except TerminationRequested as exc:
         return _give_up(Cause.DRAINED, f"{exc} before there was anything to do")
-    if isinstance(answer, Leave):
+    if isinstance(answer, NotNeeded):
         return _give_up(Cause.LEFT, answer.reason)
-    if isinstance(answer, Refused):
+    if isinstance(answer, Rejected):
         return _give_up(Cause.REFUSED, answer.reason)
     assert isinstance(answer, Allocation)
-    semaphores.sweep()
+    semaphores.remove_stale()
     semaphores.name_after_process()
     return _work(connection, hello, answer, signals)
 
@@ -158,15 +158,15 @@ def _work(
         worker.choose_start_method(forked=forked)
         life = _run(worker, allocation, signals)
         cause, detail = life.cause, life.detail
-    except AskedToGo as exc:
+    except TerminationRequested as exc:
         cause, detail = Cause.DRAINED, f"{exc} before there was anything to hand over"
     except Failed as exc:
         cause, detail = exc.cause, exc.detail
-    farewell = Farewell(
+    exit_report = ExitReport(
         job=hello.job,
         index=hello.index,
-        mark=hello.mark,
-        incarnation=hello.incarnation,
+        submission_id=hello.submission_id,
+        process_token=hello.process_token,
         host=hello.host,
         cause=cause.value,
         detail=detail[:2000],
@@ -174,11 +174,11 @@ def _work(
         signal=life.signal if life else None,
         peak_memory=life.peak_memory if life else 0,
         memory_limit=allocation.memory_limit,
-        stderr=_last_words(),
+        stderr=_log_tail(),
     )
     # The address that answered the hello; others need not be tried again.
     with contextlib.suppress(Exception):  # a reporter must never be what fails
-        say_farewell(connection, allocation.door, farewell)
+        send_exit_report(connection, allocation.bootstrap_address, exit_report)
     return _give_up(cause, detail)
 
 
@@ -233,14 +233,14 @@ def _import_worker(allocation: Allocation) -> ModuleType:
 
         # Several workers share what they would else import each for itself.
         alone = allocation.processes == 1
-        numpy = light.numpy_later() if alone else contextlib.nullcontext()
+        numpy = light.import_dask_without_numpy() if alone else contextlib.nullcontext()
         with light.yaml_in_c(), numpy:
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
             worker = importlib.import_module("dask_gridengine.worker.run")
         if not alone and allocation.start_method == "fork":
-            worker.warm()
+            worker.preload()
         return worker
     except Exception as exc:  # a broken package raises anything while it is imported
         import traceback
@@ -252,10 +252,10 @@ def _import_worker(allocation: Allocation) -> ModuleType:
         gc.enable()
 
 
-def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> Life:
+def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> WorkerOutcome:
     import asyncio  # 40 ms that a node which is told to leave does not need
 
-    async def live() -> Life:
+    async def live() -> WorkerOutcome:
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[str] = loop.create_future()
 
@@ -264,21 +264,21 @@ def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> Life:
                 asked.set_result(name)
 
         with signals.telling(lambda name: loop.call_soon_threadsafe(go, name)):
-            life: Life = await worker.live(allocation, asked)
+            life: WorkerOutcome = await worker.live(allocation, asked)
         return life
 
     return asyncio.run(live())
 
 
-def _last_words() -> str:
+def _log_tail() -> str:
     """The end of this node's log, where its standard error is a file."""
     try:
         sys.stderr.flush()
         if not stat.S_ISREG(os.fstat(2).st_mode):
             return ""
         with open("/proc/self/fd/2", "rb") as log:
-            log.seek(max(0, os.fstat(2).st_size - LAST_WORDS))
-            return log.read(LAST_WORDS).decode(errors="replace")
+            log.seek(max(0, os.fstat(2).st_size - STDERR_GRACE))
+            return log.read(STDERR_GRACE).decode(errors="replace")
     except OSError:
         return ""
 
@@ -292,7 +292,7 @@ def _give_up(cause: Cause, detail: str) -> int:
 
 if __name__ == "__mp_main__":
     # A spawned worker, on its way up: the signals of its group are the node's to obey.
-    for _courtesy in template.COURTESY:
+    for _courtesy in template.NOTIFY_SIGNALS:
         signal.signal(_courtesy, signal.SIG_IGN)
     buffer_lines()
 

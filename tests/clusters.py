@@ -77,7 +77,7 @@ def left_behind(shared: Path, name: str = "lost", **changes: Any) -> Path:
         "addresses": (closed_port(),),
         "server_key": CurveKeys.generate().public,
         "node_keys": CurveKeys.generate(),
-        "patience": 60.0,
+        "timeout": 60.0,
         "process": ended_process(),
         "started": time.time() - 3700,
         **changes,

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import dask_gridengine.options  # noqa: F401 - before distributed copies Dask's config
-from dask_gridengine.launchers.local.semaphores import sweep
+from dask_gridengine.launchers.local.semaphores import remove_stale
 from tests.waiting import wait_until
 from tests.workers import Steps
 
@@ -166,7 +166,7 @@ def _left_semaphores(before: set[str]) -> set[str]:
     """Those that have come and that no process uses; others' tests may run beside."""
     left = _semaphores() - before
     if left:
-        sweep()  # as the next node on this host does with those of nodes that are gone
+        remove_stale()  # as the next node on this host does
         left = _semaphores() - before
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):

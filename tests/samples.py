@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from dask_gridengine.bootstrap.messages import Allocation, Farewell, Hello
+from dask_gridengine.bootstrap.messages import Allocation, ExitReport, Hello
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.net.ports import Ports, is_free
 from dask_gridengine.nodes.fleet import Callbacks, Fleet
@@ -20,8 +20,8 @@ def hello(**changes: Any) -> Hello:
     fields: dict[str, Any] = {
         "job": "12",
         "index": 1,
-        "mark": "",
-        "incarnation": "0123456789abcdef",
+        "submission_id": "",
+        "process_token": "0123456789abcdef",
         "host": "node1",
         "pid": 4242,
         "slots": 1,
@@ -43,8 +43,8 @@ def hello(**changes: Any) -> Hello:
 
 def allocation(**changes: Any) -> Allocation:
     fields: dict[str, Any] = {
-        "incarnation": "0123456789abcdef",
-        "door": "10.0.0.1:4711",
+        "process_token": "0123456789abcdef",
+        "bootstrap_address": "10.0.0.1:4711",
         "name": "ge-0",
         "scheduler": "tls://10.0.0.1:8786",
         "processes": 1,
@@ -68,12 +68,12 @@ def allocation(**changes: Any) -> Allocation:
     return Allocation(**{**fields, **changes})
 
 
-def farewell(**changes: Any) -> Farewell:
+def exit_report(**changes: Any) -> ExitReport:
     fields: dict[str, Any] = {
         "job": "12",
         "index": 1,
-        "mark": "",
-        "incarnation": "0123456789abcdef",
+        "submission_id": "",
+        "process_token": "0123456789abcdef",
         "host": "node1",
         "cause": "finished",
         "detail": "",
@@ -83,7 +83,7 @@ def farewell(**changes: Any) -> Farewell:
         "memory_limit": 2**30,
         "stderr": "",
     }
-    return Farewell(**{**fields, **changes})
+    return ExitReport(**{**fields, **changes})
 
 
 @contextlib.contextmanager
@@ -111,11 +111,11 @@ def fleet(**options: Any) -> Fleet:
 
 def bearing(fleet: Fleet, worker: str, number: int) -> NodeRecord:
     """A node of it, on ``node1``, that works as this worker."""
-    roster, node = fleet.roster, NodeId("12", number)
-    roster.submitted([node])
-    record = roster.records[node]
-    roster.unbound.append(worker)
-    roster.arrive(record, hello())
-    roster.bind(record)
-    roster.registered(worker)
+    registry, node = fleet.registry, NodeId("12", number)
+    registry.submitted([node])
+    record = registry.records[node]
+    registry.unbound.append(worker)
+    registry.arrive(record, hello())
+    registry.bind(record)
+    registry.registered(worker)
     return record

@@ -6,8 +6,8 @@ import random
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.history import View
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.history import NodeHistory
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 from tests.samples import hello
 
 START = 1_700_000_000.0  # seconds since the epoch
@@ -30,40 +30,40 @@ class Nodes:
 
     def __init__(self, clock: Clock | None = None, name: str = "simulated") -> None:
         self.clock = clock or Clock()
-        self.roster = Roster(clock=self.clock)
-        self.view = View(
-            name, lambda: {"": self.roster}, lambda: {"": self.roster.alive}
+        self.registry = NodeRegistry(clock=self.clock)
+        self.view = NodeHistory(
+            name, lambda: {"": self.registry}, lambda: {"": self.registry.alive}
         )
 
     def submit(self, count: int, job: str = "7") -> list[NodeRecord]:
         """So many nodes more, queued."""
-        self.roster.submitted(NodeId(job, i + 1) for i in range(count))
-        return list(self.roster)[-count:]
+        self.registry.submitted(NodeId(job, i + 1) for i in range(count))
+        return list(self.registry)[-count:]
 
     def arrive(self, record: NodeRecord, host: str = "node1", age: float = 0.0) -> None:
         """It says hello."""
         job, index = record.id.job, record.id.index
-        self.roster.unbound.append(f"ge-{len(self.roster.by_worker)}")
-        self.roster.arrive(record, hello(job=job, index=index, host=host, age=age))
+        self.registry.unbound.append(f"ge-{len(self.registry.by_worker)}")
+        self.registry.arrive(record, hello(job=job, index=index, host=host, age=age))
 
     def work(self, record: NodeRecord) -> None:
         """It imports at once, and becomes a worker."""
-        self.roster.registered(self.roster.bind(record))
+        self.registry.registered(self.registry.bind(record))
 
     def end(self, record: NodeRecord, cause: Cause = Cause.KILLED) -> None:
         """It is gone, for this reason."""
-        record.diagnosis = Diagnosis(cause=cause, source="farewell")
-        self.roster.move(record, NodeState.GONE)
+        record.diagnosis = Diagnosis(cause=cause, source="exit_report")
+        self.registry.move(record, NodeState.GONE)
 
 
-def pooled(**pools: int) -> tuple[View, dict[str, Nodes]]:
+def pooled(**pools: int) -> tuple[NodeHistory, dict[str, Nodes]]:
     """A cluster with nodes of these kinds, so many of each, all in the queue."""
     nodes = {name: Nodes() for name in pools}
     for name, count in pools.items():
-        nodes[name].roster = Roster(pool=name, clock=nodes[name].clock)
+        nodes[name].registry = NodeRegistry(pool=name, clock=nodes[name].clock)
         nodes[name].submit(count)
-    rosters = {name: each.roster for name, each in nodes.items()}
-    return View("pooled", lambda: rosters, lambda: pools), nodes
+    rosters = {name: each.registry for name, each in nodes.items()}
+    return NodeHistory("pooled", lambda: rosters, lambda: pools), nodes
 
 
 def many(count: int, hosts: int, *, until: float = START, hours: float = 1.0) -> Nodes:

@@ -24,7 +24,7 @@ from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
-    Farewell,
+    ExitReport,
     Hello,
     TLSIdentity,
 )
@@ -70,7 +70,7 @@ class Stage:
     changes: dict[str, Any] = field(default_factory=dict)
     answer: Callable[[Hello], Answer] = field(init=False)
     hellos: list[Hello] = field(default_factory=list)
-    farewells: list[Farewell] = field(default_factory=list)
+    farewells: list[ExitReport] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     tmp: Path = field(init=False)  # the nodes' TMPDIR
 
@@ -88,8 +88,8 @@ class Stage:
 
     def allocate(self, hello: Hello) -> Allocation:
         fields: dict[str, Any] = {
-            "incarnation": hello.incarnation,
-            "door": hello.via,
+            "process_token": hello.process_token,
+            "bootstrap_address": hello.via,
             "name": f"ge-{hello.index}",
             "scheduler": self.scheduler.address,
             "death_timeout": 20.0,
@@ -107,7 +107,7 @@ class Stage:
             "addresses": (f"127.0.0.1:{self.server.port}",),
             "server_key": self.server.keys.public,
             "node_keys": self.server.node_keys,
-            "patience": 10.0,
+            "timeout": 10.0,
             **changes,
         }
         return Connection(**fields).write(self.folder)
@@ -169,7 +169,7 @@ class Stage:
         result = said[address]["result"]
         return str(deserialize(result.header, result.frames))
 
-    async def farewell(self) -> Farewell:
+    async def exit_report(self) -> ExitReport:
         """Wait for the first farewell."""
         await until(lambda: self.farewells, "a farewell", 20, self._logs)
         return self.farewells[0]

@@ -7,7 +7,7 @@ import ssl
 from distributed.comm import connect
 
 
-async def knock(address: str) -> object:
+async def try_connect(address: str) -> object:
     """Try to speak Dask's protocol; return what the scheduler answers, if it does."""
     context = ssl.create_default_context()
     context.check_hostname = False

@@ -16,7 +16,7 @@ def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.is_failure])
 def test_every_failure_says_what_to_do(cause: Cause) -> None:
     """No failure leaves its reader without a next step; some are the grid's to say."""
-    told = dialect("gridengine").advised(Diagnosis(cause=cause))
+    told = dialect("gridengine").with_advice(Diagnosis(cause=cause))
     sentence = told.sentence("node 3.1", "3")
     assert "what to do: " in sentence
     assert "{" not in sentence
@@ -29,10 +29,15 @@ def test_what_is_wanted_is_no_failure() -> None:
 
 def test_only_failures_can_be_a_hosts_fault() -> None:
     """A host is not shut for what a limit, a user or the network did."""
-    blamed = {cause for cause in Cause if cause.may_be_the_host}
-    assert all(cause.is_failure for cause in blamed)
-    assert Cause.NO_PYTHON in blamed
-    assert not blamed & {Cause.MEMORY, Cause.WALLTIME, Cause.DELETED, Cause.REJECTED}
+    failed_hosts = {cause for cause in Cause if cause.may_be_the_host}
+    assert all(cause.is_failure for cause in failed_hosts)
+    assert Cause.NO_PYTHON in failed_hosts
+    assert not failed_hosts & {
+        Cause.MEMORY,
+        Cause.WALLTIME,
+        Cause.DELETED,
+        Cause.REJECTED,
+    }
 
 
 def test_a_sentence_knows_one_from_many() -> None:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId, signal_name
+from dask_gridengine.grid_types import EndNotice, NodeId, signal_name
 
 NODE = NodeId("3", 17)
 
@@ -19,25 +19,25 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (NodeEnd(node=NODE, exit_status=3), "exit status 3"),
-        (NodeEnd(node=NODE, exit_status=0), "exit status 0"),
-        (NodeEnd(node=NODE, signal="SIGKILL"), "killed by SIGKILL"),
-        (NodeEnd(node=NODE, signal="SIGKILL", cancelled=True), "cancelled"),
-        (NodeEnd(node=NODE, cancelled=True), "cancelled"),
-        (NodeEnd(node=NODE), "ended, the grid does not say how"),
-        (NodeEnd(node=NODE, exit_status=1, reason="late"), "exit status 1 (late)"),
-        (NodeEnd(node=NODE, exit_status=1, ran=0.0), "exit status 1 after 0.0 s"),
-        (NodeEnd(node=NODE, deleted=True, ran=3600.4), "deleted after 3600 s"),
-        (NodeEnd(node=NODE, deleted=True, reason="qdel"), "deleted (qdel)"),
-        (NodeEnd(node=NODE, cancelled=True, ran=2.0), "cancelled after 2.0 s"),
-        (NodeEnd(node=NODE, unstarted=True, ran=0.0), "could not be started"),
+        (EndNotice(node=NODE, exit_status=3), "exit status 3"),
+        (EndNotice(node=NODE, exit_status=0), "exit status 0"),
+        (EndNotice(node=NODE, signal="SIGKILL"), "killed by SIGKILL"),
+        (EndNotice(node=NODE, signal="SIGKILL", cancelled=True), "cancelled"),
+        (EndNotice(node=NODE, cancelled=True), "cancelled"),
+        (EndNotice(node=NODE), "ended, the grid does not say how"),
+        (EndNotice(node=NODE, exit_status=1, reason="late"), "exit status 1 (late)"),
+        (EndNotice(node=NODE, exit_status=1, ran=0.0), "exit status 1 after 0.0 s"),
+        (EndNotice(node=NODE, deleted=True, ran=3600.4), "deleted after 3600 s"),
+        (EndNotice(node=NODE, deleted=True, reason="qdel"), "deleted (qdel)"),
+        (EndNotice(node=NODE, cancelled=True, ran=2.0), "cancelled after 2.0 s"),
+        (EndNotice(node=NODE, unstarted=True, ran=0.0), "could not be started"),
         (
-            NodeEnd(node=NODE, signal="SIGKILL", ran=9.0, peak_memory=2_500_000_000),
+            EndNotice(node=NODE, signal="SIGKILL", ran=9.0, peak_memory=2_500_000_000),
             "killed by SIGKILL after 9.0 s, peak memory 2.5 GB",
         ),
     ],
 )
-def test_an_end_says_what_is_known(end: NodeEnd, said: str) -> None:
+def test_an_end_says_what_is_known(end: EndNotice, said: str) -> None:
     """One clause, with the grid's own words behind it."""
     assert str(end) == said
 

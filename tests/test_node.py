@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.bootstrap.messages import Answer, Hello, Leave, Refused, Wait
+from dask_gridengine.bootstrap.messages import Answer, Hello, NotNeeded, Rejected, Wait
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
@@ -30,7 +30,7 @@ def run_one(
     async def main() -> tuple[int, str, Stage]:
         async with stage(folder, **changes) as on:
             on.answer = answer or on.answer
-            on.connect(patience=2.0)
+            on.connect(timeout=2.0)
             node = on.start_node(**(environment or {}))
             status = await node.ended(30)
             return status, node.last_line, on
@@ -42,7 +42,9 @@ def test_a_node_that_is_told_to_leave_ends_well(tmp_path: Path) -> None:
     """Nobody needs it: exit status 0, and the log says why."""
 
     def leave(hello: Hello) -> Answer:
-        return Leave(incarnation=hello.incarnation, reason="there are workers enough")
+        return NotNeeded(
+            process_token=hello.process_token, reason="there are workers enough"
+        )
 
     status, said, _ = run_one(tmp_path, leave)
     assert (status, "workers enough" in said) == (0, True)
@@ -52,7 +54,7 @@ def test_a_node_that_is_refused_says_why(tmp_path: Path) -> None:
     """Its exit status is that of a refusal, its log holds the reason."""
 
     def refuse(hello: Hello) -> Answer:
-        return Refused(incarnation=hello.incarnation, reason="dask is too old")
+        return Rejected(process_token=hello.process_token, reason="dask is too old")
 
     status, said, _ = run_one(tmp_path, refuse)
     assert status == EXIT_STATUS[Cause.REFUSED]
@@ -65,14 +67,14 @@ def test_a_node_waits_as_it_is_told(tmp_path: Path) -> None:
 
     def answer(hello: Hello) -> Answer:
         asked.append(hello)
-        me = hello.incarnation
+        me = hello.process_token
         if len(asked) < 3:
-            return Wait(incarnation=me, seconds=0.05, reason="wait")
-        return Leave(incarnation=me, reason="enough")
+            return Wait(process_token=me, seconds=0.05, reason="wait")
+        return NotNeeded(process_token=me, reason="enough")
 
     status, _, _ = run_one(tmp_path, answer)
     assert status == 0
-    assert len({hello.incarnation for hello in asked}) == 1
+    assert len({hello.process_token for hello in asked}) == 1
 
 
 def test_a_node_without_a_door_gives_up_in_time(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_node_without_a_door_gives_up_in_time(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with stage(tmp_path) as on:
-            on.connect(addresses=("127.0.0.1:1",), patience=0.5)
+            on.connect(addresses=("127.0.0.1:1",), timeout=0.5)
             node = on.start_node()
             assert await node.ended(20) == EXIT_STATUS[Cause.UNREACHABLE]
             assert "127.0.0.1:1: connection refused" in node.last_line
@@ -106,8 +108,8 @@ def test_a_scratch_directory_that_cannot_be_written(tmp_path: Path) -> None:
     status, said, on = run_one(tmp_path, local_directory="/proc/nowhere")
     assert status == EXIT_STATUS[Cause.NO_SCRATCH]
     assert "/proc/nowhere" in said
-    (farewell,) = on.farewells
-    assert farewell.cause == Cause.NO_SCRATCH.value
+    (exit_report,) = on.farewells
+    assert exit_report.cause == Cause.NO_SCRATCH.value
 
 
 def test_a_broken_installation_is_in_the_farewell(tmp_path: Path) -> None:
@@ -118,8 +120,8 @@ def test_a_broken_installation_is_in_the_farewell(tmp_path: Path) -> None:
     status, said, on = run_one(tmp_path, environment={"PYTHONPATH": str(broken.parent)})
     assert status == EXIT_STATUS[Cause.NO_IMPORT]
     assert "libfoo.so.7" in said
-    (farewell,) = on.farewells
-    assert "Traceback" in farewell.stderr
+    (exit_report,) = on.farewells
+    assert "Traceback" in exit_report.stderr
 
 
 @pytest.mark.parametrize("nanny", [True, False])
@@ -141,8 +143,8 @@ def test_a_signal_drains_a_node(
             else:  # Grid Engine sends these to the whole group
                 os.killpg(leaving.process.pid, number)
             assert await leaving.ended(30) == 0
-            farewell = await on.farewell()
-            assert (farewell.cause, farewell.detail) == ("drained", number.name)
+            exit_report = await on.exit_report()
+            assert (exit_report.cause, exit_report.detail) == ("drained", number.name)
             assert await data == before
 
     asyncio.run(main())
@@ -163,8 +165,8 @@ def test_a_spawned_worker_outlives_the_courtesy_signals(tmp_path: Path) -> None:
             before = await data
             os.killpg(leaving.process.pid, signal.SIGUSR2)
             assert await leaving.ended(30) == 0
-            farewell = await on.farewell()
-            assert (farewell.exit_status, farewell.signal) == (0, None)
+            exit_report = await on.exit_report()
+            assert (exit_report.exit_status, exit_report.signal) == (0, None)
             assert await data == before
 
     asyncio.run(main())
@@ -205,7 +207,7 @@ def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
     """A node that waits at the door goes at once."""
 
     def wait(hello: Hello) -> Answer:
-        return Wait(incarnation=hello.incarnation, seconds=30, reason="wait")
+        return Wait(process_token=hello.process_token, seconds=30, reason="wait")
 
     async def main() -> None:
         async with stage(tmp_path) as on:

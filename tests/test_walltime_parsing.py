@@ -42,5 +42,5 @@ def test_a_time_is_read_as_people_write_it(given: Any, seconds: float | None) ->
 )
 def test_no_time_is_refused_by_name(given: Any) -> None:
     """Also 1:30, which is hours to some and minutes to others."""
-    with pytest.raises(OptionError, match=r"patience=.*'02:00:00'"):
-        parse_walltime(given, "patience")
+    with pytest.raises(OptionError, match=r"timeout=.*'02:00:00'"):
+        parse_walltime(given, "timeout")

@@ -45,7 +45,7 @@ async def until(
 
 
 @contextlib.contextmanager
-def asked_in_another_thread(*questions: Callable[[], Any]) -> Iterator[None]:
+def asked_in_another_thread(*grid_info: Callable[[], Any]) -> Iterator[None]:
     """Ask all of these again and again meanwhile; raise the first error there was.
 
     Python changes threads as often as it can, so what is not safe is seen to fail.
@@ -55,7 +55,7 @@ def asked_in_another_thread(*questions: Callable[[], Any]) -> Iterator[None]:
     def ask() -> None:
         try:
             while not stop.is_set():
-                for question in questions:
+                for question in grid_info:
                     question()
                 rounds[0] += 1
         except BaseException as exc:  # noqa: BLE001 - raised in the test's thread

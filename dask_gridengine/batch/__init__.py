@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.batch.base import Dialect
+from dask_gridengine.batch.base import BatchSystem
 
 DIALECTS = ("gridengine", "slurm", "plain")
 
@@ -18,7 +18,7 @@ _SAID = (
 )
 
 
-def dialect_of(system: str, name: str | None = None) -> Dialect:
+def dialect_of(system: str, name: str | None = None) -> BatchSystem:
     """The dialect of the grid that calls itself so (DRMAA's ``drmsInfo``).
 
     Parameters
@@ -40,10 +40,10 @@ def dialect_of(system: str, name: str | None = None) -> Dialect:
     for said, known in _SAID:
         if re.match(said, system, re.IGNORECASE):
             return dialect(known)
-    return Dialect()
+    return BatchSystem()
 
 
-def dialect(name: str) -> Dialect:
+def dialect(name: str) -> BatchSystem:
     """A dialect by its name.
 
     Raises
@@ -61,5 +61,5 @@ def dialect(name: str) -> Dialect:
 
         return Slurm()
     if name == "plain":
-        return Dialect()
+        return BatchSystem()
     raise ValueError(f"no dialect {name!r}")

@@ -20,7 +20,7 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.grid_types import Account, ArrayReport, NodeEnd
+    from dask_gridengine.grid_types import AccountingRecord, ArrayReport, EndNotice
 
 #: Runs one of the grid's commands and returns what it prints; raises `OSError` or
 #: `subprocess.SubprocessError` if it fails.
@@ -36,7 +36,7 @@ _UNSAFE = re.compile(r"[\s\"'\\`]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class ResourceRequest:
     """What one node asks of the grid, as options have it; see ``gridengine.yaml``."""
 
     queue: str | None = None
@@ -52,7 +52,7 @@ class Wish:
     extra_directives: Sequence[str] = ()
 
 
-class Dialect:
+class BatchSystem:
     """A grid of unknown kind, which DRMAA 1.0 alone describes; others derive from it.
 
     Its nodes do not know what the grid calls them, so each is submitted by itself and
@@ -76,7 +76,7 @@ class Dialect:
     deletion: ClassVar[str] = "by somebody"
     advice: ClassVar[Mapping[Cause, str]] = {}
 
-    def advised(self, told: Diagnosis) -> Diagnosis:
+    def with_advice(self, told: Diagnosis) -> Diagnosis:
         """A diagnosis with this grid's words, where it has none of its own."""
         if told.cause is Cause.DELETED and not told.detail:
             told = replace(told, detail=self.deletion)
@@ -128,7 +128,7 @@ class Dialect:
         """DRMAA's id of a node."""
         return node.job
 
-    def native(self, wish: Wish) -> str:
+    def native(self, resource_request: ResourceRequest) -> str:
         """Submit options as one line.
 
         Raises
@@ -136,19 +136,19 @@ class Dialect:
         OptionError
             If the options do not go together, or one would become something else.
         """
-        return " ".join(directive(text) for text in wish.extra_directives)
+        return " ".join(directive(text) for text in resource_request.extra_directives)
 
-    def unsaid(self, wish: Wish) -> list[str]:
+    def unsupported_options(self, resource_request: ResourceRequest) -> list[str]:
         """Names of options that are given and that this grid cannot be told."""
         given = {
-            "queue": wish.queue,
-            "project": wish.project,
-            "resource_spec": wish.resource_spec,
-            "parallel_environment": wish.parallel_environment,
-            "memory_resource": wish.memory_resource,
-            "array_concurrency": wish.array_concurrency,
-            "walltime": wish.walltime,
-            "cores": wish.slots if wish.slots > 1 else None,
+            "queue": resource_request.queue,
+            "project": resource_request.project,
+            "resource_spec": resource_request.resource_spec,
+            "parallel_environment": resource_request.parallel_environment,
+            "memory_resource": resource_request.memory_resource,
+            "array_concurrency": resource_request.array_concurrency,
+            "walltime": resource_request.walltime,
+            "cores": resource_request.slots if resource_request.slots > 1 else None,
         }
         return [name for name, value in given.items() if value is not None]
 
@@ -156,7 +156,7 @@ class Dialect:
         """Submit options with these hosts excluded, as far as that can be said."""
         return native
 
-    def tag(self, mark: str) -> str:
+    def tag(self, submission_id: str) -> str:
         """Submit options by which a submission without answer can be found again."""
         return ""
 
@@ -168,7 +168,7 @@ class Dialect:
         """Whether these submit options ask for a signal before a deed."""
         return False
 
-    def deliver(
+    def wrap_command(
         self, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Put a command so that it arrives whole: in one line and without quotes."""
@@ -213,7 +213,7 @@ class Dialect:
         """This user's nodes that the grid has suspended; None if that is unknown."""
         return None
 
-    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
         """Ids of the jobs of that name with that mark.
 
         Raises
@@ -235,11 +235,11 @@ class Dialect:
         """
         return False
 
-    def account(self, node: NodeId, run: Runner) -> Account | None:
+    def account(self, node: NodeId, run: Runner) -> AccountingRecord | None:
         """What the accounting says of a node that has ended; None if nothing."""
         return None
 
-    def listed(self, run: Runner) -> Mapping[NodeId, NodeEnd | None]:
+    def listed(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
         """All of this user's nodes that the grid knows; None for those that live.
 
         Raises

@@ -11,16 +11,16 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from dask_gridengine.batch.base import (
-    Dialect,
+    BatchSystem,
+    ResourceRequest,
     Runner,
-    Wish,
     directive,
     megabytes,
     whole_minutes,
     word,
 )
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.grid_types import ArrayReport, NodeEnd, NodeId
+from dask_gridengine.grid_types import ArrayReport, EndNotice, NodeId
 
 #: States of ``squeue`` in which a job is over (man squeue, JOB STATE CODES), and what
 #: that says beyond the word itself.
@@ -41,7 +41,7 @@ USUAL_ARRAY = 1000
 _MIB = 2**20
 
 
-class Slurm(Dialect):
+class Slurm(BatchSystem):
     """DRMAA's ``wait`` and ``jobStatus`` say "exited 0" and "done" of jobs that were
     cancelled, timed out, or are long purged, so ``squeue`` is asked instead."""
 
@@ -102,30 +102,30 @@ class Slurm(Dialect):
         """``8_3``."""
         return f"{node.job}_{node.index}"
 
-    def native(self, wish: Wish) -> str:
+    def native(self, resource_request: ResourceRequest) -> str:
         """Only what slurm-drmaa's own parser takes; megabytes, and whole minutes."""
         words: list[str] = []
-        if wish.queue:
-            words += ["-p", word("queue", wish.queue)]
-        if wish.project:
-            words += ["-A", word("project", wish.project)]
-        if wish.walltime is not None:
+        if resource_request.queue:
+            words += ["-p", word("queue", resource_request.queue)]
+        if resource_request.project:
+            words += ["-A", word("project", resource_request.project)]
+        if resource_request.walltime is not None:
             # Seconds are dropped, and 00:00:30 is no time at all (measured).
-            hours, minutes = divmod(whole_minutes(wish.walltime), 60)
+            hours, minutes = divmod(whole_minutes(resource_request.walltime), 60)
             words += ["-t", f"{hours:02}:{minutes:02}:00"]
-        if wish.slots > 1:
-            words += ["-c", str(wish.slots)]
-        if wish.memory:
-            words.append(f"--mem={megabytes(wish.memory)}")
-        return " ".join([*words, *map(directive, wish.extra_directives)])
+        if resource_request.slots > 1:
+            words += ["-c", str(resource_request.slots)]
+        if resource_request.memory:
+            words.append(f"--mem={megabytes(resource_request.memory)}")
+        return " ".join([*words, *map(directive, resource_request.extra_directives)])
 
-    def unsaid(self, wish: Wish) -> list[str]:
+    def unsupported_options(self, resource_request: ResourceRequest) -> list[str]:
         """``--array=..%n`` is DRMAA's to say; the rest has other names here."""
         given = {
-            "resource_spec": wish.resource_spec,
-            "parallel_environment": wish.parallel_environment,
-            "memory_resource": wish.memory_resource,
-            "array_concurrency": wish.array_concurrency,
+            "resource_spec": resource_request.resource_spec,
+            "parallel_environment": resource_request.parallel_environment,
+            "memory_resource": resource_request.memory_resource,
+            "array_concurrency": resource_request.array_concurrency,
         }
         return [name for name, value in given.items() if value is not None]
 
@@ -136,18 +136,18 @@ class Slurm(Dialect):
             return native
         return " ".join([*native.split(), "-x", ",".join(sorted(hosts))])
 
-    def tag(self, mark: str) -> str:
+    def tag(self, submission_id: str) -> str:
         """squeue shows no job's environment, but its comment."""
-        return f"--comment={mark}"
+        return f"--comment={submission_id}"
 
-    def deliver(
+    def wrap_command(
         self, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """The job is a bash script, ``{command} '{argument}'``: no ' may be in it.
 
         With ``exec`` the node itself gets Slurm's SIGTERM, and all of KillWait.
         """
-        (shell, *rest), environment = super().deliver(command, environment)
+        (shell, *rest), environment = super().wrap_command(command, environment)
         return (f"exec {shell}", *rest), dict(environment)
 
     def largest_array(self, reason: str, count: int) -> int:
@@ -187,16 +187,18 @@ class Slurm(Dialect):
         see = f"see: scontrol show job {job}"
         return ArrayReport(reasons=tuple(f"{reason}: {see}" for reason in reasons))
 
-    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
         """``squeue``, by name and comment."""
         said = run(["squeue", "-h", "-n", name, "-o", "%F|%k"])
         lines = (line.partition("|") for line in said.splitlines())
-        return list(dict.fromkeys(job for job, _, comment in lines if mark in comment))
+        return list(
+            dict.fromkeys(job for job, _, comment in lines if submission_id in comment)
+        )
 
-    def listed(self, run: Runner) -> Mapping[NodeId, NodeEnd | None]:
+    def listed(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
         """``squeue``, also of what ended in the last minutes (MinJobAge)."""
         command = ["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser()]
-        known: dict[NodeId, NodeEnd | None] = {}
+        known: dict[NodeId, EndNotice | None] = {}
         for line in run([*command, "-o", "%F|%K|%T"]).splitlines():
             job, index, state = (part.strip() for part in line.split("|"))
             if index.isdigit():  # else it is no array, and so none of ours
@@ -205,7 +207,7 @@ class Slurm(Dialect):
         return known
 
 
-def ended(node: NodeId, state: str) -> NodeEnd | None:
+def ended(node: NodeId, state: str) -> EndNotice | None:
     """What a state says of a node's end; None while it has none.
 
     Examples
@@ -216,7 +218,7 @@ def ended(node: NodeId, state: str) -> NodeEnd | None:
     if state not in ENDED:
         return None
     reason = "" if state == "COMPLETED" else f"Slurm says {state}"
-    return NodeEnd(node=node, reason=reason, **ENDED[state])  # type: ignore[arg-type]
+    return EndNotice(node=node, reason=reason, **ENDED[state])  # type: ignore[arg-type]
 
 
 def _seconds(text: str) -> float | None:

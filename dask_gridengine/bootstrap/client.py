@@ -20,15 +20,15 @@ from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
-    Farewell,
+    ExitReport,
     Hello,
-    Leave,
     Message,
-    Refused,
+    NotNeeded,
+    Rejected,
     Wait,
 )
-from dask_gridengine.errors import DoorError
-from dask_gridengine.net.connect_probe import CONNECTED, Knocks, knock
+from dask_gridengine.errors import BootstrapError
+from dask_gridengine.net.connect_probe import CONNECTED, ConnectProbe, try_connect
 
 CONNECT_SECONDS = 5.0  # for one address to accept; 2 s was too short for a peer
 ANSWER_SECONDS = 10.0  # for the door to answer before the hello is sent again
@@ -47,37 +47,39 @@ def ask(connection: Connection, hello: Hello) -> Answer:
 
     Returns
     -------
-    Allocation, Leave or Refused
+    Allocation, Leave or Rejected
 
     Raises
     ------
     DoorError
-        If no address answers within ``connection.patience`` seconds, counted anew
+        If no address answers within ``connection.timeout`` seconds, counted anew
         from every answer; the message lists each address with what it answered.
     """
-    patience = _Patience(connection.patience)
+    timeout = _Patience(connection.timeout)
     while True:
-        knocks = Knocks(connection.addresses, patience.left(CONNECT_SECONDS))
+        knocks = ConnectProbe(connection.addresses, timeout.left(CONNECT_SECONDS))
         with contextlib.closing(knocks.connected()) as connected:
             for address, at in connected:
                 greeting = replace(hello, via=address, tried=knocks.answers())
-                answer = _converse(connection, greeting, at, patience)
+                answer = _converse(connection, greeting, at, timeout)
                 if answer is not None:
                     return answer
                 knocks.correct(address, "connected, but did not answer to our key")
-        if patience.over:
-            raise DoorError(_no_door(connection, knocks.answers()))
+        if timeout.over:
+            raise BootstrapError(_no_door(connection, knocks.answers()))
         time.sleep(0.5 + random.random())
 
 
-def say_farewell(connection: Connection, address: str, farewell: Farewell) -> bool:
+def send_exit_report(
+    connection: Connection, address: str, exit_report: ExitReport
+) -> bool:
     """Tell the cluster why this node ends; False if it is not there any more."""
-    said, at = knock(address, FAREWELL_SECONDS)
+    said, at = try_connect(address, FAREWELL_SECONDS)
     if said != CONNECTED:
         return False  # spares a closed cluster's nodes the linger
     with open_dealer(connection, at) as dealer:
         dealer.linger = int(FAREWELL_SECONDS * 1000)
-        return say(dealer, farewell)
+        return say(dealer, exit_report)
 
 
 class _Patience:
@@ -104,7 +106,7 @@ class _Patience:
 
 
 def _converse(
-    connection: Connection, hello: Hello, at: str, patience: _Patience
+    connection: Connection, hello: Hello, at: str, timeout: _Patience
 ) -> Answer | None:
     """Talk at one address, in numbers; None if it stays silent.
 
@@ -114,12 +116,12 @@ def _converse(
         while True:
             if not say(dealer, hello):
                 return None
-            timeout = patience.left(ANSWER_SECONDS)
-            answer = _receive(dealer, hello.incarnation, timeout)
+            seconds = timeout.left(ANSWER_SECONDS)
+            answer = _receive(dealer, hello.process_token, seconds)
             while isinstance(answer, Wait):
                 # It may be called in before its time is up.
-                called = _receive(dealer, hello.incarnation, answer.seconds)
-                patience.renew()
+                called = _receive(dealer, hello.process_token, answer.seconds)
+                timeout.renew()
                 if called is None:
                     break
                 answer = called
@@ -128,7 +130,7 @@ def _converse(
 
 
 def _receive(
-    dealer: zmq.Socket[bytes], incarnation: str, timeout: float
+    dealer: zmq.Socket[bytes], process_token: str, timeout: float
 ) -> Answer | None:
     """The next answer that is meant for this process."""
     end = time.monotonic() + timeout
@@ -136,8 +138,8 @@ def _receive(
         if not dealer.poll(int(left * 1000) + 1):
             return None
         message = decode(dealer.recv(), MAX_FROM_CLUSTER)
-        if isinstance(message, Allocation | Wait | Leave | Refused) and (
-            message.incarnation == incarnation
+        if isinstance(message, Allocation | Wait | NotNeeded | Rejected) and (
+            message.process_token == process_token
         ):
             return message
     return None
@@ -181,7 +183,7 @@ def say(dealer: zmq.Socket[bytes], message: Message) -> bool:
 def _no_door(connection: Connection, tried: dict[str, str]) -> str:
     answers = "\n".join(f"    {address}: {said}" for address, said in tried.items())
     return (
-        f"no way to cluster {connection.cluster} in {connection.patience:g} s. It may"
+        f"no way to cluster {connection.cluster} in {connection.timeout:g} s. It may"
         " be closed, a firewall may be in between, its address may be one that is not"
         " reached from here, or the connection file may be another cluster's. Tried:\n"
         f"{answers}"

@@ -10,17 +10,17 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from dask_gridengine.bootstrap.messages import (
     Allocation,
-    Ask,
-    Farewell,
+    ControlReply,
+    ControlRequest,
+    ExitReport,
     Hello,
-    Leave,
     Message,
-    Refused,
+    NotNeeded,
+    Rejected,
     TLSIdentity,
-    Told,
     Wait,
 )
-from dask_gridengine.errors import WireError
+from dask_gridengine.errors import MessageError
 
 VERSION = 2
 MAX_FROM_NODE = 64 * 1024  # bytes; a hello is about 1 kB, a farewell at most 17 kB
@@ -28,7 +28,16 @@ MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation carries the user's co
 
 _KINDS: dict[str, type[Message]] = {
     cls.kind: cls
-    for cls in (Hello, Allocation, Wait, Leave, Refused, Farewell, Ask, Told)
+    for cls in (
+        Hello,
+        Allocation,
+        Wait,
+        NotNeeded,
+        Rejected,
+        ExitReport,
+        ControlRequest,
+        ControlReply,
+    )
 }
 
 
@@ -44,7 +53,7 @@ def encode(message: Message) -> bytes:
     try:
         return json.dumps(body, default=_plain, allow_nan=False).encode()
     except (TypeError, ValueError) as exc:
-        raise WireError(f"cannot send {message.kind}: {exc}") from exc
+        raise MessageError(f"cannot send {message.kind}: {exc}") from exc
 
 
 def decode(frame: bytes, limit: int = MAX_FROM_NODE) -> Message:
@@ -59,15 +68,15 @@ def decode(frame: bytes, limit: int = MAX_FROM_NODE) -> Message:
         If the frame is longer than `limit` bytes or is not such a message.
     """
     if len(frame) > limit:
-        raise WireError(f"frame of {len(frame)} bytes; the limit is {limit}")
+        raise MessageError(f"frame of {len(frame)} bytes; the limit is {limit}")
     try:
         body = json.loads(frame)
         if (version := body.pop("v")) != VERSION:
-            raise WireError(f"peer speaks version {version!r}, this side {VERSION}")
+            raise MessageError(f"peer speaks version {version!r}, this side {VERSION}")
         message: Message = _build(_KINDS[body.pop("kind")], body)
         return message
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise WireError(f"not a bootstrap message: {exc!r}"[:300]) from exc
+        raise MessageError(f"not a bootstrap message: {exc!r}"[:300]) from exc
 
 
 def _plain(value: Any) -> Any:

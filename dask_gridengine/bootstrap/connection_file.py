@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dask_gridengine.errors import DoorError, OptionError
+from dask_gridengine.errors import BootstrapError, OptionError
 from dask_gridengine.process_identity import ProcessIdentity
 
 FILE_NAME = "connection.json"
@@ -46,7 +46,7 @@ class Connection:
     addresses: tuple[str, ...]  # host:port, the likeliest first
     server_key: str  # the door's public CURVE key
     node_keys: CurveKeys
-    patience: float  # seconds a node looks for the door before it gives up
+    timeout: float  # seconds a node looks for the door before it gives up
     # The cluster's process. Nodes need none of it; `dask gridengine ps` does, for a
     # cluster that does not answer.
     host: str = field(default_factory=socket.gethostname)
@@ -91,15 +91,17 @@ class Connection:
             mode = path.stat().st_mode
             body = json.loads(path.read_text())
         except FileNotFoundError as exc:
-            raise DoorError(
+            raise BootstrapError(
                 f"connection file {path} is not visible here: either the cluster is"
                 " closed already, or the directory is not on a file system that the"
                 " nodes share; GridEngineCluster(shared_directory=...) names one"
             ) from exc
         except (OSError, ValueError) as exc:
-            raise DoorError(f"connection file {path} cannot be read: {exc}") from exc
+            raise BootstrapError(
+                f"connection file {path} cannot be read: {exc}"
+            ) from exc
         if stat.S_IMODE(mode) & 0o077:
-            raise DoorError(
+            raise BootstrapError(
                 f"connection file {path} is readable by others (mode"
                 f" {stat.S_IMODE(mode):o}); its keys count as stolen. Start a new"
                 " cluster and leave the file at mode 600"
@@ -117,7 +119,7 @@ class Connection:
                 **{**earlier, **body},
             )
         except (TypeError, KeyError, AttributeError, OSError) as exc:
-            raise DoorError(f"{path} is not a connection file: {exc!r}") from exc
+            raise BootstrapError(f"{path} is not a connection file: {exc!r}") from exc
 
 
 def make_private_directory(parent: Path, name: str) -> Path:

@@ -1,9 +1,9 @@
 """What is said between a node and its cluster, and nothing about how.
 
-A node asks with `Hello`; the cluster answers with `Allocation`, `Wait`, `Leave` or
-`Refused`; when a node ends it says `Farewell`. The cluster's user asks with `Ask`, from
-another process, and gets `Told`. All are frozen, and every one checks itself, because
-the peer that sent it may be anybody who reaches the port.
+A node asks with `Hello`; the cluster answers with `Allocation`, `Wait`, `NotNeeded` or
+`Rejected`. A node that ends sends an `ExitReport`. Another process of the same user
+sends a `ControlRequest` and gets a `ControlReply`. All are frozen, and each validates
+its own fields: any process that reaches the port may have sent it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Hello:
 
     job: str  # the grid's id of it; "" where a node cannot tell: then the mark counts
     index: int  # place in the array, from 1
-    mark: str  # of its submission; "" is unknown
-    incarnation: str  # random, one per process: tells a node from its own rerun
+    submission_id: str  # of its submission; "" is unknown
+    process_token: str  # random, one per process: tells a node from its own rerun
     host: str
     pid: int
     slots: int  # granted on this host
@@ -58,10 +58,10 @@ class Hello:
         _require(self.memory >= 0, f"memory must not be negative, got {self.memory}")
         _require(0 <= self.age < 1e9, f"no node is {self.age} s old")
         _require(0 <= self.notify < 1e9, f"notify is {self.notify} s")
-        _require(len(self.mark) <= 64, "a mark of more than 64 letters")
+        _require(len(self.submission_id) <= 64, "a mark of more than 64 letters")
         _require(len(self.queue) <= 256, "a queue's name of more than 256 letters")
         _require(self.host_cpus >= 1, f"no host has {self.host_cpus} CPUs")
-        _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
+        _require(8 <= len(self.process_token) <= 64, "an incarnation has 8-64 letters")
         _require(len(self.versions) <= 32 and len(self.tried) <= 64, "too many entries")
 
 
@@ -80,8 +80,10 @@ class Allocation:
 
     kind: ClassVar[str] = "allocation"
 
-    incarnation: str  # of the node it is meant for
-    door: str  # where a farewell goes; the address this node was answered at
+    process_token: str  # of the node it is meant for
+    bootstrap_address: (
+        str  # where a farewell goes; the address this node was answered at
+    )
     name: str  # the node's name in the cluster's spec, e.g. "ge-7"
     processes: int  # workers it becomes, named "ge-7-0", ... where there are several
     scheduler: str  # contact address, e.g. "tls://10.0.0.5:8786"
@@ -118,7 +120,7 @@ class Wait:
 
     kind: ClassVar[str] = "wait"
 
-    incarnation: str
+    process_token: str
     seconds: float
     reason: str
 
@@ -127,35 +129,35 @@ class Wait:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leave:
+class NotNeeded:
     """Cluster to node: nobody needs you any more; end with exit status 0."""
 
     kind: ClassVar[str] = "leave"
 
-    incarnation: str
+    process_token: str
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
+class Rejected:
     """Cluster to node: you cannot work here, and this is why."""
 
     kind: ClassVar[str] = "refused"
 
-    incarnation: str
+    process_token: str
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Farewell:
+class ExitReport:
     """Node to cluster: I end, and this is why."""
 
-    kind: ClassVar[str] = "farewell"
+    kind: ClassVar[str] = "exit_report"
 
     job: str
     index: int
-    mark: str
-    incarnation: str
+    submission_id: str
+    process_token: str
     host: str
     cause: str  # one of causes.Cause
     detail: str  # a sentence, or ""
@@ -171,34 +173,43 @@ class Farewell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class ControlRequest:
     """The user, from any process that can read the connection file, to the cluster."""
 
     kind: ClassVar[str] = "ask"
 
-    incarnation: str  # random, one for each question
-    what: str  # see `dask_gridengine.cluster.control.Desk`
+    process_token: str  # random, one for each question
+    what: str  # see `dask_gridengine.cluster.control.ControlHandler`
     about: str  # a worker, node or job; "" is all
     via: str  # the cluster's address that answered
 
     def __post_init__(self) -> None:
-        _require(8 <= len(self.incarnation) <= 64, "an incarnation has 8-64 letters")
+        _require(8 <= len(self.process_token) <= 64, "an incarnation has 8-64 letters")
         _require(len(self.what) <= 64 and len(self.about) <= 256, "too long a question")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """Cluster to its user: the answer to `Ask`."""
+class ControlReply:
+    """Cluster to its user: the answer to `ControlRequest`."""
 
     kind: ClassVar[str] = "told"
 
-    incarnation: str  # of the question
+    process_token: str  # of the question
     body: dict[str, Any]
     error: str  # why there is no answer; "" if there is one
 
 
-Answer = Allocation | Wait | Leave | Refused
-Message = Hello | Allocation | Wait | Leave | Refused | Farewell | Ask | Told
+Answer = Allocation | Wait | NotNeeded | Rejected
+Message = (
+    Hello
+    | Allocation
+    | Wait
+    | NotNeeded
+    | Rejected
+    | ExitReport
+    | ControlRequest
+    | ControlReply
+)
 
 
 def version_mismatch(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:

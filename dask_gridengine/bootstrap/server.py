@@ -30,14 +30,14 @@ from dask_gridengine.bootstrap.codec import (
 from dask_gridengine.bootstrap.connection_file import CurveKeys
 from dask_gridengine.bootstrap.messages import (
     Answer,
-    Ask,
-    Farewell,
+    ControlReply,
+    ControlRequest,
+    ExitReport,
     Hello,
-    Refused,
-    Told,
+    Rejected,
     Wait,
 )
-from dask_gridengine.errors import OptionError, WireError
+from dask_gridengine.errors import MessageError, OptionError
 from dask_gridengine.net.addresses import join
 from dask_gridengine.net.ports import Ports, none_free
 
@@ -70,7 +70,7 @@ class BootstrapServer:
     Parameters
     ----------
     on_hello
-        Decides; see `dask_gridengine.nodes.admission.Door.answer`.
+        Decides; see `dask_gridengine.nodes.admission.AdmissionControl.answer`.
     on_farewell
         Is told of every farewell.
     """
@@ -79,7 +79,7 @@ class BootstrapServer:
         self,
         *,
         on_hello: Callable[[Hello], Answer],
-        on_farewell: Callable[[Farewell], None],
+        on_farewell: Callable[[ExitReport], None],
     ) -> None:
         self.keys = CurveKeys.generate()
         self.node_keys = CurveKeys.generate()
@@ -87,10 +87,10 @@ class BootstrapServer:
         self.counts: Counter[str] = Counter()
         self.port = 0
         self._on_hello = on_hello
-        self._on_farewell = on_farewell
+        self._on_exit_report = on_farewell
         #: Answers what the cluster's user asks, see `dask_gridengine.cluster.control`;
         #: None as long as there is nobody to answer.
-        self.on_ask: Callable[[Ask], Awaitable[Told]] | None = None
+        self.on_ask: Callable[[ControlRequest], Awaitable[ControlReply]] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._context: zmq.asyncio.Context | None = None
         self._task: asyncio.Task[None] | None = None
@@ -165,7 +165,7 @@ class BootstrapServer:
         """
         try:
             for hello, answer in answers:
-                peer = self._waiting.pop(hello.incarnation, None)
+                peer = self._waiting.pop(hello.process_token, None)
                 if peer is not None and self._context is not None:
                     self.counts[answer.kind] += 1
                     frames = [peer, _frame(answer)]
@@ -212,7 +212,7 @@ class BootstrapServer:
         peer, frame = frames
         try:
             message = decode(frame)
-        except WireError as exc:
+        except MessageError as exc:
             kind = "oversized" if len(frame) > MAX_FROM_NODE else "malformed"
             self._drop(kind, str(exc))
             return
@@ -221,10 +221,10 @@ class BootstrapServer:
             self.counts[answer.kind] += 1
             self._remember(message, answer, peer)
             await self._socket.send_multipart([peer, frame])
-        elif isinstance(message, Farewell):
+        elif isinstance(message, ExitReport):
             self.counts[message.kind] += 1
-            self._on_farewell(message)
-        elif isinstance(message, Ask):
+            self._on_exit_report(message)
+        elif isinstance(message, ControlRequest):
             self._take_question(message, peer)
         else:
             self._drop("out of order", f"a node sent {message.kind}")
@@ -241,10 +241,10 @@ class BootstrapServer:
         except Exception as exc:  # noqa: BLE001 - it is what the node is told
             self._drop("error", "answering a node failed", exc_info=True)
             reason = f"{type(exc).__name__}: {exc}"[:MOST_REASON]
-            answer = Refused(incarnation=hello.incarnation, reason=reason)
+            answer = Rejected(process_token=hello.process_token, reason=reason)
             return answer, encode(answer)
 
-    def _take_question(self, ask: Ask, peer: bytes) -> None:
+    def _take_question(self, ask: ControlRequest, peer: bytes) -> None:
         # In a task of its own: a worker may take its time over its logs, and no node is
         # to wait at the door for that.
         if len(self._asking) >= MAX_ASKING:
@@ -255,8 +255,10 @@ class BootstrapServer:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _reply(self, ask: Ask, peer: bytes) -> None:
-        told = Told(incarnation=ask.incarnation, body={}, error="it is starting")
+    async def _reply(self, ask: ControlRequest, peer: bytes) -> None:
+        told = ControlReply(
+            process_token=ask.process_token, body={}, error="it is starting"
+        )
         try:
             if self.on_ask is not None:
                 told = await self.on_ask(ask)
@@ -270,9 +272,9 @@ class BootstrapServer:
 
     def _remember(self, hello: Hello, answer: Answer, peer: bytes) -> None:
         if not isinstance(answer, Wait):
-            self._waiting.pop(hello.incarnation, None)
-        elif len(self._waiting) < MAX_WAITING or hello.incarnation in self._waiting:
-            self._waiting[hello.incarnation] = peer
+            self._waiting.pop(hello.process_token, None)
+        elif len(self._waiting) < MAX_WAITING or hello.process_token in self._waiting:
+            self._waiting[hello.process_token] = peer
 
     def _drop(self, kind: str, what: str, *, exc_info: bool = False) -> None:
         self.counts[kind] += 1
@@ -292,7 +294,7 @@ def _frame(answer: Answer) -> bytes:
     """
     frame = encode(answer)
     if len(frame) > MAX_FROM_CLUSTER:
-        raise WireError(
+        raise MessageError(
             f"the {answer.kind} has {len(frame)} bytes, of {MAX_FROM_CLUSTER} that a"
             " node reads: keep environment=, worker_options= and Dask's config smaller"
         )

@@ -18,9 +18,9 @@ from typing import Any
 from dask_gridengine.bootstrap.client import open_dealer, say
 from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER, decode
 from dask_gridengine.bootstrap.connection_file import Connection
-from dask_gridengine.bootstrap.messages import Ask, Told
+from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.errors import GridEngineError, NoAnswer
-from dask_gridengine.net.connect_probe import Knocks
+from dask_gridengine.net.connect_probe import ConnectProbe
 
 CONNECT_SECONDS = 2.0  # for an address to accept: someone waits for the answer
 ANSWER_SECONDS = 5.0  # for an answer that needs nobody else
@@ -37,7 +37,7 @@ def ask_cluster(
     connection
         Where its door is, and the keys.
     what
-        See `dask_gridengine.cluster.control.Desk`.
+        See `dask_gridengine.cluster.control.ControlHandler`.
     about
         A worker, node or job; "" is all.
     seconds
@@ -51,11 +51,11 @@ def ask_cluster(
         If it answers that it will not, in its words.
     """
     seconds = ANSWER_SECONDS if seconds is None else seconds
-    knocks = Knocks(connection.addresses, CONNECT_SECONDS)
+    knocks = ConnectProbe(connection.addresses, CONNECT_SECONDS)
     with contextlib.closing(knocks.connected()) as connected:
         for address, at in connected:
-            question = Ask(
-                incarnation=secrets.token_hex(8), what=what, about=about, via=address
+            question = ControlRequest(
+                process_token=secrets.token_hex(8), what=what, about=about, via=address
             )
             told = _converse(connection, question, at, seconds)
             if told is None:
@@ -68,8 +68,8 @@ def ask_cluster(
 
 
 def _converse(
-    connection: Connection, question: Ask, at: str, seconds: float
-) -> Told | None:
+    connection: Connection, question: ControlRequest, at: str, seconds: float
+) -> ControlReply | None:
     deadline = time.monotonic() + seconds
     with open_dealer(connection, at) as dealer:
         if not say(dealer, question):
@@ -78,8 +78,8 @@ def _converse(
             if not dealer.poll(int(left * 1000) + 1):
                 break
             message = decode(dealer.recv(), MAX_FROM_CLUSTER)
-            if isinstance(message, Told) and (
-                message.incarnation == question.incarnation
+            if isinstance(message, ControlReply) and (
+                message.process_token == question.process_token
             ):
                 return message
     return None

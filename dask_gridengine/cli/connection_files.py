@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
-from dask_gridengine.errors import DoorError, OptionError
+from dask_gridengine.errors import BootstrapError, OptionError
 
 SETTINGS = Path(__file__).parents[1] / "gridengine.yaml"
 
@@ -64,19 +64,19 @@ def entries(shared: Path) -> list[Entry]:
 def _joined(doors: Iterable[Entry]) -> list[Entry]:
     """Pools of one cluster as one entry."""
     clusters: list[tuple[Entry, set[str]]] = []
-    for door in doors:
-        told = door.connection
-        who, pool = (door.name, told.host, told.process), told.pool
+    for one in doors:
+        told = one.connection
+        who, pool = (one.name, told.host, told.process), told.pool
         for i, (entry, pools) in enumerate(clusters):
             other = entry.connection
             same = (entry.name, other.host, other.process) == who
             # One process may have two clusters of a name, but none a pool twice.
             if same and pool and pool not in pools and "" not in pools:
-                whole = (*entry.directories, *door.directories)
+                whole = (*entry.directories, *one.directories)
                 clusters[i] = (replace(entry, directories=whole), pools | {pool})
                 break
         else:
-            clusters.append((door, {pool}))
+            clusters.append((one, {pool}))
     return [entry for entry, _ in clusters]
 
 
@@ -87,7 +87,7 @@ def read_entry(directory: Path) -> Entry | None:
         if path.stat().st_uid != os.getuid():
             return None  # whoever wrote it knows its keys, and would hear us
         return Entry(directories=(directory,), connection=Connection.read(path))
-    except (OSError, DoorError):
+    except (OSError, BootstrapError):
         return None
 
 

@@ -37,7 +37,7 @@ LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sighting:
+class ClusterInfo:
     """One cluster, as far as it can be seen from here."""
 
     name: str
@@ -67,7 +67,7 @@ class Sighting:
 class Overview:
     """All that was seen."""
 
-    clusters: tuple[Sighting, ...]  # the oldest first
+    clusters: tuple[ClusterInfo, ...]  # the oldest first
     grid: str  # why no jobs were looked for, e.g. `NO_GRID`; "" if they were
 
 
@@ -188,14 +188,14 @@ def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
 
 def _sight(
     entry: Entry, by_directory: Mapping[Path | str, list[MarkedJob]]
-) -> Sighting | None:
+) -> ClusterInfo | None:
     state, why, status = see(entry)
     if state != ALIVE and not entry.open:
         return None
     jobs = [
         job for place in entry.directories for job in by_directory.get(_real(place), ())
     ]
-    return Sighting(
+    return ClusterInfo(
         name=entry.name,
         label=entry.name,
         directories=entry.directories,
@@ -207,9 +207,9 @@ def _sight(
     )
 
 
-def _stray(place: Path | str, jobs: list[MarkedJob]) -> Sighting:
+def _stray(place: Path | str, jobs: list[MarkedJob]) -> ClusterInfo:
     """Jobs that lead to no connection file."""
-    seen = Sighting(
+    seen = ClusterInfo(
         name=jobs[0].name,
         label=jobs[0].name,
         directories=(place,) if isinstance(place, Path) else (),
@@ -250,7 +250,7 @@ def _provably_gone(directory: Path) -> bool:
     return False
 
 
-def _labelled(found: list[Sighting]) -> list[Sighting]:
+def _labelled(found: list[ClusterInfo]) -> list[ClusterInfo]:
     called = labels({s.directory: s.name for s in found if s.directory is not None})
     return [
         replace(s, label=called[s.directory]) if s.directory is not None else s

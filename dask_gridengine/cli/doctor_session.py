@@ -67,9 +67,9 @@ def run(
     kept = {name: value for name, value in given.items() if name != "launcher"}
     settings = settings_of(findings, kept)
     end = summary(findings, interrupted=interrupted)
-    proven = not interrupted and examination.book.status is not Status.FAIL
-    text = render(settings) if proven else ""
-    if profile is not None and proven:
+    note_success = not interrupted and examination.book.status is not Status.FAIL
+    text = render(settings) if note_success else ""
+    if profile is not None and note_success:
         write(profile, text)
         end, text = f"{end}\nThe site's profile is in {profile}.", ""
     elif profile is not None:

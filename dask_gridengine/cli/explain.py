@@ -55,8 +55,8 @@ def command(node: str | None, cluster: str | None, shared: Path | None) -> None:
 
 def _ask(seen: object, node: str | None) -> str:
     from dask_gridengine.cli.client import ask_cluster
-    from dask_gridengine.cli.discovery import Sighting
+    from dask_gridengine.cli.discovery import ClusterInfo
 
-    assert isinstance(seen, Sighting)
+    assert isinstance(seen, ClusterInfo)
     assert seen.entry is not None
     return str(ask_cluster(seen.entry.connection, "explain", node or "")["text"])

@@ -15,7 +15,7 @@ from dask_gridengine.cli.connection_files import shared_directory
 from dask_gridengine.errors import GridEngineError
 
 if TYPE_CHECKING:
-    from dask_gridengine.cli.discovery import Overview, Sighting
+    from dask_gridengine.cli.discovery import ClusterInfo, Overview
 
 
 @click.command("kill", short_help="End forgotten clusters, or those named.")
@@ -47,18 +47,20 @@ def command(
 
     place = shared_directory(shared)
     seen = look(place)
-    doomed = _choose(seen, names, everything)
-    if not doomed:
+    cancelled = _choose(seen, names, everything)
+    if not cancelled:
         _say_none(seen, place)
         return
-    _list(doomed)
+    _list(cancelled)
     if not yes:
-        click.confirm("End this?" if len(doomed) == 1 else "End these?", abort=True)
-    if not all([_end(cluster, now=now) for cluster in doomed]):
+        click.confirm("End this?" if len(cancelled) == 1 else "End these?", abort=True)
+    if not all([_end(cluster, now=now) for cluster in cancelled]):
         sys.exit(1)
 
 
-def _choose(seen: Overview, names: Collection[str], everything: bool) -> list[Sighting]:
+def _choose(
+    seen: Overview, names: Collection[str], everything: bool
+) -> list[ClusterInfo]:
     from dask_gridengine.cli.discovery import GONE
     from dask_gridengine.cli.selection import named
 
@@ -81,12 +83,12 @@ def _say_none(seen: Overview, place: Path) -> None:
         )
 
 
-def _list(doomed: Collection[Sighting]) -> None:
+def _list(cancelled: Collection[ClusterInfo]) -> None:
     from dask_gridengine.cli.ps import nodes
     from dask_gridengine.cli.tables import print_table, since
 
     rows = []
-    for cluster in doomed:
+    for cluster in cancelled:
         connection = cluster.entry.connection if cluster.entry else None
         ids = ", ".join(job.id for job in cluster.jobs)
         rows.append(
@@ -102,12 +104,12 @@ def _list(doomed: Collection[Sighting]) -> None:
             )
         )
     print_table(("cluster", "manager", "on", "for", "jobs", "nodes"), rows)
-    for cluster in doomed:
+    for cluster in cancelled:
         if cluster.why:
             click.echo(f"{cluster.label}: {cluster.why}")
 
 
-def _end(cluster: Sighting, *, now: bool) -> bool:
+def _end(cluster: ClusterInfo, *, now: bool) -> bool:
     from dask_gridengine.cli.removal import end
 
     try:

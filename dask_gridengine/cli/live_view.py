@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from dask_gridengine.cli.tables import COLOURS, in_words, since
+from dask_gridengine.cli.tables import COLOURS, format_answer, since
 from dask_gridengine.clock import steady_time
 
 HOSTS_SHOWN = 12
@@ -116,7 +116,7 @@ def picture(
 
 def summary(status: dict[str, Any]) -> str:
     """Nodes and hosts in a line; how it is told apart from the line before."""
-    states = in_words(status["states"]) or "no node"
+    states = format_answer(status["states"]) or "no node"
     return f"{_wanted(status)}: {states}; hosts: {hosts(status)}"
 
 
@@ -142,7 +142,7 @@ def queue(status: dict[str, Any]) -> str:
 
 def tasks(status: dict[str, Any]) -> str:
     """Dask's tasks by state, and who there is to run them."""
-    counts = in_words(status["tasks"]) or "none"
+    counts = format_answer(status["tasks"]) or "none"
     return f"{counts}  ({status['workers']} workers, {status['threads']} threads)"
 
 

@@ -18,7 +18,7 @@ from dask_gridengine.cli.connection_files import shared_directory
 from dask_gridengine.errors import GridEngineError, OptionError
 
 if TYPE_CHECKING:
-    from dask_gridengine.cli.discovery import Sighting
+    from dask_gridengine.cli.discovery import ClusterInfo
 
 PATIENCE = 30.0  # seconds: each worker is asked for its log
 
@@ -62,7 +62,7 @@ def command(
         raise OptionError("\n".join(refusals) or "there are no logs")
 
 
-def _logs(seen: Sighting, node: str | None) -> Iterator[tuple[str, str]]:
+def _logs(seen: ClusterInfo, node: str | None) -> Iterator[tuple[str, str]]:
     from dask_gridengine.cli.client import ask_cluster
     from dask_gridengine.cli.discovery import ALIVE
     from dask_gridengine.cli.selection import log_files

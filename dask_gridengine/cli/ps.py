@@ -13,7 +13,7 @@ from dask_gridengine.cli.common import sentences, shared_option
 from dask_gridengine.cli.connection_files import shared_directory
 
 if TYPE_CHECKING:
-    from dask_gridengine.cli.discovery import Overview, Sighting
+    from dask_gridengine.cli.discovery import ClusterInfo, Overview
 
 COLUMNS = ("cluster", "manager", "on", "for", "wanted", "nodes", "tasks")
 
@@ -57,7 +57,7 @@ def _show(seen: Overview) -> None:
         click.echo(f"({_grid(seen)})", err=True)
 
 
-def row(cluster: Sighting) -> tuple[str, ...]:
+def row(cluster: ClusterInfo) -> tuple[str, ...]:
     """One line of the table."""
     from dask_gridengine.cli.tables import since
 
@@ -74,19 +74,19 @@ def row(cluster: Sighting) -> tuple[str, ...]:
     )
 
 
-def nodes(cluster: Sighting) -> str:
+def nodes(cluster: ClusterInfo) -> str:
     """Its nodes by state: as it says, or else as the grid does."""
-    from dask_gridengine.cli.tables import in_words
+    from dask_gridengine.cli.tables import format_answer
 
     if cluster.status:
-        return in_words(cluster.status["states"]) or "none"
+        return format_answer(cluster.status["states"]) or "none"
     if not cluster.jobs:
         return "-"
     jobs = ", ".join(job.id for job in cluster.jobs)
-    return f"{in_words(cluster.tasks_left) or 'none'} (job {jobs})"
+    return f"{format_answer(cluster.tasks_left) or 'none'} (job {jobs})"
 
 
-def remark(cluster: Sighting) -> str:
+def remark(cluster: ClusterInfo) -> str:
     """What is the matter with one that does not answer, and what to type."""
     from dask_gridengine.cli.discovery import GONE, UNKNOWN
 
@@ -109,9 +109,9 @@ def _wanted(status: dict[str, Any]) -> str:
 
 
 def _tasks(tasks: dict[str, int]) -> str:
-    from dask_gridengine.cli.tables import in_words
+    from dask_gridengine.cli.tables import format_answer
 
-    return in_words(tasks) or "-"
+    return format_answer(tasks) or "-"
 
 
 def _grid(seen: Overview) -> str:
@@ -120,7 +120,7 @@ def _grid(seen: Overview) -> str:
     return "and no job of one on the grid"
 
 
-def _plain(cluster: Sighting) -> dict[str, Any]:
+def _plain(cluster: ClusterInfo) -> dict[str, Any]:
     connection = cluster.entry.connection if cluster.entry else None
     return {
         "cluster": cluster.label,

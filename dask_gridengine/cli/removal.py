@@ -19,7 +19,7 @@ from dask_gridengine.cli.client import ask_cluster
 from dask_gridengine.cli.discovery import (
     ALIVE,
     GONE,
-    Sighting,
+    ClusterInfo,
     host_runner,
 )
 from dask_gridengine.errors import GridEngineError, LauncherError
@@ -30,7 +30,7 @@ DELETED_SECONDS = 15.0  # for deleted jobs to be gone from the grid's list
 
 
 def end(
-    seen: Sighting,
+    seen: ClusterInfo,
     *,
     now: bool = False,
     seconds: float = 120.0,
@@ -61,7 +61,7 @@ def end(
     yield from _without_manager(seen, run)
 
 
-def _through_manager(seen: Sighting, how: str, seconds: float) -> Iterator[str]:
+def _through_manager(seen: ClusterInfo, how: str, seconds: float) -> Iterator[str]:
     assert seen.entry is not None
     connection = seen.entry.connection
     try:
@@ -82,7 +82,7 @@ def _through_manager(seen: Sighting, how: str, seconds: float) -> Iterator[str]:
     yield f"{seen.label}: closed"
 
 
-def _without_manager(seen: Sighting, run: Runner) -> Iterator[str]:
+def _without_manager(seen: ClusterInfo, run: Runner) -> Iterator[str]:
     if seen.jobs:
         ids = [job.id for job in seen.jobs]
         try:
@@ -111,7 +111,7 @@ def _without_manager(seen: Sighting, run: Runner) -> Iterator[str]:
     )
 
 
-def _await_gone(seen: Sighting, ids: list[str], run: Runner) -> Iterator[str]:
+def _await_gone(seen: ClusterInfo, ids: list[str], run: Runner) -> Iterator[str]:
     deadline = time.monotonic() + DELETED_SECONDS
     while True:
         try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dask_gridengine.cli.discovery import Sighting, look
+from dask_gridengine.cli.discovery import ClusterInfo, look
 from dask_gridengine.cli.ps import remark
-from dask_gridengine.cli.tables import in_words
+from dask_gridengine.cli.tables import format_answer
 from dask_gridengine.errors import OptionError
 
 LOGS_SHOWN = 20  # of a cluster that is gone, the newest
 
 
-def named(clusters: Iterable[Sighting], asked: Iterable[str]) -> list[Sighting]:
+def named(clusters: Iterable[ClusterInfo], asked: Iterable[str]) -> list[ClusterInfo]:
     """Those that are called so.
 
     Raises
@@ -35,7 +35,7 @@ def named(clusters: Iterable[Sighting], asked: Iterable[str]) -> list[Sighting]:
     return found
 
 
-def chosen(shared: Path, cluster: str | None) -> list[Sighting]:
+def chosen(shared: Path, cluster: str | None) -> list[ClusterInfo]:
     """The cluster asked for, or all there are.
 
     Raises
@@ -55,12 +55,12 @@ def chosen(shared: Path, cluster: str | None) -> list[Sighting]:
     return list(seen.clusters)
 
 
-def told_of(seen: Sighting, node: str | None) -> str:
+def told_of(seen: ClusterInfo, node: str | None) -> str:
     """What is known without its manager; "" if nothing is of that node."""
     lines = [f"its manager is {seen.state}: {remark(seen)}"]
     for job in seen.jobs:
         if node is None or node.partition(".")[0] == job.id:
-            states = in_words(job.states) or "no node in the grid's list"
+            states = format_answer(job.states) or "no node in the grid's list"
             lines.append(f"job {job.id}, submitted {job.submitted}: {states}")
     logs = log_files(seen, node)
     if logs:
@@ -70,7 +70,7 @@ def told_of(seen: Sighting, node: str | None) -> str:
     return "\n".join(lines)
 
 
-def log_files(seen: Sighting, node: str | None) -> list[Path]:
+def log_files(seen: ClusterInfo, node: str | None) -> list[Path]:
     """Logs of its nodes that are in its directory, the oldest first."""
     found = [
         path

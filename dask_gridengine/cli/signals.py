@@ -19,7 +19,7 @@ TOGETHER = 0.1
 ENOUGH = 3  # times, after which not even the closing is waited for
 
 
-class Stops:
+class StopSignals:
     """Counts Ctrl-C, SIGTERM and SIGHUP while it is entered.
 
     Those that are ignored stay so: ``nohup`` ignores SIGHUP, a shell SIGINT for what
@@ -42,7 +42,7 @@ class Stops:
         self.interrupting = True
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Stops:
+    def __enter__(self) -> StopSignals:
         self._out, self._in = os.pipe()
         os.set_blocking(self._in, False)
         for number in NUMBERS:

@@ -46,7 +46,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         out.print(line.rstrip(), markup=False)
 
 
-def in_words(counts: dict[str, int], *, without: Iterable[str] = ()) -> str:
+def format_answer(counts: dict[str, int], *, without: Iterable[str] = ()) -> str:
     """``{"queued": 3, "working": 2}`` as "3 queued, 2 working"."""
     left = {what: n for what, n in counts.items() if n and what not in {*without}}
     return ", ".join(f"{n} {what}" for what, n in left.items())

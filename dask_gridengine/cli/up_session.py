@@ -21,7 +21,7 @@ from dask_gridengine.bootstrap.certificates import client_identity
 from dask_gridengine.cli.connection_files import entries
 from dask_gridengine.cli.live_view import Screen
 from dask_gridengine.cli.scheduler_file import SchedulerFile
-from dask_gridengine.cli.signals import Stops
+from dask_gridengine.cli.signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.nodes.endpoints import contact
@@ -59,7 +59,7 @@ def run(
     file = SchedulerFile(scheduler_file) if scheduler_file else None
     if file is not None:
         file.check()
-    with Stops() as stops:
+    with StopSignals() as stops:
         try:
             cluster = GridEngineCluster(**options, quiet=True)
         except KeyboardInterrupt:
@@ -75,7 +75,7 @@ def run(
 
 def _live(
     cluster: GridEngineCluster,
-    stops: Stops,
+    stops: StopSignals,
     adapt: tuple[int, int] | None,
     file: SchedulerFile | None,
 ) -> int:
@@ -110,7 +110,7 @@ def _tell(screen: Screen, cluster: GridEngineCluster, text: str, status: int) ->
     return status
 
 
-def _show(cluster: GridEngineCluster, stops: Stops, screen: Screen) -> None:
+def _show(cluster: GridEngineCluster, stops: StopSignals, screen: Screen) -> None:
     trouble, due = "", 0.0
     while not stops.count and cluster.status is Status.running:
         if time.monotonic() >= due:
@@ -120,7 +120,7 @@ def _show(cluster: GridEngineCluster, stops: Stops, screen: Screen) -> None:
         stops.wait(LOOK)
 
 
-def _drain(cluster: GridEngineCluster, stops: Stops, screen: Screen) -> int:
+def _drain(cluster: GridEngineCluster, stops: StopSignals, screen: Screen) -> int:
     """How many tasks were lost, because they took too long or Ctrl-C came again."""
     loop = cluster.loop.asyncio_loop
     ending: Future[int] = asyncio.run_coroutine_threadsafe(drain(cluster), loop)

@@ -12,12 +12,12 @@ from distributed.deploy import Adaptive
 from distributed.scheduler import WorkerState
 
 from dask_gridengine.clock import steady_time
+from dask_gridengine.cluster.demand import long_tasks
 from dask_gridengine.cluster.idleness import Idleness
 from dask_gridengine.cluster.pool import Pool
 from dask_gridengine.cluster.scaling import UNITS, by_least_held, to_close
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
-from dask_gridengine.cluster.demand import long_tasks
 
 #: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
@@ -111,7 +111,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         else:
             wanted = await self._work()
         if wanted:
-            wanted += cluster.lastingly_paused(self._pool)
+            wanted += cluster.num_paused(self._pool)
         return int(max(self.minimum, min(self.maximum, wanted)))
 
     async def _work(self) -> int:

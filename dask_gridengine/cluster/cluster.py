@@ -16,6 +16,7 @@ from dask_gridengine.cluster.adaptive import (
     AdaptivePools,
     GridAdaptive,
 )
+from dask_gridengine.cluster.demand import workers_of_pool
 from dask_gridengine.cluster.explain import explain_node
 from dask_gridengine.cluster.job_script import render
 from dask_gridengine.cluster.pool import Pool
@@ -26,7 +27,6 @@ from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.job_table import JobTable
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options, refuse_unknown
-from dask_gridengine.cluster.demand import workers_of_pool
 
 _OWN = (
     "asynchronous",
@@ -194,8 +194,8 @@ class GridEngineCluster(ShownCluster):
         In the order of submission, with their states. `counts` has the number of all.
         Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
         """
-        rosters = [pool.fleet.roster for pool in self._pools.values()]
-        dropped = sum(roster.dropped.total() for roster in rosters)
+        rosters = [pool.fleet.registry for pool in self._pools.values()]
+        dropped = sum(registry.dropped.total() for registry in rosters)
         return JobTable(self._records, dropped=dropped)
 
     @property
@@ -206,7 +206,7 @@ class GridEngineCluster(ShownCluster):
     @property
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        counts = [pool.fleet.roster.shown() for pool in self._pools.values()]
+        counts = [pool.fleet.registry.shown() for pool in self._pools.values()]
         found = {s.value: sum(each[s] for each in counts) for s in NodeState}
         return {state: count for state, count in found.items() if count}
 
@@ -354,7 +354,7 @@ class GridEngineCluster(ShownCluster):
             rest |= {"idle_grace": idle_grace, "pool": pool}
         return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
 
-    def lastingly_paused(self, pool: Pool) -> int:
+    def num_paused(self, pool: Pool) -> int:
         """Workers of one kind that Dask has paused for long, while work waits."""
         return self._waiting.lasting[pool.name]
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dask_gridengine.bootstrap.certificates import client_identity
-from dask_gridengine.bootstrap.messages import Ask, Told
+from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.cluster.drain_all import drain
 from dask_gridengine.errors import GridEngineError
 from dask_gridengine.nodes.endpoints import contact
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 LOG_LETTERS = 200_000  # of one log, its end: a message has its limit
 
 
-class Desk:
+class ControlHandler:
     """Answers the questions of a cluster's user.
 
     ===========  ==================================================================
@@ -45,7 +45,9 @@ class Desk:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self._ending: asyncio.Task[None] | None = None
-        self._answers: dict[str, Callable[[Ask], Awaitable[dict[str, Any]]]] = {
+        self._answers: dict[
+            str, Callable[[ControlRequest], Awaitable[dict[str, Any]]]
+        ] = {
             "status": self._status,
             "explain": self._explain,
             "logs": self._logs,
@@ -54,7 +56,7 @@ class Desk:
             "close": self._end,
         }
 
-    async def answer(self, ask: Ask) -> Told:
+    async def answer(self, ask: ControlRequest) -> ControlReply:
         """Answer one question; what cannot be answered is told in words."""
         body: dict[str, Any] = {}
         error = ""
@@ -65,15 +67,15 @@ class Desk:
                 body = await answer(ask)
             except GridEngineError as exc:
                 error = str(exc)
-        return Told(incarnation=ask.incarnation, body=body, error=error)
+        return ControlReply(process_token=ask.process_token, body=body, error=error)
 
-    async def _status(self, ask: Ask) -> dict[str, Any]:
+    async def _status(self, ask: ControlRequest) -> dict[str, Any]:
         return snapshot(self._cluster)
 
-    async def _explain(self, ask: Ask) -> dict[str, Any]:
+    async def _explain(self, ask: ControlRequest) -> dict[str, Any]:
         return {"text": self._cluster.explain(ask.about or None)}
 
-    async def _logs(self, ask: Ask) -> dict[str, Any]:
+    async def _logs(self, ask: ControlRequest) -> dict[str, Any]:
         if not ask.about:
             found = await self._cluster.get_logs()
         else:
@@ -95,7 +97,7 @@ class Desk:
         rows = self._cluster.jobs()
         return [row.worker for row in rows if str(row.id) == job and row.worker]
 
-    async def _client(self, ask: Ask) -> dict[str, Any]:
+    async def _client(self, ask: ControlRequest) -> dict[str, Any]:
         cluster = self._cluster
         cluster._require_running()
         identity = client_identity(cluster.security)
@@ -104,7 +106,7 @@ class Desk:
             "tls": None if identity is None else dict(vars(identity)),
         }
 
-    async def _end(self, ask: Ask) -> dict[str, Any]:
+    async def _end(self, ask: ControlRequest) -> dict[str, Any]:
         """Begun, and told at once: the way of the answer closes with the cluster."""
         if self._ending is None or ask.what == "close":
             logger.warning("%s is ended by its user (%s)", self._cluster.name, ask.what)

@@ -10,8 +10,8 @@ from distributed import Scheduler
 from distributed.scheduler import TaskState
 
 from dask_gridengine.cluster.pool import Pool
-from dask_gridengine.naming import node_of
 from dask_gridengine.cluster.pool_selection import Requirements, share
+from dask_gridengine.naming import node_of
 
 #: States of tasks that run, or could if there were a worker.
 RUNNABLE = ("processing", "queued", "no-worker")
@@ -70,7 +70,7 @@ def workers_of_pool(
     offered, threads = requirements.offers[pool], pool.options.threads
     wanted = 0.0
     for ts, weight in _sampled(scheduler):
-        if requirements.home(ts.resource_restrictions) is pool:
+        if requirements.pool_for(ts.resource_restrictions) is pool:
             duration = scheduler._get_prefix_duration(ts.prefix)
             taken = share(offered, threads, ts.resource_restrictions)
             wanted += weight * taken * min(1.0, duration / seconds)
@@ -97,4 +97,4 @@ def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
 
 
 def _is_of(pool: Pool, worker: object) -> bool:
-    return pool.fleet.roster.bearing(node_of(worker)) is not None
+    return pool.fleet.registry.bearing(node_of(worker)) is not None

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from dask_gridengine.scheduler.log_filters import unsaid_while_closing
+from dask_gridengine.scheduler.log_filters import suppress_close_messages
 
 LOOK_AGAIN = 0.1  # seconds between looks at who is still at work
 LEAVING_SECONDS = 5.0  # for workers to leave the scheduler, before it leaves them
@@ -30,10 +30,10 @@ async def drain(cluster: Any, seconds: float | None = None) -> int:
     int
         How many tasks still ran when their time was over.
     """
-    patience = cluster.options.finish_timeout if seconds is None else seconds
+    timeout = cluster.options.finish_timeout if seconds is None else seconds
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    with unsaid_while_closing(cluster.scheduler):
+    deadline = loop.time() + timeout
+    with suppress_close_messages(cluster.scheduler):
         await cluster.scale(0)  # pauses the workers: who finishes a task gets no other
         left = await _until_none(lambda: busy(cluster), deadline)
         if not left:

@@ -22,61 +22,63 @@ from dask_gridengine.exit_causes import (
 )
 from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.prologue import hinted
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 from dask_gridengine.nodes.summary import counted
-from dask_gridengine.reconcile.reconciler import Upkeep
+from dask_gridengine.reconcile.reconciler import Reconciler
 
 HOSTS_NAMED = 3  # of a group; the others are counted
 PROLOGUES_SHOWN = 5  # different failures
 WORDS_SHOWN = 8  # lines of a node's last words
 
 
-def explain(upkeeps: Iterable[Upkeep]) -> str:
+def explain(reconcilers: Iterable[Reconciler]) -> str:
     """Tell of all nodes: what they are at, why others ended, what is done about it."""
-    one_way: dict[str, str] = {}
+    unreachable_hosts: dict[str, str] = {}
     lines = []
-    for upkeep in upkeeps:
-        if upkeep.fleet.pool:
-            lines.append(f"pool {upkeep.fleet.pool}:")
-        lines += _explain(upkeep)
-        one_way |= upkeep.fleet.one_way
-    return "\n".join([*lines, *one_way.values()])
+    for reconciler in reconcilers:
+        if reconciler.fleet.pool:
+            lines.append(f"pool {reconciler.fleet.pool}:")
+        lines += _explain(reconciler)
+        unreachable_hosts |= reconciler.fleet.unreachable_hosts
+    return "\n".join([*lines, *unreachable_hosts.values()])
 
 
-def _explain(upkeep: Upkeep) -> Iterator[str]:
-    fleet = upkeep.fleet
-    yield _now(upkeep)
+def _explain(reconciler: Reconciler) -> Iterator[str]:
+    fleet = reconciler.fleet
+    yield _now(reconciler)
     if added := fleet.reports.added:
         by = "by sge_request, or by a job submission verifier"
         yield f"This site adds to each request: {added} ({by})."
-    if upkeep.outage:
-        full = GridFull.is_meant(upkeep.outage)
+    if reconciler.outage:
+        full = GridFull.is_meant(reconciler.outage)
         title = fleet.dialect.title
         silent = "" if full else f"{title[0].upper()}{title[1:]} does not answer. "
         yield (
             f"{silent}Nothing can be asked for now; what is missing will be when the"
-            f" grid will have it: {upkeep.outage}"
+            f" grid will have it: {reconciler.outage}"
         )
-    if cause := upkeep.hopeless:
+    if cause := reconciler.persistent_failure:
         yield (
             f"No more nodes are asked for, but one now and then: those that came last"
             f" all {cause.value}. scale() tries again at once."
         )
     yield from (f"why nodes queue: {reason}" for reason in fleet.reports.reasons)
-    yield from (f"{line}." for line in fleet.guard.sentences(fleet.roster.clock()))
+    yield from (
+        f"{line}." for line in fleet.blocklist.sentences(fleet.registry.clock())
+    )
     yield from _suspended(fleet)
-    yield from _leaving(list(fleet.roster.live.values()))
-    yield from _ends(fleet.roster, fleet.log_directory)
-    yield from _dropped(fleet.roster)
-    yield from _deaths(fleet.roster)
-    yield from _prologues(fleet.roster)
-    for text in upkeep.said[-5:]:
+    yield from _leaving(list(fleet.registry.live.values()))
+    yield from _ends(fleet.registry, fleet.log_directory)
+    yield from _dropped(fleet.registry)
+    yield from _deaths(fleet.registry)
+    yield from _prologues(fleet.registry)
+    for text in reconciler.said[-5:]:
         yield f"decided: {text}"
 
 
 def explain_node(record: NodeRecord) -> str:
     """Tell of one node from its submission to its end."""
-    lines = [_story(record), *_way(record)]
+    lines = [_story(record), *_reachability_checker(record)]
     if record.restarts:
         lines.append(f"its Nanny has started a new worker {_times(record.restarts)}")
     lines += [f"its job_script_prologue failed: {hinted(f)}" for f in record.prologue]
@@ -88,7 +90,7 @@ def explain_node(record: NodeRecord) -> str:
     lines += _leaving([record])
     if record.peak_memory:
         lines.append(f"its worker used {format_bytes(record.peak_memory)} at most")
-    if words := record.last_words.strip().splitlines():
+    if words := record.log_tail.strip().splitlines():
         lines.append("its last words:")
         lines += [f"  | {line}" for line in words[-WORDS_SHOWN:]]
     return "\n".join(lines)
@@ -108,32 +110,34 @@ def explain_deaths(records: Iterable[NodeRecord]) -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
-def _now(upkeep: Upkeep) -> str:
-    counts = upkeep.fleet.roster.shown()
+def _now(reconciler: Reconciler) -> str:
+    counts = reconciler.fleet.registry.shown()
     live = [state for state in NodeState if state is not NodeState.GONE]
     said = ", ".join(
         f"{counts[state]} {state.value}" for state in live if counts[state]
     )
-    held = upkeep.fleet.held
+    held = reconciler.fleet.held
     asleep = f" ({held} of them asleep, their host is shut)" if held else ""
     oldest = min(
-        (r.submitted for r in upkeep.fleet.roster.in_state(NodeState.QUEUED)),
+        (r.submitted for r in reconciler.fleet.registry.in_state(NodeState.QUEUED)),
         default=None,
     )
     queue = "" if oldest is None else f"; the first in the queue for {_ago(oldest)}"
-    owed = upkeep.fleet.roster.owed
+    backlog = reconciler.fleet.registry.backlog
     bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
-    later = f"; {owed} more when there is room for them ({bounds})" if owed else ""
-    if not upkeep.desired:
+    later = (
+        f"; {backlog} more when there is room for them ({bounds})" if backlog else ""
+    )
+    if not reconciler.desired:
         return f"{NONE_REQUESTED}{f': {said}' if said else ''}{asleep}{queue}{later}."
-    wanted = number_of_nodes(upkeep.desired)
-    verb = "is" if upkeep.desired == 1 else "are"
+    wanted = number_of_nodes(reconciler.desired)
+    verb = "is" if reconciler.desired == 1 else "are"
     return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
 
 
 def _suspended(fleet: Fleet) -> Iterator[str]:
     """Nodes that the grid has suspended: which, since when, and what follows."""
-    records = list(fleet.roster.suspended.values())
+    records = list(fleet.registry.suspended.values())
     if not records:
         return
     verb = "has" if len(records) == 1 else "have"
@@ -147,9 +151,9 @@ def _suspended(fleet: Fleet) -> Iterator[str]:
     )
 
 
-def _leaving(roster: Iterable[NodeRecord]) -> Iterator[str]:
+def _leaving(registry: Iterable[NodeRecord]) -> Iterator[str]:
     """Nodes that go although they are wanted, and what they cannot finish."""
-    for record in roster:
+    for record in registry:
         why = record.turned
         if why is None or record.over:
             continue
@@ -159,11 +163,11 @@ def _leaving(roster: Iterable[NodeRecord]) -> Iterator[str]:
         yield told
 
 
-def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
+def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
     """Ends that are alike, as one sentence; failures first, most frequent first."""
     pairs = [
         (record, record.diagnosis)
-        for record in roster
+        for record in registry
         if record.ending and record.diagnosis is not None
     ]
     for records, told in _alike(pairs):
@@ -175,28 +179,28 @@ def _ends(roster: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         yield sentence
 
 
-def _dropped(roster: Roster) -> Iterator[str]:
+def _dropped(registry: NodeRegistry) -> Iterator[str]:
     """In numbers, what became of the nodes whose details are not kept any more."""
-    causes = roster.dropped.most_common()
+    causes = registry.dropped.most_common()
     if causes:
         ends = ", ".join(counted(c.value if c else "", count) for c, count in causes)
         total = number_of_nodes(sum(count for _, count in causes))
         yield f"{total} ended earlier, whose details are not kept: {ends}"
 
 
-def _deaths(roster: Iterable[NodeRecord]) -> Iterator[str]:
+def _deaths(registry: Iterable[NodeRecord]) -> Iterator[str]:
     """Workers that died and were started anew by their Nanny: their nodes go on."""
-    pairs = [(record, record.death) for record in roster if record.death is not None]
+    pairs = [(record, record.death) for record in registry if record.death is not None]
     for records, told in _alike(pairs):
         times = sum(record.restarts for record in records)
         who = f"the worker of {_who(records)} ({_times(times)}, and started again)"
         yield told.sentence(who, records[-1].id.job)
 
 
-def _prologues(roster: Iterable[NodeRecord]) -> Iterator[str]:
+def _prologues(registry: Iterable[NodeRecord]) -> Iterator[str]:
     """Lines before Python that failed, though their nodes came up."""
     failed: dict[str, list[NodeRecord]] = defaultdict(list)
-    for record in roster:
+    for record in registry:
         for failure in record.prologue:
             failed[failure].append(record)
     ranked = sorted(failed.items(), key=lambda item: -len(item[1]))
@@ -257,7 +261,7 @@ def _story(record: NodeRecord) -> str:
     return f"node {record.id}: {', '.join(told)}"
 
 
-def _way(record: NodeRecord) -> Iterator[str]:
+def _reachability_checker(record: NodeRecord) -> Iterator[str]:
     """By which address it came, where that was not the first one that it tried."""
     others = {a: said for a, said in record.tried.items() if a != record.via}
     if others:

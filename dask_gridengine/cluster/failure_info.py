@@ -16,12 +16,12 @@ from dask_gridengine.nodes.diagnosis import out_of_memory, process_ended
 from dask_gridengine.nodes.memory_option import larger_worker
 from dask_gridengine.nodes.registry import NodeRecord
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.reconciler import Upkeep
+from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.scheduler.failure_attribution import Evidence
 
 
-class FleetWitness:
-    """The scheduler's `Witness`: tells the fleet, and answers from what it knows.
+class ClusterFailureInfo:
+    """The scheduler's `FailureInfo`: tells the fleet, and answers from what it knows.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ class FleetWitness:
 
     def __init__(
         self,
-        upkeeps: Sequence[Upkeep],
+        reconcilers: Sequence[Reconciler],
         suspects: Callable[[Any], list[str]],
     ) -> None:
-        self._upkeeps, self._suspects = upkeeps, suspects
+        self._reconcilers, self._suspects = reconcilers, suspects
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
-        for upkeep in self._upkeeps:
-            if upkeep.fleet.roster.bearing(name) is not None:
-                upkeep.fleet.missing(name, expected=expected)
-                upkeep.wake()
+        for reconciler in self._reconcilers:
+            if reconciler.fleet.registry.bearing(name) is not None:
+                reconciler.fleet.missing(name, expected=expected)
+                reconciler.wake()
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
         """A Nanny says that its worker has died, and that it starts another."""
@@ -103,9 +103,9 @@ class FleetWitness:
 
     def heard(self, name: str) -> None:
         """A worker of a suspended node has sent a heartbeat: the node is resumed."""
-        for upkeep in self._upkeeps:
-            if (record := upkeep.fleet.roster.bearing(name)) is not None:
-                upkeep.suspensions.heard(record)
+        for reconciler in self._reconcilers:
+            if (record := reconciler.fleet.registry.bearing(name)) is not None:
+                reconciler.suspensions.heard(record)
 
     def explain(self, exception: KilledWorker) -> str | None:
         """What a user should know beside this exception; None if it is too early."""
@@ -116,11 +116,13 @@ class FleetWitness:
 
     def _options(self, record: NodeRecord) -> Options:
         """What the user asked of its kind of nodes."""
-        fleets = (upkeep.fleet for upkeep in self._upkeeps)
+        fleets = (reconciler.fleet for reconciler in self._reconcilers)
         return next(f for f in fleets if f.pool == record.pool).options
 
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
-        books = [upkeep.fleet.roster.by_worker for upkeep in self._upkeeps]
+        books = [
+            reconciler.fleet.registry.by_worker for reconciler in self._reconcilers
+        ]
         return [
             record
             for node in nodes_of(names)
@@ -131,5 +133,5 @@ class FleetWitness:
 
 def _unexplained(record: NodeRecord) -> bool:
     """Whether its worker has died, and neither Nanny nor node has said why yet."""
-    unheard = record.missing.keys() - record.restarting
-    return bool(unheard) and not record.ending
+    submission_failed = record.missing.keys() - record.restarting
+    return bool(submission_failed) and not record.ending

@@ -19,22 +19,22 @@ from distributed.deploy.spec import SpecCluster
 from distributed.utils import get_ip
 
 from dask_gridengine.bootstrap.certificates import security_of, worker_identity
-from dask_gridengine.cluster.control import Desk
+from dask_gridengine.cluster.control import ControlHandler
 from dask_gridengine.cluster.explain import explain
-from dask_gridengine.cluster.failure_info import FleetWitness
+from dask_gridengine.cluster.failure_info import ClusterFailureInfo
 from dask_gridengine.cluster.pool import Pool
-from dask_gridengine.cluster.reachability import Eyes, WayBack
+from dask_gridengine.cluster.pool_selection import Requirements
+from dask_gridengine.cluster.reachability import Eyes, ReachabilityChecker
 from dask_gridengine.cluster.wait_for_workers import Waiting
 from dask_gridengine.errors import ClusterNotRunning, OptionError
 from dask_gridengine.naming import prefix_of
 from dask_gridengine.net.addresses import bracketed
 from dask_gridengine.nodes.endpoints import dashboard_address
 from dask_gridengine.nodes.fleet import GENTLE_SECONDS
-from dask_gridengine.nodes.history import View
+from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.reconciler import Upkeep
-from dask_gridengine.scheduler.log_filters import silenced, unsaid_while_closing
-from dask_gridengine.cluster.pool_selection import Requirements
+from dask_gridengine.reconcile.reconciler import Reconciler
+from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.scheduler.worker_statuses import WorkerStatuses
 
@@ -129,8 +129,8 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         raise OptionError(f"{self.name}: {wrong} There are: {there}")
 
     @property
-    def _upkeeps(self) -> list[Upkeep]:
-        return [pool.upkeep for pool in self._pools.values()]
+    def _reconcilers(self) -> list[Reconciler]:
+        return [pool.reconciler for pool in self._pools.values()]
 
     def _pool_of(self, name: Any) -> Pool | None:
         """Whose node or worker this is; None if it is somebody else's."""
@@ -152,20 +152,22 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             # Not by the base class, which undoes it only when it closes: a cluster that
             # could not open would undo it when it is collected, amid another's life.
             self._silenced.enter_context(silenced(self._silence_logs))
-        one_way: dict[str, str] = {}
-        self._way_back = WayBack(one_way, self.note, Eyes.of(lambda: self.scheduler))
+        unreachable_hosts: dict[str, str] = {}
+        self._way_back = ReachabilityChecker(
+            unreachable_hosts, self.note, Eyes.of(lambda: self.scheduler)
+        )
         changed = asyncio.Event()
         for pool in self._pools.values():
             pool.make(
                 self._callbacks(pool),
                 self._hands(pool),
                 changed=changed,
-                one_way=one_way,
+                unreachable_hosts=unreachable_hosts,
             )
-            pool.upkeep.want(len(pool.names))
-        self.view = View(
+            pool.reconciler.want(len(pool.names))
+        self.view = NodeHistory(
             self.name,
-            lambda: {pool.name: pool.fleet.roster for pool in self._pools.values()},
+            lambda: {pool.name: pool.fleet.registry for pool in self._pools.values()},
             lambda: {pool.name: pool.wanted for pool in self._pools.values()},
         )
         try:
@@ -173,7 +175,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             await self._open_scheduler()
         except BaseException:
             for pool in self._pools.values():
-                await pool.fleet.dismiss()
+                await pool.fleet.stop_admitting()
                 await pool.fleet.aclose()
             self.status = Status.closed
             self._silenced.close()
@@ -193,7 +195,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         try:
             await pool.fleet.open()
         except OptionError as exc:
-            raise pool.blamed(exc) from None
+            raise pool.failed_hosts(exc) from None
         first = pool is next(iter(self._pools.values()))
         if first and self.options.launcher is None:
             self._log(f"dask-gridengine: {pool.fleet.launcher.description}")
@@ -204,17 +206,19 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""
         pools = list(self._pools.values())
-        self.scheduler.witness = FleetWitness(self._upkeeps, self.scheduler.suspects_of)
+        self.scheduler.failure_info = ClusterFailureInfo(
+            self._reconcilers, self.scheduler.suspects_of
+        )
         self.scheduler.on_asked_to_go = self._asked_to_go
         self.scheduler.add_plugin(WorkerStatuses(lambda: self.scheduler_info))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.
-        desk = Desk(self)
+        control = ControlHandler(self)
         for pool in pools:
-            pool.fleet.bootstrap.on_ask = desk.answer
+            pool.fleet.bootstrap.on_ask = control.answer
             pool.fleet.receive()
-            pool.upkeep.start()
-            pool.turnover.start(self.scheduler)
+            pool.reconciler.start()
+            pool.rotation.start(self.scheduler)
         self._requirements = Requirements(
             self.scheduler, pools, self.note, adapts=self._adapts
         )
@@ -228,7 +232,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         watching = (self._requirements, self._waiting)
         said = (text for watch in watching for text in watch.said)
         over = [f"{self.name} is closed."] if self.status is Status.closed else []
-        return "\n".join([*over, explain(self._upkeeps), *said, *self._hints()])
+        return "\n".join([*over, explain(self._reconcilers), *said, *self._hints()])
 
     def _hints(self) -> list[str]:
         """What to type where no nodes are requested, and adaptive scaling is off."""
@@ -245,7 +249,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         pool = self._pool_of(name)
         if pool is None:
             raise LookupError(name)
-        return pool.turnover.asked_to_go(name, signal)
+        return pool.rotation.asked_to_go(name, signal)
 
     async def _open_scheduler(self) -> None:
         self.scheduler_spec["options"] = self._scheduler_options()
@@ -319,7 +323,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
             await self._cancel_unanswered()
             await asyncio.wait([opening])
         pools = [pool for pool in self._pools.values() if pool.made]
-        self._silenced.enter_context(unsaid_while_closing(self.scheduler))
+        self._silenced.enter_context(suppress_close_messages(self.scheduler))
         try:
             if self._adaptive is not None:
                 self._adaptive.stop()
@@ -327,13 +331,13 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
                 self._requirements.stop()
                 self._waiting.stop()
             for pool in pools:
-                await pool.turnover.stop()
-                await pool.upkeep.stop()
+                await pool.rotation.stop()
+                await pool.reconciler.stop()
             if pools:
                 await self._way_back.aclose()
             for pool in pools:
-                pool.fleet.let_go(self.workers)
-            await asyncio.gather(*(pool.fleet.dismiss() for pool in pools))
+                pool.fleet.mark_cancelled(self.workers)
+            await asyncio.gather(*(pool.fleet.stop_admitting() for pool in pools))
             self.worker_spec.clear()
             for handle in self.workers.values():
                 handle.ended()

@@ -21,8 +21,8 @@ from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import PREFIX, node_name, suffixes
 from dask_gridengine.nodes.fleet import Callbacks, Fleet
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.reconciler import Hands, Upkeep
-from dask_gridengine.reconcile.rotation import Turnover
+from dask_gridengine.reconcile.reconciler import Hands, Reconciler
+from dask_gridengine.reconcile.rotation import WalltimeRotation
 from dask_gridengine.worker import job_resources as granted
 
 logger = logging.getLogger(__name__)
@@ -71,12 +71,12 @@ class Pool:
             pool=self.name,
             **shared,
         )
-        self.upkeep = Upkeep(self.fleet, hands, missed=missed, ttl=ttl)
-        self.turnover = Turnover(self.fleet, self.upkeep, self.options)
+        self.reconciler = Reconciler(self.fleet, hands, missed=missed, ttl=ttl)
+        self.rotation = WalltimeRotation(self.fleet, self.reconciler, self.options)
 
     def __getattr__(self, name: str) -> Any:
         # Only what `make` has not set yet comes here.
-        if name in ("fleet", "upkeep", "turnover"):
+        if name in ("fleet", "reconciler", "rotation"):
             raise ClusterNotRunning(self.options.name, Status.created.name)
         raise AttributeError(name)
 
@@ -118,23 +118,23 @@ class Pool:
     @property
     def planned(self) -> list[str]:
         """Names of nodes that count, oldest first; who leaves anyhow does not."""
-        return self.turnover.staying(self.names)
+        return self.rotation.staying(self.names)
 
     @property
     def waiting(self) -> list[str]:
         """Names that no node bears yet, oldest first."""
-        return list(self.fleet.roster.unbound)
+        return list(self.fleet.registry.unbound)
 
     @property
     def suspended(self) -> set[str]:
         """Names of nodes that the grid has suspended."""
-        records = list(self.fleet.roster.suspended.values())
+        records = list(self.fleet.registry.suspended.values())
         return {record.worker for record in records if record.worker is not None}
 
     @property
     def wanted(self) -> int:
         """How many nodes there shall be."""
-        return self.upkeep.desired
+        return self.reconciler.desired
 
     def allowed(self, count: int, note: Callable[[str], None]) -> int:
         """So many nodes, or the most there may be, which is said once for a number."""
@@ -149,7 +149,7 @@ class Pool:
             logger.warning("%s", said)
         return most
 
-    def blamed(self, error: OptionError) -> OptionError:
+    def failed_hosts(self, error: OptionError) -> OptionError:
         """The same, with the name of this pool, where there are several."""
         return OptionError(f"pool {self.name}: {error}") if self.name else error
 

@@ -11,7 +11,7 @@ from distributed.scheduler import TaskState, WorkerState
 from dask_gridengine.cluster.pool import Pool
 from dask_gridengine.errors import NodesFailed, Unsatisfiable, listed
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
-from dask_gridengine.scheduler.throttled_callback import Glances
+from dask_gridengine.scheduler.throttled_callback import ThrottledCallback
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Requirements:
         self._adapts = adapts
         self.offers = {pool: pool.options.offered for pool in pools}
         self.said: set[str] = set()  # what is wrong at present
-        self._glances = Glances(self.look)
+        self._glances = ThrottledCallback(self.look)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -58,7 +58,7 @@ class Requirements:
         """Look no more. Idempotent."""
         self._glances.stop()
 
-    def home(self, required: Mapping[str, float] | None) -> Pool | None:
+    def pool_for(self, required: Mapping[str, float] | None) -> Pool | None:
         """The pool whose nodes a task is for: that with the least else to offer."""
         able = [p for p in self._pools if satisfies(self.offers[p], required)]
         return min(able, key=lambda pool: len(self.offers[pool]), default=None)
@@ -70,22 +70,28 @@ class Requirements:
         for required, tasks in waiting.items():
             if any(satisfies(ws.resources, dict(required)) for ws in self._workers()):
                 continue  # it waits for something else
-            home = self.home(dict(required))
-            if home is None:
+            pool_for = self.pool_for(dict(required))
+            if pool_for is None:
                 said.add(self._no_home(required, tasks))
-            elif not (home.wanted or home.upkeep.taken_away or self._adapts(home)):
-                said.add(self._nobody_asked(home, required, tasks))
+            elif not (
+                pool_for.wanted
+                or pool_for.reconciler.deleted_nodes
+                or self._adapts(pool_for)
+            ):
+                said.add(self._nobody_asked(pool_for, required, tasks))
         for text in said - self.said:
             self._note(text)
             logger.warning("%s", text)
         self.said = said
 
-    def fail_for_want_of(self, pool: Pool, error: NodesFailed) -> None:
+    def fail_unsatisfiable(self, pool: Pool, error: NodesFailed) -> None:
         """No node of a pool will come: tasks that only it can run get the reason."""
-        hopeless = [p for p in self._pools if p is pool or p.upkeep.hopeless]
+        persistent_failure = [
+            p for p in self._pools if p is pool or p.reconciler.persistent_failure
+        ]
         for required, tasks in self._waiting().items():
             able = [p for p in self._pools if satisfies(self.offers[p], dict(required))]
-            if able and all(p in hopeless for p in able):
+            if able and all(p in persistent_failure for p in able):
                 self._scheduler.fail(tasks, error)
 
     def _workers(self) -> list[WorkerState]:
@@ -107,9 +113,9 @@ class Requirements:
         return str(error)
 
     def _nobody_asked(
-        self, home: Pool, required: Requirement, tasks: list[TaskState]
+        self, pool_for: Pool, required: Requirement, tasks: list[TaskState]
     ) -> str:
-        pool = f"pool={home.name!r}, " if home.name else ""
+        pool = f"pool={pool_for.name!r}, " if pool_for.name else ""
         return (
             f"tasks wait for a worker with {listed(dict(required))}, e.g."
             f" {tasks[0].key!r}, and no node that has it is wanted:"

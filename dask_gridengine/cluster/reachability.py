@@ -63,7 +63,7 @@ class Eyes:
         )
 
 
-class WayBack:
+class ReachabilityChecker:
     """Tries a worker of each host, from here, and from and to the host before it.
 
     Not each pair of hosts, which would be too many: walls stand between networks, and

@@ -31,11 +31,11 @@ from dask_gridengine.errors import (
 from dask_gridengine.naming import nodes_of, suffixes
 from dask_gridengine.nodes.allocation import allocate
 from dask_gridengine.nodes.fleet import Callbacks
-from dask_gridengine.nodes.log_tails import addresses, last_words
+from dask_gridengine.nodes.log_tails import addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.drain import release
 from dask_gridengine.reconcile.reconciler import Hands
-from dask_gridengine.reconcile.waiting import shortfall, wait_for_workers
+from dask_gridengine.reconcile.waiting import missing_workers_error, wait_for_workers
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,18 @@ class ReconciledCluster(OpenedCluster):
         """
         if self.status is not Status.running:
             return None
-        upkeeps = self._upkeeps
-        if not any(upkeep.desired or upkeep.taken_away for upkeep in upkeeps):
+        reconcilers = self._reconcilers
+        if not any(
+            reconciler.desired or reconciler.deleted_nodes for reconciler in reconcilers
+        ):
             return None
-        return shortfall(upkeeps, self.scheduler, 1)
+        return missing_workers_error(reconcilers, self.scheduler, 1)
 
     def _callbacks(self, pool: Pool) -> Callbacks:
         return Callbacks(
             make_allocation=partial(self._allocate, pool),
             on_over=partial(self._on_over, pool),
-            note=lambda text: pool.upkeep.tell(text),
+            note=lambda text: pool.reconciler.tell(text),
         )
 
     def _hands(self, pool: Pool) -> Hands:
@@ -74,8 +76,8 @@ class ReconciledCluster(OpenedCluster):
             planned=lambda: len(pool.planned),
             add=partial(self._add, pool),
             cancel=lambda records: pool.fleet.cancel(records),
-            woke=self._woke,
-            despair=partial(self._despair, pool),
+            on_resume=self._woke,
+            on_persistent_failure=partial(self._on_persistent_failure, pool),
             note=pool.note_of(self.note),
             quiet=lambda seconds: self.scheduler.quiet(seconds),
             suspended=self._suspended,
@@ -126,7 +128,7 @@ class ReconciledCluster(OpenedCluster):
         try:
             await self._submit(pool, names)
         except GridFull as exc:
-            pool.upkeep.unheard(str(exc))
+            pool.reconciler.submission_failed(str(exc))
 
     async def _submit(self, pool: Pool, names: list[str]) -> None:
         submission = self._until_closed(pool.fleet.submit(names))
@@ -141,8 +143,8 @@ class ReconciledCluster(OpenedCluster):
             raise
         for name in names:
             self.workers[name] = NodeHandle(name, self._stop)
-        if pool.fleet.roster.owed:
-            pool.upkeep.wake()  # there may be room for a further array
+        if pool.fleet.registry.backlog:
+            pool.reconciler.wake()  # there may be room for a further array
 
     @property
     def plan(self) -> set[str]:
@@ -176,7 +178,7 @@ class ReconciledCluster(OpenedCluster):
 
     def _staying(self, names: list[str]) -> set[str]:
         for pool in self._pools.values():
-            names = pool.turnover.staying(names)
+            names = pool.rotation.staying(names)
         return set(names)
 
     def new_worker_spec(self) -> dict[str, Any]:
@@ -195,7 +197,7 @@ class ReconciledCluster(OpenedCluster):
     def _records(self) -> list[NodeRecord]:
         """All nodes that are kept, in the order of submission."""
         pools = list(self._pools.values())
-        records = [record for pool in pools for record in pool.fleet.roster]
+        records = [record for pool in pools for record in pool.fleet.registry]
         if len(pools) > 1:
             records.sort(key=lambda record: record.submitted)
         return records
@@ -208,7 +210,7 @@ class ReconciledCluster(OpenedCluster):
                     info["status"] = ws.status.name  # it may have changed since
                 if pool := self._pool_of(info["name"]):
                     pool.fleet.registered(info["name"])
-                    if record := pool.fleet.roster.by_worker.get(info["name"]):
+                    if record := pool.fleet.registry.by_worker.get(info["name"]):
                         self._way_back.look(record.host, address)
         elif msg not in workers:
             return  # polling has removed it already (S12)
@@ -228,7 +230,7 @@ class ReconciledCluster(OpenedCluster):
             After `timeout` seconds; it says what the nodes are at.
         """
         await wait_for_workers(
-            self._upkeeps,
+            self._reconcilers,
             self.scheduler,
             n_workers,
             timeout,
@@ -276,7 +278,7 @@ class ReconciledCluster(OpenedCluster):
         """As Dask's, and with the last words of nodes that are gone."""
         live = addresses(self.scheduler, workers)
         logs = await super()._get_logs(cluster, scheduler, live)
-        logs.update(last_words(self._records, workers))
+        logs.update(log_tail(self._records, workers))
         return logs
 
     async def scale_down(self, workers: Collection[str]) -> None:
@@ -288,12 +290,12 @@ class ReconciledCluster(OpenedCluster):
             if (pool := self._pool_of(name)) is None:
                 continue
             pools.add(pool)
-            record = pool.fleet.roster.by_worker.get(name)
+            record = pool.fleet.registry.by_worker.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 self.worker_spec.pop(name, None)  # else: when it is there
                 self._keep_places_of.add(name)
         for pool in pools:
-            pool.upkeep.plan(len(pool.planned))
+            pool.reconciler.plan(len(pool.planned))
         await self._correct_state()
 
     def _scale(
@@ -318,22 +320,22 @@ class ReconciledCluster(OpenedCluster):
             refused = await self._correct_state()
         except Exception:
             for pool in counts:
-                pool.upkeep.desired = len(pool.planned)
+                pool.reconciler.desired = len(pool.planned)
             raise
         if self._ending and any(counts.values()):
             raise RuntimeError(f"{self.name} was closed while it asked for nodes")
         # scale() also deletes queued jobs that adaptive scaling has kept. Not while
         # nodes are held at the door: then queued ones stand in for them.
         for pool in counts if anew else ():
-            if not pool.fleet.held and not pool.fleet.door.submitting:
+            if not pool.fleet.held and not pool.fleet.admission.submitting:
                 withdrawal = pool.fleet.withdraw((), keep_places=False)
                 self._in_background(withdrawal, self._releases)
         told: list[LauncherError] = []
         for pool in counts.keys() & refused.keys():
             if isinstance(refused[pool], DrmCommunicationError | GridFull):
-                pool.upkeep.unheard(str(refused[pool]))
+                pool.reconciler.submission_failed(str(refused[pool]))
             else:
-                pool.upkeep.desired = len(pool.planned)
+                pool.reconciler.desired = len(pool.planned)
                 told.append(refused[pool])
         if told:
             raise told[0]
@@ -353,11 +355,11 @@ class ReconciledCluster(OpenedCluster):
             del self.worker_spec[name]
         more = count - len(pool.planned)
         if anew:
-            pool.upkeep.want(count)
+            pool.reconciler.want(count)
         else:
-            rise = 0 if pool.upkeep.hopeless else count - pool.wanted
+            rise = 0 if pool.reconciler.persistent_failure else count - pool.wanted
             more = min(more, rise)
-            pool.upkeep.plan(count)
+            pool.reconciler.plan(count)
         for _ in range(more):
             self.worker_spec.update(self._more(pool))
 
@@ -377,7 +379,7 @@ class ReconciledCluster(OpenedCluster):
             pool.fleet,
             self.scheduler,
             names,
-            patience=pool.options.finish_timeout,
+            timeout=pool.options.finish_timeout,
             keep_places=keep_places,
         )
 
@@ -390,27 +392,29 @@ class ReconciledCluster(OpenedCluster):
     def _on_over(self, pool: Pool, record: NodeRecord) -> None:
         """Nothing more comes of a node: its worker's name is given up, or, if it bore
         none, the newest name in want of a node."""
-        roster = pool.fleet.roster
+        registry = pool.fleet.registry
         names = [record.worker] if record.worker else []
-        coming = roster.expected + roster.owed
-        while len(roster.unbound) > coming and not pool.fleet.door.submitting:
-            names.append(roster.unbound.pop())
+        coming = registry.expected + registry.backlog
+        while len(registry.unbound) > coming and not pool.fleet.admission.submitting:
+            names.append(registry.unbound.pop())
         wanted = False
         for name in names:
-            counted = name not in pool.turnover.leaving
+            counted = name not in pool.rotation.leaving
             wanted |= self.worker_spec.pop(name, None) is not None and counted
             if handle := self.workers.pop(name, None):
                 handle.ended()
-        pool.upkeep.over(record, wanted=wanted)
+        pool.reconciler.over(record, wanted=wanted)
 
-    def _despair(self, pool: Pool) -> None:
+    def _on_persistent_failure(self, pool: Pool) -> None:
         """No worker of a kind can come: tasks that need one get the reasons."""
-        if pool.upkeep.hopeless is None and self._adapts(pool):
+        if pool.reconciler.persistent_failure is None and self._adapts(pool):
             return  # all were taken away, but it asks anew for work that waits
         if error := self.stuck():
             self.scheduler.fail_waiting(error)
-        elif error := shortfall([pool.upkeep], self.scheduler, 1, others=False):
-            self._requirements.fail_for_want_of(pool, error)
+        elif error := missing_workers_error(
+            [pool.reconciler], self.scheduler, 1, others=False
+        ):
+            self._requirements.fail_unsatisfiable(pool, error)
 
     def _allocate(self, pool: Pool, name: str, hello: Hello) -> Allocation:
         return allocate(

@@ -14,7 +14,13 @@ from dask_gridengine.cluster.adaptive import AdaptivePools
 from dask_gridengine.cluster.pool import Pool
 from dask_gridengine.cluster.reconciled import ReconciledCluster
 from dask_gridengine.nodes.summary import Standing
-from dask_gridengine.views.notebook import Means, means, one_line, table, telling
+from dask_gridengine.views.notebook import (
+    WorkerResources,
+    means,
+    one_line,
+    table,
+    telling,
+)
 
 REASONS_AGAIN = 5.0  # seconds until what `explain` says is asked anew, for pictures
 LOG_LINES = 20  # of the cluster's log that a picture without a kernel has
@@ -26,14 +32,14 @@ class ShownCluster(ReconciledCluster):
     def __repr__(self) -> str:
         # Not Dask's, which iterates over what the event loop changes meanwhile.
         infos = self._infos
-        has = sum(means(infos).values(), Means())
+        has = sum(means(infos).values(), WorkerResources())
         line = (
             f"{type(self).__name__}({self.name}, {self.scheduler_address!r},"
             f" workers={len(infos)}, threads={has.threads}"
         )
         if all(info["memory_limit"] for info in infos):
             line += f", memory={format_bytes(has.memory)}"
-        if (standing := self._standing()) is None:
+        if (standing := self._summary()) is None:
             return f"{line})"
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
@@ -82,7 +88,7 @@ class ShownCluster(ReconciledCluster):
             save(picture, Path(path), title=f"{type(self).__name__} {self.name}")
         return picture
 
-    def _standing(self) -> Standing | None:
+    def _summary(self) -> Standing | None:
         """How the nodes stand; None while the cluster is not open yet."""
         view = getattr(self, "view", None)
         if view is not None and getattr(self, "_stands", None) is None:
@@ -109,7 +115,7 @@ class ShownCluster(ReconciledCluster):
         return f"kept at {self.view.wanted}"
 
     def _repr_html_(self, cluster_status: Any = None) -> str:
-        if (standing := self._standing()) is None:
+        if (standing := self._summary()) is None:
             return str(super()._repr_html_(cluster_status))
         return self._table(standing, log=self._own_log(LOG_LINES))
 
@@ -126,7 +132,7 @@ class ShownCluster(ReconciledCluster):
             log=log,
         )
 
-    def _means(self) -> dict[str, Means]:
+    def _means(self) -> dict[str, WorkerResources]:
         return means(self._infos)
 
     def _reasons(self, standing: Standing) -> list[str]:
@@ -146,7 +152,7 @@ class ShownCluster(ReconciledCluster):
 
     def _scaling_status(self) -> str:
         # Beside the controls of Dask's widget, which counts workers only.
-        return f"<p>{self._scaling()}</p>" if self._standing() else ""
+        return f"<p>{self._scaling()}</p>" if self._summary() else ""
 
     def _widget(self) -> Any:
         # Dask's controls cannot name a pool.

@@ -26,17 +26,17 @@ from dask_gridengine.nodes.memory_option import (
     more_memory,
 )
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.nodes.startup_times import spoken
+from dask_gridengine.nodes.startup_times import format_duration
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import hand_over
-from dask_gridengine.scheduler.throttled_callback import Glances
+from dask_gridengine.scheduler.throttled_callback import ThrottledCallback
 
 logger = logging.getLogger(__name__)
 
 #: Seconds until the log has it, and adaptive scaling counts without that worker: one
 #: that spills is paused for some, which is well.
-LASTING = 10.0
-BRIEF = 2.0  # seconds until others run what waits there; a script may yet scale
+WARN_AFTER = 10.0
+STEAL_AFTER = 2.0  # seconds until others run what waits there; a script may yet scale
 NAMED = 3  # workers, or addresses; the others are counted
 
 
@@ -75,7 +75,7 @@ class Waiting:
         #: Workers paused for so long, while work waits, by the pool of their node.
         self.lasting: Counter[str] = Counter()
         self.said: list[str] = []  # what keeps tasks waiting at present
-        self._glances = Glances(self.look)
+        self._glances = ThrottledCallback(self.look)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -109,14 +109,14 @@ class Waiting:
         told: set[object] = {names for names in stranded if self._lasts(names, now)}
         if self.lasting:
             told.add("paused")
-        if hints and now - self._since[NONE_REQUESTED] >= BRIEF:
+        if hints and now - self._since[NONE_REQUESTED] >= STEAL_AFTER:
             # Not in `said`: `explain` has it also where no task waits.
             said[NONE_REQUESTED] = f"tasks wait, {NONE_REQUESTED}. {' '.join(hints)}"
             told.add(NONE_REQUESTED)
         self._tell(said, told)
 
     def _lasts(self, what: object, now: float) -> bool:
-        return now - self._since[what] >= LASTING
+        return now - self._since[what] >= WARN_AFTER
 
     def _tell(self, said: dict[object, str], what: set[object]) -> None:
         """In the log, once for as long as it is so."""
@@ -132,7 +132,7 @@ class Waiting:
         Dask steals only from who has more tasks than threads, so the last one stays.
         """
         for ws in paused:
-            late = now - self._since[ws.address] >= BRIEF
+            late = now - self._since[ws.address] >= STEAL_AFTER
             if late and (tasks := set(ws.processing) - set(ws.executing)):
                 hand_over(self._scheduler, [ws], tasks)
 
@@ -166,7 +166,7 @@ class Waiting:
     def _home(self, ws: WorkerState) -> tuple[Fleet | None, NodeRecord | None]:
         """Whose worker it is."""
         for fleet in self._fleets:
-            if record := fleet.roster.bearing(ws.name):
+            if record := fleet.registry.bearing(ws.name):
                 return fleet, record
         return None, None
 
@@ -215,9 +215,10 @@ class Waiting:
         where = f" on {record.host}" if record and record.host else ""
         limit = f" of {format_bytes(ws.memory_limit)}" if ws.memory_limit else ""
         has = len(ws.processing)
+        paused = format_duration(now - self._since.get(ws.address, now))
         tasks = f", {has} task{'' if has == 1 else 's'} there" if has else ""
         return (
-            f"{ws.name}{where} for {spoken(now - self._since.get(ws.address, now))},"
+            f"{ws.name}{where} for {paused},"
             f" with {format_bytes(ws.memory.process)}{limit} in use,"
             f" {format_bytes(ws.memory.managed)} of that results{tasks}"
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dask_gridengine.blocking import in_thread
-from dask_gridengine.doctor.commands import Commands, Said
+from dask_gridengine.doctor.commands import CommandResult, Commands
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.drmaa.discovery import (
@@ -22,7 +22,7 @@ from dask_gridengine.launchers.drmaa.discovery import (
     master_host,
 )
 from dask_gridengine.net.addresses import join
-from dask_gridengine.net.connect_probe import CONNECTED, knock
+from dask_gridengine.net.connect_probe import CONNECTED, try_connect
 from dask_gridengine.options import Options
 
 QMASTER_PORT = 6444  # registered at IANA as sge_qmaster
@@ -133,7 +133,7 @@ async def qmaster(environment: Mapping[str, str], commands: Commands) -> Finding
     except OSError:  # no such service in /etc/services
         port = QMASTER_PORT
     place = join(host, port)
-    said, _ = await in_thread(knock, place, KNOCK_SECONDS)
+    said, _ = await in_thread(try_connect, place, KNOCK_SECONDS)
     if said != CONNECTED:
         return failed(
             "qmaster",
@@ -168,14 +168,14 @@ async def qmaster(environment: Mapping[str, str], commands: Commands) -> Finding
     return passed("qmaster", f"answers at {place}")
 
 
-async def verification(commands: Commands, native: str) -> Said:
+async def verification(commands: Commands, native: str) -> CommandResult:
     """What ``qsub -w v`` says of these options; it queues nothing."""
     return await commands.run(
         "qsub", "-w", "v", *native.split(), "-b", "y", "/bin/true"
     )
 
 
-async def submit_host(commands: Commands, verified: Said) -> Finding:
+async def submit_host(commands: Commands, verified: CommandResult) -> Finding:
     """Whether this host may submit."""
     here = socket.gethostname()
     if verified.missing:

@@ -15,7 +15,7 @@ from dask_gridengine.launchers.drmaa.discovery import find_root
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a command said, and whether it went well."""
 
     text: str  # its standard output, and behind it its standard error if it failed
@@ -45,24 +45,26 @@ class Commands:
             [environment.get("PATH", os.defpath), *_directories(root)]
         )
 
-    async def run(self, *command: str) -> Said:
+    async def run(self, *command: str) -> CommandResult:
         """Run one; never raises for what it does."""
         return await in_thread(self._run, *command)
 
-    def _run(self, name: str, *arguments: str) -> Said:
+    def _run(self, name: str, *arguments: str) -> CommandResult:
         found = shutil.which(name, path=self._path)
         if found is None:
-            return Said(f"there is no {name} on PATH", ok=False, missing=True)
+            return CommandResult(f"there is no {name} on PATH", ok=False, missing=True)
         try:
             said = run_command([found, *arguments], self._environment)
         except subprocess.TimeoutExpired:
             text = f"{name} said nothing for {TIMEOUT:g} s"
-            return Said(text, ok=False, hung=True)
+            return CommandResult(text, ok=False, hung=True)
         except subprocess.CalledProcessError as exc:
-            return Said(f"{exc.stdout or ''}\n{exc.stderr or ''}".strip(), ok=False)
+            return CommandResult(
+                f"{exc.stdout or ''}\n{exc.stderr or ''}".strip(), ok=False
+            )
         except OSError as exc:
-            return Said(str(exc), ok=False, missing=True)
-        return Said(said, ok=True)
+            return CommandResult(str(exc), ok=False, missing=True)
+        return CommandResult(said, ok=True)
 
 
 def _directories(root: str | None) -> list[str]:

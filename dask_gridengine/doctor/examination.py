@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dask_gridengine.batch.sge import GridEngine
 from dask_gridengine.doctor import access, arrivals, conditions, ways
-from dask_gridengine.doctor.commands import Commands, Said
+from dask_gridengine.doctor.commands import CommandResult, Commands
 from dask_gridengine.doctor.complexes import memory
 from dask_gridengine.doctor.environments import environments
 from dask_gridengine.doctor.finding import Book, Finding, failed
@@ -68,7 +68,7 @@ class Examination:
         meant = access.grid_is_meant(self._environment, self.options)
         self._kind = "drmaa" if meant else "process"
         self._commands = Commands(self._environment)
-        self._standing = Standing()
+        self._summary = Standing()
 
     async def run(self) -> None:
         """Make every check. Cancelled, it deletes what it has queued, and ends."""
@@ -95,7 +95,7 @@ class Examination:
             "qmaster", lambda: access.qmaster(env, commands), needs=("cell",)
         )
         native = self._native()
-        verified = Said("", ok=False)
+        verified = CommandResult("", ok=False)
         if not self.book.obstacle(("qmaster",)):
             verified = await access.verification(commands, native)
         await self._ask_the_grid(commands, native, verified)
@@ -105,7 +105,7 @@ class Examination:
         await self.book.check("library", lambda: access.library(env), needs=needs)
 
     async def _ask_the_grid(
-        self, commands: Commands, native: str, verified: Said
+        self, commands: Commands, native: str, verified: CommandResult
     ) -> None:
         options, user = self.options, access.user()
         lines: list[tuple[str, str, Callable[[], Awaitable[Finding]]]] = [
@@ -152,21 +152,21 @@ class Examination:
         """Why nodes have not come, while Grid Engine still knows them."""
         silent = [o for o in sending.outcomes if o.waited is None and o.end is None]
         if silent and self.book.passed("qmaster"):
-            self._standing = await standing(self._commands, silent[0].node.job)
+            self._summary = await standing(self._commands, silent[0].node.job)
 
     async def _tell_of_nodes(self, sending: Sending) -> None:
         """The lines of the probe: of what its nodes have told, or why there is none."""
         options, found = self.options, sending.outcomes
         job = found[0].node.job if found else ""
-        door, scheduler = sending.told_addresses
+        admission, scheduler = sending.told_addresses
         encrypted = options.security is not False
         lines: dict[str, Callable[[], Finding]] = {
-            "waiting": lambda: arrivals.waiting(found, self.timeout, self._standing),
+            "waiting": lambda: arrivals.waiting(found, self.timeout, self._summary),
             "nodes": lambda: arrivals.nodes(found, job),
             "directory there": lambda: arrivals.directory(found, options),
             "python": lambda: arrivals.python(found, options),
             "versions": lambda: arrivals.versions(found, granted.versions()),
-            "addresses": lambda: ways.addresses(found, door, scheduler),
+            "addresses": lambda: ways.addresses(found, admission, scheduler),
             "CURVE": lambda: ways.curve(found),
             "TLS" if encrypted else "TCP": lambda: ways.tls(found, encrypted=encrypted),
             "way back": lambda: ways.way_back(found),

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dask_gridengine.batch import dialect
-from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
-from dask_gridengine.bootstrap.messages import Allocation, Farewell
+from dask_gridengine.bootstrap.messages import Allocation, ExitReport
 from dask_gridengine.doctor.node_report import SETTINGS_NAME, NodeReport
 from dask_gridengine.doctor.scratch import measure
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.net.connect_probe import CONNECTED, Knocks
+from dask_gridengine.net.connect_probe import CONNECTED, ConnectProbe
 from dask_gridengine.worker import job_resources as granted
 
 RUN_SECONDS = 90  # after which a node that hangs ends itself
@@ -108,7 +108,9 @@ class Examination:
 
     def _knock(self, connection: Connection, settings: Settings) -> None:
         """Try every address, to the end: to reach one is not all that is asked."""
-        knocks = Knocks([*connection.addresses, *settings.scheduler], KNOCK_SECONDS)
+        knocks = ConnectProbe(
+            [*connection.addresses, *settings.scheduler], KNOCK_SECONDS
+        )
         for _ in knocks.connected():
             pass
         self.report.tried = knocks.answers()
@@ -127,7 +129,7 @@ class Examination:
         if not isinstance(answer, Allocation):
             self.report.curve_error = f"the doctor said {answer.kind}"
             return None
-        self.report.via = answer.door
+        self.report.via = answer.bootstrap_address
         return answer
 
     def _import(self) -> None:
@@ -168,11 +170,11 @@ class Examination:
 
     def _say_farewell(self, connection: Connection, allocation: Allocation) -> None:
         """The report once more, for a directory that we read but cannot write to."""
-        farewell = Farewell(
+        exit_report = ExitReport(
             job=self.report.job,
             index=self.report.index,
-            mark=self._hello.mark,
-            incarnation=self._hello.incarnation,
+            submission_id=self._hello.submission_id,
+            process_token=self._hello.process_token,
             host=self.report.host,
             cause="finished",
             detail=self.report.text(),
@@ -183,7 +185,7 @@ class Examination:
             stderr="",
         )
         with contextlib.suppress(Exception):  # a reporter must never be what fails
-            say_farewell(connection, allocation.door, farewell)
+            send_exit_report(connection, allocation.bootstrap_address, exit_report)
 
 
 def main(directory: str) -> int:

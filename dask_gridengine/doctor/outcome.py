@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dask_gridengine.doctor.node_report import NodeReport
-from dask_gridengine.grid_types import Account, NodeEnd, NodeId
+from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
 
 ON_HOST = "on "  # begins a probed node's log, which its shell writes
 
@@ -18,8 +18,8 @@ class Outcome:
     node: NodeId
     waited: float | None = None  # seconds in the queue; None if it never started
     report: NodeReport | None = None
-    end: NodeEnd | None = None
-    account: Account | None = None  # of one that left no report
+    end: EndNotice | None = None
+    account: AccountingRecord | None = None  # of one that left no report
     log: str = ""  # the last lines of it
     seen: float | None = None  # when its report's last change was seen here, Unix time
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from dask_gridengine.batch.base import (
     DIRECTORY,
     SUBMISSION,
-    Dialect,
+    BatchSystem,
     write_directory,
 )
 from dask_gridengine.blocking import in_thread
@@ -22,7 +22,7 @@ from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import RUN_SECONDS
 from dask_gridengine.doctor.outcome import ON_HOST, Outcome
 from dask_gridengine.doctor.station import Station
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.nodes.job_request import request
 from dask_gridengine.options import Options
@@ -60,7 +60,7 @@ class Probe:
         ------
         LauncherError, OptionError
         """
-        addresses = [*self.station.door, *self.station.scheduler]
+        addresses = [*self.station.admission, *self.station.scheduler]
         launcher, directory = self.launcher, self.directory
         request = probe_request(
             options, launcher.kind, launcher.dialect, directory, addresses
@@ -70,7 +70,7 @@ class Probe:
         self.outcomes = {node: Outcome(node=node) for node in nodes}
         return nodes
 
-    def ended(self, end: NodeEnd) -> None:
+    def ended(self, end: EndNotice) -> None:
         """Take an end notice."""
         outcome = self.outcomes.get(end.node)
         if outcome is None:
@@ -96,7 +96,7 @@ class Probe:
         """
         deadline = self._began + timeout
         while not all(outcome.over for outcome in self.outcomes.values()):
-            note(self._standing(deadline))
+            note(self._summary(deadline))
             await self._look()
             if time.monotonic() > self._last_moment(deadline):
                 break
@@ -116,7 +116,7 @@ class Probe:
         queued = any(o.waited is None and not o.over for o in self.outcomes.values())
         return max([*running, deadline] if queued else running, default=deadline)
 
-    def _standing(self, deadline: float) -> str:
+    def _summary(self, deadline: float) -> str:
         started = sum(o.waited is not None for o in self.outcomes.values())
         if started == len(self.outcomes):
             return f"{started} nodes look around"
@@ -160,7 +160,7 @@ class Probe:
 def probe_request(
     options: Options,
     kind: str,
-    dialect: Dialect,
+    dialect: BatchSystem,
     directory: Path,
     addresses: Sequence[str],
 ) -> NodeRequest:

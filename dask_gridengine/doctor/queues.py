@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_gridengine.batch.sge.queue_instances import Instance, parse_instances
-from dask_gridengine.doctor.commands import Commands, Said, table
+from dask_gridengine.doctor.commands import CommandResult, Commands, table
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.options import Options
 
@@ -26,7 +26,7 @@ def some(names: list[str]) -> str:
 
 
 async def queues(
-    commands: Commands, options: Options, verified: Said, user: str
+    commands: Commands, options: Options, verified: CommandResult, user: str
 ) -> Finding:
     """Whether jobs with these options could run, and where."""
     selected = await commands.run("qselect", "-U", user, *_chosen(options))
@@ -48,7 +48,7 @@ def _chosen(options: Options) -> list[str]:
     return ["-q", options.queue] if options.queue else []
 
 
-def _unknown(selected: Said) -> Finding:
+def _unknown(selected: CommandResult) -> Finding:
     return warned(
         "queues",
         "Grid Engine does not say which queues take your jobs; the probe will tell",
@@ -89,7 +89,11 @@ def _told(there: list[Instance]) -> Finding:
 
 
 async def _refused(
-    commands: Commands, options: Options, verified: Said, selected: Said, user: str
+    commands: Commands,
+    options: Options,
+    verified: CommandResult,
+    selected: CommandResult,
+    user: str,
 ) -> Finding:
     said = [line for line in verified.lines if line != "Exiting."]
     if selected.ok:
@@ -118,13 +122,15 @@ async def _refused(
     )
 
 
-def _none_exists(chosen: str, listed: Said) -> bool:
+def _none_exists(chosen: str, listed: CommandResult) -> bool:
     names = {name.partition("@")[0] for name in chosen.split(",")}
     patterns = any(letter in chosen for letter in "*?[]!|&")
     return listed.ok and not patterns and not names & set(listed.lines)
 
 
-async def _gates(commands: Commands, options: Options, listed: Said) -> list[str]:
+async def _gates(
+    commands: Commands, options: Options, listed: CommandResult
+) -> list[str]:
     """What the queues want of a user, in Grid Engine's words."""
     names = options.queue.split(",") if options.queue else listed.lines
     found = []

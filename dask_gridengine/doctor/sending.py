@@ -17,7 +17,7 @@ from dask_gridengine.doctor.outcome import Outcome
 from dask_gridengine.doctor.probe import Probe
 from dask_gridengine.doctor.station import Station, open_station
 from dask_gridengine.errors import SubmitError
-from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.grid_types import EndNotice
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.drmaa.launcher import open_drmaa
 from dask_gridengine.launchers.local.launcher import open_process
@@ -62,7 +62,7 @@ class Sending:
         """Where nodes were told that the door is, and the scheduler."""
         if self._station is None:
             return (), ()
-        return self._station.door, self._station.scheduler
+        return self._station.admission, self._station.scheduler
 
     async def make_directory(self) -> Finding:
         """The probe's own, in the shared one."""
@@ -107,7 +107,9 @@ class Sending:
             self._options, self._kind, dialect, self._directory, self.news.set
         )
         self._station = await self._stack.enter_async_context(opening)
-        told = ", ".join(dict.fromkeys([*self._station.door, *self._station.scheduler]))
+        told = ", ".join(
+            dict.fromkeys([*self._station.admission, *self._station.scheduler])
+        )
         return passed("listening", f"nodes are told to come to {told}")
 
     async def submit(self, count: int) -> Finding:
@@ -125,7 +127,7 @@ class Sending:
         many = f"{count} nodes" if count > 1 else "1 node"
         return passed("probe", f"{many} asked for as job {submitted[0].job}")
 
-    def _on_end(self, end: NodeEnd) -> None:
+    def _on_end(self, end: EndNotice) -> None:
         if self.probe is not None:
             self.probe.ended(end)
         self.news.set()

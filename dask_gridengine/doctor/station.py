@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from dask_gridengine.bootstrap.certificates import security_of, worker_identity
 from dask_gridengine.bootstrap.connection_file import Connection
-from dask_gridengine.bootstrap.messages import Allocation, Answer, Farewell, Hello
+from dask_gridengine.bootstrap.messages import Allocation, Answer, ExitReport, Hello
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.on_node import Settings
@@ -40,18 +40,18 @@ class Station:
         ``host:port`` each, as nodes are told.
     """
 
-    door: tuple[str, ...]
+    admission: tuple[str, ...]
     scheduler: tuple[str, ...]
     on_word: Callable[[], object]  # somebody has said something
     #: By the node's place in the probe: when it began, and its report by farewell.
     arrived: dict[int, float] = field(default_factory=dict)
     told: dict[int, NodeReport] = field(default_factory=dict)
 
-    def farewell(self, farewell: Farewell) -> None:
+    def exit_report(self, exit_report: ExitReport) -> None:
         """Take a report that came by the door."""
-        report = NodeReport.parse(farewell.detail)
+        report = NodeReport.parse(exit_report.detail)
         if report is not None:
-            self.told[farewell.index] = report
+            self.told[exit_report.index] = report
             self.on_word()
 
     def hello(self, hello: Hello) -> None:
@@ -94,7 +94,7 @@ async def open_station(
     stations: list[Station] = []
     server = BootstrapServer(
         on_hello=lambda hello: _answer(hello, stations[0], make),
-        on_farewell=lambda farewell: stations[0].farewell(farewell),
+        on_farewell=lambda exit_report: stations[0].exit_report(exit_report),
     )
 
     def make(hello: Hello) -> Allocation:
@@ -115,10 +115,12 @@ async def open_station(
                 ),
             )
             tls = worker_identity(security)
-            door = offers(options, offered, server.port)
-            reached = [contact(options, scheduler, via) for via in door]
+            admission = offers(options, offered, server.port)
+            reached = [contact(options, scheduler, via) for via in admission]
             places = tuple(dict.fromkeys(c.partition("://")[2] for c in reached))
-            stations.append(Station(door=door, scheduler=places, on_word=on_word))
+            stations.append(
+                Station(admission=admission, scheduler=places, on_word=on_word)
+            )
             _write(options, dialect, server, stations[0], directory)
             yield stations[0]
     finally:
@@ -149,10 +151,10 @@ def _write(
 ) -> None:
     connection = Connection(
         cluster=options.name,
-        addresses=station.door,
+        addresses=station.admission,
         server_key=server.keys.public,
         node_keys=server.node_keys,
-        patience=PATIENCE,
+        timeout=PATIENCE,
         dialect=dialect,
     )
     connection.write(directory)
@@ -167,8 +169,8 @@ def _write(
 def _allocation(options: Options, hello: Hello, scheduler: str, tls: Any) -> Allocation:
     """What a node of a cluster would be told, as far as the probe goes into it."""
     return Allocation(
-        incarnation=hello.incarnation,
-        door=hello.via,
+        process_token=hello.process_token,
+        bootstrap_address=hello.via,
         name="doctor",
         processes=1,
         scheduler=scheduler,

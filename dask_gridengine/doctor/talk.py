@@ -21,7 +21,7 @@ from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.messages import Allocation
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import bracketed, join, on_interface
-from dask_gridengine.net.connect_probe import knock
+from dask_gridengine.net.connect_probe import try_connect
 from dask_gridengine.net.ports import Ports, is_free
 from dask_gridengine.net.tls import isolated
 
@@ -152,5 +152,5 @@ async def _answer(comm: Any) -> None:
                 await comm.write({"time": time.time()})
             else:
                 address = str(message["address"])
-                said, _ = await in_thread(knock, address, BACK_SECONDS)
+                said, _ = await in_thread(try_connect, address, BACK_SECONDS)
                 await comm.write({"answer": said})

@@ -28,7 +28,7 @@ UNREACHED_BY = "because of: addresses"
 
 
 def addresses(
-    outcomes: Sequence[Outcome], door: Sequence[str], scheduler: Sequence[str]
+    outcomes: Sequence[Outcome], admission: Sequence[str], scheduler: Sequence[str]
 ) -> Finding:
     """Which of our addresses and ports each node reaches.
 
@@ -42,19 +42,19 @@ def addresses(
         return failed(
             "addresses",
             f"from {places(cut)} none of our addresses is reached:"
-            f" {', '.join([*door, *scheduler])}",
+            f" {', '.join([*admission, *scheduler])}",
             UNREACHED,
         )
     told = [o for o in outcomes if o.report is not None and o.report.tried]
     if not told:
         return skipped("addresses", NOBODY)
     for what, ours in (
-        ("our bootstrap (bootstrap_port)", door),
+        ("our bootstrap (bootstrap_port)", admission),
         ("our scheduler (scheduler_port)", scheduler),
     ):
         if far := [o for o in told if not _reaches(o, ours)]:
             return _unreached(far, what, ours)
-    return _reached(told, door, scheduler)
+    return _reached(told, admission, scheduler)
 
 
 def _tried(outcomes: Sequence[Outcome]) -> bool:
@@ -79,9 +79,9 @@ def _unreached(far: Sequence[Outcome], what: str, ours: Sequence[str]) -> Findin
 
 
 def _reached(
-    told: Sequence[Outcome], door: Sequence[str], scheduler: Sequence[str]
+    told: Sequence[Outcome], admission: Sequence[str], scheduler: Sequence[str]
 ) -> Finding:
-    everything = [*door, *scheduler]
+    everything = [*admission, *scheduler]
     good = [a for a in everything if all(_answer(o, a) == CONNECTED for o in told)]
     bad = [a for a in everything if a not in good]
     said = f"reached by {places(told)}: {', '.join(good)}"
@@ -94,13 +94,13 @@ def _reached(
         sentence=f"{said}; not by all: {', '.join(bad)}, which does no harm",
         evidence=tuple(line for line in answers if not line.endswith(CONNECTED)),
     )
-    if door[0] in good:
+    if admission[0] in good:
         return finding
-    host = split(next(a for a in door if a in good))[0]
+    host = split(next(a for a in admission if a in good))[0]
     setting = Setting(
         key="host",
         value=host,
-        because=f"nodes reach this address, and not {split(door[0])[0]}",
+        because=f"nodes reach this address, and not {split(admission[0])[0]}",
     )
     return replace(finding, settings=(setting,))
 

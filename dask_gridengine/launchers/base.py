@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from dask_gridengine.batch.base import Dialect
-from dask_gridengine.grid_types import Account, ArrayReport, NodeId, NodeRequest
+from dask_gridengine.batch.base import BatchSystem
+from dask_gridengine.grid_types import (
+    AccountingRecord,
+    ArrayReport,
+    NodeId,
+    NodeRequest,
+)
 
 
 class Launcher(Protocol):
@@ -23,7 +28,7 @@ class Launcher(Protocol):
 
     kind: str  # "drmaa" or "process"
     description: str  # one line for people: what it is and where, e.g. "SGE 8.1.9"
-    dialect: Dialect  # of the grid behind it
+    dialect: BatchSystem  # of the grid behind it
     slots: int | None  # of this machine, for local processes; None on a grid
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
@@ -66,11 +71,13 @@ class Launcher(Protocol):
         """Nodes that the grid has suspended; None if that is unknown."""
         ...
 
-    async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
+    async def account(
+        self, node: NodeId, timeout: float = 0.0
+    ) -> AccountingRecord | None:
         """What the accounting says of a node that has ended; None if nothing.
 
         May take seconds, and is no longer asked where it took too many. A record may
-        come late, so this tries again for `patience` seconds: Grid Engine writes them
+        come late, so this tries again for `timeout` seconds: Grid Engine writes them
         15 s after an end at the latest, unless its admins chose another time.
         """
         ...

@@ -17,7 +17,7 @@ from dask_gridengine.launchers.protocol import Message, decode, encode
 from dask_gridengine.launchers.spawn import start_child
 
 STDERR_LINES = 20  # kept, to be quoted when the child dies
-LAST_WORDS = 0.5  # seconds between the end of stdout and giving up on stderr
+STDERR_GRACE = 0.5  # seconds between the end of stdout and giving up on stderr
 EXIT_SECONDS = 0.5  # for a child to end that has closed its pipes
 EXIT_INTERVAL = 0.01  # seconds between looks
 
@@ -94,7 +94,7 @@ class Channel:
             await self._connect()
             await asyncio.wait([self._first], timeout=timeout)
             if not self._first.done():
-                raise SessionDied(self._obituary(f"said nothing for {timeout:g} s"))
+                raise SessionDied(self._exit_message(f"said nothing for {timeout:g} s"))
             self.hello = self._first.result()
         except BaseException:
             self.kill()
@@ -135,7 +135,7 @@ class Channel:
         self._process.kill()
         self._die("was killed")
 
-    def let_go(self) -> None:
+    def mark_cancelled(self) -> None:
         """Leave the child to itself: it has more to do, and nobody to tell."""
         self._dead.set_result(f"session {self.pid} was left to itself")
         self._close_pipes()
@@ -177,7 +177,7 @@ class Channel:
     def _pipe_ended(self) -> None:
         # Both end in the same moment, in either order, and each may hold the last news.
         self._ended += 1
-        delay = LAST_WORDS if self._ended < 2 else 0
+        delay = STDERR_GRACE if self._ended < 2 else 0
         deadline = self._loop.time() + delay + EXIT_SECONDS
         self._loop.call_later(delay, self._look_for_exit, deadline)
 
@@ -199,7 +199,7 @@ class Channel:
     def _die(self, how: str) -> None:
         if self._dead.done():
             return
-        text = self._obituary(self._trouble or how)
+        text = self._exit_message(self._trouble or how)
         self._dead.set_result(text)
         self._close_pipes()
         self._reap()
@@ -225,7 +225,7 @@ class Channel:
                     target=self._process.wait, name="Dask-reap", daemon=True
                 ).start()
 
-    def _obituary(self, how: str) -> str:
+    def _exit_message(self, how: str) -> str:
         said = "".join(f"\n  {line}" for line in self._stderr)
         words = f"; its last words:{said}" if said else " without a word on stderr"
         return f"the launcher's session (process {self.pid}) {how}{words}"

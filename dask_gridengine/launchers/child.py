@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
-from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.grid_types import EndNotice
 from dask_gridengine.launchers.protocol import Message, decode, encode, pack
 
 
@@ -61,9 +61,9 @@ class ParentPipe:
         """Whether the parent's process has ended."""
         return os.getppid() != self._parent
 
-    def outlives_parent(self, patience: float = 5.0) -> bool:
+    def outlives_parent(self, timeout: float = 5.0) -> bool:
         """Whether the parent is dead, or dying: its pipes close a moment before."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while self._ended and not self.parent_dead and time.monotonic() < deadline:
             time.sleep(0.05)
         return self.parent_dead
@@ -85,7 +85,7 @@ class ParentPipe:
                 view = view[os.write(self._out, view) :]
 
 
-def end_fields(end: NodeEnd) -> Message:
+def end_fields(end: EndNotice) -> Message:
     """An end notice as the fields of a message."""
     fields = {name: value for name, value in vars(end).items() if name != "node"}
     return {"nodes": pack([end.node]), **fields}

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from dask_gridengine.grid_types import EndCallback, NodeEnd, NodeId
+from dask_gridengine.grid_types import EndCallback, EndNotice, NodeId
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
+class EndNotices:
     """Sees to it that the end of every node is reported once.
 
     Parameters
@@ -23,7 +23,7 @@ class Ledger:
     def __init__(self, on_end: EndCallback) -> None:
         self._on_end = on_end
         self._live: dict[NodeId, bool] = {}  # whether we cancelled it
-        self._early: dict[NodeId, NodeEnd] = {}
+        self._early: dict[NodeId, EndNotice] = {}
 
     @property
     def live(self) -> Collection[NodeId]:
@@ -45,7 +45,7 @@ class Ledger:
         self._live.update(dict.fromkeys(known, True))
         return known
 
-    def end(self, end: NodeEnd) -> None:
+    def end(self, end: EndNotice) -> None:
         """Report an end, or keep it for when its node is entered."""
         if end.node in self._live:
             self._report(end)
@@ -66,9 +66,9 @@ class Ledger:
     def end_all(self, *, reason: str, cancelled: bool = False) -> None:
         """Report every node that lives as ended."""
         for node in list(self._live):
-            self._report(NodeEnd(node=node, cancelled=cancelled, reason=reason))
+            self._report(EndNotice(node=node, cancelled=cancelled, reason=reason))
 
-    def _report(self, end: NodeEnd) -> None:
+    def _report(self, end: EndNotice) -> None:
         cancelled = self._live.pop(end.node, None)
         if cancelled is None:
             return  # reported already

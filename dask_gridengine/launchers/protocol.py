@@ -4,11 +4,11 @@ Every message has a ``kind``. Requests carry an ``id``, which their reply repeat
 
 =========  ==========================================================================
 to child   ``submit`` (request, count), ``cancel`` (nodes), ``adopt`` (nodes,
-           cancelled), ``disown`` (name and mark of a submission without answer),
-           ``ask`` (nodes that have gone silent), ``close`` (patience, in seconds)
+           cancelled), ``delete_unacknowledged`` (name and submission_id of a submission
+           without answer), ``ask`` (silent nodes), ``close`` (timeout, in seconds)
 from it    ``ready`` (system, contact) or ``failed`` (text) first; then ``reply``
            (id and what was asked for, or error and text), ``end`` (nodes and the
-           fields of `NodeEnd`), ``note`` (text, for the log)
+           fields of `EndNotice`), ``note`` (text, for the log)
 errors     ``refused``, ``communication``, ``internal``
 =========  ==========================================================================
 

@@ -13,21 +13,21 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from dask_gridengine.batch.base import SUBMISSION, Dialect
+from dask_gridengine.batch.base import SUBMISSION, BatchSystem
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
 )
 from dask_gridengine.grid_types import (
-    Account,
+    AccountingRecord,
     ArrayReport,
     EndCallback,
-    NodeEnd,
+    EndNotice,
     NodeId,
     NodeRequest,
 )
 from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.end_notices import Ledger
+from dask_gridengine.launchers.end_notices import EndNotices
 from dask_gridengine.launchers.protocol import (
     COMMUNICATION,
     REFUSED,
@@ -37,9 +37,9 @@ from dask_gridengine.launchers.protocol import (
     unpack,
 )
 from dask_gridengine.launchers.supervisor import (
-    Questions,
-    SessionKeeper,
+    GridInfo,
     SessionProgram,
+    SessionSupervisor,
 )
 
 logger = logging.getLogger(__name__)
@@ -62,12 +62,12 @@ class SessionLauncher:
     def __init__(self, program: SessionProgram, on_end: EndCallback) -> None:
         self.kind = self.description = program.kind
         self._program = program
-        self._questions = Questions()
-        self.dialect: Dialect = self._questions.dialect
+        self._grid_info = GridInfo()
+        self.dialect: BatchSystem = self._grid_info.dialect
         self.slots: int | None = None
         self._loop = asyncio.get_running_loop()
-        self._ledger = Ledger(on_end)
-        self._keeper = SessionKeeper(program, self._ledger, self._hear)
+        self._ledger = EndNotices(on_end)
+        self._keeper = SessionSupervisor(program, self._ledger, self._hear)
         self._undoing: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -85,8 +85,8 @@ class SessionLauncher:
         self = cls(program, on_end)
         await self._keeper.open()
         self.description = program.describe(self._keeper.ready)
-        self._questions = program.questions(self._keeper.ready)
-        self.dialect = self._questions.dialect
+        self._grid_info = program.grid_info(self._keeper.ready)
+        self.dialect = self._grid_info.dialect
         self.slots = self._keeper.ready.get("slots")
         return self
 
@@ -108,13 +108,13 @@ class SessionLauncher:
         """
         session = await self._session()
         marked = _marked(request)
-        mark = marked.environment[SUBMISSION]
+        submission_id = marked.environment[SUBMISSION]
         reply = session.ask("submit", request=pack_request(marked), count=count)
         try:
             await asyncio.wait([reply], timeout=self._program.answering)
             answer = self._answer(reply)
         except (asyncio.CancelledError, DrmCommunicationError):
-            self._undo(session, reply, name=request.name, mark=mark)
+            self._undo(session, reply, name=request.name, submission_id=submission_id)
             raise
         if answer.get("error") == REFUSED:
             native = None if self.kind == "process" else request.native
@@ -166,30 +166,32 @@ class SessionLauncher:
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """The hosts where these submit options could run; None if nobody can tell."""
-        return await self._questions.hosts(native)
+        return await self._grid_info.hosts(native)
 
     async def queue_limit(self, queue: str) -> float | None:
         """Seconds after which a queue ends its jobs; None if no end is known."""
-        return await self._questions.queue_limit(queue)
+        return await self._grid_info.queue_limit(queue)
 
     async def array_running(self) -> int | None:
         """How many nodes of one array may run at once; None if nothing limits it."""
-        return await self._questions.array_running()
+        return await self._grid_info.array_running()
 
     async def report(self, job: str, native: str) -> ArrayReport | None:
         """What the grid says of an array with these submit options; None if nothing."""
-        return await self._questions.report(job, native)
+        return await self._grid_info.report(job, native)
 
     async def suspended(self) -> frozenset[NodeId] | None:
         """Nodes that the grid has suspended; None if that is unknown."""
-        return await self._questions.suspended()
+        return await self._grid_info.suspended()
 
-    async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
+    async def account(
+        self, node: NodeId, timeout: float = 0.0
+    ) -> AccountingRecord | None:
         """What the accounting says of a node that has ended; None if nothing.
 
-        A record may come late, so this tries again for `patience` seconds.
+        A record may come late, so this tries again for `timeout` seconds.
         """
-        return await self._questions.account(node, patience)
+        return await self._grid_info.account(node, timeout)
 
     async def aclose(self, timeout: float = 20.0) -> None:
         """Cancel whatever is left and let go, in about `timeout` seconds.
@@ -226,7 +228,7 @@ class SessionLauncher:
         elif message["kind"] == "end":
             fields = {k: v for k, v in message.items() if k not in ("kind", "nodes")}
             for node in unpack(message["nodes"]):
-                self._ledger.end(NodeEnd(node=node, **fields))
+                self._ledger.end(EndNotice(node=node, **fields))
 
     def _catch_up(self, nodes: Collection[NodeId]) -> None:
         """Report what ended while `submit` was on its way back to its caller."""
@@ -235,17 +237,28 @@ class SessionLauncher:
             self._ledger.end_all(reason=f"the launcher died: {self._keeper.lost}")
 
     def _undo(
-        self, session: Channel, reply: asyncio.Future[Message], *, name: str, mark: str
+        self,
+        session: Channel,
+        reply: asyncio.Future[Message],
+        *,
+        name: str,
+        submission_id: str,
     ) -> None:
         """Delete what a submission queues that nobody waits for any more."""
         # The request cannot be recalled. `aclose` needs not wait for this: sessions
         # serve in order, so this one knows the nodes when it is asked to close.
-        task = self._loop.create_task(self._delete_late(session, reply, name, mark))
+        task = self._loop.create_task(
+            self._delete_late(session, reply, name, submission_id)
+        )
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
 
     async def _delete_late(
-        self, session: Channel, reply: asyncio.Future[Message], name: str, mark: str
+        self,
+        session: Channel,
+        reply: asyncio.Future[Message],
+        name: str,
+        submission_id: str,
     ) -> None:
         await asyncio.wait([reply])
         if reply.exception() is None:
@@ -256,12 +269,20 @@ class SessionLauncher:
         elif self._program.nodes_outlive_it:
             with contextlib.suppress(LauncherError):
                 session = await self._keeper.get(self._program.answering)
-                await asyncio.wait([session.ask("disown", name=name, mark=mark)])
+                await asyncio.wait(
+                    [
+                        session.ask(
+                            "delete_unacknowledged",
+                            name=name,
+                            submission_id=submission_id,
+                        )
+                    ]
+                )
 
     async def _close(self, timeout: float) -> None:
         try:
             session = await self._keeper.get(timeout / 4)
-            reply = session.ask("close", patience=timeout / 2)
+            reply = session.ask("close", timeout=timeout / 2)
             await asyncio.wait([reply], timeout=timeout * 5 / 8)
             if not await session.aclose(timeout=timeout / 8):
                 self._part_from(session)
@@ -275,7 +296,7 @@ class SessionLauncher:
     def _part_from(self, session: Channel) -> None:
         if self._program.nodes_outlive_it and self._ledger.live:
             self._warn_of_leftovers(f"process {session.pid} goes on trying")
-            session.let_go()
+            session.mark_cancelled()
         else:
             session.kill()
 

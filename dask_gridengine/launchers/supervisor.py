@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dask_gridengine.batch import dialect
-from dask_gridengine.batch.base import Dialect
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.grid_types import Account, ArrayReport, NodeId
+from dask_gridengine.grid_types import AccountingRecord, ArrayReport, NodeId
 from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.end_notices import Ledger
+from dask_gridengine.launchers.end_notices import EndNotices
 from dask_gridengine.launchers.protocol import Message, pack
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 STABLE = 300.0  # a session that lived so many seconds gives its successor all tries
 
 
-class Questions:
+class GridInfo:
     """What is asked of a grid beside its session; here nobody can tell."""
 
-    dialect: Dialect = dialect("gridengine")  # which local processes speak, too
+    dialect: BatchSystem = dialect("gridengine")  # which local processes speak, too
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """See `Launcher.hosts`."""
@@ -49,7 +49,7 @@ class Questions:
         """See `Launcher.suspended`."""
         return None
 
-    async def account(self, node: NodeId, patience: float) -> Account | None:
+    async def account(self, node: NodeId, timeout: float) -> AccountingRecord | None:
         """See `Launcher.account`."""
         return None
 
@@ -68,11 +68,11 @@ class SessionProgram:
     tidy: Callable[[Message], None] = lambda ready: None  # after it died, from "ready"
     opening: float = 30.0  # seconds it has to say that it is ready
     answering: float = 60.0  # seconds it has to answer a request
-    questions: Callable[[Message], Questions] = lambda ready: Questions()
+    grid_info: Callable[[Message], GridInfo] = lambda ready: GridInfo()
     respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
 
 
-class SessionKeeper:
+class SessionSupervisor:
     """The one session of a launcher, and its successors.
 
     Parameters
@@ -88,7 +88,7 @@ class SessionKeeper:
     def __init__(
         self,
         program: SessionProgram,
-        ledger: Ledger,
+        ledger: EndNotices,
         on_event: Callable[[Message], None],
     ) -> None:
         self._program, self._ledger = program, ledger

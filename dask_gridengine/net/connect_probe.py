@@ -24,7 +24,7 @@ CONNECTED = "connected"
 NEXT_SECONDS = 0.25  # until the next address is tried; RFC 8305 advises this
 
 
-def in_words(error: OSError) -> str:
+def format_answer(error: OSError) -> str:
     """What the kernel says of an attempt that failed, as people read it."""
     if error.errno and error.errno > 0:  # else the resolver's
         return os.strerror(error.errno).lower()  # asyncio has words of its own
@@ -36,7 +36,7 @@ def silence(seconds: float) -> str:
     return f"no answer in {seconds:.2g} s (a firewall, or no route)"
 
 
-def knock(address: str, timeout: float) -> tuple[str, str]:
+def try_connect(address: str, timeout: float) -> tuple[str, str]:
     """Try one address.
 
     Returns
@@ -44,7 +44,7 @@ def knock(address: str, timeout: float) -> tuple[str, str]:
     tuple of str
         What it answered, `CONNECTED` or a clause, and the address in numbers.
     """
-    knocks = Knocks([address], timeout)
+    knocks = ConnectProbe([address], timeout)
     with contextlib.closing(knocks.connected()) as connected:
         at = next((at for _, at in connected), address)
     return knocks.answers()[address], at
@@ -64,7 +64,7 @@ class _Attempt:
 
 
 @dataclass
-class Knocks:
+class ConnectProbe:
     """Attempts at several addresses, the likeliest first.
 
     Parameters
@@ -118,7 +118,7 @@ class Knocks:
         try:
             found = socket.getaddrinfo(*split(address), type=socket.SOCK_STREAM)
         except (OSError, ValueError) as exc:
-            attempt.said = in_words(exc) if isinstance(exc, OSError) else str(exc)
+            attempt.said = format_answer(exc) if isinstance(exc, OSError) else str(exc)
             return
         attempt.places.extend((family, place) for family, *_, place in found)
         self._next_place(attempt, selector)
@@ -131,7 +131,7 @@ class Knocks:
             try:
                 sock = socket.socket(family, socket.SOCK_STREAM)
             except OSError as exc:  # no IPv6 here, say
-                said = in_words(exc)
+                said = format_answer(exc)
                 continue
             sock.setblocking(False)
             failed = sock.connect_ex(attempt.place)

@@ -16,14 +16,14 @@ from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
     Hello,
-    Leave,
-    Refused,
+    NotNeeded,
+    Rejected,
     Wait,
     version_mismatch,
 )
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LONGEST_WAIT = 30.0  # seconds; a waiting node is heard of at least this often
 SOON = 0.2  # seconds, where what is waited for happens in a moment
 
 
-class Door:
+class AdmissionControl:
     """Answers hellos, and keeps the roster true while it does.
 
     Parameters
@@ -46,14 +46,14 @@ class Door:
     make_allocation
         ``(worker name, hello) -> Allocation``.
     hold
-        For how many seconds a node on that host shall sleep here; see `HostGuard`.
+        For how many seconds a node on that host shall sleep here; see `HostBlocklist`.
     jitter
         A number in [0, 1); tests give their own.
     """
 
     def __init__(
         self,
-        roster: Roster,
+        registry: NodeRegistry,
         *,
         versions: Mapping[str, str],
         max_importing: int,
@@ -61,7 +61,7 @@ class Door:
         hold: Callable[[str], float] = lambda host: 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.roster = roster
+        self.registry = registry
         self.versions = versions
         self.max_importing = max_importing
         self.submitting = 0  # submissions under way: their ids are not known yet
@@ -76,26 +76,26 @@ class Door:
 
     def answer(self, hello: Hello) -> Answer:
         """Decide what this node is told. Asking twice changes nothing."""
-        me = hello.incarnation
+        me = hello.process_token
         if self.closed:
-            return Leave(incarnation=me, reason="the cluster is closing")
-        record = self.roster.saying(hello)
+            return NotNeeded(process_token=me, reason="the cluster is closing")
+        record = self.registry.saying(hello)
         if record is None:
-            return self._stranger(hello)
-        if record.cancelled and record.incarnation is None:
-            return Leave(incarnation=me, reason="its place was given back")
+            return self._unknown_node(hello)
+        if record.cancelled and record.process_token is None:
+            return NotNeeded(process_token=me, reason="its place was given back")
         if refusal := self._identity_is_wrong(record, hello):
-            return Refused(incarnation=me, reason=refusal)
+            return Rejected(process_token=me, reason=refusal)
         if record.silent:
-            self.roster.arrive(record, hello)
-        self.roster.resume(record)
-        record.heard = self.roster.clock()
+            self.registry.arrive(record, hello)
+        self.registry.resume(record)
+        record.heard = self.registry.clock()
         if mismatch := version_mismatch(self.versions, hello.versions):
             record.diagnosis = Diagnosis(
-                cause=Cause.VERSIONS, detail=mismatch, source="door"
+                cause=Cause.VERSIONS, detail=mismatch, source="bootstrap"
             )
-            return Refused(incarnation=me, reason=mismatch)
-        return self._place(record, hello)
+            return Rejected(process_token=me, reason=mismatch)
+        return self._assign(record, hello)
 
     def admit(self) -> Iterator[tuple[Hello, Answer]]:
         """Answers for those who were told to wait and need not any more.
@@ -107,30 +107,30 @@ class Door:
         while hosts:
             queue = self._waiting[host := hosts.popleft()]
             node, hello = next(iter(queue.items()))
-            record = self.roster.records.get(node)
+            record = self.registry.records.get(node)
             if record is None:  # it ended long ago
                 self._forget(node, host)
                 if host in self._waiting:
                     hosts.append(host)
                 continue
-            if self._asleep(record) or self._obstacle():
+            if self._block_reason(record) or self._obstacle():
                 continue
             self._forget(node, host)
             if host in self._waiting:
                 hosts.append(host)
             yield hello, self.answer(hello)
 
-    def _stranger(self, hello: Hello) -> Answer:
-        if self.roster.used(hello):
-            return Refused(
-                incarnation=hello.incarnation,
+    def _unknown_node(self, hello: Hello) -> Answer:
+        if self.registry.used(hello):
+            return Rejected(
+                process_token=hello.process_token,
                 reason=f"{hello.job}.{hello.index} is gone; its identity is used up",
             )
         if self.submitting:
             # A node can be faster than the launcher's answer to our submission.
             return self._wait(hello, SOON, "the array it belongs to is being queued")
-        return Refused(
-            incarnation=hello.incarnation,
+        return Rejected(
+            process_token=hello.process_token,
             reason=f"{hello.job}.{hello.index} is none of this cluster's nodes",
         )
 
@@ -141,12 +141,12 @@ class Door:
         time is a replay, or a job that the grid has run again. Its job's id alone, from
         its environment, may be that of a job around the submitter.
         """
-        if record.mark and hello.mark != record.mark:
+        if record.submission_id and hello.submission_id != record.submission_id:
             return (
                 f"it calls itself {record.id}, but was submitted with others: its"
                 " environment has another job's id"
             )
-        if record.incarnation not in (None, hello.incarnation):
+        if record.process_token not in (None, hello.process_token):
             return (
                 f"{record.id} has already arrived from {record.host}"
                 f" (process {record.pid}); its identity is used up"
@@ -155,24 +155,24 @@ class Door:
             return f"{record.id} is {record.state.value}; its identity is used up"
         return ""
 
-    def _place(self, record: NodeRecord, hello: Hello) -> Answer:
+    def _assign(self, record: NodeRecord, hello: Hello) -> Answer:
         if record.worker is not None:
             # Its allocation was lost on the way, or it would not ask again.
             return self._allocate(record, record.worker, hello)
-        if not self.roster.unbound:
-            self.roster.move(record, NodeState.DRAINING)
-            record.diagnosis = Diagnosis(cause=Cause.LEFT, source="door")
-            return Leave(
-                incarnation=hello.incarnation, reason="there are workers enough"
+        if not self.registry.unbound:
+            self.registry.move(record, NodeState.DRAINING)
+            record.diagnosis = Diagnosis(cause=Cause.LEFT, source="bootstrap")
+            return NotNeeded(
+                process_token=hello.process_token, reason="there are workers enough"
             )
-        if obstacle := self._asleep(record) or self._obstacle():
+        if obstacle := self._block_reason(record) or self._obstacle():
             self._waiting.setdefault(record.host, {})[record.id] = hello
             return self._wait(hello, *obstacle)
         self._forget(record.id, record.host)
-        answer = self._allocate(record, self.roster.unbound[0], hello)
+        answer = self._allocate(record, self.registry.unbound[0], hello)
         if isinstance(answer, Allocation):
             # Not before: a node that is refused must not keep the name.
-            self.roster.bind(record)
+            self.registry.bind(record)
         return answer
 
     def _allocate(self, record: NodeRecord, name: str, hello: Hello) -> Answer:
@@ -185,9 +185,9 @@ class Door:
                 self._logged.add(reason)
                 logger.exception("no allocation can be made for %s", record)
             record.diagnosis = Diagnosis(
-                cause=Cause.NO_ALLOCATION, detail=reason, source="door"
+                cause=Cause.NO_ALLOCATION, detail=reason, source="bootstrap"
             )
-            return Refused(incarnation=hello.incarnation, reason=reason)
+            return Rejected(process_token=hello.process_token, reason=reason)
 
     def _forget(self, node: NodeId, host: str) -> None:
         queue = self._waiting.get(host, {})
@@ -201,14 +201,14 @@ class Door:
         # Those that are gone meanwhile are forgotten only when their host is let in.
         # Copies, each made in one step: other threads ask while nodes come and go.
         return sum(
-            (record := self.roster.live.get(node)) is not None
+            (record := self.registry.live.get(node)) is not None
             and record.state is NodeState.ARRIVED
             for host, queue in list(self._waiting.items())
             if self._hold(host)
             for node in list(queue)
         )
 
-    def _asleep(self, record: NodeRecord) -> tuple[float, str] | None:
+    def _block_reason(self, record: NodeRecord) -> tuple[float, str] | None:
         """How long nodes of this host sleep, where its last ones failed at once.
 
         To send them away would have the grid send the next one there: one bad host,
@@ -222,9 +222,9 @@ class Door:
         """After about how many seconds another node may import, and why not now."""
         if not self.ready:
             return SOON, "the scheduler is starting"
-        importing = self.roster.counts[NodeState.IMPORTING]
+        importing = self.registry.counts[NodeState.IMPORTING]
         if importing >= self.max_importing:
-            turns = self.roster.counts[NodeState.ARRIVED] / self.max_importing
+            turns = self.registry.counts[NodeState.ARRIVED] / self.max_importing
             reason = f"{importing} nodes are importing, which is the limit"
             return turns * IMPORT_SECONDS, reason
         return None
@@ -233,7 +233,7 @@ class Door:
         # Jitter, so that those told to wait together do not come back together.
         spread = (0.5 + self._jitter()) * max(seconds, SOON)
         return Wait(
-            incarnation=hello.incarnation,
+            process_token=hello.process_token,
             seconds=min(spread, LONGEST_WAIT),
             reason=reason,
         )

@@ -56,8 +56,8 @@ def allocate(
     nthreads = int(given.pop("nthreads", max(1, hello.slots // processes)))
     pools = str(max(1, hello.slots // (nthreads * processes)))
     return Allocation(
-        incarnation=hello.incarnation,
-        door=hello.via,
+        process_token=hello.process_token,
+        bootstrap_address=hello.via,
         name=name,
         scheduler=contact(options, scheduler, hello.via),
         processes=processes,

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class ArrayReports:
         The nodes.
     """
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, registry: NodeRegistry) -> None:
+        self._registry = registry
         self._launcher: Launcher | None = None
         self._native = ""
         self._walltimes: dict[str, float | None] = {}  # by job
@@ -53,7 +53,7 @@ class ArrayReports:
 
     def walltime(self, job: str) -> float | None:
         """Seconds by the request in force; None if no end is known (yet)."""
-        now = self._roster.clock()
+        now = self._registry.clock()
         if job not in self._walltimes and now - self._asked.get(job, -AGAIN) >= AGAIN:
             self._ask(job, now)
         return self._walltimes.get(job)
@@ -61,11 +61,11 @@ class ArrayReports:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why nodes queue, by the last answer of the grid; safe in any thread."""
-        return self._reasons if self._roster.counts[NodeState.QUEUED] else ()
+        return self._reasons if self._registry.counts[NodeState.QUEUED] else ()
 
     def look(self) -> None:
         """Ask why the oldest node queues, where it has for long, once a minute."""
-        now = self._roster.clock()
+        now = self._registry.clock()
         oldest = self._oldest()
         if oldest is None:
             self._reasons = ()
@@ -74,9 +74,9 @@ class ArrayReports:
             self._ask(oldest.id.job, now)
 
     def _oldest(self) -> NodeRecord | None:
-        if not self._roster.counts[NodeState.QUEUED]:
+        if not self._registry.counts[NodeState.QUEUED]:
             return None
-        live = self._roster.live.values()
+        live = self._registry.live.values()
         return next((r for r in live if r.state is NodeState.QUEUED), None)
 
     def _ask(self, job: str, now: float) -> None:
@@ -104,7 +104,7 @@ class ArrayReports:
 
     def _forget(self) -> None:
         """Drop arrays that are over."""
-        live = {node.job for node in self._roster.live}
+        live = {node.job for node in self._registry.live}
         for known in (self._walltimes, self._asked):
             for job in known.keys() - live:
                 del known[job]

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from dask.utils import format_bytes
 
-from dask_gridengine.bootstrap.messages import Farewell
+from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.exit_causes import BY_STATUS, Cause, Diagnosis
-from dask_gridengine.grid_types import Account, NodeEnd, signal_name
+from dask_gridengine.grid_types import AccountingRecord, EndNotice, signal_name
 from dask_gridengine.nodes.memory_option import in_memory_option, more_memory
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.worker.prologue import ENDED, failures_in
@@ -48,13 +48,13 @@ _ON_HOST = re.compile(r"^on (\S+): ?")
 
 
 def diagnose_end(
-    end: NodeEnd,
+    end: EndNotice,
     tail: str = "",
     *,
     started: bool,
     walltime: float | None = None,
     memory: int = 0,
-    account: Account | None = None,
+    account: AccountingRecord | None = None,
     larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
     """Read a launcher's end notice, for a node that said no farewell itself.
@@ -118,17 +118,17 @@ def diagnose_end(
     )
 
 
-def diagnose_farewell(farewell: Farewell) -> Diagnosis:
+def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
     """Read what a node has said itself."""
-    cause, detail = _cause(farewell.cause), farewell.detail
+    cause, detail = _cause(exit_report.cause), exit_report.detail
     if cause is Cause.FINISHED and detail:
         if detail == _LIFETIME:
             cause, detail = Cause.LIFETIME, ""
         elif detail in _LOST:
             cause = Cause.LOST_CONTACT
-            if error := _error_of_stream(farewell.stderr):
+            if error := _error_of_stream(exit_report.stderr):
                 cause, detail = Cause.BAD_MESSAGE, error
-    return Diagnosis(cause=cause, detail=detail, source="farewell")
+    return Diagnosis(cause=cause, detail=detail, source="exit_report")
 
 
 def _error_of_stream(tail: str) -> str:
@@ -220,7 +220,7 @@ def last_line(tail: str) -> str:
     return _ON_HOST.sub("", lines[-1]).strip() if lines else ""
 
 
-def _not_started(end: NodeEnd, account: Account | None) -> Diagnosis:
+def _not_started(end: EndNotice, account: AccountingRecord | None) -> Diagnosis:
     if account is not None and account.failed:
         return Diagnosis(
             cause=Cause.NOT_STARTED, detail=account.failed, source="accounting"
@@ -228,7 +228,7 @@ def _not_started(end: NodeEnd, account: Account | None) -> Diagnosis:
     return Diagnosis(cause=Cause.NOT_STARTED, detail=end.reason, source="grid")
 
 
-def _by_the_books(end: NodeEnd, account: Account | None) -> NodeEnd:
+def _by_the_books(end: EndNotice, account: AccountingRecord | None) -> EndNotice:
     """What a notice without a word lacks, as the accounting has it.
 
     Of a node that ends while nobody listens (another session child takes over, the
@@ -249,10 +249,10 @@ def _by_the_books(end: NodeEnd, account: Account | None) -> NodeEnd:
 
 
 def _killed(
-    end: NodeEnd,
+    end: EndNotice,
     walltime: float | None,
     memory: int,
-    account: Account | None,
+    account: AccountingRecord | None,
     larger: Callable[[int], str],
 ) -> Diagnosis:
     ran = end.ran if end.ran is not None else account.ran if account else None

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dask_gridengine.blocking import Threads
-from dask_gridengine.bootstrap.messages import Farewell
+from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.exit_causes import Cause, Diagnosis
-from dask_gridengine.grid_types import Account, NodeEnd, NodeId
-from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_farewell, host_in
+from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
+from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_exit_report, host_in
 from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.host_blocklist import FAST_SECONDS, HostGuard
+from dask_gridengine.nodes.host_blocklist import FAST_SECONDS, HostBlocklist
 from dask_gridengine.nodes.memory_option import in_memory_option
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _ASK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
 ACCOUNTING_SECONDS = 20.0
 
 
-class Endings:
+class ExitTracker:
     """Follows every node to its end, with the best word there is on why.
 
     Parameters
@@ -54,9 +54,9 @@ class Endings:
 
     def __init__(
         self,
-        roster: Roster,
+        registry: NodeRegistry,
         failures: Failures,
-        guard: HostGuard,
+        blocklist: HostBlocklist,
         *,
         walltime: float | None,
         keep_logs: bool,
@@ -64,7 +64,7 @@ class Endings:
         on_over: Callable[[NodeRecord], None],
         on_gone: Callable[[NodeRecord], None],
     ) -> None:
-        self._roster, self._failures, self._guard = roster, failures, guard
+        self._registry, self._failures, self._blocklist = registry, failures, blocklist
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over, self._on_gone = on_over, on_gone
         self._larger = larger
@@ -72,25 +72,27 @@ class Endings:
         self._threads = Threads(LOG_THREADS)
         #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
-        self.account: Callable[[NodeId, float], Awaitable[Account | None]] | None = None
+        self.account: (
+            Callable[[NodeId, float], Awaitable[AccountingRecord | None]] | None
+        ) = None
         #: Seconds that the grid lets a node run; None while that is unknown.
         self.limit: Callable[[NodeRecord], float | None] = lambda record: None
         #: Puts in the words of the grid there is.
-        self.advised: Callable[[Diagnosis], Diagnosis] = lambda told: told
+        self.with_advice: Callable[[Diagnosis], Diagnosis] = lambda told: told
 
-    def farewell(self, farewell: Farewell) -> bool:
+    def exit_report(self, exit_report: ExitReport) -> bool:
         """A node says why it ends; whether that was news."""
-        record = self._roster.saying(farewell)
+        record = self._registry.saying(exit_report)
         # A stranger's, or a replay: only the process that got the allocation counts.
-        if record is None or record.incarnation != farewell.incarnation:
+        if record is None or record.process_token != exit_report.process_token:
             return False
-        if record.farewell is not None or record.state is NodeState.GONE:
+        if record.exit_report is not None or record.state is NodeState.GONE:
             return False
-        record.farewell = farewell
-        self._guard.heard(record.host)
-        record.peak_memory = max(record.peak_memory, farewell.peak_memory)
-        record.last_words = farewell.stderr
-        record.diagnosis = self.advised(diagnose_farewell(farewell))
+        record.exit_report = exit_report
+        self._blocklist.heard(record.host)
+        record.peak_memory = max(record.peak_memory, exit_report.peak_memory)
+        record.log_tail = exit_report.stderr
+        record.diagnosis = self.with_advice(diagnose_exit_report(exit_report))
         if record.turned is not None and (
             record.cancelled or record.diagnosis.cause in _WHEN_LET_GO
         ):
@@ -100,14 +102,14 @@ class Endings:
             record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
         elif record.retired and record.diagnosis.cause in _WHEN_LET_GO:
             record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
-        self._roster.move(record, NodeState.DRAINING)
+        self._registry.move(record, NodeState.DRAINING)
         # The grid's notice may take ten minutes, after a restart of its master.
-        self._conclude(record)
+        self._finish_node(record)
         return True
 
-    def end(self, end: NodeEnd) -> None:
+    def end(self, end: EndNotice) -> None:
         """The launcher says that a node is over."""
-        record = self._roster.records.get(end.node)
+        record = self._registry.records.get(end.node)
         if record is None or record.state is NodeState.GONE:
             return
         self._following.begin(self._follow(record, end))
@@ -116,9 +118,9 @@ class Endings:
         """Nothing is to be expected of a node any more, though the grid may have it."""
         if record.over:
             return
-        record.given_up, record.diagnosis = True, self.advised(why)
-        self._roster.move(record, NodeState.DRAINING)
-        self._conclude(record)
+        record.given_up, record.diagnosis = True, self.with_advice(why)
+        self._registry.move(record, NodeState.DRAINING)
+        self._finish_node(record)
 
     async def settle(self, timeout: float) -> None:
         """Wait until the ends that came are followed up; leave the accounting to it."""
@@ -129,40 +131,42 @@ class Endings:
         """Names of the logs that may say more than we could."""
         return {
             record.log
-            for record in self._roster
+            for record in self._registry
             if record.diagnosis is not None and record.diagnosis.cause.log_says_more
         }
 
-    async def _follow(self, record: NodeRecord, end: NodeEnd) -> None:
+    async def _follow(self, record: NodeRecord, end: EndNotice) -> None:
         log = self.logs / f"{record.log}.log"
         if record.given_up:
             # Also where we have deleted it: of a host that is cut off the grid hears
             # nothing, and the job stays.
-            self._guard.heard(record.host)
-        known = record.farewell is not None or record.cancelled or end.cancelled
+            self._blocklist.heard(record.host)
+        known = record.exit_report is not None or record.cancelled or end.cancelled
         if not known and (record.diagnosis is None or record.given_up):
             found = await self._diagnose(record, end, log)
             # Meanwhile it may have said farewell, and it knows best; or been given up.
             guessed = record.diagnosis
-            if record.farewell is None:
+            if record.exit_report is None:
                 record.diagnosis = found
                 if guessed is not None:
                     self._failures.correct(guessed, found)
-                    self._guard.worked(record.host)  # it was not its host, after all
+                    self._blocklist.worked(
+                        record.host
+                    )  # it was not its host, after all
         elif record.diagnosis is None:
             given_back = Diagnosis(cause=Cause.CANCELLED, source="cluster")
             record.diagnosis = record.turned or given_back
         record.peak_memory = record.peak_memory or end.peak_memory
-        if not self._roster.move(record, NodeState.GONE):
+        if not self._registry.move(record, NodeState.GONE):
             return
         assert record.diagnosis is not None
-        self._conclude(record)
+        self._finish_node(record)
         self._on_gone(record)
         if not self._keep_logs and not record.diagnosis.cause.log_says_more:
             with contextlib.suppress(OSError, asyncio.TimeoutError, RuntimeError):
                 await self._threads.call(log.unlink, timeout=LOG_SECONDS)
 
-    def _conclude(self, record: NodeRecord) -> None:
+    def _finish_node(self, record: NodeRecord) -> None:
         """Learn from an end, and have the name given up, when it is first known."""
         if not record.over:
             record.over = True
@@ -170,17 +174,19 @@ class Endings:
             self._learn(record, record.diagnosis)
             self._on_over(record)
 
-    async def _diagnose(self, record: NodeRecord, end: NodeEnd, log: Path) -> Diagnosis:
+    async def _diagnose(
+        self, record: NodeRecord, end: EndNotice, log: Path
+    ) -> Diagnosis:
         head = tail = ""
         with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
             # The file server may be dead, or there are no threads at Python's exit. The
             # node is replaced all the same.
             head, tail = await self._threads.call(_read, log, timeout=LOG_SECONDS)
         record.host = record.host or host_in(head)
-        record.last_words = record.last_words or tail
+        record.log_tail = record.log_tail or tail
 
-        def diagnose(account: Account | None) -> Diagnosis:
-            return self.advised(
+        def diagnose(account: AccountingRecord | None) -> Diagnosis:
+            return self.with_advice(
                 diagnose_end(
                     end,
                     tail,
@@ -195,14 +201,14 @@ class Endings:
         diagnosis = diagnose(None)
         if diagnosis.cause in _ASK_ACCOUNTING and self.account is not None:
             # Its record may come half a minute after the end: nobody waits for it.
-            self._amending.begin(self._amend(record, diagnosis, diagnose))
+            self._amending.begin(self._refine_cause(record, diagnosis, diagnose))
         return diagnosis
 
-    async def _amend(
+    async def _refine_cause(
         self,
         record: NodeRecord,
         old: Diagnosis,
-        diagnose: Callable[[Account | None], Diagnosis],
+        diagnose: Callable[[AccountingRecord | None], Diagnosis],
     ) -> None:
         assert self.account is not None
         account = await self.account(record.id, ACCOUNTING_SECONDS)
@@ -215,9 +221,9 @@ class Endings:
         if not diagnosis.cause.is_failure:
             return
         self._failures.note(record, diagnosis, self.logs)
-        now = self._roster.clock()
+        now = self._registry.clock()
         if diagnosis.cause is Cause.HOST_LOST:
-            self._guard.lost(record.host, diagnosis, now)
+            self._blocklist.lost(record.host, diagnosis, now)
             return
         fast = record.arrived is None or now - record.arrived < FAST_SECONDS
         if (
@@ -226,7 +232,7 @@ class Endings:
             or not diagnosis.cause.may_be_the_host
         ):
             return
-        self._guard.failed(record.host, diagnosis, now)
+        self._blocklist.failed(record.host, diagnosis, now)
 
 
 class _Tasks:
@@ -240,10 +246,10 @@ class _Tasks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def end(self, patience: float) -> None:
+    async def end(self, timeout: float) -> None:
         """Wait for them for so many seconds, and cancel those that are left."""
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -81,11 +81,11 @@ class Failures:
         """The grid refused an array; that is nobody's host."""
         self._row[diagnosis.cause].append("")
 
-    def forgive(self) -> None:
+    def reset(self) -> None:
         """A node has become a worker, or the user asks anew: count from here."""
         self._row.clear()
 
-    def hopeless(self, *, hosts: int | None = None) -> Cause | None:
+    def persistent_failure(self, *, hosts: int | None = None) -> Cause | None:
         """The cause for which the next node will fail as well, as far as one can tell.
 
         Nodes that fail alike on *different* hosts fail for what they have in common;

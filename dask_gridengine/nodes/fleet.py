@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dask_gridengine.batch.base import DIRECTORY, Dialect, write_directory
+from dask_gridengine.batch.base import DIRECTORY, BatchSystem, write_directory
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.connection_file import (
     FILE_NAME,
@@ -24,26 +24,26 @@ from dask_gridengine.bootstrap.connection_file import (
 from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
-    Farewell,
+    ExitReport,
     Hello,
-    Refused,
+    Rejected,
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.exit_causes import Diagnosis
-from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.grid_types import EndNotice
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.select import open_launcher
-from dask_gridengine.nodes.admission import Door
+from dask_gridengine.nodes.admission import AdmissionControl
 from dask_gridengine.nodes.array_reports import ArrayReports
 from dask_gridengine.nodes.endpoints import doors, listen_at, offers
-from dask_gridengine.nodes.exits import Endings
+from dask_gridengine.nodes.exits import ExitTracker
 from dask_gridengine.nodes.failures import Failures
 from dask_gridengine.nodes.hello_warnings import remarks
-from dask_gridengine.nodes.host_blocklist import HostGuard
+from dask_gridengine.nodes.host_blocklist import HostBlocklist
 from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.nodes.memory_option import larger_memory
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
-from dask_gridengine.nodes.submission import Arrays
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.submission import ArraySubmitter
 from dask_gridengine.options import Options
 
 logger = logging.getLogger(__name__)
@@ -91,48 +91,48 @@ class Fleet:
         callbacks: Callbacks,
         pool: str = "",
         changed: asyncio.Event | None = None,
-        one_way: dict[str, str] | None = None,
+        unreachable_hosts: dict[str, str] | None = None,
     ) -> None:
         self.options, self.pool = options, pool
-        self.roster = Roster(pool=pool)
+        self.registry = NodeRegistry(pool=pool)
         self.failures = Failures()
-        self.guard = HostGuard()
-        self.endings = Endings(
-            self.roster,
+        self.blocklist = HostBlocklist()
+        self.exits = ExitTracker(
+            self.registry,
             self.failures,
-            self.guard,
+            self.blocklist,
             walltime=options.walltime,
             keep_logs=options.log_directory is not None,
             larger=partial(larger_memory, options, of_grid=True),
             on_over=self._on_over,
             on_gone=lambda record: self.changed.set(),
         )
-        self.door = Door(
-            self.roster,
+        self.admission = AdmissionControl(
+            self.registry,
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
-            hold=lambda host: self.guard.hold(host, self.roster.clock()),
+            hold=lambda host: self.blocklist.hold(host, self.registry.clock()),
         )
         self.bootstrap = BootstrapServer(
-            on_hello=self._on_hello, on_farewell=self._on_farewell
+            on_hello=self._on_hello, on_farewell=self._on_exit_report
         )
-        self.one_way = {} if one_way is None else one_way
+        self.unreachable_hosts = {} if unreachable_hosts is None else unreachable_hosts
         self.changed = changed or asyncio.Event()
         self._tell_over, self._note = callbacks.on_over, callbacks.note
         self._noted: set[str] = set()  # what is said once for all nodes
-        self.arrays = Arrays(
+        self.arrays = ArraySubmitter(
             options,
-            self.roster,
-            self.door,
-            self.guard,
+            self.registry,
+            self.admission,
+            self.blocklist,
             cancel=self.cancel,
             note=callbacks.note,
         )
-        self.reports = ArrayReports(self.roster)
+        self.reports = ArrayReports(self.registry)
         self._launcher: Launcher | None = None  # until it is closed
         self._opened: Launcher | None = None
-        self.dialect = Dialect()  # of the grid, once that is known
+        self.dialect = BatchSystem()  # of the grid, once that is known
         self.directory: Path | None = None
 
     @property
@@ -172,14 +172,14 @@ class Fleet:
         )
         self.dialect = self.launcher.dialect
         self._say_overcommitted()
-        self.endings.advised = self.dialect.advised
+        self.exits.with_advice = self.dialect.with_advice
         # Options that do not go together are found before anything is submitted.
         file, name = self.directory / FILE_NAME, self.dialect.log_name
         argv = command(options, file, self.log_directory, name)
         self.request = request(options, argv, self.launcher.kind, self.dialect)
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.endings.logs = self.log_directory
-        self.endings.account = self.launcher.account
+        self.exits.logs = self.log_directory
+        self.exits.account = self.launcher.account
         listen, hosts = doors(self.bind_host)
         self.bootstrap.start(listen, options.bootstrap_port)
         Connection(
@@ -187,7 +187,7 @@ class Fleet:
             addresses=offers(options, hosts, self.bootstrap.port),
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
-            patience=options.death_timeout,
+            timeout=options.death_timeout,
             dialect=self.dialect.name,
             pool=self.pool,
         ).write(self.directory)
@@ -224,13 +224,13 @@ class Fleet:
         return listen_at(self.options, self.launcher.kind)
 
     async def submit(self, names: Sequence[str]) -> None:
-        """Have a node for each of these names, see `Arrays.submit`."""
+        """Have a node for each of these names, see `ArraySubmitter.submit`."""
         await self.arrays.submit(names)
         self._call_in()
 
     def receive(self) -> None:
         """There is a scheduler now: nodes may become workers."""
-        self.door.ready = True
+        self.admission.ready = True
         self._call_in()
 
     async def withdraw(self, names: Collection[str], *, keep_places: bool) -> None:
@@ -248,80 +248,80 @@ class Fleet:
             are told to leave when they arrive.
         """
         gone = set(names)
-        kept = [name for name in self.roster.unbound if name not in gone]
-        self.roster.unbound.clear()
-        self.roster.unbound.extend(kept)
-        surplus = self.roster.expected + self.roster.owed - len(kept)
+        kept = [name for name in self.registry.unbound if name not in gone]
+        self.registry.unbound.clear()
+        self.registry.unbound.extend(kept)
+        surplus = self.registry.expected + self.registry.backlog - len(kept)
         if surplus > 0:
-            forgiven = min(surplus, self.roster.owed)
-            self.roster.owed -= forgiven
+            forgiven = min(surplus, self.registry.backlog)
+            self.registry.backlog -= forgiven
             surplus -= forgiven
         if surplus > 0 and not keep_places:
-            waiting = self.roster.in_state(NodeState.QUEUED, NodeState.ARRIVED)
+            waiting = self.registry.in_state(NodeState.QUEUED, NodeState.ARRIVED)
             await self.cancel(waiting[-surplus:])
 
-    def let_go(self, names: Collection[str]) -> None:
+    def mark_cancelled(self, names: Collection[str]) -> None:
         """These workers end because we want it, however they do."""
         for name in names:
-            if record := self.roster.by_worker.get(name):
+            if record := self.registry.by_worker.get(name):
                 record.cancelled = True
 
     async def cancel(self, records: Collection[NodeRecord]) -> None:
         """Stop these nodes, wherever they are."""
         for record in records:
             record.cancelled = True
-            self.roster.move(record, NodeState.DRAINING)
+            self.registry.move(record, NodeState.DRAINING)
         self._call_in()
         if records and self._launcher is not None:  # else all were, as it was closed
             await self._launcher.cancel([record.id for record in records])
 
     def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         """Expect nothing of a node any more; the caller cancels it."""
-        self.endings.give_up(record, why)
+        self.exits.give_up(record, why)
 
     def registered(self, name: str) -> None:
         """The scheduler has a worker of this name."""
-        record = self.roster.registered(name)
+        record = self.registry.registered(name)
         if record is not None:
-            self.failures.forgive()
-            self.guard.worked(record.host)
+            self.failures.reset()
+            self.blocklist.worked(record.host)
         self._call_in()
         self.changed.set()
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of this name any more."""
-        self.roster.missing(name, expected=expected)
+        self.registry.missing(name, expected=expected)
         self.changed.set()
 
     @property
     def held(self) -> int:
         """Nodes that sleep at the door because their host is shut."""
-        return self.door.held
+        return self.admission.held
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while self.roster.alive and (left := deadline - loop.time()) > 0:
+        while self.registry.alive and (left := deadline - loop.time()) > 0:
             self.changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), left)
-        return list(self.roster.live.values())
+        return list(self.registry.live.values())
 
-    async def dismiss(self) -> None:
+    async def stop_admitting(self) -> None:
         """Nobody new comes in; whoever does not work yet is cancelled."""
-        self.door.closed = True
-        self.roster.unbound.clear()
-        self.roster.owed = 0
-        idle = self.roster.in_state(
+        self.admission.closed = True
+        self.registry.unbound.clear()
+        self.registry.backlog = 0
+        idle = self.registry.in_state(
             NodeState.QUEUED, NodeState.ARRIVED, NodeState.IMPORTING
         )
         # Where a Nanny is starting another worker nobody hears the scheduler close.
         # So it is in the first moments, until a Nanny knows that its worker works.
-        born = self.roster.clock() - NEWBORN_SECONDS
+        born = self.registry.clock() - NEWBORN_SECONDS
         idle += [
             record
-            for record in self.roster.in_state(NodeState.WORKING)
+            for record in self.registry.in_state(NodeState.WORKING)
             if len(record.present) < self.options.processes or record.since > born
         ]
         with contextlib.suppress(Exception):  # aclose() tries again, and says so
@@ -338,12 +338,12 @@ class Fleet:
         if launcher is not None:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
-        await self.endings.settle(timeout=5)
+        await self.exits.settle(timeout=5)
         if self.directory is not None:
             await self._remove(self.directory)
 
     async def _remove(self, directory: Path) -> None:
-        remove = partial(_remove, directory, keep=self.endings.telling())
+        remove = partial(_remove, directory, keep=self.exits.telling())
         try:
             await in_thread(remove, timeout=REMOVAL_SECONDS)
         except asyncio.TimeoutError:
@@ -361,7 +361,7 @@ class Fleet:
             if left:
                 await launcher.cancel([record.id for record in left])
                 left = await self.wait_gone(GENTLE_SECONDS)
-            if any(record.farewell is None and not record.lost for record in left):
+            if any(record.exit_report is None and not record.lost for record in left):
                 left = await self.wait_gone(self.options.close_timeout)
             # Of others no more than the grid's word is missing, which may take it ten
             # minutes after a restart of its master, or for ever if their host is lost.
@@ -370,7 +370,7 @@ class Fleet:
                     "%d nodes were not seen to end, e.g. %s, which %s; see: %s",
                     len(left),
                     left[0],
-                    "has said farewell" if left[0].farewell else "is silent",
+                    "has said farewell" if left[0].exit_report else "is silent",
                     self.dialect.listing,
                 )
         except Exception:
@@ -381,21 +381,21 @@ class Fleet:
             await launcher.aclose()
 
     def _on_hello(self, hello: Hello) -> Answer:
-        answer = self.door.answer(hello)
-        if self.roster.saying(hello) is not None and not isinstance(answer, Refused):
+        answer = self.admission.answer(hello)
+        if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
             for remark in remarks(hello):
                 if remark.once not in self._noted and len(self._noted) < MOST_NOTED:
                     self._noted.add(remark.once)
                     self._note(remark.text)
         return answer
 
-    def _on_farewell(self, farewell: Farewell) -> None:
-        if self.endings.farewell(farewell):
+    def _on_exit_report(self, exit_report: ExitReport) -> None:
+        if self.exits.exit_report(exit_report):
             self._call_in()
             self.changed.set()
 
-    def _on_end(self, end: NodeEnd) -> None:
-        self.endings.end(end)
+    def _on_end(self, end: EndNotice) -> None:
+        self.exits.end(end)
 
     def _on_over(self, record: NodeRecord) -> None:
         self._tell_over(record)
@@ -404,7 +404,7 @@ class Fleet:
 
     def _call_in(self) -> None:
         """Whenever fewer nodes import: let those in that wait for it at the door."""
-        self.bootstrap.call(self.door.admit())
+        self.bootstrap.call(self.admission.admit())
 
 
 def _remove(directory: Path, *, keep: Collection[str]) -> None:

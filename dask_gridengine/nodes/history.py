@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 #: Seconds after a node's end in which the grid may still say why; then nobody looks.
 SETTLED = 300.0
@@ -91,7 +91,7 @@ class Change(NamedTuple):
     new: NodeRow
 
 
-class View:
+class NodeHistory:
     """What may be seen of a cluster's nodes.
 
     Parameters
@@ -107,7 +107,7 @@ class View:
     def __init__(
         self,
         name: str,
-        rosters: Callable[[], Mapping[str, Roster]],
+        rosters: Callable[[], Mapping[str, NodeRegistry]],
         wanted: Callable[[], Mapping[str, int]],
     ) -> None:
         self.name, self.rosters, self.wanted_of = name, rosters, wanted
@@ -129,19 +129,19 @@ class View:
         """
         return [
             row_of(record, pool)
-            for pool, roster in self.rosters().items()
-            for record in (list(roster.live.values()) if live else roster)
+            for pool, registry in self.rosters().items()
+            for record in (list(registry.live.values()) if live else registry)
         ]
 
     def counts(self) -> dict[str, int]:
         """How many nodes are in each state, all named; costs nothing."""
         found: Counter[str] = Counter()
-        for roster in self.rosters().values():
-            found.update(counts_of(roster))
+        for registry in self.rosters().values():
+            found.update(counts_of(registry))
         return {state.value: found[state.value] for state in NodeState}
 
 
-class Follower:
+class ChangeFollower:
     """Tells what has changed since it was last asked.
 
     Costs what is alive, and what is kept when nodes are new: a cluster that has had a
@@ -155,7 +155,9 @@ class Follower:
         The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
+    def __init__(
+        self, view: NodeHistory, *, clock: Callable[[], float] = steady_time
+    ) -> None:
         self._view, self._clock = view, clock
         self._seen: Counter[str] = Counter()  # nodes of each pool
         self._open: dict[tuple[str, str], tuple[NodeRecord, object, NodeRow | None]]
@@ -178,18 +180,18 @@ class Follower:
         return changes
 
     def _enter(self) -> None:
-        for pool, roster in self._view.rosters().items():
-            seen, total = self._seen[pool], roster.total
+        for pool, registry in self._view.rosters().items():
+            seen, total = self._seen[pool], registry.total
             if total > seen:
                 self._seen[pool] = total
-                for record in roster:
+                for record in registry:
                     if seen <= record.number < total:
                         self._open[pool, str(record.id)] = (record, None, None)
 
 
-def counts_of(roster: Roster) -> dict[str, int]:
+def counts_of(registry: NodeRegistry) -> dict[str, int]:
     """How many nodes of one pool are in each state, all named; costs nothing."""
-    counts = roster.shown()
+    counts = registry.shown()
     return {state.value: counts[state] for state in NodeState}
 
 

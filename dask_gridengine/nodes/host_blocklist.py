@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dask_gridengine.exit_causes import Cause, Diagnosis
 
 #: Nodes that must fail in a row on a host.
-STRIKES = 2
+FAILURE_LIMIT = 2
 #: A node that fails so many seconds after its arrival, or earlier, fails fast.
 FAST_SECONDS = 30.0
 #: How long a host is shut the first time; it doubles each time after.
@@ -32,7 +32,7 @@ class _Host:
     why: Diagnosis | None = None
 
 
-class HostGuard:
+class HostBlocklist:
     """Which hosts to keep away from, and for how long.
 
     It never shuts the last host there is: a bad host may be better than none, and what
@@ -51,10 +51,10 @@ class HostGuard:
         entry = self._hosts.setdefault(host, _Host())
         entry.strikes += 1
         entry.why = why
-        if entry.strikes < STRIKES or now < entry.until:
+        if entry.strikes < FAILURE_LIMIT or now < entry.until:
             return False
         # Once shut, one more failure after the time is over shuts it again.
-        entry.strikes = STRIKES - 1
+        entry.strikes = FAILURE_LIMIT - 1
         entry.until = now + min(FIRST_BAN * 2**entry.bans, LONGEST_BAN)
         entry.bans = min(entry.bans + 1, 16)
         return True
@@ -77,7 +77,7 @@ class HostGuard:
         if host:
             self._hosts[host] = _Host()
 
-    def pardon(self) -> None:
+    def clear(self) -> None:
         """What has failed was nobody's host."""
         for host in self._hosts:
             self._hosts[host] = _Host()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dask
 
-from dask_gridengine.batch.base import Dialect, Wish
+from dask_gridengine.batch.base import BatchSystem, ResourceRequest
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.grid_types import NodeRequest
 from dask_gridengine.nodes.prologue import shell_lines
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def request(
-    options: Options, command: tuple[str, ...], kind: str, dialect: Dialect
+    options: Options, command: tuple[str, ...], kind: str, dialect: BatchSystem
 ) -> NodeRequest:
     """What one node asks of the grid.
 
@@ -40,14 +40,14 @@ def request(
     """
     native = ""
     if kind == "drmaa":
-        wish = _wish(options)
-        native = dialect.native(wish)
-        if unsaid := dialect.unsaid(wish):
+        resource_request = _resource_request(options)
+        native = dialect.native(resource_request)
+        if unsupported_options := dialect.unsupported_options(resource_request):
             logger.warning(
                 "%s cannot be asked for %s by its DRMAA: say it in"
                 " job_extra_directives",
                 dialect.title,
-                ", ".join(unsaid),
+                ", ".join(unsupported_options),
             )
     return NodeRequest(
         name=options.name,
@@ -59,8 +59,8 @@ def request(
     )
 
 
-def _wish(options: Options) -> Wish:
-    return Wish(
+def _resource_request(options: Options) -> ResourceRequest:
+    return ResourceRequest(
         queue=options.queue,
         project=options.project,
         walltime=options.walltime,

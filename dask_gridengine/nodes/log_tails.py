@@ -14,7 +14,7 @@ from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 
-def last_words(
+def log_tail(
     records: Iterable[NodeRecord], asked: bool | str | Collection[str]
 ) -> dict[str, Log]:
     """Logs of nodes that are gone, by worker and node, e.g. ``"ge-3 (node 7.4 on x)"``.
@@ -31,10 +31,10 @@ def last_words(
     names = [asked] if isinstance(asked, str) else asked
     wanted = None if names is True else {*names, *nodes_of(names)}
     return {
-        _title(record): Log(record.last_words)
+        _title(record): Log(record.log_tail)
         for record in records
         if record.state is NodeState.GONE
-        and record.last_words
+        and record.log_tail
         and (wanted is None or wanted & {record.worker, str(record.id)})
     }
 

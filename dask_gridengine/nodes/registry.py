@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dask_gridengine.bootstrap.messages import Farewell, Hello
+from dask_gridengine.bootstrap.messages import ExitReport, Hello
 from dask_gridengine.clock import steady_time
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
@@ -69,7 +69,7 @@ class NodeRecord:
     id: NodeId
     number: int = 0  # how many were submitted before it
     known_as: tuple[str, int] = ("", 0)  # by what it knows of itself, see `saying`
-    mark: str = ""  # of its submission
+    submission_id: str = ""  # of its submission
     log: str = ""  # the name of its log, without ".log"
     pool: str = ""  # whose it is; "" where there is only one kind of nodes
     state: NodeState
@@ -82,7 +82,7 @@ class NodeRecord:
     suspended: float | None = None  # since when, by the grid; None if it is not
     leaving: float | None = None  # told to go, or said farewell
     gone: float | None = None
-    incarnation: str | None = None
+    process_token: str | None = None
     host: str = ""
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
@@ -107,8 +107,8 @@ class NodeRecord:
     restarting: set[str] = field(default_factory=set)  # of those, whose Nanny said so
     death: Diagnosis | None = None  # why the last of those died
     peak_memory: int = 0  # bytes, of one worker process; 0 is unknown
-    farewell: Farewell | None = None
-    last_words: str = ""  # the end of its log
+    exit_report: ExitReport | None = None
+    log_tail: str = ""  # the end of its log
     diagnosis: Diagnosis | None = None
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class NodeRecord:
         return self.state in _ON_ITS_WAY_OUT
 
 
-class Roster:
+class NodeRegistry:
     """Nodes by id, with the worker names that still wait for one.
 
     The grid's tasks are interchangeable, so a *name* waits here until some node
@@ -168,7 +168,7 @@ class Roster:
         #: Those of them that the grid has suspended.
         self.suspended: dict[NodeId, NodeRecord] = {}
         #: Nodes to ask for as soon as the grid, or the user's limit, has room.
-        self.owed = 0
+        self.backlog = 0
         self.by_worker: dict[str, NodeRecord] = {}
         #: How many nodes were ever submitted.
         self.total = 0
@@ -187,7 +187,7 @@ class Roster:
         return iter(list(self.records.values()))
 
     def submitted(
-        self, ids: Iterable[NodeId], mark: str = "", *, numbered: bool = False
+        self, ids: Iterable[NodeId], submission_id: str = "", *, numbered: bool = False
     ) -> None:
         """Enter nodes the launcher has just queued.
 
@@ -203,13 +203,15 @@ class Roster:
         now = self.clock()
         for number, node in enumerate(ids, 1):
             if numbered:
-                self._numbered[mark, number] = node
+                self._numbered[submission_id, number] = node
             self.records[node] = self.live[node] = NodeRecord(
                 id=node,
                 number=self.total,
-                known_as=(mark, number) if numbered else (node.job, node.index),
-                mark=mark,
-                log=f"{mark}.{number}" if numbered else str(node),
+                known_as=(submission_id, number)
+                if numbered
+                else (node.job, node.index),
+                submission_id=submission_id,
+                log=f"{submission_id}.{number}" if numbered else str(node),
                 pool=self._pool,
                 state=NodeState.QUEUED,
                 since=now,
@@ -218,16 +220,16 @@ class Roster:
             self.counts[NodeState.QUEUED] += 1
             self.total += 1
 
-    def saying(self, said: Hello | Farewell) -> NodeRecord | None:
+    def saying(self, said: Hello | ExitReport) -> NodeRecord | None:
         """The node that says this, by its id, or by its place in its submission."""
         node: NodeId | None = NodeId(said.job, said.index)
         if not said.job:
-            node = self._numbered.get((said.mark, said.index))
+            node = self._numbered.get((said.submission_id, said.index))
         return self.records.get(node) if node else None
 
     def used(self, said: Hello) -> bool:
         """Whether the node that says this was ours, has ended and is not kept."""
-        key, index = (said.job or said.mark), max(0, said.index)
+        key, index = (said.job or said.submission_id), max(0, said.index)
         return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
@@ -318,7 +320,7 @@ class Roster:
 
     def arrive(self, record: NodeRecord, hello: Hello) -> None:
         """A node said its first hello."""
-        record.incarnation = hello.incarnation
+        record.process_token = hello.process_token
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
         record.tried = hello.tried
         record.granted_memory = hello.memory

@@ -20,7 +20,7 @@ BUCKETS = (
 _RECENT = 2_000  # that a median is made of
 
 
-class Delays:
+class DelayHistogram:
     """A histogram of seconds, in `BUCKETS`."""
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class Delays:
         return statistics.median(self._recent) if self._recent else None
 
 
-class Starts:
+class StartupTimes:
     """The ways of nodes into a cluster: how long they waited, how long they started."""
 
     def __init__(self) -> None:
-        self.wait, self.startup = Delays(), Delays()
+        self.wait, self.startup = DelayHistogram(), DelayHistogram()
 
     def take(self, changes: Iterable[Change]) -> None:
         """Count what has become known with these."""
@@ -57,7 +57,7 @@ class Starts:
                 self.startup.add(new.startup)
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as it stands on an axis.
 
     Examples

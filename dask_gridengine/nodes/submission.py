@@ -17,9 +17,9 @@ from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.errors import ArrayTooLarge, LauncherError
 from dask_gridengine.grid_types import NodeId, NodeRequest
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.nodes.admission import Door
-from dask_gridengine.nodes.host_blocklist import HostGuard
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.admission import AdmissionControl
+from dask_gridengine.nodes.host_blocklist import HostBlocklist
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 from dask_gridengine.options import Options
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 LARGE_ARRAY = 100
 
 
-class Arrays:
+class ArraySubmitter:
     """What is submitted for one kind of nodes.
 
     Parameters
@@ -47,15 +47,15 @@ class Arrays:
     def __init__(
         self,
         options: Options,
-        roster: Roster,
-        door: Door,
-        guard: HostGuard,
+        registry: NodeRegistry,
+        admission: AdmissionControl,
+        blocklist: HostBlocklist,
         *,
         cancel: Callable[[Collection[NodeRecord]], Awaitable[None]],
         note: Callable[[str], None],
     ) -> None:
-        self._options, self._roster, self._door = options, roster, door
-        self._guard, self._cancel, self._note = guard, cancel, note
+        self._options, self._registry, self._admission = options, registry, admission
+        self._blocklist, self._cancel, self._note = blocklist, cancel, note
         self._largest = 0  # nodes; 0 while no array was too large
         self._asking: asyncio.Task[None] | None = None  # the grid, what that is
         self._launcher: Launcher | None = None
@@ -77,16 +77,16 @@ class Arrays:
         Places in the queue that nobody needs at the moment count, and nodes that sleep
         at the door of a shut host do not. Those that are owed are asked for later.
         """
-        ready = self._roster.expected - self._door.held + self._roster.owed
-        return max(0, len(self._roster.unbound) + names - ready)
+        ready = self._registry.expected - self._admission.held + self._registry.backlog
+        return max(0, len(self._registry.unbound) + names - ready)
 
     @property
     def room(self) -> int:
         """How many nodes more may be asked for now, as one array."""
         bounds = (
-            (self._options.max_queued_jobs, self._roster.counts[NodeState.QUEUED]),
+            (self._options.max_queued_jobs, self._registry.counts[NodeState.QUEUED]),
             # Also those on their way out, for whom others shall come before they go.
-            (self._options.max_jobs, self._roster.alive),
+            (self._options.max_jobs, self._registry.alive),
             (self._largest or None, 0),
         )
         room = [max(0, most - there) for most, there in bounds if most is not None]
@@ -108,31 +108,33 @@ class Arrays:
             await asyncio.wait([self._asking])
         count = min(missing, self.room)
         records = await self._submit(count) if count else []
-        if self._door.closed:  # since it was asked for: who closes has not seen them
+        if (
+            self._admission.closed
+        ):  # since it was asked for: who closes has not seen them
             await self._cancel(records)
             return
-        self._roster.owed += missing - len(records)
-        self._roster.unbound.extend(names)
+        self._registry.backlog += missing - len(records)
+        self._registry.unbound.extend(names)
         await self._exchange(records)
 
     async def _submit(self, count: int) -> list[NodeRecord]:
         assert self._launcher is not None, "not open"
         assert self._request is not None, "not open"
         dialect = self._launcher.dialect
-        shut = self._guard.shut(self._roster.clock())
-        mark = uuid.uuid4().hex
+        shut = self._blocklist.shut(self._registry.clock())
+        submission_id = uuid.uuid4().hex
         request = replace(
             self._request,
             native=dialect.excluding(self._request.native, shut),
-            environment={**self._request.environment, SUBMISSION: mark},
+            environment={**self._request.environment, SUBMISSION: submission_id},
         )
-        self._door.submitting += 1
+        self._admission.submitting += 1
         try:
             ids = await self._submit_fitting(self._launcher, request, count)
         finally:
-            self._door.submitting -= 1
-        self._roster.submitted(ids, mark, numbered=not dialect.arrays)
-        return [self._roster.records[node] for node in ids]
+            self._admission.submitting -= 1
+        self._registry.submitted(ids, submission_id, numbered=not dialect.arrays)
+        return [self._registry.records[node] for node in ids]
 
     async def _submit_fitting(
         self, launcher: Launcher, request: NodeRequest, count: int
@@ -152,7 +154,7 @@ class Arrays:
         most = await launcher.array_running()
         if most is not None:
             self._largest = min(self._largest or most, most)
-            await self._exchange(self._roster)
+            await self._exchange(self._registry)
 
     async def _exchange(self, records: Iterable[NodeRecord]) -> None:
         """Ask for nodes anew that are beyond what an array may run at once.
@@ -175,6 +177,6 @@ class Arrays:
                     f" {len(beyond)} of job {job} are asked for anew, in arrays of"
                     " their own"
                 )
-                self._roster.owed += len(beyond)
+                self._registry.backlog += len(beyond)
                 with contextlib.suppress(LauncherError):  # its successor deletes them
                     await self._cancel(beyond)

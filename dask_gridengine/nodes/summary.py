@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.nodes.history import Change, Follower, NodeRow, View
+from dask_gridengine.nodes.history import Change, ChangeFollower, NodeHistory, NodeRow
 
 
 class Standing:
@@ -21,9 +21,11 @@ class Standing:
         The rosters'; tests give their own.
     """
 
-    def __init__(self, view: View, *, clock: Callable[[], float] = steady_time) -> None:
+    def __init__(
+        self, view: NodeHistory, *, clock: Callable[[], float] = steady_time
+    ) -> None:
         self.view, self.clock = view, clock
-        self._follower = Follower(view, clock=clock)
+        self._follower = ChangeFollower(view, clock=clock)
         self._lock = threading.Lock()  # a notebook asks, and its picture of it does
         #: Nodes that are not gone, in the order of submission.
         self.live: dict[tuple[str, str], NodeRow] = {}
@@ -67,11 +69,11 @@ class Standing:
         return [row for row in list(self.live.values()) if row.state in states]
 
 
-def _causes(view: View) -> Counter[tuple[str, bool]]:
+def _causes(view: NodeHistory) -> Counter[tuple[str, bool]]:
     """Also of the nodes that no roster keeps any more."""
     found: Counter[tuple[str, bool]] = Counter()
-    for roster in view.rosters().values():
-        for cause, count in roster.causes().items():
+    for registry in view.rosters().values():
+        for cause, count in registry.causes().items():
             found[cause.value if cause else "", bool(cause and cause.is_failure)] += (
                 count
             )

@@ -27,7 +27,7 @@ async def release(
     scheduler: Scheduler,
     names: Collection[str],
     *,
-    patience: float,
+    timeout: float,
     keep_places: bool,
 ) -> None:
     """Give up names: their queue places, or their workers with the data moved.
@@ -41,12 +41,12 @@ async def release(
     keep_places
         See `Fleet.withdraw`.
     """
-    fleet.let_go(names)
+    fleet.mark_cancelled(names)
     await fleet.withdraw(names, keep_places=keep_places)
     # A suspended node can neither finish tasks nor hand data over.
-    suspended = list(fleet.roster.suspended.values())
+    suspended = list(fleet.registry.suspended.values())
     await fleet.cancel([record for record in suspended if record.worker in names])
-    left = await retire(scheduler, names, patience=patience)
+    left = await retire(scheduler, names, timeout=timeout)
     if left:
         logger.warning(
             "what only %s held is lost: no other worker could take it", ", ".join(left)
@@ -59,13 +59,13 @@ async def release(
 
 
 async def _cancel(fleet: Fleet, names: Collection[str], state: NodeState) -> None:
-    records = fleet.roster.by_worker
+    records = fleet.registry.by_worker
     nodes = [records[name] for name in names if name in records]
     await fleet.cancel([node for node in nodes if node.state is state])
 
 
 async def retire(
-    scheduler: Scheduler, names: Collection[str], *, patience: float
+    scheduler: Scheduler, names: Collection[str], *, timeout: float
 ) -> list[str]:
     """Let these workers go: no new task, the running ones finished, the data moved.
 
@@ -94,13 +94,13 @@ async def retire(
     known: set[str] = set()  # addresses; a name may come again, by its Nanny
     moves: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline = loop.time() + timeout
     began = loop.time()
     while True:
-        leaving.update(_bar(scheduler, wanted, known))
+        leaving.update(_pause_workers(scheduler, wanted, known))
         done = [name for name, ws in leaving.items() if not ws.processing]
         if loop.time() >= deadline:
-            _say_late([ws for ws in leaving.values() if ws.processing], patience)
+            _log_overdue([ws for ws in leaving.values() if ws.processing], timeout)
             done = list(leaving)
         everybody = len(done) == len(leaving)
         if done and (everybody or loop.time() - began >= ROUND):
@@ -126,7 +126,7 @@ async def retire(
     return [ws.name for ws in _workers(scheduler, names) if ws.address in known]
 
 
-def _bar(
+def _pause_workers(
     scheduler: Scheduler, wanted: Collection[str], known: set[str]
 ) -> dict[str, WorkerState]:
     """Give the workers of these nodes that are not known yet no new task."""
@@ -146,12 +146,12 @@ def _pause(scheduler: Scheduler, ws: WorkerState) -> None:
     scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
 
 
-def _say_late(busy: list[WorkerState], patience: float) -> None:
+def _log_overdue(busy: list[WorkerState], timeout: float) -> None:
     if busy:
         logger.warning(
             "tasks of %s still ran after %g s; they run again elsewhere: %s",
             ", ".join(ws.name for ws in busy),
-            patience,
+            timeout,
             _some([ts for ws in busy for ts in ws.processing]),
         )
 

@@ -7,10 +7,10 @@ the grid and to whoever looks at its queue.
 
 from __future__ import annotations
 
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 
-class Places:
+class IdleQueueSlots:
     """Says which places to give back, when they have not been needed for long.
 
     Parameters
@@ -24,7 +24,7 @@ class Places:
         self._needless = 0  # how many have been so ever since, at the least
         self._since = 0.0
 
-    def due(self, roster: Roster, now: float) -> list[NodeRecord]:
+    def due(self, registry: NodeRegistry, now: float) -> list[NodeRecord]:
         """The newest of those that nobody has needed for the whole time.
 
         Parameters
@@ -34,14 +34,14 @@ class Places:
         now
             Seconds, of the roster's clock.
         """
-        needless = max(0, roster.expected - len(roster.unbound))
+        needless = max(0, registry.expected - len(registry.unbound))
         if not self._needless:
             self._since = now
             self._needless = needless
         self._needless = min(self._needless, needless)
         if not self._needless or now - self._since < self._grace:
             return []
-        queued = roster.in_state(NodeState.QUEUED)
+        queued = registry.in_state(NodeState.QUEUED)
         going = queued[len(queued) - min(self._needless, len(queued)) :]
         self._needless = 0  # the rest begins anew
         return going

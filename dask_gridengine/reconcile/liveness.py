@@ -40,7 +40,7 @@ def diagnose_silence(record: NodeRecord, now: float, host_is_heard: bool) -> Dia
     """Why a node is given up that has been silent for too long."""
     if not record.missing:
         detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
-        return Diagnosis(cause=Cause.NO_START, detail=detail, source="door")
+        return Diagnosis(cause=Cause.NO_START, detail=detail, source="bootstrap")
     if record.lost is None:
         name, since = min(record.missing.items(), key=lambda item: item[1])
         detail = f"its worker {name} has been missing for {now - since:.0f} s"

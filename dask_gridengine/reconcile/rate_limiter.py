@@ -13,7 +13,7 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
 
-class Budget:
+class RateLimiter:
     """Grants replacements of nodes that were lost.
 
     The bucket holds two replacements a node, eight at least. Each takes one; an empty
@@ -42,10 +42,10 @@ class Budget:
     def renew(self, now: float) -> None:
         """The user has asked anew: that is worth a full bucket and no pause."""
         self._tokens, self._filled = self._capacity, now
-        self.proven()
+        self.note_success()
         self._not_before = now
 
-    def proven(self) -> None:
+    def note_success(self) -> None:
         """A node works, and has for a while: the next loss is replaced at once."""
         self._fruitless = 0
 

@@ -22,9 +22,9 @@ from dask_gridengine.errors import (
 from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.idle_queue_slots import Places
+from dask_gridengine.reconcile.idle_queue_slots import IdleQueueSlots
 from dask_gridengine.reconcile.liveness import diagnose_silence, silent_for
-from dask_gridengine.reconcile.rate_limiter import Budget
+from dask_gridengine.reconcile.rate_limiter import RateLimiter
 from dask_gridengine.reconcile.suspensions import Suspensions
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 TICK = 2.0  # seconds between looks when nothing happens
 #: A loop that stood still so long was suspended (SIGSTOP, a closed lid), or is blocked:
 #: what it has not heard meanwhile is no sign of anything.
-STOOD_STILL = 5 * TICK
+SUSPEND_THRESHOLD = 5 * TICK
 #: Seconds after that in which failures are put down to it.
-WAKING = 20.0
+RESUME_GRACE = 20.0
 #: A node that has worked so long was no accident; then losses are replaced at once.
 PROVEN = 10.0
 #: Seconds between single tries while all nodes fail; they double.
@@ -52,8 +52,10 @@ class Hands:
     planned: Callable[[], int]  # names there are: queued, starting, working
     add: Callable[[int], Awaitable[None]]  # so many names, all that lacks as one array
     cancel: Callable[[list[NodeRecord]], Awaitable[None]]
-    woke: Callable[[float], None]  # after having stood still for so many seconds
-    despair: Callable[[], None]  # no worker can come: whoever waits is to hear of it
+    on_resume: Callable[[float], None]  # after having stood still for so many seconds
+    on_persistent_failure: Callable[
+        [], None
+    ]  # no worker can come: whoever waits is to hear of it
     note: Callable[[str], None]  # into the cluster's log
     #: Names of workers without a heartbeat for this many seconds.
     quiet: Callable[[float], Collection[str]] = lambda seconds: ()
@@ -61,7 +63,7 @@ class Hands:
     suspended: Callable[[NodeRecord], None] = lambda record: None
 
 
-class Upkeep:
+class Reconciler:
     """Desired minus queued minus starting minus alive, and what is done about it.
 
     It never asks for more nodes than makes `desired` of those that are queued, starting
@@ -95,21 +97,21 @@ class Upkeep:
         self.fleet, self._hands, self._missed = fleet, hands, missed
         self.desired = 0
         #: Nodes that somebody took away on purpose since the user last said a number.
-        self.taken_away: list[NodeRecord] = []
+        self.deleted_nodes: list[NodeRecord] = []
         self._shut: set[str] = set()  # hosts people have been told of
         self._unsaid: list[NodeRecord] = []
         self.said: list[str] = []  # what people should know of its decisions
-        self._budget = Budget(self._clock())
+        self._budget = RateLimiter(self._clock())
         self._event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._last_turn = self._clock()
         self._woke_at = float("-inf")
         self._probes, self._next_probe = 0, 0.0
-        self._unheard, self._retry_at = 0, 0.0
+        self._submission_failed, self._retry_at = 0, 0.0
         self._ask_hosts_at = float("-inf")
         self.outage = ""  # why nothing can be submitted now
-        self._places = Places(fleet.options.place_grace)
+        self._places = IdleQueueSlots(fleet.options.place_grace)
         self.suspensions = Suspensions(
             fleet,
             quiet=hands.quiet,
@@ -142,14 +144,14 @@ class Upkeep:
     def plan(self, desired: int) -> None:
         """From now on that many; adaptive scaling says so now and then."""
         self.desired = desired
-        self.taken_away.clear()
+        self.deleted_nodes.clear()
         self._budget.resize(desired)
         self.wake()
 
     def want(self, desired: int) -> None:
         """The user has said a number: plan it, and try anew whatever has failed."""
         self.plan(desired)
-        self.fleet.failures.forgive()
+        self.fleet.failures.reset()
         self._probes, self._next_probe = 0, 0.0
         self._retry_at = 0.0
         self._budget.renew(self._clock())
@@ -180,23 +182,23 @@ class Upkeep:
         cause = record.diagnosis.cause if record.diagnosis else Cause.UNKNOWN
         if wanted and cause.on_purpose and cause is not Cause.CANCELLED:
             self.desired = max(0, self.desired - 1)
-            self.taken_away.append(record)
+            self.deleted_nodes.append(record)
             self._unsaid.append(record)
         self.wake()
 
     @property
-    def hopeless(self) -> Cause | None:
+    def persistent_failure(self) -> Cause | None:
         """Why nothing is asked for any more, but for one node now and then.
 
         That one is no hope while it is submitted or queues, or whoever looks just then
         would be told that all is well; it is from its arrival on.
         """
         fleet = self.fleet
-        counts = fleet.roster.counts
+        counts = fleet.registry.counts
         if counts[NodeState.IMPORTING] + counts[NodeState.ARRIVED] - fleet.held:
             return None
-        possible = fleet.guard.possible
-        return fleet.failures.hopeless(
+        possible = fleet.blocklist.possible
+        return fleet.failures.persistent_failure(
             hosts=None if possible is None else len(possible)
         )
 
@@ -218,7 +220,11 @@ class Upkeep:
         """Until the next look: a tick, or less if something is due before."""
         now = self._clock()
         due = TICK
-        if any(self._lack()) and not self.hopeless and not self.fleet.door.submitting:
+        if (
+            any(self._lack())
+            and not self.persistent_failure
+            and not self.fleet.admission.submitting
+        ):
             budget = 0.0 if self._free else self._budget.wait(now)
             waits = (budget, self._retry_at - now, 0.05)
             due = min(due, max(waits))
@@ -227,45 +233,47 @@ class Upkeep:
     async def turn(self) -> None:
         """Look once, and do what is to be done."""
         now = self._clock()
-        stood_still = now - self._last_turn
+        suspended_seconds = now - self._last_turn
         self._last_turn = now
-        if stood_still > STOOD_STILL:
-            self._hands.woke(stood_still)
-            self._excuse(stood_still)
+        if suspended_seconds > SUSPEND_THRESHOLD:
+            self._hands.on_resume(suspended_seconds)
+            self._excuse(suspended_seconds)
             self._woke_at = now
         else:
             await self._look_for_silent()
-        if now - self._woke_at < WAKING:
+        if now - self._woke_at < RESUME_GRACE:
             # The ends that are reported now are of nodes that did not find *us*.
-            self.fleet.failures.forgive()
-            self.fleet.guard.pardon()
-            self._budget.proven()
+            self.fleet.failures.reset()
+            self.fleet.blocklist.clear()
+            self._budget.note_success()
         self.fleet.reports.look()
         await self._look_at_hosts()
-        self._prove()
-        self._say_taken_away()
+        self._note_success()
+        self._log_deleted_nodes()
         await self._give_back_places()
-        await self._pay()
+        await self._submit_backlog()
         await self._replace(self._clock())
-        if self.hopeless is not None or (self.taken_away and not self.desired):
-            self._hands.despair()
+        if self.persistent_failure is not None or (
+            self.deleted_nodes and not self.desired
+        ):
+            self._hands.on_persistent_failure()
         self._last_turn = self._clock()  # a hanging master is no suspension
 
     def _excuse(self, seconds: float) -> None:
         """Nobody was silent while it was us who did not listen."""
-        for record in self.fleet.roster.live.values():
+        for record in self.fleet.registry.live.values():
             if record.suspended is None:
-                self.fleet.roster.excuse(record, seconds)
+                self.fleet.registry.excuse(record, seconds)
             else:
                 record.suspended += (
                     seconds  # the end of the suspension excuses the rest
                 )
 
     async def _look_for_silent(self) -> None:
-        now = self.fleet.roster.clock()
+        now = self.fleet.registry.clock()
         gone: list[NodeRecord] = []
         ask: list[NodeRecord] = []
-        for record in list(self.fleet.roster.live.values()):
+        for record in list(self.fleet.registry.live.values()):
             silent = silent_for(record, now, self._missed)
             if silent is None or record.suspended is not None:
                 continue
@@ -281,7 +289,7 @@ class Upkeep:
             await self.fleet.launcher.ask_about([record.id for record in ask])
         if not gone:
             return
-        live = self.fleet.roster.live.values()
+        live = self.fleet.registry.live.values()
         heard = {r.host for r in live if r.state is NodeState.WORKING and not r.lost}
         for record in gone:
             # A host that is lost takes all its nodes with it.
@@ -295,36 +303,36 @@ class Upkeep:
         self.fleet.changed.set()
 
     async def _look_at_hosts(self) -> None:
-        guard = self.fleet.guard
-        if not guard.suspects():
+        blocklist = self.fleet.blocklist
+        if not blocklist.suspects():
             self._shut.clear()  # whoever is shut again is news
             return
-        if guard.possible is None and self._clock() >= self._ask_hosts_at:
+        if blocklist.possible is None and self._clock() >= self._ask_hosts_at:
             self._ask_hosts_at = self._clock() + HOSTS_AGAIN
             native = self.fleet.request.native
-            guard.possible = await self.fleet.launcher.hosts(native)
-        now = self.fleet.roster.clock()
-        shut = guard.shut(now)
-        for host, sentence in zip(shut, guard.sentences(now), strict=True):
+            blocklist.possible = await self.fleet.launcher.hosts(native)
+        now = self.fleet.registry.clock()
+        shut = blocklist.shut(now)
+        for host, sentence in zip(shut, blocklist.sentences(now), strict=True):
             if host not in self._shut:
                 self._say(sentence)
         self._shut = set(shut)
 
-    def _say_taken_away(self) -> None:
+    def _log_deleted_nodes(self) -> None:
         """A line for all of one turn: somebody may have deleted a thousand."""
-        unsaid, self._unsaid = self._unsaid, []
-        if unsaid:
-            first, count = unsaid[0], len(unsaid)
+        unsupported_options, self._unsaid = self._unsaid, []
+        if unsupported_options:
+            first, count = unsupported_options[0], len(unsupported_options)
             assert first.diagnosis is not None
             who = str(first) if count == 1 else f"{count} nodes (e.g. {first})"
             told = first.diagnosis.sentence(who, first.id.job, many=count > 1)
             self._say(f"{told}; wanted from now on: {self.desired}")
 
     async def _give_back_places(self) -> None:
-        roster = self.fleet.roster
-        if self.fleet.door.submitting:
+        registry = self.fleet.registry
+        if self.fleet.admission.submitting:
             return
-        if due := self._places.due(roster, roster.clock()):
+        if due := self._places.due(registry, registry.clock()):
             self._say(
                 f"gave back {number_of_nodes(len(due))} that still queued and that"
                 f" nobody has needed for {self.fleet.options.place_grace:g} s",
@@ -332,28 +340,28 @@ class Upkeep:
             )
             await self._hands.cancel(due)
 
-    async def _pay(self) -> None:
+    async def _submit_backlog(self) -> None:
         """Ask for what is owed, as far as there is room. Nothing was lost for it."""
-        roster = self.fleet.roster
-        count = min(roster.owed, self.fleet.arrays.room)
-        late = self._clock() < self._retry_at or self.fleet.door.submitting
-        if not count or late or self.hopeless is not None:
+        registry = self.fleet.registry
+        count = min(registry.backlog, self.fleet.arrays.room)
+        late = self._clock() < self._retry_at or self.fleet.admission.submitting
+        if not count or late or self.persistent_failure is not None:
             return
-        roster.owed -= count
+        registry.backlog -= count
         try:
             await self._hands.add(0)
         except LauncherError as exc:
-            roster.owed += count
-            self.unheard(str(exc))
+            registry.backlog += count
+            self.submission_failed(str(exc))
         else:
             self._answered()
             self.wake()  # the grid may want the rest as a further array
 
-    def _prove(self) -> None:
-        now = self.fleet.roster.clock()
-        for record in self.fleet.roster.live.values():
+    def _note_success(self) -> None:
+        now = self.fleet.registry.clock()
+        for record in self.fleet.registry.live.values():
             if record.state is NodeState.WORKING and now - record.since > PROVEN:
-                self._budget.proven()
+                self._budget.note_success()
                 return
 
     def _lack(self) -> tuple[int, int]:
@@ -367,10 +375,10 @@ class Upkeep:
             self.outage = ""  # it does not matter any more
             self._free = 0
             return
-        if now < self._retry_at or self.fleet.door.submitting:
+        if now < self._retry_at or self.fleet.admission.submitting:
             return
-        if self.hopeless is not None:
-            waiting = self.fleet.roster.expected - self.fleet.held
+        if self.persistent_failure is not None:
+            waiting = self.fleet.registry.expected - self.fleet.held
             if not names or waiting or now < self._next_probe:
                 return  # one that still queues will show it as well as another
             self._probed(now)
@@ -387,10 +395,10 @@ class Upkeep:
             await self._hands.add(names)
         except (DrmCommunicationError, GridFull) as exc:
             self._budget.give_back(charged)
-            self.unheard(str(exc))
+            self.submission_failed(str(exc))
         except SubmitError as exc:
             self._answered()
-            refused = self.fleet.dialect.advised(rejection(exc))
+            refused = self.fleet.dialect.with_advice(rejection(exc))
             self.fleet.failures.rejected(refused)
             self._say(
                 f"the grid refused {number_of_nodes(granted)}: {exc.reason.strip()}"
@@ -409,18 +417,18 @@ class Upkeep:
         pause = min(FIRST_PROBE * 2 ** min(self._probes, 20), LONGEST_PROBE)
         self._probes, self._next_probe = self._probes + 1, now + pause
 
-    def unheard(self, why: str) -> None:
+    def submission_failed(self, why: str) -> None:
         """The grid did not answer, or is full of our jobs: so try later."""
-        pause = min(FIRST_RETRY * 2 ** min(self._unheard, 20), LONGEST_RETRY)
+        pause = min(FIRST_RETRY * 2 ** min(self._submission_failed, 20), LONGEST_RETRY)
         self._retry_at = self._clock() + pause
-        self._unheard += 1
+        self._submission_failed += 1
         if not self.outage:
             self._say(f"what is missing is asked for when the grid will have it: {why}")
         self.outage = why
         self.wake()
 
     def _answered(self) -> None:
-        self._unheard, self._retry_at, self.outage = 0, 0.0, ""
+        self._submission_failed, self._retry_at, self.outage = 0, 0.0, ""
 
     def _say(self, text: str, level: int = logging.WARNING) -> None:
         self.said.append(text)

@@ -21,9 +21,9 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile import walltime as expiry
 from dask_gridengine.reconcile.drain import hand_over, retire
-from dask_gridengine.reconcile.reconciler import Upkeep
+from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.reconcile.walltime import Step
-from dask_gridengine.reconcile.walltime_limits import Walltimes
+from dask_gridengine.reconcile.walltime_limits import WalltimeLimits
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.scheduler.throttled_callback import SHARE
 
@@ -34,7 +34,7 @@ STARTS_SEEN = 8  # of the newest nodes that work, to learn how long one takes to
 TASKS_NAMED = 5  # of those that cannot finish in time; the others are counted
 
 
-class Turnover:
+class WalltimeRotation:
     """Keeps the list of nodes that are on their way out although they are wanted.
 
     Parameters
@@ -45,8 +45,8 @@ class Turnover:
         What the user asked for.
     """
 
-    def __init__(self, fleet: Fleet, upkeep: Upkeep, options: Options) -> None:
-        self._fleet, self._upkeep, self._options = fleet, upkeep, options
+    def __init__(self, fleet: Fleet, reconciler: Reconciler, options: Options) -> None:
+        self._fleet, self._reconciler, self._options = fleet, reconciler, options
         self._suffixes = suffixes(options.processes)
         #: Names whose replacements are asked for, or there; they count no more.
         self.leaving: dict[str, NodeRecord] = {}
@@ -55,7 +55,9 @@ class Turnover:
         self._ended: list[asyncio.Task[None]] = []  # for nodes that are over
         self._task: asyncio.Task[None] | None = None
         self._pause = LOOK_EVERY  # until the next look
-        self._typical = 0.0  # seconds that a task takes, as they go at present
+        self._mean_task_seconds = (
+            0.0  # seconds that a task takes, as they go at present
+        )
 
     def staying(self, names: Collection[str]) -> list[str]:
         """Those of these names, of nodes or workers, that count, in their order."""
@@ -64,8 +66,8 @@ class Turnover:
     def start(self, scheduler: ClusterScheduler) -> None:
         """Begin, in the running event loop."""
         self._scheduler = scheduler
-        self._limits = Walltimes(self._fleet)
-        self._fleet.endings.limit = self._limits.of
+        self._limits = WalltimeLimits(self._fleet)
+        self._fleet.exits.limit = self._limits.of
         self._task = asyncio.create_task(self._run(), name="gridengine turnover")
 
     async def stop(self) -> None:
@@ -102,7 +104,7 @@ class Turnover:
         there = {ws.name for ws in self._scheduler.workers.values()}
         for gone in self._scheduler.ends.keys() - there:
             del self._scheduler.ends[gone]
-        records = self._fleet.roster.in_state(NodeState.WORKING)
+        records = self._fleet.registry.in_state(NodeState.WORKING)
         limits = [self._limits.of(record) for record in records]
         if not self._options.drain_before_walltime:
             return
@@ -110,7 +112,7 @@ class Turnover:
         came = [r.working - r.submitted for r in records if r.working is not None]
         fresh = 0.0
         for record, limit in zip(records, limits, strict=True):
-            crew = self._crew(record.worker or "")
+            crew = self._workers_of(record.worker or "")
             if not crew or record.began is None:
                 continue
             if limit is None:
@@ -118,7 +120,7 @@ class Turnover:
             else:
                 reserve = self._reserve(crew, limit)
                 fresh = max(fresh, limit - expiry.GRID_SLACK - reserve)
-                self._weigh(record, crew, limit, came[-STARTS_SEEN:])
+                self._check_walltime(record, crew, limit, came[-STARTS_SEEN:])
         if fresh:
             self._scheduler.fresh[self._fleet.pool] = fresh
         else:
@@ -126,10 +128,10 @@ class Turnover:
 
     def _workers(self) -> list[WorkerState]:
         """Those of our nodes; others may be of other kinds, or somebody else's."""
-        names = [r.worker for r in self._fleet.roster.live.values() if r.worker]
-        return [ws for name in names for ws in self._crew(name)]
+        names = [r.worker for r in self._fleet.registry.live.values() if r.worker]
+        return [ws for name in names for ws in self._workers_of(name)]
 
-    def _crew(self, name: str) -> list[WorkerState]:
+    def _workers_of(self, name: str) -> list[WorkerState]:
         """The workers there are of the node of this name."""
         known, there = self._scheduler.aliases, self._scheduler.workers
         addresses = (known.get(name + suffix) for suffix in self._suffixes)
@@ -141,9 +143,9 @@ class Turnover:
         seen = [duration(ts.prefix) for ws in workers for ts in ws.executing]
         known = [seconds for seconds in seen if seconds is not None]
         if known:
-            self._typical = sum(known) / len(known)
+            self._mean_task_seconds = sum(known) / len(known)
 
-    def _weigh(
+    def _check_walltime(
         self,
         record: NodeRecord,
         crew: Collection[WorkerState],
@@ -152,10 +154,10 @@ class Turnover:
     ) -> None:
         assert record.began is not None
         deadline = record.began + limit
-        left = deadline - self._fleet.roster.clock()
+        left = deadline - self._fleet.registry.clock()
         reserve = self._reserve(crew, limit)
         ready = reserve + self._pause  # it may come due just after a look
-        margin = expiry.margin(limit, task=self._typical, hand_over=ready)
+        margin = expiry.margin(limit, task=self._mean_task_seconds, hand_over=ready)
         spare = expiry.GRID_SLACK + reserve
         for ws in crew:
             self._scheduler.ends[ws.name] = deadline - spare
@@ -185,15 +187,15 @@ class Turnover:
         assert record.worker is not None
         if record.worker not in self.leaving and not record.cancelled:
             self.leaving[record.worker] = record
-            self._upkeep.expect_end()
+            self._reconciler.expect_end()
 
     def asked_to_go(self, name: str, signal: str) -> float:
         """The grid has sent a node a signal; how many seconds it is given."""
-        record = self._fleet.roster.by_worker[name]
+        record = self._fleet.registry.by_worker[name]
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")
         seconds = self._limits.after(signal, record, self._options.drain_timeout)
         self._replace(record)
-        self._drain(record, why, self._fleet.roster.clock() + seconds)
+        self._drain(record, why, self._fleet.registry.clock() + seconds)
         return seconds
 
     def _drain(self, record: NodeRecord, why: Diagnosis, until: float) -> None:
@@ -205,7 +207,7 @@ class Turnover:
                 return
             going.cancel()  # there is less time than it was told
         record.turned = why
-        self._fleet.roster.move(record, NodeState.DRAINING)
+        self._fleet.registry.move(record, NodeState.DRAINING)
         self._fleet.changed.set()
         self._until[record.worker] = until
         self._going[record.worker] = asyncio.create_task(
@@ -213,16 +215,16 @@ class Turnover:
         )
 
     async def _go(self, record: NodeRecord, name: str, until: float) -> None:
-        clock = self._fleet.roster.clock
+        clock = self._fleet.registry.clock
         lifetime = self._limits.of(record) or float("inf")
         self._name_unfinished(record, name, until, lifetime)
         # Again and again: nobody may be there yet to take its data, and its Nanny may
         # start another worker.
-        while (crew := self._crew(name)) and (left := until - clock()) > 0:
-            patience = max(0.0, left - self._reserve(crew, lifetime))
+        while (crew := self._workers_of(name)) and (left := until - clock()) > 0:
+            timeout = max(0.0, left - self._reserve(crew, lifetime))
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(
-                    retire(self._scheduler, [name], patience=patience), left
+                    retire(self._scheduler, [name], timeout=timeout), left
                 )
             await asyncio.sleep(LOOK_EVERY)
         deadline = clock() + GENTLE_SECONDS
@@ -236,8 +238,8 @@ class Turnover:
     def _name_unfinished(
         self, record: NodeRecord, name: str, until: float, lifetime: float
     ) -> None:
-        crew = self._crew(name)
-        left = until - self._fleet.roster.clock() - self._reserve(crew, lifetime)
+        crew = self._workers_of(name)
+        left = until - self._fleet.registry.clock() - self._reserve(crew, lifetime)
         late = []
         for ts, ran in (item for ws in crew for item in running_tasks(ws).items()):
             seconds = self._scheduler.duration(ts.prefix)
@@ -247,7 +249,7 @@ class Turnover:
             more = len(late) - TASKS_NAMED
             record.unfinished = ", ".join(late[:TASKS_NAMED])
             record.unfinished += f" and {more} more" if more > 0 else ""
-            self._upkeep.tell(
+            self._reconciler.tell(
                 f"{record} leaves in {max(0.0, left):.0f} s; it cannot finish:"
                 f" {record.unfinished}, which will run again elsewhere"
             )

@@ -77,12 +77,12 @@ class Suspensions:
             Nodes that have just become silent in some other way than by their workers'
             heartbeats: about those the grid is asked at once.
         """
-        roster = self._fleet.roster
+        registry = self._fleet.registry
         await self._give_up()
-        quiet = map(roster.bearing, self._quiet(self._silent))
+        quiet = map(registry.bearing, self._quiet(self._silent))
         suspects = [record for record in quiet if record and not record.ending]
         self._unasked |= {record.id: record for record in silent}
-        suspects += [*self._unasked.values(), *roster.suspended.values()]
+        suspects += [*self._unasked.values(), *registry.suspended.values()]
         due = bool(self._unasked) or self._clock() >= self._next
         if suspects and due and (self._asking is None or self._asking.done()):
             self._next = self._clock() + self._again
@@ -98,7 +98,7 @@ class Suspensions:
     def heard(self, record: NodeRecord) -> None:
         """A node has sent something, so it is not suspended."""
         if record.suspended is not None:
-            self._fleet.roster.resume(record)
+            self._fleet.registry.resume(record)
             self._changed(record)
             self._say(f"{_subject([record])} resumed by the grid", logging.INFO)
 
@@ -113,10 +113,10 @@ class Suspensions:
         new, resumed = [], []
         for record in {record.id: record for record in suspects}.values():
             if record.id in found and record.suspended is None and not record.ending:
-                self._fleet.roster.suspend(record)
+                self._fleet.registry.suspend(record)
                 new.append(record)
             elif record.id not in found and record.suspended is not None:
-                self._fleet.roster.resume(record)
+                self._fleet.registry.resume(record)
                 resumed.append(record)
         for record in [*new, *resumed]:
             self._changed(record)
@@ -129,10 +129,10 @@ class Suspensions:
         limit = self._fleet.options.suspended_timeout
         if limit is None:
             return
-        now = self._fleet.roster.clock()
+        now = self._fleet.registry.clock()
         late = [
             record
-            for record in self._fleet.roster.suspended.values()
+            for record in self._fleet.registry.suspended.values()
             if record.suspended is not None and now - record.suspended >= limit
         ]
         detail = f"{limit:g} s (suspended-timeout)"

@@ -15,7 +15,7 @@ from dask_gridengine.errors import NodesFailed
 from dask_gridengine.exit_causes import NONE_REQUESTED, number_of_nodes
 from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.reconciler import Upkeep
+from dask_gridengine.reconcile.reconciler import Reconciler
 
 LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
 SOON = 0.02  # the same while enough have registered: they run in a moment
@@ -36,13 +36,13 @@ def running_workers(scheduler: Scheduler, fleet: Fleet | None = None) -> int:
     workers = list(dict.values(scheduler.workers))
     return sum(
         ws.status is Status.running
-        and (fleet is None or fleet.roster.bearing(ws.name) is not None)
+        and (fleet is None or fleet.registry.bearing(ws.name) is not None)
         for ws in workers
     )
 
 
-def shortfall(
-    upkeeps: Sequence[Upkeep],
+def missing_workers_error(
+    reconcilers: Sequence[Reconciler],
     scheduler: Scheduler,
     wanted: int,
     *,
@@ -63,51 +63,59 @@ def shortfall(
     others
         Whether workers of other nodes, or of none of ours, are as good.
     """
-    lost = [upkeep for upkeep in upkeeps if upkeep.hopeless is not None]
-    planned = sum(map(_planned, upkeeps))
+    lost = [
+        reconciler
+        for reconciler in reconcilers
+        if reconciler.persistent_failure is not None
+    ]
+    planned = sum(map(_planned, reconcilers))
     # Copies: the loop empties these lists while another thread asks.
-    copies = [(upkeep, list(upkeep.taken_away)) for upkeep in upkeeps]
-    taken = [(upkeep, records) for upkeep, records in copies if records]
+    copies = [
+        (reconciler, list(reconciler.deleted_nodes)) for reconciler in reconcilers
+    ]
+    taken = [(reconciler, records) for reconciler, records in copies if records]
     if planned >= wanted:
         taken = []
     if not taken and not lost:
         return None
-    have = [running_workers(scheduler, upkeep.fleet) for upkeep in upkeeps]
+    have = [running_workers(scheduler, reconciler.fleet) for reconciler in reconcilers]
     there = running_workers(scheduler) if others else sum(have)
     # Where there is hope there may be all, elsewhere there are no more than those.
     possible = there + sum(
-        max(0, _planned(upkeep) - running)
-        for upkeep, running in zip(upkeeps, have, strict=True)
-        if upkeep not in lost
+        max(0, _planned(reconciler) - running)
+        for reconciler, running in zip(reconcilers, have, strict=True)
+        if reconciler not in lost
     )
     if possible >= wanted:
         return None
-    told = [_taken_away(upkeep, records) for upkeep, records in taken]
-    told += [why for upkeep in upkeeps for why in upkeep.fleet.failures.reasons()]
+    told = [_deleted_nodes(reconciler, records) for reconciler, records in taken]
+    told += [
+        why for reconciler in reconcilers for why in reconciler.fleet.failures.reasons()
+    ]
     return NodesFailed(wanted, there, told)
 
 
 def out_of_reach(
-    upkeeps: Sequence[Upkeep], scheduler: Scheduler, wanted: int
+    reconcilers: Sequence[Reconciler], scheduler: Scheduler, wanted: int
 ) -> NodesFailed | None:
     """The error that names the bound below this number of workers; None without one.
 
     Parameters
     ----------
     upkeeps, scheduler, wanted
-        See `shortfall`.
+        See `missing_workers_error`.
     """
     running = running_workers(scheduler)
     # Workers that are no nodes of this cluster are as good.
-    possible = running - sum(running_workers(scheduler, u.fleet) for u in upkeeps)
+    possible = running - sum(running_workers(scheduler, u.fleet) for u in reconcilers)
     reasons = []
-    for upkeep in upkeeps:
-        bound = upkeep.fleet.most_at_once
+    for reconciler in reconcilers:
+        bound = reconciler.fleet.most_at_once
         if bound is None:
             return None
         nodes, why = bound
-        possible += nodes * upkeep.fleet.options.processes
-        of = f" of {upkeep.fleet.pool}" if upkeep.fleet.pool else ""
+        possible += nodes * reconciler.fleet.options.processes
+        of = f" of {reconciler.fleet.pool}" if reconciler.fleet.pool else ""
         runs = "runs" if nodes == 1 else "run"
         reasons.append(f"at most {number_of_nodes(nodes)}{of} {runs} at once: {why}")
     if possible >= wanted:
@@ -116,22 +124,22 @@ def out_of_reach(
     return NodesFailed(wanted, running, reasons)
 
 
-def _planned(upkeep: Upkeep) -> int:
+def _planned(reconciler: Reconciler) -> int:
     """Workers that are wanted."""
-    return upkeep.desired * upkeep.fleet.options.processes
+    return reconciler.desired * reconciler.fleet.options.processes
 
 
-def _taken_away(upkeep: Upkeep, records: Sequence[NodeRecord]) -> str:
+def _deleted_nodes(reconciler: Reconciler, records: Sequence[NodeRecord]) -> str:
     count = len(records)
     who = str(records[0]) if count == 1 else f"{count} nodes"
     diagnosis = records[-1].diagnosis
     assert diagnosis is not None
     told = diagnosis.sentence(who, many=count > 1)
-    return f"{told}; wanted now: {_planned(upkeep)}"
+    return f"{told}; wanted now: {_planned(reconciler)}"
 
 
 async def wait_for_workers(
-    upkeeps: Sequence[Upkeep],
+    reconcilers: Sequence[Reconciler],
     scheduler: Scheduler,
     wanted: int,
     timeout: float | str | None,
@@ -143,7 +151,7 @@ async def wait_for_workers(
     Parameters
     ----------
     upkeeps, scheduler, wanted
-        See `shortfall`.
+        See `missing_workers_error`.
     timeout
         Seconds; None is for ever.
     remarks, hints
@@ -157,21 +165,23 @@ async def wait_for_workers(
     TimeoutError
         After `timeout` seconds; it says what the nodes are at.
     """
-    changed = upkeeps[0].fleet.changed  # which they share
+    changed = reconcilers[0].fleet.changed  # which they share
     loop = asyncio.get_running_loop()
     seconds = parse_timedelta(timeout) if timeout else math.inf
     deadline = loop.time() + seconds
     while (have := running_workers(scheduler)) < wanted:
         changed.clear()
-        error = shortfall(upkeeps, scheduler, wanted)
-        if error := error or out_of_reach(upkeeps, scheduler, wanted):
+        error = missing_workers_error(reconcilers, scheduler, wanted)
+        if error := error or out_of_reach(reconcilers, scheduler, wanted):
             raise error
         if (left := deadline - loop.time()) <= 0:
             said = f"{have} of {wanted} workers after {timeout} s"
             raise asyncio.TimeoutError(
                 "\n".join(
                     [
-                        "; ".join([said, *map(_what_they_are_at, upkeeps), *remarks()]),
+                        "; ".join(
+                            [said, *map(_what_they_are_at, reconcilers), *remarks()]
+                        ),
                         *hints(),
                     ]
                 )
@@ -181,13 +191,13 @@ async def wait_for_workers(
             await asyncio.wait_for(changed.wait(), min(pause, left))
 
 
-def _what_they_are_at(upkeep: Upkeep) -> str:
-    fleet = upkeep.fleet
-    counts = fleet.roster.shown()
+def _what_they_are_at(reconciler: Reconciler) -> str:
+    fleet = reconciler.fleet
+    counts = fleet.registry.shown()
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
     whose = f" of {fleet.pool}" if fleet.pool else ""
     title = f"nodes{whose}: {nodes}"
-    if not upkeep.desired:
-        title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.roster.live else "")
+    if not reconciler.desired:
+        title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.registry.live else "")
     why = [f"why nodes queue: {reason}" for reason in fleet.reports.reasons]
     return "\n  ".join([title, *why, *fleet.failures.reasons()])

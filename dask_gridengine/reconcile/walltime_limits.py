@@ -9,7 +9,7 @@ from dask_gridengine.nodes.registry import NodeRecord
 from dask_gridengine.reconcile import walltime as expiry
 
 
-class Walltimes:
+class WalltimeLimits:
     """Walltimes of nodes, in seconds from their first moment.
 
     A job cannot see its own: its spool directory holds no ``h_rt`` and its environment

@@ -14,7 +14,7 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
 
 from dask_gridengine.scheduler.exception_notes import annotate
-from dask_gridengine.scheduler.walltime_aware import TimelyScheduler
+from dask_gridengine.scheduler.walltime_aware import WalltimeAwareScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ PATIENCE = 5.0
 LOOK_AGAIN = 0.05
 
 
-class Witness(Protocol):
+class FailureInfo(Protocol):
     """Who hears what the scheduler sees of workers, and knows why they died."""
 
     def missing(self, name: str, *, expected: bool) -> None:
@@ -78,7 +78,7 @@ class _Held:
     until: float
 
 
-class FairScheduler(TimelyScheduler):
+class FairScheduler(WalltimeAwareScheduler):
     """Holds a task that has lost too many workers until it is known why they died.
 
     Dask counts the workers that die while they have a task, and gives the task up when
@@ -96,7 +96,7 @@ class FairScheduler(TimelyScheduler):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.witness: Witness | None = None
+        self.failure_info: FailureInfo | None = None
         self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
         self._removing: WorkerState | None = None
         self._held: dict[Any, _Held] = {}
@@ -111,11 +111,11 @@ class FairScheduler(TimelyScheduler):
     ) -> Any:
         """As Dask's; it says so, and remembers whose tasks were running there."""
         ws = self.workers.get(self.coerce_address(address))
-        if ws is None or self.witness is None:
+        if ws is None or self.failure_info is None:
             return await super().remove_worker(
                 address, stimulus_id=stimulus_id, expected=expected, **how
             )
-        self.witness.missing(ws.name, expected=expected)
+        self.failure_info.missing(ws.name, expected=expected)
         if not expected:
             self._suspect(ws)
         # Tasks are given up before Dask's method first waits for something, so no
@@ -195,9 +195,9 @@ class FairScheduler(TimelyScheduler):
 
     def _acquit(self, ts: TaskState) -> bool:
         """Take back what it is not to blame for; whether more is yet to be heard."""
-        assert self.witness is not None
+        assert self.failure_info is not None
         names = self._suspects.get(ts.key, [])
-        found = self.witness.evidence(names)
+        found = self.failure_info.evidence(names)
         for name in found.blameless:
             names.remove(name)
         ts.suspicious -= len(found.blameless)
@@ -240,5 +240,5 @@ class FairScheduler(TimelyScheduler):
             self.transitions({key: "processing"}, stimulus_id=f"acquitted-{time()}")
 
     def _annotate(self, error: KilledWorker, key: Any) -> None:
-        if self.witness is not None:
-            annotate(error, self.witness.deaths(self._suspects.get(key, [])))
+        if self.failure_info is not None:
+            annotate(error, self.failure_info.deaths(self._suspects.get(key, [])))

@@ -46,7 +46,7 @@ def silenced(level: str | int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unsaid_while_closing(scheduler: Scheduler | None) -> Iterator[None]:
+def suppress_close_messages(scheduler: Scheduler | None) -> Iterator[None]:
     """Keep back what tells nobody anything, at the end of a good run.
 
     Messages of other clusters in this process pass: only lost results of this

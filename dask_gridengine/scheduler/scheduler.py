@@ -31,7 +31,7 @@ from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.clock import steady_time
 from dask_gridengine.net.ports import Ports, is_free, none_free
-from dask_gridengine.nodes.history import View
+from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.scheduler.failure_attribution import FairScheduler
 from dask_gridengine.views import json_api as routes
 from dask_gridengine.views import prometheus
@@ -85,8 +85,8 @@ class ClusterScheduler(FairScheduler):
         #: why they are paused.
         self._suspended: dict[str, bool] = {}
         self.handlers["gridengine_module_file"] = self.module_file
-        self.view = View("", dict, dict)  # until `show` says whose nodes
-        self._tally: prometheus.Tally | None = None
+        self.view = NodeHistory("", dict, dict)  # until `show` says whose nodes
+        self._tally: prometheus.ClusterCounters | None = None
         routes.connect(self, http_prefix)
         if dashboard or (dashboard is None and dashboard_address):
             _LateDashboard(self, http_prefix)
@@ -95,7 +95,7 @@ class ClusterScheduler(FairScheduler):
         look = PeriodicCallback(self.look_at_clocks, 1000 * LOOK_EVERY)
         self.periodic_callbacks["gridengine-clocks"] = look
 
-    def show(self, view: View) -> None:
+    def show(self, view: NodeHistory) -> None:
         """Tell visitors of these nodes, on page, JSON route and metrics."""
         self.view, self._tally = view, prometheus.connect(view)
 
@@ -109,9 +109,9 @@ class ClusterScheduler(FairScheduler):
     def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
         """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
         msg: dict[str, Any] = super()._task_to_msg(ts)
-        ws, witness = ts.processing_on, self.witness
+        ws, failure_info = ts.processing_on, self.failure_info
         # A worker that the user has started may not have this package.
-        if ws is not None and witness is not None and witness.ours(ws.name):
+        if ws is not None and failure_info is not None and failure_info.ours(ws.name):
             msg["run_spec"] = ToPickle(PortableTask(ts.key, ts.run_spec))
         return msg
 
@@ -137,8 +137,12 @@ class ClusterScheduler(FairScheduler):
 
     def log_event(self, topic: str | Collection[str], msg: Any) -> None:
         """As Dask's; what our Nannies say goes to the witness, too."""
-        if topic == WORKER_EXIT and self.witness is not None and isinstance(msg, dict):
-            self.witness.worker_exit(str(msg.get("name")), msg)
+        if (
+            topic == WORKER_EXIT
+            and self.failure_info is not None
+            and isinstance(msg, dict)
+        ):
+            self.failure_info.worker_exit(str(msg.get("name")), msg)
         super().log_event(topic, msg)
 
     async def check_worker_ttl(self) -> None:
@@ -186,8 +190,8 @@ class ClusterScheduler(FairScheduler):
     def heartbeat_worker(self, *, address: str, **said: Any) -> Any:
         """As Dask's. A heartbeat of a suspended node says that it is resumed."""
         ws = self.workers.get(address) if address in self._suspended else None
-        if ws is not None and self.witness is not None:
-            self.witness.heard(ws.name)
+        if ws is not None and self.failure_info is not None:
+            self.failure_info.heard(ws.name)
             # Another worker of its node may have been heard before.
             self.suspended([ws.name], False)
         return super().heartbeat_worker(address=address, **said)
@@ -261,9 +265,9 @@ class _LateDashboard:
 
     def __init__(self, scheduler: Scheduler, prefix: str | None) -> None:
         self._scheduler, self._prefix = scheduler, prefix
-        self._door = Application([(r".*", _Visit, {"dashboard": self})])
+        self._admission = Application([(r".*", _Visit, {"dashboard": self})])
         http = scheduler.http_application
-        http.add_application(self._door)
+        http.add_application(self._admission)
         # JupyterLab asks for this first, and Dask answers from what is loaded.
         index = (r".*/individual-plots\.json", _Visit, {"dashboard": self})
         http.add_handlers(r".*$", [index])
@@ -277,9 +281,9 @@ class _LateDashboard:
         except ImportError:
             module = ours = None
         http = self._scheduler.http_application
-        if self._door not in http.applications:
+        if self._admission not in http.applications:
             return
-        http.applications.remove(self._door)
+        http.applications.remove(self._admission)
         http.default_router.rules.remove(self._index)
         if module is None:
             pages = get_handlers(self._scheduler, [WITHOUT_BOKEH], prefix=self._prefix)

@@ -13,7 +13,7 @@ SHARE = (
 )
 
 
-class Glances:
+class ThrottledCallback:
     """Calls a function every half second, or less often where that takes long.
 
     Parameters
@@ -29,7 +29,7 @@ class Glances:
     ) -> None:
         self._look, self._clock = look, clock
         self._due = float("-inf")
-        self._callback = PeriodicCallback(self.glance, EVERY * 1000)
+        self._callback = PeriodicCallback(self.run_throttled, EVERY * 1000)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -39,7 +39,7 @@ class Glances:
         """Look no more. Idempotent."""
         self._callback.stop()
 
-    def glance(self) -> None:
+    def run_throttled(self) -> None:
         """Look, unless the last look has taken so long that it is too early."""
         began = self._clock()
         if began < self._due:

@@ -15,7 +15,7 @@ from dask_gridengine.scheduler.task_durations import Durations, computing
 CAUTION = 1.25
 
 
-class TimelyScheduler(Scheduler):  # type: ignore[misc]
+class WalltimeAwareScheduler(Scheduler):  # type: ignore[misc]
     """Starts no task on a worker that will be gone before the task can be done.
 
     The hooks are where Dask chooses a worker: `valid_workers`, which work stealing

@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.models import ColumnDataSource, HoverTool, NoOverlap
 from bokeh.plotting import figure
 
-from dask_gridengine.nodes.startup_times import BUCKETS, Delays, spoken
+from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram, format_duration
 
 FEWEST = 6  # buckets that are always there, so that one bar is not a wall
 
@@ -28,7 +28,9 @@ class Histogram:
         Of the figure.
     """
 
-    def __init__(self, title: str, delays: Delays, colour: str, **options: Any) -> None:
+    def __init__(
+        self, title: str, delays: DelayHistogram, colour: str, **options: Any
+    ) -> None:
         self._title, self._delays, self._shown = title, delays, 0
         self.source = ColumnDataSource({"x": [], "nodes": [], "range": []})
         self.figure = figure(title=title, y_axis_label="nodes", tools="", **options)
@@ -62,7 +64,7 @@ class Histogram:
             "range": [_range(i) for i in buckets],
         }
         median = self._delays.median()
-        said = "" if median is None else f": median {spoken(median)}"
+        said = "" if median is None else f": median {format_duration(median)}"
         self.figure.title.text = f"{self._title}{said}"
 
     def _span(self) -> tuple[int, int]:
@@ -74,11 +76,11 @@ class Histogram:
 
 
 def _bound(bucket: int) -> str:
-    return spoken(BUCKETS[bucket])
+    return format_duration(BUCKETS[bucket])
 
 
 def _range(bucket: int) -> str:
     low = BUCKETS[bucket - 1] if bucket else 0.0
     if math.isinf(BUCKETS[bucket]):
-        return f"more than {spoken(low)}"
-    return f"{spoken(low)} to {spoken(BUCKETS[bucket])}"
+        return f"more than {format_duration(low)}"
+    return f"{format_duration(low)} to {format_duration(BUCKETS[bucket])}"

@@ -59,7 +59,7 @@ class Hosts:
         """Count what is new or another than it was; send it if anything is."""
         touched = False
         for old, new in changes:
-            before, after = _place(old), _place(new)
+            before, after = _assign(old), _assign(new)
             if before == after:
                 continue
             touched = True
@@ -91,7 +91,7 @@ class Hosts:
         self.figure.title.text = f"nodes by host{of}"
 
 
-def _place(row: NodeRow | None) -> tuple[str, str] | None:
+def _assign(row: NodeRow | None) -> tuple[str, str] | None:
     """Where a node counts, and as what; None if nowhere."""
     if row is None or not row.host:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from distributed.http.utils import RequestHandler, get_handlers
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.nodes.history import NodeRow, View, counts_of
+from dask_gridengine.nodes.history import NodeHistory, NodeRow, counts_of
 
 VERSION = 1  # of the schema: goes up when something is taken away or means another
 
@@ -28,12 +28,12 @@ class NodesJSON(RequestHandler):  # type: ignore[misc]
         self.write(text)
 
 
-def encoded(view: View, live: bool) -> str:
+def encoded(view: NodeHistory, live: bool) -> str:
     """What the route answers, as text."""
     return json.dumps(document(view, live=live))
 
 
-def document(view: View, *, live: bool = False) -> dict[str, Any]:
+def document(view: NodeHistory, *, live: bool = False) -> dict[str, Any]:
     """What the route answers."""
     wanted = view.wanted_of()
     return {
@@ -43,8 +43,8 @@ def document(view: View, *, live: bool = False) -> dict[str, Any]:
         "wanted": view.wanted,
         "counts": view.counts(),
         "pools": {
-            name: {"wanted": wanted[name], "counts": counts_of(roster)}
-            for name, roster in view.rosters().items()
+            name: {"wanted": wanted[name], "counts": counts_of(registry)}
+            for name, registry in view.rosters().items()
         },
         "nodes": [node(row) for row in view.rows(live=live)],
     }

@@ -14,7 +14,7 @@ from dask.utils import format_bytes
 from dask_gridengine.exit_causes import NONE_REQUESTED, number_of_nodes
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.history import counts_of
-from dask_gridengine.nodes.startup_times import spoken
+from dask_gridengine.nodes.startup_times import format_duration
 from dask_gridengine.nodes.summary import Standing, counted
 from dask_gridengine.views import html as markup
 from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
@@ -28,25 +28,27 @@ _ALL_WELL = re.compile(r"(\d+) nodes? (?:is|are) wanted: (\d+) working\.")
 _POOL = "pool "  # what a heading of `explain` begins with
 
 
-class Means(NamedTuple):
+class WorkerResources(NamedTuple):
     """What workers have."""
 
     threads: int = 0
     memory: int = 0  # bytes
 
-    def __add__(self, other: object) -> Means:
-        assert isinstance(other, Means)
-        return Means(self.threads + other.threads, self.memory + other.memory)
+    def __add__(self, other: object) -> WorkerResources:
+        assert isinstance(other, WorkerResources)
+        return WorkerResources(self.threads + other.threads, self.memory + other.memory)
 
 
-def means(workers: Collection[Mapping[str, object]]) -> dict[str, Means]:
+def means(workers: Collection[Mapping[str, object]]) -> dict[str, WorkerResources]:
     """What the workers of each node have, by its name; from Dask's scheduler info."""
-    found: dict[str, Means] = {}
+    found: dict[str, WorkerResources] = {}
     for info in workers:
         node = node_of(str(info["name"]))
         # Dask's own type is a mapping of anything.
-        has = Means(int(str(info["nthreads"])), int(str(info["memory_limit"] or 0)))
-        found[node] = found.get(node, Means()) + has
+        has = WorkerResources(
+            int(str(info["nthreads"])), int(str(info["memory_limit"] or 0))
+        )
+        found[node] = found.get(node, WorkerResources()) + has
     return found
 
 
@@ -77,7 +79,7 @@ def one_line(
             said += f" on {_number(standing.hosts(state), 'host')}"
             said += f" ({_number(paused, 'worker')} paused)" if paused else ""
         if state == "queued" and (waited := standing.queued_for()) is not None:
-            said += f" for up to {spoken(waited)}"
+            said += f" for up to {format_duration(waited)}"
             said += f" ({queues})" if queues else ""
         parts.append(said)
     if failed := standing.failures():
@@ -96,7 +98,7 @@ def table(
     kind: str,
     link: str,
     address: str = "",
-    workers: Mapping[str, Means],
+    workers: Mapping[str, WorkerResources],
     scaling: str,
     reasons: Sequence[str],
     log: str = "",
@@ -161,27 +163,33 @@ def telling(lines: Iterable[str]) -> list[str]:
     return kept[:-1] if kept and kept[-1].startswith(_POOL) else kept
 
 
-def _by_state(standing: Standing, workers: Mapping[str, Means]) -> str:
+def _by_state(standing: Standing, workers: Mapping[str, WorkerResources]) -> str:
     counts = standing.view.counts()
-    has: dict[str, Means] = {}
+    has: dict[str, WorkerResources] = {}
     for row in list(standing.live.values()):
-        has[row.state] = has.get(row.state, Means()) + workers.get(row.worker, Means())
+        has[row.state] = has.get(row.state, WorkerResources()) + workers.get(
+            row.worker, WorkerResources()
+        )
     lines = []
     for state in STATES:
         if counts[state]:
             hosts = standing.hosts(state) if state != "queued" else 0
             waited = standing.queued_for() if state == "queued" else None
-            note = f"the first for {spoken(waited)}" if waited else ""
-            cells = _cells(counts[state], hosts, has.get(state, Means()), note)
+            note = f"the first for {format_duration(waited)}" if waited else ""
+            cells = _cells(
+                counts[state], hosts, has.get(state, WorkerResources()), note
+            )
             lines.append(markup.row(markup.swatch(COLOURS[state]) + state, cells))
     if counts["gone"]:
         why = ", ".join(starmap(counted, standing.failures()[:3]))
         note = f"{standing.failed} failed: {why}" if why else "none failed"
         swatch = markup.swatch(FAILED if standing.failed else ENDED)
         lines.append(
-            markup.row(f"{swatch}gone", _cells(counts["gone"], 0, Means(), note))
+            markup.row(
+                f"{swatch}gone", _cells(counts["gone"], 0, WorkerResources(), note)
+            )
         )
-    total = sum(workers.values(), Means())
+    total = sum(workers.values(), WorkerResources())
     lines.append(
         markup.row(
             f"<b>{len(standing.live)} of {standing.view.wanted} wanted</b>",
@@ -197,24 +205,24 @@ def _by_pool(standing: Standing) -> str:
     if len(rosters) < 2:
         return ""
     lines = []
-    for name, roster in rosters.items():
-        counts = counts_of(roster)
+    for name, registry in rosters.items():
+        counts = counts_of(registry)
         live = ", ".join(
             f"{counts[state]} {state}" for state in STATES if counts[state]
         )
-        cells = [str(wanted[name]), str(roster.alive), live]
+        cells = [str(wanted[name]), str(registry.alive), live]
         lines.append(markup.row(html.escape(name), cells))
     return markup.table(("pool", "wanted", "nodes", ""), lines)
 
 
-def _by_host(standing: Standing, workers: Mapping[str, Means]) -> str:
+def _by_host(standing: Standing, workers: Mapping[str, WorkerResources]) -> str:
     states: dict[str, Counter[str]] = {}
-    has: dict[str, Means] = {}
+    has: dict[str, WorkerResources] = {}
     for row in list(standing.live.values()):
         if row.host:
             states.setdefault(row.host, Counter())[row.state] += 1
-            more = workers.get(row.worker, Means())
-            has[row.host] = has.get(row.host, Means()) + more
+            more = workers.get(row.worker, WorkerResources())
+            has[row.host] = has.get(row.host, WorkerResources()) + more
     if not states:
         return ""
     lines = [
@@ -246,7 +254,7 @@ def _reasons(reasons: Sequence[str]) -> str:
     )
 
 
-def _cells(nodes: int, hosts: int, has: Means, note: str) -> list[str]:
+def _cells(nodes: int, hosts: int, has: WorkerResources, note: str) -> list[str]:
     memory = format_bytes(has.memory) if has.memory else ""
     return [
         str(nodes),

@@ -20,13 +20,13 @@ from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.exit_causes import number_of_nodes
-from dask_gridengine.nodes.history import Change, NodeRow, View, counts_of
-from dask_gridengine.nodes.startup_times import Starts
+from dask_gridengine.nodes.history import Change, NodeHistory, NodeRow, counts_of
+from dask_gridengine.nodes.startup_times import StartupTimes
 from dask_gridengine.nodes.summary import Standing, counted
 from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
 from dask_gridengine.views.histogram import Histogram
 from dask_gridengine.views.hosts import Hosts
-from dask_gridengine.views.timeline_bars import Bars
+from dask_gridengine.views.timeline_bars import TimelineBars
 
 INTERVAL = 500  # milliseconds between looks
 ENDS_SHOWN = 12  # of the nodes that ended last
@@ -56,15 +56,15 @@ class Page:
 
     def __init__(
         self,
-        view: View,
+        view: NodeHistory,
         workers: Callable[[], Sequence[tuple[int, int]]],
         *,
         clock: Callable[[], float] = steady_time,
     ) -> None:
         self._view, self._workers, self._clock = view, workers, clock
-        self._standing, self._starts = Standing(view, clock=clock), Starts()
+        self._summary, self._starts = Standing(view, clock=clock), StartupTimes()
         self._ended: deque[NodeRow] = deque(maxlen=ENDS_SHOWN)
-        self.bars = Bars(live=True, sizing_mode="stretch_both", min_height=320)
+        self.bars = TimelineBars(live=True, sizing_mode="stretch_both", min_height=320)
         side = {"sizing_mode": "stretch_width", "height": 170}
         self.hosts = Hosts(**{**side, "height": 140})
         self.histograms = [
@@ -87,7 +87,7 @@ class Page:
 
     def update(self) -> None:
         """Look at the nodes, and send what has changed."""
-        changes, now = self._standing.look(), self._clock()
+        changes, now = self._summary.look(), self._clock()
         if changes:
             self.bars.take(changes, now)
             self.hosts.take(changes)
@@ -119,7 +119,7 @@ class Page:
                 known = [new if each.key == new.key else each for each in self._ended]
                 self._ended = deque(known, maxlen=ENDS_SHOWN)
         if ends:
-            self.ends.text = _ends(self._standing.ended, self._ended)
+            self.ends.text = _ends(self._summary.ended, self._ended)
 
     def _head(self) -> None:
         workers = self._workers()
@@ -157,7 +157,9 @@ def _resources(scheduler: Any) -> list[tuple[int, int]]:
     return [(ws.nthreads, ws.memory_limit or 0) for ws in scheduler.workers.values()]
 
 
-def _summary(view: View, hosts: int, workers: int, cores: int, memory: int) -> str:
+def _summary(
+    view: NodeHistory, hosts: int, workers: int, cores: int, memory: int
+) -> str:
     counts = view.counts()
     chips = "".join(
         f'<span style="white-space:nowrap;margin-right:1.2em"><span style="display:'
@@ -173,14 +175,14 @@ def _summary(view: View, hosts: int, workers: int, cores: int, memory: int) -> s
     )
 
 
-def _pools(view: View) -> str:
+def _pools(view: NodeHistory) -> str:
     """A line with each kind of nodes, where there are several."""
     rosters, wanted = view.rosters(), view.wanted_of()
     if len(rosters) < 2:
         return ""
     said = []
-    for name, roster in rosters.items():
-        counts = counts_of(roster)
+    for name, registry in rosters.items():
+        counts = counts_of(registry)
         live = ", ".join(
             f"{counts[state]} {state}" for state in STATES if counts[state]
         )

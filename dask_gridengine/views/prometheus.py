@@ -14,11 +14,11 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.nodes.history import Follower, View, counts_of
-from dask_gridengine.nodes.startup_times import BUCKETS, Delays, Starts
+from dask_gridengine.nodes.history import ChangeFollower, NodeHistory, counts_of
+from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram, StartupTimes
 
 
-class Tally:
+class ClusterCounters:
     """What has been counted of one cluster; goes on where it stopped.
 
     Parameters
@@ -27,14 +27,14 @@ class Tally:
         The nodes.
     """
 
-    def __init__(self, view: View) -> None:
-        self.view, self._follower = view, Follower(view)
-        self.starts: dict[str, Starts] = {}  # by pool
+    def __init__(self, view: NodeHistory) -> None:
+        self.view, self._follower = view, ChangeFollower(view)
+        self.starts: dict[str, StartupTimes] = {}  # by pool
 
     def look(self) -> None:
         """Count what is new."""
         for change in self._follower.look():
-            self.starts.setdefault(change.new.pool, Starts()).take([change])
+            self.starts.setdefault(change.new.pool, StartupTimes()).take([change])
 
 
 class Metrics:
@@ -42,7 +42,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # Whoever is counted keeps its tally, so that it goes with it.
-        self._tallies: weakref.WeakSet[Tally] = weakref.WeakSet()
+        self._tallies: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._joined = False
 
@@ -53,12 +53,12 @@ class Metrics:
         if not joined:
             registry.register(self)
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: ClusterCounters) -> None:
         """Speak for this one, too, for as long as somebody keeps it."""
         with self._lock:
             self._tallies.add(tally)
 
-    def remove(self, tally: Tally) -> None:
+    def remove(self, tally: ClusterCounters) -> None:
         """Speak no more for this one."""
         with self._lock:
             self._tallies.discard(tally)
@@ -79,7 +79,7 @@ class Metrics:
 _METRICS = Metrics()
 
 
-def connect(view: View) -> Tally | None:
+def connect(view: NodeHistory) -> ClusterCounters | None:
     """Have ``/metrics`` tell of these nodes, too; whoever calls keeps the tally.
 
     Returns
@@ -92,18 +92,18 @@ def connect(view: View) -> Tally | None:
     if client is None:
         return None
     _METRICS.join(client.REGISTRY)
-    tally = Tally(view)
+    tally = ClusterCounters(view)
     _METRICS.add(tally)
     return tally
 
 
-def disconnect(tally: Tally | None) -> None:
+def disconnect(tally: ClusterCounters | None) -> None:
     """Tell of these nodes no more."""
     if tally is not None:
         _METRICS.remove(tally)
 
 
-def _families(tallies: Sequence[Tally]) -> Iterator[Any]:
+def _families(tallies: Sequence[ClusterCounters]) -> Iterator[Any]:
     from prometheus_client import core
 
     nodes = core.GaugeMetricFamily(
@@ -126,13 +126,13 @@ def _families(tallies: Sequence[Tally]) -> Iterator[Any]:
         name = tally.view.name
         for pool, count in tally.view.wanted_of().items():
             wanted.add_metric([name, pool], count)
-        for pool, roster in tally.view.rosters().items():
-            for state, count in counts_of(roster).items():
+        for pool, registry in tally.view.rosters().items():
+            for state, count in counts_of(registry).items():
                 if state != "gone":
                     nodes.add_metric([name, pool, state], count)
-            submitted.add_metric([name, pool], roster.total)
+            submitted.add_metric([name, pool], registry.total)
             # Counters may not go down: each counts by the cause that was known first.
-            for cause, count in list(roster.ended.items()):
+            for cause, count in list(registry.ended.items()):
                 if cause is not None:
                     failed = str(cause.is_failure).lower()
                     ended.add_metric([name, pool, cause.value, failed], count)
@@ -156,7 +156,7 @@ _DELAYS = {
 }
 
 
-def _cumulative(delays: Delays) -> list[tuple[str, float]]:
+def _cumulative(delays: DelayHistogram) -> list[tuple[str, float]]:
     total = 0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip(BUCKETS, delays.counts, strict=True):

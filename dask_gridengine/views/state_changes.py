@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from dask_gridengine.nodes.history import NodeRow
-from dask_gridengine.nodes.startup_times import spoken
+from dask_gridengine.nodes.startup_times import format_duration
 from dask_gridengine.views.colors import STATES
 
 #: In the year 2100: where a bar ends that goes on. It runs on beneath a cover, so that
@@ -68,11 +68,11 @@ def cells(row: NodeRow, y: int, stop: float) -> dict[str, Any]:
 
 
 def _spoken(seconds: float | None) -> str:
-    return "" if seconds is None else spoken(seconds)
+    return "" if seconds is None else format_duration(seconds)
 
 
 def _worked(row: NodeRow) -> str:
     for state, start, stop in row.stays:
         if state == "working" and stop is not None:
-            return spoken(stop - start)
+            return format_duration(stop - start)
     return ""

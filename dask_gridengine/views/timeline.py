@@ -9,7 +9,7 @@ from typing import Any
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import OptionError
-from dask_gridengine.nodes.history import Change, NodeRow, View
+from dask_gridengine.nodes.history import Change, NodeHistory, NodeRow
 from dask_gridengine.views.colors import COLOURS, STATES
 
 WIDTH = 1000  # pixels
@@ -18,7 +18,7 @@ MOST_DRAWN = 20_000  # bars: a file of some ten megabytes
 BAR, LOWEST, HIGHEST = 22, 240, 900
 
 
-def draw(view: View, *, now: float | None = None) -> Any:
+def draw(view: NodeHistory, *, now: float | None = None) -> Any:
     """Make the picture.
 
     Parameters
@@ -41,12 +41,14 @@ def draw(view: View, *, now: float | None = None) -> Any:
         )
     from bokeh.layouts import column
 
-    from dask_gridengine.views.timeline_bars import Bars
+    from dask_gridengine.views.timeline_bars import TimelineBars
 
     rows = view.rows()
     end = _end(rows, steady_time() if now is None else now)
     height = min(HIGHEST, max(LOWEST, 110 + BAR * len(rows)))
-    bars = Bars(live=False, most=MOST_DRAWN, width=WIDTH, height=height, title="")
+    bars = TimelineBars(
+        live=False, most=MOST_DRAWN, width=WIDTH, height=height, title=""
+    )
     bars.take([Change(None, row) for row in rows], end)
     bars.figure.title.text = _title(view, rows, len(bars))
     bars.now(end, None)
@@ -80,7 +82,7 @@ def _end(rows: list[NodeRow], now: float) -> float:
     return max(gone) if gone and len(gone) == len(rows) else now
 
 
-def _title(view: View, rows: list[NodeRow], drawn: int) -> str:
+def _title(view: NodeHistory, rows: list[NodeRow], drawn: int) -> str:
     hosts = len({row.host for row in rows if row.host})
     failed = sum(row.failed for row in rows)
     said = f"{view.name}: {len(rows)} nodes on {hosts} hosts"

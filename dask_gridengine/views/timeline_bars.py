@@ -53,7 +53,7 @@ return source.data.worker[i] || source.data.job[i]
 """
 
 
-class Bars:
+class TimelineBars:
     """The timeline, kept up to date by what has changed alone.
 
     Parameters
@@ -96,7 +96,7 @@ class Bars:
         Parameters
         ----------
         changes
-            As a `Follower` tells them.
+            As a `ChangeFollower` tells them.
         now
             Seconds since the epoch, where bars that go on end in a picture.
         """

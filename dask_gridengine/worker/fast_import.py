@@ -32,7 +32,7 @@ def yaml_in_c() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def numpy_later() -> Iterator[None]:
+def import_dask_without_numpy() -> Iterator[None]:
     """Have Dask's communication not import numpy: a quarter of what a node imports.
 
     It uses it to allocate what messages are read into. Here it does so once a task, or

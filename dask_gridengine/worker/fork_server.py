@@ -25,7 +25,7 @@ from typing import NoReturn
 
 #: Grid Engine sends these to a job's whole process group (``-notify``, s_rt): only
 #: the node itself may act on them, or the worker dies before it has drained.
-COURTESY = (signal.SIGUSR1, signal.SIGUSR2)
+NOTIFY_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def threads() -> int:
@@ -55,7 +55,9 @@ def start() -> bool:
         sys.stderr.write(f"dask_gridengine: {running} threads run, so spawning\n")
         return False
     # A handler of the node's must not run in a server that is not yet set up.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, *COURTESY})
+    unblocked = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM, *NOTIFY_SIGNALS}
+    )
     execute = util.spawnv_passfds
     forked: list[int] = []
 
@@ -89,7 +91,7 @@ def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoRe
 
     status = 1
     try:
-        for courtesy in COURTESY:
+        for courtesy in NOTIFY_SIGNALS:
             signal.signal(courtesy, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Nanny ends workers by it
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from dask_gridengine._version import __version__
-from dask_gridengine.batch.base import SUBMISSION, Dialect
+from dask_gridengine.batch.base import SUBMISSION, BatchSystem
 from dask_gridengine.bootstrap.messages import Hello
 from dask_gridengine.worker.prologue import failures
 
 
-def hello(dialect: Dialect) -> Hello:
+def hello(dialect: BatchSystem) -> Hello:
     """Describe this node to its cluster.
 
     Parameters
@@ -33,8 +33,8 @@ def hello(dialect: Dialect) -> Hello:
     return Hello(
         job=job,
         index=index,
-        mark=environ.get(SUBMISSION, ""),
-        incarnation=os.urandom(16).hex(),
+        submission_id=environ.get(SUBMISSION, ""),
+        process_token=os.urandom(16).hex(),
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=dialect.slots(environ) or 1,

@@ -21,7 +21,7 @@ TICK_MS = 500.0
 
 
 @dataclass(kw_only=True)
-class Life:
+class WorkerOutcome:
     """What the farewell will tell of a node's workers; filled in while they live."""
 
     cause: Cause = Cause.FINISHED
@@ -39,7 +39,7 @@ class NodeNanny(Nanny):  # type: ignore[misc]
     #: How many of this process start a worker just now.
     _starting: ClassVar[int] = 0
 
-    def __init__(self, *args: Any, life: Life, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, life: WorkerOutcome, **kwargs: Any) -> None:
         self._life, self._too_much = life, 0  # bytes, for which it was ended
         super().__init__(*args, **kwargs)
         if tick := self.periodic_callbacks.get("tick"):

@@ -17,7 +17,7 @@ from dask_gridengine.bootstrap.messages import Allocation
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.net.addresses import bracketed, join, on_interface
-from dask_gridengine.net.connect_probe import CONNECTED, in_words, silence
+from dask_gridengine.net.connect_probe import CONNECTED, format_answer, silence
 from dask_gridengine.net.ports import Ports, how_many_held, is_free
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ AGAIN_SECONDS = 1.0  # the same, of one that was looked for in vain already
 PROBE_SECONDS = 3.0  # for the kernel's word on why it did not
 
 
-class CannotStart(Exception):
+class WorkerStartError(Exception):
     """This worker cannot be started on this host, and that is why."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
@@ -61,7 +61,7 @@ def listen_options(allocation: Allocation) -> dict[str, Any]:
     return options
 
 
-async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
+async def start_or_diagnose(starting: Awaitable[Any], allocation: Allocation) -> Any:
     """Await the start of a Nanny or a Worker, as long as it can succeed.
 
     Parameters
@@ -89,7 +89,7 @@ async def within_reach(starting: Awaitable[Any], allocation: Allocation) -> Any:
         if not start.done():
             await _look(allocation, options, CONNECT_SECONDS)
         return await start
-    except CannotStart:
+    except WorkerStartError:
         raise
     except Exception as exc:
         # It has had the time it had: this only tells one failure from another.
@@ -125,7 +125,7 @@ async def answer(
     try:
         comm = await asyncio.wait_for(connecting, seconds + 0.5)
     except (OSError, asyncio.TimeoutError):
-        return await _kernels_word(*get_address_host_port(address))
+        return await _connect_error(*get_address_host_port(address))
     await comm.close()
     return CONNECTED
 
@@ -142,20 +142,21 @@ async def _look(
     said = await answer(allocation.scheduler, options, seconds)
     if said != CONNECTED:
         place = join(*get_address_host_port(allocation.scheduler))
-        raise CannotStart(
+        raise WorkerStartError(
             Cause.NO_SCHEDULER,
-            f"{place}: {said}, while the bootstrap at {allocation.door} did answer",
+            f"{place}: {said}, while the bootstrap at"
+            f" {allocation.bootstrap_address} did answer",
         )
 
 
-async def _kernels_word(host: str, port: int) -> str:
+async def _connect_error(host: str, port: int) -> str:
     opening = asyncio.open_connection(host, port)
     try:
         _, writer = await asyncio.wait_for(opening, PROBE_SECONDS)
     except asyncio.TimeoutError:
         return silence(PROBE_SECONDS)
     except OSError as exc:
-        return in_words(exc)
+        return format_answer(exc)
     writer.close()
     return CONNECTED
 
@@ -172,7 +173,7 @@ def _count_ports(allocation: Allocation, exc: Exception) -> None:
         shared = allocation.nanny and allocation.port == allocation.nanny_port
         if sum(is_free("", port) for port in ports) < 1 + shared:
             each = "a worker and its Nanny take two" if shared else "one is needed"
-            raise CannotStart(
+            raise WorkerStartError(
                 Cause.NO_LISTEN,
                 f"{option}={text!r} has not ports enough left on its host ({each}):"
                 f" {how_many_held(ports)}",
@@ -184,6 +185,6 @@ def _own_address(allocation: Allocation) -> str:
     try:
         found = on_interface(allocation.interface)
     except OptionError as exc:
-        raise CannotStart(Cause.NO_LISTEN, f"worker_{exc}") from exc
+        raise WorkerStartError(Cause.NO_LISTEN, f"worker_{exc}") from exc
     six = ":" in get_address_host(allocation.scheduler)
     return next((a for a in found if (":" in a) == six), found[0])

@@ -26,8 +26,12 @@ from dask_gridengine.exit_causes import Cause
 from dask_gridengine.naming import suffixes
 from dask_gridengine.net.tls import isolated
 from dask_gridengine.worker.gpu import share
-from dask_gridengine.worker.nanny import Life, NodeNanny
-from dask_gridengine.worker.network import CannotStart, listen_options, within_reach
+from dask_gridengine.worker.nanny import NodeNanny, WorkerOutcome
+from dask_gridengine.worker.network import (
+    WorkerStartError,
+    listen_options,
+    start_or_diagnose,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +55,7 @@ def choose_start_method(*, forked: bool) -> None:
     distributed.utils._forkserver_preload_set = True
 
 
-def warm() -> None:
+def preload() -> None:
     """Do once what each worker would do at its start; those to be forked have it then.
 
     Dask's caches of versions, for which it reads metadata and runs ``uname``, and what
@@ -63,7 +67,9 @@ def warm() -> None:
             importlib.import_module(module)
 
 
-async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life:
+async def live(
+    allocation: Allocation, asked_to_go: asyncio.Future[str]
+) -> WorkerOutcome:
     """Be the workers of this allocation until the last of them is over.
 
     Parameters
@@ -76,9 +82,9 @@ async def live(allocation: Allocation, asked_to_go: asyncio.Future[str]) -> Life
     Returns
     -------
     Life
-        Its cause is FINISHED, DRAINED, KILLED, NO_START or one of `CannotStart`.
+        Its cause is FINISHED, DRAINED, KILLED, NO_START or one of `WorkerStartError`.
     """
-    life = Life()
+    life = WorkerOutcome()
     servers = await _start(allocation, life)
     if not servers:
         return life
@@ -102,20 +108,22 @@ async def _all_finished(servers: Sequence[Nanny | Worker]) -> None:
     await asyncio.gather(*(server.finished() for server in servers))
 
 
-async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
+async def _start(allocation: Allocation, life: WorkerOutcome) -> list[Nanny | Worker]:
     """Start all workers; none if one of them cannot, and then `life` says why."""
     servers: list[Nanny | Worker] = []
     try:
         for index in range(allocation.processes):
             servers.append(_make(allocation, index, life))
-        starts = [asyncio.ensure_future(within_reach(s, allocation)) for s in servers]
+        starts = [
+            asyncio.ensure_future(start_or_diagnose(s, allocation)) for s in servers
+        ]
         await asyncio.wait(starts)  # all: who is closed while it starts hangs
         for wrong in [start.exception() for start in starts]:
             if wrong is not None:
                 raise wrong
     except Exception as exc:
         life.cause, life.detail = Cause.NO_START, _reason(exc)
-        if isinstance(exc, CannotStart):
+        if isinstance(exc, WorkerStartError):
             life.cause, life.detail = exc.cause, exc.detail
             logger.error("this node %s", exc)
         else:
@@ -130,7 +138,7 @@ async def _start(allocation: Allocation, life: Life) -> list[Nanny | Worker]:
     return servers
 
 
-def _make(allocation: Allocation, index: int, life: Life) -> Nanny | Worker:
+def _make(allocation: Allocation, index: int, life: WorkerOutcome) -> Nanny | Worker:
     name = allocation.name + suffixes(allocation.processes)[index]
     pinned = share(os.environ, index, allocation.processes)
     options: dict[str, Any] = {
@@ -183,7 +191,7 @@ async def _drain(
             addresses.append(server.worker_address)
         else:
             addresses.append(server.address)
-    patience = allocation.drain_timeout
+    timeout = allocation.drain_timeout
     try:
         given = await _ask_cluster(servers[0], allocation.name, signal)
         if given is not None:
@@ -196,7 +204,7 @@ async def _drain(
                 close_workers=True,
                 remove=True,
             ),
-            patience,
+            timeout,
         )
         # The workers are told to close by that, and their Nannies close behind them. To
         # close a Nanny at the same time makes each wait for the other, for 4 s.
@@ -217,7 +225,7 @@ async def _ask_cluster(server: Nanny | Worker, name: str, signal: str) -> float 
         return None
 
 
-def _sample(servers: Sequence[Nanny | Worker], life: Life) -> None:
+def _sample(servers: Sequence[Nanny | Worker], life: WorkerOutcome) -> None:
     """Note the workers' peak memory; VmHWM is the kernel's own high-water mark."""
     for server in servers:
         pid = server.pid if isinstance(server, Nanny) else os.getpid()

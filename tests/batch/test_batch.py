@@ -12,7 +12,7 @@ import pytest
 
 import dask_gridengine
 from dask_gridengine.batch import dialect, dialect_of
-from dask_gridengine.batch.base import ORDINAL, SUBMISSION, Wish
+from dask_gridengine.batch.base import ORDINAL, SUBMISSION, ResourceRequest
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 
@@ -89,7 +89,7 @@ def test_a_shell_finds_the_name_of_the_log(name: str) -> None:
 def test_a_command_arrives_whole(name: str, script: str) -> None:
     """Each word in one line, and where arguments are put in quotes, without any."""
     command = ("/bin/sh", "-c", script)
-    wrapped, _ = dialect(name).deliver(command, {})
+    wrapped, _ = dialect(name).wrap_command(command, {})
     assert not any("\n" in word for word in wrapped)
     words = list(wrapped)
     if name != "gridengine":
@@ -107,27 +107,31 @@ def test_a_command_arrives_whole(name: str, script: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_own_submit_options_come_last(name: str) -> None:
     """So that they win, and nothing of them is lost."""
-    wish = Wish(extra_directives=["-R y", "--extra=1"])
-    assert dialect(name).native(wish).endswith("-R y --extra=1")
+    resource_request = ResourceRequest(extra_directives=["-R y", "--extra=1"])
+    assert dialect(name).native(resource_request).endswith("-R y --extra=1")
 
 
 def test_what_a_grid_cannot_be_asked_for_is_named() -> None:
     """An unknown one gets only the user's own submit options."""
-    wish = Wish(queue="long", walltime=60, slots=2, memory=10**9)
-    assert dialect("plain").unsaid(wish) == ["queue", "walltime", "cores"]
-    assert dialect("gridengine").unsaid(wish) == []
-    assert dialect("slurm").unsaid(wish) == []
+    resource_request = ResourceRequest(queue="long", walltime=60, slots=2, memory=10**9)
+    assert dialect("plain").unsupported_options(resource_request) == [
+        "queue",
+        "walltime",
+        "cores",
+    ]
+    assert dialect("gridengine").unsupported_options(resource_request) == []
+    assert dialect("slurm").unsupported_options(resource_request) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_words_name_its_commands(name: str) -> None:
     """Nobody is sent to qacct where there is none; what is more exact stays."""
     grid = dialect(name)
-    told = grid.advised(Diagnosis(cause=Cause.UNKNOWN)).sentence("node 12.3", "12")
+    told = grid.with_advice(Diagnosis(cause=Cause.UNKNOWN)).sentence("node 12.3", "12")
     assert ("qacct -j 12" in told) == (name == "gridengine")
     exact = Diagnosis(cause=Cause.UNKNOWN, advice="do this")
-    assert grid.advised(exact) == exact
-    deleted = grid.advised(Diagnosis(cause=Cause.DELETED)).sentence("it")
+    assert grid.with_advice(exact) == exact
+    deleted = grid.with_advice(Diagnosis(cause=Cause.DELETED)).sentence("it")
     assert deleted == f"it was deleted: {grid.deletion}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.batch.sge.qacct import parse_account
-from dask_gridengine.grid_types import Account
+from dask_gridengine.grid_types import AccountingRecord
 
 RECORD = """\
 ==============================================================
@@ -31,24 +31,32 @@ def record(
 @pytest.mark.parametrize(
     ("listed", "account"),
     [
-        (record(), Account("node1", "", 0, 0.0, 0)),
+        (record(), AccountingRecord("node1", "", 0, 0.0, 0)),
         (
             record("100 : assumedly after job", "137   (Killed)  ", "5s", "1.414MB"),
-            Account("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
+            AccountingRecord("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
         ),
         (
             record("28  : changing into working directory", "0", "0s", "3.000GB"),
-            Account("node1", "28: changing into working directory", 0, 0.0, 3 << 30),
+            AccountingRecord(
+                "node1", "28: changing into working directory", 0, 0.0, 3 << 30
+            ),
         ),
-        (record("1", "?", "12.5", "2M"), Account("node1", "1", None, 12.5, 2 << 20)),
-        (record("", "", "1:2", "NONE"), Account("node1", "", None, None, 0)),
-        (record("25  : rescheduling") + record(ran="7s"), Account("node1", "", 0, 7.0)),
+        (
+            record("1", "?", "12.5", "2M"),
+            AccountingRecord("node1", "1", None, 12.5, 2 << 20),
+        ),
+        (record("", "", "1:2", "NONE"), AccountingRecord("node1", "", None, None, 0)),
+        (
+            record("25  : rescheduling") + record(ran="7s"),
+            AccountingRecord("node1", "", 0, 7.0),
+        ),
         ("", None),
         ("error: Job-array tasks 99999.1-1:1 not found", None),
     ],
 )
 def test_a_record_is_read_as_qacct_prints_it(
-    listed: str, account: Account | None
+    listed: str, account: AccountingRecord | None
 ) -> None:
     """Also as older and other Grid Engines do; the last run of a job counts."""
     assert parse_account(listed) == account

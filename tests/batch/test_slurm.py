@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dask_gridengine.batch.base import Wish
+from dask_gridengine.batch.base import ResourceRequest
 from dask_gridengine.batch.slurm import Slurm, ended
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.grid_types import NodeId
@@ -18,35 +18,39 @@ SLURM = Slurm()
 @pytest.mark.parametrize(
     ("wish", "line"),
     [
-        (Wish(), ""),
-        (Wish(queue="long", project="bio"), "-p long -A bio"),
-        (Wish(walltime=30), "-t 00:01:00"),
-        (Wish(walltime=90 * 60), "-t 01:30:00"),
-        (Wish(walltime=30 * 3600 + 1), "-t 30:01:00"),
-        (Wish(slots=4, memory=2**30), "-c 4 --mem=1024"),
-        (Wish(memory=2**20 + 1), "--mem=2"),
-        (Wish(extra_directives=["--gres=gpu:1"]), "--gres=gpu:1"),
+        (ResourceRequest(), ""),
+        (ResourceRequest(queue="long", project="bio"), "-p long -A bio"),
+        (ResourceRequest(walltime=30), "-t 00:01:00"),
+        (ResourceRequest(walltime=90 * 60), "-t 01:30:00"),
+        (ResourceRequest(walltime=30 * 3600 + 1), "-t 30:01:00"),
+        (ResourceRequest(slots=4, memory=2**30), "-c 4 --mem=1024"),
+        (ResourceRequest(memory=2**20 + 1), "--mem=2"),
+        (ResourceRequest(extra_directives=["--gres=gpu:1"]), "--gres=gpu:1"),
     ],
 )
-def test_options_are_those_its_drmaa_takes(wish: Wish, line: str) -> None:
+def test_options_are_those_its_drmaa_takes(
+    resource_request: ResourceRequest, line: str
+) -> None:
     """Plain megabytes, whole minutes as HH:MM:SS, short names."""
-    assert SLURM.native(wish) == line
+    assert SLURM.native(resource_request) == line
 
 
 @pytest.mark.parametrize(
     "wish",
     [
-        Wish(queue="a b"),
-        Wish(queue="--uid=0"),
-        Wish(project="it's"),
-        Wish(extra_directives=["gres"]),
-        Wish(extra_directives=["--comment='x'"]),
+        ResourceRequest(queue="a b"),
+        ResourceRequest(queue="--uid=0"),
+        ResourceRequest(project="it's"),
+        ResourceRequest(extra_directives=["gres"]),
+        ResourceRequest(extra_directives=["--comment='x'"]),
     ],
 )
-def test_a_value_cannot_become_another_option(wish: Wish) -> None:
+def test_a_value_cannot_become_another_option(
+    resource_request: ResourceRequest,
+) -> None:
     """The line is split at blanks, and has no quotes."""
     with pytest.raises(OptionError):
-        SLURM.native(wish)
+        SLURM.native(resource_request)
 
 
 def test_hosts_are_excluded_unless_the_options_choose() -> None:

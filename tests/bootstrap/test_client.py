@@ -18,24 +18,30 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from dask_gridengine.bootstrap.client import ask, say_farewell
+from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.codec import decode, encode
 from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
-from dask_gridengine.bootstrap.messages import Answer, Farewell, Hello, Leave, Wait
+from dask_gridengine.bootstrap.messages import (
+    Answer,
+    ExitReport,
+    Hello,
+    NotNeeded,
+    Wait,
+)
 from dask_gridengine.bootstrap.server import BootstrapServer
-from dask_gridengine.errors import DoorError
+from dask_gridengine.errors import BootstrapError
 from dask_gridengine.net.addresses import join
 from dask_gridengine.net.ports import Ports
-from tests.samples import farewell, hello
+from tests.samples import exit_report, hello
 from tests.waiting import until
 
 
 def leave(greeting: Hello) -> Answer:
-    return Leave(incarnation=greeting.incarnation, reason="a test")
+    return NotNeeded(process_token=greeting.process_token, reason="a test")
 
 
 def connection(
-    server: BootstrapServer | None, *addresses: str, patience: float = 5.0
+    server: BootstrapServer | None, *addresses: str, timeout: float = 5.0
 ) -> Connection:
     """What a node of this server's cluster reads; of a vanished one's for None."""
     server = server or BootstrapServer(on_hello=leave, on_farewell=print)
@@ -44,14 +50,14 @@ def connection(
         addresses=addresses,
         server_key=server.keys.public,
         node_keys=server.node_keys,
-        patience=patience,
+        timeout=timeout,
     )
 
 
 @contextlib.asynccontextmanager
-async def door(
+async def bootstrap_server(
     on_hello: Callable[[Hello], Answer] = leave,
-    on_farewell: Callable[[Farewell], Any] = print,
+    on_farewell: Callable[[ExitReport], Any] = print,
     host: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[BootstrapServer, str]]:
     """A real door in the test's loop, and its address; nodes ask from a thread."""
@@ -101,8 +107,8 @@ def test_every_address_is_tried_and_the_first_that_answers_is_taken() -> None:
 
     async def main() -> None:
         with closed_port() as refused, mute() as silent:
-            async with door(note) as (server, open_address):
-                where = connection(server, refused, silent, open_address, patience=2.0)
+            async with bootstrap_server(note) as (server, open_address):
+                where = connection(server, refused, silent, open_address, timeout=2.0)
                 answer = await asyncio.to_thread(ask, where, hello())
         assert answer == leave(hello())
         assert heard[0].via == open_address
@@ -120,10 +126,10 @@ def test_without_a_way_the_message_says_what_each_address_answered() -> None:
 
     async def main() -> None:
         with closed_port() as refused, black_hole() as swallowed:
-            async with door() as (_, foreign):
-                where = connection(None, refused, swallowed, foreign, patience=1.0)
+            async with bootstrap_server() as (_, foreign):
+                where = connection(None, refused, swallowed, foreign, timeout=1.0)
                 start = time.monotonic()
-                with pytest.raises(DoorError) as caught:
+                with pytest.raises(BootstrapError) as caught:
                     await asyncio.to_thread(ask, where, hello())
                 # One second for each address that does not refuse, and a round.
                 assert time.monotonic() - start < 6
@@ -142,8 +148,8 @@ def test_many_dead_addresses_do_not_stretch_the_deadline() -> None:
     """A host with a network that swallows packets gives up when it should."""
     with black_hole() as one, black_hole() as other:
         start = time.monotonic()
-        with pytest.raises(DoorError):
-            ask(connection(None, one, other, patience=0.5), hello())
+        with pytest.raises(BootstrapError):
+            ask(connection(None, one, other, timeout=0.5), hello())
         assert time.monotonic() - start < 4
 
 
@@ -154,7 +160,7 @@ def test_a_cluster_that_comes_up_late_is_found() -> None:
         server = BootstrapServer(on_hello=leave, on_farewell=print)
         with closed_port() as address:
             pass
-        where = connection(server, address, patience=20.0)
+        where = connection(server, address, timeout=20.0)
         asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
         done, _ = await asyncio.wait({asking}, timeout=0.3)
         assert not done
@@ -174,12 +180,12 @@ def test_a_wait_is_obeyed_and_then_asked_again() -> None:
         times.append(time.monotonic())
         if len(times) < 3:
             return Wait(
-                incarnation=greeting.incarnation, seconds=0.3, reason="importing"
+                process_token=greeting.process_token, seconds=0.3, reason="importing"
             )
         return leave(greeting)
 
     async def main() -> None:
-        async with door(decide) as (server, address):
+        async with bootstrap_server(decide) as (server, address):
             where = connection(server, address)
             assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
 
@@ -197,9 +203,9 @@ def test_a_node_that_waits_comes_when_it_is_called() -> None:
 
         def decide(greeting: Hello) -> Answer:
             told.set()
-            return Wait(incarnation=greeting.incarnation, seconds=60, reason="busy")
+            return Wait(process_token=greeting.process_token, seconds=60, reason="busy")
 
-        async with door(decide) as (server, address):
+        async with bootstrap_server(decide) as (server, address):
             asking = asyncio.create_task(
                 asyncio.to_thread(ask, connection(server, address), hello())
             )
@@ -221,13 +227,15 @@ def test_waiting_as_told_costs_no_patience() -> None:
     def decide(greeting: Hello) -> Answer:
         told.append(greeting)
         if len(told) == 1:
-            return Wait(incarnation=greeting.incarnation, seconds=1.6, reason="busy")
+            return Wait(
+                process_token=greeting.process_token, seconds=1.6, reason="busy"
+            )
         threading.Event().wait(1.2)  # the cluster's loop is held up by something
         return leave(greeting)
 
     async def main() -> None:
-        async with door(decide) as (server, address):
-            where = connection(server, address, patience=1.5)
+        async with bootstrap_server(decide) as (server, address):
+            where = connection(server, address, timeout=1.5)
             assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
 
     asyncio.run(main())
@@ -239,16 +247,16 @@ def test_a_waiting_node_notices_that_its_port_is_another_s(successor: str) -> No
     the first is not served, does not hang, and ends with the reason."""
 
     def wait(greeting: Hello) -> Answer:
-        return Wait(incarnation=greeting.incarnation, seconds=1, reason="importing")
+        return Wait(process_token=greeting.process_token, seconds=1, reason="importing")
 
     async def main() -> None:
-        async with door(wait) as (first, address):
-            where = connection(first, address, patience=1.0)
+        async with bootstrap_server(wait) as (first, address):
+            where = connection(first, address, timeout=1.0)
             asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
             await until(lambda: first.counts["wait"], "the node was told to wait")
         opened = another_door if successor == "another cluster" else web_server
         async with opened(first.port):
-            with pytest.raises(DoorError) as caught:
+            with pytest.raises(BootstrapError) as caught:
                 await asking
         said = str(caught.value)
         assert f"{address}: connected, but did not answer to our key" in said
@@ -295,14 +303,14 @@ def test_an_answer_to_another_incarnation_is_ignored() -> None:
                 addresses=(f"127.0.0.1:{port}",),
                 server_key=keys.public,
                 node_keys=CurveKeys.generate(),
-                patience=5.0,
+                timeout=5.0,
             )
             asking = asyncio.create_task(asyncio.to_thread(ask, where, hello()))
             peer, frame = await asyncio.wait_for(router.recv_multipart(), 5)
             greeting = decode(frame)
             assert isinstance(greeting, Hello)
-            other = Leave(incarnation="f" * 16, reason="yours")
-            for answer in (other, greeting, farewell(), leave(greeting)):
+            other = NotNeeded(process_token="f" * 16, reason="yours")
+            for answer in (other, greeting, exit_report(), leave(greeting)):
                 await router.send_multipart([peer, encode(answer)])
             assert await asking == leave(greeting)
         context.destroy(linger=0)
@@ -312,31 +320,31 @@ def test_an_answer_to_another_incarnation_is_ignored() -> None:
 
 def test_a_farewell_arrives() -> None:
     """It has left this host when the call returns True."""
-    heard: list[Farewell] = []
+    heard: list[ExitReport] = []
 
     async def main() -> None:
         arrived = asyncio.Event()
 
-        def note(said: Farewell) -> None:
+        def note(said: ExitReport) -> None:
             heard.append(said)
             arrived.set()
 
-        async with door(on_farewell=note) as (server, address):
+        async with bootstrap_server(on_farewell=note) as (server, address):
             said = await asyncio.to_thread(
-                say_farewell, connection(server, address), address, farewell()
+                send_exit_report, connection(server, address), address, exit_report()
             )
             await asyncio.wait_for(arrived.wait(), 5)
         assert said
 
     asyncio.run(main())
-    assert heard == [farewell()]
+    assert heard == [exit_report()]
 
 
 def test_a_farewell_to_a_closed_door_takes_no_time() -> None:
     """A cluster's thousand nodes do not linger on its behalf."""
     with closed_port() as address:
         start = time.monotonic()
-        assert not say_farewell(connection(None, address), address, farewell())
+        assert not send_exit_report(connection(None, address), address, exit_report())
         assert time.monotonic() - start < 0.5
 
 
@@ -345,7 +353,7 @@ def test_a_farewell_nobody_hears_is_bounded(place: Any) -> None:
     """The grid's place is given back a few seconds later at most."""
     with place() as address:
         start = time.monotonic()
-        say_farewell(connection(None, address), address, farewell())
+        send_exit_report(connection(None, address), address, exit_report())
         assert time.monotonic() - start < 3
 
 
@@ -360,14 +368,16 @@ def test_ipv6_works() -> None:
     async def main() -> None:
         heard = asyncio.Event()
 
-        def note(said: Farewell) -> None:
+        def note(said: ExitReport) -> None:
             heard.set()
 
-        async with door(on_farewell=note, host="::1") as (server, address):
+        async with bootstrap_server(on_farewell=note, host="::1") as (server, address):
             where = connection(server, address)
             assert address.startswith("[::1]:")
             assert await asyncio.to_thread(ask, where, hello()) == leave(hello())
-            assert await asyncio.to_thread(say_farewell, where, address, farewell())
+            assert await asyncio.to_thread(
+                send_exit_report, where, address, exit_report()
+            )
             await asyncio.wait_for(heard.wait(), 5)
 
     asyncio.run(main())
@@ -391,7 +401,7 @@ print(answer.kind, template.threads())
 """
 
     async def main() -> bytes:
-        async with door() as (server, address):
+        async with bootstrap_server() as (server, address):
             file = connection(server, address).write(tmp_path)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from dask_gridengine.bootstrap.codec import MAX_FROM_NODE, VERSION, decode, encode
 from dask_gridengine.bootstrap.messages import (
     Allocation,
-    Farewell,
+    ExitReport,
     Hello,
-    Leave,
+    NotNeeded,
     TLSIdentity,
     Wait,
 )
-from dask_gridengine.errors import WireError
-from tests.samples import allocation, farewell, hello
+from dask_gridengine.errors import MessageError
+from tests.samples import allocation, exit_report, hello
 
 names = st.text(min_size=1, max_size=30)
 plain = st.recursive(
@@ -33,8 +33,8 @@ hellos = st.builds(
     Hello,
     job=names,
     index=st.integers(1, 75_000),
-    mark=st.text(max_size=64),
-    incarnation=st.text("0123456789abcdef", min_size=8, max_size=64),
+    submission_id=st.text(max_size=64),
+    process_token=st.text("0123456789abcdef", min_size=8, max_size=64),
     host=names,
     pid=st.integers(1),
     slots=st.integers(1, 512),
@@ -71,12 +71,12 @@ def test_every_plain_config_survives_the_wire(config: dict[str, object]) -> None
     [
         allocation(tls=TLSIdentity(ca="a", certificate="b", key="c")),
         allocation(tls=None),
-        farewell(),
-        Wait(incarnation="a" * 8, seconds=1, reason="r"),
-        Leave(incarnation="a" * 8, reason="r"),
+        exit_report(),
+        Wait(process_token="a" * 8, seconds=1, reason="r"),
+        NotNeeded(process_token="a" * 8, reason="r"),
     ],
 )
-def test_every_kind_survives_the_wire(message: Allocation | Farewell) -> None:
+def test_every_kind_survives_the_wire(message: Allocation | ExitReport) -> None:
     """Nested and optional fields come back as what they were."""
     assert decode(encode(message)) == message
 
@@ -84,7 +84,7 @@ def test_every_kind_survives_the_wire(message: Allocation | Farewell) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_are_anything_but_a_wire_error(frame: bytes) -> None:
     """Whatever reaches the port raises WireError and nothing else."""
-    with pytest.raises(WireError):
+    with pytest.raises(MessageError):
         decode(frame)
 
 
@@ -99,7 +99,7 @@ def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
     body[field] = value
     frame = json.dumps(body).encode()
     if type(value) is not right and not (right is float and type(value) is int):
-        with pytest.raises(WireError):
+        with pytest.raises(MessageError):
             decode(frame)
 
 
@@ -121,29 +121,29 @@ def test_a_refusal_says_what_was_wrong(
 ) -> None:
     """The log line of a dropped message names the fault."""
     body = {"v": VERSION, "kind": "hello", **vars(hello()), **change}
-    with pytest.raises(WireError, match=complaint):
+    with pytest.raises(MessageError, match=complaint):
         decode(json.dumps(body).encode())
 
 
 def test_a_field_that_is_missing_is_refused() -> None:
     """Half a message is none."""
-    with pytest.raises(WireError, match="kind"):
+    with pytest.raises(MessageError, match="kind"):
         decode(json.dumps({"v": VERSION}).encode())
 
 
 def test_an_oversized_frame_is_refused_before_it_is_parsed() -> None:
     """A long frame costs no more than its length."""
-    with pytest.raises(WireError, match="limit"):
+    with pytest.raises(MessageError, match="limit"):
         decode(b"[" * (MAX_FROM_NODE + 1))
 
 
 def test_deep_nesting_is_refused() -> None:
     """JSON that would exhaust the stack is a wire error."""
-    with pytest.raises(WireError):
+    with pytest.raises(MessageError):
         decode(b"[" * 60_000)
 
 
 def test_what_json_cannot_hold_is_an_error_at_the_sender() -> None:
     """Nothing is silently turned into text."""
-    with pytest.raises(WireError, match="cannot send"):
+    with pytest.raises(MessageError, match="cannot send"):
         encode(allocation(config={"x": object()}))

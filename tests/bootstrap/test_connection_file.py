@@ -13,7 +13,7 @@ from dask_gridengine.bootstrap.connection_file import (
     CurveKeys,
     make_private_directory,
 )
-from dask_gridengine.errors import DoorError, OptionError
+from dask_gridengine.errors import BootstrapError, OptionError
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def connection() -> Connection:
         addresses=("10.0.0.1:1", "10.0.0.2:1"),
         server_key=CurveKeys.generate().public,
         node_keys=CurveKeys.generate(),
-        patience=60.0,
+        timeout=60.0,
     )
 
 
@@ -53,13 +53,13 @@ def test_a_file_others_can_read_counts_as_stolen(
     """A node does not use keys that anybody may have read."""
     path = connection.write(tmp_path)
     path.chmod(0o640)
-    with pytest.raises(DoorError, match="readable by others"):
+    with pytest.raises(BootstrapError, match="readable by others"):
         Connection.read(path)
 
 
 def test_a_missing_file_names_both_reasons(tmp_path: Path) -> None:
     """Either the cluster is closed or the file system is not shared."""
-    with pytest.raises(DoorError, match=r"closed already.*shared_directory"):
+    with pytest.raises(BootstrapError, match=r"closed already.*shared_directory"):
         Connection.read(tmp_path / "connection.json")
 
 
@@ -69,7 +69,7 @@ def test_another_file_is_no_connection_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "connection.json"
     path.touch(0o600)
     path.write_text(text)
-    with pytest.raises(DoorError):
+    with pytest.raises(BootstrapError):
         Connection.read(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dask_gridengine.bootstrap.messages import TLSIdentity, version_mismatch
 from dask_gridengine.worker.job_resources import versions
-from tests.samples import allocation, farewell, hello
+from tests.samples import allocation, exit_report, hello
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from tests.samples import allocation, farewell, hello
         (hello, {"slots": 0}, "slots"),
         (hello, {"memory": -1}, "memory"),
         (hello, {"host_cpus": 0}, "CPUs"),
-        (hello, {"incarnation": "x"}, "incarnation"),
+        (hello, {"process_token": "x"}, "process_token"),
         (allocation, {"nthreads": 0}, "nthreads"),
         (allocation, {"memory_limit": -1}, "memory_limit"),
         (allocation, {"start_method": "forkserver"}, "start_method"),
-        (farewell, {"stderr": "x" * 20_000}, "last words"),
+        (exit_report, {"stderr": "x" * 20_000}, "last words"),
     ],
 )
 def test_a_message_checks_itself(make, change, complaint) -> None:  # type: ignore[no-untyped-def]

@@ -23,26 +23,26 @@ from dask_gridengine.bootstrap.codec import (
 from dask_gridengine.bootstrap.connection_file import CurveKeys
 from dask_gridengine.bootstrap.messages import (
     Answer,
-    Farewell,
+    ExitReport,
     Hello,
-    Leave,
-    Refused,
+    NotNeeded,
+    Rejected,
     Wait,
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import join
-from tests.samples import allocation, farewell, hello, two_in_a_row
+from tests.samples import allocation, exit_report, hello, two_in_a_row
 
 SILENCE = 300  # ms in which a peer that is heard would have been answered many times
 
 
 def leave(greeting: Hello) -> Answer:
-    return Leave(incarnation=greeting.incarnation, reason="a test")
+    return NotNeeded(process_token=greeting.process_token, reason="a test")
 
 
 def wait(greeting: Hello) -> Answer:
-    return Wait(incarnation=greeting.incarnation, seconds=60, reason="a test")
+    return Wait(process_token=greeting.process_token, seconds=60, reason="a test")
 
 
 class Porch:
@@ -50,7 +50,7 @@ class Porch:
 
     def __init__(self, server: BootstrapServer) -> None:
         self.server = server
-        self.farewells: list[Farewell] = []
+        self.farewells: list[ExitReport] = []
         self._context = zmq.asyncio.Context()
 
     @contextlib.contextmanager
@@ -101,13 +101,13 @@ def test_a_node_is_answered_and_its_farewell_heard() -> None:
     """A hello gets what was decided; a farewell gets nothing, and need not."""
 
     async def main() -> None:
-        async with porch() as door:
-            await door.is_answered()
-            with door.peer() as node:
-                await node.send(encode(farewell()))
+        async with porch() as admission:
+            await admission.is_answered()
+            with admission.peer() as node:
+                await node.send(encode(exit_report()))
                 assert not await node.poll(SILENCE)
-            assert door.farewells == [farewell()]
-            assert door.server.counts == {"leave": 1, "farewell": 1}
+            assert admission.farewells == [exit_report()]
+            assert admission.server.counts == {"leave": 1, "exit_report": 1}
 
     asyncio.run(main())
 
@@ -116,13 +116,13 @@ def test_an_unknown_key_gets_nothing() -> None:
     """Knowing the door's public key is not enough: the hello is not even counted."""
 
     async def main() -> None:
-        async with porch() as door:
-            with door.peer(CurveKeys.generate()) as stranger:
+        async with porch() as admission:
+            with admission.peer(CurveKeys.generate()) as stranger:
                 with contextlib.suppress(zmq.Again):  # hung up on already
                     await stranger.send(encode(hello()), flags=zmq.NOBLOCK)
                 assert not await stranger.poll(SILENCE)
-            assert door.server.counts == {}
-            await door.is_answered()
+            assert admission.server.counts == {}
+            await admission.is_answered()
 
     asyncio.run(main())
 
@@ -131,14 +131,14 @@ def test_a_peer_without_curve_gets_nothing() -> None:
     """Neither ZeroMQ without encryption nor a web browser is heard."""
 
     async def main() -> None:
-        async with porch() as door:
-            with door.plain_peer() as plain:
-                plain.connect(f"tcp://127.0.0.1:{door.server.port}")
+        async with porch() as admission:
+            with admission.plain_peer() as plain:
+                plain.connect(f"tcp://127.0.0.1:{admission.server.port}")
                 with contextlib.suppress(zmq.Again):  # hung up on already
                     await plain.send(encode(hello()), flags=zmq.NOBLOCK)
                 assert not await plain.poll(SILENCE)
             reader, writer = await asyncio.open_connection(
-                "127.0.0.1", door.server.port
+                "127.0.0.1", admission.server.port
             )
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
             with contextlib.suppress(ConnectionResetError):
@@ -146,8 +146,8 @@ def test_a_peer_without_curve_gets_nothing() -> None:
             writer.close()
             with contextlib.suppress(ConnectionResetError):
                 await writer.wait_closed()
-            assert door.server.counts == {}
-            await door.is_answered()
+            assert admission.server.counts == {}
+            await admission.is_answered()
 
     asyncio.run(main())
 
@@ -173,8 +173,8 @@ def test_what_is_no_message_of_a_node_changes_nothing(
     """It is counted, logged once however often it comes, and not answered."""
 
     async def main() -> None:
-        async with porch() as door:
-            with door.peer() as peer:
+        async with porch() as admission:
+            with admission.peer() as peer:
                 for _ in range(3):
                     await peer.send_multipart(frames)
                 # Behind them in the same pipe: once it is answered, they were seen.
@@ -182,8 +182,8 @@ def test_what_is_no_message_of_a_node_changes_nothing(
                 assert await peer.poll(5000)
                 assert decode(await peer.recv()) == leave(hello())
                 assert not await peer.poll(0)
-            assert door.server.counts == {kind: 3, "leave": 1}
-            await door.is_answered()
+            assert admission.server.counts == {kind: 3, "leave": 1}
+            await admission.is_answered()
 
     with caplog.at_level(logging.INFO, logger="dask_gridengine.bootstrap.server"):
         asyncio.run(main())
@@ -197,12 +197,12 @@ def test_a_flood_is_cut_off_by_the_kernel_side() -> None:
     """libzmq drops who sends more than any message is long; nobody else notices."""
 
     async def main() -> None:
-        async with porch() as door:
-            with door.peer() as flooder:
+        async with porch() as admission:
+            with admission.peer() as flooder:
                 await flooder.send(b" " * (8 * MAX_FROM_NODE))
                 assert not await flooder.poll(SILENCE)
-            assert door.server.counts == {}
-            await door.is_answered()
+            assert admission.server.counts == {}
+            await admission.is_answered()
 
     asyncio.run(main())
 
@@ -211,13 +211,13 @@ def test_a_farewell_said_twice_is_handed_on_twice() -> None:
     """The door keeps no books: who hears it ignores what it has heard already."""
 
     async def main() -> None:
-        async with porch() as door:
-            with door.peer() as node:
+        async with porch() as admission:
+            with admission.peer() as node:
                 for _ in range(2):
-                    await node.send(encode(farewell()))
+                    await node.send(encode(exit_report()))
                 await node.send(encode(hello()))
                 assert decode(await node.recv()) == leave(hello())
-            assert door.farewells == [farewell(), farewell()]
+            assert admission.farewells == [exit_report(), exit_report()]
 
     asyncio.run(main())
 
@@ -234,14 +234,14 @@ def test_a_failing_decision_does_not_close_the_door(
         return leave(greeting)
 
     async def main() -> None:
-        async with porch(decide) as door:
-            with door.peer() as node:
+        async with porch(decide) as admission:
+            with admission.peer() as node:
                 await node.send(encode(hello()))
                 answer = decode(await node.recv())
-            assert isinstance(answer, Refused)
+            assert isinstance(answer, Rejected)
             assert "a bug of ours" in answer.reason
-            assert door.server.counts == {"error": 1, "refused": 1}
-            await door.is_answered()
+            assert admission.server.counts == {"error": 1, "refused": 1}
+            await admission.is_answered()
 
     asyncio.run(main())
     assert "ZeroDivisionError: a bug of ours" in caplog.text
@@ -251,18 +251,20 @@ def test_an_answer_goes_to_the_asker_only() -> None:
     """Each of many that ask at once gets its own, with its own keys inside."""
 
     def named(greeting: Hello) -> Answer:
-        return allocation(name=f"ge-{greeting.index}", incarnation=greeting.incarnation)
+        return allocation(
+            name=f"ge-{greeting.index}", process_token=greeting.process_token
+        )
 
     async def main() -> None:
-        async with porch(named) as door, contextlib.AsyncExitStack() as stack:
-            nodes = [stack.enter_context(door.peer()) for _ in range(20)]
+        async with porch(named) as admission, contextlib.AsyncExitStack() as stack:
+            nodes = [stack.enter_context(admission.peer()) for _ in range(20)]
             for i, node in enumerate(nodes, 1):
-                await node.send(encode(hello(index=i, incarnation=f"{i:08d}")))
+                await node.send(encode(hello(index=i, process_token=f"{i:08d}")))
             for i, node in enumerate(nodes, 1):
                 answer = decode(
                     await asyncio.wait_for(node.recv(), 10), MAX_FROM_CLUSTER
                 )
-                assert answer == named(hello(index=i, incarnation=f"{i:08d}"))
+                assert answer == named(hello(index=i, process_token=f"{i:08d}"))
             assert not any([await node.poll(0) for node in nodes])
 
     asyncio.run(main())
@@ -270,19 +272,19 @@ def test_an_answer_goes_to_the_asker_only() -> None:
 
 def test_a_node_that_waits_can_be_called(caplog: pytest.LogCaptureFixture) -> None:
     """Without having asked again, and once; who never waited is passed over."""
-    stranger = hello(incarnation="f" * 32)
+    stranger = hello(process_token="f" * 32)
 
     async def main() -> None:
-        async with porch(wait) as door:
-            with door.peer() as node:
+        async with porch(wait) as admission:
+            with admission.peer() as node:
                 await node.send(encode(hello()))
                 assert decode(await node.recv()) == wait(hello())
                 called = [(who, leave(who)) for who in (stranger, hello(), hello())]
-                door.server.call(called)
+                admission.server.call(called)
                 assert decode(await node.recv()) == leave(hello())
                 assert not await node.poll(SILENCE)
-            assert door.server.counts == {"wait": 1, "leave": 1}
-        door.server.call([(hello(), leave(hello()))])
+            assert admission.server.counts == {"wait": 1, "leave": 1}
+        admission.server.call([(hello(), leave(hello()))])
 
     asyncio.run(main())
     assert not caplog.records
@@ -293,16 +295,16 @@ def test_an_allocation_that_no_node_can_read_is_a_refusal() -> None:
 
     def decide(greeting: Hello) -> Answer:
         return allocation(
-            incarnation=greeting.incarnation,
+            process_token=greeting.process_token,
             environment={"LONG": "x" * MAX_FROM_CLUSTER},
         )
 
     async def main() -> None:
-        async with porch(decide) as door:
-            with door.peer() as node:
+        async with porch(decide) as admission:
+            with admission.peer() as node:
                 await node.send(encode(hello()))
                 answer = decode(await node.recv())
-            assert isinstance(answer, Refused)
+            assert isinstance(answer, Rejected)
             assert "environment=" in answer.reason
 
     asyncio.run(main())
@@ -322,8 +324,8 @@ def test_an_error_while_receiving_does_not_end_the_server(
     monkeypatch.setattr(zmq.asyncio.Socket, "recv_multipart", failing_once)
 
     async def main() -> None:
-        async with porch() as door:
-            await door.is_answered()
+        async with porch() as admission:
+            await admission.is_answered()
 
     asyncio.run(main())
     assert "no memory" in caplog.text
@@ -337,9 +339,9 @@ def test_a_call_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> Non
         yield
 
     async def main() -> None:
-        async with porch() as door:
-            door.server.call(decide())
-            await door.is_answered()
+        async with porch() as admission:
+            admission.server.call(decide())
+            await admission.is_answered()
 
     asyncio.run(main())
     assert "ZeroDivisionError: a bug of ours" in caplog.text
@@ -349,12 +351,12 @@ def test_a_node_that_has_gone_stops_nobody() -> None:
     """An answer nobody waits for is dropped."""
 
     async def main() -> None:
-        async with porch() as door:
+        async with porch() as admission:
             for _ in range(5):
-                with door.peer() as hasty:
+                with admission.peer() as hasty:
                     hasty.linger = 1000
                     await hasty.send(encode(hello()))
-            await door.is_answered()
+            await admission.is_answered()
 
     asyncio.run(main())
 
@@ -363,10 +365,10 @@ def test_closing_twice_is_closing_once() -> None:
     """After aclose() the port refuses, and another may have it."""
 
     async def main() -> None:
-        async with porch() as door:
-            port = door.server.port
-            await door.server.aclose()
-            await door.server.aclose()
+        async with porch() as admission:
+            port = admission.server.port
+            await admission.server.aclose()
+            await admission.server.aclose()
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", port)
         await BootstrapServer(on_hello=leave, on_farewell=print).aclose()
@@ -413,9 +415,9 @@ def test_everywhere_is_both_kinds_of_address() -> None:
         pytest.skip("this machine has no IPv6")
 
     async def main() -> None:
-        async with porch(host="::") as door:
-            await door.is_answered()
-            with socket.create_connection(("::1", door.server.port)):
+        async with porch(host="::") as admission:
+            await admission.is_answered()
+            with socket.create_connection(("::1", admission.server.port)):
                 pass
 
     asyncio.run(main())

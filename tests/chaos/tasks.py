@@ -68,19 +68,19 @@ class Fatal:
         A path where nothing is yet; it tells that this has happened.
     """
 
-    def __init__(self, value: int, mark: str) -> None:
-        self.value, self.mark = value, mark
+    def __init__(self, value: int, submission_id: str) -> None:
+        self.value, self.submission_id = value, submission_id
 
     def __reduce__(self) -> tuple[type[Fatal], tuple[int, str]]:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self.mark)
+            os.mkdir(self.submission_id)
             os.killpg(0, signal.SIGKILL)
-        return Fatal, (self.value, self.mark)
+        return Fatal, (self.value, self.submission_id)
 
 
-def fatal(x: int, book: str, mark: str) -> Fatal:
+def fatal(x: int, book: str, submission_id: str) -> Fatal:
     """A `Fatal` result; counted."""
-    return Fatal(counted(x, book), mark)
+    return Fatal(counted(x, book), submission_id)
 
 
 def swell(size: int) -> int:

@@ -28,7 +28,7 @@ from dask_gridengine.bootstrap.codec import MAX_FROM_NODE, decode, encode
 from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
 from dask_gridengine.bootstrap.messages import Hello
 from tests.chaos.tasks import slow_identity
-from tests.samples import allocation, farewell, hello
+from tests.samples import allocation, exit_report, hello
 from tests.waiting import wait_until
 
 FRAMES, IDLE = 10_000, 1_000
@@ -91,7 +91,7 @@ class Exploit:
 
 def frames(rng: random.Random, proof: Path) -> Iterator[list[bytes]]:
     """Endless messages, none of which a node of this cluster would send."""
-    valid = [encode(hello(job="999999")), encode(farewell(job="999999"))]
+    valid = [encode(hello(job="999999")), encode(exit_report(job="999999"))]
     poison = pickle.dumps(Exploit(proof))
     while True:
         message = rng.choice(valid)
@@ -187,7 +187,7 @@ def test_a_flood_at_the_door_keeps_no_node_out(
         client.wait_for_workers(3, timeout=30)
         assert attack.stdout.readline() == b"has knocked\n"
         counts = cluster.pool().fleet.bootstrap.counts
-        bad = ("malformed", "oversized", "out of order", "refused", "farewell")
+        bad = ("malformed", "oversized", "out of order", "refused", "exit_report")
         wait_until(
             lambda: sum(counts[kind] for kind in bad) >= FRAMES,
             "all frames looked at",
@@ -229,7 +229,7 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
         with dealer(context, to) as replay:
             answers: Counter[str] = Counter()
             for said in said_by(cluster):
-                for greeting in (said, replace(said, incarnation="f" * 16)):
+                for greeting in (said, replace(said, process_token="f" * 16)):
                     for _ in range(10):
                         replay.send(encode(greeting))
                         assert replay.poll(5000)
@@ -237,16 +237,20 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
                         answers[answer.kind] += 1
                 replay.send(
                     encode(
-                        farewell(job=said.job, index=said.index, incarnation="f" * 16)
+                        exit_report(
+                            job=said.job, index=said.index, process_token="f" * 16
+                        )
                     )
                 )
             assert answers == {"refused": 40}
         with dealer(context, to, CurveKeys.generate()) as stranger:
-            # Refused already if that was quick: then there is nobody to send it to.
+            # Rejected already if that was quick: then there is nobody to send it to.
             say(stranger, said)
             assert not stranger.poll(300)
         counts = cluster.pool().fleet.bootstrap.counts
-        wait_until(lambda: counts["farewell"] == 2, "the farewells", 5, lambda: counts)
+        wait_until(
+            lambda: counts["exit_report"] == 2, "the farewells", 5, lambda: counts
+        )
         numbers = client.map(slow_identity, range(100), seconds=0)
         assert client.gather(numbers) == list(range(100))
         assert cluster.jobs().counts() == {"working": 2}
@@ -261,11 +265,11 @@ def said_by(cluster: GridEngineCluster) -> list[Hello]:
         hello(
             job=record.id.job,
             index=record.id.index,
-            incarnation=record.incarnation,
+            process_token=record.process_token,
             host=record.host,
             pid=record.pid,
         )
-        for record in cluster.pool().fleet.roster
+        for record in cluster.pool().fleet.registry
     ]
 
 

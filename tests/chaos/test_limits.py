@@ -99,7 +99,7 @@ def test_the_grid_s_memory_limit_ends_a_node(
         none_in_vain(book, 1, victims=())
         said = explained(cluster, Cause.MEMORY)
         assert "the grid's limit" in said
-        advised = re.search(r"memory='(\d+) GB'", said)
-        assert advised is not None
-        assert int(advised[1]) >= 2  # more than was used, however much that was
+        with_advice = re.search(r"memory='(\d+) GB'", said)
+        assert with_advice is not None
+        assert int(with_advice[1]) >= 2  # more than was used, however much that was
         assert len(cluster.jobs()) == 2

@@ -246,11 +246,11 @@ def test_fifty_changes_of_mind_in_a_second(options: dict[str, Any]) -> None:
             asking, most = [], 0
 
             def there() -> int:
-                roster = cluster.pool().fleet.roster
-                return sum(not (r.ending or r.cancelled) for r in roster)
+                registry = cluster.pool().fleet.registry
+                return sum(not (r.ending or r.cancelled) for r in registry)
 
-            for wish in wishes:
-                asking.append(cluster.scale(wish))
+            for resource_request in wishes:
+                asking.append(cluster.scale(resource_request))
                 await asyncio.sleep(0.02)
                 most = max(most, there())
             await asyncio.gather(*asking)

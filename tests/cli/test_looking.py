@@ -12,7 +12,7 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.cli import gridengine
-from dask_gridengine.cli.tables import in_words, since
+from dask_gridengine.cli.tables import format_answer, since
 from tests.clusters import left_behind, running, typed
 
 pytestmark = pytest.mark.keeps_cluster
@@ -121,7 +121,7 @@ def test_every_command_has_an_example(command: str) -> None:
 
 def test_words() -> None:
     """Numbers and times as people say them."""
-    assert in_words({"queued": 3, "working": 0, "gone": 1}) == "3 queued, 1 gone"
+    assert format_answer({"queued": 3, "working": 0, "gone": 1}) == "3 queued, 1 gone"
     assert [since(s) for s in (5, 65, 3700, 90_000)] == [
         "5 s",
         "1 min 5 s",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine import connect
-from dask_gridengine.cli.signals import Stops
+from dask_gridengine.cli.signals import StopSignals
 from tests.clusters import DASK, typed
 from tests.waiting import wait_until
 
@@ -104,7 +104,7 @@ def test_mistakes() -> None:
 def test_signals_are_counted() -> None:
     """The first asks gently, the second insists; what was there comes back."""
     before = signal.getsignal(signal.SIGTERM)
-    with Stops() as stops:
+    with StopSignals() as stops:
         stops.interrupting = False
         os.kill(os.getpid(), signal.SIGTERM)
         stops.wait(5)

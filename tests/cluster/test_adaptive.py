@@ -100,7 +100,7 @@ def test_who_is_not_needed_any_more_leaves_at_the_door(shared: Path) -> None:
             await until(lambda: cluster.jobs().counts() == counts, "both gone", 20)
             assert {node.cause for node in cluster.jobs()} == {Cause.LEFT.value}
             assert all(node.working is None for node in cluster.jobs())
-            assert cluster.pool().upkeep.said == []
+            assert cluster.pool().reconciler.said == []
 
     run(main())
 
@@ -127,8 +127,8 @@ def test_idle_workers_are_given_back(
                 Cause.CANCELLED.value,
                 Cause.LEFT.value,
             }
-            assert cluster.pool().upkeep.said == []
-            assert cluster.pool().upkeep.desired == 0
+            assert cluster.pool().reconciler.said == []
+            assert cluster.pool().reconciler.desired == 0
 
     with caplog.at_level(logging.WARNING, logger="dask_gridengine"):
         run(main())
@@ -244,7 +244,7 @@ def test_scale_ends_it_and_says_so(shared: Path) -> None:
             logs = await cluster.get_logs(scheduler=False, workers=False)
             assert "adaptive scaling is off: scale() was called" in logs["Cluster"]
             await cluster.wait_for_workers(1, timeout=20)
-            assert cluster.pool().upkeep.desired == len(cluster.plan) == 1
+            assert cluster.pool().reconciler.desired == len(cluster.plan) == 1
 
     run(main())
 
@@ -484,11 +484,11 @@ def test_who_holds_data_stays_while_others_are_still_on_their_way(
             assert await client.gather(held) == [8, 7, 6, 5, 4, 3, 2, 1]
             there = {ws.name for ws in cluster.scheduler.workers.values()}
             record = next(
-                r for r in cluster.pool().fleet.roster if r.worker not in there
+                r for r in cluster.pool().fleet.registry if r.worker not in there
             )
             # It has its name, as if it were importing, so no queue place is given up.
-            cluster.pool().fleet.roster.arrive(record, hello(job=record.id.job))
-            cluster.pool().fleet.roster.bind(record)
+            cluster.pool().fleet.registry.arrive(record, hello(job=record.id.job))
+            cluster.pool().fleet.registry.bind(record)
             adaptive.minimum = 1
             adaptive._look()
             assert adaptive._idleness.longer_than(0, steady_time()) == there

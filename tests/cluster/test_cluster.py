@@ -31,7 +31,7 @@ from distributed.system import MEMORY_LIMIT
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
 from dask_gridengine.nodes.registry import NodeState
 from tests.refusing import refusing_grid
-from tests.stranger import knock
+from tests.stranger import try_connect
 from tests.waiting import until, wait_until
 
 
@@ -568,7 +568,7 @@ def test_encryption_is_on_unless_it_is_switched_off(
             assert client.submit(sum, [1, 2]).result(timeout=30) == 3
         if security:
             with pytest.raises(OSError, match=r"(?i)tls|ssl|closed|reset"):
-                asyncio.run(knock(cluster.scheduler_address))
+                asyncio.run(try_connect(cluster.scheduler_address))
 
 
 def hang_up(cluster: GridEngineCluster) -> None:

@@ -11,17 +11,19 @@ from distributed import Client
 from distributed.core import Status
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.messages import Ask, Told
-from dask_gridengine.cluster.control import Desk
+from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
+from dask_gridengine.cluster.control import ControlHandler
 from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.nodes.snapshot import snapshot
 from tests.clusters import running
 from tests.waiting import until, wait_until
 
 
-async def ask(cluster: GridEngineCluster, what: str, about: str = "") -> Told:
-    question = Ask(incarnation="0" * 16, what=what, about=about, via="127.0.0.1:1")
-    return await Desk(cluster).answer(question)
+async def ask(cluster: GridEngineCluster, what: str, about: str = "") -> ControlReply:
+    question = ControlRequest(
+        process_token="0" * 16, what=what, about=about, via="127.0.0.1:1"
+    )
+    return await ControlHandler(cluster).answer(question)
 
 
 def test_its_answers(shared: Path) -> None:
@@ -29,8 +31,8 @@ def test_its_answers(shared: Path) -> None:
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
 
-        def told(*question: str) -> Told:
-            answer: Told = cluster.sync(ask, cluster, *question)
+        def told(*question: str) -> ControlReply:
+            answer: ControlReply = cluster.sync(ask, cluster, *question)
             return answer
 
         assert told("status").body["states"] == {"working": 1}

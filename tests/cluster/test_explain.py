@@ -11,9 +11,14 @@ from dask_gridengine.cluster.explain import explain, explain_deaths, explain_nod
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.diagnosis import out_of_memory
-from dask_gridengine.nodes.host_blocklist import STRIKES
-from dask_gridengine.nodes.registry import ENDED_KEPT, NodeRecord, NodeState, Roster
-from dask_gridengine.reconcile.reconciler import Upkeep
+from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
+from dask_gridengine.nodes.registry import (
+    ENDED_KEPT,
+    NodeRecord,
+    NodeRegistry,
+    NodeState,
+)
+from dask_gridengine.reconcile.reconciler import Reconciler
 from tests.reconcile.test_prospects import upkeep_of
 from tests.samples import hello
 
@@ -21,48 +26,50 @@ GB = 10**9
 
 
 @pytest.fixture
-def upkeep(tmp_path: Path) -> Upkeep:
+def reconciler(tmp_path: Path) -> Reconciler:
     """Of a fleet that was never opened, without a node."""
     made = upkeep_of(0)
     made.fleet.directory = tmp_path
     return made
 
 
-def ended(upkeep: Upkeep, why: Diagnosis, hosts: Iterable[str]) -> list[NodeRecord]:
+def ended(
+    reconciler: Reconciler, why: Diagnosis, hosts: Iterable[str]
+) -> list[NodeRecord]:
     """A node on each of these hosts, ended for this reason."""
-    roster = upkeep.fleet.roster
-    job = str(len(roster.records) + 7)
-    roster.submitted(NodeId(job, i + 1) for i, _ in enumerate(hosts))
-    records = [record for record in roster if record.id.job == job]
+    registry = reconciler.fleet.registry
+    job = str(len(registry.records) + 7)
+    registry.submitted(NodeId(job, i + 1) for i, _ in enumerate(hosts))
+    records = [record for record in registry if record.id.job == job]
     for record, host in zip(records, hosts, strict=True):
         record.host, record.diagnosis = host, why
-        roster.move(record, NodeState.GONE)
+        registry.move(record, NodeState.GONE)
     return records
 
 
 def test_the_way_a_node_came_is_told_where_it_was_not_the_first() -> None:
     """Which addresses it tried, and what each answered: the user's network, seen."""
-    roster = Roster()
-    roster.submitted([NodeId("12", 1), NodeId("12", 2)])
-    first, second = roster
-    roster.arrive(first, hello())
+    registry = NodeRegistry()
+    registry.submitted([NodeId("12", 1), NodeId("12", 2)])
+    first, second = registry
+    registry.arrive(first, hello())
     assert "reached" not in explain_node(first)
     tried = {"10.9.0.1:4711": "no answer in 0.3 s", "10.0.0.1:4711": "connected"}
-    roster.arrive(second, hello(index=2, tried=tried))
+    registry.arrive(second, hello(index=2, tried=tried))
     assert (
         "it reached the cluster at 10.0.0.1:4711; the addresses before that:\n"
         "  10.9.0.1:4711: no answer in 0.3 s" in explain_node(second)
     )
 
 
-def test_alike_ends_are_one_sentence(upkeep: Upkeep) -> None:
+def test_alike_ends_are_one_sentence(reconciler: Reconciler) -> None:
     """Counted, with the hosts, and with what to type; failures first."""
     hosts = [f"node{i % 12}" for i in range(31)]
-    ended(upkeep, Diagnosis(cause=Cause.CANCELLED), ["node1"] * 40)
-    ended(upkeep, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
+    ended(reconciler, Diagnosis(cause=Cause.CANCELLED), ["node1"] * 40)
+    ended(reconciler, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
     why = Diagnosis(cause=Cause.NO_IMPORT, detail="ModuleNotFoundError: numpy")
-    ended(upkeep, why, ["node17"] * 4)
-    said = explain([upkeep]).splitlines()
+    ended(reconciler, why, ["node17"] * 4)
+    said = explain([reconciler]).splitlines()
     assert said[0] == "no nodes requested."
     assert said[1].startswith(
         "31 nodes on 12 hosts (e.g. node0, node1) ran into the memory limit: 7.45 GiB"
@@ -74,39 +81,39 @@ def test_alike_ends_are_one_sentence(upkeep: Upkeep) -> None:
     assert said[-1] == "40 nodes on node1 were given back"
 
 
-def test_what_differs_in_words_only_is_told_together(upkeep: Upkeep) -> None:
+def test_what_differs_in_words_only_is_told_together(reconciler: Reconciler) -> None:
     """The commonest words stand for all, and the others are counted."""
     for detail, count in (("a", 3), ("b", 1), ("c", 1)):
         why = Diagnosis(cause=Cause.UNREACHABLE, detail=detail)
-        ended(upkeep, why, ["node1"] * count)
-    (told,) = [line for line in explain([upkeep]).splitlines() if "5 nodes" in line]
+        ended(reconciler, why, ["node1"] * count)
+    (told,) = [line for line in explain([reconciler]).splitlines() if "5 nodes" in line]
     assert told.endswith("could not reach the cluster: a (and 2 with other words)")
 
 
-def test_what_is_now_comes_first(upkeep: Upkeep) -> None:
+def test_what_is_now_comes_first(reconciler: Reconciler) -> None:
     """How many are wanted, what they are at, and how long the queue takes."""
-    upkeep.desired = 3
-    upkeep.fleet.roster.submitted(NodeId("7", i + 1) for i in range(3))
-    upkeep.fleet.roster.arrive(
-        upkeep.fleet.roster.records[NodeId("7", 1)], hello(job="7")
+    reconciler.desired = 3
+    reconciler.fleet.registry.submitted(NodeId("7", i + 1) for i in range(3))
+    reconciler.fleet.registry.arrive(
+        reconciler.fleet.registry.records[NodeId("7", 1)], hello(job="7")
     )
-    first = explain([upkeep]).splitlines()[0]
+    first = explain([reconciler]).splitlines()[0]
     assert first.startswith(
         "3 nodes are wanted: 2 queued, 1 arrived; the first in the queue for "
     )
 
 
-def test_what_is_done_about_it_is_said(upkeep: Upkeep) -> None:
+def test_what_is_done_about_it_is_said(reconciler: Reconciler) -> None:
     """An outage, a shut host, and that no more is asked for."""
-    now = upkeep.fleet.roster.clock()
+    now = reconciler.fleet.registry.clock()
     why = Diagnosis(cause=Cause.NO_PYTHON, detail="no such file")
-    upkeep.fleet.guard.possible = frozenset({"node1", "node2"})
-    for _ in range(STRIKES):
-        upkeep.fleet.guard.failed("node1", why, now)
-    for record in ended(upkeep, why, ["node1", "node2", "node2"]):
-        upkeep.fleet.failures.note(record, why, Path())
-    upkeep.outage = "no route to qmaster"
-    said = explain([upkeep])
+    reconciler.fleet.blocklist.possible = frozenset({"node1", "node2"})
+    for _ in range(FAILURE_LIMIT):
+        reconciler.fleet.blocklist.failed("node1", why, now)
+    for record in ended(reconciler, why, ["node1", "node2", "node2"]):
+        reconciler.fleet.failures.note(record, why, Path())
+    reconciler.outage = "no route to qmaster"
+    said = explain([reconciler])
     assert "This grid does not answer" in said
     assert "no route to qmaster" in said
     assert "node1 is avoided for another" in said
@@ -114,56 +121,56 @@ def test_what_is_done_about_it_is_said(upkeep: Upkeep) -> None:
     assert "scale() tries again at once" in said
 
 
-def test_nodes_asleep_and_the_last_decisions_are_told(upkeep: Upkeep) -> None:
+def test_nodes_asleep_and_the_last_decisions_are_told(reconciler: Reconciler) -> None:
     """Where some wait at the door of a shut host; and what was done, the newest."""
-    fleet = upkeep.fleet
-    fleet.roster.submitted([NodeId("7", 1)])
-    fleet.roster.unbound.append("ge-0")
-    fleet.guard.possible = frozenset({"node1", "node2"})
-    for _ in range(STRIKES):
+    fleet = reconciler.fleet
+    fleet.registry.submitted([NodeId("7", 1)])
+    fleet.registry.unbound.append("ge-0")
+    fleet.blocklist.possible = frozenset({"node1", "node2"})
+    for _ in range(FAILURE_LIMIT):
         why = Diagnosis(cause=Cause.NO_PYTHON)
-        fleet.guard.failed("node1", why, fleet.roster.clock())
-    fleet.door.answer(hello(job="7", versions={}))
-    upkeep.said += [f"thing {i}" for i in range(7)]
-    first, *_, last = (said := explain([upkeep])).splitlines()
+        fleet.blocklist.failed("node1", why, fleet.registry.clock())
+    fleet.admission.answer(hello(job="7", versions={}))
+    reconciler.said += [f"thing {i}" for i in range(7)]
+    first, *_, last = (said := explain([reconciler])).splitlines()
     assert "1 arrived (1 of them asleep, their host is shut)" in first
     assert last == "decided: thing 6"
     assert "thing 2" in said
     assert "thing 1" not in said
 
 
-def test_workers_that_were_started_anew_are_told(upkeep: Upkeep) -> None:
+def test_workers_that_were_started_anew_are_told(reconciler: Reconciler) -> None:
     """Their nodes go on, so no end tells of them."""
-    roster = upkeep.fleet.roster
-    roster.submitted(NodeId("7", i) for i in (1, 2))
-    for record in roster:
+    registry = reconciler.fleet.registry
+    registry.submitted(NodeId("7", i) for i in (1, 2))
+    for record in registry:
         record.host, record.restarts = "node3", 2
         record.death = out_of_memory(GB, GB, "Nanny", "where its Nanny ends a worker")
     assert (
         "the worker of 2 nodes on node3 (4 times, and started again) ran into the"
         " memory limit"
-    ) in explain([upkeep])
+    ) in explain([reconciler])
 
 
 def test_one_nodes_story_is_told_from_its_submission_to_its_end(
-    upkeep: Upkeep,
+    reconciler: Reconciler,
 ) -> None:
     """How long in each state, why it ended, who says so, and its last words."""
-    roster = upkeep.fleet.roster
-    roster.submitted([NodeId("7", 1)])
-    (record,) = roster
-    roster.unbound.append("ge-0")
-    roster.arrive(record, hello(job="7", host="node3"))
-    roster.bind(record)
-    roster.registered("ge-0")
+    registry = reconciler.fleet.registry
+    registry.submitted([NodeId("7", 1)])
+    (record,) = registry
+    registry.unbound.append("ge-0")
+    registry.arrive(record, hello(job="7", host="node3"))
+    registry.bind(record)
+    registry.registered("ge-0")
     record.restarts, record.peak_memory = 2, 3 * 2**30
     record.death = Diagnosis(cause=Cause.KILLED, detail="its process ended with 3")
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME, source="grid")
-    record.last_words = "one\ntwo\n"
+    record.log_tail = "one\ntwo\n"
     alive = explain_node(record)
     assert "worked, for " in alive
     assert "ran into its walltime" not in alive, "it has not ended yet"
-    roster.move(record, NodeState.GONE)
+    registry.move(record, NodeState.GONE)
     said = explain_node(record)
     for words in (
         "node 7.1: queued for ",
@@ -179,10 +186,10 @@ def test_one_nodes_story_is_told_from_its_submission_to_its_end(
         assert words in said
 
 
-def test_deaths_are_told_by_worker_for_a_note(upkeep: Upkeep) -> None:
+def test_deaths_are_told_by_worker_for_a_note(reconciler: Reconciler) -> None:
     """What the node says, or its Nanny, or that nobody has said anything yet."""
     why = Diagnosis(cause=Cause.WALLTIME)
-    one, two, three = ended(upkeep, why, ["node1"] * 3)
+    one, two, three = ended(reconciler, why, ["node1"] * 3)
     one.worker, two.worker, three.worker = "ge-0", "ge-1", "ge-2"
     two.state = three.state = NodeState.WORKING
     two.death = Diagnosis(cause=Cause.MEMORY)
@@ -195,37 +202,37 @@ def test_deaths_are_told_by_worker_for_a_note(upkeep: Upkeep) -> None:
     assert len([line for line in said if "ge-0" in line]) == 1
 
 
-def test_who_leaves_although_it_is_wanted_is_told(upkeep: Upkeep) -> None:
+def test_who_leaves_although_it_is_wanted_is_told(reconciler: Reconciler) -> None:
     """Why, and what it cannot finish, for as long as it is there."""
-    roster = upkeep.fleet.roster
-    roster.submitted([NodeId("7", 1)])
-    (record,) = roster
-    roster.unbound.append("ge-0")
-    roster.arrive(record, hello(job="7", host="node1"))
-    roster.bind(record)
-    roster.registered("ge-0")
+    registry = reconciler.fleet.registry
+    registry.submitted([NodeId("7", 1)])
+    (record,) = registry
+    registry.unbound.append("ge-0")
+    registry.arrive(record, hello(job="7", host="node1"))
+    registry.bind(record)
+    registry.registered("ge-0")
     record.turned = Diagnosis(cause=Cause.EXPIRED, detail="as its walltime ended")
     record.unfinished = "'fit-1' (ran 9 of about 60 s)"
-    roster.move(record, NodeState.DRAINING)
+    registry.move(record, NodeState.DRAINING)
     line = (
         "node 7.1 on node1 (ge-0) takes no new tasks and leaves: as its walltime ended;"
         " it cannot finish: 'fit-1' (ran 9 of about 60 s)"
     )
-    assert line in explain([upkeep]).splitlines()
+    assert line in explain([reconciler]).splitlines()
     assert line in explain_node(record).splitlines()
     record.over = True
-    assert line not in explain([upkeep])
+    assert line not in explain([reconciler])
 
 
-def test_nodes_that_are_not_kept_are_told_in_numbers(upkeep: Upkeep) -> None:
+def test_nodes_that_are_not_kept_are_told_in_numbers(reconciler: Reconciler) -> None:
     """Each once, whether its details are kept or not."""
-    roster = upkeep.fleet.roster
-    roster.submitted(NodeId("77", i) for i in range(ENDED_KEPT + 30))
-    for record in list(roster):
+    registry = reconciler.fleet.registry
+    registry.submitted(NodeId("77", i) for i in range(ENDED_KEPT + 30))
+    for record in list(registry):
         if record.id.job == "77":
             record.diagnosis = Diagnosis(cause=Cause.KILLED)
-            roster.move(record, NodeState.GONE)
-    told = explain([upkeep])
+            registry.move(record, NodeState.GONE)
+    told = explain([reconciler])
     assert f"{ENDED_KEPT} nodes" in told
     assert "30 nodes ended earlier" in told
     assert "30 were killed" in told

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from distributed.scheduler import KilledWorker
 
-from dask_gridengine.cluster.failure_info import FleetWitness
+from dask_gridengine.cluster.failure_info import ClusterFailureInfo
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.reconciler import Hands, Upkeep
+from dask_gridengine.reconcile.reconciler import Hands, Reconciler
 from dask_gridengine.scheduler.failure_attribution import Evidence
 from tests.samples import bearing, fleet
 
@@ -27,10 +27,10 @@ class Scene:
         self.fleet = fleet(**options)
         self.fleet.directory = Path("/shared")
         idle: dict[str, Any] = {field.name: lambda *_: None for field in fields(Hands)}
-        self.upkeep = Upkeep(self.fleet, Hands(**idle), missed=15)
+        self.reconciler = Reconciler(self.fleet, Hands(**idle), missed=15)
         self.suspects: dict[str, list[str]] = {}
-        self.witness = FleetWitness(
-            [self.upkeep],
+        self.failure_info = ClusterFailureInfo(
+            [self.reconciler],
             lambda key: self.suspects.get(key, []),
         )
         self.node = self.node_of(0)
@@ -50,7 +50,7 @@ class Scene:
 
     def ended(self, **why: Any) -> NodeRecord:
         self.node.diagnosis = Diagnosis(**why)
-        self.fleet.roster.move(self.node, NodeState.GONE)
+        self.fleet.registry.move(self.node, NodeState.GONE)
         return self.node
 
 
@@ -76,21 +76,21 @@ def exit_event(**changes: Any) -> dict[str, Any]:
 
 def test_a_missing_worker_is_noted_and_looked_after(scene: Scene) -> None:
     """The roster learns since when, and whether somebody wanted it."""
-    scene.witness.missing("ge-0", expected=False)
+    scene.failure_info.missing("ge-0", expected=False)
     assert scene.node.lost is not None
     assert not scene.node.retired
-    scene.witness.missing("ge-0", expected=True)
+    scene.failure_info.missing("ge-0", expected=True)
     assert scene.node.retired
-    scene.witness.missing("a stranger", expected=False)
+    scene.failure_info.missing("a stranger", expected=False)
 
 
 def test_more_memory_is_asked_for_all_workers_of_a_node() -> None:
     """The limit is one worker's share, and the option the memory of the whole node."""
     scene = Scene(cores=4, processes=4)
-    scene.witness.worker_exit(
+    scene.failure_info.worker_exit(
         "ge-0", exit_event(signal="SIGKILL", too_much_memory=10**9, memory_limit=10**9)
     )
-    assert "ask for memory='6 GB'" in scene.witness.deaths(["ge-0"])
+    assert "ask for memory='6 GB'" in scene.failure_info.deaths(["ge-0"])
 
 
 @pytest.mark.parametrize(
@@ -104,45 +104,45 @@ def test_a_dead_worker_process_is_remembered(
     scene: Scene, event: dict[str, Any], said: str
 ) -> None:
     """Its node lives on; how the process ended is what tasks died of."""
-    scene.witness.worker_exit("ge-0", exit_event(peak_memory=7, **event))
+    scene.failure_info.worker_exit("ge-0", exit_event(peak_memory=7, **event))
     assert scene.node.restarts == 1
     assert scene.node.restarting
     assert scene.node.peak_memory == 7
     assert scene.node.death is not None
     assert scene.node.death.cause is Cause.KILLED
-    assert said in scene.witness.deaths(["ge-0"])
+    assert said in scene.failure_info.deaths(["ge-0"])
 
 
 def test_a_worker_that_its_nanny_ended_says_how_much_to_ask_for(scene: Scene) -> None:
     """Dask's own memory limit is told from any other SIGKILL."""
     event = exit_event(signal="SIGKILL", too_much_memory=2**30, memory_limit=2**30)
-    scene.witness.worker_exit("ge-0", event)
-    said = scene.witness.deaths(["ge-0"])
+    scene.failure_info.worker_exit("ge-0", event)
+    said = scene.failure_info.deaths(["ge-0"])
     assert "ran into the memory limit: 1.00 GiB of 1.00 GiB" in said
     assert "memory=" in said
 
 
 def test_a_wanted_restart_is_no_death(scene: Scene) -> None:
     """client.restart() ends processes with status 0; strangers are not ours."""
-    scene.witness.worker_exit("ge-0", exit_event(exit_status=0))
-    scene.witness.worker_exit("a stranger", exit_event(signal="SIGKILL"))
+    scene.failure_info.worker_exit("ge-0", exit_event(exit_status=0))
+    scene.failure_info.worker_exit("a stranger", exit_event(signal="SIGKILL"))
     assert scene.node.death is None
     assert not scene.node.restarts
 
 
 def test_it_is_too_early_to_explain_a_death_nobody_knows_of(scene: Scene) -> None:
     """None is "ask again"; once the node or its Nanny has spoken there is a text."""
-    scene.witness.missing("ge-0", expected=False)
-    assert scene.witness.explain(scene.killed()) is None
-    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
-    assert "SIGSEGV" in (scene.witness.explain(scene.killed()) or "")
+    scene.failure_info.missing("ge-0", expected=False)
+    assert scene.failure_info.explain(scene.killed()) is None
+    scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    assert "SIGSEGV" in (scene.failure_info.explain(scene.killed()) or "")
 
 
 def test_an_end_of_the_node_explains_it(scene: Scene) -> None:
     """It counts more than what its Nanny said before."""
-    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
     scene.ended(cause=Cause.WALLTIME, detail="it ran for 60 s")
-    text = scene.witness.explain(scene.killed()) or ""
+    text = scene.failure_info.explain(scene.killed()) or ""
     assert "ge-0 (node 12.1 on node1) ran into its walltime: it ran for 60 s" in text
     assert "SIGSEGV" not in text
 
@@ -151,41 +151,41 @@ def test_all_suspects_of_a_task_are_named_once(scene: Scene) -> None:
     """Those that died while they ran it, and not only the last one."""
     scene.ended(cause=Cause.WALLTIME)
     scene.suspects["f-1"] = ["ge-0", "ge-0", "a stranger"]
-    text = scene.witness.explain(scene.killed(worker="another")) or ""
+    text = scene.failure_info.explain(scene.killed(worker="another")) or ""
     assert text.count("ge-0") == 1
 
 
 def test_of_strangers_there_is_nothing_to_say(scene: Scene) -> None:
     """An empty text is no note."""
-    assert scene.witness.explain(scene.killed(worker="a stranger")) == ""
+    assert scene.failure_info.explain(scene.killed(worker="a stranger")) == ""
 
 
 def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
     """It is known when the grid has said so, and not before."""
-    scene.witness.missing("ge-0", expected=False)
-    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[], pending=True)
+    scene.failure_info.missing("ge-0", expected=False)
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[], pending=True)
     scene.ended(cause=Cause.DELETED)
-    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=["ge-0"])
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=["ge-0"])
 
 
 @pytest.mark.parametrize("cause", [Cause.KILLED, Cause.MEMORY, Cause.UNKNOWN])
 def test_other_deaths_may_be_a_task_s_fault(scene: Scene, cause: Cause) -> None:
     """Nobody has asked for them."""
     scene.ended(cause=cause)
-    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[])
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[])
 
 
 def test_a_worker_that_its_nanny_replaced_may_have_died_of_a_task(scene: Scene) -> None:
     """Its Nanny tells at once; the node lives on."""
-    scene.witness.missing("ge-0", expected=False)
-    scene.witness.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
-    assert scene.witness.evidence(["ge-0"]) == Evidence(blameless=[])
+    scene.failure_info.missing("ge-0", expected=False)
+    scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[])
 
 
 def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
     """A task that fell from one to the next has met one death."""
     scene.ended(cause=Cause.KILLED)
-    told = scene.witness.evidence(
+    told = scene.failure_info.evidence(
         ["ge-0-1", "ge-0-0", "ge-0-1", "ge-0-3", "a stranger"]
     )
     assert told == Evidence(blameless=["ge-0-0", "ge-0-3"])
@@ -194,10 +194,10 @@ def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
 def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
     """A host that is cut off takes them all along."""
     scene.more(2)
-    for record in scene.fleet.roster:
+    for record in scene.fleet.registry:
         record.diagnosis = Diagnosis(cause=Cause.HOST_LOST)
-        scene.fleet.roster.move(record, NodeState.GONE)
-    told = scene.witness.evidence(["ge-0", "ge-1", "ge-2"])
+        scene.fleet.registry.move(record, NodeState.GONE)
+    told = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
     assert told == Evidence(blameless=["ge-1", "ge-2"])
 
 
@@ -205,4 +205,4 @@ def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None
     """The name is what the explanation begins from, also of a copy."""
     copy = pickle.loads(pickle.dumps(scene.killed()))
     scene.ended(cause=Cause.WALLTIME)
-    assert "walltime" in (scene.witness.explain(copy) or "")
+    assert "walltime" in (scene.failure_info.explain(copy) or "")

@@ -10,8 +10,8 @@ import pytest
 from distributed import Scheduler, Worker
 from distributed.core import Server
 
-from dask_gridengine.cluster import reachability as wayback
-from dask_gridengine.cluster.reachability import Eyes, WayBack
+from dask_gridengine.cluster import reachability as reachability
+from dask_gridengine.cluster.reachability import Eyes, ReachabilityChecker
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.worker import network as reaching
 from tests.bootstrap.test_arrival import black_hole, closed_port
@@ -23,7 +23,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon, and for loopback, too, which is all that a test may be sure of."""
     for name in ("CONNECT_SECONDS", "PROBE_SECONDS"):
         monkeypatch.setattr(reaching, name, 0.3)
-    monkeypatch.setattr(wayback, "_local", lambda address: "::1" in address)
+    monkeypatch.setattr(reachability, "_local", lambda address: "::1" in address)
 
 
 def eyes(
@@ -39,7 +39,7 @@ def eyes(
     return Eyes(options=dict, registered=registered, ask=ask)
 
 
-async def looked(ways: WayBack) -> None:
+async def looked(ways: ReachabilityChecker) -> None:
     await until(lambda: not ways._tasks, "it has looked", 10)
 
 
@@ -54,7 +54,7 @@ def test_a_host_behind_a_wall_is_told_once() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = WayBack(failed, noted.append, eyes())
+        ways = ReachabilityChecker(failed, noted.append, eyes())
         with black_hole() as wall:
             for _ in range(2):
                 ways.look("node1", f"tcp://{wall}")
@@ -83,7 +83,7 @@ def test_a_wall_between_two_hosts_is_told() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = WayBack(failed, print, eyes(answers=answers))
+        ways = ReachabilityChecker(failed, print, eyes(answers=answers))
         async with Server({}) as one, Server({}) as other:
             first = await listening(one)
             await other.listen("tcp://127.0.0.2:0")
@@ -107,7 +107,9 @@ def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = WayBack(failed, print, eyes(registered=lambda address: False))
+        ways = ReachabilityChecker(
+            failed, print, eyes(registered=lambda address: False)
+        )
         with closed_port() as gone:
             ways.look("node1", f"tcp://{gone}")
             await looked(ways)
@@ -122,7 +124,7 @@ def test_one_worker_of_each_host_is_tried() -> None:
     async def main() -> None:
         async with Server({}) as server:
             address = await listening(server)
-            ways = WayBack({}, print, eyes())
+            ways = ReachabilityChecker({}, print, eyes())
             for host in ("node1", "node1", "node2"):
                 ways.look(host, address)
             ways.look("node3", "tcp://[::1]:9")
@@ -157,7 +159,7 @@ def test_closing_does_not_wait_for_an_answer() -> None:
     """Whoever closes a cluster does not want to know any more."""
 
     async def main() -> None:
-        ways = WayBack({}, print, eyes())
+        ways = ReachabilityChecker({}, print, eyes())
         with black_hole() as wall:
             ways.look("node1", f"tcp://{wall}")
             await asyncio.wait_for(ways.aclose(), 0.25)

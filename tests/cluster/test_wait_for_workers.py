@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, Scheduler, Worker
 from distributed.core import Status
 
-from dask_gridengine.cluster.wait_for_workers import BRIEF, LASTING, Waiting
+from dask_gridengine.cluster.wait_for_workers import STEAL_AFTER, WARN_AFTER, Waiting
 from dask_gridengine.reconcile.drain import retire
 from tests.clusters import running as cluster_running
 from tests.samples import bearing, fleet
@@ -72,9 +72,9 @@ def test_a_paused_worker_is_told_with_what_helps(tmp_path: Path) -> None:
             assert " of 381.47 MiB in use" in said
             assert "above 80 % of its memory (distributed.worker.memory.pause)" in said
             assert "client.restart_workers(['w0'])" in said
-            advised = re.search(r"memory='(\d+) MB'", said)
-            assert advised is not None
-            assert int(advised[1]) >= 600
+            with_advice = re.search(r"memory='(\d+) MB'", said)
+            assert with_advice is not None
+            assert int(with_advice[1]) >= 600
             assert scene.waiting.paused == 1
             (of_node,) = scene.waiting.about("w0")
             assert of_node.startswith("paused, it starts no task: w0 on node1")
@@ -111,8 +111,8 @@ def test_one_that_is_let_go_is_no_news(tmp_path: Path, steps: Steps) -> None:
             scene = Scene(scheduler, "w0", "w1")
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
-            scene.fleet.let_go(["w0"])
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=30))
+            scene.fleet.mark_cancelled(["w0"])
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=30))
             ws = next(ws for ws in scheduler.workers.values() if ws.name == "w0")
             await until(lambda: ws.status is Status.paused, "it is paused")
             assert scene.look() == ""
@@ -133,7 +133,7 @@ def test_the_log_has_it_once_where_it_lasts_and_work_waits(
             scene = Scene(scheduler, "w0")
             await pause(scheduler, workers[0])
             scene.look()
-            scene.look(LASTING)
+            scene.look(WARN_AFTER)
             assert scene.noted == []
             assert not scene.waiting.lasting
             task = steps.submit(client, "task", workers=["w0"])
@@ -150,7 +150,7 @@ def test_the_log_has_it_once_where_it_lasts_and_work_waits(
             scene.look()
             await pause(scheduler, workers[0])
             scene.look()
-            scene.look(LASTING)
+            scene.look(WARN_AFTER)
             assert len(scene.noted) == 1  # what runs does not wait
             assert not scene.waiting.lasting
             steps.end("task")
@@ -181,7 +181,7 @@ def test_what_waits_at_a_paused_worker_is_run_by_others(
             scene.look()
             await until(lambda: not ws.executing, "the worker says that it idles")
             assert not steps.begun("second")
-            scene.look(BRIEF)
+            scene.look(STEAL_AFTER)
             await until(lambda: steps.begun("second"), "it runs elsewhere")
             assert not ws.processing
             steps.end("second")
@@ -214,7 +214,7 @@ def test_tasks_bound_to_who_is_gone_are_named(tmp_path: Path) -> None:
                 " with allow_other_workers=True."
             )
             assert scene.noted == []
-            scene.look(LASTING)
+            scene.look(WARN_AFTER)
             assert scene.noted == [said]
             await bound.cancel()
             await until(lambda: not scheduler.unrunnable, "it is cancelled")

@@ -11,8 +11,8 @@ import pytest
 from distributed.core import Status
 
 from dask_gridengine import ClusterNotRunning, GridEngineCluster
-from dask_gridengine.bootstrap.messages import Ask
-from dask_gridengine.cluster.control import Desk
+from dask_gridengine.bootstrap.messages import ControlRequest
+from dask_gridengine.cluster.control import ControlHandler
 from tests.clusters import running
 
 #: Answered before the start, too.
@@ -43,7 +43,7 @@ ANSWERED: dict[str, tuple[Any, ...]] = {
     "waiting": (),
     "wanted": (),
 }
-#: Refused without a running cluster.
+#: Rejected without a running cluster.
 REFUSED: dict[str, tuple[Any, ...]] = {
     "__enter__": (),
     "adapt": (),
@@ -158,6 +158,8 @@ def test_other_programs_of_the_user_hear_of_the_end(
     what: str, closed: GridEngineCluster
 ) -> None:
     """``ps`` and ``kill`` may meet a cluster that closes: an answer, or a sentence."""
-    question = Ask(incarnation="0" * 16, what=what, about="", via="127.0.0.1:1")
-    told = asyncio.run(Desk(closed).answer(question))
+    question = ControlRequest(
+        process_token="0" * 16, what=what, about="", via="127.0.0.1:1"
+    )
+    told = asyncio.run(ControlHandler(closed).answer(question))
     assert told.body or "is closed" in told.error

@@ -13,7 +13,7 @@ import pytest
 from dask_gridengine.doctor.commands import Commands
 from dask_gridengine.doctor.node_report import NodeReport
 from dask_gridengine.doctor.outcome import Outcome
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.options import Options
 
@@ -116,4 +116,4 @@ def make_outcome(index: int = 1, **fields: Any) -> Outcome:
 def make_ended(index: int = 1, log: str = "on node1", **end: Any) -> Outcome:
     """One that ended without a report."""
     node = NodeId("7", index)
-    return Outcome(node=node, waited=1.0, log=log, end=NodeEnd(node=node, **end))
+    return Outcome(node=node, waited=1.0, log=log, end=EndNotice(node=node, **end))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.doctor import access
-from dask_gridengine.doctor.commands import Commands, Said
+from dask_gridengine.doctor.commands import CommandResult, Commands
 from dask_gridengine.doctor.finding import Status
 from tests.doctor.conftest import Site, options, run
 
@@ -116,12 +116,14 @@ def test_no_commands_are_a_warning(root: dict[str, str]) -> None:
 def test_no_submit_host(site: Site) -> None:
     """This host by name, those that are, and what an admin types."""
     site.says("qconf -ss", "login1\nlogin2")
-    denied = Said('Unable to run job: denied: host "x" is not a submit host', ok=False)
+    denied = CommandResult(
+        'Unable to run job: denied: host "x" is not a submit host', ok=False
+    )
     finding = run(access.submit_host(site.commands, denied))
     assert finding.status is Status.FAIL
     assert socket.gethostname() in finding.sentence
     assert "submit hosts: login1, login2" in finding.evidence
-    found = Said("verification: found suitable queue(s)", ok=True)
+    found = CommandResult("verification: found suitable queue(s)", ok=True)
     assert run(access.submit_host(site.commands, found)).status is Status.PASS
 
 

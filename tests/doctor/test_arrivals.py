@@ -12,14 +12,14 @@ from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.grid_types import NodeId
 from tests.doctor.conftest import VERSIONS, make_ended, options
 
-Told = Callable[..., Outcome]
+ControlReply = Callable[..., Outcome]
 
 
 def queued() -> Outcome:
     return Outcome(node=NodeId("7", 1))
 
 
-def test_nobody_came(told: Told) -> None:
+def test_nobody_came(told: ControlReply) -> None:
     """Grid Engine's own words say why."""
     why = Standing(reasons=("cannot run in queue all.q: full",))
     found = arrivals.waiting([queued()], 5, why)
@@ -28,7 +28,7 @@ def test_nobody_came(told: Told) -> None:
     assert arrivals.nodes([queued()], "7").status is Status.SKIP
 
 
-def test_some_came(told: Told) -> None:
+def test_some_came(told: ControlReply) -> None:
     """A full grid is a warning."""
     found = arrivals.waiting([told(), queued()], 5, Standing())
     assert found.status is Status.WARN
@@ -42,7 +42,7 @@ def test_one_runs_and_is_silent() -> None:
     assert "all.q@node1" in found.sentence
 
 
-def test_a_long_wait(told: Told) -> None:
+def test_a_long_wait(told: ControlReply) -> None:
     """Whoever waits for minutes is told what helps."""
     slow = told()
     slow.waited = 300.0
@@ -59,7 +59,7 @@ def test_one_that_was_killed() -> None:
     assert "out of room" in found.evidence
 
 
-def test_one_that_hangs(told: Told) -> None:
+def test_one_that_hangs(told: ControlReply) -> None:
     """The step it was at is known by name."""
     found = arrivals.nodes([told(step="import of dask")], "7")
     assert "hangs at: import of dask" in found.sentence
@@ -89,7 +89,7 @@ def test_a_python_without_us() -> None:
     assert found.evidence == ("ModuleNotFoundError: x",)
 
 
-def test_other_versions(told: Told) -> None:
+def test_other_versions(told: ControlReply) -> None:
     """The door of a cluster would refuse them, with the same sentence."""
     ours = {**VERSIONS, "dask": "2026.7.0"}
     found = arrivals.versions([told()], ours)

@@ -10,10 +10,10 @@ from dask_gridengine.doctor import conditions
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.outcome import Outcome
 
-Told = Callable[..., Outcome]
+ControlReply = Callable[..., Outcome]
 
 
-def test_imports(told: Told) -> None:
+def test_imports(told: ControlReply) -> None:
     """Slow is a warning; what fails is quoted, with what to try there."""
     assert conditions.imports([told()]).status is Status.PASS
     assert conditions.imports([told(imported=40.0)]).status is Status.WARN
@@ -22,7 +22,7 @@ def test_imports(told: Told) -> None:
     assert "ImportError: no numpy" in found.sentence
 
 
-def test_scratch(told: Told) -> None:
+def test_scratch(told: ControlReply) -> None:
     """Full, tight and slow are three things."""
     assert conditions.scratch([told()]).status is Status.PASS
     full = told(scratch_error="No space left on device")
@@ -40,7 +40,7 @@ def test_scratch(told: Told) -> None:
         (-2 * 86400.0, Status.FAIL),  # our certificates are not valid yet there
     ],
 )
-def test_clocks(told: Told, ahead: float, status: Status) -> None:
+def test_clocks(told: ControlReply, ahead: float, status: Status) -> None:
     """The worst of all counts."""
     found = conditions.clock([told(1), told(2, ahead=ahead)])
     assert found.status is status
@@ -48,7 +48,7 @@ def test_clocks(told: Told, ahead: float, status: Status) -> None:
         assert "node2" in found.sentence
 
 
-def test_a_clock_known_by_a_file_alone(told: Told) -> None:
+def test_a_clock_known_by_a_file_alone(told: ControlReply) -> None:
     """File servers show late, so a minute is no news."""
     seen = told(ahead=None, clock=1030.0)
     assert conditions.clock([seen]).status is Status.PASS

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dask_gridengine.doctor.commands import Said
+from dask_gridengine.doctor.commands import CommandResult
 from dask_gridengine.doctor.finding import Status
 from dask_gridengine.doctor.queues import queues
 from tests.doctor.conftest import Site, options, run
 
-FOUND = Said("verification: found suitable queue(s)", ok=True)
+FOUND = CommandResult("verification: found suitable queue(s)", ok=True)
 SHOWN = """\
 queuename                      qtype resv/used/tot. load_avg arch          states
 ---------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_no_permission(site: Site) -> None:
     site.says("qselect -U ada -q a.q", "no queues remaining", fails=True)
     site.says("qconf -sql", "a.q\nb.q")
     site.says("qconf -sq a.q", "qname a.q\nuser_lists staff\nxuser_lists NONE")
-    refused = Said(
+    refused = CommandResult(
         'Job 6 has no permission for cluster queue "a.q"\nExiting.', ok=False
     )
     finding = run(queues(site.commands, options(queue="a.q"), refused, "ada"))
@@ -70,7 +70,7 @@ def test_no_such_queue(site: Site) -> None:
     """Those there are."""
     site.says("qselect -U ada -q x.q", "", fails=True)
     site.says("qconf -sql", "a.q\nb.q")
-    refused = Said('job requests unknown queue "x.q"', ok=False)
+    refused = CommandResult('job requests unknown queue "x.q"', ok=False)
     finding = run(queues(site.commands, options(queue="x.q"), refused, "ada"))
     assert finding.sentence == "there is no queue 'x.q'"
     assert "a.q, b.q" in finding.advice
@@ -79,7 +79,7 @@ def test_no_such_queue(site: Site) -> None:
 def test_options_that_no_queue_has(site: Site) -> None:
     """Grid Engine's own words."""
     site.says("qselect -U ada", "a.q@node1")
-    refused = Said("verification: no suitable queues", ok=False)
+    refused = CommandResult("verification: no suitable queues", ok=False)
     finding = run(queues(site.commands, options(), refused, "ada"))
     assert finding.sentence == "no queue can run jobs with these options"
     assert finding.evidence == ("verification: no suitable queues",)

@@ -13,11 +13,11 @@ from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.net.connect_probe import CONNECTED
 from tests.doctor.conftest import DOOR, SCHEDULER, make_ended
 
-Told = Callable[..., Outcome]
+ControlReply = Callable[..., Outcome]
 SILENT = "no answer in 3 s"
 
 
-def test_all_is_reached(told: Told) -> None:
+def test_all_is_reached(told: ControlReply) -> None:
     """Every address, by everybody."""
     found = ways.addresses([told(1), told(2)], [DOOR], [SCHEDULER])
     assert found.status is Status.PASS
@@ -33,7 +33,7 @@ def test_nothing_is_reached() -> None:
 
 
 @pytest.mark.parametrize(("shut", "named"), [(DOOR, "bootstrap"), (SCHEDULER, "sched")])
-def test_one_port_is_not_reached(told: Told, shut: str, named: str) -> None:
+def test_one_port_is_not_reached(told: ControlReply, shut: str, named: str) -> None:
     """It is named with the option that chooses it, and what it answered."""
     tried = {DOOR: CONNECTED, SCHEDULER: CONNECTED, shut: SILENT}
     found = ways.addresses([told(tried=tried)], [DOOR], [SCHEDULER])
@@ -42,7 +42,7 @@ def test_one_port_is_not_reached(told: Told, shut: str, named: str) -> None:
     assert f"{shut}: {SILENT}" in found.sentence
 
 
-def test_only_the_second_address_is_reached(told: Told) -> None:
+def test_only_the_second_address_is_reached(told: ControlReply) -> None:
     """That does no harm, and the profile may put it first."""
     other = "10.1.0.1:14711"
     tried = {DOOR: SILENT, other: CONNECTED, SCHEDULER: CONNECTED}
@@ -51,7 +51,7 @@ def test_only_the_second_address_is_reached(told: Told) -> None:
     assert [(s.key, s.value) for s in found.settings] == [("host", "10.1.0.1")]
 
 
-def test_keys_that_do_not_open(told: Told) -> None:
+def test_keys_that_do_not_open(told: ControlReply) -> None:
     """CURVE and TLS each have a line, with what was said."""
     assert ways.curve([told()]).status is Status.PASS
     wrong = told(curve_error="no way to cluster x")
@@ -62,7 +62,7 @@ def test_keys_that_do_not_open(told: Told) -> None:
     assert ways.tls([told()], encrypted=False).name == "TCP"
 
 
-def test_a_node_that_we_do_not_reach(told: Told) -> None:
+def test_a_node_that_we_do_not_reach(told: ControlReply) -> None:
     """It came to us, but work would hang."""
     found = ways.way_back([told(back=SILENT)])
     assert found.status is Status.FAIL

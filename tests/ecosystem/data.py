@@ -51,11 +51,11 @@ def nested(site: Site) -> None:
 def forgotten(site: Site) -> None:
     """What is fired and forgotten is run all the same."""
 
-    def mark() -> None:
-        Variable("mark").set("done")
+    def submission_id() -> None:
+        Variable("submission_id").set("done")
 
-    fire_and_forget(site.client.submit(mark, pure=False))
-    mark_of_it = Variable("mark", client=site.client)
+    fire_and_forget(site.client.submit(submission_id, pure=False))
+    mark_of_it = Variable("submission_id", client=site.client)
     assert mark_of_it.get(timeout=30) == "done"
     mark_of_it.delete()
 

@@ -22,7 +22,7 @@ import pytest
 from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.batch.sge.submit_options import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.jobs import UNSURE
 from dask_gridengine.launchers.drmaa.library import (
     ABANDONED,
@@ -116,7 +116,7 @@ def test_ends_are_told_as_they_were(ends: Ends) -> None:
             wanted[long] = {"signal": "SIGKILL"}
             told = await ends.of(wanted, timeout=30)
             assert [replace(end, ran=None, peak_memory=0) for end in told] == [
-                NodeEnd(node=n, **how) for n, how in wanted.items()
+                EndNotice(node=n, **how) for n, how in wanted.items()
             ]
             by_node = {end.node: end for end in told}
             assert by_node[never].ran is None
@@ -141,12 +141,12 @@ def test_the_accounting_knows_those_that_died_without_a_word(
             (held,) = await launcher.submit(shell("exit 0", native=HELD), 1)
             await launcher.cancel([held])
             end, _, _ = await ends.of([node, never, held])
-            account = await launcher.account(node, patience=30)
+            account = await launcher.account(node, timeout=30)
             assert (account.host, account.exit_status) == ("node2", 137)
             assert account.failed.endswith("enforced h_rt, h_cpu, or h_vmem limit")
             assert account.ran == end.ran >= 3
             assert abs(account.peak_memory - end.peak_memory) < 2000  # it rounds
-            account = await launcher.account(never, patience=30)
+            account = await launcher.account(never, timeout=30)
             assert account.failed == "27: searching requested shell"
             assert account.host in grid.hosts
             assert await launcher.account(held) is None
@@ -327,9 +327,9 @@ def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
             grid.run("qdel", running.job, warned.job, held.job)
             told = await ends.of([running, warned, held])
             assert [replace(end, ran=None, peak_memory=0) for end in told] == [
-                NodeEnd(node=running, reason=DELETED, deleted=True),
-                NodeEnd(node=warned, reason=DELETED, deleted=True),
-                NodeEnd(node=held, reason=NO_RECORD, deleted=True),
+                EndNotice(node=running, reason=DELETED, deleted=True),
+                EndNotice(node=warned, reason=DELETED, deleted=True),
+                EndNotice(node=held, reason=NO_RECORD, deleted=True),
             ]
             assert [end.ran is None for end in told] == [False, False, True]
 
@@ -481,12 +481,14 @@ def test_a_submission_without_answer_is_found_by_its_mark(
     async def main() -> None:
         async with drmaa(ends) as launcher:
             (ours,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
-            mark = (*qsub, "-v", f"{SUBMISSION}=abc123")
-            lost = grid.run(*mark, "-t", "1-3", "sleep", "9").partition(".")[0]
+            submission_id = (*qsub, "-v", f"{SUBMISSION}=abc123")
+            lost = grid.run(*submission_id, "-t", "1-3", "sleep", "9").partition(".")[0]
             other = grid.run(*qsub, "sleep", "9").strip()
             assert lost in grid.qstat()
             channel = await launcher._session()
-            await channel.ask("disown", name="node", mark="abc123")
+            await channel.ask(
+                "delete_unacknowledged", name="node", submission_id="abc123"
+            )
             await until(lambda: lost not in grid.qstat(), "it is gone", 10, grid.qstat)
             left = {line.split()[0] for line in grid.qstat().splitlines()[2:]}
             assert left == {ours.job, other}

@@ -13,11 +13,11 @@ import pytest
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.bootstrap.client import ask
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection, CurveKeys
-from dask_gridengine.bootstrap.messages import Refused
-from dask_gridengine.errors import DoorError
+from dask_gridengine.bootstrap.messages import Rejected
+from dask_gridengine.errors import BootstrapError
 from tests.grid.conftest import Cell
 from tests.samples import hello
-from tests.stranger import knock
+from tests.stranger import try_connect
 
 pytestmark = [pytest.mark.grid, pytest.mark.keeps_cluster]
 
@@ -110,14 +110,14 @@ def test_the_scheduler_refuses_who_has_no_certificate(
     address = cluster.scheduler_address
     for stranger in (address, address.replace("tls", "tcp")):
         with pytest.raises(OSError, match=r"(?i)tls|ssl|closed|reset"):
-            asyncio.run(knock(stranger))
+            asyncio.run(try_connect(stranger))
 
 
 def connection_of(cluster: GridEngineCluster) -> Connection:
     directory = cluster.pool().fleet.directory
     assert directory is not None
     found = Connection.read(directory / FILE_NAME)
-    return dataclasses.replace(found, patience=3.0)
+    return dataclasses.replace(found, timeout=3.0)
 
 
 def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
@@ -125,7 +125,7 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
     queued = cluster.jobs()[-1].id
     before = cluster.pool().fleet.bootstrap.counts.total()
     forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
-    with pytest.raises(DoorError, match="did not answer to our key"):
+    with pytest.raises(BootstrapError, match="did not answer to our key"):
         ask(forged, hello(job=queued.job, index=queued.index))
     assert cluster.pool().fleet.bootstrap.counts.total() == before
 
@@ -133,11 +133,11 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
 def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
     """Even with the key and the mark, which qstat -j shows to anybody."""
     used = next(node for node in cluster.jobs() if node.worker)
-    mark = cluster.pool().fleet.roster.records[used.id].mark
-    assert mark in as_nobody(f"qstat -j {used.id.job}")
-    greeting = hello(job=used.id.job, index=used.id.index, mark=mark)
+    submission_id = cluster.pool().fleet.registry.records[used.id].submission_id
+    assert submission_id in as_nobody(f"qstat -j {used.id.job}")
+    greeting = hello(job=used.id.job, index=used.id.index, submission_id=submission_id)
     answer = ask(connection_of(cluster), greeting)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejected)
     assert "used up" in answer.reason
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.protocol import Message, decode
 from dask_gridengine.launchers.supervisor import SessionProgram
 from tests.waiting import until
@@ -20,16 +20,16 @@ from tests.waiting import until
 class Ends:
     """An end callback that remembers."""
 
-    seen: list[NodeEnd] = field(default_factory=list)
+    seen: list[EndNotice] = field(default_factory=list)
 
-    def __call__(self, end: NodeEnd) -> None:
+    def __call__(self, end: EndNotice) -> None:
         self.seen.append(end)
 
     @property
     def nodes(self) -> list[NodeId]:
         return [end.node for end in self.seen]
 
-    async def of(self, nodes: Any, timeout: float = 10) -> list[NodeEnd]:
+    async def of(self, nodes: Any, timeout: float = 10) -> list[EndNotice]:
         """Wait until all these have ended; their ends, in the order of `nodes`."""
         await until(
             lambda: set(self.nodes) >= set(nodes),

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from dask_gridengine.batch.base import Runner
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
 from dask_gridengine.launchers.drmaa.library import (
     EVERYTHING,
     NO_RECORD,
     Failed,
-    Refused,
+    Rejected,
     State,
     Unreachable,
 )
@@ -36,9 +36,9 @@ class Findable(GridEngine):
     def __init__(self, library: FakeLibrary) -> None:
         self._library = library
 
-    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
         try:
-            return self._library.find(name, mark)
+            return self._library.find(name, submission_id)
         except Unreachable as exc:
             raise OSError(str(exc)) from exc
 
@@ -56,7 +56,7 @@ class FakeLibrary:
         self.contact = str(directory)
         self.jobs = 0
         self.live: set[NodeId] = set()
-        self.notices: deque[NodeEnd] = deque()
+        self.notices: deque[EndNotice] = deque()
         self.dialect = Findable(self)
 
     def follow(self, nodes: Collection[NodeId]) -> None:
@@ -69,7 +69,7 @@ class FakeLibrary:
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         self.reach()
         if request.native == "-q nowhere":
-            raise Refused('Job was rejected: unknown queue "nowhere"')
+            raise Rejected('Job was rejected: unknown queue "nowhere"')
         if request.native == "-q cheese":
             raise Failed("out of cheese")
         self.jobs += 1
@@ -77,13 +77,13 @@ class FakeLibrary:
         self.live.update(nodes)
         return nodes
 
-    def next_end(self) -> NodeEnd | None:
+    def next_end(self) -> EndNotice | None:
         for path in self.directory.glob("end-*"):
             job, _, index = path.name.removeprefix("end-").partition(".")
             status = int(path.read_text())
             path.unlink()
             self.live.discard(node := NodeId(job, int(index)))
-            self.notices.append(NodeEnd(node=node, exit_status=status))
+            self.notices.append(EndNotice(node=node, exit_status=status))
         return self.notices.popleft() if self.notices else None
 
     def state(self, node: NodeId) -> State:
@@ -102,13 +102,13 @@ class FakeLibrary:
         for node in sorted(self.live):
             if job_id in (node.job, str(node), EVERYTHING):
                 self.live.discard(node)
-                end = NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+                end = EndNotice(node=node, reason=NO_RECORD, deleted=True)
                 self.notices.append(end)
 
-    def find(self, name: str, mark: str) -> list[str]:
+    def find(self, name: str, submission_id: str) -> list[str]:
         self.reach()
         with (self.directory / "sought").open("a") as file:
-            file.write(f"{name} {mark}\n")
+            file.write(f"{name} {submission_id}\n")
         return ["77"]
 
     def exit(self) -> None:

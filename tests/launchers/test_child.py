@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.child import end_fields, remove_shared_directory
 from dask_gridengine.launchers.protocol import decode, encode, unpack
 
@@ -90,7 +90,7 @@ def test_speaking_to_nobody_is_no_error() -> None:
 
 def test_an_end_becomes_the_fields_of_a_message() -> None:
     """Everything but the node as it is; the node as ranges, as everywhere."""
-    end = NodeEnd(
+    end = EndNotice(
         node=NodeId("3", 2),
         signal="SIGKILL",
         reason="late",
@@ -102,7 +102,7 @@ def test_an_end_becomes_the_fields_of_a_message() -> None:
     fields = decode(encode("end", **end_fields(end)))
     assert fields.pop("kind") == "end"
     (node,) = unpack(fields.pop("nodes"))
-    assert NodeEnd(node=node, **fields) == end
+    assert EndNotice(node=node, **fields) == end
 
 
 def test_what_a_cluster_put_there_is_removed(tmp_path: Path) -> None:

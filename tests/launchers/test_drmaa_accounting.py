@@ -11,7 +11,7 @@ import pytest
 
 from dask_gridengine.batch.base import Runner
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.grid_types import Account, NodeId
+from dask_gridengine.grid_types import AccountingRecord, NodeId
 from dask_gridengine.launchers.drmaa.accounting import (
     PAUSE,
     TOO_LONG,
@@ -42,12 +42,12 @@ def record(
     return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, peak=peak)
 
 
-def by(run: Runner) -> Callable[[NodeId], Account | None]:
+def by(run: Runner) -> Callable[[NodeId], AccountingRecord | None]:
     """As Grid Engine's dialect asks."""
     return lambda node: GridEngine().account(node, run)
 
 
-def ask(accounting: Accounting, node: NodeId = NODE) -> Account | None:
+def ask(accounting: Accounting, node: NodeId = NODE) -> AccountingRecord | None:
     return asyncio.run(accounting.account(node))
 
 
@@ -59,7 +59,7 @@ def test_a_node_is_asked_for_by_job_and_index() -> None:
         commands.append(command)
         return record()
 
-    assert ask(Accounting(by(run))) == Account("node1", "", 0, 0.0, 0)
+    assert ask(Accounting(by(run))) == AccountingRecord("node1", "", 0, 0.0, 0)
     assert commands == [["qacct", "-j", "18", "-t", "3"]]
 
 
@@ -80,8 +80,8 @@ def test_no_accounting_is_no_trouble(error: Exception) -> None:
     assert ask(Accounting(by(run))) is None
 
 
-@pytest.mark.parametrize("patience", [0.0, 60.0])
-def test_a_record_that_comes_late_is_waited_for(patience: float) -> None:
+@pytest.mark.parametrize("timeout", [0.0, 60.0])
+def test_a_record_that_comes_late_is_waited_for(timeout: float) -> None:
     """For as long as one likes: the master writes records every 15 s."""
     tries = iter([None, None, record(ran="7s")])
 
@@ -91,8 +91,8 @@ def test_a_record_that_comes_late_is_waited_for(patience: float) -> None:
         return found
 
     accounting = Accounting(by(run), interval=0.01)
-    found = asyncio.run(accounting.account(NODE, patience))
-    assert found == (Account("node1", "", 0, 7.0) if patience else None)
+    found = asyncio.run(accounting.account(NODE, timeout))
+    assert found == (AccountingRecord("node1", "", 0, 7.0) if timeout else None)
 
 
 def test_a_slow_search_is_not_tried_again() -> None:
@@ -100,7 +100,7 @@ def test_a_slow_search_is_not_tried_again() -> None:
     clock, asked = [1000.0], list[Sequence[str]]()
     run = slow(clock, asked, found="")
     accounting = Accounting(by(run), clock=lambda: clock[0], interval=0.01)
-    assert asyncio.run(accounting.account(NODE, patience=1000)) is None
+    assert asyncio.run(accounting.account(NODE, timeout=1000)) is None
     assert len(asked) == 1
 
 
@@ -150,7 +150,7 @@ def test_one_question_at_a_time_and_a_few_that_wait() -> None:
     """A thousand nodes that die at once must not become a thousand searches."""
     gate = Gate()
 
-    async def main() -> list[Account | None]:
+    async def main() -> list[AccountingRecord | None]:
         accounting = Accounting(by(gate))
         asking = [
             asyncio.create_task(accounting.account(NodeId("1", index)))

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.job_list_poller import (
     GONE,
     LOOK_EVERY,
     NO_SUCH_JOB,
     SOON,
     UNSEEN,
-    Books,
+    JobList,
 )
 from dask_gridengine.launchers.drmaa.library import State, Unreachable
 
@@ -26,17 +26,17 @@ class Scene:
 
     def __init__(self) -> None:
         self.now, self.looks, self.down = 1000.0, 0, False
-        self.known: dict[NodeId, NodeEnd | None] = {ONE: None, TWO: None}
-        self.books = Books(self.listed, lambda: self.now)
+        self.known: dict[NodeId, EndNotice | None] = {ONE: None, TWO: None}
+        self.books = JobList(self.listed, lambda: self.now)
         self.books.follow([ONE, TWO])
 
-    def listed(self) -> Mapping[NodeId, NodeEnd | None]:
+    def listed(self) -> Mapping[NodeId, EndNotice | None]:
         self.looks += 1
         if self.down:
             raise subprocess.CalledProcessError(1, ["squeue"])
         return self.known
 
-    def after(self, seconds: float) -> NodeEnd | None:
+    def after(self, seconds: float) -> EndNotice | None:
         self.now += seconds
         return self.books.next_end()
 
@@ -49,7 +49,7 @@ def scene() -> Scene:
 def test_an_end_is_told_once(scene: Scene) -> None:
     """As the list has it, when it is looked at next."""
     assert scene.after(LOOK_EVERY) is None
-    scene.known[TWO] = end = NodeEnd(node=TWO, exit_status=0)
+    scene.known[TWO] = end = EndNotice(node=TWO, exit_status=0)
     assert scene.after(LOOK_EVERY) == end
     assert scene.after(LOOK_EVERY) is None
     assert scene.books.state(TWO) is State.OVER
@@ -74,7 +74,7 @@ def test_who_is_missing_is_over(scene: Scene) -> None:
     scene.after(LOOK_EVERY)
     del scene.known[ONE]
     found = [scene.after(LOOK_EVERY / 2) for _ in range(10)]
-    vanished = NodeEnd(node=ONE, deleted=True, reason=NO_SUCH_JOB)
+    vanished = EndNotice(node=ONE, deleted=True, reason=NO_SUCH_JOB)
     assert [end for end in found if end] == [vanished]
 
 
@@ -90,7 +90,7 @@ def test_a_new_node_may_be_listed_late(scene: Scene) -> None:
 def test_after_a_deletion_it_looks_soon(scene: Scene) -> None:
     """Whoever closes a cluster waits for the end of its nodes."""
     scene.after(LOOK_EVERY)
-    scene.known[ONE] = NodeEnd(node=ONE, deleted=True)
+    scene.known[ONE] = EndNotice(node=ONE, deleted=True)
     scene.books.look_soon()
     end = scene.after(SOON)
     assert end is not None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.jobs import (
     GRACE,
     HEARTBEAT,
@@ -21,7 +21,7 @@ from dask_gridengine.launchers.drmaa.jobs import (
     SEARCHES,
     UNSURE,
     Jobs,
-    Neighbours,
+    TaskRange,
     neighbours,
 )
 from dask_gridengine.launchers.drmaa.library import (
@@ -40,22 +40,22 @@ class Scene:
 
     now: float = 1000.0
     down: bool = False
-    notices: deque[NodeEnd] = field(default_factory=deque)
+    notices: deque[EndNotice] = field(default_factory=deque)
     states: dict[NodeId, State] = field(default_factory=dict)
     asked: list[NodeId] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     marked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    ends: list[NodeEnd] = field(default_factory=list)
+    ends: list[EndNotice] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     followed: list[NodeId] = field(default_factory=list)
     deletes_many: bool = True
-    many: list[Neighbours] = field(default_factory=list)
+    many: list[TaskRange] = field(default_factory=list)
     dialect = GridEngine()
 
     def follow(self, nodes: list[NodeId]) -> None:
         self.followed += nodes
 
-    def next_end(self) -> NodeEnd | None:
+    def next_end(self) -> EndNotice | None:
         return self.notices.popleft() if self.notices else None
 
     def state(self, node: NodeId) -> State:
@@ -64,19 +64,19 @@ class Scene:
         self.asked.append(node)
         return self.states.get(node, State.ALIVE)
 
-    def find(self, name: str, mark: str) -> list[str]:
+    def find(self, name: str, submission_id: str) -> list[str]:
         if self.down:
             raise Unreachable("no route")
-        if mark == "no-qstat":
+        if submission_id == "no-qstat":
             raise Failed("no qstat here")
-        return self.marked.pop((name, mark), [])
+        return self.marked.pop((name, submission_id), [])
 
     def delete(self, job_id: str) -> None:
         if self.down:
             raise Unreachable("no route")
         self.deleted.append(job_id)
 
-    def delete_neighbours(self, group: Neighbours) -> bool:
+    def delete_neighbours(self, group: TaskRange) -> bool:
         if self.deletes_many:
             self.many.append(group)
         return self.deletes_many
@@ -105,8 +105,8 @@ def jobs(scene: Scene) -> Jobs:
     return jobs
 
 
-def unrecorded(node: NodeId) -> NodeEnd:
-    return NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+def unrecorded(node: NodeId) -> EndNotice:
+    return EndNotice(node=node, reason=NO_RECORD, deleted=True)
 
 
 def array(job: str, count: int) -> list[NodeId]:
@@ -122,7 +122,7 @@ def test_a_whole_array_is_deleted_by_its_id(scene: Scene, jobs: Jobs) -> None:
 
 def test_the_last_of_an_array_take_its_id_too(scene: Scene, jobs: Jobs) -> None:
     """Those that are gone or going already do not count."""
-    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    scene.notices.append(EndNotice(node=NodeId("1", 1), exit_status=0))
     jobs.delete([NodeId("1", 2), NodeId("1", 3)])
     jobs.turn()
     jobs.delete([NodeId("1", 4), NodeId("1", 5)])
@@ -132,7 +132,7 @@ def test_the_last_of_an_array_take_its_id_too(scene: Scene, jobs: Jobs) -> None:
 
 def test_deleting_what_is_gone_is_no_call(scene: Scene, jobs: Jobs) -> None:
     """Nor is deleting what was never ours."""
-    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    scene.notices.append(EndNotice(node=NodeId("1", 1), exit_status=0))
     jobs.turn()
     jobs.delete([NodeId("1", 1), NodeId("9", 1)])
     jobs.turn()
@@ -157,7 +157,7 @@ def test_a_node_deleted_twice_does_not_take_the_others_along(
         jobs.delete([NodeId("2", 1)])
     jobs.turn()
     assert set(scene.deleted) == {"2.1"}
-    scene.notices.append(NodeEnd(node=NodeId("2", 1), signal="SIGKILL"))
+    scene.notices.append(EndNotice(node=NodeId("2", 1), signal="SIGKILL"))
     jobs.delete([NodeId("2", 2)])
     jobs.turn()
     assert scene.deleted[-1] == "2"
@@ -169,7 +169,7 @@ def test_many_neighbours_are_deleted_in_one_call(scene: Scene, jobs: Jobs) -> No
     jobs.delete([NodeId("3", 1), *array("3", 2 * MANY)[MANY:]])
     jobs.turn()
     assert scene.deleted == ["3.1"]
-    assert scene.many == [Neighbours("3", MANY + 1, 2 * MANY)]
+    assert scene.many == [TaskRange("3", MANY + 1, 2 * MANY)]
     assert jobs.undeleted == 0
 
 
@@ -203,8 +203,8 @@ def test_groups_hold_each_node_once_and_no_other(
 
 def test_an_end_is_told_once(scene: Scene, jobs: Jobs) -> None:
     """Notices for others' jobs, or a second one for ours, are not passed on."""
-    end = NodeEnd(node=NodeId("1", 1), exit_status=3)
-    scene.notices += [end, end, NodeEnd(node=NodeId("77", 1), exit_status=3)]
+    end = EndNotice(node=NodeId("1", 1), exit_status=3)
+    scene.notices += [end, end, EndNotice(node=NodeId("77", 1), exit_status=3)]
     jobs.turn()
     assert scene.ends == [end]
     assert jobs.live == 6
@@ -217,8 +217,8 @@ def test_an_end_that_we_asked_for_says_so(scene: Scene, jobs: Jobs) -> None:
         scene.notices.append(unrecorded(NodeId("1", index)))
     jobs.turn()
     assert scene.ends == [
-        NodeEnd(node=NodeId("1", 1), cancelled=True),
-        NodeEnd(node=NodeId("1", 2), reason=NO_RECORD, deleted=True),
+        EndNotice(node=NodeId("1", 1), cancelled=True),
+        EndNotice(node=NodeId("1", 2), reason=NO_RECORD, deleted=True),
     ]
 
 
@@ -239,7 +239,7 @@ def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> N
     scene.now += RETRY
     jobs.turn()
     scene.now += RECHECKS[-1] - 1
-    recorded = NodeEnd(node=NodeId("1", 3), deleted=True, ran=3.0, reason=DELETED)
+    recorded = EndNotice(node=NodeId("1", 3), deleted=True, ran=3.0, reason=DELETED)
     scene.notices += [unrecorded(NodeId("1", 2)), recorded]
     jobs.turn()
     scene.now += 1
@@ -248,9 +248,9 @@ def test_no_record_after_an_outage_is_no_deletion(scene: Scene, jobs: Jobs) -> N
     scene.notices.append(unrecorded(NodeId("1", 4)))
     jobs.turn()
     assert scene.ends == [
-        NodeEnd(node=NodeId("1", 1), reason=UNSURE),
+        EndNotice(node=NodeId("1", 1), reason=UNSURE),
         recorded,
-        NodeEnd(node=NodeId("1", 2), reason=UNSURE),
+        EndNotice(node=NodeId("1", 2), reason=UNSURE),
         unrecorded(NodeId("1", 4)),
     ]
 
@@ -265,7 +265,7 @@ def test_no_record_of_what_ended_between_two_sessions_is_no_deletion(
     scene.notices.append(unrecorded(node))
     jobs.turn()
     jobs.turn()
-    assert scene.ends == [NodeEnd(node=node, reason=UNSURE)]
+    assert scene.ends == [EndNotice(node=node, reason=UNSURE)]
     scene.now += GRACE
     scene.notices.append(unrecorded(NodeId("3", 2)))
     jobs.turn()
@@ -290,7 +290,7 @@ def test_no_record_of_a_node_that_runs_is_no_end(scene: Scene, jobs: Jobs) -> No
     scene.states[node] = State.UNKNOWN
     scene.now += HEARTBEAT
     jobs.turn()
-    assert scene.ends == [NodeEnd(node=node, reason=UNSURE)]
+    assert scene.ends == [EndNotice(node=node, reason=UNSURE)]
 
 
 def test_silent_nodes_are_asked_about_first(scene: Scene, jobs: Jobs) -> None:
@@ -314,7 +314,7 @@ def test_silent_nodes_that_are_over_are_reported(scene: Scene, jobs: Jobs) -> No
     jobs.turn()
     scene.now += GRACE
     jobs.turn()
-    assert scene.ends == [NodeEnd(node=silent, reason=LOST)]
+    assert scene.ends == [EndNotice(node=silent, reason=LOST)]
 
 
 def test_questions_during_an_outage_cost_nothing(scene: Scene, jobs: Jobs) -> None:
@@ -340,7 +340,7 @@ def test_the_heartbeat_passes_over_nodes_that_have_ended(
     for _ in range(7):  # the round of the nodes there were before
         scene.now += HEARTBEAT
         jobs.turn()
-    scene.notices.extend(NodeEnd(node=node, exit_status=0) for node in many[:-1])
+    scene.notices.extend(EndNotice(node=node, exit_status=0) for node in many[:-1])
     scene.asked.clear()
     scene.now += HEARTBEAT
     jobs.turn()
@@ -368,7 +368,7 @@ def test_a_lost_end_is_found(scene: Scene, jobs: Jobs, state: State) -> None:
     scene.now += GRACE
     jobs.turn()
     jobs.turn()
-    assert scene.ends == [NodeEnd(node=lost, reason=LOST)]
+    assert scene.ends == [EndNotice(node=lost, reason=LOST)]
 
 
 def test_a_late_notice_goes_before_our_finding(scene: Scene, jobs: Jobs) -> None:
@@ -378,10 +378,10 @@ def test_a_late_notice_goes_before_our_finding(scene: Scene, jobs: Jobs) -> None
     jobs.recheck()
     jobs.turn()
     scene.now += GRACE
-    scene.notices.append(NodeEnd(node=late, exit_status=4))
+    scene.notices.append(EndNotice(node=late, exit_status=4))
     jobs.turn()
     jobs.turn()
-    assert scene.ends == [NodeEnd(node=late, exit_status=4)]
+    assert scene.ends == [EndNotice(node=late, exit_status=4)]
 
 
 def test_a_node_that_comes_back_is_alive(scene: Scene, jobs: Jobs) -> None:
@@ -468,7 +468,7 @@ def test_an_outage_is_noticed_without_anything_to_do(scene: Scene, jobs: Jobs) -
 def test_a_submission_without_answer_is_looked_for(scene: Scene, jobs: Jobs) -> None:
     """Once the master answers, and once more: it may land late."""
     scene.down = True
-    jobs.disown("node", "abc")
+    jobs.delete_unacknowledged("node", "abc")
     jobs.turn()
     scene.down = False
     scene.now += RETRY
@@ -486,8 +486,8 @@ def test_it_is_looked_for_at_once_when_everything_goes(
 ) -> None:
     """The session stays until it has an answer, or knows that it will have none."""
     scene.marked["node", "abc"] = ["7"]
-    for mark in ("abc", "no-qstat", ""):
-        jobs.disown("node", mark)
+    for submission_id in ("abc", "no-qstat", ""):
+        jobs.delete_unacknowledged("node", submission_id)
     jobs.delete_all()
     assert jobs.undeleted == 5
     jobs.turn()
@@ -502,7 +502,7 @@ def test_an_error_of_another_kind_does_not_stop_the_session(
 ) -> None:
     """It is noted, and the next turn goes on."""
 
-    def fail() -> NodeEnd | None:
+    def fail() -> EndNotice | None:
         raise Failed("out of cheese")
 
     scene.next_end = fail  # type: ignore[method-assign]
@@ -511,6 +511,6 @@ def test_an_error_of_another_kind_does_not_stop_the_session(
     assert "out of cheese" in scene.notes[0]
     del scene.next_end
     scene.now += RETRY
-    scene.notices.append(NodeEnd(node=NodeId("1", 1), exit_status=0))
+    scene.notices.append(EndNotice(node=NodeId("1", 1), exit_status=0))
     jobs.turn()
     assert len(scene.ends) == 1

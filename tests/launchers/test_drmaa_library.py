@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.library import (
     APPLICATION_ERROR,
     DELETED,
@@ -25,10 +25,10 @@ def test_a_usage_tells_how_long_and_how_big() -> None:
     """The bigger of two figures for the memory; nothing where there is no number."""
     node = NodeId("1", 2)
     usage = {**STARTED, "maxvmem": "3284992.0000", "acct_maxvmem": "4284992.0000"}
-    assert measured(node, usage) == NodeEnd(node=node, ran=3.0, peak_memory=4284992)
-    assert measured(node, {}) == NodeEnd(node=node)
+    assert measured(node, usage) == EndNotice(node=node, ran=3.0, peak_memory=4284992)
+    assert measured(node, {}) == EndNotice(node=node)
     odd = {"start_time": "0", "ru_wallclock": "NONE", "maxvmem": "nan"}
-    assert measured(node, odd) == NodeEnd(node=node)
+    assert measured(node, odd) == EndNotice(node=node)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_aborted_is_deleted_or_never_started(
 ) -> None:
     """A deleted job had a start, and with -notify its exit status is its own choice."""
     node = NodeId("1", 2)
-    assert aborted(measured(node, usage), usage) == NodeEnd(node=node, **told)
+    assert aborted(measured(node, usage), usage) == EndNotice(node=node, **told)

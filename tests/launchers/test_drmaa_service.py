@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.session import SessionLauncher
 from dask_gridengine.launchers.supervisor import SessionProgram
 from tests.launchers.conftest import Ends
@@ -81,7 +81,7 @@ def test_ends_are_passed_on(grid: Grid, ends: Ends) -> None:
             nodes = await launcher.submit(REQUEST, 3)
             grid.end(nodes[1], 7)
             (end,) = await ends.of([nodes[1]], timeout=2)
-            assert end == NodeEnd(node=nodes[1], exit_status=7)
+            assert end == EndNotice(node=nodes[1], exit_status=7)
 
     asyncio.run(main())
 

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.local.launcher import open_process
 from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends
@@ -76,7 +76,7 @@ def test_an_end_is_told_as_it_was(
         async with small_grid(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             (end,) = await ends.of(nodes)
-            assert replace(end, ran=None, peak_memory=0) == NodeEnd(
+            assert replace(end, ran=None, peak_memory=0) == EndNotice(
                 node=nodes[0], **told
             )
 
@@ -240,7 +240,7 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
             await grid.cancel([running, queued, NodeId("99", 1)])
             first, last = await ends.of([running, queued])
             assert (first.signal, first.cancelled) == ("SIGKILL", True)
-            assert last == NodeEnd(node=queued, cancelled=True)
+            assert last == EndNotice(node=queued, cancelled=True)
             assert len(ends.seen) == 2
 
     run(main)

@@ -89,8 +89,10 @@ def test_what_a_killed_session_left_is_removed(tmp_path: Path) -> None:
     directory, other = tmp_path / "dask-1", tmp_path / "dask-12"
     (directory / "1.1").mkdir(parents=True)
     left, kept = (
-        subprocess.Popen(["sleep", "1000"], env={**os.environ, orphans.MARK: mark})
-        for mark in (f"{directory}/1.1", f"{other}/1.1")
+        subprocess.Popen(
+            ["sleep", "1000"], env={**os.environ, orphans.MARK: submission_id}
+        )
+        for submission_id in (f"{directory}/1.1", f"{other}/1.1")
     )
     orphans.remove_remains(directory)
     assert left.wait(timeout=10) == -signal.SIGKILL

@@ -132,7 +132,7 @@ def serve(kind: str, **fields: Any) -> Any:
     """A session's reply to one request, between its greeting and its end."""
     ran = subprocess.run(
         [sys.executable, "-m", MODULE, "--parent", str(os.getpid())],
-        input=encode(kind, id=1, **fields) + encode("close", id=2, patience=5),
+        input=encode(kind, id=1, **fields) + encode("close", id=2, timeout=5),
         stdout=subprocess.PIPE,
         timeout=20,
         check=True,

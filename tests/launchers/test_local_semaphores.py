@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.launchers.local.semaphores import PREFIX, SHARED_MEMORY, sweep
+from dask_gridengine.launchers.local.semaphores import (
+    PREFIX,
+    SHARED_MEMORY,
+    remove_stale,
+)
 
 MAKE = """
 import multiprocessing, os, sys
@@ -38,10 +42,10 @@ def test_those_of_a_killed_process_are_swept(named: bool) -> None:
         assert node.stdout is not None
         assert node.stdout.readline() == b"made\n"
         assert names(node.pid)
-        sweep()
+        remove_stale()
         assert names(node.pid), "they belong to a process that lives"
         os.killpg(node.pid, signal.SIGKILL)
         node.wait()
     assert names(node.pid)
-    sweep(node.pid if named else None)
+    remove_stale(node.pid if named else None)
     assert names(node.pid) == []

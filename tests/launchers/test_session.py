@@ -13,10 +13,10 @@ import pytest
 
 from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
-from dask_gridengine.grid_types import Account, NodeId, NodeRequest
+from dask_gridengine.grid_types import AccountingRecord, NodeId, NodeRequest
 from dask_gridengine.launchers.protocol import unpack
 from dask_gridengine.launchers.session import SessionLauncher
-from dask_gridengine.launchers.supervisor import Questions
+from dask_gridengine.launchers.supervisor import GridInfo
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until, wait_until
 
@@ -166,14 +166,14 @@ def test_asking_is_never_trouble(
 
 def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) -> None:
     """It asks the grid's own commands; one that knows none says None."""
-    account = Account("node1", "", 0, 3.0, 0)
+    account = AccountingRecord("node1", "", 0, 3.0, 0)
 
-    class Known(Questions):
+    class Known(GridInfo):
         async def hosts(self, native: str) -> frozenset[str]:
             return frozenset({native})
 
-        async def account(self, node: NodeId, patience: float) -> Account:
-            return replace(account, ran=patience)
+        async def account(self, node: NodeId, timeout: float) -> AccountingRecord:
+            return replace(account, ran=timeout)
 
     async def main() -> None:
         launcher = await open_fake(fake, ends)
@@ -183,9 +183,9 @@ def test_hosts_and_accounts_are_the_programs_business(fake: Fake, ends: Ends) ->
         assert await launcher.suspended() is None
         assert await launcher.account(NodeId("1", 1)) is None
         await launcher.aclose()
-        launcher = await open_fake(fake, ends, questions=lambda ready: Known())
+        launcher = await open_fake(fake, ends, grid_info=lambda ready: Known())
         assert await launcher.hosts("-q x") == {"-q x"}
-        assert await launcher.account(NodeId("1", 1), patience=3.0) == account
+        assert await launcher.account(NodeId("1", 1), timeout=3.0) == account
         await launcher.aclose()
 
     asyncio.run(main())
@@ -244,14 +244,21 @@ def test_a_submission_that_kills_its_session_may_be_repeated(
             await launcher.submit(REQUEST, 1)
         fake.behave()
         assert len(await launcher.submit(REQUEST, 2)) == 2
-        await until(lambda: fake.heard_of("disown"), "the order to look for it")
+        await until(
+            lambda: fake.heard_of("delete_unacknowledged"), "the order to look for it"
+        )
         await launcher.aclose()
 
     asyncio.run(main())
-    mark = fake.heard_of("submit")[0]["request"]["environment"][SUBMISSION]
-    (disown,) = fake.heard_of("disown")
-    assert (disown["name"], disown["mark"]) == (REQUEST.name, mark)
-    assert fake.heard_of("submit")[1]["request"]["environment"] != {SUBMISSION: mark}
+    submission_id = fake.heard_of("submit")[0]["request"]["environment"][SUBMISSION]
+    (delete_unacknowledged,) = fake.heard_of("delete_unacknowledged")
+    assert (delete_unacknowledged["name"], delete_unacknowledged["submission_id"]) == (
+        REQUEST.name,
+        submission_id,
+    )
+    assert fake.heard_of("submit")[1]["request"]["environment"] != {
+        SUBMISSION: submission_id
+    }
 
 
 def test_cancelling_outlives_its_session(fake: Fake, ends: Ends) -> None:

@@ -13,26 +13,28 @@ from dask_gridengine.errors import (
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.grid_types import NodeEnd, NodeId
-from dask_gridengine.launchers.end_notices import Ledger
+from dask_gridengine.grid_types import EndNotice, NodeId
+from dask_gridengine.launchers.end_notices import EndNotices
 from dask_gridengine.launchers.protocol import Message
-from dask_gridengine.launchers.supervisor import SessionKeeper
+from dask_gridengine.launchers.supervisor import SessionSupervisor
 from tests.launchers.conftest import Ends, Fake
 from tests.waiting import until
 
 NODES = [NodeId("5", index) for index in (1, 2, 3)]
 
 
-def keep(fake: Fake, ends: Ends, **changes: Any) -> tuple[SessionKeeper, Ledger]:
+def keep(
+    fake: Fake, ends: Ends, **changes: Any
+) -> tuple[SessionSupervisor, EndNotices]:
     """A keeper whose nodes are NODES, the second of them cancelled."""
-    ledger = Ledger(ends)
+    ledger = EndNotices(ends)
     ledger.enter(NODES)
     ledger.cancel([NODES[1]])
     events: list[Message] = []
-    return SessionKeeper(fake.program(**changes), ledger, events.append), ledger
+    return SessionSupervisor(fake.program(**changes), ledger, events.append), ledger
 
 
-async def close(keeper: SessionKeeper) -> None:
+async def close(keeper: SessionSupervisor) -> None:
     session = await keeper.get(5)
     keeper.stop()
     assert await session.aclose(timeout=5)
@@ -72,7 +74,7 @@ def test_nodes_that_die_with_their_session_are_reported(fake: Fake, ends: Ends) 
 
     asyncio.run(main())
     assert ends.nodes == NODES
-    assert ends.seen[0] == NodeEnd(node=NODES[0], reason=ends.seen[0].reason)
+    assert ends.seen[0] == EndNotice(node=NODES[0], reason=ends.seen[0].reason)
     assert "killed by SIGKILL" in ends.seen[0].reason
     assert ends.seen[1].cancelled
     assert [ready["system"] for ready in tidied] == ["FAKE 1.0"]

@@ -42,16 +42,16 @@ def works(client: Client) -> bool:
 
 def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -> None:
     """Both ports are others there; clients here take the direct way."""
-    scheduler, door, outer_scheduler, outer_door = free_ports(4)
+    scheduler, admission, outer_scheduler, outer_door = free_ports(4)
     told = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": door,
+        "bootstrap_port": admission,
         "contact_address": f"localhost:{outer_scheduler}",
         "bootstrap_contact_address": f"127.0.0.2:{outer_door}",
     }
     with (
-        gate("127.0.0.2", {outer_door: door}, "127.0.0.1"),
+        gate("127.0.0.2", {outer_door: admission}, "127.0.0.1"),
         gate("127.0.0.1", {outer_scheduler: scheduler}, "127.0.0.1"),
         GridEngineCluster(jobs=1, **told, **options) as cluster,
         Client(cluster) as client,
@@ -59,7 +59,7 @@ def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -
         client.wait_for_workers(1, timeout=30)
         assert works(client)
         assert cluster.scheduler.address == f"tls://127.0.0.1:{scheduler}"
-        (record,) = cluster.pool().fleet.roster
+        (record,) = cluster.pool().fleet.registry
         assert record.tried == {f"127.0.0.2:{outer_door}": "connected"}
         contacts = client.run(lambda dask_worker: dask_worker.scheduler.address)
         assert [*contacts.values()] == [f"tls://localhost:{outer_scheduler}"]
@@ -68,11 +68,11 @@ def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -
 @pytest.mark.timeout(90)
 def test_a_gate_that_hands_on_one_port_only_is_told(options: dict[str, Any]) -> None:
     """The bootstrap answers and the scheduler does not: which address, which option."""
-    scheduler, door, outer = free_ports(3)
+    scheduler, admission, outer = free_ports(3)
     told = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": door,
+        "bootstrap_port": admission,
         "contact_address": f"127.0.0.1:{outer}",
     }
     with (
@@ -82,7 +82,7 @@ def test_a_gate_that_hands_on_one_port_only_is_told(options: dict[str, Any]) -> 
         cluster.wait_for_workers(1, timeout=60)
     said = str(caught.value)
     assert f"127.0.0.1:{outer}: connection refused" in said
-    assert f"the bootstrap at 127.0.0.1:{door} did answer" in said
+    assert f"the bootstrap at 127.0.0.1:{admission} did answer" in said
     assert "scheduler_port=" in said
     assert "contact_address=" in said
 

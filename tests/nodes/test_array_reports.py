@@ -29,7 +29,7 @@ class Grid:
 def scene(grid: Grid) -> tuple[Nodes, ArrayReports]:
     launcher: Any = grid
     nodes = Nodes()
-    reports = ArrayReports(nodes.roster)
+    reports = ArrayReports(nodes.registry)
     reports.open(launcher, "-l gpu=1")
     return nodes, reports
 

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from dask_gridengine.exit_causes import BY_STATUS, Cause
-from dask_gridengine.grid_types import Account, NodeEnd, NodeId
+from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
 from dask_gridengine.nodes.diagnosis import (
     diagnose_end,
-    diagnose_farewell,
+    diagnose_exit_report,
     host_in,
     last_line,
     out_of_memory,
     process_ended,
 )
-from tests.samples import farewell
+from tests.samples import exit_report
 
 
-def end(**fields: Any) -> NodeEnd:
-    return NodeEnd(node=NodeId("3", 1), **fields)
+def end(**fields: Any) -> EndNotice:
+    return EndNotice(node=NodeId("3", 1), **fields)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def end(**fields: Any) -> NodeEnd:
         (end(), Cause.UNKNOWN),
     ],
 )
-def test_an_end_notice_becomes_a_cause(notice: NodeEnd, cause: Cause) -> None:
+def test_an_end_notice_becomes_a_cause(notice: EndNotice, cause: Cause) -> None:
     """Each kind of end of a node that had been heard of is told apart."""
     assert diagnose_end(notice, started=True).cause is cause
 
@@ -57,7 +57,7 @@ def test_a_status_of_ours_is_a_cause(status: int, cause: Cause, started: bool) -
 
 def test_an_end_nobody_can_explain_holds_all_that_was_said() -> None:
     """The notice's words, the accounting's, and the node's last."""
-    account = Account(host="node1", failed="100: assumedly after job")
+    account = AccountingRecord(host="node1", failed="100: assumedly after job")
     told = diagnose_end(
         end(exit_status=3, ran=12.0), "one\ntwo\n", started=True, account=account
     )
@@ -103,12 +103,12 @@ def test_the_grids_memory_limit_is_told_by_the_peak() -> None:
 
 def test_the_accounting_fills_in_what_the_notice_lacks() -> None:
     """Time and memory of a node that was killed may stand there only."""
-    account = Account(host="node1", failed="", ran=60.0, peak_memory=0)
+    account = AccountingRecord(host="node1", failed="", ran=60.0, peak_memory=0)
     told = diagnose_end(
         end(signal="SIGKILL"), started=True, walltime=60, account=account
     )
     assert told.cause is Cause.WALLTIME
-    account = Account(host="node1", failed="", ran=9.0, peak_memory=2**30)
+    account = AccountingRecord(host="node1", failed="", ran=9.0, peak_memory=2**30)
     told = diagnose_end(
         end(signal="SIGKILL"), started=True, memory=2**30, account=account
     )
@@ -130,7 +130,7 @@ def test_the_accounting_says_how_a_node_ended_whose_notice_was_missed(
     failed: str, status: int, cause: Cause, detail: str
 ) -> None:
     """Its end came while nobody listened, and the grid says only that it is over."""
-    account = Account(host="node1", failed=failed, exit_status=status, ran=5.0)
+    account = AccountingRecord(host="node1", failed=failed, exit_status=status, ran=5.0)
     told = diagnose_end(
         end(deleted=True), "last words\n", started=True, walltime=60, account=account
     )
@@ -145,7 +145,7 @@ def test_the_accounting_says_how_a_node_ended_whose_notice_was_missed(
 
 def test_a_missed_end_by_the_walltime_is_told_by_the_accounting() -> None:
     """The limits are looked at as if the notice had come."""
-    account = Account(
+    account = AccountingRecord(
         host="n", failed="37: qmaster enforced", exit_status=137, ran=60.0
     )
     told = diagnose_end(end(), started=True, walltime=60, account=account)
@@ -155,7 +155,9 @@ def test_a_missed_end_by_the_walltime_is_told_by_the_accounting() -> None:
 def test_what_could_not_be_started_is_told_in_the_grids_words() -> None:
     """The accounting's reason, or the notice's where there is none yet."""
     notice = end(unstarted=True, reason="the grid could not start it")
-    account = Account(host="node1", failed="28: changing into working directory")
+    account = AccountingRecord(
+        host="node1", failed="28: changing into working directory"
+    )
     first = diagnose_end(notice, started=False)
     later = diagnose_end(notice, started=False, account=account)
     assert (first.source, later.source) == ("grid", "accounting")
@@ -200,14 +202,14 @@ def test_a_log_begins_with_its_host() -> None:
 )
 def test_a_farewell_is_read(cause: Cause, detail: str, told: Cause) -> None:
     """What the worker gave its Nanny as the reason of its end is told apart."""
-    diagnosis = diagnose_farewell(farewell(cause=cause.value, detail=detail))
+    diagnosis = diagnose_exit_report(exit_report(cause=cause.value, detail=detail))
     assert diagnosis.cause is told
-    assert diagnosis.source == "farewell"
+    assert diagnosis.source == "exit_report"
 
 
 def test_a_farewell_of_another_version_is_no_error() -> None:
     """A cause this version does not know is an unknown one."""
-    assert diagnose_farewell(farewell(cause="melted")).cause is Cause.UNKNOWN
+    assert diagnose_exit_report(exit_report(cause="melted")).cause is Cause.UNKNOWN
 
 
 def test_a_memory_limit_comes_with_a_number_to_ask_for() -> None:

@@ -11,49 +11,57 @@ from typing import Any
 import pytest
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
-from dask_gridengine.grid_types import Account, NodeEnd, NodeId
-from dask_gridengine.nodes.exits import Endings
+from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
+from dask_gridengine.nodes.exits import ExitTracker
 from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.host_blocklist import FAST_SECONDS, STRIKES, HostGuard
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
-from tests.samples import farewell, hello
+from dask_gridengine.nodes.host_blocklist import (
+    FAILURE_LIMIT,
+    FAST_SECONDS,
+    HostBlocklist,
+)
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from tests.samples import exit_report, hello
 from tests.waiting import until
 
 SILENT = Diagnosis(cause=Cause.HOST_LOST, source="scheduler")
 
 
-class Books:
+class JobList:
     """Endings, and all that they write into."""
 
     def __init__(self, logs: Path, **options: Any) -> None:
-        self.roster, self.failures, self.guard = Roster(), Failures(), HostGuard()
+        self.registry, self.failures, self.blocklist = (
+            NodeRegistry(),
+            Failures(),
+            HostBlocklist(),
+        )
         self.over: list[NodeRecord] = []
         self.gone: list[NodeRecord] = []
-        self.endings = Endings(
-            self.roster,
+        self.exits = ExitTracker(
+            self.registry,
             self.failures,
-            self.guard,
+            self.blocklist,
             on_over=self.over.append,
             on_gone=self.gone.append,
             **{"walltime": None, "keep_logs": False, **options},
         )
-        self.endings.logs = logs
+        self.exits.logs = logs
 
     def node(self, *, arrived: bool = True) -> NodeRecord:
         """The next node; at work on node1, or still in the queue."""
-        index = len(self.roster.records) + 1
-        self.roster.submitted([NodeId("12", index)])
-        record = self.roster.records[NodeId("12", index)]
+        index = len(self.registry.records) + 1
+        self.registry.submitted([NodeId("12", index)])
+        record = self.registry.records[NodeId("12", index)]
         if arrived:
-            self.roster.unbound.append(f"ge-{index}")
-            self.roster.arrive(record, hello(index=index))
-            self.roster.bind(record)
-            self.roster.registered(f"ge-{index}")
+            self.registry.unbound.append(f"ge-{index}")
+            self.registry.arrive(record, hello(index=index))
+            self.registry.bind(record)
+            self.registry.registered(f"ge-{index}")
         return record
 
     async def end(self, record: NodeRecord, **fields: Any) -> None:
         """The launcher's notice, followed to its end."""
-        self.endings.end(NodeEnd(node=record.id, **fields))
+        self.exits.end(EndNotice(node=record.id, **fields))
         await until(lambda: record.state is NodeState.GONE, "the end", 5)
 
 
@@ -69,16 +77,16 @@ def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -
     """The notice may take ten minutes after a restart of the master."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
         record.peak_memory = 9  # of a worker before the last
-        said = farewell(index=1, cause="drained", stderr="last", peak_memory=7)
-        assert books.endings.farewell(said)
+        said = exit_report(index=1, cause="drained", stderr="last", peak_memory=7)
+        assert books.exits.exit_report(said)
         assert books.over == [record]
         assert record.state is NodeState.DRAINING
         await books.end(record, exit_status=0)
         assert books.over == [record], "once"
-        assert (cause(record), record.last_words) == (Cause.DRAINED, "last")
+        assert (cause(record), record.log_tail) == (Cause.DRAINED, "last")
         assert record.peak_memory == 9
 
     play(story)
@@ -90,14 +98,14 @@ def test_an_end_is_told_when_the_name_is_free_and_when_the_node_is_gone(
     """Once each: who waits for places to be empty must hear of the second too."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         spoke, silent, lost = books.node(), books.node(), books.node()
-        books.endings.farewell(farewell(index=1))
-        books.endings.give_up(lost, SILENT)
+        books.exits.exit_report(exit_report(index=1))
+        books.exits.give_up(lost, SILENT)
         assert (books.over, books.gone) == ([spoke, lost], [])
         for record in (spoke, silent, lost):
             await books.end(record, exit_status=0)
-            books.endings.end(NodeEnd(node=record.id))
+            books.exits.end(EndNotice(node=record.id))
         assert books.over == [spoke, lost, silent]
         assert books.gone == [spoke, silent, lost]
 
@@ -108,9 +116,9 @@ def test_the_node_knows_best_why_it_ended(tmp_path: Path) -> None:
     """What it has said itself is not replaced by what the grid sees from outside."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
-        books.endings.farewell(farewell(index=1, cause=Cause.NO_START.value))
+        books.exits.exit_report(exit_report(index=1, cause=Cause.NO_START.value))
         await books.end(record, signal="SIGKILL")
         assert cause(record) is Cause.NO_START
         assert len(books.failures) == 1
@@ -122,12 +130,12 @@ def test_a_farewell_after_the_end_is_old_news(tmp_path: Path) -> None:
     """The notice may be the faster one; what was learnt from it stands."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
         await books.end(record, signal="SIGKILL", peak_memory=9)
-        assert not books.endings.farewell(farewell(index=1))
+        assert not books.exits.exit_report(exit_report(index=1))
         assert (cause(record), books.over) == (Cause.KILLED, [record])
-        assert (record.farewell, record.peak_memory) == (None, 9)
+        assert (record.exit_report, record.peak_memory) == (None, 9)
 
     play(story)
 
@@ -138,30 +146,30 @@ def test_a_farewell_that_comes_while_the_log_is_read_still_counts(
     """The notice came first, but the node knows best."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
-        books.endings.end(NodeEnd(node=record.id, exit_status=3))
+        books.exits.end(EndNotice(node=record.id, exit_status=3))
         await asyncio.sleep(0)  # it is being followed now
-        said = farewell(index=1, cause=Cause.NO_START.value)
-        assert books.endings.farewell(said)
-        await books.endings.settle(timeout=5)
+        said = exit_report(index=1, cause=Cause.NO_START.value)
+        assert books.exits.exit_report(said)
+        await books.exits.settle(timeout=5)
         assert (cause(record), books.over) == (Cause.NO_START, [record])
         assert record.state is NodeState.GONE
 
     play(story)
 
 
-@pytest.mark.parametrize("changes", [{"incarnation": "f" * 16}, {"job": "77"}])
+@pytest.mark.parametrize("changes", [{"process_token": "f" * 16}, {"job": "77"}])
 def test_a_strangers_farewell_changes_nothing(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
     """Nor does a second one, or one of a node that is gone."""
-    books = Books(tmp_path)
+    books = JobList(tmp_path)
     record = books.node()
-    assert not books.endings.farewell(farewell(index=1, **changes))
+    assert not books.exits.exit_report(exit_report(index=1, **changes))
     assert (record.state, books.over) == (NodeState.WORKING, [])
-    assert books.endings.farewell(farewell(index=1))
-    assert not books.endings.farewell(farewell(index=1, cause="drained"))
+    assert books.exits.exit_report(exit_report(index=1))
+    assert not books.exits.exit_report(exit_report(index=1, cause="drained"))
     assert (cause(record), books.over) == (Cause.FINISHED, [record])
 
 
@@ -179,11 +187,11 @@ def test_who_wanted_it_is_told_apart(
     tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
 ) -> None:
     """We, whoever uses the scheduler, or nobody: the worker says the same to all."""
-    books = Books(tmp_path)
+    books = JobList(tmp_path)
     record = books.node()
     for key, value in state.items():
         setattr(record, key, value)
-    books.endings.farewell(farewell(index=1, cause=said.value))
+    books.exits.exit_report(exit_report(index=1, cause=said.value))
     assert cause(record) is told
 
 
@@ -200,12 +208,12 @@ def test_who_goes_although_it_is_wanted_is_told_why(
     tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
 ) -> None:
     """The worker knows no more than that it was let go; other words of it stand."""
-    books = Books(tmp_path)
+    books = JobList(tmp_path)
     record = books.node()
     record.turned = Diagnosis(cause=Cause.EXPIRED, source="cluster")
     for key, value in state.items():
         setattr(record, key, value)
-    books.endings.farewell(farewell(index=1, cause=said.value))
+    books.exits.exit_report(exit_report(index=1, cause=said.value))
     assert cause(record) is told
     assert not told.on_purpose
 
@@ -214,7 +222,7 @@ def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
     """Its host, its last line; and its log is removed, as it says no more."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node(arrived=False)
         log = tmp_path / "12.1.log"
         log.write_text("on node7:\nsh: nopy: not found\n")
@@ -223,7 +231,7 @@ def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
         assert record.host == "node7"
         assert record.diagnosis
         assert record.diagnosis.detail == "sh: nopy: not found"
-        assert record.last_words.endswith("not found\n")
+        assert record.log_tail.endswith("not found\n")
         assert not log.exists()
 
     play(story)
@@ -236,7 +244,7 @@ def test_logs_that_are_asked_for_or_say_more_are_kept(
     """Others leave nothing behind."""
 
     async def story() -> None:
-        books = Books(tmp_path, keep_logs=keep)
+        books = JobList(tmp_path, keep_logs=keep)
         good, killed = books.node(), books.node()
         logs = [tmp_path / "12.1.log", tmp_path / "12.2.log"]
         for log in logs:
@@ -244,7 +252,7 @@ def test_logs_that_are_asked_for_or_say_more_are_kept(
         await books.end(good, exit_status=0)
         await books.end(killed, signal="SIGKILL")
         assert [log.exists() for log in logs] == [keep, True]
-        assert books.endings.telling() == {"12.2"}
+        assert books.exits.telling() == {"12.2"}
 
     play(story)
 
@@ -254,7 +262,7 @@ def test_what_we_gave_back_is_no_failure(tmp_path: Path, who: str) -> None:
     """However it took its end; nobody is blamed, and no log is left."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node(arrived=False)
         log = tmp_path / "12.1.log"
         log.write_text("on node7:\nKilled\n")
@@ -262,7 +270,7 @@ def test_what_we_gave_back_is_no_failure(tmp_path: Path, who: str) -> None:
         await books.end(record, signal="SIGKILL", cancelled=who != "we")
         assert (cause(record), books.over) == (Cause.CANCELLED, [record])
         assert not books.failures
-        assert not books.guard.suspects()
+        assert not books.blocklist.suspects()
         assert not log.exists()
 
     play(story)
@@ -272,15 +280,15 @@ def test_what_a_given_up_node_says_is_heard(tmp_path: Path) -> None:
     """As it was given up it was cancelled too, which is not why it had gone."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
-        books.endings.give_up(record, SILENT)
+        books.exits.give_up(record, SILENT)
         record.cancelled = True  # as whoever gives it up does
-        said = farewell(index=1, cause=Cause.LOST_CONTACT.value)
-        assert books.endings.farewell(said)
+        said = exit_report(index=1, cause=Cause.LOST_CONTACT.value)
+        assert books.exits.exit_report(said)
         await books.end(record, cancelled=True)
         assert (cause(record), books.over) == (Cause.LOST_CONTACT, [record])
-        books.endings.give_up(record, SILENT)
+        books.exits.give_up(record, SILENT)
         assert cause(record) is Cause.LOST_CONTACT
 
     play(story)
@@ -293,19 +301,19 @@ def test_a_host_whose_lost_node_is_heard_of_is_not_avoided(
     """Also if we have deleted the node: of a lost host the grid hears nothing."""
 
     async def story() -> None:
-        books = Books(tmp_path)
-        books.guard.possible = frozenset({"node1", "node2"})
+        books = JobList(tmp_path)
+        books.blocklist.possible = frozenset({"node1", "node2"})
         record = books.node()
         lost = Diagnosis(cause=Cause.HOST_LOST, detail="silent", source="scheduler")
-        books.endings.give_up(record, lost)
+        books.exits.give_up(record, lost)
         record.cancelled = True
-        now = books.roster.clock()
-        assert books.guard.shut(now) == ["node1"]
+        now = books.registry.clock()
+        assert books.blocklist.shut(now) == ["node1"]
         if by == "its end":
             await books.end(record, cancelled=True)
         else:
-            assert books.endings.farewell(farewell(index=1))
-        assert books.guard.shut(now) == []
+            assert books.exits.exit_report(exit_report(index=1))
+        assert books.blocklist.shut(now) == []
         assert record.diagnosis is not None
 
     play(story)
@@ -315,9 +323,9 @@ def test_a_given_up_node_that_never_speaks_keeps_its_diagnosis(tmp_path: Path) -
     """That we cancelled it then says nothing about it."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
-        books.endings.give_up(record, SILENT)
+        books.exits.give_up(record, SILENT)
         record.cancelled = True
         await books.end(record, cancelled=True, signal="SIGKILL")
         assert (record.diagnosis, books.over) == (SILENT, [record])
@@ -330,17 +338,17 @@ def test_a_node_is_given_up_once_and_may_be_explained_later(tmp_path: Path) -> N
     """Its host was blamed on a guess; the grid's word takes that back."""
 
     async def story() -> None:
-        books = Books(tmp_path)
-        books.guard.possible = frozenset({"node1", "node2"})
+        books = JobList(tmp_path)
+        books.blocklist.possible = frozenset({"node1", "node2"})
         record = books.node()
-        books.endings.give_up(record, SILENT)
-        books.endings.give_up(record, SILENT)
+        books.exits.give_up(record, SILENT)
+        books.exits.give_up(record, SILENT)
         assert books.over == [record]
-        assert books.guard.shut(books.roster.clock()) == ["node1"]
+        assert books.blocklist.shut(books.registry.clock()) == ["node1"]
         await books.end(record, signal="SIGKILL")
         assert cause(record) is Cause.KILLED
         assert books.over == [record]
-        assert books.guard.shut(books.roster.clock()) == []
+        assert books.blocklist.shut(books.registry.clock()) == []
         (reason,) = books.failures.reasons()
         assert "was killed" in reason
 
@@ -351,21 +359,23 @@ def test_the_accounting_is_asked_where_nothing_else_is_known(tmp_path: Path) -> 
     """In the background: its record may come late, and nobody waits for it."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         asked: list[NodeId] = []
-        answer: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[AccountingRecord] = (
+            asyncio.get_running_loop().create_future()
+        )
 
-        async def account(node: NodeId, patience: float) -> Account:
+        async def account(node: NodeId, timeout: float) -> AccountingRecord:
             asked.append(node)
             return await answer
 
-        books.endings.account = account
+        books.exits.account = account
         known, unknown = books.node(), books.node(arrived=False)
         await books.end(known, signal="SIGKILL")
         await books.end(unknown, unstarted=True, reason="prolog failed")
         assert asked == [unknown.id]
         assert books.over == [known, unknown]
-        answer.set_result(Account(host="node9", failed="8: in prolog"))
+        answer.set_result(AccountingRecord(host="node9", failed="8: in prolog"))
         await until(lambda: unknown.host == "node9", "the accounting's word", 5)
         assert unknown.diagnosis
         assert unknown.diagnosis.detail == "8: in prolog"
@@ -378,14 +388,14 @@ def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
     """What is asked there is called off."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
 
-        async def account(node: NodeId, patience: float) -> None:
+        async def account(node: NodeId, timeout: float) -> None:
             await asyncio.Event().wait()
 
-        books.endings.account = account
+        books.exits.account = account
         await books.end(books.node(arrived=False), exit_status=3)
-        await asyncio.wait_for(books.endings.settle(timeout=5), 2)
+        await asyncio.wait_for(books.exits.settle(timeout=5), 2)
 
     play(story)
 
@@ -394,15 +404,15 @@ def test_an_end_that_comes_last_asks_nobody(tmp_path: Path) -> None:
     """Also where it is followed up only while the cluster closes."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
 
-        async def account(node: NodeId, patience: float) -> None:
+        async def account(node: NodeId, timeout: float) -> None:
             await asyncio.Event().wait()
 
-        books.endings.account = account
+        books.exits.account = account
         record = books.node(arrived=False)
-        books.endings.end(NodeEnd(node=record.id, exit_status=3))
-        await books.endings.settle(timeout=5)
+        books.exits.end(EndNotice(node=record.id, exit_status=3))
+        await books.exits.settle(timeout=5)
         assert record.state is NodeState.GONE
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -413,12 +423,12 @@ def test_a_log_that_hangs_does_not_keep_anybody(tmp_path: Path) -> None:
     """As with its file server; the end is not followed up then."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
         log = tmp_path / "12.1.log"
         os.mkfifo(log)
-        books.endings.end(NodeEnd(node=record.id, signal="SIGKILL"))
-        await asyncio.wait_for(books.endings.settle(timeout=0.1), 5)
+        books.exits.end(EndNotice(node=record.id, signal="SIGKILL"))
+        await asyncio.wait_for(books.exits.settle(timeout=0.1), 5)
         assert record.state is NodeState.WORKING
         log.open("wb").close()  # lets its reader go
 
@@ -429,13 +439,13 @@ def test_an_accounting_that_knows_nothing_changes_nothing(tmp_path: Path) -> Non
     """What the notice said stands."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         asked: list[NodeId] = []
 
-        async def account(node: NodeId, patience: float) -> None:
+        async def account(node: NodeId, timeout: float) -> None:
             asked.append(node)
 
-        books.endings.account = account
+        books.exits.account = account
         record = books.node(arrived=False)
         await books.end(record, exit_status=3)
         await until(lambda: asked, "asked", 5)
@@ -461,7 +471,7 @@ def test_a_kill_is_told_by_the_limit_it_ran_into(
     """What the node was granted is known here, what it used the grid knows."""
 
     async def story() -> None:
-        books = Books(tmp_path, **options)
+        books = JobList(tmp_path, **options)
         record = books.node()
         record.granted_memory = 2**30
         await books.end(record, signal="SIGKILL", **fields)
@@ -476,17 +486,17 @@ def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
     """One that had become a worker shows that the host is all right."""
 
     async def story() -> None:
-        books = Books(tmp_path)
-        books.guard.possible = frozenset({"node1", "node2"})
-        for _ in range(STRIKES):
+        books = JobList(tmp_path)
+        books.blocklist.possible = frozenset({"node1", "node2"})
+        for _ in range(FAILURE_LIMIT):
             await books.end(books.node(), signal="SIGKILL")
-        assert books.guard.shut(books.roster.clock()) == []
-        for index in range(STRIKES):
+        assert books.blocklist.shut(books.registry.clock()) == []
+        for index in range(FAILURE_LIMIT):
             record = books.node(arrived=False)
             (tmp_path / f"{record.id}.log").write_text("on node2:\n")
             await books.end(record, exit_status=127)
-            shut = books.guard.shut(books.roster.clock())
-            assert shut == (["node2"] if index == STRIKES - 1 else [])
+            shut = books.blocklist.shut(books.registry.clock())
+            assert shut == (["node2"] if index == FAILURE_LIMIT - 1 else [])
 
     play(story)
 
@@ -501,28 +511,28 @@ def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
     ],
 )
 def test_what_takes_long_or_would_happen_anywhere_is_no_hosts_fault(
-    tmp_path: Path, seconds: float, why: Cause, blamed: bool
+    tmp_path: Path, seconds: float, why: Cause, failed_hosts: bool
 ) -> None:
     """A host that swallows nodes does so fast."""
-    books = Books(tmp_path)
+    books = JobList(tmp_path)
     record = books.node()
     record.working, arrived = None, record.arrived
     assert arrived is not None
-    books.roster.clock = lambda: arrived + seconds
-    books.endings.farewell(farewell(index=1, cause=why.value))
-    assert books.guard.suspects() == (["node1"] if blamed else [])
+    books.registry.clock = lambda: arrived + seconds
+    books.exits.exit_report(exit_report(index=1, cause=why.value))
+    assert books.blocklist.suspects() == (["node1"] if failed_hosts else [])
 
 
 def test_ends_of_strangers_and_second_ends_are_passed_over(tmp_path: Path) -> None:
     """A launcher's late or foreign notice moves nothing."""
 
     async def story() -> None:
-        books = Books(tmp_path)
+        books = JobList(tmp_path)
         record = books.node()
         await books.end(record, exit_status=0)
-        books.endings.end(NodeEnd(node=record.id, signal="SIGKILL"))
-        books.endings.end(NodeEnd(node=NodeId("77", 1)))
-        await books.endings.settle(timeout=5)
+        books.exits.end(EndNotice(node=record.id, signal="SIGKILL"))
+        books.exits.end(EndNotice(node=NodeId("77", 1)))
+        await books.exits.settle(timeout=5)
         assert (cause(record), len(books.over)) == (Cause.FINISHED, 1)
 
     play(story)

@@ -9,7 +9,7 @@ import pytest
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.failures import ALIKE, Failures
-from dask_gridengine.nodes.registry import Roster
+from dask_gridengine.nodes.registry import NodeRegistry
 
 LOGS = Path("/logs")
 WHY = Diagnosis(cause=Cause.NO_PYTHON)
@@ -17,9 +17,9 @@ WHY = Diagnosis(cause=Cause.NO_PYTHON)
 
 def failed(*hosts: str, cause: Cause = Cause.NO_PYTHON) -> Failures:
     """As many nodes as hosts, one after the other."""
-    roster, failures = Roster(), Failures()
-    roster.submitted(NodeId("7", i + 1) for i in range(len(hosts)))
-    for record, host in zip(roster, hosts, strict=True):
+    registry, failures = NodeRegistry(), Failures()
+    registry.submitted(NodeId("7", i + 1) for i in range(len(hosts)))
+    for record, host in zip(registry, hosts, strict=True):
         record.host = host
         failures.note(record, Diagnosis(cause=cause), LOGS)
     return failures
@@ -29,9 +29,9 @@ def test_alike_failures_are_one_sentence_and_one_log_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A hundred nodes without Python are said to be a hundred, once."""
-    roster = Roster()
-    roster.submitted(NodeId("7", i + 1) for i in range(101))
-    *many, last = roster
+    registry = NodeRegistry()
+    registry.submitted(NodeId("7", i + 1) for i in range(101))
+    *many, last = registry
     failures = Failures()
     assert not failures
     for record in many:
@@ -57,47 +57,47 @@ def test_alike_failures_are_one_sentence_and_one_log_line(
     ],
 )
 def test_alike_failures_on_different_hosts_leave_no_hope(
-    places: str, hosts: int | None, hopeless: bool
+    places: str, hosts: int | None, persistent_failure: bool
 ) -> None:
     """What they have in common will make the next one fail as well."""
-    found = failed(*places).hopeless(hosts=hosts)
-    assert found is (Cause.NO_PYTHON if hopeless else None)
+    found = failed(*places).persistent_failure(hosts=hosts)
+    assert found is (Cause.NO_PYTHON if persistent_failure else None)
 
 
 def test_a_host_that_is_not_known_cannot_be_excused() -> None:
     """Nodes that could not even write a log do not say where they were."""
-    assert failed(*[""] * ALIKE).hopeless() is Cause.NO_PYTHON
-    assert failed("a", "a", "").hopeless() is Cause.NO_PYTHON
-    assert failed(*[""] * (ALIKE - 1)).hopeless() is None
+    assert failed(*[""] * ALIKE).persistent_failure() is Cause.NO_PYTHON
+    assert failed("a", "a", "").persistent_failure() is Cause.NO_PYTHON
+    assert failed(*[""] * (ALIKE - 1)).persistent_failure() is None
 
 
 def test_different_causes_are_no_pattern() -> None:
     """Bad luck of three kinds is not one thing that is wrong."""
-    roster, failures = Roster(), Failures()
-    roster.submitted(NodeId("7", i + 1) for i in range(3))
+    registry, failures = NodeRegistry(), Failures()
+    registry.submitted(NodeId("7", i + 1) for i in range(3))
     causes = (Cause.NO_PYTHON, Cause.KILLED, Cause.UNREACHABLE)
-    for record, cause in zip(roster, causes, strict=True):
+    for record, cause in zip(registry, causes, strict=True):
         record.host = str(record.id)
         failures.note(record, Diagnosis(cause=cause), LOGS)
-    assert failures.hopeless() is None
+    assert failures.persistent_failure() is None
 
 
 def test_a_node_that_had_worked_is_no_sign_of_hopelessness() -> None:
     """Walltimes and memory limits come after work that was done."""
-    roster, failures = Roster(), Failures()
-    roster.submitted(NodeId("7", i + 1) for i in range(9))
-    for record in roster:
+    registry, failures = NodeRegistry(), Failures()
+    registry.submitted(NodeId("7", i + 1) for i in range(9))
+    for record in registry:
         record.host, record.working = str(record.id), 1.0
         failures.note(record, Diagnosis(cause=Cause.WALLTIME), LOGS)
-    assert failures.hopeless() is None
+    assert failures.persistent_failure() is None
     assert len(failures) == 9
 
 
 def test_a_worker_or_the_user_ends_the_row() -> None:
     """The books are kept, but counting begins anew."""
     failures = failed(*"abc")
-    failures.forgive()
-    assert failures.hopeless() is None
+    failures.reset()
+    assert failures.persistent_failure() is None
     assert len(failures) == 3
 
 
@@ -106,7 +106,7 @@ def test_refusals_of_the_grid_count_too() -> None:
     failures = Failures()
     for _ in range(ALIKE):
         failures.rejected(Diagnosis(cause=Cause.REJECTED, detail="no such queue"))
-    assert failures.hopeless() is Cause.REJECTED
+    assert failures.persistent_failure() is Cause.REJECTED
 
 
 def test_what_is_known_better_later_is_corrected() -> None:

@@ -18,19 +18,19 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.nodes.fleet import Callbacks, Fleet
-from dask_gridengine.nodes.host_blocklist import STRIKES
+from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.worker.job_resources import versions
-from tests.samples import allocation, farewell
+from tests.samples import allocation, exit_report
 from tests.waiting import until
 
 
 def unwanted(name: str, hello: Hello) -> Allocation:
     """An allocation whose worker finds no scheduler; a node that gets it ends soon."""
     return allocation(
-        incarnation=hello.incarnation,
-        door=hello.via,
+        process_token=hello.process_token,
+        bootstrap_address=hello.via,
         name=name,
         scheduler="tcp://127.0.0.1:1",
         local_directory="/proc/nowhere",
@@ -93,9 +93,9 @@ def test_a_refused_submission_leaves_the_door_as_it_was(shared: Path) -> None:
         fleet.arrays._launcher = Refusing(fleet.launcher)
         with pytest.raises(SubmitError):
             await fleet.submit(["ge-0"])
-        assert not fleet.roster.unbound
-        assert fleet.door.submitting == 0
-        assert fleet.roster.alive == 0
+        assert not fleet.registry.unbound
+        assert fleet.admission.submitting == 0
+        assert fleet.registry.alive == 0
 
     asyncio.run(with_fleet(shared, use))
 
@@ -106,16 +106,16 @@ def test_what_is_queued_while_it_closes_is_given_back(shared: Path) -> None:
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         submission = asyncio.create_task(fleet.submit(["ge-0", "ge-1"]))
         await asyncio.sleep(0)
-        assert fleet.door.submitting == 1
-        await fleet.dismiss()
-        assert fleet.roster.alive == 0
+        assert fleet.admission.submitting == 1
+        await fleet.stop_admitting()
+        assert fleet.registry.alive == 0
         await submission
         assert await fleet.wait_gone(30) == []
         assert [record.diagnosis and record.diagnosis.cause for record in gone] == [
             Cause.CANCELLED,
             Cause.CANCELLED,
         ]
-        assert not fleet.roster.unbound
+        assert not fleet.registry.unbound
         assert len(fleet.failures) == 0
 
     asyncio.run(with_fleet(shared, use))
@@ -165,9 +165,9 @@ def test_withdrawn_names_give_their_places_back(shared: Path) -> None:
         names = [f"ge-{i}" for i in range(10)]
         await fleet.submit(names)
         await fleet.withdraw(names[2:], keep_places=False)
-        assert list(fleet.roster.unbound) == names[:2]
+        assert list(fleet.registry.unbound) == names[:2]
         await fleet.wait_gone(30)
-        started = [record for record in fleet.roster if record.arrived]
+        started = [record for record in fleet.registry if record.arrived]
         assert len(started) <= 2
         assert {record.id.index for record in started} <= {1, 2}
 
@@ -178,17 +178,17 @@ def test_kept_places_serve_the_next_names(shared: Path) -> None:
     """A lull costs no place in the queue, and the next rise asks for no node."""
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
-        fleet.door.ready = False  # nobody gets a name yet
+        fleet.admission.ready = False  # nobody gets a name yet
         names = [f"ge-{i}" for i in range(10)]
         await fleet.submit(names)
         await fleet.withdraw(names[2:], keep_places=True)
-        assert fleet.roster.expected == 10
+        assert fleet.registry.expected == 10
         assert fleet.arrays.short(8) == 0
         assert fleet.arrays.short(9) == 1
         await fleet.submit(["ge-10", "ge-11"])
-        assert len(fleet.roster.records) == 10
-        assert list(fleet.roster.unbound) == ["ge-0", "ge-1", "ge-10", "ge-11"]
-        await fleet.dismiss()
+        assert len(fleet.registry.records) == 10
+        assert list(fleet.registry.unbound) == ["ge-0", "ge-1", "ge-10", "ge-11"]
+        await fleet.stop_admitting()
 
     asyncio.run(with_fleet(shared, use))
 
@@ -198,13 +198,13 @@ def test_a_node_asleep_at_the_door_is_replaced(shared: Path) -> None:
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         why = Diagnosis(cause=Cause.NO_SCRATCH)
-        fleet.guard.possible = frozenset({socket.gethostname(), "elsewhere"})
-        for _ in range(STRIKES):
-            fleet.guard.failed(socket.gethostname(), why, fleet.roster.clock())
+        fleet.blocklist.possible = frozenset({socket.gethostname(), "elsewhere"})
+        for _ in range(FAILURE_LIMIT):
+            fleet.blocklist.failed(socket.gethostname(), why, fleet.registry.clock())
         await fleet.submit(["ge-0"])
         await until(lambda: fleet.held == 1, "the node asleep", 10)
         assert fleet.arrays.short() == 1
-        await fleet.dismiss()
+        await fleet.stop_admitting()
         assert fleet.held == 0
 
     asyncio.run(with_fleet(shared, use))
@@ -223,12 +223,12 @@ def test_a_shut_host_is_left_out_of_the_next_array(shared: Path) -> None:
                 asked.append(request)
                 return await super().submit(request, count)
 
-        fleet.guard.possible = frozenset({"node1", "node2"})
+        fleet.blocklist.possible = frozenset({"node1", "node2"})
         fleet.arrays._launcher = Asked(fleet.launcher)
         await fleet.submit(["ge-0"])
-        for _ in range(STRIKES):
+        for _ in range(FAILURE_LIMIT):
             why = Diagnosis(cause=Cause.NO_PYTHON)
-            fleet.guard.failed("node1", why, fleet.roster.clock())
+            fleet.blocklist.failed("node1", why, fleet.registry.clock())
         await fleet.submit(["ge-1"])
         assert [request.native for request in asked] == ["", "-l h=!node1"]
 
@@ -253,10 +253,10 @@ def test_only_the_right_incarnation_says_farewell(shared: Path) -> None:
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         await fleet.submit(["ge-0"])
-        (record,) = fleet.roster
-        fleet._on_farewell(farewell(job="1", index=1, incarnation="f" * 16))
-        fleet._on_farewell(farewell(job="77"))
-        assert record.farewell is None
+        (record,) = fleet.registry
+        fleet._on_exit_report(exit_report(job="1", index=1, process_token="f" * 16))
+        fleet._on_exit_report(exit_report(job="77"))
+        assert record.exit_report is None
         assert record.state is NodeState.QUEUED
 
     asyncio.run(with_fleet(shared, use))
@@ -267,9 +267,9 @@ def test_a_dismissed_fleet_takes_nobody_in(shared: Path) -> None:
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         await fleet.submit([f"ge-{i}" for i in range(4)])
-        await fleet.dismiss()
+        await fleet.stop_admitting()
         assert await fleet.wait_gone(30) == []
-        assert all(record.worker is None for record in fleet.roster)
+        assert all(record.worker is None for record in fleet.registry)
 
     asyncio.run(with_fleet(shared, use))
 
@@ -289,10 +289,10 @@ def test_a_log_that_was_never_written_keeps_no_directory(shared: Path) -> None:
 
     async def use(fleet: Fleet, gone: list[NodeRecord]) -> None:
         await fleet.submit(["ge-0"])
-        (record,) = fleet.roster
+        (record,) = fleet.registry
         record.diagnosis = Diagnosis(cause=Cause.UNKNOWN)
         await fleet.cancel([record])
-        assert fleet.endings.telling()
+        assert fleet.exits.telling()
         assert await fleet.wait_gone(30) == []
         for log in fleet.log_directory.glob("*.log"):
             log.unlink()

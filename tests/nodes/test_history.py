@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
-from dask_gridengine.nodes.history import SETTLED, Follower, View
-from dask_gridengine.nodes.registry import Roster
+from dask_gridengine.nodes.history import SETTLED, ChangeFollower, NodeHistory
+from dask_gridengine.nodes.registry import NodeRegistry
 from tests.simulated import START, Nodes
 
 
@@ -35,7 +35,7 @@ def test_a_row_has_the_whole_way() -> None:
     assert (row.wait, row.startup) == (58.0, 10.0)
     assert (row.cause, row.source, row.failed) == (
         "ran into the memory limit",
-        "farewell",
+        "exit_report",
         True,
     )
     assert list(row.stays) == [
@@ -52,10 +52,10 @@ def test_a_suspended_node_is_a_change_and_has_a_stay_of_its_own() -> None:
     (record,) = nodes.submit(1)
     nodes.arrive(record)
     nodes.work(record)
-    follower = Follower(nodes.view, clock=nodes.clock)
+    follower = ChangeFollower(nodes.view, clock=nodes.clock)
     follower.look()
     nodes.clock.now += 60
-    nodes.roster.suspend(record)
+    nodes.registry.suspend(record)
     (change,) = follower.look()
     assert change.new.state == "suspended"
     assert [*change.new.stays][-2:] == [
@@ -64,7 +64,7 @@ def test_a_suspended_node_is_a_change_and_has_a_stay_of_its_own() -> None:
     ]
     assert nodes.view.counts()["suspended"] == 1
     assert nodes.view.counts()["working"] == 0
-    nodes.roster.resume(record)
+    nodes.registry.resume(record)
     (change,) = follower.look()
     assert (change.new.state, "suspended" in change.new.entered) == ("working", False)
 
@@ -82,7 +82,7 @@ def test_nothing_secret_is_in_a_row() -> None:
     """Evidence of an end quotes logs and commands: rows have the cause alone."""
     nodes = Nodes()
     (record,) = nodes.submit(1)
-    record.last_words = "TOKEN=hunter2"
+    record.log_tail = "TOKEN=hunter2"
     nodes.end(record)
     record.diagnosis = Diagnosis(cause=Cause.NO_PYTHON, detail="python --key hunter2")
     assert "hunter2" not in repr(nodes.view.rows())
@@ -92,7 +92,7 @@ def test_only_changes_are_told() -> None:
     """Everything first, then nothing until something is another than it was."""
     nodes = Nodes()
     first, _ = nodes.submit(2)
-    follower = Follower(nodes.view, clock=nodes.clock)
+    follower = ChangeFollower(nodes.view, clock=nodes.clock)
     assert [(old, new.job) for old, new in follower.look()] == [
         (None, "7.1"),
         (None, "7.2"),
@@ -111,7 +111,7 @@ def test_what_the_grid_says_later_is_told_and_then_nobody_looks() -> None:
     nodes = Nodes()
     (record,) = nodes.submit(1)
     nodes.end(record, Cause.UNKNOWN)
-    follower = Follower(nodes.view, clock=nodes.clock)
+    follower = ChangeFollower(nodes.view, clock=nodes.clock)
     follower.look()
     nodes.clock.now += SETTLED / 2
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME, source="accounting")
@@ -125,15 +125,15 @@ def test_what_the_grid_says_later_is_told_and_then_nobody_looks() -> None:
 def test_pools_are_told_apart() -> None:
     """Two rosters may have nodes of the same id; a pool may come later."""
     one, other = Nodes(), Nodes()
-    pools: dict[str, Roster] = {"small": one.roster}
-    view = View("both", lambda: pools, lambda: {"small": 2, "big": 1})
-    follower = Follower(view)
+    pools: dict[str, NodeRegistry] = {"small": one.registry}
+    view = NodeHistory("both", lambda: pools, lambda: {"small": 2, "big": 1})
+    follower = ChangeFollower(view)
     one.submit(2)
     assert [new.key for _, new in follower.look()] == [
         ("small", "7.1"),
         ("small", "7.2"),
     ]
-    pools["big"] = other.roster
+    pools["big"] = other.registry
     other.submit(1)
     assert [new.key for _, new in follower.look()] == [("big", "7.1")]
     assert view.counts()["queued"] == view.wanted == 3

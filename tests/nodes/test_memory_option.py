@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.errors import OptionError
-from dask_gridengine.grid_types import NodeEnd, NodeId
+from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.nodes.diagnosis import diagnose_end
 from dask_gridengine.nodes.memory_option import (
     larger_memory,
@@ -64,7 +64,7 @@ def test_dasks_own_limit_is_memory_unless_the_grid_sets_it() -> None:
 @pytest.mark.parametrize("used", [50 * MIB, 100 * MIB, 182 * MIB, 5 * GIB])
 def test_advice_is_above_what_was_used(used: int) -> None:
     """With a margin, and never below what an idle node needs to start."""
-    end = NodeEnd(node=NodeId("7", 1), signal="SIGKILL", peak_memory=used)
+    end = EndNotice(node=NodeId("7", 1), signal="SIGKILL", peak_memory=used)
 
     def larger(size: int) -> str:
         spec = options(resource_spec="h_vmem=100M")

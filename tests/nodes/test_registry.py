@@ -16,10 +16,10 @@ from dask_gridengine.nodes.registry import (
     ENDED_KEPT,
     TRANSITIONS,
     NodeRecord,
+    NodeRegistry,
     NodeState,
-    Roster,
 )
-from tests.samples import farewell, hello
+from tests.samples import exit_report, hello
 
 #: Door, scheduler and launcher overtake each other: what each may say too late.
 OLD_NEWS = {
@@ -33,16 +33,16 @@ NEWS = [(before, after) for before, after in PAIRS if after in TRANSITIONS[befor
 OLD = [(before, after) for before, after in PAIRS if after in OLD_NEWS.get(before, ())]
 
 
-def roster(count: int = 2) -> Roster:
+def registry(count: int = 2) -> NodeRegistry:
     times = itertools.count()
-    made = Roster(clock=lambda: float(next(times)))
+    made = NodeRegistry(clock=lambda: float(next(times)))
     made.submitted(NodeId("5", i + 1) for i in range(count))
     return made
 
 
-def in_state(state: NodeState) -> tuple[Roster, NodeRecord]:
+def in_state(state: NodeState) -> tuple[NodeRegistry, NodeRecord]:
     """A node that came into this state the legal way."""
-    nodes = roster(1)
+    nodes = registry(1)
     (record,) = nodes
     way = [NodeState.ARRIVED, NodeState.IMPORTING, NodeState.WORKING]
     for step in [*way, NodeState.DRAINING, NodeState.GONE]:
@@ -111,7 +111,7 @@ def test_old_news_is_no_error(
 
 def test_the_time_of_each_step_is_kept() -> None:
     """Queue wait and start-up time can be told from the record."""
-    nodes = roster()
+    nodes = registry()
     nodes.unbound.append("ge-0")
     record = nodes.records[NodeId("5", 1)]
     nodes.arrive(record, hello(job="5"))
@@ -127,14 +127,14 @@ def test_the_time_of_each_step_is_kept() -> None:
 
 def test_a_worker_registers_only_under_a_name_of_ours() -> None:
     """A worker somebody else started is no node."""
-    nodes = roster()
+    nodes = registry()
     assert nodes.registered("stranger") is None
     assert nodes.missing("stranger", expected=True) is None
 
 
 def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
     """Since when, and whether the scheduler let it go on purpose."""
-    nodes = roster()
+    nodes = registry()
     nodes.unbound.append("ge-0")
     record = nodes.records[NodeId("5", 1)]
     nodes.arrive(record, hello(job="5"))
@@ -162,7 +162,7 @@ def test_a_node_on_its_way_out_is_not_missed() -> None:
 
 def test_expected_and_alive_count_places_on_the_grid() -> None:
     """Expected nodes may still come to the door; alive ones hold a place."""
-    nodes = roster(3)
+    nodes = registry(3)
     first, second, _ = nodes
     nodes.move(first, NodeState.GONE)
     nodes.move(second, NodeState.DRAINING)
@@ -171,7 +171,7 @@ def test_expected_and_alive_count_places_on_the_grid() -> None:
 
 def test_a_record_names_its_host_once_it_is_known() -> None:
     """Messages say where a node ran, as soon as anybody knows."""
-    nodes = roster()
+    nodes = registry()
     record = nodes.records[NodeId("5", 1)]
     assert str(record) == "node 5.1"
     nodes.arrive(record, hello(job="5", host="node7"))
@@ -183,52 +183,52 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.roster = roster(4)
-        self.roster.unbound.extend(f"ge-{i}" for i in range(4))
+        self.registry = registry(4)
+        self.registry.unbound.extend(f"ge-{i}" for i in range(4))
 
     def chosen(self, data: st.DataObject) -> NodeRecord:
-        return data.draw(st.sampled_from(list(self.roster)))
+        return data.draw(st.sampled_from(list(self.registry)))
 
     @rule(data=st.data(), host=st.sampled_from("ab"))
     def come(self, data: st.DataObject, host: str) -> None:
         record = self.chosen(data)
         if record.silent:  # as the door sees to it
-            self.roster.arrive(record, hello(job="5", host=host))
-        if record.state is NodeState.ARRIVED and self.roster.unbound:
-            self.roster.bind(record)
+            self.registry.arrive(record, hello(job="5", host=host))
+        if record.state is NodeState.ARRIVED and self.registry.unbound:
+            self.registry.bind(record)
 
-    @precondition(lambda self: self.roster.by_worker)
+    @precondition(lambda self: self.registry.by_worker)
     @rule(data=st.data(), here=st.booleans())
     def scheduler_says(self, data: st.DataObject, here: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.roster.by_worker)))
+        name = data.draw(st.sampled_from(sorted(self.registry.by_worker)))
         if here:
-            self.roster.registered(name)
+            self.registry.registered(name)
         else:
-            self.roster.missing(name, expected=False)
+            self.registry.missing(name, expected=False)
 
     @rule(data=st.data(), to=st.sampled_from([NodeState.DRAINING, NodeState.GONE]))
     def end(self, data: st.DataObject, to: NodeState) -> None:
-        self.roster.move(self.chosen(data), to)
+        self.registry.move(self.chosen(data), to)
 
     @invariant()
     def what_is_kept_is_what_a_count_would_give(self) -> None:
         for state in NodeState:
-            found = [record for record in self.roster if record.state is state]
-            assert self.roster.counts[state] == len(found)
-            assert self.roster.in_state(state) == found
-        live = [r for r in self.roster if r.state is not NodeState.GONE]
-        assert list(self.roster.live.values()) == live
+            found = [record for record in self.registry if record.state is state]
+            assert self.registry.counts[state] == len(found)
+            assert self.registry.in_state(state) == found
+        live = [r for r in self.registry if r.state is not NodeState.GONE]
+        assert list(self.registry.live.values()) == live
 
     @invariant()
     def a_name_waits_or_is_borne_by_one(self) -> None:
-        borne = {record.worker: record for record in self.roster if record.worker}
-        assert self.roster.by_worker == borne
-        assert {*borne, *self.roster.unbound} == {f"ge-{i}" for i in range(4)}
-        assert len(borne) + len(self.roster.unbound) == 4
+        borne = {record.worker: record for record in self.registry if record.worker}
+        assert self.registry.by_worker == borne
+        assert {*borne, *self.registry.unbound} == {f"ge-{i}" for i in range(4)}
+        assert len(borne) + len(self.registry.unbound) == 4
 
     @invariant()
     def only_workers_are_missed(self) -> None:
-        assert all(record.worker for record in self.roster if record.lost is not None)
+        assert all(record.worker for record in self.registry if record.lost is not None)
 
 
 TestAnyOrder = AnyOrder.TestCase
@@ -237,7 +237,7 @@ TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadli
 
 def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
     """So a cluster of months has no more to look at than one of hours."""
-    nodes = roster(0)
+    nodes = registry(0)
     nodes.submitted([NodeId("1", 1)])
     for job in range(2, 12):
         ids = [NodeId(str(job), i) for i in range(1, 1_051)]
@@ -260,4 +260,4 @@ def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
     # What comes late about one that is not kept is no news, and no error.
     assert nodes.registered("ge-5") is None
     assert nodes.missing("ge-5", expected=False) is None
-    assert nodes.saying(farewell(job="2", index=5)) is None
+    assert nodes.saying(exit_report(job="2", index=5)) is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from dask_gridengine.nodes.history import Follower
-from dask_gridengine.nodes.startup_times import BUCKETS, Delays, Starts
+from dask_gridengine.nodes.history import ChangeFollower
+from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram, StartupTimes
 from tests.simulated import Nodes
 
 
@@ -13,7 +13,7 @@ def test_buckets_go_up_to_everything() -> None:
     """Whatever takes how long, it is counted somewhere."""
     assert list(BUCKETS) == sorted(set(BUCKETS))
     assert BUCKETS[-1] == math.inf
-    delays = Delays()
+    delays = DelayHistogram()
     for seconds in (0.0, 1.0, 1.1, 1e9):
         delays.add(seconds)
     assert len(delays) == 4
@@ -25,14 +25,14 @@ def test_buckets_go_up_to_everything() -> None:
 
 def test_nothing_has_no_median() -> None:
     """Rather than one of zero seconds."""
-    assert Delays().median() is None
+    assert DelayHistogram().median() is None
 
 
 def test_each_node_counts_once() -> None:
     """However often it changes afterwards."""
     nodes = Nodes()
     (record,) = nodes.submit(1)
-    follower, starts = Follower(nodes.view), Starts()
+    follower, starts = ChangeFollower(nodes.view), StartupTimes()
     for step in (nodes.arrive, nodes.work, nodes.end):
         nodes.clock.now += 10
         step(record)

@@ -14,10 +14,10 @@ from dask_gridengine.batch.sge import GridEngine
 from dask_gridengine.errors import ArrayTooLarge, LauncherError, SubmitError
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId, NodeRequest
-from dask_gridengine.nodes.admission import Door
-from dask_gridengine.nodes.host_blocklist import STRIKES, HostGuard
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
-from dask_gridengine.nodes.submission import LARGE_ARRAY, Arrays
+from dask_gridengine.nodes.admission import AdmissionControl
+from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT, HostBlocklist
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.submission import LARGE_ARRAY, ArraySubmitter
 from dask_gridengine.options import Options
 from tests.samples import allocation, hello
 
@@ -56,9 +56,9 @@ class Stage:
     """Arrays with all they need."""
 
     def __init__(self, **given: Any) -> None:
-        self.roster, self.guard = Roster(), HostGuard()
-        self.door = Door(
-            self.roster,
+        self.registry, self.blocklist = NodeRegistry(), HostBlocklist()
+        self.admission = AdmissionControl(
+            self.registry,
             versions=hello().versions,
             max_importing=64,
             make_allocation=lambda name, _: allocation(name=name),
@@ -69,11 +69,11 @@ class Stage:
         self.launcher.taken.set()
         self.cancelled: list[NodeRecord] = []
         self.notes: list[str] = []
-        self.arrays = Arrays(
+        self.arrays = ArraySubmitter(
             Options.resolve(given),
-            self.roster,
-            self.door,
-            self.guard,
+            self.registry,
+            self.admission,
+            self.blocklist,
             cancel=self._cancel,
             note=self.notes.append,
         )
@@ -81,7 +81,7 @@ class Stage:
     async def _cancel(self, records: Collection[NodeRecord]) -> None:
         self.cancelled += records
         for record in records:
-            self.roster.move(record, NodeState.DRAINING)
+            self.registry.move(record, NodeState.DRAINING)
 
     def open(self, native: str = "") -> None:
         request = NodeRequest(name="x", command=("true",), native=native)
@@ -89,7 +89,7 @@ class Stage:
 
     @property
     def queued(self) -> int:
-        return self.roster.counts[NodeState.QUEUED]
+        return self.registry.counts[NodeState.QUEUED]
 
 
 def names(count: int) -> list[str]:
@@ -107,7 +107,10 @@ def test_all_that_is_missing_is_one_array_with_a_mark() -> None:
         assert stage.launcher.counts == [3, 2]
         marks = [r.environment[SUBMISSION] for _, r in stage.launcher.submitted]
         assert len(set(marks)) == 2
-        assert [r.mark for r in stage.roster] == [*[marks[0]] * 3, *[marks[1]] * 2]
+        assert [r.submission_id for r in stage.registry] == [
+            *[marks[0]] * 3,
+            *[marks[1]] * 2,
+        ]
         stage.arrays.close()
 
     asyncio.run(scenario())
@@ -121,10 +124,10 @@ def test_what_there_is_no_room_for_is_owed(option: str) -> None:
         stage = Stage(**{option: 4})
         stage.open()
         await stage.arrays.submit(names(6))
-        assert (stage.launcher.counts, stage.roster.owed) == ([4], 2)
-        assert len(stage.roster.unbound) == 6
+        assert (stage.launcher.counts, stage.registry.backlog) == ([4], 2)
+        assert len(stage.registry.unbound) == 6
         assert (stage.arrays.room, stage.arrays.short()) == (0, 0)
-        stage.roster.move(next(iter(stage.roster)), NodeState.GONE)
+        stage.registry.move(next(iter(stage.registry)), NodeState.GONE)
         assert (stage.arrays.room, stage.arrays.short()) == (1, 1)
         stage.arrays.close()
 
@@ -139,7 +142,7 @@ def test_an_array_that_is_too_large_teaches_how_large_one_may_be() -> None:
         stage.launcher.largest = 5
         stage.open()
         await stage.arrays.submit(names(12))
-        assert (stage.launcher.counts, stage.roster.owed) == ([5], 7)
+        assert (stage.launcher.counts, stage.registry.backlog) == ([5], 7)
         assert stage.arrays.room == 5
         stage.arrays.close()
 
@@ -163,7 +166,7 @@ def test_a_large_array_waits_until_it_is_known_how_many_may_run() -> None:
         assert stage.launcher.counts == [LARGE_ARRAY, 10]
         assert len(stage.cancelled) == LARGE_ARRAY - 10
         assert [record.id.index for record in stage.cancelled[:2]] == [11, 12]
-        assert stage.roster.owed + stage.queued == 2 * LARGE_ARRAY + 1
+        assert stage.registry.backlog + stage.queued == 2 * LARGE_ARRAY + 1
         assert "runs 10 nodes of an array at once: 90 of job 1" in stage.notes[0]
         stage.arrays.close()
 
@@ -179,8 +182,8 @@ def test_nothing_is_booked_of_what_was_refused() -> None:
         stage.open()
         with pytest.raises(LauncherError):
             await stage.arrays.submit(names(3))
-        assert (len(stage.roster.unbound), stage.roster.owed) == (0, 0)
-        assert stage.door.submitting == 0
+        assert (len(stage.registry.unbound), stage.registry.backlog) == (0, 0)
+        assert stage.admission.submitting == 0
         stage.arrays.close()
 
     asyncio.run(scenario())
@@ -195,8 +198,8 @@ def test_what_is_queued_while_the_door_shuts_is_deleted() -> None:
         stage.open()
         late = asyncio.create_task(stage.arrays.submit(names(3)))
         await asyncio.sleep(0)
-        assert stage.door.submitting == 1
-        stage.door.closed = True
+        assert stage.admission.submitting == 1
+        stage.admission.closed = True
         stage.launcher.taken.set()
         await late
         assert len(stage.cancelled) == 3
@@ -210,9 +213,9 @@ def test_a_shut_host_is_left_out() -> None:
 
     async def scenario() -> None:
         stage, why = Stage(), Diagnosis(cause=Cause.NO_PYTHON)
-        stage.guard.possible = frozenset({"node1", "node2"})
-        for _ in range(STRIKES):
-            stage.guard.failed("node1", why, stage.roster.clock())
+        stage.blocklist.possible = frozenset({"node1", "node2"})
+        for _ in range(FAILURE_LIMIT):
+            stage.blocklist.failed("node1", why, stage.registry.clock())
         stage.open("-q long.q")
         await stage.arrays.submit(names(1))
         (_, request) = stage.launcher.submitted[0]
@@ -228,14 +231,18 @@ def test_whoever_sleeps_at_a_shut_hosts_door_stands_for_nobody() -> None:
 
     async def scenario() -> None:
         stage = Stage()
-        stage.door.ready = True
+        stage.admission.ready = True
         stage.ban = 60.0
         stage.open()
         await stage.arrays.submit(names(2))
         assert stage.arrays.short() == 0
-        record = next(iter(stage.roster))
-        stage.door.answer(
-            hello(job=record.id.job, index=record.id.index, mark=record.mark)
+        record = next(iter(stage.registry))
+        stage.admission.answer(
+            hello(
+                job=record.id.job,
+                index=record.id.index,
+                submission_id=record.submission_id,
+            )
         )
         assert stage.arrays.short() == 1
         stage.arrays.close()

@@ -23,7 +23,7 @@ def test_running_tasks_end_and_no_new_ones_come(tmp_path: Path, steps: Steps) ->
         async with running(tmp_path) as (scheduler, client, workers):
             first = steps.submit(client, "first", workers=["w0"])
             await until(lambda: steps.begun("first"), "it runs")
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=30))
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=30))
             await asyncio.sleep(0)
             others = client.map(lambda i: i, range(20), pure=False)
             assert sorted(await client.gather(others)) == list(range(20))
@@ -43,13 +43,13 @@ def test_running_tasks_end_and_no_new_ones_come(tmp_path: Path, steps: Steps) ->
 def test_who_takes_too_long_is_run_again_elsewhere(
     tmp_path: Path, steps: Steps, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After `patience` the worker goes; the log says whose tasks that costs."""
+    """After `timeout` the worker goes; the log says whose tasks that costs."""
 
     async def main() -> None:
         async with running(tmp_path) as (scheduler, client, _):
             long = steps.submit(client, "long", workers=["w0"])
             await until(lambda: steps.begun("long"), "it runs")
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=0.2))
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=0.2))
             await until(lambda: steps.begun("long") == 2, "it runs again")
             steps.end("long")
             assert await leaving == []
@@ -71,7 +71,7 @@ def test_data_is_moved(tmp_path: Path) -> None:
             )
             before = await client.gather(computed)
             (scattered,) = await client.scatter([b"only here"], workers=["w1"])
-            assert await retire(scheduler, ["w0", "w1"], patience=5) == []
+            assert await retire(scheduler, ["w0", "w1"], timeout=5) == []
             assert names(scheduler) == {"w2"}
             assert await client.gather(computed) == before
             assert await scattered == b"only here"
@@ -88,9 +88,7 @@ def test_those_who_are_done_do_not_wait_for_those_who_are_not(
         async with running(tmp_path, 3) as (scheduler, client, _):
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
-            leaving = asyncio.ensure_future(
-                retire(scheduler, ["w0", "w1"], patience=30)
-            )
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0", "w1"], timeout=30))
             await until(lambda: names(scheduler) == {"w0", "w2"}, "the idle one left")
             assert not leaving.done()
             steps.end("task")
@@ -109,9 +107,9 @@ def test_two_may_be_let_go_at_the_same_time(tmp_path: Path) -> None:
             kept = client.map(lambda i: i, range(9), pure=False)
             await client.gather(kept)
             said = await asyncio.gather(
-                retire(scheduler, ["w0", "nobody"], patience=5),
-                retire(scheduler, ["w1"], patience=5),
-                retire(scheduler, [], patience=5),
+                retire(scheduler, ["w0", "nobody"], timeout=5),
+                retire(scheduler, ["w1"], timeout=5),
+                retire(scheduler, [], timeout=5),
             )
             assert said == [[], [], []]
             assert names(scheduler) == {"w2"}
@@ -129,7 +127,7 @@ def test_one_that_dies_meanwhile_is_not_waited_for(
         async with running(tmp_path) as (scheduler, client, workers):
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=60))
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=60))
             await asyncio.sleep(0)
             workers[0].batched_stream.comm.abort()
             await until(lambda: steps.begun("task") == 2, "it runs elsewhere")
@@ -148,7 +146,7 @@ def test_one_that_comes_meanwhile_goes_too(tmp_path: Path, steps: Steps) -> None
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
             leaving = asyncio.ensure_future(
-                retire(scheduler, ["w0", "late"], patience=30)
+                retire(scheduler, ["w0", "late"], timeout=30)
             )
             await asyncio.sleep(0)
             async with Worker(
@@ -178,7 +176,7 @@ def test_one_that_resumes_meanwhile_gets_no_new_task(
         async with running(tmp_path, memory_limit=0) as (scheduler, client, workers):
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=30))
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=30))
             ws = scheduler.workers[workers[0].address]
             await until(lambda: ws.status is Status.paused, "it takes no new task")
             workers[0].status = Status.paused
@@ -203,7 +201,7 @@ def test_the_last_one_with_data_stays_and_is_named(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path) as (scheduler, client, _):
             (kept,) = await client.scatter([b"only here"], workers=["w0"])
-            assert await retire(scheduler, ["w0", "w1"], patience=5) == ["w0"]
+            assert await retire(scheduler, ["w0", "w1"], timeout=5) == ["w0"]
             assert names(scheduler) == {"w0"}
             assert await kept == b"only here"
 
@@ -225,7 +223,7 @@ def test_tasks_that_wait_on_a_leaving_worker_run_elsewhere(
             ]
             ws = next(ws for ws in scheduler.workers.values() if ws.name == "w0")
             await until(lambda: len(ws.processing) > 1, "tasks wait at w0")
-            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], patience=30))
+            leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=30))
             assert await asyncio.wait_for(client.gather(queued), 10) == [2**24] * 5
             assert steps.begun("first") == 1
             steps.end("first")

@@ -9,13 +9,13 @@ from dask_gridengine.reconcile.rate_limiter import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     REFILL_SECONDS,
-    Budget,
+    RateLimiter,
 )
 
 
 def test_a_loss_is_replaced_at_once_and_the_next_ones_with_pauses() -> None:
     """The pauses double, up to the longest, while nothing comes of it."""
-    budget, now = Budget(0.0), 0.0
+    budget, now = RateLimiter(0.0), 0.0
     budget.resize(10_000)
     pauses = []
     for _ in range(12):
@@ -30,27 +30,27 @@ def test_a_loss_is_replaced_at_once_and_the_next_ones_with_pauses() -> None:
 
 def test_a_node_that_works_ends_the_pauses() -> None:
     """What is lost after that is replaced at once again."""
-    budget = Budget(0.0)
+    budget = RateLimiter(0.0)
     budget.grant(1, 0.0)
     budget.grant(1, 0.0)
     assert budget.wait(0.0) > 0
-    budget.proven()
+    budget.note_success()
     assert budget.grant(1, FIRST_PAUSE) == 1
     assert budget.wait(FIRST_PAUSE) == 0
 
 
 def test_what_was_not_submitted_is_given_back() -> None:
     """A refusal or an outage uses nothing up."""
-    budget = Budget(0.0)
+    budget = RateLimiter(0.0)
     assert budget.grant(8, 0.0) == 8
     budget.give_back(8)
-    budget.proven()
+    budget.note_success()
     assert budget.grant(8, 0.0) == 8
 
 
 def test_the_users_word_is_worth_a_full_bucket() -> None:
     """Whoever scales anew has seen what happened, and decides."""
-    budget = Budget(0.0)
+    budget = RateLimiter(0.0)
     budget.grant(8, 0.0)
     assert budget.grant(1, 0.0) == 0
     budget.renew(0.0)
@@ -59,7 +59,7 @@ def test_the_users_word_is_worth_a_full_bucket() -> None:
 
 def test_nothing_is_granted_where_nothing_is_wanted() -> None:
     """And no pause begins."""
-    budget = Budget(0.0)
+    budget = RateLimiter(0.0)
     assert budget.grant(0, 0.0) == 0
     assert budget.wait(0.0) == 0
 
@@ -72,13 +72,13 @@ def test_no_history_gets_more_than_the_bucket_and_its_refill(
     desired: int, steps: list[tuple[float, int, bool]]
 ) -> None:
     """Whatever fails and however often one asks, submissions are bounded in time."""
-    budget, now, history = Budget(0.0), 0.0, [(0.0, 0)]
+    budget, now, history = RateLimiter(0.0), 0.0, [(0.0, 0)]
     budget.resize(desired)
     capacity = max(8, 2 * desired)
     for seconds, wanted, works in steps:
         now += seconds
         if works:
-            budget.proven()
+            budget.note_success()
         granted = budget.grant(wanted, now)
         assert 0 <= granted <= wanted
         history.append((now, granted))
@@ -92,7 +92,7 @@ def test_no_history_gets_more_than_the_bucket_and_its_refill(
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30))
 def test_the_wait_it_names_is_true(wanted: list[int]) -> None:
     """Who waits as told gets something, and who comes before gets nothing."""
-    budget, now = Budget(0.0), 0.0
+    budget, now = RateLimiter(0.0), 0.0
     for count in wanted:
         wait = budget.wait(now)
         assert wait < 1e-3 or budget.grant(count, now + 0.99 * wait) == 0
@@ -102,16 +102,16 @@ def test_the_wait_it_names_is_true(wanted: list[int]) -> None:
 
 def test_a_bucket_does_not_fill_by_changing_its_size() -> None:
     """It grows with the cluster and shrinks with it, up and down as often as may be."""
-    budget = Budget(0.0)
+    budget = RateLimiter(0.0)
     budget.resize(100)
     assert budget.grant(200, 0.0) == 200
-    budget.proven()
+    budget.note_success()
     budget.resize(1)
     budget.resize(4)
     assert budget.grant(100, 0.0) == 0
     for desired in (100, 1) * 5:
         budget.resize(desired)
     assert budget.grant(1000, 1.0) == 8
-    budget.proven()
+    budget.note_success()
     budget.give_back(1000)
     assert budget.grant(1000, 1.0) == 8

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dask_gridengine.batch.base import Dialect
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import (
     ArrayTooLarge,
     DrmCommunicationError,
@@ -24,7 +24,7 @@ from dask_gridengine.errors import (
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId, NodeRequest
 from dask_gridengine.nodes.fleet import Callbacks, Fleet
-from dask_gridengine.nodes.host_blocklist import STRIKES
+from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.liveness import SILENCE
@@ -33,10 +33,10 @@ from dask_gridengine.reconcile.reconciler import (
     FIRST_PROBE,
     HOSTS_AGAIN,
     PROVEN,
-    STOOD_STILL,
+    SUSPEND_THRESHOLD,
     TICK,
     Hands,
-    Upkeep,
+    Reconciler,
 )
 from tests.samples import allocation, hello
 from tests.waiting import until
@@ -58,7 +58,7 @@ class Paper:
     searched: int = 0  # times it was asked for them
     kind: str = "paper"
     largest: int = 0  # nodes an array may have; 0 is any number
-    dialect: Dialect = field(default_factory=Dialect)
+    dialect: BatchSystem = field(default_factory=BatchSystem)
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
         if self.hold is not None:
@@ -98,7 +98,7 @@ class World:
         self.launcher = Paper()
         self.names: list[str] = []
         self.made = 0
-        self.woke: list[float] = []
+        self.on_resume: list[float] = []
         self.despaired = 0
         self.fleet = Fleet(
             Options.resolve(options),
@@ -113,22 +113,22 @@ class World:
         self.fleet.request = NodeRequest(name="x", command=("true",))
         self.fleet.arrays._launcher = self.launcher  # type: ignore[assignment]
         self.fleet.arrays._request = self.fleet.request
-        self.fleet.door.ready = True
-        self.fleet.roster.clock = lambda: self.now
-        self.upkeep = Upkeep(
+        self.fleet.admission.ready = True
+        self.fleet.registry.clock = lambda: self.now
+        self.reconciler = Reconciler(
             self.fleet,
             Hands(
                 planned=lambda: len(self.names),
                 add=self.add,
                 cancel=self.fleet.cancel,
-                woke=self.woke.append,
-                despair=self.despair,
+                on_resume=self.on_resume.append,
+                on_persistent_failure=self.on_persistent_failure,
                 note=lambda text: None,
             ),
             missed=MISSED,
             clock=lambda: self.now,
         )
-        self.upkeep.want(desired)
+        self.reconciler.want(desired)
 
     async def add(self, count: int) -> None:
         assert count >= 0
@@ -137,17 +137,17 @@ class World:
         self.made += count
         self.names += names
 
-    def despair(self) -> None:
+    def on_persistent_failure(self) -> None:
         self.despaired += 1
 
     def on_over(self, record: NodeRecord) -> None:
-        roster = self.fleet.roster
+        registry = self.fleet.registry
         names = [record.worker] if record.worker else []
-        while len(roster.unbound) > roster.expected + roster.owed:
-            names.append(roster.unbound.pop())
+        while len(registry.unbound) > registry.expected + registry.backlog:
+            names.append(registry.unbound.pop())
         wanted = {*names} & {*self.names}
         self.names = [name for name in self.names if name not in wanted]
-        self.upkeep.over(record, wanted=bool(wanted))
+        self.reconciler.over(record, wanted=bool(wanted))
 
     async def turn(
         self, seconds: float = 0.0, after: Callable[[], None] = lambda: None
@@ -156,24 +156,30 @@ class World:
         while seconds > TICK:
             self.now += TICK
             seconds -= TICK
-            await self.upkeep.turn()
+            await self.reconciler.turn()
             after()
         self.now += seconds
-        await self.upkeep.turn()
+        await self.reconciler.turn()
         after()
 
     def greet(self, record: NodeRecord, host: str) -> None:
         """A node comes to the door, and is told what becomes of it."""
         job, index = record.id
         me = f"{job:0>8}{index:0>8}"
-        self.fleet.door.answer(
-            hello(job=job, index=index, incarnation=me, host=host, mark=record.mark)
+        self.fleet.admission.answer(
+            hello(
+                job=job,
+                index=index,
+                process_token=me,
+                host=host,
+                submission_id=record.submission_id,
+            )
         )
 
     def work(self, record: NodeRecord, host: str = "node1") -> None:
         """A queued node arrives and becomes a worker."""
-        self.fleet.roster.arrive(record, hello(job=record.id.job, host=host))
-        name = self.fleet.roster.bind(record)
+        self.fleet.registry.arrive(record, hello(job=record.id.job, host=host))
+        name = self.fleet.registry.bind(record)
         self.fleet.registered(name)
 
     def die(
@@ -182,16 +188,16 @@ class World:
         """A node ends, as its end notice would say."""
         record.host = host or record.host
         record.diagnosis = record.diagnosis or Diagnosis(cause=cause)
-        self.fleet.roster.move(record, NodeState.GONE)
-        self.fleet.endings._conclude(record)
+        self.fleet.registry.move(record, NodeState.GONE)
+        self.fleet.exits._finish_node(record)
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
-        return self.fleet.roster.in_state(*states)
+        return self.fleet.registry.in_state(*states)
 
     @property
     def asleep(self) -> list[NodeRecord]:
         """Nodes that arrived on a host that is shut."""
-        hold = self.fleet.guard.hold
+        hold = self.fleet.blocklist.hold
         arrived = self.in_state(NodeState.ARRIVED)
         return [record for record in arrived if hold(record.host, self.now)]
 
@@ -199,7 +205,7 @@ class World:
     def active(self) -> int:
         """Nodes that are queued, starting or working."""
         ending = (NodeState.DRAINING, NodeState.GONE)
-        return len([r for r in self.fleet.roster if r.state not in ending])
+        return len([r for r in self.fleet.registry if r.state not in ending])
 
 
 def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -210,7 +216,7 @@ async def working(count: int) -> World:
     """A world where all is well."""
     world = World(count)
     await world.turn()
-    for record in world.fleet.roster:
+    for record in world.fleet.registry:
         world.work(record)
     return world
 
@@ -241,8 +247,8 @@ def test_what_is_taken_away_on_purpose_is_not_replaced(cause: Cause) -> None:
             world.die(record, cause)
         await world.turn(10)
         assert world.launcher.submissions == [4]
-        assert world.upkeep.desired == 1
-        (said,) = [text for text in world.upkeep.said if "wanted from" in text]
+        assert world.reconciler.desired == 1
+        (said,) = [text for text in world.reconciler.said if "wanted from" in text]
         assert said.startswith("3 nodes (e.g. node 1.1 on node1) were ")
         assert said.endswith("wanted from now on: 1")
         (last,) = world.in_state(NodeState.WORKING)
@@ -259,10 +265,10 @@ def test_what_we_gave_back_changes_no_number(cause: Cause) -> None:
 
     async def story() -> None:
         world = await working(2)
-        world.fleet.roster.submitted([NodeId("99", 1)])
-        world.die(world.fleet.roster.records[NodeId("99", 1)], cause)
+        world.fleet.registry.submitted([NodeId("99", 1)])
+        world.die(world.fleet.registry.records[NodeId("99", 1)], cause)
         await world.turn()
-        assert (world.upkeep.desired, world.launcher.submissions) == (2, [2])
+        assert (world.reconciler.desired, world.launcher.submissions) == (2, [2])
 
     play(story)
 
@@ -274,7 +280,7 @@ def test_a_node_that_was_given_back_though_it_is_wanted_is_replaced() -> None:
         world = await working(2)
         world.die(world.in_state(NodeState.WORKING)[0], Cause.CANCELLED)
         await world.turn()
-        assert (world.upkeep.desired, world.launcher.submissions) == (2, [2, 1])
+        assert (world.reconciler.desired, world.launcher.submissions) == (2, [2, 1])
 
     play(story)
 
@@ -284,7 +290,7 @@ def test_no_more_are_replaced_than_the_budget_grants() -> None:
 
     async def story() -> None:
         world = await working(6)
-        assert world.upkeep._budget.grant(3, world.now) == 3
+        assert world.reconciler._budget.grant(3, world.now) == 3
         for record in world.in_state(NodeState.WORKING):
             world.die(record)
         await world.turn(1)
@@ -303,7 +309,7 @@ def test_no_more_queue_at_once_than_may() -> None:
         world = World(7, max_queued_jobs=3)
         await world.turn()
         assert world.launcher.submissions == [3]
-        assert (len(world.names), world.fleet.roster.owed) == (7, 4)
+        assert (len(world.names), world.fleet.registry.backlog) == (7, 4)
         await world.turn(10 * TICK)
         assert world.launcher.submissions == [3]
         for record in world.in_state(NodeState.QUEUED)[:2]:
@@ -315,8 +321,8 @@ def test_no_more_queue_at_once_than_may() -> None:
                 world.work(record)
             await world.turn()
         assert world.launcher.submissions == [3, 2, 2]
-        assert (world.active, world.fleet.roster.owed) == (7, 0)
-        assert world.upkeep.said == ["asked for 7 nodes in place of lost ones"]
+        assert (world.active, world.fleet.registry.backlog) == (7, 0)
+        assert world.reconciler.said == ["asked for 7 nodes in place of lost ones"]
 
     play(story)
 
@@ -330,8 +336,8 @@ def test_what_is_too_much_for_one_array_comes_as_several() -> None:
         for _ in range(4):
             await world.turn()
         assert world.launcher.submissions == [3, 3, 2]
-        assert (len(world.names), world.fleet.roster.owed) == (8, 0)
-        world.upkeep.want(12)
+        assert (len(world.names), world.fleet.registry.backlog) == (8, 0)
+        world.reconciler.want(12)
         for _ in range(3):
             await world.turn()
         assert world.launcher.submissions == [3, 3, 2, 3, 1]
@@ -347,9 +353,9 @@ def test_what_is_owed_is_given_up_first() -> None:
         await world.turn()
         fleet = world.fleet
         await fleet.withdraw(world.names[5:], keep_places=False)
-        assert (fleet.roster.owed, world.launcher.cancelled) == (2, [])
+        assert (fleet.registry.backlog, world.launcher.cancelled) == (2, [])
         await fleet.withdraw(world.names[2:5], keep_places=False)
-        assert fleet.roster.owed == 0
+        assert fleet.registry.backlog == 0
         assert [node.index for node in world.launcher.cancelled] == [3]
 
     play(story)
@@ -363,14 +369,14 @@ def test_a_grid_that_is_full_of_our_jobs_is_asked_again() -> None:
         full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
         world.launcher.trouble = GridFull(full, 2, "")
         await world.turn(120)
-        assert world.upkeep.hopeless is None
+        assert world.reconciler.persistent_failure is None
         assert world.launcher.submissions == []
-        assert full in world.upkeep.outage
-        assert sum(full in text for text in world.upkeep.said) == 1
+        assert full in world.reconciler.outage
+        assert sum(full in text for text in world.reconciler.said) == 1
         world.launcher.trouble = None
         await world.turn(61)
         assert world.launcher.submissions == [2]
-        assert world.upkeep.outage == ""
+        assert world.reconciler.outage == ""
 
     play(story)
 
@@ -380,14 +386,14 @@ def test_what_stands_in_for_a_planned_end_costs_no_budget() -> None:
 
     async def story() -> None:
         world = await working(6)
-        while world.upkeep._budget.grant(1, world.now):
-            world.upkeep._budget.proven()
+        while world.reconciler._budget.grant(1, world.now):
+            world.reconciler._budget.note_success()
         for record in world.in_state(NodeState.WORKING)[:2]:
             world.names.remove(record.worker or "")  # it counts no more
-            world.upkeep.expect_end()
+            world.reconciler.expect_end()
         await world.turn()
         assert world.launcher.submissions == [6, 2]
-        assert "asked for 2 nodes in place of those that leave" in world.upkeep.said
+        assert "asked for 2 nodes in place of those that leave" in world.reconciler.said
         world.die(world.in_state(NodeState.WORKING)[5])
         await world.turn()
         assert world.launcher.submissions == [6, 2], "the budget is used up"
@@ -402,21 +408,21 @@ def test_an_outage_costs_time_only() -> None:
         world = await working(1)
         await world.turn(PROVEN + TICK)  # so that no budget has a say in this
         world.launcher.trouble = DrmCommunicationError("no answer")
-        world.upkeep.plan(4)
+        world.reconciler.plan(4)
         tries = []
         for _ in range(120):
-            before = world.upkeep._unheard
+            before = world.reconciler._submission_failed
             await world.turn(1)
-            if world.upkeep._unheard > before:
+            if world.reconciler._submission_failed > before:
                 tries.append(world.now)
         gaps = [b - a for a, b in itertools.pairwise(tries)]
         assert gaps == [2, 4, 8, 16, 32]
-        assert world.upkeep.outage == "no answer"
+        assert world.reconciler.outage == "no answer"
         world.launcher.trouble = None
         await world.turn(61)
         assert world.launcher.submissions == [1, 3]
-        assert world.upkeep.outage == ""
-        said = [text for text in world.upkeep.said if "no answer" in text]
+        assert world.reconciler.outage == ""
+        said = [text for text in world.reconciler.said if "no answer" in text]
         assert len(said) == 1, "once an outage"
 
     play(story)
@@ -429,9 +435,11 @@ def test_refusals_end_in_hopelessness() -> None:
         world = World(3)
         world.launcher.trouble = SubmitError("no such queue", 3, "-q x")
         await world.turn(20)
-        assert world.upkeep.hopeless is Cause.REJECTED
+        assert world.reconciler.persistent_failure is Cause.REJECTED
         assert world.despaired
-        refused = len([text for text in world.upkeep.said if "no such queue" in text])
+        refused = len(
+            [text for text in world.reconciler.said if "no such queue" in text]
+        )
         assert refused <= 4
 
     play(story)
@@ -445,7 +453,7 @@ def test_where_all_fail_alike_only_single_nodes_are_tried() -> None:
         await world.turn()
         for i, record in enumerate(world.in_state(NodeState.QUEUED)):
             world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
-        assert world.upkeep.hopeless is Cause.NO_PYTHON
+        assert world.reconciler.persistent_failure is Cause.NO_PYTHON
         assert not world.despaired
         await world.turn()
         assert world.despaired, "who waits for a worker is told"
@@ -474,10 +482,10 @@ def test_the_users_word_is_a_new_try_for_all() -> None:
         for i, record in enumerate(world.in_state(NodeState.QUEUED)):
             world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
         await world.turn()
-        world.upkeep.plan(5)
+        world.reconciler.plan(5)
         await world.turn(10)
         assert world.launcher.submissions == [6, 1]
-        world.upkeep.want(5)
+        world.reconciler.want(5)
         await world.turn()
         assert world.launcher.submissions == [6, 1, 4], "one is still queued"
 
@@ -494,9 +502,9 @@ def test_while_some_still_start_there_is_hope() -> None:
         world.greet(starting, "node3")
         for i, record in enumerate(rest):
             world.die(record, Cause.NO_PYTHON, host=f"node{i % 2}")
-        assert world.upkeep.hopeless is None
+        assert world.reconciler.persistent_failure is None
         world.die(starting, Cause.NO_PYTHON)
-        assert world.upkeep.hopeless is Cause.NO_PYTHON
+        assert world.reconciler.persistent_failure is Cause.NO_PYTHON
 
     play(story)
 
@@ -507,12 +515,12 @@ def test_an_outage_that_does_not_matter_any_more_is_not_told() -> None:
     async def story() -> None:
         world = await working(2)
         world.launcher.trouble = DrmCommunicationError("no answer")
-        world.upkeep.want(3)
+        world.reconciler.want(3)
         await world.turn()
-        assert world.upkeep.outage == "no answer"
-        world.upkeep.want(2)
+        assert world.reconciler.outage == "no answer"
+        world.reconciler.want(2)
         await world.turn()
-        assert world.upkeep.outage == ""
+        assert world.reconciler.outage == ""
 
     play(story)
 
@@ -524,11 +532,11 @@ def test_a_refusal_is_an_answer() -> None:
         world = World(3)
         world.launcher.trouble = DrmCommunicationError("no answer")
         await world.turn()
-        assert world.upkeep.outage
+        assert world.reconciler.outage
         world.launcher.trouble = SubmitError("no such queue", 3, "-q x")
         await world.turn(10)
-        assert world.upkeep.outage == ""
-        assert any("no such queue" in text for text in world.upkeep.said)
+        assert world.reconciler.outage == ""
+        assert any("no such queue" in text for text in world.reconciler.said)
 
     play(story)
 
@@ -540,9 +548,9 @@ def test_a_launcher_in_trouble_is_not_asked_for_ever() -> None:
         world = World(4)
         world.launcher.trouble = LauncherError("its session died")
         await world.turn(REFILL_SECONDS)
-        said = [text for text in world.upkeep.said if "its session died" in text]
+        said = [text for text in world.reconciler.said if "its session died" in text]
         assert 2 <= len(said) <= 2 * 8
-        assert world.upkeep.outage == ""
+        assert world.reconciler.outage == ""
 
     play(story)
 
@@ -557,7 +565,7 @@ def test_a_silent_worker_is_asked_about_and_then_given_up(host: str) -> None:
     async def story() -> None:
         world = World(2)
         await world.turn()
-        lost, other = world.fleet.roster
+        lost, other = world.fleet.registry
         world.work(lost, "node1")
         world.work(other, host)
         assert lost.worker
@@ -570,7 +578,7 @@ def test_a_silent_worker_is_asked_about_and_then_given_up(host: str) -> None:
         assert lost.diagnosis is not None
         alone = host != "node1"
         assert lost.diagnosis.cause is (Cause.HOST_LOST if alone else Cause.UNKNOWN)
-        assert world.fleet.guard.suspects() == (["node1"] if alone else [])
+        assert world.fleet.blocklist.suspects() == (["node1"] if alone else [])
         assert world.launcher.cancelled == [lost.id]
         assert world.launcher.submissions == [2, 1]
         assert world.active == 2
@@ -583,7 +591,7 @@ def test_a_worker_that_is_restarted_has_more_time() -> None:
 
     async def story() -> None:
         world = await working(1)
-        (record,) = world.fleet.roster
+        (record,) = world.fleet.registry
         assert record.worker
         world.fleet.missing(record.worker, expected=False)
         record.restarting.add(record.worker or "")
@@ -601,7 +609,7 @@ def test_a_worker_that_comes_back_was_not_lost() -> None:
 
     async def story() -> None:
         world = await working(1)
-        (record,) = world.fleet.roster
+        (record,) = world.fleet.registry
         assert record.worker
         world.fleet.missing(record.worker, expected=False)
         record.restarting.add(record.worker or "")
@@ -621,10 +629,10 @@ def test_a_node_that_never_gets_on_is_given_up(state: NodeState) -> None:
     async def story() -> None:
         world = World(1)
         await world.turn()
-        (record,) = world.fleet.roster
-        world.fleet.roster.arrive(record, hello(job="1", host="node1"))
+        (record,) = world.fleet.registry
+        world.fleet.registry.arrive(record, hello(job="1", host="node1"))
         if state is NodeState.IMPORTING:
-            world.fleet.roster.bind(record)
+            world.fleet.registry.bind(record)
         await world.turn(2 * SILENCE[state] - 2)
         assert not record.over
         assert world.launcher.asked == [record.id], "once"
@@ -646,7 +654,7 @@ def test_a_node_may_queue_for_ever() -> None:
         world = World(2)
         await world.turn()
         for _ in range(100):
-            await world.turn(STOOD_STILL - 1)
+            await world.turn(SUSPEND_THRESHOLD - 1)
         assert (world.launcher.asked, world.launcher.cancelled) == ([], [])
         assert world.launcher.submissions == [2]
 
@@ -659,16 +667,16 @@ def test_a_submission_that_hangs_is_no_suspension() -> None:
     async def story() -> None:
         world = World(2)
         world.launcher.hold = asyncio.Event()
-        turn = asyncio.create_task(world.upkeep.turn())
+        turn = asyncio.create_task(world.reconciler.turn())
         await asyncio.sleep(0)
-        assert world.fleet.door.submitting == 1
+        assert world.fleet.admission.submitting == 1
         await world.turn()
-        assert world.upkeep.hopeless is None, "something is on its way"
+        assert world.reconciler.persistent_failure is None, "something is on its way"
         world.now += 3600
         world.launcher.hold.set()
         await turn
         await world.turn(TICK)
-        assert (world.launcher.submissions, world.woke) == ([2], [])
+        assert (world.launcher.submissions, world.on_resume) == ([2], [])
 
     play(story)
 
@@ -682,19 +690,21 @@ def test_whoever_stood_still_heard_nobody() -> None:
         assert one.worker
         world.fleet.missing(one.worker, expected=False)
         world.now += 3600
-        await world.upkeep.turn()
-        assert world.woke == [3600]
+        await world.reconciler.turn()
+        assert world.on_resume == [3600]
         assert not one.over
         for host in ("node1", "node2", "node3"):
-            world.fleet.roster.submitted([NodeId("88", int(host[-1]))])
-            tired = world.fleet.roster.records[NodeId("88", int(host[-1]))]
+            world.fleet.registry.submitted([NodeId("88", int(host[-1]))])
+            tired = world.fleet.registry.records[NodeId("88", int(host[-1]))]
             world.die(tired, Cause.UNREACHABLE, host=host)
         world.die(other, Cause.LOST_CONTACT)
         await world.turn(1)
-        assert world.upkeep.hopeless is None, "they did not find us: we were away"
-        assert not world.fleet.guard.suspects()
+        assert world.reconciler.persistent_failure is None, (
+            "they did not find us: we were away"
+        )
+        assert not world.fleet.blocklist.suspects()
         assert not one.over, "its silence is counted from the waking"
-        await world.turn(STOOD_STILL)
+        await world.turn(SUSPEND_THRESHOLD)
         assert world.active == 2
 
     play(story)
@@ -707,16 +717,16 @@ def test_whoever_was_starting_meanwhile_has_the_time_it_had(state: NodeState) ->
     async def story() -> None:
         world = World(1)
         await world.turn()
-        (record,) = world.fleet.roster
-        world.fleet.roster.arrive(record, hello(job="1"))
+        (record,) = world.fleet.registry
+        world.fleet.registry.arrive(record, hello(job="1"))
         if state is NodeState.IMPORTING:
-            world.fleet.roster.bind(record)
+            world.fleet.registry.bind(record)
         limit = 2 * SILENCE[state]
         await world.turn(limit / 2)
         if state is NodeState.ARRIVED:
             record.heard, limit = world.now, 1.5 * limit
         world.now += 3600
-        await world.upkeep.turn()
+        await world.reconciler.turn()
         await world.turn(limit / 2 - 2)
         assert not record.over
         await world.turn(limit / 2)
@@ -732,10 +742,10 @@ def test_what_is_lost_while_we_wake_is_replaced_at_once() -> None:
         world = World(4)
         await world.turn()
         for _ in range(6):
-            world.upkeep._budget.grant(1, world.now)
+            world.reconciler._budget.grant(1, world.now)
             world.now += TICK
         world.now += 3600
-        await world.upkeep.turn()
+        await world.reconciler.turn()
         for _ in range(3):
             world.die(world.in_state(NodeState.QUEUED)[0], Cause.UNREACHABLE)
             await world.turn(1)
@@ -750,20 +760,22 @@ def test_a_shut_host_is_found_out_about_and_said_once() -> None:
     async def story() -> None:
         world = World(4)
         await world.turn()
-        for record in world.in_state(NodeState.QUEUED)[:STRIKES]:
+        for record in world.in_state(NodeState.QUEUED)[:FAILURE_LIMIT]:
             world.die(record, Cause.NO_PYTHON, host="node1")
         await world.turn()
         await world.turn(4)
-        assert world.fleet.guard.possible == frozenset({"node1", "node2"})
-        said = [text for text in world.upkeep.said if "node1 is avoided" in text]
+        assert world.fleet.blocklist.possible == frozenset({"node1", "node2"})
+        said = [text for text in world.reconciler.said if "node1 is avoided" in text]
         assert len(said) == 1
         world.work(world.in_state(NodeState.QUEUED)[0], "node1")
         await world.turn()
-        assert world.fleet.guard.shut(world.now) == []
-        for _ in range(STRIKES):
-            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
+        assert world.fleet.blocklist.shut(world.now) == []
+        for _ in range(FAILURE_LIMIT):
+            world.fleet.blocklist.failed(
+                "node1", Diagnosis(cause=Cause.KILLED), world.now
+            )
         await world.turn()
-        said = [text for text in world.upkeep.said if "node1 is avoided" in text]
+        said = [text for text in world.reconciler.said if "node1 is avoided" in text]
         assert len(said) == 2, "it had been well in between"
 
     play(story)
@@ -774,13 +786,13 @@ def test_a_host_that_is_shut_later_is_said_alone() -> None:
 
     async def story() -> None:
         world = await working(1)
-        world.fleet.guard.possible = frozenset({"node2", "node3", "node4"})
+        world.fleet.blocklist.possible = frozenset({"node2", "node3", "node4"})
         for host in ("node3", "node2"):
-            for _ in range(STRIKES):
+            for _ in range(FAILURE_LIMIT):
                 why = Diagnosis(cause=Cause.KILLED)
-                world.fleet.guard.failed(host, why, world.now)
+                world.fleet.blocklist.failed(host, why, world.now)
             await world.turn()
-        said = [text for text in world.upkeep.said if "avoided" in text]
+        said = [text for text in world.reconciler.said if "avoided" in text]
         assert [text.split()[0] for text in said] == ["node3", "node2"]
 
     play(story)
@@ -792,10 +804,10 @@ def test_a_grid_that_cannot_tell_its_hosts_is_not_asked_each_time() -> None:
     async def story() -> None:
         world = await working(1)
         world.launcher.places = None
-        world.fleet.guard.failed("node2", Diagnosis(cause=Cause.KILLED), world.now)
+        world.fleet.blocklist.failed("node2", Diagnosis(cause=Cause.KILLED), world.now)
         await world.turn(2 * (HOSTS_AGAIN + TICK))
         assert world.launcher.searched == 3
-        assert world.fleet.guard.possible is None
+        assert world.fleet.blocklist.possible is None
 
     play(story)
 
@@ -809,13 +821,15 @@ def test_nodes_asleep_at_the_door_are_replaced_within_the_budget(
     async def story() -> None:
         world = World(6)
         await world.turn()
-        world.fleet.guard.possible = frozenset({"node1", "node2"})
-        for _ in range(STRIKES):
-            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
+        world.fleet.blocklist.possible = frozenset({"node1", "node2"})
+        for _ in range(FAILURE_LIMIT):
+            world.fleet.blocklist.failed(
+                "node1", Diagnosis(cause=Cause.KILLED), world.now
+            )
         for record in world.in_state(NodeState.QUEUED):
             world.greet(record, "node1")
         assert world.fleet.held == 6
-        world.upkeep._budget.grant(6 - left, world.now)
+        world.reconciler._budget.grant(6 - left, world.now)
         await world.turn(TICK)
         assert sum(world.launcher.submissions) == 6 + asked
         assert len(world.names) == 6
@@ -829,18 +843,20 @@ def test_nodes_that_die_in_their_sleep_are_replaced_once() -> None:
     async def story() -> None:
         world = World(6)
         await world.turn()
-        for _ in range(STRIKES):
-            world.fleet.guard.failed("node1", Diagnosis(cause=Cause.KILLED), world.now)
-        world.fleet.guard.possible = frozenset({"node1", "node2"})
+        for _ in range(FAILURE_LIMIT):
+            world.fleet.blocklist.failed(
+                "node1", Diagnosis(cause=Cause.KILLED), world.now
+            )
+        world.fleet.blocklist.possible = frozenset({"node1", "node2"})
         sleepers = world.in_state(NodeState.QUEUED)
         for record in sleepers:
             world.greet(record, "node1")
         for record in sleepers:
             world.die(record, Cause.CANCELLED)
-        world.upkeep.want(6)
+        world.reconciler.want(6)
         await world.turn(10)
         assert (world.launcher.submissions, world.active) == ([6, 6], 6)
-        assert len(world.fleet.roster.unbound) == 6
+        assert len(world.fleet.registry.unbound) == 6
 
     play(story)
 
@@ -851,16 +867,16 @@ def test_it_stops_even_when_it_is_woken_at_that_moment() -> None:
     async def story() -> None:
         for moment in range(8):
             world = World(2)
-            world.upkeep.start()
+            world.reconciler.start()
             await until(lambda w=world: w.launcher.submissions, "a turn", 5)
             await asyncio.sleep(0)
             world.die(world.in_state(NodeState.QUEUED)[0])
             for _ in range(moment):
                 await asyncio.sleep(0)
-            await asyncio.wait_for(world.upkeep.stop(), 5)
-            await world.upkeep.stop()
+            await asyncio.wait_for(world.reconciler.stop(), 5)
+            await world.reconciler.stop()
             before = list(world.launcher.submissions)
-            world.upkeep.wake()
+            world.reconciler.wake()
             await asyncio.sleep(0.2)
             assert world.launcher.submissions == before
 
@@ -872,13 +888,13 @@ def test_the_loop_turns_when_it_is_woken() -> None:
 
     async def story() -> None:
         world = World(2)
-        world.upkeep.start()
+        world.reconciler.start()
         await until(lambda: world.launcher.submissions == [2], "asked for", 5)
-        for record in world.fleet.roster:
+        for record in world.fleet.registry:
             world.work(record)
         world.die(world.in_state(NodeState.WORKING)[0])
         await until(lambda: world.launcher.submissions == [2, 1], "replaced", 5)
-        await world.upkeep.stop()
+        await world.reconciler.stop()
 
     play(story)
 
@@ -889,10 +905,10 @@ def test_it_stops_while_it_submits() -> None:
     async def story() -> None:
         world = World(2)
         world.launcher.hold = asyncio.Event()
-        world.upkeep.start()
-        await until(lambda: world.fleet.door.submitting, "submitting", 5)
-        await asyncio.wait_for(world.upkeep.stop(), 5)
-        assert (world.fleet.door.submitting, world.names) == (0, [])
+        world.reconciler.start()
+        await until(lambda: world.fleet.admission.submitting, "submitting", 5)
+        await asyncio.wait_for(world.reconciler.stop(), 5)
+        assert (world.fleet.admission.submitting, world.names) == (0, [])
 
     play(story)
 
@@ -903,12 +919,12 @@ def test_a_turn_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> 
     async def story() -> None:
         world = World(2)
         world.launcher.trouble = RuntimeError("a bug")
-        world.upkeep.start()
+        world.reconciler.start()
         await until(lambda: "a bug" in caplog.text, "the turn fails", 5)
         world.launcher.trouble = None
-        world.upkeep.want(2)
+        world.reconciler.want(2)
         await until(lambda: world.launcher.submissions == [2], "asked for", 5)
-        await world.upkeep.stop()
+        await world.reconciler.stop()
 
     play(story)
 
@@ -936,12 +952,12 @@ class AnyOrder(RuleBasedStateMachine):
         world = self.world
         while len(world.names) > count:  # as the cluster does: the newest go
             name = world.names.pop()
-            if name in world.fleet.roster.unbound:
-                world.fleet.roster.unbound.remove(name)
-            record = world.fleet.roster.by_worker.get(name)
+            if name in world.fleet.registry.unbound:
+                world.fleet.registry.unbound.remove(name)
+            record = world.fleet.registry.by_worker.get(name)
             if record is not None and not record.ending:
                 asyncio.run(world.fleet.cancel([record]))
-        world.upkeep.want(count)
+        world.reconciler.want(count)
         self.user = count
         self.words += max(8, 2 * count)
 
@@ -959,25 +975,25 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def stand_still(self) -> None:
-        live = [record.over for record in self.world.fleet.roster.live.values()]
+        live = [record.over for record in self.world.fleet.registry.live.values()]
         self.world.now += 3600
         self.turn(0.0)
-        woke = self.world.fleet.roster.live.values()
-        assert [record.over for record in woke][: len(live)] == live
-        assert self.world.upkeep.hopeless is None
+        on_resume = self.world.fleet.registry.live.values()
+        assert [record.over for record in on_resume][: len(live)] == live
+        assert self.world.reconciler.persistent_failure is None
 
     def turn(self, seconds: float) -> None:
         world, asked = self.world, len(self.world.launcher.submissions)
-        desired = world.upkeep.desired
+        desired = world.reconciler.desired
 
         def look() -> None:  # at once: a host is not shut for ever
             nonlocal asked
             if len(world.launcher.submissions) > asked:
-                assert world.active - len(world.asleep) <= world.upkeep.desired
+                assert world.active - len(world.asleep) <= world.reconciler.desired
             asked = len(world.launcher.submissions)
 
         asyncio.run(world.turn(seconds, look))
-        assert world.upkeep.desired == desired
+        assert world.reconciler.desired == desired
 
     @precondition(lambda self: self.world.in_state(NodeState.QUEUED))
     @rule(data=st.data(), host=hosts)
@@ -1006,29 +1022,29 @@ class AnyOrder(RuleBasedStateMachine):
         if back:
             self.world.fleet.registered(record.worker)
 
-    @precondition(lambda self: self.world.fleet.roster.live)
+    @precondition(lambda self: self.world.fleet.registry.live)
     @rule(data=st.data(), host=hosts)
     def fail(self, data: st.DataObject, host: str) -> None:
-        live = list(self.world.fleet.roster.live.values())
-        desired = self.world.upkeep.desired
+        live = list(self.world.fleet.registry.live.values())
+        desired = self.world.reconciler.desired
         self.world.die(data.draw(st.sampled_from(live)), next(self.faults), host)
-        assert self.world.upkeep.desired == desired
+        assert self.world.reconciler.desired == desired
 
-    @precondition(lambda self: self.world.fleet.roster.live)
+    @precondition(lambda self: self.world.fleet.registry.live)
     @rule(data=st.data(), cause=st.sampled_from([Cause.DELETED, Cause.RETIRED]))
     def take_away(self, data: st.DataObject, cause: Cause) -> None:
         world = self.world
-        names, desired = len(world.names), world.upkeep.desired
-        record = data.draw(st.sampled_from(list(world.fleet.roster.live.values())))
+        names, desired = len(world.names), world.reconciler.desired
+        record = data.draw(st.sampled_from(list(world.fleet.registry.live.values())))
         on_purpose = not record.over and record.diagnosis is None
         world.die(record, cause)
         wanted = on_purpose and len(world.names) < names
-        assert world.upkeep.desired == max(0, desired - wanted)
+        assert world.reconciler.desired == max(0, desired - wanted)
 
     @invariant()
     def there_are_never_more_than_wanted(self) -> None:
-        assert len(self.world.names) <= max(self.user, self.world.upkeep.desired)
-        assert self.world.upkeep.desired <= self.user
+        assert len(self.world.names) <= max(self.user, self.world.reconciler.desired)
+        assert self.world.reconciler.desired <= self.user
 
     @invariant()
     def who_sleeps_is_there_and_its_host_is_shut(self) -> None:

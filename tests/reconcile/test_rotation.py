@@ -137,7 +137,7 @@ def test_a_node_that_leaves_may_have_to_hurry(
         client.wait_for_workers(1, timeout=30)
         long = client.submit(counted, 1, str(book), 120.0)
         begun(book, 1)
-        (record,) = cluster.pool().fleet.roster.in_state(NodeState.WORKING)
+        (record,) = cluster.pool().fleet.registry.in_state(NodeState.WORKING)
         record.notify = 5.0
 
         def ask(signal: str) -> None:

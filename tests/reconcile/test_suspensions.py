@@ -37,7 +37,7 @@ class Scene:
             self.nodes.arrive(record)
             self.nodes.work(record)
         fleet: Any = SimpleNamespace(
-            roster=self.nodes.roster,
+            registry=self.nodes.registry,
             launcher=self,
             options=SimpleNamespace(suspended_timeout=self.timeout),
             give_up=self._give_up,
@@ -63,7 +63,7 @@ class Scene:
 
     def _give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         record.diagnosis = why
-        self.nodes.roster.move(record, NodeState.DRAINING)
+        self.nodes.registry.move(record, NodeState.DRAINING)
 
     async def _cancel(self, records: list[NodeRecord]) -> None:
         self.replaced += records
@@ -77,7 +77,7 @@ class Scene:
 
     @property
     def shown(self) -> list[str]:
-        return [record.shown.value for record in self.nodes.roster]
+        return [record.shown.value for record in self.nodes.registry]
 
 
 def test_only_silent_nodes_are_asked_about() -> None:
@@ -92,8 +92,8 @@ def test_only_silent_nodes_are_asked_about() -> None:
         await scene.look()
         assert scene.shown == ["suspended", "working"]
         assert scene.changes == [("7.1", True)]
-        assert scene.nodes.roster.shown()[NodeState.SUSPENDED] == 1
-        assert scene.nodes.roster.counts[NodeState.WORKING] == 2
+        assert scene.nodes.registry.shown()[NodeState.SUSPENDED] == 1
+        assert scene.nodes.registry.counts[NodeState.WORKING] == 2
         assert "7.1" in scene.said[0]
 
     asyncio.run(main())
@@ -123,7 +123,7 @@ def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
         scene = Scene(silent=["ge-0"])
         await scene.look()
         scene.found = frozenset({scene.second.id})
-        scene.nodes.roster.missing("ge-1", expected=False)
+        scene.nodes.registry.missing("ge-1", expected=False)
         await scene.look(scene.second, after=2.0)
         assert scene.shown == ["working", "suspended"]
 
@@ -152,7 +152,7 @@ def test_a_resumed_node_goes_on(by: str) -> None:
 
     async def main() -> None:
         scene = Scene(silent=["ge-0"])
-        scene.nodes.roster.missing("ge-0", expected=False)
+        scene.nodes.registry.missing("ge-0", expected=False)
         scene.found = frozenset({scene.first.id})
         await scene.look()
         silent = silent_for(scene.first, scene.nodes.clock(), 15.0)
@@ -164,11 +164,11 @@ def test_a_resumed_node_goes_on(by: str) -> None:
         elif by == "its heartbeat":
             scene.suspensions.heard(scene.first)
         else:
-            scene.nodes.roster.registered("ge-0")
+            scene.nodes.registry.registered("ge-0")
             silent = None
         assert scene.shown[0] == "working"
         assert silent_for(scene.first, scene.nodes.clock(), 15.0) == silent
-        assert not scene.nodes.roster.suspended
+        assert not scene.nodes.registry.suspended
 
     asyncio.run(main())
 
@@ -182,7 +182,7 @@ def test_what_ends_is_not_suspended_any_more() -> None:
         await scene.look()
         scene.nodes.end(scene.first)
         assert scene.shown == ["gone", "working"]
-        assert not scene.nodes.roster.suspended
+        assert not scene.nodes.registry.suspended
         await scene.look()
         assert scene.shown == ["gone", "working"]
 

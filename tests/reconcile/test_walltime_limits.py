@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dask_gridengine.batch import dialect
-from dask_gridengine.batch.base import Dialect
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.grid_types import ArrayReport, NodeId, NodeRequest
 from dask_gridengine.nodes.array_reports import ArrayReports
-from dask_gridengine.nodes.registry import NodeRecord, NodeState, Roster
-from dask_gridengine.reconcile.walltime_limits import Walltimes
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.reconcile.walltime_limits import WalltimeLimits
 
 
 @dataclass
@@ -34,11 +34,11 @@ class Queues:
 
 @dataclass
 class Asked:
-    """What `Walltimes` wants of a fleet."""
+    """What `WalltimeLimits` wants of a fleet."""
 
     request: NodeRequest
     launcher: Queues
-    dialect: Dialect
+    dialect: BatchSystem
     reports: ArrayReports
 
 
@@ -47,14 +47,14 @@ def walltimes(
     walltime: float | None = None,
     in_force: float | None = None,
     **queues: float | None,
-) -> tuple[Walltimes, Queues]:
+) -> tuple[WalltimeLimits, Queues]:
     request = NodeRequest(name="x", command=(), native=native, walltime=walltime)
     launcher: Any = Queues(queues, in_force=in_force)
-    reports = ArrayReports(Roster())
+    reports = ArrayReports(NodeRegistry())
     if in_force is not None:
         reports.open(launcher, native)
     fleet: Any = Asked(request, launcher, dialect("gridengine"), reports)
-    return Walltimes(fleet), launcher
+    return WalltimeLimits(fleet), launcher
 
 
 def node(queue: str = "", notify: float = 0.0) -> NodeRecord:

@@ -60,7 +60,7 @@ async def working(
     """A scheduler with a witness, a client, and workers ``w0``, ``w1``, ..."""
     async with contextlib.AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(running(dashboard=False, **options))
-        scheduler.witness = Listener()
+        scheduler.failure_info = Listener()
         workers = [
             Worker(scheduler.address, name=f"w{i}", nthreads=1, local_directory=folder)
             for i in range(count)

@@ -28,7 +28,7 @@ def test_a_killed_worker_carries_its_suspects(tmp_path: Path) -> None:
             with pytest.raises(KilledWorker) as caught:
                 await task
             assert scheduler.suspects_of(task.key) == ["w0"]
-            assert scheduler.witness.asked == [["w0"]]
+            assert scheduler.failure_info.asked == [["w0"]]
             (note,) = caught.value.__notes__
             assert "they died: w0" in note
 
@@ -73,7 +73,7 @@ def test_suspects_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 async def hold(scheduler: ClusterScheduler, client: Client, worker: Worker) -> Future:
     """A task whose worker has died, of a cause that nobody knows yet."""
-    scheduler.witness.found = Evidence(pending=True)
+    scheduler.failure_info.found = Evidence(pending=True)
     task = client.submit(nap, workers=[worker.name], allow_other_workers=True)
     await until(lambda: worker.state.executing_count, "it runs")
     await lose(scheduler, worker)
@@ -88,7 +88,7 @@ def test_a_task_is_held_until_it_is_known_why_its_workers_died(tmp_path: Path) -
             task = await hold(scheduler, client, ws[0])
             assert await client.submit(abs, -1) == 1  # there is a worker with time
             assert [ts.key for ts in scheduler.unrunnable] == [task.key]
-            scheduler.witness.found = Evidence(blameless=["w0"])
+            scheduler.failure_info.found = Evidence(blameless=["w0"])
             await task
             assert scheduler.tasks[task.key].suspicious == 0
             assert not scheduler._held
@@ -105,7 +105,7 @@ def test_a_new_worker_does_not_get_what_is_held(tmp_path: Path) -> None:
             async with Worker(scheduler.address, local_directory=tmp_path):
                 assert await client.submit(abs, -1) == 1
                 assert scheduler.tasks[task.key].state == "no-worker"
-                scheduler.witness.found = Evidence(blameless=["w0"])
+                scheduler.failure_info.found = Evidence(blameless=["w0"])
                 await task
 
     asyncio.run(main())
@@ -117,7 +117,7 @@ def test_a_task_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     async def main() -> None:
         async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, ws):
             task = await hold(scheduler, client, ws[0])
-            scheduler.witness.found = Evidence()
+            scheduler.failure_info.found = Evidence()
             with pytest.raises(KilledWorker) as caught:
                 await task
             assert caught.value.last_worker.name == "w0"
@@ -138,12 +138,12 @@ def test_only_deaths_that_count_are_counted(tmp_path: Path) -> None:
                     lambda: any(w.state.executing_count for w in ws), f"run {count}"
                 )
                 (busy,) = [w for w in ws if w.state.executing_count]
-                scheduler.witness.found = Evidence(pending=True)
+                scheduler.failure_info.found = Evidence(pending=True)
                 await lose(scheduler, busy)
                 await busy.close()
                 ws.remove(busy)
             assert task.key in scheduler._held
-            scheduler.witness.found = Evidence(blameless=["w0"])
+            scheduler.failure_info.found = Evidence(blameless=["w0"])
             await until(lambda: not scheduler._held, "the verdict")
             async with Worker(scheduler.address, local_directory=tmp_path):
                 await task
@@ -171,10 +171,10 @@ def test_what_it_depends_on_may_have_died_with_it(
             await before
             task = client.submit(nap_after, before, **where)
             await until(lambda: ws[0].state.executing_count, "it runs")
-            scheduler.witness.found = Evidence(pending=True)
+            scheduler.failure_info.found = Evidence(pending=True)
             await lose(scheduler, ws[0])
             assert task.key in scheduler._held
-            scheduler.witness.found = Evidence(blameless=blameless)
+            scheduler.failure_info.found = Evidence(blameless=blameless)
             if blameless:
                 assert await task == 3
             else:

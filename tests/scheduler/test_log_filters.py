@@ -14,7 +14,7 @@ from distributed import Scheduler, Worker
 from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.certificates import new_security
-from dask_gridengine.scheduler.log_filters import silenced, unsaid_while_closing
+from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_handshake_cut_off_at_the_end_is_no_news(
     kept_back: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without us distributed logs it as an error; this says when it does no more."""
-    keeping = unsaid_while_closing(None) if kept_back else contextlib.nullcontext()
+    keeping = suppress_close_messages(None) if kept_back else contextlib.nullcontext()
     with keeping:
         asyncio.run(cut_off_a_handshake())
     said = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
@@ -97,8 +97,8 @@ def test_what_another_scheduler_loses_is_said() -> None:
             Worker(two.address) as others,
         ):
             with contextlib.ExitStack() as first:
-                first.enter_context(unsaid_while_closing(one))
-                with unsaid_while_closing(two):
+                first.enter_context(suppress_close_messages(one))
+                with suppress_close_messages(two):
                     assert warned(mine.address, others.address) == []
                 assert warned(mine.address, others.address) == [others.address]
             assert len(warned(mine.address, others.address)) == 2

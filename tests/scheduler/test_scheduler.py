@@ -191,10 +191,10 @@ def test_the_witness_hears_of_every_worker_that_goes(tmp_path: Path) -> None:
         async with working(tmp_path, 2) as (scheduler, _, workers):
             await lose(scheduler, workers[0])
             await scheduler.retire_workers(names=["w1"], close_workers=True)
-            assert scheduler.witness.lost == [("w0", False), ("w1", True)]
+            assert scheduler.failure_info.lost == [("w0", False), ("w1", True)]
             scheduler.log_event(WORKER_EXIT, {"name": "w1", "signal": "SIGKILL"})
             scheduler.log_event("another topic", {"name": "w0"})
-            assert scheduler.witness.exits == ["w1"]
+            assert scheduler.failure_info.exits == ["w1"]
 
     asyncio.run(main())
 

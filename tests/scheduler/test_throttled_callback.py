@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from dask_gridengine.scheduler.throttled_callback import EVERY, SHARE, Glances
+from dask_gridengine.scheduler.throttled_callback import EVERY, SHARE, ThrottledCallback
 from tests.waiting import until
 
 
@@ -18,9 +18,9 @@ def test_looks_that_take_long_are_made_less_often() -> None:
         looked.append(now)
         now += takes
 
-    glances = Glances(look, clock=lambda: now)
+    glances = ThrottledCallback(look, clock=lambda: now)
     for _ in range(200):
-        glances.glance()
+        glances.run_throttled()
         now += EVERY
     pauses = [b - a for a, b in itertools.pairwise(looked)]
     assert len(looked) >= 4
@@ -31,9 +31,9 @@ def test_looks_that_take_long_are_made_less_often() -> None:
 def test_looks_that_take_no_time_are_made_each_time() -> None:
     """Whoever has little to look at is not late."""
     looked: list[int] = []
-    glances = Glances(lambda: looked.append(1), clock=lambda: 5.0)
+    glances = ThrottledCallback(lambda: looked.append(1), clock=lambda: 5.0)
     for _ in range(3):
-        glances.glance()
+        glances.run_throttled()
     assert len(looked) == 3
 
 
@@ -42,7 +42,7 @@ def test_they_run_by_themselves_until_they_are_stopped() -> None:
 
     async def main() -> None:
         looked: list[int] = []
-        glances = Glances(lambda: looked.append(1))
+        glances = ThrottledCallback(lambda: looked.append(1))
         glances.start()
         await until(lambda: len(looked) >= 2, "two looks")
         glances.stop()

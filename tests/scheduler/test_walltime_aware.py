@@ -14,18 +14,18 @@ from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.scheduler.task_durations import RECENT
-from dask_gridengine.scheduler.walltime_aware import TimelyScheduler
+from dask_gridengine.scheduler.walltime_aware import WalltimeAwareScheduler
 from tests.waiting import until
 
 
 @contextlib.asynccontextmanager
 async def running(
     folder: Path, count: int = 2
-) -> AsyncIterator[tuple[TimelyScheduler, Client]]:
+) -> AsyncIterator[tuple[WalltimeAwareScheduler, Client]]:
     """A scheduler and workers ``w0``, ``w1``, ... of one thread each."""
     async with contextlib.AsyncExitStack() as stack:
         options = {"host": "127.0.0.1", "port": 0, "dashboard_address": ":0"}
-        scheduler = TimelyScheduler(dashboard=False, **options)
+        scheduler = WalltimeAwareScheduler(dashboard=False, **options)
         await stack.enter_async_context(scheduler)
         for index in range(count):
             worker = Worker(
@@ -48,7 +48,7 @@ def brief(number: int) -> int:
     return number
 
 
-def where(scheduler: TimelyScheduler, futures: list[object]) -> set[str]:
+def where(scheduler: WalltimeAwareScheduler, futures: list[object]) -> set[str]:
     """Names of the workers that hold these results."""
     keys = [future.key for future in futures]  # type: ignore[attr-defined]
     return {ws.name for key in keys for ws in scheduler.tasks[key].who_has}

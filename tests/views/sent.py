@@ -8,14 +8,14 @@ from typing import Any
 from bokeh.document import Document
 from bokeh.protocol import Protocol
 
-from dask_gridengine.nodes.history import View
+from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.views.page import Page
 
 
 class Shown:
     """A page as a visitor has it, who has seen all that there was."""
 
-    def __init__(self, view: View, clock: Any) -> None:
+    def __init__(self, view: NodeHistory, clock: Any) -> None:
         self.page = Page(view, list, clock=clock)
         self.page.update()
         self.document = Document()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dask_gridengine.nodes.startup_times import BUCKETS, Delays
+from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram
 from dask_gridengine.views.histogram import FEWEST, Histogram
 
 
 def test_it_shows_what_has_been_counted() -> None:
     """Buckets from the least to the most, with their range; the median above."""
-    delays = Delays()
+    delays = DelayHistogram()
     histogram = Histogram("time in the queue", delays, "#888888")
     histogram.update()
     assert histogram.source.data["nodes"] == []
@@ -25,7 +25,7 @@ def test_it_shows_what_has_been_counted() -> None:
 def test_one_bar_has_room_around_it() -> None:
     """Also at either end of all there may be."""
     for seconds in (0.0, 1e9):
-        delays = Delays()
+        delays = DelayHistogram()
         delays.add(seconds)
         histogram = Histogram("", delays, "#888888")
         histogram.update()
@@ -37,7 +37,7 @@ def test_one_bar_has_room_around_it() -> None:
 
 def test_nothing_is_sent_where_nothing_is_new() -> None:
     """The same data are not set again."""
-    delays = Delays()
+    delays = DelayHistogram()
     delays.add(1.0)
     histogram = Histogram("", delays, "#888888")
     histogram.update()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.history import Follower
+from dask_gridengine.nodes.history import ChangeFollower
 from dask_gridengine.views.hosts import MOST_HOSTS, Hosts
 from tests.simulated import Nodes
 
@@ -21,7 +21,7 @@ def test_each_host_has_its_nodes_and_failures() -> None:
     """Who is in the queue is nowhere; who went as wanted leaves nothing."""
     nodes = Nodes()
     a, b, c, d, _ = nodes.submit(5)
-    hosts, follower = Hosts(), Follower(nodes.view)
+    hosts, follower = Hosts(), ChangeFollower(nodes.view)
     for record, host in ((a, "node1"), (b, "node1"), (c, "node2"), (d, "node2")):
         nodes.arrive(record, host)
     nodes.work(a)
@@ -42,7 +42,7 @@ def test_each_host_has_its_nodes_and_failures() -> None:
 def test_hosts_with_failures_are_shown_first() -> None:
     """Of hundreds only some can be; the title says how many there are."""
     nodes = Nodes()
-    hosts, follower = Hosts(), Follower(nodes.view)
+    hosts, follower = Hosts(), ChangeFollower(nodes.view)
     count = MOST_HOSTS + 5
     records = nodes.submit(count)
     for i, record in enumerate(records):

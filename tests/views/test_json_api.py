@@ -45,7 +45,7 @@ def test_every_node_is_there() -> None:
         "ran into the memory limit",
         True,
     )
-    assert gone["cause_known_from"] == "farewell"
+    assert gone["cause_known_from"] == "exit_report"
     assert gone["queue_wait_seconds"] == 10.0
     assert queued["entered"] == {"queued": START}
     assert (queued["host"], queued["cause"], queued["pool"]) == (None, None, None)

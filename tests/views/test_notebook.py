@@ -9,7 +9,7 @@ from dask_gridengine.nodes.summary import Standing
 from dask_gridengine.views.notebook import (
     HOSTS,
     REASONS,
-    Means,
+    WorkerResources,
     means,
     one_line,
     table,
@@ -36,7 +36,10 @@ def html(standing: Standing, **changes: object) -> str:
     given: dict[str, object] = {
         "kind": "GridEngineCluster",
         "link": "http://here:8787/gridengine",
-        "workers": {"ge-0": Means(4, 8 * GiB), "ge-1": Means(4, 8 * GiB)},
+        "workers": {
+            "ge-0": WorkerResources(4, 8 * GiB),
+            "ge-1": WorkerResources(4, 8 * GiB),
+        },
         "scaling": "kept at 3",
         "reasons": ["one", "two"],
         **changes,
@@ -96,7 +99,7 @@ def test_each_host_has_a_row() -> None:
 def test_each_pool_has_a_row_where_there_are_several() -> None:
     """How many are wanted, and what they are at."""
     view, nodes = pooled(small=3, big=1)
-    nodes["small"].arrive(next(iter(nodes["small"].roster)))
+    nodes["small"].arrive(next(iter(nodes["small"].registry)))
     rows = cells(html(Standing(view)))
     assert ["small", "3", "3", "2 queued, 1 arrived"] in rows
     assert ["big", "1", "1", "1 queued"] in rows
@@ -149,4 +152,4 @@ def test_workers_of_one_node_are_taken_together() -> None:
             {"name": "ge-1", "nthreads": 2, "memory_limit": None},
         ]
     )
-    assert found == {"ge-0": Means(2, 2 * GiB), "ge-1": Means(2, 0)}
+    assert found == {"ge-0": WorkerResources(2, 2 * GiB), "ge-1": WorkerResources(2, 0)}

@@ -46,7 +46,7 @@ def test_a_change_costs_what_has_changed() -> None:
     """One of two thousand arrives: its cells are sent, and not the others'."""
     nodes = many(2000, 60)
     shown = Shown(nodes.view, nodes.clock)
-    record = nodes.roster.in_state(NodeState.QUEUED)[0]
+    record = nodes.registry.in_state(NodeState.QUEUED)[0]
     nodes.clock.now += 0.5
     nodes.arrive(record, "node001")
     assert shown.update() < 10_000

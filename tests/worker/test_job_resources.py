@@ -66,7 +66,7 @@ def test_a_task_of_an_array_knows_who_and_where_it_is() -> None:
     assert one["host_cpus"] == os.cpu_count()
     assert one["host_memory"] > 2**20
     assert one["versions"] == granted.versions()
-    assert one["incarnation"] != other["incarnation"]
+    assert one["process_token"] != other["process_token"]
 
 
 def test_a_node_knows_its_age_without_a_clock() -> None:

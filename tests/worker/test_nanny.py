@@ -48,7 +48,7 @@ def test_one_node_becomes_several_workers(start_method: str, tmp_path: Path) -> 
                 assert not {*pids.values()} & {*(await client.run(os.getpid)).values()}
             await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
             assert await node.ended() == 0
-            assert (await on.farewell()).cause == Cause.FINISHED.value
+            assert (await on.exit_report()).cause == Cause.FINISHED.value
 
     asyncio.run(main())
 

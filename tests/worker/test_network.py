@@ -13,7 +13,11 @@ import pytest
 from dask_gridengine.bootstrap.certificates import new_security, worker_identity
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.worker import network as reaching
-from dask_gridengine.worker.network import CannotStart, listen_options, within_reach
+from dask_gridengine.worker.network import (
+    WorkerStartError,
+    listen_options,
+    start_or_diagnose,
+)
 from tests.bootstrap.test_arrival import black_hole, closed_port, mute
 from tests.samples import allocation, two_in_a_row
 from tests.stage import Stage, stage
@@ -49,7 +53,7 @@ def test_an_interface_has_an_address_of_the_schedulers_kind() -> None:
 
 def test_an_interface_that_is_not_there_lists_those_that_are() -> None:
     """It is the nodes' interface, so it is told by the node."""
-    with pytest.raises(CannotStart, match=r"worker_interface 'ib9'.*lo") as caught:
+    with pytest.raises(WorkerStartError, match=r"worker_interface 'ib9'.*lo") as caught:
         listen_options(allocation(interface="ib9"))
     assert caught.value.cause is Cause.NO_LISTEN
 
@@ -77,12 +81,12 @@ def test_a_scheduler_out_of_reach_is_told_with_its_answer(
     async def main() -> None:
         with place() as address:
             told = allocation(scheduler=f"tcp://{address}")
-            with pytest.raises(CannotStart) as caught:
-                await asyncio.wait_for(within_reach(never(), told), 10)
+            with pytest.raises(WorkerStartError) as caught:
+                await asyncio.wait_for(start_or_diagnose(never(), told), 10)
         assert caught.value.cause is Cause.NO_SCHEDULER
         assert f"{address}: " in caught.value.detail
         assert answer in caught.value.detail
-        assert told.door in caught.value.detail
+        assert told.bootstrap_address in caught.value.detail
 
     asyncio.run(main())
 
@@ -101,7 +105,7 @@ def test_a_slow_start_is_left_alone() -> None:
         end = loop.time() + 1.5
         with mute() as address:
             told = allocation(scheduler=f"tcp://{address}")
-            assert await within_reach(slow(), told) == "a worker"
+            assert await start_or_diagnose(slow(), told) == "a worker"
 
     loop: asyncio.AbstractEventLoop
     end = 0.0
@@ -119,7 +123,7 @@ def test_another_failure_is_not_taken_for_the_network() -> None:
         with mute() as address:
             told = allocation(scheduler=f"tcp://{address}")
             with pytest.raises(ZeroDivisionError):
-                await within_reach(broken(), told)
+                await start_or_diagnose(broken(), told)
 
     asyncio.run(main())
 
@@ -127,7 +131,7 @@ def test_another_failure_is_not_taken_for_the_network() -> None:
 async def ends(on: Stage, cause: Cause) -> str:
     """Start a node that cannot; what it says of that."""
     node = on.start_node()
-    said = await on.farewell()
+    said = await on.exit_report()
     assert said.cause == cause.value
     assert await node.ended() == EXIT_STATUS[cause]
     assert "Traceback" not in node.said()
@@ -167,7 +171,7 @@ def test_workers_listen_at_the_ports_they_may(nanny: bool, tmp_path: Path) -> No
             there = {int(address.rpartition(":")[2]) for address in first}
             assert there <= {held, ports.last}
             node = on.start_node(3)
-            said = await on.farewell()
+            said = await on.exit_report()
             assert said.cause == Cause.NO_LISTEN.value
             assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
             assert f"worker_port='{held}:{free}'" in said.detail

@@ -17,7 +17,7 @@ import pytest
 from dask_gridengine.bootstrap.certificates import new_security, worker_identity
 from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.diagnosis import diagnose_farewell
+from dask_gridengine.nodes.diagnosis import diagnose_exit_report
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -83,7 +83,7 @@ def test_a_node_becomes_the_worker_it_was_allocated(
             found = await looked_at(on, security)
             await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
             assert await node.ended() == 0
-            said = await on.farewell()
+            said = await on.exit_report()
         allocated = {
             "name": "ge-1",
             "nthreads": 3,
@@ -198,7 +198,7 @@ def test_the_farewell_tells_of_a_worker_that_was_killed(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGSTOP)
             node.process.terminate()
             assert await node.ended() == 0
-            said = await on.farewell()
+            said = await on.exit_report()
         assert (said.signal, said.exit_status) == ("SIGKILL", None)
         assert said.cause == "drained"
         assert said.peak_memory > 30 * 2**20
@@ -218,7 +218,7 @@ def test_peak_memory_is_that_of_the_worker(tmp_path: Path) -> None:
                 await client.submit(lambda: len(b"x" * 200_000_000))
             node.process.terminate()
             assert await node.ended() == 0
-            said = await on.farewell()
+            said = await on.exit_report()
         assert said.peak_memory > 200_000_000
         assert (said.exit_status, said.signal) == (0, None)
 
@@ -236,7 +236,7 @@ def test_a_worker_that_cannot_start_is_a_cause_of_its_own(
             on.connect()
             node = on.start_node()
             assert await node.ended() == 71
-            said = await on.farewell()
+            said = await on.exit_report()
         assert said.cause == "could not start its worker"
         if not (nanny and NANNY_FORGETS):
             assert "no_such_option" in said.detail
@@ -257,7 +257,7 @@ def test_a_scheduler_that_is_not_there_ends_a_node_in_time(tmp_path: Path) -> No
             on.connect()
             node = on.start_node()
             assert await node.ended() == 77
-            said = await on.farewell()
+            said = await on.exit_report()
         assert said.cause == "reached the bootstrap, but not the scheduler"
         assert "127.0.0.1:9: connection refused" in said.detail
 
@@ -292,7 +292,7 @@ def test_the_scheduler_going_ends_the_node(tmp_path: Path) -> None:
             await on.worker()
             await on.scheduler.close()
             assert await node.ended() == 0
-            said = await on.farewell()
+            said = await on.exit_report()
         assert said.cause == "finished"
         assert said.stderr, "also a good end may have something to explain"
 
@@ -309,8 +309,8 @@ def test_a_worker_whose_scheduler_vanished_has_lost_contact(tmp_path: Path) -> N
             address = await on.worker()
             on.scheduler.stream_comms[address].abort()
             assert await node.ended() == 0
-            said = await on.farewell()
+            said = await on.exit_report()
         assert said.detail.startswith("worker-")
-        assert diagnose_farewell(said).cause is Cause.LOST_CONTACT
+        assert diagnose_exit_report(said).cause is Cause.LOST_CONTACT
 
     asyncio.run(main())

@@ -11,18 +11,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from dask_gridengine.batch.base import Dialect, Runner, Wish
+from dask_gridengine.batch.base import BatchSystem, ResourceRequest, Runner
 from dask_gridengine.errors import GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 
 if TYPE_CHECKING:
-    from dask_gridengine.grid_types import Account, ArrayReport
+    from dask_gridengine.grid_types import AccountingRecord, ArrayReport
 
 # Whatever a node does not need before its hello is imported when it is used.
 
 
-class GridEngine(Dialect):
+class GridEngine(BatchSystem):
     """What the grid says by DRMAA is true, if sometimes late."""
 
     name: ClassVar[str] = "gridengine"
@@ -91,13 +91,13 @@ class GridEngine(Dialect):
         """``123.7``."""
         return str(node)
 
-    def native(self, wish: Wish) -> str:
+    def native(self, resource_request: ResourceRequest) -> str:
         """See `native_specification`."""
         from dask_gridengine.batch.sge.submit_options import native_specification
 
-        return native_specification(**vars(wish))
+        return native_specification(**vars(resource_request))
 
-    def unsaid(self, wish: Wish) -> list[str]:
+    def unsupported_options(self, resource_request: ResourceRequest) -> list[str]:
         """Everything can be said."""
         return []
 
@@ -117,7 +117,7 @@ class GridEngine(Dialect):
         """``-notify``."""
         return "-notify" in native.split()
 
-    def deliver(
+    def wrap_command(
         self, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """See `one_line`."""
@@ -174,11 +174,11 @@ class GridEngine(Dialect):
 
         return suspended(run)
 
-    def find_marked(self, name: str, mark: str, run: Runner) -> list[str]:
+    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
         """``qstat -j``."""
         from dask_gridengine.batch.sge.submission_id import find_marked
 
-        return find_marked(name, mark, run)
+        return find_marked(name, submission_id, run)
 
     def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
         """``qdel -t``."""
@@ -187,7 +187,7 @@ class GridEngine(Dialect):
         delete_tasks(job, first, last, run)
         return True
 
-    def account(self, node: NodeId, run: Runner) -> Account | None:
+    def account(self, node: NodeId, run: Runner) -> AccountingRecord | None:
         """``qacct``."""
         from dask_gridengine.batch.sge.qacct import parse_account
 

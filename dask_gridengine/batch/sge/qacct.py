@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.grid_types import Account
+from dask_gridengine.grid_types import AccountingRecord
 
 _FIELD = re.compile(r"^(\w+)[ \t]+(.*?)[ \t]*$", re.MULTILINE)
 _FAILED = re.compile(r"(\d+)(?:\s*:\s*(.*))?")
 _SIZE = re.compile(r"([\d.]+)\s*([KMGTP]?)B?", re.IGNORECASE)
 
 
-def parse_account(listed: str) -> Account | None:
+def parse_account(listed: str) -> AccountingRecord | None:
     """The last record in what ``qacct -j`` prints: a job run again has several.
 
     Examples
@@ -26,7 +26,7 @@ exit_status=None, ran=None, peak_memory=0)
         return None
     status = re.match(r"\d+", fields.get("exit_status", ""))
     ran = re.fullmatch(r"([\d.]+)s?", fields.get("ru_wallclock", ""))
-    return Account(
+    return AccountingRecord(
         host=fields["hostname"],
         failed=_failed(fields.get("failed", "")),
         exit_status=int(status[0]) if status else None,

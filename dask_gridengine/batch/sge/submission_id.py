@@ -13,7 +13,7 @@ import subprocess
 from dask_gridengine.batch.base import Runner
 
 
-def find_marked(name: str, mark: str, run: Runner) -> list[str]:
+def find_marked(name: str, submission_id: str, run: Runner) -> list[str]:
     """Ids of the jobs of that name with that mark in their environment.
 
     Raises
@@ -22,14 +22,14 @@ def find_marked(name: str, mark: str, run: Runner) -> list[str]:
         If there is no qstat, or the master does not answer it.
     """
     try:
-        return marked_jobs(run(["qstat", "-j", name]), mark)
+        return marked_jobs(run(["qstat", "-j", name]), submission_id)
     except subprocess.CalledProcessError as exc:
         if "do not exist" in (exc.stderr or ""):
             return []  # an error for qstat, and good news for us
         raise
 
 
-def marked_jobs(listing: str, mark: str) -> list[str]:
+def marked_jobs(listing: str, submission_id: str) -> list[str]:
     """Ids of the jobs in what ``qstat -j`` prints whose part holds the mark.
 
     Examples
@@ -43,5 +43,5 @@ def marked_jobs(listing: str, mark: str) -> list[str]:
     return [
         number[1]
         for job, number in zip(jobs, numbers, strict=True)
-        if number and mark in job
+        if number and submission_id in job
     ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import Account, NodeId
+from dask_gridengine.grid_types import AccountingRecord, NodeId
 
 TOO_LONG = 5.0  # seconds a query may take, or there is none for a while
 GIVEN_UP = 20.0  # seconds after which it is not waited for: a command on a dead disk
@@ -36,7 +36,7 @@ class Accounting:
 
     def __init__(
         self,
-        look: Callable[[NodeId], Account | None],
+        look: Callable[[NodeId], AccountingRecord | None],
         *,
         clock: Callable[[], float] = steady_time,
         interval: float = 5.0,
@@ -47,14 +47,16 @@ class Accounting:
         self._waiting = 0
         self._paused_until = 0.0
 
-    async def account(self, node: NodeId, patience: float = 0.0) -> Account | None:
+    async def account(
+        self, node: NodeId, timeout: float = 0.0
+    ) -> AccountingRecord | None:
         """The record of a node; None if there is none, or none is to be had now.
 
         Records come late: the master writes them all together, every 15 s unless its
         ``accounting_flush_time`` says otherwise (``man 5 sge_conf``, and measured). So
-        this tries again for `patience` seconds.
+        this tries again for `timeout` seconds.
         """
-        deadline = self._clock() + patience
+        deadline = self._clock() + timeout
         while True:
             account = await self._ask(node)
             late = self._clock() + self._interval > deadline
@@ -66,7 +68,7 @@ class Accounting:
     def _pausing(self) -> bool:
         return self._clock() < self._paused_until
 
-    async def _ask(self, node: NodeId) -> Account | None:
+    async def _ask(self, node: NodeId) -> AccountingRecord | None:
         if self._waiting >= WAITING:
             return None
         self._waiting += 1
@@ -80,7 +82,7 @@ class Accounting:
         finally:
             self._waiting -= 1
 
-    def _query(self, node: NodeId) -> Account | None:
+    def _query(self, node: NodeId) -> AccountingRecord | None:
         # The query of a caller who was cancelled is still running.
         if not self._running.acquire(blocking=False):
             return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from dask_gridengine.batch.base import Runner
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.library import Library, State, Unreachable
 
 LOOK_EVERY = 5.0  # seconds; each look lists all of this user's jobs
@@ -20,7 +20,7 @@ NO_SUCH_JOB = "the grid has no such job any more, and no record of how it ended"
 
 
 class ListedLibrary(Library):
-    """As `Library`, but what has ended is read from `Dialect.listed`.
+    """As `Library`, but what has ended is read from `BatchSystem.listed`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ListedLibrary(Library):
         clock: Callable[[], float] = steady_time,
     ) -> None:
         super().__init__(contact, dialect)
-        self._books = Books(lambda: self.dialect.listed(run), clock)
+        self._books = JobList(lambda: self.dialect.listed(run), clock)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """See `Library.submit`."""
@@ -57,7 +57,7 @@ class ListedLibrary(Library):
         super().delete(job_id)
         self._books.look_soon()
 
-    def next_end(self) -> NodeEnd | None:
+    def next_end(self) -> EndNotice | None:
         """One end that the list has shown, if any."""
         return self._books.next_end()
 
@@ -66,7 +66,7 @@ class ListedLibrary(Library):
         return self._books.state(node)
 
 
-class Books:
+class JobList:
     """Which of our nodes a list has shown as ended, or has ceased to show.
 
     Parameters
@@ -79,13 +79,13 @@ class Books:
 
     def __init__(
         self,
-        listed: Callable[[], Mapping[NodeId, NodeEnd | None]],
+        listed: Callable[[], Mapping[NodeId, EndNotice | None]],
         clock: Callable[[], float],
     ) -> None:
         self._listed, self._clock = listed, clock
         self._seen: dict[NodeId, float] = {}  # those that live, and when last listed
         self._new: set[NodeId] = set()  # those of them that have not been listed yet
-        self._ends: deque[NodeEnd] = deque()
+        self._ends: deque[EndNotice] = deque()
         self._next = 0.0
 
     def follow(self, nodes: Collection[NodeId]) -> None:
@@ -97,7 +97,7 @@ class Books:
         """Something was deleted; the list shows that in a moment."""
         self._next = min(self._next, self._clock() + SOON)
 
-    def next_end(self) -> NodeEnd | None:
+    def next_end(self) -> EndNotice | None:
         """One end, if any; looks at the list when that is due.
 
         Raises
@@ -128,16 +128,16 @@ class Books:
                 self._seen[node] = now
                 self._new.discard(node)
                 continue
-            patience = UNSEEN if node in self._new else GONE
-            if end is not None or now - seen >= patience:
+            timeout = UNSEEN if node in self._new else GONE
+            if end is not None or now - seen >= timeout:
                 del self._seen[node]
                 self._new.discard(node)
                 self._ends.append(end or _vanished(node))
 
 
-def _vanished(node: NodeId) -> NodeEnd:
+def _vanished(node: NodeId) -> EndNotice:
     """A job that is deleted while it queues leaves no trace (Slurm, measured).
 
     One that has run leaves one for minutes, and has said farewell before.
     """
-    return NodeEnd(node=node, deleted=True, reason=NO_SUCH_JOB)
+    return EndNotice(node=node, deleted=True, reason=NO_SUCH_JOB)

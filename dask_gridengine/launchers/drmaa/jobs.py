@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import EndCallback, NodeEnd, NodeId
+from dask_gridengine.grid_types import EndCallback, EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.library import (
     EVERYTHING,
     NO_RECORD,
@@ -44,7 +44,7 @@ UNSURE = (
 )
 
 
-class Neighbours(NamedTuple):
+class TaskRange(NamedTuple):
     """Nodes of one array, from one index to another."""
 
     job: str
@@ -57,7 +57,7 @@ class Neighbours(NamedTuple):
         return [NodeId(self.job, i) for i in range(self.first, self.last + 1)]
 
 
-def neighbours(nodes: Collection[NodeId]) -> Iterator[Neighbours]:
+def neighbours(nodes: Collection[NodeId]) -> Iterator[TaskRange]:
     """These nodes, as few groups as they can be.
 
     Examples
@@ -73,7 +73,7 @@ def neighbours(nodes: Collection[NodeId]) -> Iterator[Neighbours]:
 
     for _, group in itertools.groupby(enumerate(ordered), alike):
         members = [node for _, node in group]
-        yield Neighbours(members[0].job, members[0].index, members[-1].index)
+        yield TaskRange(members[0].job, members[0].index, members[-1].index)
 
 
 class Jobs:
@@ -100,7 +100,7 @@ class Jobs:
         on_end: EndCallback,
         on_note: Callable[[str], None],
         find: Callable[[str, str], list[str]],
-        delete_neighbours: Callable[[Neighbours], bool],
+        delete_neighbours: Callable[[TaskRange], bool],
         clock: Callable[[], float] = steady_time,
     ) -> None:
         self._clock = clock
@@ -111,10 +111,10 @@ class Jobs:
         self._doomed: set[NodeId] = set()  # we asked for their deletion
         self._wanted: Counter[str] = Counter()  # the others, by job
         #: Job ids, task ids, EVERYTHING, or many at once.
-        self._deletions: deque[str | Neighbours] = deque()
+        self._deletions: deque[str | TaskRange] = deque()
         # Ordered sets. A plain dict is slow to pop from the front many times.
         self._silent: OrderedDict[NodeId, None] = OrderedDict()  # asked about first
-        self._questions: OrderedDict[NodeId, None] = OrderedDict()
+        self._grid_info: OrderedDict[NodeId, None] = OrderedDict()
         self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
         self._over: dict[NodeId, float] = {}  # since when the grid says so
         #: Those whose notice has come in an outage; it may be false, and is the last.
@@ -140,7 +140,7 @@ class Jobs:
     def busy(self) -> bool:
         """Whether there is something to do at once."""
         return not self._failures and bool(
-            self._deletions or self._silent or self._questions
+            self._deletions or self._silent or self._grid_info
         )
 
     def add(self, nodes: Collection[NodeId]) -> None:
@@ -159,7 +159,7 @@ class Jobs:
 
     def recheck(self) -> None:
         """Ask about every node: something may have been missed."""
-        self._questions = OrderedDict.fromkeys(self._live)
+        self._grid_info = OrderedDict.fromkeys(self._live)
 
     def ask(self, nodes: Collection[NodeId]) -> None:
         """Ask about these, which have gone silent, before all others."""
@@ -189,15 +189,17 @@ class Jobs:
         jobs = {node.job: None for node in self._live}
         everything = [EVERYTHING] if self._library.dialect.deletes_all else []
         self._deletions = deque([*jobs, *everything])
-        lost = {(name, mark) for _, name, mark in self._searches}
-        self._searches = [(0.0, name, mark) for name, mark in sorted(lost)]
+        lost = {(name, submission_id) for _, name, submission_id in self._searches}
+        self._searches = [
+            (0.0, name, submission_id) for name, submission_id in sorted(lost)
+        ]
 
-    def disown(self, name: str, mark: str) -> None:
+    def delete_unacknowledged(self, name: str, submission_id: str) -> None:
         """Have that deleted which a submission without answer may yet queue."""
-        if not mark:
+        if not submission_id:
             return
         now = self._clock()
-        self._searches += [(now + delay, name, mark) for delay in SEARCHES]
+        self._searches += [(now + delay, name, submission_id) for delay in SEARCHES]
 
     def turn(self) -> None:
         """Pass on what has ended; then delete and ask for a moment."""
@@ -235,7 +237,7 @@ class Jobs:
         while self._deletions and self._clock() < now + SLICE:
             self._delete(self._deletions[0])
             self.answered()
-        while (waiting := self._silent or self._questions) and (
+        while (waiting := self._silent or self._grid_info) and (
             self._clock() < now + SLICE
         ):
             self._ask(waiting.popitem(last=False)[0])
@@ -249,11 +251,11 @@ class Jobs:
             # An outage can go unnoticed, `next_end` only stays silent. One question
             # at a time keeps the cost the same for any number of nodes.
             self._heartbeat = now + HEARTBEAT
-            self._questions[self._next_turn()] = None
-            self._questions.update(self._doubted)
+            self._grid_info[self._next_turn()] = None
+            self._grid_info.update(self._doubted)
         for node, since in self._over.items():
             if now >= since + GRACE:
-                self._questions[node] = None
+                self._grid_info[node] = None
 
     def _next_turn(self) -> NodeId:
         # Of those that have ended since the round began nobody is asked: a question
@@ -264,15 +266,15 @@ class Jobs:
         self._round = iter(list(self._live))
         return next(self._round)
 
-    def _search(self, when: float, name: str, mark: str) -> None:
+    def _search(self, when: float, name: str, submission_id: str) -> None:
         try:
-            self._deletions.extend(self._find(name, mark))
+            self._deletions.extend(self._find(name, submission_id))
         except Failed as exc:  # no qstat: there will be none next time
             self._on_note(f"job {name!r} may be in the queue without a cluster: {exc}")
-        self._searches.remove((when, name, mark))
+        self._searches.remove((when, name, submission_id))
 
-    def _delete(self, what: str | Neighbours) -> None:
-        if isinstance(what, Neighbours):
+    def _delete(self, what: str | TaskRange) -> None:
+        if isinstance(what, TaskRange):
             self._deletions.popleft()
             if not self._delete_neighbours(what):
                 form = self._library.dialect.form
@@ -292,13 +294,13 @@ class Jobs:
             self._over.pop(node, None)
             return
         if node in self._doubted:
-            self._ended(NodeEnd(node=node, reason=UNSURE))
+            self._ended(EndNotice(node=node, reason=UNSURE))
             return
         now = self._clock()
         if now >= self._over.setdefault(node, now) + GRACE:
-            self._ended(NodeEnd(node=node, reason=LOST))
+            self._ended(EndNotice(node=node, reason=LOST))
 
-    def _noticed(self, end: NodeEnd) -> None:
+    def _noticed(self, end: EndNotice) -> None:
         missed = self._failures or self._rechecks or self._clock() < self._succeeding
         if end.reason == NO_RECORD and missed:
             # After an outage, or from a session that died, that is all one hears of a
@@ -310,7 +312,7 @@ class Jobs:
             return
         self._ended(end)
 
-    def _ended(self, end: NodeEnd) -> None:
+    def _ended(self, end: EndNotice) -> None:
         node = end.node
         if node not in self._live:
             return  # reported already, or never ours

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dask_gridengine.batch import dialect_of
-from dask_gridengine.batch.base import Dialect, Runner
+from dask_gridengine.batch.base import BatchSystem, Runner
 from dask_gridengine.blocking import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.grid_types import Account, ArrayReport, EndCallback, NodeId
+from dask_gridengine.grid_types import (
+    AccountingRecord,
+    ArrayReport,
+    EndCallback,
+    NodeId,
+)
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa.accounting import Accounting
 from dask_gridengine.launchers.drmaa.discovery import (
@@ -27,7 +32,7 @@ from dask_gridengine.launchers.drmaa.discovery import (
 )
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
-from dask_gridengine.launchers.supervisor import Questions, SessionProgram
+from dask_gridengine.launchers.supervisor import GridInfo, SessionProgram
 
 T = TypeVar("T")
 QUESTION_SECONDS = 30.0  # that the commands of one question may take
@@ -94,7 +99,7 @@ def _program(
         describe=lambda ready: _describe(ready["system"], dialect),
         advise=lambda failed: _advice(failed, master),
         nodes_outlive_it=True,
-        questions=lambda ready: GridQuestions(
+        grid_info=lambda ready: DrmaaGridInfo(
             dialect_of(ready["system"], dialect), ours
         ),
         opening=timeout,
@@ -106,7 +111,7 @@ def _describe(system: str, dialect: str | None) -> str:
     return f"{title[0].upper()}{title[1:]} through DRMAA ({system})"
 
 
-class GridQuestions(Questions):
+class DrmaaGridInfo(GridInfo):
     """What a grid's own commands tell.
 
     Parameters
@@ -117,7 +122,7 @@ class GridQuestions(Questions):
         Of its commands.
     """
 
-    def __init__(self, dialect: Dialect, environment: Mapping[str, str]) -> None:
+    def __init__(self, dialect: BatchSystem, environment: Mapping[str, str]) -> None:
         self.dialect = dialect
         self._run: Runner = functools.partial(run_command, environment=environment)
         self._accounting = Accounting(lambda node: dialect.account(node, self._run))
@@ -143,9 +148,9 @@ class GridQuestions(Questions):
         """See `Launcher.suspended`."""
         return await self._ask(self.dialect.suspended)
 
-    async def account(self, node: NodeId, patience: float) -> Account | None:
+    async def account(self, node: NodeId, timeout: float) -> AccountingRecord | None:
         """See `Launcher.account`."""
-        return await self._accounting.account(node, patience)
+        return await self._accounting.account(node, timeout)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T | None:
         """The answer; None if there is none in time."""

@@ -15,8 +15,8 @@ from enum import Enum
 from typing import Any
 
 from dask_gridengine.batch import dialect_of
-from dask_gridengine.batch.base import ORDINAL, SUBMISSION, Dialect
-from dask_gridengine.grid_types import NodeEnd, NodeId, NodeRequest
+from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem
+from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 
 EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
@@ -127,7 +127,7 @@ class Library:
                 self._session.deleteJobTemplate(template)
         return [self.dialect.parse(job_id) for job_id in ids]
 
-    def next_end(self) -> NodeEnd | None:
+    def next_end(self) -> EndNotice | None:
         """One end notice that has arrived, if any; never waits.
 
         Costs 0.1 ms, also with 10,000 jobs: libdrmaa keeps the notices itself.
@@ -155,7 +155,7 @@ class Library:
                 if "code 24:" not in str(exc):
                     raise
                 node = self.dialect.parse(name.value.decode())
-                return NodeEnd(node=node, reason=NO_RECORD, deleted=True)
+                return EndNotice(node=node, reason=NO_RECORD, deleted=True)
             said = helpers.adapt_rusage(usage)  # frees it
             return self._end(self.dialect.parse(name.value.decode()), status, said)
 
@@ -213,7 +213,7 @@ class Library:
 
     def _end(
         self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
-    ) -> NodeEnd:
+    ) -> EndNotice:
         wrappers, c = self._drmaa.wrappers, self._drmaa.helpers.c
 
         def says(question: Any) -> int:
@@ -233,7 +233,7 @@ class Library:
         return replace(end, reason=ABANDONED)
 
 
-def measured(node: NodeId, usage: Mapping[str, str]) -> NodeEnd:
+def measured(node: NodeId, usage: Mapping[str, str]) -> EndNotice:
     """What the usage says of a node that has ended, whatever way it did.
 
     Parameters
@@ -245,10 +245,10 @@ def measured(node: NodeId, usage: Mapping[str, str]) -> NodeEnd:
     ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
     sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
     peak = max((size for size in sizes if size is not None), default=0.0)
-    return NodeEnd(node=node, ran=ran, peak_memory=int(peak))
+    return EndNotice(node=node, ran=ran, peak_memory=int(peak))
 
 
-def aborted(end: NodeEnd, usage: Mapping[str, str]) -> NodeEnd:
+def aborted(end: EndNotice, usage: Mapping[str, str]) -> EndNotice:
     """Tell apart what libdrmaa calls aborted, as measured on SoGE 8.1.9.
 
     A deleted job has a start and any exit status: with ``-notify`` it may choose one.
@@ -269,10 +269,10 @@ def _number(text: str | None) -> float | None:
 
 
 def _fill(
-    template: Any, request: NodeRequest, dialect: Dialect, extra: Mapping[str, str]
+    template: Any, request: NodeRequest, dialect: BatchSystem, extra: Mapping[str, str]
 ) -> None:
     environment = {**request.environment, **extra}
-    command, environment = dialect.deliver(request.command, environment)
+    command, environment = dialect.wrap_command(request.command, environment)
     template.jobName = request.name
     template.remoteCommand, template.args = command[0], list(command[1:])
     template.jobEnvironment = environment

@@ -19,7 +19,7 @@ from functools import partial
 
 from dask_gridengine.batch.base import SUBMISSION, Runner
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.grid_types import EndNotice
 from dask_gridengine.launchers.child import (
     ParentPipe,
     complain,
@@ -27,7 +27,7 @@ from dask_gridengine.launchers.child import (
     remove_shared_directory,
 )
 from dask_gridengine.launchers.commands import run_command
-from dask_gridengine.launchers.drmaa.jobs import Jobs, Neighbours
+from dask_gridengine.launchers.drmaa.jobs import Jobs, TaskRange
 from dask_gridengine.launchers.drmaa.library import (
     Failed,
     Library,
@@ -143,12 +143,12 @@ class Service:
             self._jobs.adopt(unpack(message["nodes"]))
             self._jobs.delete(unpack(message["cancelled"]))
             self._pipe.send("reply", id=number)
-        elif kind == "disown":
-            self._jobs.disown(message["name"], message["mark"])
+        elif kind == "delete_unacknowledged":
+            self._jobs.delete_unacknowledged(message["name"], message["submission_id"])
             self._pipe.send("reply", id=number)
         elif kind == "close":
             self._close = message
-            self._deadline = steady_time() + message["patience"]
+            self._deadline = steady_time() + message["timeout"]
             self._jobs.delete_all()
         else:
             text = f"no such request: {kind!r}"
@@ -162,7 +162,9 @@ class Service:
             self._pipe.send("reply", id=number, error=REFUSED, text=str(exc))
         except Unreachable as exc:
             self._jobs.failed(str(exc))
-            self._jobs.disown(request.name, request.environment.get(SUBMISSION, ""))
+            self._jobs.delete_unacknowledged(
+                request.name, request.environment.get(SUBMISSION, "")
+            )
             self._pipe.send("reply", id=number, error=COMMUNICATION, text=str(exc))
         except Failed as exc:
             self._pipe.send("reply", id=number, error=INTERNAL, text=str(exc))
@@ -170,9 +172,9 @@ class Service:
             self._jobs.add(nodes)
             self._pipe.send("reply", id=number, nodes=pack(nodes))
 
-    def _find(self, name: str, mark: str) -> list[str]:
+    def _find(self, name: str, submission_id: str) -> list[str]:
         try:
-            return self._library.dialect.find_marked(name, mark, self._run)
+            return self._library.dialect.find_marked(name, submission_id, self._run)
         except (LookupError, FileNotFoundError) as exc:
             raise Failed(f"cannot look for lost submissions: {exc}") from exc
         except subprocess.CalledProcessError as exc:
@@ -181,14 +183,14 @@ class Service:
         except (OSError, subprocess.SubprocessError) as exc:
             raise Unreachable(str(exc)) from exc
 
-    def _delete_neighbours(self, group: Neighbours) -> bool:
+    def _delete_neighbours(self, group: TaskRange) -> bool:
         delete = self._library.dialect.delete_neighbours
         try:
             return delete(group.job, group.first, group.last, self._run)
         except (OSError, subprocess.SubprocessError):
             return False  # whatever is the matter, DRMAA will say it
 
-    def _say_end(self, end: NodeEnd) -> None:
+    def _say_end(self, end: EndNotice) -> None:
         self._pipe.send("end", **end_fields(end))
 
     def _say_note(self, text: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from dask_gridengine.grid_types import (
     EndCallback,
-    NodeEnd,
+    EndNotice,
     NodeId,
     NodeRequest,
     signal_name,
@@ -46,7 +46,7 @@ class _Node:
     reason: str = ""
 
 
-class SmallGrid:
+class LocalExecutor:
     """Runs nodes as child processes, no more at a time than there are slots.
 
     A node of more slots than there are runs, too, while no other does.
@@ -88,15 +88,15 @@ class SmallGrid:
 
     def cancel(self, nodes: Iterable[NodeId]) -> None:
         """Drop the queued ones, SIGKILL the running ones, ignore the rest."""
-        doomed = set(nodes)
-        dropped = [node for node in self._queue if node.id in doomed]
-        self._queue = deque(node for node in self._queue if node.id not in doomed)
+        cancelled = set(nodes)
+        dropped = [node for node in self._queue if node.id in cancelled]
+        self._queue = deque(node for node in self._queue if node.id not in cancelled)
         for pid, node in self._running.items():
-            if node.id in doomed:
+            if node.id in cancelled:
                 node.cancelled = True
                 orphans.kill_group(pid)
         for node in dropped:
-            self._on_end(NodeEnd(node=node.id, cancelled=True))
+            self._on_end(EndNotice(node=node.id, cancelled=True))
         self._loop.call_soon(self._start_what_fits)
 
     def cancel_all(self) -> None:
@@ -104,9 +104,9 @@ class SmallGrid:
         everyone = [*self._queue, *self._running.values()]
         self.cancel(node.id for node in everyone)
 
-    async def aclose(self, patience: float) -> None:
-        """Stop everything; return when it is gone or `patience` seconds are over."""
-        deadline = self._loop.time() + patience
+    async def aclose(self, timeout: float) -> None:
+        """Stop everything; return when it is gone or `timeout` seconds are over."""
+        deadline = self._loop.time() + timeout
         self.cancel_all()
         while self._running or self._kill_orphans():
             if self._loop.time() > deadline:
@@ -142,7 +142,7 @@ class SmallGrid:
         except (OSError, subprocess.SubprocessError, ValueError) as exc:
             shutil.rmtree(tmp, ignore_errors=True)
             reason = f"the command could not be started: {exc}"
-            self._on_end(NodeEnd(node=node.id, reason=reason, unstarted=True))
+            self._on_end(EndNotice(node=node.id, reason=reason, unstarted=True))
             return
         self._free -= self._taken_by(node)
         self._running[node.process.pid] = node
@@ -202,9 +202,9 @@ class SmallGrid:
             node.limit.cancel()
         self._free += self._taken_by(node)
         shutil.rmtree(self._directory(node), ignore_errors=True)
-        semaphores.sweep(node.process.pid)
+        semaphores.remove_stale(node.process.pid)
         self._on_end(
-            NodeEnd(
+            EndNotice(
                 node=node.id,
                 exit_status=code if code >= 0 else None,
                 signal=signal_name(-code) if code < 0 else None,
@@ -219,9 +219,11 @@ class SmallGrid:
         """Kill what the ended nodes left; whether there was any."""
         alive = {str(self._directory(node)) for node in self._running.values()}
         found = False
-        for pid, mark in orphans.orphans(self._running, prefix=str(self.directory)):
+        for pid, submission_id in orphans.orphans(
+            self._running, prefix=str(self.directory)
+        ):
             # A daemon of a live node stays. One without a mark could be anybody's.
-            if mark not in alive and (mark or not alive):
+            if submission_id not in alive and (submission_id or not alive):
                 orphans.kill(pid)
                 found = True
         return found

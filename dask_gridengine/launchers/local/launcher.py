@@ -9,7 +9,7 @@ from dask_gridengine.grid_types import EndCallback
 from dask_gridengine.launchers.local.orphans import remove_remains
 from dask_gridengine.launchers.protocol import Message
 from dask_gridengine.launchers.session import SessionLauncher
-from dask_gridengine.launchers.supervisor import Questions, SessionProgram
+from dask_gridengine.launchers.supervisor import GridInfo, SessionProgram
 
 
 async def open_process(
@@ -45,7 +45,7 @@ def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
         module="dask_gridengine.launchers.local.process",
         arguments=tuple(arguments),
         describe=_describe,
-        questions=lambda ready: ThisHost(),
+        grid_info=lambda ready: LocalGridInfo(),
         advise=lambda _: "this is a bug in dask-gridengine; please report the above",
         tidy=lambda ready: remove_remains(Path(ready["directory"])),
     )
@@ -56,7 +56,7 @@ def _describe(hello: Message) -> str:
     return f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
 
 
-class ThisHost(Questions):
+class LocalGridInfo(GridInfo):
     """What is known of a grid that is this machine."""
 
     async def hosts(self, native: str) -> frozenset[str] | None:

@@ -64,7 +64,7 @@ def orphans(nodes: Container[int], *, prefix: str) -> Iterator[tuple[int, str | 
     found = psutil.Process().children() if _LINUX else _marked_and_lost(prefix)
     for process in found:
         if process.pid not in nodes:
-            yield process.pid, _mark(process)
+            yield process.pid, _submission_id(process)
 
 
 def remove_remains(directory: Path) -> None:
@@ -79,7 +79,7 @@ def remove_remains(directory: Path) -> None:
         left = [
             process.pid
             for process in psutil.process_iter()
-            if (_mark(process) or "").startswith(f"{directory}/")
+            if (_submission_id(process) or "").startswith(f"{directory}/")
         ]
         for pid in left:
             kill(pid)
@@ -102,13 +102,13 @@ def kill_group(leader: int) -> None:
 
 def _marked_and_lost(prefix: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        if (_mark(process) or "").startswith(prefix) and process.ppid() == 1:
+        if (_submission_id(process) or "").startswith(prefix) and process.ppid() == 1:
             yield process
 
 
-def _mark(process: psutil.Process) -> str | None:
+def _submission_id(process: psutil.Process) -> str | None:
     try:
-        mark: str | None = process.environ().get(MARK)
+        submission_id: str | None = process.environ().get(MARK)
     except (psutil.Error, OSError):
         return None
-    return mark
+    return submission_id

@@ -1,7 +1,7 @@
 """The process launcher's child, ``dask_gridengine.launchers.local.process``.
 
-It speaks the lines of `protocol` and keeps the nodes in a `SmallGrid`. When its parent
-goes, however it goes, it kills every node, tidies up and goes too.
+It reads and writes the messages of `protocol` and runs the nodes in a `LocalExecutor`.
+When its parent ends, it kills every node, removes its files and ends.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import signal
 import sys
 from argparse import Namespace
 
-from dask_gridengine.grid_types import NodeEnd
+from dask_gridengine.grid_types import EndNotice
 from dask_gridengine.launchers.child import (
     ParentPipe,
     end_fields,
     parse_arguments,
     remove_shared_directory,
 )
-from dask_gridengine.launchers.local.executor import SmallGrid
+from dask_gridengine.launchers.local.executor import LocalExecutor
 from dask_gridengine.launchers.protocol import (
     INTERNAL,
     Message,
@@ -44,7 +44,7 @@ class ProcessSession:
     def __init__(self, pipe: ParentPipe, options: Namespace) -> None:
         self._pipe = pipe
         self._cleanup = options.cleanup
-        self._grid = SmallGrid(options.slots or available_slots(), self._say_end)
+        self._grid = LocalExecutor(options.slots or available_slots(), self._say_end)
         self._loop = asyncio.get_running_loop()
         self._stop: asyncio.Future[Message | None] = self._loop.create_future()
 
@@ -60,7 +60,7 @@ class ProcessSession:
         self._pipe.send("ready", slots=self._grid.slots, directory=directory)
         request = await self._stop
         self._loop.remove_reader(self._pipe)
-        await self._grid.aclose(patience=request["patience"] if request else 10)
+        await self._grid.aclose(timeout=request["timeout"] if request else 10)
         if request is not None:
             self._pipe.send("reply", id=request["id"])
         if self._pipe.outlives_parent():  # else it removes its directory itself
@@ -99,7 +99,7 @@ class ProcessSession:
             text = f"no such request: {kind!r}"
             self._pipe.send("reply", id=number, error=INTERNAL, text=text)
 
-    def _say_end(self, end: NodeEnd) -> None:
+    def _say_end(self, end: EndNotice) -> None:
         self._pipe.send("end", **end_fields(end))
 
 

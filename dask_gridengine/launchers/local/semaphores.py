@@ -19,14 +19,14 @@ SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps named semaphores, as sem.N
 
 def name_after_process() -> None:
     """Have the semaphores this process makes from now on bear its process id."""
-    from multiprocessing import process  # 5 ms that `sweep` does without
+    from multiprocessing import process  # 5 ms that `remove_stale` does without
 
     # Without that setting this Python names them otherwise, and nothing is lost.
     config = getattr(process.current_process(), "_config", {})
     config["semprefix"] = f"/{PREFIX}-{os.getpid()}"
 
 
-def sweep(pid: int | None = None) -> None:
+def remove_stale(pid: int | None = None) -> None:
     """Unlink semaphores of nodes that are gone.
 
     Parameters
