@@ -4,14 +4,14 @@
 
     GridEngineError
      |- OptionError            an option's value makes no sense (also a ValueError)
-     |- WireError              bytes that are no message of ours
+     |- MessageError           received bytes are not a valid message
      |- LauncherError          the launcher could not do what was asked
      |   |- LauncherUnavailable   there is no such launcher here; nothing was started
      |   |- SubmitError           the grid refused the array; nothing was queued
      |   |   |- GridFull          ... for now: this user has as many jobs as may be
      |   |   `- ArrayTooLarge     ... as one array: it has to be several
      |   `- DrmCommunicationError the grid does not answer; nothing is known
-     |- DoorError              a node found no way to its allocation
+     |- BootstrapError         a node found no way to its allocation
      |- ClusterNotRunning      it is closed or has not started (also a RuntimeError)
      |- NoAnswer               a cluster did not answer its user's question
      |- NodesFailed            nodes ended before they became workers

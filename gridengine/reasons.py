@@ -60,7 +60,7 @@ def of_deaths(place: Any, errors: Sequence[BaseException], since: float) -> str:
     if cluster is None or not killed:
         return _own_words(errors[-1])
     scheduler = cluster.scheduler
-    while scheduler.witness.explain(killed[-1]) is None:
+    while scheduler.failure_info.explain(killed[-1]) is None:
         if time.monotonic() - since >= PATIENCE:
             break
         time.sleep(LOOK_AGAIN)
@@ -68,7 +68,7 @@ def of_deaths(place: Any, errors: Sequence[BaseException], since: float) -> str:
     for error in killed:
         known = [error.last_worker.name, *scheduler.suspects_of(error.task)]
         names.update(dict.fromkeys(known))
-    return str(scheduler.witness.deaths([*names])) or _own_words(errors[-1])
+    return str(scheduler.failure_info.deaths([*names])) or _own_words(errors[-1])
 
 
 def _ours(place: Any) -> GridEngineCluster | None:

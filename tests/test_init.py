@@ -31,7 +31,7 @@ def test_all_is_complete_and_each_name_is_there() -> None:
 
 def test_errors_a_user_may_meet_are_public() -> None:
     """Only those of a node's own conversation stay inside."""
-    inside = {"WireError", "DoorError"}
+    inside = {"MessageError", "BootstrapError"}
     assert {
         name
         for name, value in vars(errors).items()

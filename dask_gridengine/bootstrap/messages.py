@@ -61,7 +61,9 @@ class Hello:
         _require(len(self.submission_id) <= 64, "a mark of more than 64 letters")
         _require(len(self.queue) <= 256, "a queue's name of more than 256 letters")
         _require(self.host_cpus >= 1, f"no host has {self.host_cpus} CPUs")
-        _require(8 <= len(self.process_token) <= 64, "an incarnation has 8-64 letters")
+        _require(
+            8 <= len(self.process_token) <= 64, "a process_token has 8 to 64 letters"
+        )
         _require(len(self.versions) <= 32 and len(self.tried) <= 64, "too many entries")
 
 
@@ -184,7 +186,9 @@ class ControlRequest:
     via: str  # the cluster's address that answered
 
     def __post_init__(self) -> None:
-        _require(8 <= len(self.process_token) <= 64, "an incarnation has 8-64 letters")
+        _require(
+            8 <= len(self.process_token) <= 64, "a process_token has 8 to 64 letters"
+        )
         _require(len(self.what) <= 64 and len(self.about) <= 256, "too long a question")
 
 

@@ -135,7 +135,7 @@ class Channel:
         self._process.kill()
         self._die("was killed")
 
-    def mark_cancelled(self) -> None:
+    def detach(self) -> None:
         """Leave the child to itself: it has more to do, and nobody to tell."""
         self._dead.set_result(f"session {self.pid} was left to itself")
         self._close_pipes()

@@ -296,7 +296,7 @@ class SessionLauncher:
     def _part_from(self, session: Channel) -> None:
         if self._program.nodes_outlive_it and self._ledger.live:
             self._warn_of_leftovers(f"process {session.pid} goes on trying")
-            session.mark_cancelled()
+            session.detach()
         else:
             session.kill()
 

@@ -62,7 +62,7 @@ def format_duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> [spoken(s) for s in (0, 0.2, 12.34, 90, 5400, 200_000)]
+    >>> [format_duration(s) for s in (0, 0.2, 12.34, 90, 5400, 200_000)]
     ['0 s', '0.2 s', '12 s', '1.5 min', '1.5 h', '2.3 d']
     """
     for unit, size in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):

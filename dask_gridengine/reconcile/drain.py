@@ -36,7 +36,7 @@ async def release(
     ----------
     names
         Of nodes that are not wanted any more, wherever they are.
-    patience
+    timeout
         Seconds for running tasks.
     keep_places
         See `Fleet.withdraw`.
@@ -81,7 +81,7 @@ async def retire(
         Theirs.
     names
         Of their nodes; who is not there, and does not come meanwhile, is passed over.
-    patience
+    timeout
         Seconds for running tasks. What runs longer is run again elsewhere.
 
     Returns

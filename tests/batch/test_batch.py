@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -133,43 +131,3 @@ def test_its_words_name_its_commands(name: str) -> None:
     assert grid.with_advice(exact) == exact
     deleted = grid.with_advice(Diagnosis(cause=Cause.DELETED)).sentence("it")
     assert deleted == f"it was deleted: {grid.deletion}"
-
-
-#: Names of Grid Engine's own: variables, commands, resources.
-PECULIAR = re.compile(
-    r"\b(SGE_TASK_ID|JOB_ID|NSLOTS|qstat|qacct|qdel|qconf|qhost|qselect|qsub|h_rt|s_rt"
-    r"|SLURM_\w+|squeue|sinfo|LSB_\w+|PBS_\w+)\b"
-)
-#: Where they may stand all the same, and why.
-EXCEPTIONS = {
-    "launchers/small_grid.py": "local processes are started as Grid Engine would",
-    "launchers/drmaa.py": "before there is a session nobody knows whose it is",
-    "jobscript.py": "writes a script for qsub",
-    "outside/sighting.py": "jobs are looked for where there is a Grid Engine",
-    "outside/removal.py": "and deleted there",
-    "cli/doctor.py": "options have the names of Grid Engine",
-    **{
-        f"doctor/{part}.py": "asks Grid Engine, and only where it is one"
-        for part in (
-            *("access", "queues", "environments"),
-            *("complexes", "limits", "standing"),
-        )
-    },
-    "gridengine.yaml": "options have the names of Grid Engine",
-}
-
-
-def test_what_is_peculiar_stands_in_dialects_only() -> None:
-    """In strings of the code, that is; documentation may name an example."""
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith("dialects/"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                node.value.value = ""  # a docstring
-            text = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(text, str) and (said := PECULIAR.search(text)):
-                found.setdefault(name, said[0])
-    assert found.keys() - EXCEPTIONS.keys() == set(), found

@@ -16,7 +16,7 @@ SLURM = Slurm()
 
 
 @pytest.mark.parametrize(
-    ("wish", "line"),
+    ("resource_request", "line"),
     [
         (ResourceRequest(), ""),
         (ResourceRequest(queue="long", project="bio"), "-p long -A bio"),
@@ -36,7 +36,7 @@ def test_options_are_those_its_drmaa_takes(
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "resource_request",
     [
         ResourceRequest(queue="a b"),
         ResourceRequest(queue="--uid=0"),

@@ -19,7 +19,7 @@ from dask_gridengine.nodes.registry import (
     NodeState,
 )
 from dask_gridengine.reconcile.reconciler import Reconciler
-from tests.reconcile.test_prospects import upkeep_of
+from tests.reconcile.test_waiting import upkeep_of
 from tests.samples import hello
 
 GB = 10**9

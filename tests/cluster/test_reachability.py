@@ -14,7 +14,7 @@ from dask_gridengine.cluster import reachability as reachability
 from dask_gridengine.cluster.reachability import Eyes, ReachabilityChecker
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.worker import network as reaching
-from tests.bootstrap.test_arrival import black_hole, closed_port
+from tests.bootstrap.test_client import black_hole, closed_port
 from tests.waiting import until
 
 

@@ -23,8 +23,8 @@ from dask_gridengine.launchers.drmaa.library import (
     EVERYTHING,
     NO_RECORD,
     Failed,
-    Rejected,
     State,
+    SubmissionRejected,
     Unreachable,
 )
 from dask_gridengine.launchers.drmaa.service import Service
@@ -69,7 +69,7 @@ class FakeLibrary:
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         self.reach()
         if request.native == "-q nowhere":
-            raise Rejected('Job was rejected: unknown queue "nowhere"')
+            raise SubmissionRejected('Job was rejected: unknown queue "nowhere"')
         if request.native == "-q cheese":
             raise Failed("out of cheese")
         self.jobs += 1

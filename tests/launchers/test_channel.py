@@ -160,7 +160,7 @@ def test_a_child_that_is_let_go_lives_on(fake: Fake) -> None:
         "async def main():\n"
         "    channel = await Listener().open(Fake(Path(sys.argv[1])))\n"
         "    await channel.aclose(timeout=0.1)\n"
-        "    channel.let_go()\n"
+        "    channel.detach()\n"
         "asyncio.run(main())\n"
     )
     command = [sys.executable, "-W", "error", "-c", program, str(fake.directory)]

@@ -67,7 +67,7 @@ def test_a_parent_is_gone_when_its_process_id_is_not_ours() -> None:
 def test_a_parent_that_lives_is_waited_for_but_not_for_ever() -> None:
     """Its pipe closes a moment before it ends; or it has only let go of us."""
     said = run_child(
-        "list(pipe.receive())\npipe.send(str(pipe.outlives_parent(patience=0.1)))", b""
+        "list(pipe.receive())\npipe.send(str(pipe.outlives_parent(timeout=0.1)))", b""
     )
     assert said == [b'{"kind": "False"}']
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.errors import LauncherUnavailable
+from dask_gridengine.launchers.drmaa import discovery
 from dask_gridengine.launchers.drmaa.discovery import (
     find_library,
     find_root,
     master_host,
 )
-from dask_gridengine.launchers.drmaa.launcher import discovery as drmaa_places
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A host on which the well-known places hold nothing."""
-    monkeypatch.setattr(drmaa_places, "KNOWN_LIBRARIES", (str(tmp_path / "known.so"),))
-    monkeypatch.setattr(drmaa_places, "DEBIAN_ROOT", str(tmp_path / "debian"))
+    monkeypatch.setattr(discovery, "KNOWN_LIBRARIES", (str(tmp_path / "known.so"),))
+    monkeypatch.setattr(discovery, "DEBIAN_ROOT", str(tmp_path / "debian"))
 
 
 def test_a_library_that_is_named_is_taken(root: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_node_dies_with_the_session() -> None:
     """However the session dies: the kernel does it."""
     program = (
         "import subprocess, time\n"
-        "from dask_gridengine.launchers import orphans\n"
+        "from dask_gridengine.launchers.local import orphans\n"
         "node = subprocess.Popen(['sleep', '1000'],"
         " preexec_fn=orphans.dies_with_parent(), stdout=subprocess.DEVNULL)\n"
         "print(node.pid, flush=True)\n"

@@ -14,7 +14,7 @@ from dask_gridengine.net.connect_probe import (
     ConnectProbe,
     try_connect,
 )
-from tests.bootstrap.test_arrival import black_hole, closed_port, mute
+from tests.bootstrap.test_client import black_hole, closed_port, mute
 
 
 def test_the_first_that_answers_comes_first() -> None:

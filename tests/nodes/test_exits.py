@@ -259,7 +259,7 @@ def test_logs_that_are_asked_for_or_say_more_are_kept(
 
 @pytest.mark.parametrize("who", ["we", "the launcher"])
 def test_what_we_gave_back_is_no_failure(tmp_path: Path, who: str) -> None:
-    """However it took its end; nobody is blamed, and no log is left."""
+    """However it took its end; nobody is failed_hosts, and no log is left."""
 
     async def story() -> None:
         books = JobList(tmp_path)
@@ -335,7 +335,7 @@ def test_a_given_up_node_that_never_speaks_keeps_its_diagnosis(tmp_path: Path) -
 
 
 def test_a_node_is_given_up_once_and_may_be_explained_later(tmp_path: Path) -> None:
-    """Its host was blamed on a guess; the grid's word takes that back."""
+    """Its host was failed_hosts on a guess; the grid's word takes that back."""
 
     async def story() -> None:
         books = JobList(tmp_path)
@@ -502,7 +502,7 @@ def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "why", "blamed"),
+    ("seconds", "why", "failed_hosts"),
     [
         (FAST_SECONDS - 5, Cause.NO_START, True),
         (FAST_SECONDS + 5, Cause.NO_START, False),

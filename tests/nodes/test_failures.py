@@ -47,7 +47,7 @@ def test_alike_failures_are_one_sentence_and_one_log_line(
 
 
 @pytest.mark.parametrize(
-    ("places", "hosts", "hopeless"),
+    ("places", "hosts", "persistent_failure"),
     [
         ("ab", 9, False),  # too few to be a pattern
         ("aaaa", 9, False),  # it may be the host

@@ -124,7 +124,7 @@ def test_a_removed_option_says_what_replaces_it() -> None:
         ("environment", {"A": 1}, {"A": "1"}),
         ("job_extra_directives", ["-m n"], ("-m n",)),
         ("shared_directory", Path("rel"), Path.cwd() / "rel"),
-        ("log_directory", "~/logs", Path.pool_for() / "logs"),
+        ("log_directory", "~/logs", Path.home() / "logs"),
         ("nanny", False, False),
         ("nanny", 0, False),  # DASK_GRIDENGINE__NANNY=0
         ("slots", 3, 3),

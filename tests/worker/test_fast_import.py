@@ -18,7 +18,9 @@ pytest.importorskip("numpy")
 
 LIGHT = """
 import sys
-from dask_gridengine.worker.fast_import import host_array, numpy_later, yaml_in_c
+from dask_gridengine.worker.fast_import import (
+    host_array, import_dask_without_numpy, yaml_in_c
+)
 """
 
 
@@ -36,7 +38,7 @@ def run(code: str) -> str:
 def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
     """Its buffers are ours then, and numpy's as soon as somebody has imported that."""
     said = run("""
-        with yaml_in_c(), numpy_later():
+        with yaml_in_c(), import_dask_without_numpy():
             import distributed
         finders = [type(finder).__name__ for finder in sys.meta_path]
         print("numpy" in sys.modules, "_Absent" in finders)
@@ -64,7 +66,7 @@ def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
 def test_who_else_imports_numpy_gets_it() -> None:
     """A plugin of Dask's, say; then Dask has its own buffers."""
     said = run("""
-        with numpy_later():
+        with import_dask_without_numpy():
             import numpy
             import distributed.protocol.utils as utils
         print(numpy.ones(2).sum(), utils.host_array is not host_array)
@@ -76,7 +78,7 @@ def test_a_failed_import_leaves_numpy_to_be_had() -> None:
     """Whatever is raised while Dask is imported."""
     said = run("""
         try:
-            with numpy_later():
+            with import_dask_without_numpy():
                 import distributed.protocol.utils
                 raise RuntimeError
         except RuntimeError:
@@ -90,7 +92,7 @@ def test_without_numpy_dask_does_as_it_did() -> None:
     """It is not installed everywhere."""
     said = run("""
         sys.modules["numpy"] = None
-        with numpy_later():
+        with import_dask_without_numpy():
             import distributed.protocol.utils as utils
         print(type(utils.host_array(3).obj).__name__)
     """)

@@ -18,7 +18,7 @@ from dask_gridengine.worker.network import (
     listen_options,
     start_or_diagnose,
 )
-from tests.bootstrap.test_arrival import black_hole, closed_port, mute
+from tests.bootstrap.test_client import black_hole, closed_port, mute
 from tests.samples import allocation, two_in_a_row
 from tests.stage import Stage, stage
 from tests.waiting import until

@@ -17,7 +17,7 @@ def parse_account(listed: str) -> AccountingRecord | None:
     Examples
     --------
     >>> parse_account("hostname node1\\nfailed 28 : changing into working directory")
-    Account(host='node1', failed='28: changing into working directory', \
+    AccountingRecord(host='node1', failed='28: changing into working directory', \
 exit_status=None, ran=None, peak_memory=0)
     """
     record = re.split(r"^=+$", listed, flags=re.MULTILINE)[-1]

@@ -63,7 +63,7 @@ def neighbours(nodes: Collection[NodeId]) -> Iterator[TaskRange]:
     Examples
     --------
     >>> list(neighbours([NodeId("7", 3), NodeId("7", 1), NodeId("7", 2)]))
-    [Neighbours(job='7', first=1, last=3)]
+    [TaskRange(job='7', first=1, last=3)]
     """
     ordered = sorted(nodes, key=lambda node: (node.job, node.index))
 

@@ -29,7 +29,7 @@ APPLICATION_ERROR = "exit status 100, by which a job says that it cannot run the
 ABANDONED = "the grid's daemon on that host lost hold of it"
 
 
-class Refused(Exception):
+class SubmissionRejected(Exception):
     """Grid Engine will not have it; nothing was queued."""
 
 
@@ -89,7 +89,7 @@ class Library:
 
         Raises
         ------
-        Refused, Unreachable, Failed
+        SubmissionRejected, Unreachable, Failed
         """
         if self.dialect.arrays:
             return self._submit(request, count, {})
@@ -122,7 +122,7 @@ class Library:
                 errors.InvalidAttributeValueException,
                 errors.InvalidArgumentException,
             ) as exc:
-                raise Refused(_text(exc)) from exc
+                raise SubmissionRejected(_text(exc)) from exc
             finally:
                 self._session.deleteJobTemplate(template)
         return [self.dialect.parse(job_id) for job_id in ids]

@@ -31,7 +31,7 @@ from dask_gridengine.launchers.drmaa.jobs import Jobs, TaskRange
 from dask_gridengine.launchers.drmaa.library import (
     Failed,
     Library,
-    Refused,
+    SubmissionRejected,
     Unreachable,
 )
 from dask_gridengine.launchers.protocol import (
@@ -158,7 +158,7 @@ class Service:
         number, request = message["id"], unpack_request(message["request"])
         try:
             nodes = self._library.submit(request, message["count"])
-        except Refused as exc:
+        except SubmissionRejected as exc:
             self._pipe.send("reply", id=number, error=REFUSED, text=str(exc))
         except Unreachable as exc:
             self._jobs.failed(str(exc))
