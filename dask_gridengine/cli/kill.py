@@ -35,7 +35,7 @@ from dask_gridengine.cli.ps import format_jobs, format_nodes
 from dask_gridengine.errors import GridEngineError, LauncherError
 from dask_gridengine.launchers.child import remove_shared_directory
 
-COLUMNS = ("cluster", "manager", "on", "for", "jobs", "nodes")
+COLUMNS = ("cluster", "manager", "on", "age", "jobs", "nodes")
 POLL_SECONDS = 0.3
 CLOSE_SECONDS = 120.0  # for a cluster to finish running tasks and close
 DELETE_SECONDS = 15.0  # for deleted jobs to leave the grid's list

@@ -18,7 +18,7 @@ from dask_gridengine.cli.discovery import (
 from dask_gridengine.cli.formatting import format_process, print_table
 from dask_gridengine.formatting import format_counts
 
-COLUMNS = ("cluster", "manager", "on", "for", "requested", "nodes", "tasks")
+COLUMNS = ("cluster", "manager", "on", "age", "requested", "nodes", "tasks")
 
 
 def list_clusters(shared: Path, *, as_json: bool) -> None:

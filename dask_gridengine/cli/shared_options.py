@@ -15,6 +15,7 @@ from dask_gridengine.cli.connection_files import (
     shared_directory,
     unique_labels,
 )
+from dask_gridengine.errors import OptionError
 
 
 def complete_cluster(
@@ -99,7 +100,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         settings[key.strip().replace("-", "_")] = dask.config.interpret_value(value)
     try:
         refuse_unknown(settings, Options.names(), "dask gridengine")
-    except TypeError as exc:
+    except (OptionError, TypeError) as exc:
         raise click.UsageError(str(exc)) from exc
     return settings
 

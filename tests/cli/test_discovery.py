@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +21,7 @@ from dask_gridengine.cli.discovery import (
     UNKNOWN,
     discover,
 )
+from dask_gridengine.net.addresses import join, plausible, split
 from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import FakeGrid, closed_port, deaf, left_behind, running
 
@@ -93,12 +93,12 @@ def test_silence_of_another_host_proves_nothing(
 
 def test_another_host_that_refuses_may_be_a_firewall(tmp_path: Path) -> None:
     """Some firewalls refuse connections to a host whose cluster runs."""
-    port = closed_port().rpartition(":")[2]
-    own = _address()
+    own = [host for host in plausible() if not host.startswith(("127.", "::1"))]
+    if not own:
+        pytest.skip("this host has no network")
+    address = join(own[0], split(closed_port())[1])
     process = ProcessIdentity(boot="another", namespace="pid:[1]", pid=7, started=1)
-    left_behind(
-        tmp_path, host="elsewhere", addresses=(f"{own}:{port}",), process=process
-    )
+    left_behind(tmp_path, host="elsewhere", addresses=(address,), process=process)
     (seen,) = discover(tmp_path, no_jobs).clusters
     assert seen.state == SILENT
     assert "connection refused" in seen.why
@@ -186,16 +186,3 @@ def test_the_reason_why_no_jobs_are_listed(
         raise subprocess.CalledProcessError(1, command, "", "x\nno qmaster\n")
 
     assert discover(tmp_path, failing).grid_problem == "qstat failed: no qmaster"
-
-
-def _address() -> str:
-    """Return an address of this host that is not a loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            own = str(probe.getsockname()[0])
-        except OSError:
-            own = "127.0.0.1"
-    if own.startswith("127.") or sys.platform != "linux":
-        pytest.skip("this host has no network")
-    return own
