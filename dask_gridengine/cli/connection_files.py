@@ -38,7 +38,7 @@ class ClusterEntry:
     @property
     def open(self) -> bool:
         """Whether one of its connection files still exists."""
-        return any((place / FILE_NAME).exists() for place in self.directories)
+        return any((path / FILE_NAME).exists() for path in self.directories)
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ def read_entries(shared: Path) -> list[ClusterEntry]:
 
 
 def read_entry(directory: Path) -> ClusterEntry | None:
-    """Read the connection file of one cluster; None if there is no valid file."""
+    """Read the connection file of one cluster; None without a valid file."""
     path = directory / FILE_NAME
     try:
         if path.stat().st_uid != os.getuid():

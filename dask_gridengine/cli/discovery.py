@@ -41,7 +41,7 @@ MAX_REQUESTS = 16  # clusters that are queried at the same time
 LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
 
 #: Jobs by the cluster directory that they name, or by their id if they name none.
-JobsByPlace = Mapping[Path | str, Sequence[MarkedJob]]
+JobsByDirectory = Mapping[Path | str, Sequence[MarkedJob]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +97,16 @@ def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
     Clusters with another shared directory are found by their jobs.
     """
     jobs, problem = _list_jobs(run)
-    by_place: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
+    by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
-        by_place[_real(job.directory) if job.directory else job.id].append(job)
-    entries = _all_entries(shared, by_place)
+        by_directory[_real(job.directory) if job.directory else job.id].append(job)
+    entries = _all_entries(shared, by_directory)
     with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-        probed = list(pool.map(lambda entry: _inspect(entry, by_place), entries))
+        probed = list(pool.map(lambda entry: _inspect(entry, by_directory), entries))
     known = _real_directories(entries)
     clusters = [
         *(cluster for cluster in probed if cluster is not None),
-        *(_orphaned(p, jobs) for p, jobs in by_place.items() if p not in known),
+        *(_orphaned(p, jobs) for p, jobs in by_directory.items() if p not in known),
     ]
     labels = unique_labels(clusters)
     labelled = (replace(c, label=x) for c, x in zip(clusters, labels, strict=True))
@@ -141,16 +141,18 @@ def _list_jobs(run: Runner) -> tuple[list[MarkedJob], str]:
         return [], reason if reason == NO_GRID else f"qstat failed: {reason}"
 
 
-def _all_entries(shared: Path, by_place: JobsByPlace) -> list[ClusterEntry]:
+def _all_entries(shared: Path, by_directory: JobsByDirectory) -> list[ClusterEntry]:
     """Read the clusters in the shared directory, and those with jobs elsewhere."""
     entries = read_entries(shared)
     known = _real_directories(entries)
-    elsewhere = {p.parent for p in by_place if isinstance(p, Path) and p not in known}
+    elsewhere = {
+        p.parent for p in by_directory if isinstance(p, Path) and p not in known
+    }
     return entries + [
         entry
         for other in sorted(elsewhere - {_real(shared)})
         for entry in read_entries(other)
-        if not _real_directories([entry]).isdisjoint(by_place)
+        if not _real_directories([entry]).isdisjoint(by_directory)
     ]
 
 
@@ -160,15 +162,15 @@ def _real(directory: Path) -> Path:
 
 
 def _real_directories(entries: Iterable[ClusterEntry]) -> set[Path]:
-    return {_real(place) for entry in entries for place in entry.directories}
+    return {_real(directory) for entry in entries for directory in entry.directories}
 
 
-def _inspect(entry: ClusterEntry, by_place: JobsByPlace) -> ClusterInfo | None:
+def _inspect(entry: ClusterEntry, by_directory: JobsByDirectory) -> ClusterInfo | None:
     """Query one cluster; None if it was closed meanwhile."""
     state, why, status = _probe(entry.connection)
     if state != ALIVE and not entry.open:
         return None
-    places = [_real(place) for place in entry.directories]
+    directories = [_real(directory) for directory in entry.directories]
     return ClusterInfo(
         name=entry.name,
         label=entry.name,
@@ -177,7 +179,7 @@ def _inspect(entry: ClusterEntry, by_place: JobsByPlace) -> ClusterInfo | None:
         state=state,
         why=why,
         status=status,
-        jobs=tuple(job for place in places for job in by_place.get(place, ())),
+        jobs=tuple(job for d in directories for job in by_directory.get(d, ())),
     )
 
 
@@ -225,20 +227,20 @@ def _loopback(address: str) -> bool:
     return split(address)[0].startswith(LOOPBACK_PREFIXES)
 
 
-def _orphaned(place: Path | str, jobs: Sequence[MarkedJob]) -> ClusterInfo:
+def _orphaned(origin: Path | str, jobs: Sequence[MarkedJob]) -> ClusterInfo:
     """Describe the cluster of jobs that lead to no connection file."""
     name = jobs[0].name
-    if not isinstance(place, Path):
+    if not isinstance(origin, Path):
         # Labelled with the job id: a running cluster may have the same name.
-        why = f"job {place} ({name}) does not name its cluster"
-        return ClusterInfo(name=place, label=place, jobs=tuple(jobs), why=why)
-    gone = _provably_gone(place)
+        why = f"job {origin} ({name}) does not name its cluster"
+        return ClusterInfo(name=origin, label=origin, jobs=tuple(jobs), why=why)
+    gone = _provably_gone(origin)
     return ClusterInfo(
         name=name,
         label=name,
-        directories=(place,),
+        directories=(origin,),
         state=GONE if gone else UNKNOWN,
-        why=f"{place} does not exist" if gone else f"no connection file in {place}",
+        why=f"{origin} does not exist" if gone else f"no connection file in {origin}",
         jobs=tuple(jobs),
     )
 

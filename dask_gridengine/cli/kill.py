@@ -121,10 +121,10 @@ def end_cluster(
     if cluster.state == GONE:
         yield from _remove_files(cluster)
     elif cluster.directories:
-        places = shlex.join(map(str, cluster.directories))
+        paths = shlex.join(map(str, cluster.directories))
         yield (
-            f"{cluster.label}: did not remove {places}, because its manager may still"
-            f" run: {cluster.why}. If it does not run: rm -r {places}"
+            f"{cluster.label}: did not remove {paths}, because its manager may still"
+            f" run: {cluster.why}. If it does not run: rm -r {paths}"
         )
 
 

@@ -29,7 +29,7 @@ from dask_gridengine.errors import GridEngineError
 
 
 class _Group(click.Group):
-    """Ends a command that raises an error of this package with exit status 1."""
+    """Print errors of this package without a traceback, with exit status 1."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -189,8 +189,8 @@ def kill(
     running tasks and closes. Of a cluster that does not answer, the jobs are deleted
     and the files stay.
 
-    The clusters are listed first, and you are asked to confirm. Only your own clusters
-    can be closed.
+    The command lists the clusters first and asks for confirmation. It never affects
+    clusters of other users.
 
     \b
     Examples:

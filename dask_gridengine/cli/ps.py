@@ -29,8 +29,9 @@ def list_clusters(shared: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     if not found.clusters:
-        on_grid = f"did not search the grid: {found.grid_problem}"
-        grid = on_grid if found.grid_problem else "no jobs of one on the grid"
+        grid = "no nodes on the grid"
+        if found.grid_problem:
+            grid = f"did not search the grid: {found.grid_problem}"
         click.echo(f"no clusters in {shared}; {grid}")
         return
     print_table(COLUMNS, [_row(cluster) for cluster in found.clusters])

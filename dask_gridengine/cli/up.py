@@ -50,7 +50,7 @@ def run(
     adapt: tuple[int, int] | None,
     scheduler_file: Path | None,
 ) -> int:
-    """Run a cluster until a signal or another process ends it; returns exit status."""
+    """Run a cluster until it is closed; returns the exit status."""
     file = SchedulerFile(scheduler_file) if scheduler_file else None
     if file is not None:
         file.check()
@@ -71,7 +71,7 @@ def run(
             with view:
                 result, status = _run(cluster, signals, view)
                 cluster.close()
-            view.print(f"{cluster.name} is closed: {result}; no nodes are left")
+            view.print(f"{cluster.name} was closed {result}; no nodes are left")
             return status
         finally:
             cluster.close()
@@ -82,18 +82,18 @@ def run(
 def _run(
     cluster: GridEngineCluster, signals: StopSignals, view: LiveView
 ) -> tuple[str, int]:
-    """Show the cluster until it is ended; returns how it ended, and the exit status."""
+    """Show the cluster until it is ended; returns how, and the exit status."""
     _show(cluster, signals, view)
     if not signals.count:
-        return "another process has ended it", 0
+        return "by another process", 0
     lost = _drain(cluster, signals, view)
     if signals.count > 1:
         # Dask logs each connection that is lost while its workers have tasks.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        return "immediately, after a second signal", signals.status
+        return "immediately", signals.status
     if lost:
-        return f"lost {plural(lost, 'task')} that ran longer than finish-timeout", 1
-    return "running tasks have finished", 0
+        return f"after finish-timeout and lost {plural(lost, 'task')}", 1
+    return "after its running tasks", 0
 
 
 def _show(cluster: GridEngineCluster, signals: StopSignals, view: LiveView) -> None:

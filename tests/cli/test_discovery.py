@@ -1,4 +1,4 @@
-"""The state of a cluster: alive, gone if that is proven, or else silent or unknown."""
+"""The states of clusters: a cluster is only "gone" if there is a proof."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_one_in_another_pid_namespace_is_not_gone(tmp_path: Path) -> None:
         assert "container" in seen.why
         process.communicate(b"")
     (seen,) = discover(tmp_path, no_jobs).clusters
-    assert seen.state == SILENT  # its end cannot be proven from here
+    assert seen.state == SILENT  # no proof from here that it has ended
 
 
 def test_the_reason_why_no_jobs_are_listed(

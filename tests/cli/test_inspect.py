@@ -39,7 +39,7 @@ def output_of(place: Path, command: str, *arguments: str, status: int = 0) -> st
 
 def test_ps_lists_both(place: Path, cluster: GridEngineCluster) -> None:
     """A running cluster reports its nodes and tasks; for the other one the output has
-    the command to type. There are no colours in a pipe."""
+    the command to type. A pipe gets no colours."""
     with Client(cluster) as client:
         kept = client.submit(sum, [1, 2])
         assert kept.result() == 3

@@ -177,6 +177,6 @@ def test_in_a_terminal(shared: Path) -> None:
         wait_until(
             lambda: "status 0" in terminal.screen(), "its end", 20, terminal.screen
         )
-        assert "mine is closed" in terminal.screen()
+        assert "mine was closed" in terminal.screen()
     finally:
         terminal.close()
