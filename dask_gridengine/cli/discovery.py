@@ -77,6 +77,12 @@ class Discovery:
     clusters: tuple[ClusterInfo, ...]  # the oldest first
     grid_problem: str  # why no jobs could be listed, e.g. `NO_GRID`; "" if they were
 
+    @property
+    def grid_note(self) -> str:
+        """A clause for messages that no cluster was found; "" if all was searched."""
+        problem = self.grid_problem
+        return f"; did not search the grid: {problem}" if problem else ""
+
 
 def run_grid_command(command: Sequence[str]) -> str:
     """Run a command of Grid Engine, if Grid Engine is set up."""
@@ -125,9 +131,8 @@ def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
     if cluster is not None:
         return select(found.clusters, [cluster])
     if not found.clusters:
-        grid = f"; did not search the grid: {found.grid_problem}"
         raise OptionError(
-            f"you have no cluster in {shared}{grid if found.grid_problem else ''}\n"
+            f"you have no cluster in {shared}{found.grid_note}\n"
             "  Hint: to start one: dask gridengine up --jobs 4"
         )
     return list(found.clusters)

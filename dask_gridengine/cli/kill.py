@@ -25,7 +25,6 @@ from dask_gridengine.cli.discovery import (
     ALIVE,
     GONE,
     ClusterInfo,
-    Discovery,
     describe_failure,
     discover,
     run_grid_command,
@@ -51,31 +50,19 @@ def kill_clusters(
     else:
         selected = [c for c in found.clusters if everything or c.state == GONE]
     if not selected:
-        _print_nothing_to_end(found, shared)
+        click.echo(f"nothing to end: no cluster in {shared} is gone{found.grid_note}")
+        if found.clusters:
+            _print(found.clusters)
+            click.echo("To end a cluster that is not gone: dask gridengine kill NAME")
         return
-    _print_selected(selected)
+    _print(selected)
     if not yes:
         click.confirm("End this?" if len(selected) == 1 else "End these?", abort=True)
     if not all([_end_and_print(cluster, now=now) for cluster in selected]):
         sys.exit(1)
 
 
-def _print_nothing_to_end(found: Discovery, shared: Path) -> None:
-    problem = found.grid_problem
-    grid = f"; did not search the grid: {problem}" if problem else ""
-    if not found.clusters:
-        click.echo(f"nothing to end: no clusters in {shared}{grid}")
-        return
-    click.echo(f"nothing to end: no cluster is gone{grid}")
-    for cluster in found.clusters:
-        why = f" ({cluster.why})" if cluster.why else ""
-        click.echo(
-            f"  {cluster.label} is {cluster.state}{why}; to end it:"
-            f" dask gridengine kill {cluster.label}"
-        )
-
-
-def _print_selected(clusters: Sequence[ClusterInfo]) -> None:
+def _print(clusters: Sequence[ClusterInfo]) -> None:
     print_table(COLUMNS, [_row(cluster) for cluster in clusters])
     for cluster in clusters:
         if cluster.why:

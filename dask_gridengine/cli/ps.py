@@ -29,10 +29,8 @@ def list_clusters(shared: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     if not found.clusters:
-        grid = "no nodes on the grid"
-        if found.grid_problem:
-            grid = f"did not search the grid: {found.grid_problem}"
-        click.echo(f"no clusters in {shared}; {grid}")
+        note = found.grid_note or ", and no nodes on the grid"
+        click.echo(f"no clusters in {shared}{note}")
         return
     print_table(COLUMNS, [_row(cluster) for cluster in found.clusters])
     for cluster in found.clusters:

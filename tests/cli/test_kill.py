@@ -42,7 +42,7 @@ def test_a_running_cluster_is_closed_only_by_its_name(shared: Path) -> None:
     where = ("--shared-directory", str(shared))
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
-        assert "mine is alive" in typed("kill", "--yes", *where).output
+        assert "nothing to end" in typed("kill", "--yes", *where).output
         ended = typed("kill", "mine", "--yes", *where)
         assert ended.exit_code == 0, ended.output
         assert "mine: closed" in ended.output
