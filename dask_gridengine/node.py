@@ -20,7 +20,6 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from dask_gridengine.batch import dialect
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
 from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.connection_file import Connection
@@ -124,7 +123,7 @@ def main(path: str) -> int:
     except BootstrapError as exc:
         return _give_up(Cause.UNREADABLE, str(exc))
     signals = Signals()
-    hello = granted.hello(dialect(connection.dialect))
+    hello = granted.hello(connection.dialect)
     # A job that a task submits with `qsub -V` would else look like a node of ours.
     for name in (SUBMISSION, DIRECTORY):
         os.environ.pop(name, None)

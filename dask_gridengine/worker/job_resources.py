@@ -10,18 +10,19 @@ import sys
 from pathlib import Path
 
 from dask_gridengine._version import __version__
-from dask_gridengine.batch.base import SUBMISSION, BatchSystem
+from dask_gridengine.batch.base import SUBMISSION
+from dask_gridengine.batch.job_environment import read_job_environment
 from dask_gridengine.bootstrap.messages import Hello
 from dask_gridengine.worker.prologue import failures
 
 
-def hello(dialect: BatchSystem) -> Hello:
+def hello(batch_system: str) -> Hello:
     """Describe this node to its cluster.
 
     Parameters
     ----------
-    dialect
-        Of the grid that started it.
+    batch_system
+        Name of the batch system that started it.
 
     Raises
     ------
@@ -29,23 +30,23 @@ def hello(dialect: BatchSystem) -> Hello:
         If this process is no node: a variable that the grid sets is missing.
     """
     environ = os.environ
-    job, index = dialect.identity(environ)
+    job = read_job_environment(batch_system, environ)
     return Hello(
-        job=job,
-        index=index,
+        job=job.job,
+        index=job.index,
         submission_id=environ.get(SUBMISSION, ""),
         process_token=os.urandom(16).hex(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        slots=dialect.slots(environ) or 1,
-        slots_elsewhere=dialect.slots_elsewhere(environ),
-        parallel_environment=dialect.parallel_environment(environ)[:256],
-        memory=_least(memory(), dialect.memory(environ)),
+        slots=job.slots or 1,
+        slots_elsewhere=job.slots_elsewhere,
+        parallel_environment=job.parallel_environment[:256],
+        memory=_least(memory(), job.memory),
         host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host_cpus=os.cpu_count() or 1,
         age=age(),
-        queue=dialect.queue(environ),
-        notify=dialect.notify(environ),
+        queue=job.queue,
+        notify=job.notify,
         prologue=failures(),
         versions=versions(),
         via="",

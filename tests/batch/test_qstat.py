@@ -1,14 +1,107 @@
-"""Our jobs in what qstat prints, as Son of Grid Engine 8.1.9 printed it."""
+"""Jobs, nodes and queue instances, as Son of Grid Engine 8.1.9 printed them."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch.sge.qstat import marked_jobs_of
+from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.sge.qstat import (
+    find_submission,
+    marked_jobs_of,
+    parse_instances,
+    suspended,
+)
+from dask_gridengine.grid_types import NodeId
 from tests.clusters import FakeGrid
+
+SUSPENDED = """<?xml version='1.0'?>
+<job_info><queue_info>
+  <job_list state="running"><JB_job_number>12</JB_job_number><state>Ss</state>
+    <tasks>1</tasks></job_list>
+  <job_list state="running"><JB_job_number>12</JB_job_number><state>S</state>
+    <tasks>3</tasks></job_list>
+  <job_list state="running"><JB_job_number>13</JB_job_number><state>s</state>
+  </job_list>
+</queue_info><job_info></job_info></job_info>
+"""
+
+
+def test_suspended_nodes() -> None:
+    """Those of arrays; another job of the user is none of ours."""
+    asked = []
+
+    def run(command: Sequence[str]) -> str:
+        asked.append(command)
+        return SUSPENDED
+
+    assert suspended(run) == {NodeId("12", 1), NodeId("12", 3)}
+    assert asked[0][0] == "qstat"
+
+
+@pytest.mark.parametrize(
+    "said", [subprocess.TimeoutExpired("qstat", 10), FileNotFoundError("qstat"), "<cut"]
+)
+def test_a_grid_that_does_not_tell(said: Exception | str) -> None:
+    """That is no answer, rather than none suspended."""
+
+    def run(command: Sequence[str]) -> str:
+        if isinstance(said, str):
+            return said
+        raise said
+
+    assert suspended(run) is None
+
+
+LISTING = """\
+==============================================================
+job_number:                 145
+owner:                      root
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=abc,B=x
+y
+job_args:                   -c,echo job_number: 99
+==============================================================
+job_number:                 146
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=def
+scheduling info:            Job is in hold state
+"""
+
+
+def test_only_jobs_of_the_submission_are_found() -> None:
+    """Their names alone prove nothing: another cluster may have the same."""
+
+    def found(submission_id: str, listing: str = LISTING) -> list[str]:
+        return find_submission("node", submission_id, lambda command: listing)
+
+    assert found("abc") == ["145"]
+    assert found("def") == ["146"]
+    assert found("GRIDENGINE_SUBMISSION") == ["145", "146"]
+    assert found("ghi") == []
+    assert found("abc", "") == []
+
+
+def answering(status: int, said: str) -> Runner:
+    """A qstat that fails with these words."""
+
+    def run(command: Sequence[str]) -> str:
+        raise subprocess.CalledProcessError(status, command, stderr=said)
+
+    return run
+
+
+def test_no_job_of_that_name_is_an_answer() -> None:
+    """qstat calls it an error; for us it is good news."""
+    assert find_submission("x", "abc", answering(1, "jobs do not exist: \nx")) == []
+
+
+def test_a_master_that_does_not_answer_is_no_answer() -> None:
+    """The search is repeated later."""
+    with pytest.raises(subprocess.CalledProcessError):
+        find_submission("node", "abc", answering(1, "error: commlib error"))
+
 
 ODD = """\
 ==============================================================
@@ -90,3 +183,24 @@ def test_a_grid_that_does_not_answer_is_no_empty_grid() -> None:
 
     with pytest.raises(subprocess.CalledProcessError):
         marked_jobs_of("ann", run)
+
+
+SHOWN = """\
+queuename                      qtype resv/used/tot. load_avg arch          states
+---------------------------------------------------------------------------------
+a.q@node1                      BIP   0/3/8          0.11     lx-amd64      D
+      7 0.50000 sleep      root         r     11/30/2026 13:02:04     1 1
+---------------------------------------------------------------------------------
+a.q@node2                      BIP   2/1/8          0.11     lx-amd64
+"""
+
+
+def test_instances_with_their_slots_and_states() -> None:
+    """Jobs below an instance are none; reserved slots are used."""
+    first, second = parse_instances(SHOWN)
+    assert (first.queue, first.host, first.trouble) == (
+        "a.q",
+        "node1",
+        "closed by a calendar",
+    )
+    assert (second.slots, second.used, second.trouble) == (8, 3, "")

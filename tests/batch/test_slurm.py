@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from dask_gridengine.batch.base import ResourceRequest
-from dask_gridengine.batch.slurm import Slurm, ended
+from dask_gridengine.batch.slurm import Slurm, end_notice
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.grid_types import NodeId
 
@@ -32,7 +32,7 @@ def test_options_are_those_its_drmaa_takes(
     resource_request: ResourceRequest, line: str
 ) -> None:
     """Plain megabytes, whole minutes as HH:MM:SS, short names."""
-    assert SLURM.native(resource_request) == line
+    assert SLURM.submit_options(resource_request) == line
 
 
 @pytest.mark.parametrize(
@@ -50,32 +50,15 @@ def test_a_value_cannot_become_another_option(
 ) -> None:
     """The line is split at blanks, and has no quotes."""
     with pytest.raises(OptionError):
-        SLURM.native(resource_request)
+        SLURM.submit_options(resource_request)
 
 
 def test_hosts_are_excluded_unless_the_options_choose() -> None:
     """In one option, sorted."""
-    assert SLURM.excluding("-p a", {"n2", "n1"}) == "-p a -x n1,n2"
-    assert SLURM.excluding("-p a", ()) == "-p a"
-    assert SLURM.excluding("--nodelist=n3", {"n1"}) == "--nodelist=n3"
-    assert SLURM.excluding("-x n3", {"n1"}) == "-x n3"
-
-
-def test_cores_and_memory_are_what_was_granted() -> None:
-    """SLURM_CPUS_PER_TASK is not set; memory is in MB, per CPU or per node."""
-    environ = {"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_NODE": "200"}
-    assert (SLURM.slots(environ), SLURM.memory(environ)) == (4, 200 * 2**20)
-    environ = {"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_CPU": "50"}
-    assert SLURM.memory(environ) == 200 * 2**20
-    assert (SLURM.slots({}), SLURM.memory({"SLURM_MEM_PER_NODE": "?"})) == (None, 0)
-
-
-def test_the_raw_number_of_a_task_is_never_its_id() -> None:
-    """Task 9_7 had SLURM_JOB_ID=14; a job by itself is none of our nodes."""
-    environ = {"SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "9"}
-    with pytest.raises(KeyError):
-        SLURM.identity(environ)
-    assert SLURM.identity({**environ, "SLURM_ARRAY_TASK_ID": "7"}) == ("9", 7)
+    assert SLURM.exclude_hosts("-p a", {"n2", "n1"}) == "-p a -x n1,n2"
+    assert SLURM.exclude_hosts("-p a", ()) == "-p a"
+    assert SLURM.exclude_hosts("--nodelist=n3", {"n1"}) == "--nodelist=n3"
+    assert SLURM.exclude_hosts("-x n3", {"n1"}) == "-x n3"
 
 
 LISTED = """8|1|RUNNING
@@ -96,7 +79,7 @@ def test_the_list_says_who_lives_and_how_others_ended() -> None:
         asked.append(command)
         return LISTED
 
-    known = SLURM.listed(run)
+    known = SLURM.list_jobs(run)
     assert [command[0] for command in asked] == ["squeue"]
     assert {node.index for node, end in known.items() if end is None} == {1, 6}
     assert {node.job for node in known} == {"8"}
@@ -109,7 +92,7 @@ def test_the_list_says_who_lives_and_how_others_ended() -> None:
 
 def test_who_was_preempted_is_not_deleted() -> None:
     """Nobody wanted it gone, so another may take its place."""
-    end = ended(NodeId("8", 1), "PREEMPTED")
+    end = end_notice(NodeId("8", 1), "PREEMPTED")
     assert end is not None
     assert not end.deleted
 
@@ -121,8 +104,8 @@ def test_a_lost_submission_is_found_by_its_comment() -> None:
         assert command[:4] == ["squeue", "-h", "-n", "mine"]
         return "12|abc\n12|abc\n13|def\n14|(null)\n"
 
-    assert SLURM.find_marked("mine", "abc", run) == ["12"]
-    assert SLURM.tag("abc") == "--comment=abc"
+    assert SLURM.find_submission("mine", "abc", run) == ["12"]
+    assert SLURM.marker_options("abc") == "--comment=abc"
 
 
 @pytest.mark.parametrize(
@@ -173,17 +156,11 @@ def test_an_array_that_is_too_large_comes_as_several() -> None:
     said = "Invalid job array specification"
     limits = []
     count = 20_000
-    while isinstance(error := SLURM.refusal(said, count, ""), ArrayTooLarge):
+    while isinstance(error := SLURM.submit_error(said, count, ""), ArrayTooLarge):
         limits.append(count := error.limit)
         if len(limits) == 3:
             break
     assert limits == [1000, 500, 250]
-    other = SLURM.refusal("Invalid partition name specified", 5, "-p x")
+    other = SLURM.submit_error("Invalid partition name specified", 5, "-p x")
     assert type(other) is SubmitError
     assert "qsub" not in str(other)
-
-
-def test_a_node_has_one_id_for_everything() -> None:
-    """To ask about it, to delete it, and in the environment."""
-    assert SLURM.form(SLURM.parse("8_3")) == "8_3"
-    assert SLURM.parse("8_3") == NodeId("8", 3)

@@ -1,14 +1,22 @@
-"""Options as submit options."""
+"""Submit options of Grid Engine, and how a command is delivered."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from dask_gridengine.batch.base import ResourceRequest
 from dask_gridengine.batch.sge.submit_options import (
     exclude_hosts,
-    native_specification,
+    requested_limit,
+    shortest,
+    submit_options,
+    wrap_command,
 )
 from dask_gridengine.errors import OptionError
 
@@ -30,7 +38,7 @@ from dask_gridengine.errors import OptionError
 )
 def test_options_become_one_line(options: dict[str, Any], line: str) -> None:
     """In the order of the manual's examples, the user's own options last."""
-    assert native_specification(**options) == line
+    assert submit_options(ResourceRequest(**options)) == line
 
 
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ def test_memory_is_asked_for_as_it_is_charged(
     memory: int, per: str, asked: int | None
 ) -> None:
     """Per slot each slot asks for its share, rounded up; per job, once for all."""
-    line = native_specification(
+    request = ResourceRequest(
         memory=memory,
         memory_resource="h_vmem",
         memory_resource_per=per,
@@ -49,7 +57,7 @@ def test_memory_is_asked_for_as_it_is_charged(
         parallel_environment="smp",
     )
     wanted = "" if asked is None else f"-l h_vmem={asked} "
-    assert line == f"{wanted}-pe smp 3"
+    assert submit_options(request) == f"{wanted}-pe smp 3"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_a_value_cannot_become_another_option(options: dict[str, Any]) -> None:
     (option,) = (name for name in options if name != "memory")
     named = {"extra_directives": "job_extra_directives"}.get(option, option)
     with pytest.raises(OptionError, match=named):
-        native_specification(**options)
+        submit_options(ResourceRequest(**options))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +96,14 @@ def test_a_value_cannot_become_another_option(options: dict[str, Any]) -> None:
 )
 def test_the_same_resource_twice_is_refused(options: dict[str, Any]) -> None:
     """Grid Engine would take the last one without a word."""
-    with pytest.raises(OptionError, match=r"asked for twice: -l \S+=\S+,\S+=\S+"):
-        native_specification(**options)
+    with pytest.raises(OptionError, match=r"requested twice: -l \S+=\S+,\S+=\S+"):
+        submit_options(ResourceRequest(**options))
 
 
 def test_cores_without_a_parallel_environment_say_what_to_type() -> None:
     """Their names differ from site to site; qconf knows them."""
-    with pytest.raises(OptionError, match=r"4 cores need .*(\n.*)*qconf -spl"):
-        native_specification(slots=4)
+    with pytest.raises(OptionError, match=r"cores=4 .*(\n.*)*qconf -spl"):
+        submit_options(ResourceRequest(slots=4))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +143,64 @@ def test_no_more_hosts_are_excluded_than_grid_engine_takes() -> None:
     assert excluded == [f"!{host}" for host in hosts[: len(excluded)]]
 
 
-def test_an_arrays_nodes_may_be_kept_from_running_all_at_once() -> None:
-    """As ``qsub -tc`` does."""
-    assert native_specification(array_concurrency=5) == "-tc 5"
+@pytest.mark.parametrize(
+    ("native", "seconds"),
+    [
+        ("", None),
+        ("-q long.q -l gpu=1", None),
+        ("-l h_rt=3600", 3600.0),
+        ("-l h_rt=1:0:0,gpu=1 -l s_rt=0:50:00", 3000.0),
+        ("-l s_rt=90", 90.0),
+        ("-soft -l h_rt=60 -hard -l h_rt=120", 120.0),
+        ("-l h_rt=INFINITY", None),
+    ],
+)
+def test_the_request_is_read(native: str, seconds: float | None) -> None:
+    """The shorter of h_rt and s_rt, in any form; soft requests bind nobody."""
+    assert requested_limit(native) == seconds
+
+
+def test_the_endless_is_no_limit() -> None:
+    """INFINITY and NONE are Grid Engine's words for there being none."""
+    assert shortest(["INFINITY", "NONE", "UNDEFINED", ""]) is None
+
+
+printable = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0")
+)
+SHOW = "import os, sys; sys.stdout.buffer.write(os.fsencode(ascii(sys.argv[1:])))"
+SHOW += "; sys.stdout.write('\\n' + ascii(os.environ.get('V')))"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(printable, max_size=4), st.none() | printable)
+@example(["a\nb", "it's", '"q" $HOME `x`', "\\n \\0012 %s"], "x=y\nz='")
+@example(["ends in newlines\n\n", ""], "=")
+@example(["-n", "é☃"], None)
+def test_a_command_is_put_together_as_it_was(
+    arguments: list[str], value: str | None
+) -> None:
+    """Whatever is in its arguments and variables, and none of it is cut on the way."""
+    command = (sys.executable, "-c", SHOW, *arguments)
+    given_environment = {} if value is None else {"V": value}
+    wrapped, environment = wrap_command(command, given_environment)
+    assert not any("\n" in word for word in wrapped)
+    assert not any("=" in text for text in environment.values())
+    ran = subprocess.run(
+        wrapped, env={**environment, "PYTHONUTF8": "1"}, capture_output=True, check=True
+    )
+    assert ran.stdout.decode() == f"{arguments!a}\n{value!a}"
+
+
+def test_a_plain_command_stays_as_it_is() -> None:
+    """What qstat shows should be what was asked for, where that is possible."""
+    command = ("/bin/sh", "-c", "echo 'it' \"$HOME\"")
+    assert wrap_command(command, {"A": "x y"}) == (command, {"A": "x y"})
+
+
+@pytest.mark.parametrize("ending", ["exec false", "exit 3", "kill -9 $$"])
+def test_the_wrapping_adds_nothing_of_its_own(ending: str) -> None:
+    """The command takes the shell's place: its end is the job's end."""
+    command = ("/bin/sh", "-c", f"true\n{ending}")
+    plain = subprocess.run(command).returncode
+    assert subprocess.run(wrap_command(command, {})[0]).returncode == plain

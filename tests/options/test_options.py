@@ -13,21 +13,16 @@ import dask
 import pytest
 
 import dask_gridengine
-from dask_gridengine.batch import dialect
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import Ports
 from dask_gridengine.option_defaults import DEFAULTS
-from dask_gridengine.options import OF_JOBQUEUE, Options
+from dask_gridengine.options import OF_JOBQUEUE, REMOVED, Options
 
-GRID = dialect("gridengine")
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
 
 
 def keys() -> list[str]:
     return list(DEFAULTS["gridengine"])
-
-
-# Where a setting comes from
 
 
 def test_the_nearest_source_wins(tmp_path: Path) -> None:
@@ -37,7 +32,7 @@ def test_the_nearest_source_wins(tmp_path: Path) -> None:
     )
     code = """
 import dask, json
-from dask_gridengine.options import OF_JOBQUEUE, Options
+from dask_gridengine.options import Options
 seen = [Options.resolve({"queue": "argument.q"}).queue, None, None]
 with dask.config.set({"gridengine.queue": "set.q"}):
     seen[1] = Options.resolve({}).queue
@@ -102,13 +97,48 @@ def test_a_wrong_name_lists_all_and_suggests_one() -> None:
     assert all(name in said for name in Options.names())
 
 
-def test_a_removed_option_says_what_replaces_it() -> None:
-    """Scripts written for an earlier version are told, rather than shown a list."""
-    with pytest.raises(TypeError, match=r"bundle_imports.*removed.*scaling\.md"):
-        Options.resolve({"bundle_imports": False})
+@pytest.mark.parametrize("name", sorted(REMOVED))
+def test_a_removed_option_is_refused_with_what_replaces_it(name: str) -> None:
+    """As an argument, and in Dask's configuration, whose name is with - or _."""
+    assert name not in Options.names()
+    for key in (name, name.replace("_", "-")):
+        with (
+            dask.config.set({"gridengine": {key: "x"}}),
+            pytest.raises(OptionError, match=name) as refused,
+        ):
+            Options.resolve({})
+        assert REMOVED[name] in str(refused.value)
+    with pytest.raises(OptionError, match=name):
+        Options.resolve({name: "x"})
 
 
-# What values may be
+def test_a_removed_option_in_the_environment_is_refused() -> None:
+    """A site's profile may still set it."""
+    code = "from dask_gridengine.options import Options; Options.resolve({})"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DASK_GRIDENGINE__NANNY_PORT": "9000"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 1
+    assert "worker_port=" in ran.stderr
+
+
+@pytest.mark.parametrize(("consumable", "per"), [("YES", "slot"), ("JOB", "job")])
+def test_how_memory_is_charged_is_read_from_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumable: str, per: str
+) -> None:
+    """``qconf -sc`` has it; without an answer it is per slot, as usual."""
+    options = {"cores": 4, "parallel_environment": "smp", "memory_resource": "mem"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Options.resolve(options).memory_resource_per == "slot"
+    qconf = tmp_path / "qconf"
+    qconf.write_text(f"#!/bin/sh\necho mem m MEMORY '<=' YES {consumable} 0 0\n")
+    qconf.chmod(0o755)
+    assert Options.resolve(options).memory_resource_per == per
+    assert Options.resolve({**options, "cores": 1}).memory_resource_per == "slot"
 
 
 @pytest.mark.parametrize(
@@ -126,11 +156,11 @@ def test_a_removed_option_says_what_replaces_it() -> None:
         ("shared_directory", Path("rel"), Path.cwd() / "rel"),
         ("log_directory", "~/logs", Path.home() / "logs"),
         ("nanny", False, False),
+        ("scheduler_port", 0, None),
         ("nanny", 0, False),  # DASK_GRIDENGINE__NANNY=0
         ("slots", 3, 3),
         ("scheduler_port", 8786, Ports(first=8786, last=8786)),
         ("worker_port", "9000:9100", Ports(first=9000, last=9100)),
-        ("nanny_port", 0, None),
         ("contact_address", "tls://gate:8786", "tls://gate:8786"),
     ],
 )
@@ -166,7 +196,6 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("memory", -1),
         ("memory", []),
         ("memory", float("inf")),
-        ("memory_resource_per", "node"),
         ("walltime", "1:30"),
         ("walltime", 0),
         ("queue", ["a", "b"]),
@@ -179,7 +208,6 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("environment", "A=1"),
         ("environment", ["A=1"]),
         ("nanny", "maybe"),
-        ("start_method", "thread"),
         ("worker_options", ["resources"]),
         ("worker_options", {"worker_class": int}),
         ("worker_options", {"lifetime": float("nan")}),
@@ -190,12 +218,10 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
         ("drain_before_walltime", "perhaps"),
-        ("close_timeout", -3),
         ("scheduler_port", "8790:8786"),
         ("bootstrap_port", 70000),
         ("worker_port", "any"),
         ("contact_address", "gate:ssh"),
-        ("bootstrap_contact_address", "a b"),
         ("worker_interface", 1.5),
     ],
 )

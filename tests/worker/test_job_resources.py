@@ -20,9 +20,8 @@ from dask_gridengine.worker import job_resources as granted
 
 CODE = """
 import json, sys
-from dask_gridengine import batch as dialects
 from dask_gridengine.worker import job_resources as granted
-json.dump(vars(granted.hello(dialects.dialect("gridengine"))), sys.stdout)
+json.dump(vars(granted.hello("gridengine")), sys.stdout)
 """
 
 
