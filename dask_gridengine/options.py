@@ -61,9 +61,9 @@ OF_JOBQUEUE = {
     ),
     "env_extra": "use environment={'NAME': 'value'}, or job_script_prologue=[...]",
     "extra": "use resources= or worker_options={...}",
-    "header_skip": "there is no script with a header: leave out the option itself",
+    "header_skip": "jobs have no script with a header: leave out the option itself",
     "job_cpu": "use cores=",
-    "job_directives_skip": "there is no header: leave out the option itself",
+    "job_directives_skip": "jobs have no header: leave out the option itself",
     "job_extra": "use job_extra_directives=[...]",
     "job_mem": "use memory=, and memory_resource= to request it from the grid",
     "job_script_epilogue": (
@@ -267,7 +267,7 @@ class Options:
 
     @property
     def offered(self) -> dict[str, float]:
-        """Dask's resources of each worker, from all three places they may stand in."""
+        """Dask's resources of each worker; options count more than Dask's config."""
         return {
             **(dask.config.get("distributed.worker.resources", {}) or {}),
             **self.resources,

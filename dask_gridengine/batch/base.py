@@ -29,7 +29,7 @@ DIRECTORY = "GRIDENGINE_DIRECTORY"
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """Resources of one node, from the options of the same names."""
+    """Resources of one node, from the options of the same names (slots: cores)."""
 
     queue: str | None = None
     project: str | None = None
@@ -52,8 +52,16 @@ class BatchSystem:
 
     name: ClassVar[str] = "plain"
     title: ClassVar[str] = "this grid"
-    #: Options of `ResourceRequest` that become submit options.
-    supported: ClassVar[frozenset[str]] = frozenset()
+    #: Options that do not become submit options.
+    unsupported: ClassVar[tuple[str, ...]] = (
+        "queue",
+        "project",
+        "resource_spec",
+        "parallel_environment",
+        "memory_resource",
+        "walltime",
+        "cores",
+    )
     #: Whether nodes are submitted as arrays: only if a task can read its index.
     arrays: ClassVar[bool] = False
     #: Stands between job and index in DRMAA's id of a node; "" if a node is a job.
@@ -80,20 +88,9 @@ class BatchSystem:
 
     def unsupported_options(self, request: ResourceRequest) -> list[str]:
         """Names of options that are given and do not become submit options."""
-        given = {
-            "queue": request.queue,
-            "project": request.project,
-            "resource_spec": request.resource_spec,
-            "parallel_environment": request.parallel_environment,
-            "memory_resource": request.memory_resource,
-            "walltime": request.walltime,
-            "cores": request.slots if request.slots > 1 else None,
-        }
-        return [
-            name
-            for name, value in given.items()
-            if value is not None and name not in self.supported
-        ]
+        cores = request.slots if request.slots > 1 else None
+        given = {**vars(request), "cores": cores}
+        return [name for name in self.unsupported if given[name] is not None]
 
     def parse_job_id(self, job_id: str) -> NodeId:
         """Return the node that DRMAA calls by this id."""
@@ -169,12 +166,13 @@ class BatchSystem:
     def find_submission(self, name: str, submission_id: str, run: Runner) -> list[str]:
         """Return the ids of jobs of this name that belong to a submission.
 
-        Raises `LookupError` if there is no command for it, and what `run` raises.
+        Raises `LookupError` if the batch system has no such command, and what `run`
+        raises.
         """
-        raise LookupError(f"there is no command for it on {self.title}")
+        raise LookupError(f"{self.title} has no command for it")
 
     def delete_tasks(self, job: str, first: int, last: int, run: Runner) -> bool:
-        """Delete a range of an array; return False if there is no command for it.
+        """Delete a range of an array; return False if no command can do it.
 
         Raises what `run` raises.
         """

@@ -46,8 +46,10 @@ class Slurm(BatchSystem):
 
     name: ClassVar[str] = "slurm"
     title: ClassVar[str] = "Slurm"
-    supported: ClassVar[frozenset[str]] = frozenset(
-        {"queue", "project", "walltime", "cores"}
+    unsupported: ClassVar[tuple[str, ...]] = (
+        "resource_spec",
+        "parallel_environment",
+        "memory_resource",
     )
     arrays: ClassVar[bool] = True
     id_separator: ClassVar[str] = "_"

@@ -1,9 +1,6 @@
-"""Slurm, by what was measured of it: see docs/drms.md."""
+"""Slurm, as measured: see docs/drms.md."""
 
 from __future__ import annotations
-
-import subprocess
-from collections.abc import Sequence
 
 import pytest
 
@@ -11,6 +8,7 @@ from dask_gridengine.batch.base import ResourceRequest
 from dask_gridengine.batch.slurm import Slurm, end_notice
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.grid_types import NodeId
+from tests.batch.commands import Commands, printing
 
 SLURM = Slurm()
 
@@ -71,16 +69,9 @@ LISTED = """8|1|RUNNING
 """
 
 
-def test_the_list_says_who_lives_and_how_others_ended() -> None:
-    """By its own states, which do not lie; what is no array is none of ours."""
-    asked: list[Sequence[str]] = []
-
-    def run(command: Sequence[str]) -> str:
-        asked.append(command)
-        return LISTED
-
-    known = SLURM.list_jobs(run)
-    assert [command[0] for command in asked] == ["squeue"]
+def test_squeue_tells_which_nodes_ended_and_how() -> None:
+    """Its states are true; jobs that are not arrays are not nodes."""
+    known = SLURM.list_jobs(Commands(squeue=LISTED))
     assert {node.index for node, end in known.items() if end is None} == {1, 6}
     assert {node.job for node in known} == {"8"}
     ends = {node.index: end for node, end in known.items() if end is not None}
@@ -90,8 +81,8 @@ def test_the_list_says_who_lives_and_how_others_ended() -> None:
     assert "Slurm says TIMEOUT" in str(ends[3])
 
 
-def test_who_was_preempted_is_not_deleted() -> None:
-    """Nobody wanted it gone, so another may take its place."""
+def test_a_preempted_node_is_not_deleted() -> None:
+    """So it is replaced."""
     end = end_notice(NodeId("8", 1), "PREEMPTED")
     assert end is not None
     assert not end.deleted
@@ -99,11 +90,7 @@ def test_who_was_preempted_is_not_deleted() -> None:
 
 def test_a_lost_submission_is_found_by_its_comment() -> None:
     """Each job once, and no job of another submission."""
-
-    def run(command: Sequence[str]) -> str:
-        assert command[:4] == ["squeue", "-h", "-n", "mine"]
-        return "12|abc\n12|abc\n13|def\n14|(null)\n"
-
+    run = Commands(**{"squeue_h -n mine": "12|abc\n12|abc\n13|def\n14|(null)\n"})
     assert SLURM.find_submission("mine", "abc", run) == ["12"]
     assert SLURM.marker_options("abc") == "--comment=abc"
 
@@ -120,7 +107,7 @@ def test_a_lost_submission_is_found_by_its_comment() -> None:
 )
 def test_a_partition_has_a_limit(said: str, seconds: float | None) -> None:
     """The shortest, where it is listed more than once."""
-    assert SLURM.queue_limit("long", lambda command: said) == seconds
+    assert SLURM.queue_limit("long", printing(said)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -132,27 +119,20 @@ def test_a_partition_has_a_limit(said: str, seconds: float | None) -> None:
     ],
 )
 def test_why_nodes_queue(said: str, words: list[str]) -> None:
-    """Slurm's own word for it, once."""
-    told = SLURM.report("7", "", lambda command: said)
+    """Each of Slurm's reasons once."""
+    told = SLURM.report("7", "", printing(said))
     assert told is not None
     assert [reason.partition(":")[0] for reason in told.reasons] == words
 
 
-def test_a_mute_grid_tells_nothing() -> None:
-    """No command, no answer: nobody can tell."""
-
-    def run(command: Sequence[str]) -> str:
-        raise subprocess.CalledProcessError(1, command)
-
-    assert SLURM.hosts("-p a", run) is None
-    assert SLURM.queue_limit("a", run) is None
-    assert SLURM.report("7", "", run) is None
-    assert SLURM.hosts("-C big", lambda command: "n1 n2") is None
-    assert SLURM.hosts("-p a", lambda command: "n1\nn2\nn1\n") == {"n1", "n2"}
+def test_hosts_are_those_of_the_partition() -> None:
+    """Unless the options narrow them further."""
+    assert SLURM.hosts("-p a", printing("n1\nn2\nn1\n")) == {"n1", "n2"}
+    assert SLURM.hosts("-C big", printing("n1 n2")) is None
 
 
 def test_an_array_that_is_too_large_comes_as_several() -> None:
-    """It says no number, so the usual one is tried, and then fewer."""
+    """Its message has no number: the default is tried, and then halves."""
     said = "Invalid job array specification"
     limits = []
     count = 20_000

@@ -42,13 +42,13 @@ def test_options_become_one_line(options: dict[str, Any], line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "per", "asked"),
+    ("memory", "per", "requested"),
     [(9, "slot", 3), (10, "slot", 4), (10, "job", 10), (0, "job", None)],
 )
-def test_memory_is_asked_for_as_it_is_charged(
-    memory: int, per: str, asked: int | None
+def test_memory_is_requested_as_it_is_charged(
+    memory: int, per: str, requested: int | None
 ) -> None:
-    """Per slot each slot asks for its share, rounded up; per job, once for all."""
+    """Per slot, each requests its share, rounded up; per job, once for all."""
     request = ResourceRequest(
         memory=memory,
         memory_resource="h_vmem",
@@ -56,8 +56,8 @@ def test_memory_is_asked_for_as_it_is_charged(
         slots=3,
         parallel_environment="smp",
     )
-    wanted = "" if asked is None else f"-l h_vmem={asked} "
-    assert submit_options(request) == f"{wanted}-pe smp 3"
+    expected = "" if requested is None else f"-l h_vmem={requested} "
+    assert submit_options(request) == f"{expected}-pe smp 3"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_memory_is_asked_for_as_it_is_charged(
     ],
 )
 def test_a_value_cannot_become_another_option(options: dict[str, Any]) -> None:
-    """Grid Engine has no quoting there, so it is refused by name."""
+    """Grid Engine has no quoting there, so the option is rejected by its name."""
     (option,) = (name for name in options if name != "memory")
     named = {"extra_directives": "job_extra_directives"}.get(option, option)
     with pytest.raises(OptionError, match=named):
@@ -95,13 +95,13 @@ def test_a_value_cannot_become_another_option(options: dict[str, Any]) -> None:
     ],
 )
 def test_the_same_resource_twice_is_refused(options: dict[str, Any]) -> None:
-    """Grid Engine would take the last one without a word."""
+    """Grid Engine would use the last one without an error."""
     with pytest.raises(OptionError, match=r"requested twice: -l \S+=\S+,\S+=\S+"):
         submit_options(ResourceRequest(**options))
 
 
-def test_cores_without_a_parallel_environment_say_what_to_type() -> None:
-    """Their names differ from site to site; qconf knows them."""
+def test_cores_need_a_parallel_environment() -> None:
+    """Their names differ from site to site, so the hint is qconf."""
     with pytest.raises(OptionError, match=r"cores=4 .*(\n.*)*qconf -spl"):
         submit_options(ResourceRequest(slots=4))
 
@@ -129,12 +129,12 @@ def test_cores_without_a_parallel_environment_say_what_to_type() -> None:
 def test_hosts_are_excluded_unless_the_options_choose(
     native: str, hosts: Any, line: str
 ) -> None:
-    """Firmly, in one form; what is no host name cannot become another option."""
+    """As a hard request; a name that is not a host cannot become another option."""
     assert exclude_hosts(native, hosts) == line
 
 
 def test_no_more_hosts_are_excluded_than_grid_engine_takes() -> None:
-    """A longer expression is refused, and with it the whole submission."""
+    """A longer expression would be rejected with the whole submission."""
     hosts = [f"node{index:04}.cluster.example.org" for index in range(500)]
     line = exclude_hosts("-q a.q", hosts)
     assert len(line) < 2048
@@ -156,12 +156,12 @@ def test_no_more_hosts_are_excluded_than_grid_engine_takes() -> None:
     ],
 )
 def test_the_request_is_read(native: str, seconds: float | None) -> None:
-    """The shorter of h_rt and s_rt, in any form; soft requests bind nobody."""
+    """The shorter of h_rt and s_rt, in any form; soft requests do not limit."""
     assert requested_limit(native) == seconds
 
 
-def test_the_endless_is_no_limit() -> None:
-    """INFINITY and NONE are Grid Engine's words for there being none."""
+def test_infinity_is_not_a_limit() -> None:
+    """Neither is NONE."""
     assert shortest(["INFINITY", "NONE", "UNDEFINED", ""]) is None
 
 
@@ -177,10 +177,10 @@ SHOW += "; sys.stdout.write('\\n' + ascii(os.environ.get('V')))"
 @example(["a\nb", "it's", '"q" $HOME `x`', "\\n \\0012 %s"], "x=y\nz='")
 @example(["ends in newlines\n\n", ""], "=")
 @example(["-n", "é☃"], None)
-def test_a_command_is_put_together_as_it_was(
+def test_a_command_with_any_characters_is_delivered(
     arguments: list[str], value: str | None
 ) -> None:
-    """Whatever is in its arguments and variables, and none of it is cut on the way."""
+    """No argument has a newline and no variable a second "=" on the way."""
     command = (sys.executable, "-c", SHOW, *arguments)
     given_environment = {} if value is None else {"V": value}
     wrapped, environment = wrap_command(command, given_environment)
@@ -193,14 +193,14 @@ def test_a_command_is_put_together_as_it_was(
 
 
 def test_a_plain_command_stays_as_it_is() -> None:
-    """What qstat shows should be what was asked for, where that is possible."""
+    """So that qstat shows it as it is."""
     command = ("/bin/sh", "-c", "echo 'it' \"$HOME\"")
     assert wrap_command(command, {"A": "x y"}) == (command, {"A": "x y"})
 
 
 @pytest.mark.parametrize("ending", ["exec false", "exit 3", "kill -9 $$"])
 def test_the_wrapping_adds_nothing_of_its_own(ending: str) -> None:
-    """The command takes the shell's place: its end is the job's end."""
+    """The command replaces the shell, so its end is the job's end."""
     command = ("/bin/sh", "-c", f"true\n{ending}")
     plain = subprocess.run(command).returncode
     assert subprocess.run(wrap_command(command, {})[0]).returncode == plain

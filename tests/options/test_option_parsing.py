@@ -1,4 +1,4 @@
-"""Values of options as users give them."""
+"""Values of options as users write them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def at_least_1(value: Any, name: str) -> int:
 def test_each_comes_in_one_type_and_unit(
     read: Callable[[Any, str], Any], given: object, found: object
 ) -> None:
-    """Bytes and seconds, tuples and dicts, whatever way they were written."""
+    """Bytes and seconds, tuples and dicts."""
     value = read(given, "option")
     assert value == found
     assert type(value) is type(found)
@@ -78,6 +78,11 @@ def test_each_comes_in_one_type_and_unit(
         (at_least_1, np.float64(1)),
         (parse.size, "much"),
         (parse.size, -1),
+        (parse.size, []),
+        (parse.size, float("inf")),
+        (parse.mapping, ["A=1"]),
+        (parse.text, 1.5),
+        (at_least_1, "2"),
         (parse.size, True),
         *(
             (parse.seconds, value)
@@ -88,9 +93,9 @@ def test_each_comes_in_one_type_and_unit(
         (parse.seconds, None),
     ],
 )
-def test_what_makes_no_sense_names_option_and_value(
+def test_an_invalid_value_is_refused_by_the_name_of_its_option(
     read: Callable[[Any, str], Any], given: object
 ) -> None:
-    """So that one sees which of forty it was."""
+    """A user may have given forty."""
     with pytest.raises(OptionError, match="option"):
         read(given, "option")

@@ -21,17 +21,7 @@ class GridEngine(BatchSystem):
 
     name: ClassVar[str] = "gridengine"
     title: ClassVar[str] = "Grid Engine"
-    supported: ClassVar[frozenset[str]] = frozenset(
-        {
-            "queue",
-            "project",
-            "resource_spec",
-            "parallel_environment",
-            "memory_resource",
-            "walltime",
-            "cores",
-        }
-    )
+    unsupported: ClassVar[tuple[str, ...]] = ()
     arrays: ClassVar[bool] = True
     id_separator: ClassVar[str] = "."
     log_name: ClassVar[str] = "$JOB_ID.$SGE_TASK_ID"
