@@ -96,7 +96,7 @@ def test_a_lost_submission_is_found_by_its_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("printed", "seconds"),
     [
         ("infinite\n", None),
         ("1-00:00:00\n", 86400.0),
@@ -105,24 +105,24 @@ def test_a_lost_submission_is_found_by_its_comment() -> None:
         ("n/a\n", None),
     ],
 )
-def test_a_partition_has_a_limit(said: str, seconds: float | None) -> None:
+def test_a_partition_has_a_limit(printed: str, seconds: float | None) -> None:
     """The shortest, where it is listed more than once."""
-    assert SLURM.queue_limit("long", printing(said)) == seconds
+    assert SLURM.queue_limit("long", printing(printed)) == seconds
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("printed", "reasons"),
     [
         ("PartitionTimeLimit\nPartitionTimeLimit\n", ["PartitionTimeLimit"]),
         ("None\n", []),
         ("", []),
     ],
 )
-def test_why_nodes_queue(said: str, words: list[str]) -> None:
+def test_why_nodes_queue(printed: str, reasons: list[str]) -> None:
     """Each of Slurm's reasons once."""
-    told = SLURM.report("7", "", printing(said))
-    assert told is not None
-    assert [reason.partition(":")[0] for reason in told.reasons] == words
+    found = SLURM.report("7", "", printing(printed))
+    assert found is not None
+    assert [reason.partition(":")[0] for reason in found.reasons] == reasons
 
 
 def test_hosts_are_those_of_the_partition() -> None:
@@ -133,10 +133,10 @@ def test_hosts_are_those_of_the_partition() -> None:
 
 def test_an_array_that_is_too_large_comes_as_several() -> None:
     """Its message has no number: the default is tried, and then halves."""
-    said = "Invalid job array specification"
+    message = "Invalid job array specification"
     limits = []
     count = 20_000
-    while isinstance(error := SLURM.submit_error(said, count, ""), ArrayTooLarge):
+    while isinstance(error := SLURM.submit_error(message, count, ""), ArrayTooLarge):
         limits.append(count := error.limit)
         if len(limits) == 3:
             break
