@@ -119,7 +119,8 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     import dask.config
 
     from dask_gridengine.errors import OptionError
-    from dask_gridengine.options import Options, refuse_unknown
+    from dask_gridengine.options import Options
+    from dask_gridengine.unknown_options import refuse_unknown
 
     found: dict[str, Any] = {}
     for pair in pairs:

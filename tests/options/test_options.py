@@ -16,7 +16,8 @@ import dask_gridengine
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import Ports
 from dask_gridengine.option_defaults import DEFAULTS
-from dask_gridengine.options import OF_JOBQUEUE, REMOVED, Options
+from dask_gridengine.options import Options
+from dask_gridengine.unknown_options import OF_JOBQUEUE, REMOVED
 
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
 
