@@ -171,8 +171,8 @@ def end_notice(node: NodeId, state: str) -> EndNotice | None:
 
     Examples
     --------
-    >>> str(end_notice(NodeId("7", 1), "TIMEOUT"))
-    'ended, the grid does not say how (Slurm says TIMEOUT)'
+    >>> end_notice(NodeId("7", 1), "TIMEOUT").reason
+    'Slurm says TIMEOUT'
     >>> end_notice(NodeId("7", 1), "RUNNING") is None
     True
     """
