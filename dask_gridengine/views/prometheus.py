@@ -1,7 +1,7 @@
-"""Metrics of the nodes on Dask's ``/metrics``, beside Dask's own.
+"""Metrics of the nodes on Dask's ``/metrics`` route.
 
-Dask collects from a registry that is the process's, so one collector speaks for all
-clusters in it, each by its name.
+Dask collects from a registry that the whole process shares. So one collector reports
+all clusters of the process, each with its name as a label.
 """
 
 from __future__ import annotations
@@ -9,163 +9,147 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dask.config
 
-from dask_gridengine.nodes.history import ChangeFollower, NodeHistory, counts_of
-from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram, StartupTimes
+from dask_gridengine.nodes.history import NodeHistory
+from dask_gridengine.nodes.summary import BUCKETS, Delays, NodeSummary
 
 
 class ClusterCounters:
-    """What has been counted of one cluster; goes on where it stopped.
+    """The delays of one cluster's nodes, by pool; a scrape updates them."""
 
-    Parameters
-    ----------
-    view
-        The nodes.
-    """
+    def __init__(self, history: NodeHistory) -> None:
+        self.history = history
+        self._pools: dict[str, NodeSummary] = {}
 
-    def __init__(self, view: NodeHistory) -> None:
-        self.view, self._follower = view, ChangeFollower(view)
-        self.starts: dict[str, StartupTimes] = {}  # by pool
-
-    def look(self) -> None:
-        """Count what is new."""
-        for change in self._follower.look():
-            self.starts.setdefault(change.new.pool, StartupTimes()).take([change])
+    def update(self) -> dict[str, NodeSummary]:
+        for pool in self.history.registries():
+            if pool not in self._pools:
+                self._pools[pool] = NodeSummary(self.history, pool=pool)
+        for summary in self._pools.values():
+            summary.update()
+        return self._pools
 
 
-class Metrics:
-    """A collector of `prometheus_client`: what the nodes of every cluster are at."""
+class Collector:
+    """Reports to `prometheus_client` on every cluster that is connected."""
 
     def __init__(self) -> None:
-        # Whoever is counted keeps its tally, so that it goes with it.
-        self._tallies: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
+        # Weak: a cluster without other references is not reported.
+        self._counters: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._joined = False
+        self._registered = False
 
-    def join(self, registry: Any) -> None:
-        """Be asked whenever that one is; once."""
+    def add(self, counters: ClusterCounters, registry: Any) -> None:
         with self._lock:
-            joined, self._joined = self._joined, True
-        if not joined:
+            self._counters.add(counters)
+            registered, self._registered = self._registered, True
+        if not registered:
             registry.register(self)
 
-    def add(self, tally: ClusterCounters) -> None:
-        """Speak for this one, too, for as long as somebody keeps it."""
+    def discard(self, counters: ClusterCounters) -> None:
         with self._lock:
-            self._tallies.add(tally)
-
-    def remove(self, tally: ClusterCounters) -> None:
-        """Speak no more for this one."""
-        with self._lock:
-            self._tallies.discard(tally)
+            self._counters.discard(counters)
 
     def describe(self) -> Sequence[Any]:
-        """Nothing: what is there is known when it is asked for."""
-        return []
+        return []  # the registry would call `collect` to find out
 
     def collect(self) -> Iterator[Any]:
-        """Answer a scrape."""
+        """Answer one scrape."""
         with self._lock:
-            tallies = sorted(self._tallies, key=lambda tally: tally.view.name)
-        for tally in tallies:
-            tally.look()
-        yield from _families(tallies)
+            counters = sorted(self._counters, key=lambda each: each.history.name)
+        families = _Families()
+        for each in counters:
+            families.add(each)
+        yield from families.all
 
 
-_METRICS = Metrics()
+COLLECTOR = Collector()
 
 
-def connect(view: NodeHistory) -> ClusterCounters | None:
-    """Have ``/metrics`` tell of these nodes, too; whoever calls keeps the tally.
+def connect(history: NodeHistory) -> ClusterCounters | None:
+    """Report these nodes, for as long as the caller keeps what is returned.
 
-    Returns
-    -------
-    Tally or None
-        None where `prometheus_client` is not installed, or Dask does not use it: it
-        is not loaded for this.
+    None where Dask does not use `prometheus_client`: it is not imported for this.
     """
     client = sys.modules.get("prometheus_client")
     if client is None:
         return None
-    _METRICS.join(client.REGISTRY)
-    tally = ClusterCounters(view)
-    _METRICS.add(tally)
-    return tally
+    counters = ClusterCounters(history)
+    COLLECTOR.add(counters, client.REGISTRY)
+    return counters
 
 
-def disconnect(tally: ClusterCounters | None) -> None:
-    """Tell of these nodes no more."""
-    if tally is not None:
-        _METRICS.remove(tally)
+def disconnect(counters: ClusterCounters | None) -> None:
+    """Stop reporting these nodes."""
+    if counters is not None:
+        COLLECTOR.discard(counters)
 
 
-def _families(tallies: Sequence[ClusterCounters]) -> Iterator[Any]:
-    from prometheus_client import core
+class _Families:
+    """The metrics of one scrape."""
 
-    nodes = core.GaugeMetricFamily(
-        _name("nodes"), "Nodes by state", labels=["cluster", "pool", "state"]
-    )
-    wanted = core.GaugeMetricFamily(
-        _name("nodes_wanted"),
-        "How many nodes there shall be",
-        labels=["cluster", "pool"],
-    )
-    submitted = core.CounterMetricFamily(
-        _name("nodes_submitted"), "Nodes asked of the grid", labels=["cluster", "pool"]
-    )
-    ended = core.CounterMetricFamily(
-        _name("nodes_ended"),
-        "Nodes that are gone, by cause",
-        labels=["cluster", "pool", "cause", "failed"],
-    )
-    for tally in tallies:
-        name = tally.view.name
-        for pool, count in tally.view.wanted_of().items():
-            wanted.add_metric([name, pool], count)
-        for pool, registry in tally.view.rosters().items():
-            for state, count in counts_of(registry).items():
+    def __init__(self) -> None:
+        from prometheus_client import core
+
+        self.all: list[Any] = []
+        gauge, counter = core.GaugeMetricFamily, core.CounterMetricFamily
+        self._nodes = self._family(gauge, "nodes", "Nodes by state", "state")
+        self._requested = self._family(gauge, "nodes_wanted", "Requested nodes")
+        self._submitted = self._family(counter, "nodes_submitted", "Submitted nodes")
+        self._ended = self._family(
+            counter, "nodes_ended", "Ended nodes by cause", "cause", "failed"
+        )
+        self._queue_wait = self._family(
+            core.HistogramMetricFamily,
+            "queue_wait_seconds",
+            "Time of nodes in the grid's queue",
+        )
+        self._startup = self._family(
+            core.HistogramMetricFamily,
+            "startup_seconds",
+            "Time from a node's first moment until its worker registered",
+        )
+
+    def _family(self, kind: Callable[..., Any], name: str, *texts: str) -> Any:
+        """Make a metric; the name begins as those of Dask do."""
+        namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
+        full = "_".join(filter(None, [namespace, "gridengine", name]))
+        family = kind(full, texts[0], labels=["cluster", "pool", *texts[1:]])
+        self.all.append(family)
+        return family
+
+    def add(self, counters: ClusterCounters) -> None:
+        history = counters.history
+        for pool, count in history.requested_by_pool().items():
+            self._requested.add_metric([history.name, pool], count)
+        for pool, registry in history.registries().items():
+            labels = [history.name, pool]
+            for state, count in history.counts(pool).items():
                 if state != "gone":
-                    nodes.add_metric([name, pool, state], count)
-            submitted.add_metric([name, pool], registry.total)
-            # Counters may not go down: each counts by the cause that was known first.
+                    self._nodes.add_metric([*labels, state], count)
+            self._submitted.add_metric(labels, registry.total)
+            # A counter must not go down: each node counts by its first known cause.
             for cause, count in list(registry.ended.items()):
                 if cause is not None:
-                    failed = str(cause.is_failure).lower()
-                    ended.add_metric([name, pool, cause.value, failed], count)
-    yield from (nodes, wanted, submitted, ended)
-    for what, said in _DELAYS.items():
-        family = core.HistogramMetricFamily(
-            _name(f"{what}_seconds"), said, labels=["cluster", "pool"]
-        )
-        for tally in tallies:
-            for pool, starts in tally.starts.items():
-                delays = starts.wait if what == "queue_wait" else starts.startup
-                buckets = _cumulative(delays)
-                labels = [tally.view.name, pool]
-                family.add_metric(labels, buckets, sum_value=delays.total)
-        yield family
+                    ended = [*labels, cause.value, str(cause.is_failure).lower()]
+                    self._ended.add_metric(ended, count)
+        for pool, summary in counters.update().items():
+            labels = [history.name, pool]
+            for family, delays in (
+                (self._queue_wait, summary.queue_wait),
+                (self._startup, summary.startup),
+            ):
+                family.add_metric(labels, _cumulative(delays), delays.total)
 
 
-_DELAYS = {
-    "queue_wait": "Time of nodes in the grid's queue",
-    "startup": "Time from a node's first moment until the scheduler had its worker",
-}
-
-
-def _cumulative(delays: DelayHistogram) -> list[tuple[str, float]]:
+def _cumulative(delays: Delays) -> list[tuple[str, float]]:
     total = 0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip(BUCKETS, delays.counts, strict=True):
         total += count
         buckets.append(("+Inf" if bound == BUCKETS[-1] else str(float(bound)), total))
     return buckets
-
-
-def _name(name: str) -> str:
-    """As Dask names its own; ``dask_gridengine_...`` if nothing is configured."""
-    namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
-    return "_".join(filter(None, [namespace, "gridengine", name]))
