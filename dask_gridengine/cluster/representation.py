@@ -142,9 +142,9 @@ class ShownCluster(ReconciledCluster):
         now, kept = time.monotonic(), getattr(self, "_explained", None)
         stamp = (self.view.requested, *self.view.counts().values())
         if kept is None or kept[0] != stamp or now - kept[1] > REASONS_AGAIN:
-            kept = self._explained = (stamp, now, self.explain().splitlines())
+            kept = self._explained = (stamp, now, interesting_lines(self.explain()))
         lines: list[str] = kept[2]
-        return interesting_lines(lines)
+        return lines
 
     def _own_log(self, most: int) -> str:
         lines = [text for _, text in self._cluster_manager_logs]

@@ -29,9 +29,12 @@ MAX_HOSTS = 40
 _FAINT = "opacity:.65"
 _LINE = "border-bottom:1px solid rgba(128,128,128,.35)"  # visible on white and black
 
-#: A line of `explain` that says no more than the table: all nodes work.
-_ALL_WORK = re.compile(r"(\d+) nodes? [a-z ]+[:,] (\d+) (?:working|running)\.")
-_POOL = "pool "  # starts a heading in `explain`
+#: A line of `explain` that says no more than the table, and a heading without lines.
+_ALL_WELL = re.compile(
+    rf"^(?:{NONE_REQUESTED}|(\d+) nodes? [a-z ]+[:,] \1 (?:working|running))\.\n?",
+    re.MULTILINE,
+)
+_EMPTY_POOL = re.compile(r"^pool .*:\n?(?=pool |\Z)", re.MULTILINE)
 
 
 class WorkerResources(NamedTuple):
@@ -131,25 +134,17 @@ def table(
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
 
 
-def interesting_lines(lines: Iterable[str]) -> list[str]:
+def interesting_lines(text: str) -> list[str]:
     """Return the lines of `explain` without those that the table shows: all is well.
 
     Examples
     --------
     >>> interesting_lines(
-    ...     ["pool a:", "2 nodes requested: 2 working.", "pool b:", "1 fails"]
+    ...     "pool a:\\n2 nodes requested: 2 working.\\npool b:\\n1 node was killed"
     ... )
-    ['pool b:', '1 fails']
+    ['pool b:', '1 node was killed']
     """
-    kept: list[str] = []
-    for line in lines:
-        work = _ALL_WORK.fullmatch(line)
-        if line == f"{NONE_REQUESTED}." or (work and work[1] == work[2]):
-            continue
-        if line.startswith(_POOL) and kept and kept[-1].startswith(_POOL):
-            kept.pop()  # a heading without lines
-        kept.append(line)
-    return kept[:-1] if kept and kept[-1].startswith(_POOL) else kept
+    return _EMPTY_POOL.sub("", _ALL_WELL.sub("", text)).splitlines()
 
 
 def _by_state(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> str:

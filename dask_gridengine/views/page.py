@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bokeh.layouts import column, row
@@ -56,7 +55,7 @@ class Page:
     ) -> None:
         self._workers, self._clock = workers, clock
         self._summary = NodeSummary(history, clock=clock)
-        self._ends: deque[JobRow] = deque(maxlen=MAX_ENDS)
+        self._ends: list[JobRow] = []
         self.bars = TimelineBars(live=True, sizing_mode="stretch_both", min_height=320)
         wide = {"sizing_mode": "stretch_width"}
         self.hosts = HostChart(**wide, height=140)
@@ -99,16 +98,11 @@ class Page:
         self._shown_until = self.bars.x_range.end
 
     def _update_ends(self, changes: Sequence[Change]) -> None:
-        ends = [change for change in changes if change.new.ended]
-        ends.sort(key=lambda change: change.new.since)
-        for old, new in ends:
-            if old is None or not old.ended:
-                self._ends.append(new)
-            else:  # accounting has refined the cause
-                rows = [new if each.key == new.key else each for each in self._ends]
-                self._ends = deque(rows, maxlen=MAX_ENDS)
-        if ends:
-            self.ends.text = _ends(self._summary, reversed(self._ends))
+        if ended := {row.key: row for _, row in changes if row.ended}:
+            # Some were shown before: accounting has refined their cause.
+            rows = {row.key: row for row in self._ends} | ended
+            self._ends = sorted(rows.values(), key=lambda row: row.since)[-MAX_ENDS:]
+            self.ends.text = _ends(self._summary, self._ends)
 
     def _layout(self) -> Any:
         left = column(self.window, self.bars.figure, sizing_mode="stretch_both")
@@ -201,14 +195,14 @@ def _pools(history: NodeHistory) -> str:
     return f"<br>{' &nbsp; '.join(pools)}"
 
 
-def _ends(summary: NodeSummary, last: Iterable[JobRow]) -> str:
+def _ends(summary: NodeSummary, last: Sequence[JobRow]) -> str:
     """Return why nodes ended, in numbers, and the last ones by name."""
     causes = ", ".join(
         f'<span style="color:{FAILED if cause and cause.is_failure else ENDED}">'
         f"{format_cause(cause.value if cause else '', count)}</span>"
         for cause, count in summary.ended().most_common()
     )
-    lines = "".join(f"<li>{_end(each)}</li>" for each in last)
+    lines = "".join(f"<li>{_end(each)}</li>" for each in reversed(last))
     return (
         f'<div style="font-size:12px"><b>gone</b>: {causes}'
         f'<ul style="margin:.3em 0;padding-left:1.2em">{lines}</ul></div>'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask.config
@@ -61,10 +61,7 @@ class Collector:
         """Answer one scrape."""
         with self._lock:
             counters = sorted(self._counters, key=lambda each: each.history.name)
-        families = _Families()
-        for each in counters:
-            families.add(each)
-        yield from families.all
+        yield from _families(counters)
 
 
 COLLECTOR = Collector()
@@ -89,61 +86,50 @@ def disconnect(counters: ClusterCounters | None) -> None:
         COLLECTOR.discard(counters)
 
 
-class _Families:
-    """The metrics of one scrape."""
-
-    def __init__(self) -> None:
-        from prometheus_client import core
-
-        self.all: list[Any] = []
-        gauge, counter = core.GaugeMetricFamily, core.CounterMetricFamily
-        self._nodes = self._family(gauge, "nodes", "Nodes by state", "state")
-        self._requested = self._family(gauge, "nodes_wanted", "Requested nodes")
-        self._submitted = self._family(counter, "nodes_submitted", "Submitted nodes")
-        self._ended = self._family(
-            counter, "nodes_ended", "Ended nodes by cause", "cause", "failed"
-        )
-        self._queue_wait = self._family(
-            core.HistogramMetricFamily,
-            "queue_wait_seconds",
-            "Time of nodes in the grid's queue",
-        )
-        self._startup = self._family(
-            core.HistogramMetricFamily,
-            "startup_seconds",
-            "Time from a node's first moment until its worker registered",
-        )
-
-    def _family(self, kind: Callable[..., Any], name: str, *texts: str) -> Any:
-        """Make a metric; the name begins as those of Dask do."""
-        namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
-        full = "_".join(filter(None, [namespace, "gridengine", name]))
-        family = kind(full, texts[0], labels=["cluster", "pool", *texts[1:]])
-        self.all.append(family)
-        return family
-
-    def add(self, counters: ClusterCounters) -> None:
+def _families(all_counters: Sequence[ClusterCounters]) -> list[Any]:
+    """Make the metrics of one scrape."""
+    nodes = _family("Gauge", "nodes", "Nodes by state", "state")
+    requested = _family("Gauge", "nodes_wanted", "Requested nodes")
+    submitted = _family("Counter", "nodes_submitted", "Submitted nodes")
+    ended = _family("Counter", "nodes_ended", "Ended nodes", "cause", "failed")
+    queue_wait = _family("Histogram", "queue_wait_seconds", "Time in the grid's queue")
+    startup = _family(
+        "Histogram",
+        "startup_seconds",
+        "Time from a node's first moment until its worker registered",
+    )
+    for counters in all_counters:
         history = counters.history
         for pool, count in history.requested_by_pool().items():
-            self._requested.add_metric([history.name, pool], count)
-        for pool, registry in history.registries().items():
+            requested.add_metric([history.name, pool], count)
+        for pool, summary in counters.update().items():
             labels = [history.name, pool]
             for state, count in history.counts(pool).items():
                 if state != "gone":
-                    self._nodes.add_metric([*labels, state], count)
-            self._submitted.add_metric(labels, registry.total)
+                    nodes.add_metric([*labels, state], count)
+            registry = history.registries()[pool]
+            submitted.add_metric(labels, registry.total)
             # A counter must not go down: each node counts by its first known cause.
             for cause, count in list(registry.ended.items()):
                 if cause is not None:
-                    ended = [*labels, cause.value, str(cause.is_failure).lower()]
-                    self._ended.add_metric(ended, count)
-        for pool, summary in counters.update().items():
-            labels = [history.name, pool]
+                    failed = str(cause.is_failure).lower()
+                    ended.add_metric([*labels, cause.value, failed], count)
             for family, delays in (
-                (self._queue_wait, summary.queue_wait),
-                (self._startup, summary.startup),
+                (queue_wait, summary.queue_wait),
+                (startup, summary.startup),
             ):
                 family.add_metric(labels, _cumulative(delays), delays.total)
+    return [nodes, requested, submitted, ended, queue_wait, startup]
+
+
+def _family(kind: str, name: str, text: str, *labels: str) -> Any:
+    """Make a metric whose name begins as those of Dask do."""
+    from prometheus_client import core
+
+    namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
+    full = "_".join(filter(None, [namespace, "gridengine", name]))
+    make = getattr(core, f"{kind}MetricFamily")
+    return make(full, text, labels=["cluster", "pool", *labels])
 
 
 def _cumulative(delays: Delays) -> list[tuple[str, float]]:

@@ -112,11 +112,12 @@ def test_each_pool_has_a_row_where_there_are_several() -> None:
 
 def test_lines_of_explain_that_the_table_shows_are_left_out() -> None:
     """Missing nodes, and why nodes ended, stay."""
-    assert interesting_lines(["3 nodes requested: 3 working."]) == []
-    assert interesting_lines(["no nodes requested."]) == []
-    waits = ["3 nodes requested: 2 working.", "1 node was killed: by SIGKILL"]
-    assert interesting_lines(waits) == waits
-    assert interesting_lines(["1 node requested: 1 working.", waits[1]]) == [waits[1]]
+    assert interesting_lines("3 nodes requested: 3 working.") == []
+    assert interesting_lines("no nodes requested.") == []
+    missing = ["3 nodes requested: 2 working.", "1 node was killed: by SIGKILL"]
+    assert interesting_lines("\n".join(missing)) == missing
+    well = "pool a:\n1 node requested: 1 working.\n"
+    assert interesting_lines(f"{well}{missing[1]}\n{well}") == ["pool a:", missing[1]]
 
 
 def test_long_reasons_are_cut() -> None:
