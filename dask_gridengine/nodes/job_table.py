@@ -82,8 +82,8 @@ class JobTable(Sequence[JobRow]):
         live = [row for row in self._rows if not row.ended]
         ended = [row for row in self._rows if row.ended]
         room = max(0, MAX_PRINTED - len(live))
-        chosen = [*live[:MAX_PRINTED], *(ended[-room:] if room else [])]
-        return sorted(chosen, key=self._rows.index)
+        printed = [*live[:MAX_PRINTED], *(ended[-room:] if room else [])]
+        return sorted(printed, key=self._rows.index)
 
     def _cells(self, row: JobRow) -> tuple[str, ...]:
         return (

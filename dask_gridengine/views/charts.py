@@ -50,7 +50,7 @@ class DelayChart:
         self.figure.xaxis.major_label_overrides = bounds
 
     def update(self) -> None:
-        """Show the delays; sends nothing if there are no new ones."""
+        """Show the delays; sends nothing without new ones."""
         if len(self._delays) == self._shown:
             return
         self._shown = len(self._delays)

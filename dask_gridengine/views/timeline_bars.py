@@ -38,7 +38,7 @@ PIXELS = 800
 _LEGEND = {
     **{state: state for state in STATES},
     "queued": "queued in the grid",
-    "arrived": "arrived, told to wait",
+    "arrived": "arrived, waiting",
     "suspended": "suspended by the grid",
 }
 
