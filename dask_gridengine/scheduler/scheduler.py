@@ -38,7 +38,7 @@ from dask_gridengine.views import prometheus
 from dask_gridengine.worker.task_loading import PortableTask
 
 DASHBOARD = "distributed.dashboard.scheduler"
-OUR_PAGE = "dask_gridengine.views.dashboard_menu"
+OUR_PAGE = "dask_gridengine.views.page"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 LOOK_EVERY = 1.0  # seconds between looks at the clocks
 TOLERANCE = 1.0  # seconds by which a busy loop is late
