@@ -218,7 +218,7 @@ async def _drain(
 async def _ask_cluster(server: Nanny | Worker, name: str, signal: str) -> float | None:
     """Tell the cluster of a signal; the seconds it gives, None if it does not care."""
     try:
-        asked = server.scheduler.gridengine_asked_to_go(name=name, signal=signal)
+        asked = server.scheduler.gridengine_node_signal(name=name, signal=signal)
         return float(await asyncio.wait_for(asked, ANSWER_SECONDS))
     except Exception:  # of the network, or whatever the other side raised
         logger.info("the cluster does not see to this drain", exc_info=True)

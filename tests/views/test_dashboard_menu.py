@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.views.dashboard_menu import PAGE, TITLE
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 
 
 def links(text: str) -> Iterable[str]:
@@ -58,6 +58,7 @@ def test_other_clusters_of_the_process_have_no_such_page() -> None:
 import asyncio, urllib.error, urllib.request
 from distributed import Scheduler
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from tests.waiting import until
 
 def get(scheduler, path):
     url = f"http://127.0.0.1:{{scheduler.http_server.port}}/{{path}}"
@@ -70,6 +71,7 @@ def get(scheduler, path):
 async def main():
     options = {{"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
     async with ClusterScheduler(**options) as ours, Scheduler(**options) as theirs:
+        await until(lambda: ours.http_application.applications, "pages", 30)
         here = await asyncio.to_thread(get, ours, "status")
         there = await asyncio.to_thread(get, theirs, "status")
         page = await asyncio.to_thread(get, theirs, "{PAGE}")

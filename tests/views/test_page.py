@@ -17,7 +17,7 @@ from dask_gridengine.views.page import WINDOWS, Page
 from tests import browser
 from tests.simulated import Nodes, many, pooled
 from tests.views.sent import Shown
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 #: Numbers of what is on the page, from within it.
 BARS = """() => {
@@ -152,6 +152,7 @@ def test_two_thousand_nodes_are_drawn() -> None:
         options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
         async with ClusterScheduler(**options) as scheduler:
             scheduler.show(nodes.view)
+            await until(lambda: scheduler.http_application.applications, "pages", 30)
             return await asyncio.to_thread(look, scheduler.http_server.port)
 
     jobs, failed = asyncio.run(main())
