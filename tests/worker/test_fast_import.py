@@ -41,7 +41,7 @@ def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
         with yaml_in_c(), import_dask_without_numpy():
             import distributed
         finders = [type(finder).__name__ for finder in sys.meta_path]
-        print("numpy" in sys.modules, "_Absent" in finders)
+        print("numpy" in sys.modules, "_NumpyHider" in finders)
         import distributed.comm.tcp, distributed.protocol.utils as utils
         print(distributed.comm.tcp.host_array is utils.host_array is host_array)
         view = utils.host_array(3)
