@@ -40,7 +40,7 @@ class TaskDurations(SchedulerPlugin):  # type: ignore[misc]
             self.record(key_split(key), seconds)
 
     def record(self, kind: str, seconds: float) -> None:
-        """Record that a task of this kind took so long."""
+        """Record the duration of a task of this kind."""
         self._recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
         self._recent.move_to_end(kind)
         self._quantiles.pop(kind, None)

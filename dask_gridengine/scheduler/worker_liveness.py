@@ -32,8 +32,8 @@ class _Suspension:
 class WorkerLiveness:
     """Correct the times of the last heartbeats, and find silent workers.
 
-    `on_resumed` is called with the name of a worker that sent a heartbeat although its
-    node was said to be suspended.
+    `on_resumed` is called with the name of a worker that sent a heartbeat after its
+    node was suspended.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class WorkerLiveness:
         scheduler.periodic_callbacks["gridengine-clocks"] = callback
 
     def silent(self, seconds: float) -> list[str]:
-        """Return names of workers without a heartbeat for so long."""
+        """Return names of workers without a heartbeat in the last `seconds`."""
         workers = self._scheduler.workers.values()
         since = time() - max(seconds, 3 * heartbeat_interval(len(workers)))
         return [ws.name for ws in workers if ws.last_seen < since]

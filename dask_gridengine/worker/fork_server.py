@@ -2,7 +2,7 @@
 
 A Nanny starts its worker in a child process. By ``spawn`` the child imports distributed
 a second time; by plain ``fork`` it inherits the locks that the Nanny's threads happen
-to hold. Python's own fork server has neither fault, but is itself executed anew, so it
+to hold. Python's own fork server has neither fault, but is a new Python process, so it
 imports distributed a second time, too. Here it is *forked* from the node while the node
 still has a single thread: it inherits the imports, never has a second thread, and every
 worker, first or restarted, is forked from it.

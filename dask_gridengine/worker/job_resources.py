@@ -18,7 +18,7 @@ from dask_gridengine.worker.prologue import failures
 def hello(batch_system: BatchSystem) -> Hello:
     """Describe this node to its cluster.
 
-    Raises KeyError if this process is no node: a variable of the grid's is missing.
+    Raises KeyError, with its name, if a variable of the grid's is missing.
     """
     environ = os.environ
     job, index = batch_system.identity(environ)
@@ -117,7 +117,7 @@ def _cgroup_memory() -> int | None:
         return None
     group = root / path.lstrip("/")
     while True:
-        with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+        with contextlib.suppress(OSError, ValueError):  # or "max"
             return int((group / "memory.max").read_text())
         if group in (root, group.parent):
             return None

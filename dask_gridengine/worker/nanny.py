@@ -37,7 +37,7 @@ class NodeNanny(Nanny):  # type: ignore[misc]
     """A Nanny that records how its worker process ended, and ends at once itself.
 
     It relies on `_on_worker_exit_sync`, ``process.child_stop_q`` and the event
-    "worker-restart-memory" of Dask's, see tests/contract/test_nanny_hooks.py.
+    "worker-restart-memory" of Dask's, see tests/contract/test_private_names.py.
     """
 
     #: How many Nannies of this process start a worker just now.

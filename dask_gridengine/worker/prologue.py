@@ -28,7 +28,7 @@ def failures() -> list[str]:
             # Its end: a line may have printed much before it failed.
             log.seek(max(0, os.fstat(log.fileno()).st_size - MOST_READ))
             text = log.read().decode(errors="replace")
-    except OSError:  # the log is no file
+    except OSError:  # the log is not a file
         text = ""
     return failures_in(text) or ["a line failed"]
 

@@ -32,7 +32,7 @@ from dask_gridengine.worker.network import (
 
 logger = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
+CLOSE_SECONDS = 5.0  # for a retired worker to close
 ANSWER_SECONDS = 2.0  # for the cluster to answer that it drains this node
 SAMPLE_MS = 1000  # between two samples of the workers' peak memory
 DRAIN_REASON = "the node got a signal"
