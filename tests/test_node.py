@@ -15,6 +15,7 @@ import pytest
 
 from dask_gridengine.bootstrap.messages import Answer, Hello, NotNeeded, Rejected, Wait
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
+from tests.loops import in_loop
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -77,30 +78,24 @@ def test_a_node_waits_as_it_is_told(tmp_path: Path) -> None:
     assert len({hello.process_token for hello in asked}) == 1
 
 
-def test_a_node_without_a_door_gives_up_in_time(tmp_path: Path) -> None:
+@in_loop
+async def test_a_node_without_a_door_gives_up_in_time(tmp_path: Path) -> None:
     """It lists what it tried, and its exit status says that it found no way."""
-
-    async def main() -> None:
-        async with stage(tmp_path) as on:
-            on.connect(addresses=("127.0.0.1:1",), timeout=0.5)
-            node = on.start_node()
-            assert await node.ended(20) == EXIT_STATUS[Cause.UNREACHABLE]
-            assert "127.0.0.1:1: connection refused" in node.last_line
-
-    asyncio.run(main())
+    async with stage(tmp_path) as on:
+        on.connect(addresses=("127.0.0.1:1",), timeout=0.5)
+        node = on.start_node()
+        assert await node.ended(20) == EXIT_STATUS[Cause.UNREACHABLE]
+        assert "127.0.0.1:1: connection refused" in node.last_line
 
 
-def test_a_node_without_its_file_says_where_it_looked(tmp_path: Path) -> None:
+@in_loop
+async def test_a_node_without_its_file_says_where_it_looked(tmp_path: Path) -> None:
     """The connection file is not there: one line, and a status of its own."""
-
-    async def main() -> None:
-        async with stage(tmp_path) as on:
-            node = on.start_node()
-            assert await node.ended(20) == EXIT_STATUS[Cause.UNREADABLE]
-            assert str(tmp_path / "connection.json") in node.last_line
-            assert on.hellos == []
-
-    asyncio.run(main())
+    async with stage(tmp_path) as on:
+        node = on.start_node()
+        assert await node.ended(20) == EXIT_STATUS[Cause.UNREADABLE]
+        assert str(tmp_path / "connection.json") in node.last_line
+        assert on.hellos == []
 
 
 def test_a_scratch_directory_that_cannot_be_written(tmp_path: Path) -> None:
@@ -126,73 +121,64 @@ def test_a_broken_installation_is_in_the_farewell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nanny", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_drains_a_node(
+@in_loop
+async def test_a_signal_drains_a_node(
     number: signal.Signals, nanny: bool, tmp_path: Path
 ) -> None:
     """It hands its data over, says which signal it was, and ends with status 0."""
-
-    async def main() -> None:
-        async with stage(tmp_path, nanny=nanny) as on, client_of(on) as client:
-            on.connect()
-            leaving, _ = on.start_node(1), on.start_node(2)
-            address, _ = await on.worker("ge-1"), await on.worker("ge-2")
-            data = client.submit(os.urandom, 8, workers=[address], pure=False)
-            before = await data
-            if number is signal.SIGTERM:
-                os.kill(leaving.process.pid, number)
-            else:  # Grid Engine sends these to the whole group
-                os.killpg(leaving.process.pid, number)
-            assert await leaving.ended(30) == 0
-            exit_report = await on.exit_report()
-            assert (exit_report.cause, exit_report.detail) == ("drained", number.name)
-            assert await data == before
-
-    asyncio.run(main())
+    async with stage(tmp_path, nanny=nanny) as on, client_of(on) as client:
+        on.connect()
+        leaving, _ = on.start_node(1), on.start_node(2)
+        address, _ = await on.worker("ge-1"), await on.worker("ge-2")
+        data = client.submit(os.urandom, 8, workers=[address], pure=False)
+        before = await data
+        if number is signal.SIGTERM:
+            os.kill(leaving.process.pid, number)
+        else:  # Grid Engine sends these to the whole group
+            os.killpg(leaving.process.pid, number)
+        assert await leaving.ended(30) == 0
+        exit_report = await on.exit_report()
+        assert (exit_report.cause, exit_report.detail) == ("drained", number.name)
+        assert await data == before
 
 
-def test_a_spawned_worker_outlives_the_courtesy_signals(tmp_path: Path) -> None:
+@in_loop
+async def test_a_spawned_worker_outlives_the_courtesy_signals(tmp_path: Path) -> None:
     """It is executed anew and inherits no handler; yet its node drains it in peace."""
-
-    async def main() -> None:
-        async with (
-            stage(tmp_path, start_method="spawn") as on,
-            client_of(on) as client,
-        ):
-            on.connect()
-            leaving, _ = on.start_node(1), on.start_node(2)
-            address, _ = await on.worker("ge-1"), await on.worker("ge-2")
-            data = client.submit(os.urandom, 8, workers=[address], pure=False)
-            before = await data
-            os.killpg(leaving.process.pid, signal.SIGUSR2)
-            assert await leaving.ended(30) == 0
-            exit_report = await on.exit_report()
-            assert (exit_report.exit_status, exit_report.signal) == (0, None)
-            assert await data == before
-
-    asyncio.run(main())
+    async with (
+        stage(tmp_path, start_method="spawn") as on,
+        client_of(on) as client,
+    ):
+        on.connect()
+        leaving, _ = on.start_node(1), on.start_node(2)
+        address, _ = await on.worker("ge-1"), await on.worker("ge-2")
+        data = client.submit(os.urandom, 8, workers=[address], pure=False)
+        before = await data
+        os.killpg(leaving.process.pid, signal.SIGUSR2)
+        assert await leaving.ended(30) == 0
+        exit_report = await on.exit_report()
+        assert (exit_report.exit_status, exit_report.signal) == (0, None)
+        assert await data == before
 
 
-def test_a_signal_is_obeyed_whenever_it_comes(tmp_path: Path) -> None:
+@in_loop
+async def test_a_signal_is_obeyed_whenever_it_comes(tmp_path: Path) -> None:
     """While it imports, forks, registers: an exception there would be lost."""
+    loop = asyncio.get_running_loop()
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
+    def answer(hello: Hello) -> Answer:
+        delay = 0.02 + hello.index * 0.08
+        loop.call_later(delay, os.kill, hello.pid, signal.SIGUSR1)
+        return on.allocate(hello)
 
-        def answer(hello: Hello) -> Answer:
-            delay = 0.02 + hello.index * 0.08
-            loop.call_later(delay, os.kill, hello.pid, signal.SIGUSR1)
-            return on.allocate(hello)
-
-        async with stage(tmp_path) as on:
-            on.answer = answer
-            on.connect()
-            nodes = [on.start_node(index) for index in range(1, 9)]
-            assert [await node.ended(30) for node in nodes] == [0] * len(nodes)
-            await until(lambda: len(on.farewells) == len(nodes), "all farewells")
-        assert {said.cause for said in on.farewells} == {"drained"}
-        assert all("Traceback" not in node.said() for node in nodes)
-
-    asyncio.run(main())
+    async with stage(tmp_path) as on:
+        on.answer = answer
+        on.connect()
+        nodes = [on.start_node(index) for index in range(1, 9)]
+        assert [await node.ended(30) for node in nodes] == [0] * len(nodes)
+        await until(lambda: len(on.farewells) == len(nodes), "all farewells")
+    assert {said.cause for said in on.farewells} == {"drained"}
+    assert all("Traceback" not in node.said() for node in nodes)
 
 
 def test_what_is_no_array_task_is_no_node(tmp_path: Path) -> None:
@@ -203,23 +189,21 @@ def test_what_is_no_array_task_is_no_node(tmp_path: Path) -> None:
     assert on.hellos == []
 
 
-def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
+@in_loop
+async def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
     """A node that waits at the door goes at once."""
 
     def wait(hello: Hello) -> Answer:
         return Wait(process_token=hello.process_token, seconds=30, reason="wait")
 
-    async def main() -> None:
-        async with stage(tmp_path) as on:
-            on.answer = wait
-            on.connect()
-            node = on.start_node()
-            await until(lambda: on.hellos, "a hello", 20, node.said)
-            os.kill(node.process.pid, signal.SIGTERM)
-            assert await node.ended(10) == 0
-            assert "SIGTERM" in node.last_line
-
-    asyncio.run(main())
+    async with stage(tmp_path) as on:
+        on.answer = wait
+        on.connect()
+        node = on.start_node()
+        await until(lambda: on.hellos, "a hello", 20, node.said)
+        os.kill(node.process.pid, signal.SIGTERM)
+        assert await node.ended(10) == 0
+        assert "SIGTERM" in node.last_line
 
 
 def test_the_way_to_the_hello_is_light() -> None:

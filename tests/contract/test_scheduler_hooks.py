@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.serialize import ToPickle
 
+from tests.loops import in_loop
 from tests.scheduler.scene import lose, nap
 from tests.waiting import until
 
@@ -52,51 +52,48 @@ class Sends(Scheduler):
         return msg
 
 
-def test_dask_calls_the_hooks_as_they_are_used(tmp_path: Path) -> None:
+@in_loop
+async def test_dask_calls_the_hooks_as_they_are_used(tmp_path: Path) -> None:
     """At a removal tasks have been counted, but not yet been sent elsewhere."""
-
-    async def main() -> None:
-        options: dict[str, Any] = {
-            "host": ["127.0.0.1", None],
-            "port": [0, None],
-            "interface": [None, None],
-            "protocol": ["tcp", "inproc"],
-            "dashboard_address": ":0",
-            "dashboard": False,
-        }
-        scheduler = Sends(**options)
-        scheduler.sent = []
-        async with scheduler:
-            network, inside = scheduler.listeners
-            assert scheduler.address == network.contact_address
-            assert network.contact_address.startswith("tcp://127.0.0.1:")
-            assert inside.contact_address.startswith("inproc://")
-            recorder = Recorder(scheduler)
-            scheduler.add_plugin(recorder, name="recorder")
-            async with (
-                Worker(scheduler.address, name="w0", local_directory=tmp_path) as w,
-                Client(inside.contact_address, asynchronous=True) as client,
-            ):
-                assert await client.submit(int, 7) == 7
-                (phases,) = [p for *ends, p in recorder.transitions if p]
-                assert {"action", "start", "stop"} <= phases[0].keys()
-                assert ("processing", "memory", phases) in recorder.transitions
-                assert all(isinstance(m["run_spec"], ToPickle) for m in scheduler.sent)
-                (ws,) = scheduler.workers.values()
-                for status in (Status.paused, Status.running):
-                    scheduler.handle_worker_status_change(status, ws, "a test")
-                assert recorder.statuses[-2:] == [
-                    (w.address, "paused"),
-                    (w.address, "running"),
-                ]
-                assert "worker-ttl" in scheduler.periodic_callbacks
-                task = client.submit(nap)
-                await until(lambda: w.state.executing_count, "it runs")
-                await lose(scheduler, w)
-                (removal,) = recorder.removals
-                assert removal["worker"] == w.address
-                assert removal["expected"] is False
-                assert set(removal["processing-tasks"]) == {task.key}
-                assert recorder.states == [("processing", 1)]
-
-    asyncio.run(main())
+    options: dict[str, Any] = {
+        "host": ["127.0.0.1", None],
+        "port": [0, None],
+        "interface": [None, None],
+        "protocol": ["tcp", "inproc"],
+        "dashboard_address": ":0",
+        "dashboard": False,
+    }
+    scheduler = Sends(**options)
+    scheduler.sent = []
+    async with scheduler:
+        network, inside = scheduler.listeners
+        assert scheduler.address == network.contact_address
+        assert network.contact_address.startswith("tcp://127.0.0.1:")
+        assert inside.contact_address.startswith("inproc://")
+        recorder = Recorder(scheduler)
+        scheduler.add_plugin(recorder, name="recorder")
+        async with (
+            Worker(scheduler.address, name="w0", local_directory=tmp_path) as w,
+            Client(inside.contact_address, asynchronous=True) as client,
+        ):
+            assert await client.submit(int, 7) == 7
+            (phases,) = [p for *ends, p in recorder.transitions if p]
+            assert {"action", "start", "stop"} <= phases[0].keys()
+            assert ("processing", "memory", phases) in recorder.transitions
+            assert all(isinstance(m["run_spec"], ToPickle) for m in scheduler.sent)
+            (ws,) = scheduler.workers.values()
+            for status in (Status.paused, Status.running):
+                scheduler.handle_worker_status_change(status, ws, "a test")
+            assert recorder.statuses[-2:] == [
+                (w.address, "paused"),
+                (w.address, "running"),
+            ]
+            assert "worker-ttl" in scheduler.periodic_callbacks
+            task = client.submit(nap)
+            await until(lambda: w.state.executing_count, "it runs")
+            await lose(scheduler, w)
+            (removal,) = recorder.removals
+            assert removal["worker"] == w.address
+            assert removal["expected"] is False
+            assert set(removal["processing-tasks"]) == {task.key}
+            assert recorder.states == [("processing", 1)]

@@ -15,6 +15,7 @@ from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
+from tests.loops import in_loop
 
 
 @pytest.fixture
@@ -86,24 +87,21 @@ def test_a_handshake_that_the_close_ends_is_not_logged(
     assert bool(logged) is not suppressed, caplog.text
 
 
-def test_losses_of_another_scheduler_are_logged() -> None:
+@in_loop
+async def test_losses_of_another_scheduler_are_logged() -> None:
     """However many clusters close at the same time, and in whatever order."""
-
-    async def main() -> None:
-        async with (
-            Scheduler(dashboard_address=":0", port=0) as one,
-            Scheduler(dashboard_address=":0", port=0) as two,
-            Worker(one.address) as mine,
-            Worker(two.address) as others,
-        ):
-            with contextlib.ExitStack() as first:
-                first.enter_context(suppress_close_messages(one))
-                with suppress_close_messages(two):
-                    assert warned(mine.address, others.address) == []
-                assert warned(mine.address, others.address) == [others.address]
-            assert len(warned(mine.address, others.address)) == 2
-
-    asyncio.run(main())
+    async with (
+        Scheduler(dashboard_address=":0", port=0) as one,
+        Scheduler(dashboard_address=":0", port=0) as two,
+        Worker(one.address) as mine,
+        Worker(two.address) as others,
+    ):
+        with contextlib.ExitStack() as first:
+            first.enter_context(suppress_close_messages(one))
+            with suppress_close_messages(two):
+                assert warned(mine.address, others.address) == []
+            assert warned(mine.address, others.address) == [others.address]
+        assert len(warned(mine.address, others.address)) == 2
 
 
 def warned(*addresses: str) -> list[str]:

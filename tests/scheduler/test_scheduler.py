@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -11,116 +10,100 @@ from distributed import Client, Worker
 
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from tests.loops import in_loop
 from tests.samples import two_in_a_row
 from tests.scheduler.scene import running, working
 from tests.waiting import until
 
 
-def test_the_first_free_port_is_taken() -> None:
+@in_loop
+async def test_the_first_free_port_is_taken() -> None:
     """Of those a firewall lets through; the process that holds the others is named."""
-
-    async def main() -> None:
-        with two_in_a_row() as (held, ports):
-            async with running(ports=ports) as scheduler:
-                assert scheduler.port == held + 1
-                with pytest.raises(RuntimeError) as none:
-                    await ClusterScheduler(
-                        ports=ports, host="127.0.0.1", dashboard_address=":0"
-                    )
-        error = str(none.value.__cause__)
-        assert f"scheduler_port='{ports}'" in error
-        assert str(os.getpid()) in error
-
-    asyncio.run(main())
+    with two_in_a_row() as (held, ports):
+        async with running(ports=ports) as scheduler:
+            assert scheduler.port == held + 1
+            with pytest.raises(RuntimeError) as none:
+                await ClusterScheduler(
+                    ports=ports, host="127.0.0.1", dashboard_address=":0"
+                )
+    error = str(none.value.__cause__)
+    assert f"scheduler_port='{ports}'" in error
+    assert str(os.getpid()) in error
 
 
 @pytest.mark.parametrize("host", ["[::1]", None])
-def test_a_port_goes_with_any_host(host: str | None) -> None:
+@in_loop
+async def test_a_port_goes_with_any_host(host: str | None) -> None:
     """IPv6 keeps its brackets; without a host it is all of them."""
-
-    async def main() -> None:
-        with two_in_a_row() as (_, ports):
-            async with running(ports=ports, host=host) as scheduler:
-                # What is held is held for IPv4.
-                port = ports.first if host else ports.last
-                assert scheduler.port == port
-                assert host is None or scheduler.address == f"tcp://[::1]:{port}"
-
-    asyncio.run(main())
+    with two_in_a_row() as (_, ports):
+        async with running(ports=ports, host=host) as scheduler:
+            # What is held is held for IPv4.
+            port = ports.first if host else ports.last
+            assert scheduler.port == port
+            assert host is None or scheduler.address == f"tcp://[::1]:{port}"
 
 
-def test_the_network_address_stays_the_address() -> None:
+@in_loop
+async def test_the_network_address_stays_the_address() -> None:
     """Workers get the network's; the one in this process is an addition."""
-
-    async def main() -> None:
-        async with running(dashboard=False) as scheduler:
-            assert scheduler.address.startswith("tcp://127.0.0.1:")
-            assert scheduler.in_process_address.startswith("inproc://")
-            async with (
-                Worker(scheduler.address, nthreads=1),
-                Client(scheduler.in_process_address, asynchronous=True) as client,
-            ):
-                assert await client.submit(sum, [1, 2]) == 3
-
-    asyncio.run(main())
+    async with running(dashboard=False) as scheduler:
+        assert scheduler.address.startswith("tcp://127.0.0.1:")
+        assert scheduler.in_process_address.startswith("inproc://")
+        async with (
+            Worker(scheduler.address, nthreads=1),
+            Client(scheduler.in_process_address, asynchronous=True) as client,
+        ):
+            assert await client.submit(sum, [1, 2]) == 3
 
 
-def test_a_silent_worker_is_removed(tmp_path: Path) -> None:
+@in_loop
+async def test_a_silent_worker_is_removed(tmp_path: Path) -> None:
     """After worker-ttl, as with Dask's own."""
-
-    async def main() -> None:
-        async with working(tmp_path) as (scheduler, _, (w,)):
-            scheduler.worker_ttl = 60
-            scheduler.workers[w.address].last_seen -= 3600
-            await scheduler.check_worker_ttl()
-            assert w.address not in scheduler.workers
-
-    asyncio.run(main())
+    async with working(tmp_path) as (scheduler, _, (w,)):
+        scheduler.worker_ttl = 60
+        scheduler.workers[w.address].last_seen -= 3600
+        await scheduler.check_worker_ttl()
+        assert w.address not in scheduler.workers
 
 
-def test_all_tasks_that_wait_fail_if_no_worker_may_come() -> None:
+@in_loop
+async def test_all_tasks_that_wait_fail_if_no_worker_may_come() -> None:
     """Unrunnable and queued tasks end with the error, and what depends on them."""
     error = NodesFailed(1, 0, ["node 1.1 could not find Python"])
 
-    async def main() -> None:
-        async with (
-            running(dashboard=False) as scheduler,
-            Client(scheduler.address, asynchronous=True) as client,
-        ):
-            assert scheduler.fail_waiting(error) == 0
-            restricted = client.submit(abs, -1, workers=["10.0.0.1"])
-            queued = client.map(abs, range(20))
-            dependent = client.submit(sum, queued)
-            await until(lambda: len(scheduler.tasks) == 22, "all are there")
-            assert scheduler.unrunnable
-            assert scheduler.queued
-            scheduler.fail_waiting(error)
-            for future in [restricted, *queued, dependent]:
-                with pytest.raises(NodesFailed, match="could not find Python"):
-                    await future
-            async with Worker(scheduler.address, nthreads=1):
-                assert await client.submit(abs, -5) == 5
-
-    asyncio.run(main())
+    async with (
+        running(dashboard=False) as scheduler,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        assert scheduler.fail_waiting(error) == 0
+        restricted = client.submit(abs, -1, workers=["10.0.0.1"])
+        queued = client.map(abs, range(20))
+        dependent = client.submit(sum, queued)
+        await until(lambda: len(scheduler.tasks) == 22, "all are there")
+        assert scheduler.unrunnable
+        assert scheduler.queued
+        scheduler.fail_waiting(error)
+        for future in [restricted, *queued, dependent]:
+            with pytest.raises(NodesFailed, match="could not find Python"):
+                await future
+        async with Worker(scheduler.address, nthreads=1):
+            assert await client.submit(abs, -5) == 5
 
 
-def test_a_signal_of_a_node_is_answered_with_its_time(tmp_path: Path) -> None:
+@in_loop
+async def test_a_signal_of_a_node_is_answered_with_its_time(tmp_path: Path) -> None:
     """A node that the cluster does not drain has to drain itself: it gets an error."""
+    async with working(tmp_path) as (scheduler, client, _):
+        assert client.scheduler is not None
+        send = client.scheduler.gridengine_node_signal
+        with pytest.raises(LookupError):
+            await send(name="w0", signal="SIGUSR1")
+        received: list[tuple[str, str]] = []
 
-    async def main() -> None:
-        async with working(tmp_path) as (scheduler, client, _):
-            assert client.scheduler is not None
-            send = client.scheduler.gridengine_node_signal
-            with pytest.raises(LookupError):
-                await send(name="w0", signal="SIGUSR1")
-            received: list[tuple[str, str]] = []
+        def on_signal(name: str, signal: str) -> float:
+            received.append((name, signal))
+            return 7.0
 
-            def on_signal(name: str, signal: str) -> float:
-                received.append((name, signal))
-                return 7.0
-
-            scheduler.on_node_signal = on_signal
-            assert await send(name="w0", signal="SIGUSR1") == 7.0
-            assert received == [("w0", "SIGUSR1")]
-
-    asyncio.run(main())
+        scheduler.on_node_signal = on_signal
+        assert await send(name="w0", signal="SIGUSR1") == 7.0
+        assert received == [("w0", "SIGUSR1")]

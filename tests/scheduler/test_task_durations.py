@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from dask_gridengine.scheduler.task_durations import MAX_KINDS, TaskDurations
+from tests.loops import in_loop
 from tests.scheduler.scene import nap, working
 
 
@@ -44,16 +44,13 @@ def test_memory_is_bounded() -> None:
     assert durations.quantile("kind-0") is None
 
 
-def test_durations_are_recorded_as_tasks_end(tmp_path: Path) -> None:
+@in_loop
+async def test_durations_are_recorded_as_tasks_end(tmp_path: Path) -> None:
     """The transfers before a task do not count."""
-
-    async def main() -> None:
-        async with working(tmp_path) as (scheduler, client, _):
-            done = client.submit(nap)
-            await done
-            prefix = scheduler.tasks[done.key].prefix
-            known = scheduler.task_durations.expected(prefix)
-            assert known is not None
-            assert 0.5 <= known < 5
-
-    asyncio.run(main())
+    async with working(tmp_path) as (scheduler, client, _):
+        done = client.submit(nap)
+        await done
+        prefix = scheduler.tasks[done.key].prefix
+        known = scheduler.task_durations.expected(prefix)
+        assert known is not None
+        assert 0.5 <= known < 5

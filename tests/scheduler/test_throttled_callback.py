@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 from dask_gridengine.scheduler.throttled_callback import EVERY, SHARE, ThrottledCallback
+from tests.loops import in_loop
 from tests.waiting import until
 
 
@@ -37,18 +38,15 @@ def test_calls_that_take_no_time_are_made_each_time() -> None:
     assert len(calls) == 3
 
 
-def test_it_runs_until_it_is_stopped() -> None:
+@in_loop
+async def test_it_runs_until_it_is_stopped() -> None:
     """From `start` on in the running loop; `stop` may be called twice."""
-
-    async def main() -> None:
-        calls: list[int] = []
-        callback = ThrottledCallback(lambda: calls.append(1))
-        callback.start()
-        await until(lambda: len(calls) >= 2, "two calls")
-        callback.stop()
-        callback.stop()
-        seen = len(calls)
-        await asyncio.sleep(2 * EVERY)
-        assert len(calls) == seen
-
-    asyncio.run(main())
+    calls: list[int] = []
+    callback = ThrottledCallback(lambda: calls.append(1))
+    callback.start()
+    await until(lambda: len(calls) >= 2, "two calls")
+    callback.stop()
+    callback.stop()
+    seen = len(calls)
+    await asyncio.sleep(2 * EVERY)
+    assert len(calls) == seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.loops import in_loop
 from tests.stage import client_of, stage
 
 pytest.importorskip("numpy")
@@ -99,7 +99,8 @@ def test_without_numpy_dask_does_as_it_did() -> None:
     assert said == "bytearray"
 
 
-def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
+@in_loop
+async def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
     """And is forked where numpy's own threads would have been in the way of that."""
 
     def look() -> dict[str, Any]:
@@ -108,27 +109,24 @@ def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
     def total(values: Any) -> float:
         return float(values.sum())
 
-    async def main() -> None:
-        async with stage(
-            tmp_path, environment={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-        ) as on:
-            on.connect()
-            node = on.start_node()
-            await on.worker()
-            async with client_of(on) as client:
-                (before,) = (await client.run(look)).values()
-                assert not before["numpy"]
-                assert before["parent"] != node.process.pid  # but the template's
-                import numpy as np
+    async with stage(
+        tmp_path, environment={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    ) as on:
+        on.connect()
+        node = on.start_node()
+        await on.worker()
+        async with client_of(on) as client:
+            (before,) = (await client.run(look)).values()
+            assert not before["numpy"]
+            assert before["parent"] != node.process.pid  # but the template's
+            import numpy as np
 
-                values = np.arange(300_000.0)
-                assert await client.submit(total, values) == values.sum()
-                back = await client.submit(np.square, values)
-                assert (back == values**2).all()
-                (after,) = (await client.run(look)).values()
-                assert after["numpy"]
-            await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
-            assert await node.ended() == 0
-            assert "so spawning" not in node.said()
-
-    asyncio.run(main())
+            values = np.arange(300_000.0)
+            assert await client.submit(total, values) == values.sum()
+            back = await client.submit(np.square, values)
+            assert (back == values**2).all()
+            (after,) = (await client.run(look)).values()
+            assert after["numpy"]
+        await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
+        assert await node.ended() == 0
+        assert "so spawning" not in node.said()

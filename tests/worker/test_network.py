@@ -19,6 +19,7 @@ from dask_gridengine.worker.network import (
     start_or_diagnose,
 )
 from tests.bootstrap.test_client import black_hole, closed_port, mute
+from tests.loops import in_loop
 from tests.samples import allocation, two_in_a_row
 from tests.stage import Stage, stage
 from tests.waiting import until
@@ -73,22 +74,19 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     ("place", "answer"),
     [(black_hole, "no answer in 0.3 s (a firewall, or no"), (closed_port, "refused")],
 )
-def test_a_scheduler_out_of_reach_is_told_with_its_answer(
+@in_loop
+async def test_a_scheduler_out_of_reach_is_told_with_its_answer(
     place: Callable[[], contextlib.AbstractContextManager[str]], answer: str
 ) -> None:
     """Address, port, what came back, and which address did answer."""
-
-    async def main() -> None:
-        with place() as address:
-            told = allocation(scheduler=f"tcp://{address}")
-            with pytest.raises(WorkerStartError) as caught:
-                await asyncio.wait_for(start_or_diagnose(never(), told), 10)
-        assert caught.value.cause is Cause.NO_SCHEDULER
-        assert f"{address}: " in caught.value.detail
-        assert answer in caught.value.detail
-        assert told.bootstrap_address in caught.value.detail
-
-    asyncio.run(main())
+    with place() as address:
+        told = allocation(scheduler=f"tcp://{address}")
+        with pytest.raises(WorkerStartError) as caught:
+            await asyncio.wait_for(start_or_diagnose(never(), told), 10)
+    assert caught.value.cause is Cause.NO_SCHEDULER
+    assert f"{address}: " in caught.value.detail
+    assert answer in caught.value.detail
+    assert told.bootstrap_address in caught.value.detail
 
 
 @pytest.mark.usefixtures("hasty")
@@ -113,19 +111,17 @@ def test_a_slow_start_is_left_alone() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_another_failure_is_not_taken_for_the_network() -> None:
+@in_loop
+async def test_another_failure_is_not_taken_for_the_network() -> None:
     """What a start raises is passed on while the scheduler can be reached."""
 
     async def broken() -> None:
         raise ZeroDivisionError("a bug")
 
-    async def main() -> None:
-        with mute() as address:
-            told = allocation(scheduler=f"tcp://{address}")
-            with pytest.raises(ZeroDivisionError):
-                await start_or_diagnose(broken(), told)
-
-    asyncio.run(main())
+    with mute() as address:
+        told = allocation(scheduler=f"tcp://{address}")
+        with pytest.raises(ZeroDivisionError):
+            await start_or_diagnose(broken(), told)
 
 
 async def ends(on: Stage, cause: Cause) -> str:
@@ -139,59 +135,56 @@ async def ends(on: Stage, cause: Cause) -> str:
 
 
 @pytest.mark.timeout(90)
-def test_a_node_tells_that_it_does_not_reach_the_scheduler(tmp_path: Path) -> None:
+@in_loop
+async def test_a_node_tells_that_it_does_not_reach_the_scheduler(
+    tmp_path: Path,
+) -> None:
     """Soon, in its farewell, and without a traceback: there is nothing to debug."""
     security = new_security("dask-x")
 
-    async def main() -> None:
-        with black_hole() as wall:
-            async with stage(tmp_path, scheduler=f"tls://{wall}") as on:
-                on.tls = worker_identity(security)
-                on.connect()
-                detail = await ends(on, Cause.NO_SCHEDULER)
-            assert detail.startswith(f"{wall}: no answer in 3 s")
-
-    asyncio.run(main())
+    with black_hole() as wall:
+        async with stage(tmp_path, scheduler=f"tls://{wall}") as on:
+            on.tls = worker_identity(security)
+            on.connect()
+            detail = await ends(on, Cause.NO_SCHEDULER)
+        assert detail.startswith(f"{wall}: no answer in 3 s")
 
 
 @pytest.mark.parametrize("nanny", [True, False])
-def test_workers_listen_at_the_ports_they_may(nanny: bool, tmp_path: Path) -> None:
+@in_loop
+async def test_workers_listen_at_the_ports_they_may(
+    nanny: bool, tmp_path: Path
+) -> None:
     """Two nodes on a host share a range, and a third is told that it is too small."""
-
-    async def main() -> None:
-        with two_in_a_row() as (held, ports):
-            free = str(ports.last)
-        # Without a Nanny one port does; the other one of the two was just released.
-        told = {"port": f"{held}:{free}", "nanny_port": f"{held}:{free}"}
-        async with stage(tmp_path, nanny=nanny, **told) as on:
-            on.connect()
-            first = [await started(on, 1)]
-            if not nanny:
-                first.append(await started(on, 2))
-            there = {int(address.rpartition(":")[2]) for address in first}
-            assert there <= {held, ports.last}
-            node = on.start_node(3)
-            said = await on.exit_report()
-            assert said.cause == Cause.NO_LISTEN.value
-            assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
-            assert f"worker_port='{held}:{free}'" in said.detail
-            assert "2 of 2 are held" in said.detail
 
     async def started(on: Stage, index: int) -> str:
         on.start_node(index)
         return await on.worker(f"ge-{index}")
 
-    asyncio.run(main())
+    with two_in_a_row() as (held, ports):
+        free = str(ports.last)
+    # Without a Nanny one port does; the other one of the two was just released.
+    told = {"port": f"{held}:{free}", "nanny_port": f"{held}:{free}"}
+    async with stage(tmp_path, nanny=nanny, **told) as on:
+        on.connect()
+        first = [await started(on, 1)]
+        if not nanny:
+            first.append(await started(on, 2))
+        there = {int(address.rpartition(":")[2]) for address in first}
+        assert there <= {held, ports.last}
+        node = on.start_node(3)
+        said = await on.exit_report()
+        assert said.cause == Cause.NO_LISTEN.value
+        assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
+        assert f"worker_port='{held}:{free}'" in said.detail
+        assert "2 of 2 are held" in said.detail
 
 
-def test_a_worker_listens_on_the_interface_it_is_told(tmp_path: Path) -> None:
+@in_loop
+async def test_a_worker_listens_on_the_interface_it_is_told(tmp_path: Path) -> None:
     """There, and nowhere else; a network says where names differ between hosts."""
-
-    async def main() -> None:
-        async with stage(tmp_path, **ONE_HOST) as on:
-            on.connect()
-            on.start_node()
-            address = await on.worker()
-            assert address.startswith("tcp://127.0.0.1:")
-
-    asyncio.run(main())
+    async with stage(tmp_path, **ONE_HOST) as on:
+        on.connect()
+        on.start_node()
+        address = await on.worker()
+        assert address.startswith("tcp://127.0.0.1:")
