@@ -29,11 +29,10 @@ async def test_one_node_becomes_several_workers(
 ) -> None:
     """Each in a process of its own, named after the node; forked they share imports.
 
-    Their semaphores are taken away when all have opened theirs, so none misses any
-    when they start together, and none is left when they are started again together.
+    Their semaphores are unlinked when all have opened theirs: none fails to open one,
+    and none is left, also when they are started again together.
     """
     async with stage(tmp_path, processes=3, start_method=start_method) as on:
-        on.connect()
         node = on.start_node()
         for name in WORKERS:
             await on.worker(name)
@@ -44,8 +43,8 @@ async def test_one_node_becomes_several_workers(
             assert len({*parents.values()}) == 1
             for pid in pids.values():
                 os.kill(pid, signal.SIGKILL)
-            await until(lambda: not on.scheduler.workers, "all missed", 20)
-            await until(lambda: names(on.scheduler) == WORKERS, "again", 30)
+            await until(lambda: not on.scheduler.workers, "all are lost", 20)
+            await until(lambda: names(on.scheduler) == WORKERS, "all again", 30)
             assert not {*pids.values()} & {*(await client.run(os.getpid)).values()}
         await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
         assert await node.ended() == 0
@@ -53,10 +52,10 @@ async def test_one_node_becomes_several_workers(
 
 
 @in_loop
-async def test_what_each_worker_would_do_at_its_start_is_done_once(
+async def test_common_imports_are_done_before_the_fork(
     tmp_path: Path,
 ) -> None:
-    """The forked ones find versions read, and what Dask imports by name imported."""
+    """Versions are read, and the modules imported that Dask imports by name."""
 
     def look() -> tuple[int, bool]:
         from distributed.versions import _version_cached
@@ -65,7 +64,6 @@ async def test_what_each_worker_would_do_at_its_start_is_done_once(
         return read, "distributed.http.worker.prometheus" in sys.modules
 
     async with stage(tmp_path, processes=3) as on:
-        on.connect()
         node = on.start_node()
         for name in WORKERS:
             await on.worker(name)
@@ -84,7 +82,6 @@ async def test_a_killed_worker_is_started_again_beside_the_others(
 ) -> None:
     """They go on, and so does the node."""
     async with stage(tmp_path, processes=2) as on:
-        on.connect()
         on.start_node()
         for name in WORKERS[:2]:
             await on.worker(name)
@@ -92,19 +89,18 @@ async def test_a_killed_worker_is_started_again_beside_the_others(
             before = await client.run(os.getpid)
             killed, other = before
             os.kill(before[killed], signal.SIGKILL)
-            await until(lambda: killed not in on.scheduler.workers, "missed", 20)
+            await until(lambda: killed not in on.scheduler.workers, "its loss", 20)
             assert other in on.scheduler.workers
             await until(lambda: len(on.scheduler.workers) == 2, "two again", 30)
             assert (await client.run(os.getpid))[other] == before[other]
 
 
 @in_loop
-async def test_a_node_that_is_asked_to_go_hands_over_what_all_its_workers_hold(
+async def test_a_node_that_drains_moves_the_data_of_all_its_workers(
     tmp_path: Path,
 ) -> None:
-    """To other nodes, not to each other; then they close together."""
+    """To other nodes, not to each other."""
     async with stage(tmp_path, processes=2) as on:
-        on.connect()
         node = on.start_node()
         for name in WORKERS[:2]:
             await on.worker(name)
@@ -125,14 +121,13 @@ async def test_a_node_that_is_asked_to_go_hands_over_what_all_its_workers_hold(
 
 
 @in_loop
-async def test_a_nanny_looks_at_its_loop_twice_a_second(tmp_path: Path) -> None:
-    """Dask's fifty times are a third of what an idle node costs; a worker's stay."""
+async def test_a_nanny_checks_its_loop_twice_a_second(tmp_path: Path) -> None:
+    """Dask's fifty times are a third of what an idle node costs."""
 
     def interval(dask_worker: Server) -> float:
         return float(dask_worker.periodic_callbacks["tick"].callback_time)
 
     async with stage(tmp_path, processes=2) as on:
-        on.connect()
         on.start_node()
         for name in WORKERS[:2]:
             await on.worker(name)
