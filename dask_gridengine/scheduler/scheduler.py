@@ -92,7 +92,8 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
     @property
     def in_process_address(self) -> str:
         """``inproc://...``, after the start."""
-        return str(self.listeners[-1].contact_address)
+        addresses = (listener.contact_address for listener in self.listeners)
+        return next(str(a) for a in addresses if a.startswith("inproc://"))
 
     def show(self, view: NodeHistory) -> None:
         """Show these nodes on page, JSON route and metrics."""
