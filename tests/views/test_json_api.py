@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.views.json_api import VERSION, document
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 from tests.simulated import START, Nodes
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
@@ -57,7 +57,7 @@ def test_the_route_needs_no_page() -> None:
             scheduler.show(two().history)
             for query, count in (("", 2), ("?live=1", 1), ("?live=0", 2)):
                 path = f"/json/gridengine.json{query}"
-                status, text, _ = await page(scheduler, path)
+                status, text, _ = await page(scheduler, path, wait=False)
                 assert status == 200
                 answer = json.loads(text)
                 assert len(answer["nodes"]) == count

@@ -21,7 +21,7 @@ from tests.scheduler.test_scheduler import page as get
 from tests.scheduler.test_scheduler import running
 from tests.simulated import Nodes, many, pooled
 from tests.views.sent import Shown
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 #: JavaScript that returns the data of the bars.
 BARS = """() => {
@@ -212,6 +212,7 @@ def test_two_thousand_nodes_are_drawn() -> None:
         options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
         async with ClusterScheduler(**options) as scheduler:
             scheduler.show(nodes.history)
+            await until(lambda: scheduler.http_application.applications, "pages", 30)
             return await asyncio.to_thread(show, scheduler.http_server.port)
 
     jobs, failed = asyncio.run(main())

@@ -13,7 +13,7 @@ import pytest
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import ENDED_KEPT
 from dask_gridengine.views import prometheus
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 from tests.simulated import Nodes
 
 pytest.importorskip("prometheus_client")
@@ -108,7 +108,7 @@ sys.modules["prometheus_client"] = None
 import asyncio
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.simulated import Nodes
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 
 async def main():
     async with running() as scheduler:
