@@ -20,7 +20,7 @@ from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.views import json_api, prometheus
 
 DASHBOARD = "distributed.dashboard.scheduler"
-OUR_PAGE = "dask_gridengine.views.dashboard_menu"
+OUR_PAGE = "dask_gridengine.views.page"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 #: Seconds after the start of the scheduler: local nodes have registered by then.
 DELAY = 2.0
