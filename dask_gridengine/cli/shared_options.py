@@ -90,7 +90,8 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     """Parse ``KEY=VALUE`` into keyword arguments of `GridEngineCluster`."""
     import dask.config
 
-    from dask_gridengine.options import Options, refuse_unknown
+    from dask_gridengine.options import Options
+    from dask_gridengine.unknown_options import refuse_unknown
 
     settings: dict[str, Any] = {}
     for pair in pairs:

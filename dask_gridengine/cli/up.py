@@ -26,9 +26,9 @@ from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.formatting import plural
 from dask_gridengine.nodes.endpoints import contact
-from dask_gridengine.nodes.snapshot import snapshot
 from dask_gridengine.options import Options
 from dask_gridengine.process_identity import ProcessIdentity
+from dask_gridengine.views.snapshot import snapshot
 
 SHOW_SECONDS = 0.5  # between two pictures
 EXPLAIN_SECONDS = 2.0  # between two calls of explain(), which walks through all nodes
