@@ -21,6 +21,7 @@ from dask_gridengine.cli.formatting import print_table
 from dask_gridengine.errors import OptionError
 from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
 from dask_gridengine.options import Options
+from dask_gridengine.unknown_options import REMOVED
 
 DEFAULT, ARGUMENT = "default", "argument"
 HIDDEN = "(hidden)"
@@ -76,11 +77,12 @@ def _settings(given: Mapping[str, Any]) -> Iterator[Setting]:
 
 
 def _mistakes(given: Mapping[str, Any]) -> Iterator[str]:
-    known = {*DEFAULTS[SECTION], *OTHER_KEYS}
+    removed = {name.replace("_", "-") for name in REMOVED}  # `Options` reports them
+    known = {*DEFAULTS[SECTION], *OTHER_KEYS, *removed}
     for source, section in _configured_sections():
         for key in section:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = difflib.get_close_matches(key, DEFAULTS[SECTION], n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 yield f"{source}: gridengine.{key} is not a setting{hint}"
     try:
