@@ -36,7 +36,7 @@ class Paper:
     def end(self, node: NodeId) -> None:
         self._on_end(EndNotice(node=node, exit_status=0))
 
-    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+    async def recheck(self, nodes: Collection[NodeId]) -> None:
         self.calls += 1
 
     async def hosts(self, native: str) -> None:

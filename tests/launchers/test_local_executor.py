@@ -1,7 +1,6 @@
-"""A grid the size of one machine. Each test has one in a process of its own.
+"""The executor of local processes, through the process launcher.
 
-The grid collects all children of its process, so it does not go together with pytest;
-the process launcher is the way to it.
+It collects all children of its process, so it cannot run in pytest's.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import psutil
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
+from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.local.launcher import open_process
-from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends
 from tests.waiting import until
 
@@ -35,7 +34,7 @@ def shell(script: str, **fields: Any) -> NodeRequest:
 
 
 @asynccontextmanager
-async def small_grid(ends: Ends, slots: int = 2) -> AsyncIterator[SessionLauncher]:
+async def open_executor(ends: Ends, slots: int = 2) -> AsyncIterator[Launcher]:
     launcher = await open_process(ends, slots=slots)
     try:
         yield launcher
@@ -73,7 +72,7 @@ def test_an_end_is_told_as_it_was(
     """Exit status or signal, never both."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             (end,) = await ends.of(nodes)
             assert replace(end, ran=None, peak_memory=0) == EndNotice(
@@ -89,7 +88,7 @@ def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
     big = NodeRequest(name="x", command=(sys.executable, "-c", script))
 
     async def main() -> None:
-        async with small_grid(ends, slots=1) as grid:
+        async with open_executor(ends, slots=1) as grid:
             (node,) = await grid.submit(big, 1)
             (queued,) = await grid.submit(shell("exit 0"), 1)
             (dropped,) = await grid.submit(shell("exit 0"), 1)
@@ -108,7 +107,7 @@ def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None
     """As on Grid Engine it is found out when the node starts, not at submission."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             request = NodeRequest(name="x", command=("/no/such/command",))
             (end,) = await ends.of(await grid.submit(request, 1))
             assert "could not be started: " in end.reason
@@ -127,7 +126,7 @@ def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) 
     script = f'env -0 >{seen}; stat -c %a "$TMPDIR" >{seen}.mode; touch "$TMPDIR/x"'
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             await grid.submit(shell("exit 0"), 1)
             request = shell(script, slots=2, environment={"A": "x=y z", "TMPDIR": "/"})
             await ends.of(await grid.submit(request, 1))
@@ -160,7 +159,7 @@ def test_standard_streams_are_nowhere(ends: Ends, tmp_path: Path) -> None:
     script = f"cat; echo chatter; echo chatter >&2; pwd >{tmp_path}/where"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             (end,) = await ends.of(await grid.submit(shell(script), 1))
             assert end.exit_status == 0
 
@@ -176,7 +175,7 @@ def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> N
     gate = shell(f"while [ ! -e {tmp_path}/open ]; do sleep 0.02; done")
 
     async def main() -> None:
-        async with small_grid(ends, slots=3) as grid:
+        async with open_executor(ends, slots=3) as grid:
             nodes = [
                 *await grid.submit(gate, 1),
                 *await grid.submit(wide, 1),
@@ -197,7 +196,7 @@ def test_a_node_of_more_slots_than_there_are_runs_alone(
     alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             wide = await grid.submit(
                 shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3
             )
@@ -215,7 +214,7 @@ def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -
     script = f"sleep 1000 & echo $! >{tmp_path}/pid; wait"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             start = time.monotonic()
             nodes = await grid.submit(shell(script, walltime=0.4), 1)
             (end,) = await ends.of(nodes)
@@ -234,7 +233,7 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
     """Running ones by SIGKILL, queued ones silently; the others go on."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell("sleep 1000"), 4)
             running, queued = nodes[0], nodes[3]
             await grid.cancel([running, queued, NodeId("99", 1)])
@@ -255,7 +254,7 @@ def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> No
     )
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             other = await grid.submit(shell("exit 0"), 1)
             await ends.of(other)
@@ -276,7 +275,7 @@ def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) 
     )
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             long = await grid.submit(shell("sleep 1000"), 1)
             await ends.of(await grid.submit(shell(script), 1))
             pid = await pid_in(tmp_path / "pid")
@@ -292,7 +291,7 @@ def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
     script = f"sleep 1000 & echo $TMPDIR $! >{tmp_path}/$SGE_TASK_ID; wait"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 4)
             await until(lambda: len(list(tmp_path.iterdir())) == 2, "two running")
         assert all(end.cancelled for end in await ends.of(nodes))
@@ -308,7 +307,7 @@ def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
     """The directory that holds them is nobody else's either."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             await grid.submit(shell(f"echo $TMPDIR >{tmp_path}/x; sleep 1000"), 1)
             await until(lambda: (tmp_path / "x").exists(), "a node")
             parent = Path((tmp_path / "x").read_text().strip()).parent
@@ -321,7 +320,7 @@ def test_many_short_nodes_all_end(ends: Ends) -> None:
     """Notices do not get lost when signs of several ends come as one."""
 
     async def main() -> None:
-        async with small_grid(ends, slots=8) as grid:
+        async with open_executor(ends, slots=8) as grid:
             nodes = await grid.submit(shell("exit 0"), 150)
             ended = await ends.of(nodes, timeout=40)
             assert {end.exit_status for end in ended} == {0}
