@@ -220,7 +220,7 @@ def test_a_submission_that_kills_the_child_may_be_repeated(
 
 
 def test_a_cancellation_survives_the_child(fake: FakeChild, ends: Ends) -> None:
-    """The new child is told what to delete; the caller need not repeat it."""
+    """The new child gets the nodes to delete; the caller need not repeat it."""
 
     async def main() -> None:
         async with opened(fake, ends) as launcher:

@@ -57,7 +57,7 @@ async def pid_in(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "expected"),
     [
         ("exit 0", {"exit_status": 0}),
         ("exit 3", {"exit_status": 3}),
@@ -66,24 +66,24 @@ async def pid_in(path: Path) -> int:
         ("kill -USR1 $$", {"signal": "SIGUSR1"}),
     ],
 )
-def test_an_end_is_told_as_it_was(
-    ends: Ends, script: str, told: dict[str, Any]
+def test_an_end_has_an_exit_status_or_a_signal(
+    ends: Ends, script: str, expected: dict[str, Any]
 ) -> None:
-    """Exit status or signal, never both."""
+    """Never both."""
 
     async def main() -> None:
         async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             (end,) = await ends.of(nodes)
             assert replace(end, ran=None, peak_memory=0) == EndNotice(
-                node=nodes[0], **told
+                node=nodes[0], **expected
             )
 
     run(main)
 
 
-def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
-    """Its biggest process counts; one that never ran has neither."""
+def test_an_end_has_running_time_and_memory(ends: Ends) -> None:
+    """The largest process counts; a node that never ran has neither."""
     script = "import time; block = b'x' * 300_000_000; time.sleep(0.3)"
     big = NodeRequest(name="x", command=(sys.executable, "-c", script))
 
@@ -103,8 +103,8 @@ def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
     run(main)
 
 
-def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None:
-    """As on Grid Engine it is found out when the node starts, not at submission."""
+def test_a_missing_command_is_an_end_with_a_reason(ends: Ends) -> None:
+    """As on Grid Engine it fails when the node starts, not at submission."""
 
     async def main() -> None:
         async with open_executor(ends) as grid:
@@ -120,8 +120,8 @@ def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None
     run(main)
 
 
-def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) -> None:
-    """The variables of a job, and what was asked for; TMPDIR is its own."""
+def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None:
+    """Grid Engine's variables and the requested ones; TMPDIR is its own."""
     seen = tmp_path / "seen"
     script = f'env -0 >{seen}; stat -c %a "$TMPDIR" >{seen}.mode; touch "$TMPDIR/x"'
 
@@ -135,7 +135,7 @@ def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) 
     variables = dict(
         pair.split("=", 1) for pair in seen.read_text().split("\0") if "=" in pair
     )
-    wanted = {
+    expected_env = {
         "A": "x=y z",
         "JOB_ID": "2",
         "JOB_NAME": "x",
@@ -148,14 +148,14 @@ def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) 
         "QUEUE": "local",
         "PATH": os.environ["PATH"],
     }
-    assert {name: variables.get(name) for name in wanted} == wanted
+    assert {name: variables.get(name) for name in expected_env} == expected_env
     assert Path(f"{seen}.mode").read_text() == "700\n"
     assert not Path(variables["TMPDIR"]).exists()
     assert not Path(variables["TMPDIR"]).parent.exists()
 
 
-def test_standard_streams_are_nowhere(ends: Ends, tmp_path: Path) -> None:
-    """A node that prints disturbs nobody; it starts in a place that every host has."""
+def test_standard_streams_are_discarded(ends: Ends, tmp_path: Path) -> None:
+    """The working directory is one that every host has."""
     script = f"cat; echo chatter; echo chatter >&2; pwd >{tmp_path}/where"
 
     async def main() -> None:
@@ -192,7 +192,7 @@ def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> N
 def test_a_node_of_more_slots_than_there_are_runs_alone(
     ends: Ends, tmp_path: Path
 ) -> None:
-    """It sees the slots it asked for; others run before and after it."""
+    """It has the slots it requested; other nodes run before and after it."""
     alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
 
     async def main() -> None:
@@ -230,7 +230,7 @@ def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -
 
 
 def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
-    """Running ones by SIGKILL, queued ones silently; the others go on."""
+    """Running nodes by SIGKILL; the others go on."""
 
     async def main() -> None:
         async with open_executor(ends) as grid:
@@ -247,7 +247,7 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
 
 @linux
 def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> None:
-    """In a session of its own and with its parent gone; it goes when its node goes."""
+    """In a session of its own and without its parent; it ends with its node."""
     script = (
         f"(setsid sh -c 'sleep 1000 & echo $! >{tmp_path}/pid; wait' >/dev/null &);"
         " sleep 1000"
@@ -267,8 +267,8 @@ def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> No
 
 
 @linux
-def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) -> None:
-    """Without our mark it may be anybody's; it goes when no node is left."""
+def test_a_process_without_our_mark_is_found(ends: Ends, tmp_path: Path) -> None:
+    """It may belong to any node, so it is killed when none is left."""
     script = (
         f"setsid env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' &"
         f" while [ ! -s {tmp_path}/pid ]; do sleep 0.02; done"
@@ -287,7 +287,7 @@ def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) 
 
 
 def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
-    """Queued and running nodes, their processes and their directories go."""
+    """Queued and running nodes, their processes and their directories."""
     script = f"sleep 1000 & echo $TMPDIR $! >{tmp_path}/$SGE_TASK_ID; wait"
 
     async def main() -> None:
@@ -304,7 +304,7 @@ def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
 
 
 def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
-    """The directory that holds them is nobody else's either."""
+    """And so is the directory that contains them."""
 
     async def main() -> None:
         async with open_executor(ends) as grid:
@@ -317,7 +317,7 @@ def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
 
 
 def test_many_short_nodes_all_end(ends: Ends) -> None:
-    """Notices do not get lost when signs of several ends come as one."""
+    """No end is lost when several ends cause one SIGCHLD."""
 
     async def main() -> None:
         async with open_executor(ends, slots=8) as grid:

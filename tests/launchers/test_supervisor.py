@@ -80,7 +80,7 @@ def test_nodes_that_die_with_their_child_are_reported(
 def test_restarts_are_bounded_and_each_request_tries_once_more(
     fake: FakeChild, ends: Ends, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A child that always crashes is no endless loop; an outage that ends is over."""
+    """A child that always crashes is not restarted for ever."""
 
     async def main() -> None:
         child = await supervise(fake, ends)

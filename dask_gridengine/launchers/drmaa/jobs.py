@@ -17,7 +17,7 @@ from dask_gridengine.launchers.drmaa.library import (
     State,
     Unreachable,
 )
-from dask_gridengine.launchers.messages import to_ranges
+from dask_gridengine.launchers.messages import from_ranges, to_ranges
 
 TIME_SLICE = 0.05  # seconds of deletions and checks between two polls of everything
 HEARTBEAT = 5.0  # seconds between checks of one node, each node in turn
@@ -45,16 +45,8 @@ UNCONFIRMED = (
 )
 
 
-class _TaskRange(NamedTuple):
-    """Neighbouring nodes of one array that one command deletes."""
-
-    job: str
-    first: int
-    last: int
-
-    @property
-    def nodes(self) -> list[NodeId]:
-        return [NodeId(self.job, i) for i in range(self.first, self.last + 1)]
+#: Job, first and last index of neighbouring nodes that one command deletes.
+_TaskRange = tuple[str, int, int]
 
 
 class _Search(NamedTuple):
@@ -155,7 +147,10 @@ class Jobs:
         ranges = to_ranges(node for node in live if node.job not in whole_jobs)
         for job, runs in ranges.items():
             for first, last in runs:
-                self._delete_range(_TaskRange(job, first, last))
+                if last - first + 1 >= RANGE_SIZE:
+                    self._deletions.append((job, first, last))
+                else:
+                    self._deletions.extend(self._ids_of(job, first, last))
 
     def delete_all(self) -> None:
         """Delete every job of the session, also jobs whose ids were never received."""
@@ -201,11 +196,9 @@ class Jobs:
             now = self._clock()
             self._rechecks = deque(now + delay for delay in RECHECK_DELAYS)
 
-    def _delete_range(self, tasks: _TaskRange) -> None:
-        if len(tasks.nodes) >= RANGE_SIZE:
-            self._deletions.append(tasks)
-        else:
-            self._deletions.extend(map(self._library.dialect.form, tasks.nodes))
+    def _ids_of(self, job: str, first: int, last: int) -> list[str]:
+        nodes = from_ranges({job: [[first, last]]})
+        return [self._library.dialect.form(node) for node in nodes]
 
     def _do_due_calls(self) -> None:
         now = self._clock()
@@ -256,11 +249,10 @@ class Jobs:
 
     def _delete_next(self) -> None:
         job_id = self._deletions[0]
-        if isinstance(job_id, _TaskRange):
+        if isinstance(job_id, tuple):
             self._deletions.popleft()
             if not self._library.delete_range(*job_id):
-                one_by_one = map(self._library.dialect.form, reversed(job_id.nodes))
-                self._deletions.extendleft(one_by_one)
+                self._deletions.extendleft(reversed(self._ids_of(*job_id)))
             return
         try:
             self._library.delete(job_id)
