@@ -92,7 +92,7 @@ class Launcher:
             raise
         if answer.get("error") == REJECTED:
             native = None if self.kind == "process" else request.native
-            raise self.dialect.refusal(answer["text"], count, native)
+            raise self.dialect.submit_error(answer["text"], count, native)
         _raise_error(answer)
         nodes = from_ranges(answer["nodes"])
         self._ends.add(nodes)

@@ -23,7 +23,6 @@ def parse_arguments(arguments: list[str]) -> Namespace:
     parser.add_argument("--cleanup", type=Path, help="shared directory of the cluster")
     parser.add_argument("--slots", type=int, help="process launcher: nodes at a time")
     parser.add_argument("--contact", help="DRMAA launcher: session to take over")
-    parser.add_argument("--dialect", help="DRMAA launcher: the batch system's name")
     return parser.parse_args(arguments)
 
 

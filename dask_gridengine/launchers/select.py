@@ -24,7 +24,6 @@ async def open_launcher(
     on_end: EndCallback,
     *,
     slots: int | None = None,
-    dialect: str | None = None,
     cleanup: Path | None = None,
 ) -> Launcher:
     """Open a launcher; see `open_drmaa` and `open_process` for the arguments.
@@ -44,7 +43,7 @@ async def open_launcher(
     if kind == "process":
         return await open_process(on_end, slots=slots, cleanup=cleanup)
     try:
-        return await open_drmaa(on_end, dialect=dialect, cleanup=cleanup)
+        return await open_drmaa(on_end, cleanup=cleanup)
     except LauncherUnavailable as exc:
         if kind is not None:
             raise

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.grid_types import NodeId, NodeRequest
@@ -27,7 +27,7 @@ REQUEST = NodeRequest(name="x", command=("sleep", "1"), native="-q long.q")
 
 async def open_fake(fake: FakeChild, ends: Ends, **changes: Any) -> Launcher:
     child = await ChildSupervisor.open(fake.program(**changes), ends)
-    return Launcher(child, description="a fake", dialect=dialect("gridengine"))
+    return Launcher(child, description="a fake", dialect=batch_system("gridengine"))
 
 
 @asynccontextmanager

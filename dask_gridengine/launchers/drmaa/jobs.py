@@ -157,7 +157,7 @@ class Jobs:
         self._cancelled.update(self._live)
         self._num_kept.clear()
         jobs = {node.job: None for node in self._live}
-        all_jobs = [ALL_JOBS] if self._library.dialect.deletes_all else []
+        all_jobs = [ALL_JOBS] if self._library.dialect.deletes_session else []
         self._deletions = deque([*jobs, *all_jobs])
         self._searches = sorted({each._replace(due=0.0) for each in self._searches})
 
@@ -198,7 +198,7 @@ class Jobs:
 
     def _ids_of(self, job: str, first: int, last: int) -> list[str]:
         nodes = from_ranges({job: [[first, last]]})
-        return [self._library.dialect.form(node) for node in nodes]
+        return [self._library.dialect.format_job_id(node) for node in nodes]
 
     def _do_due_calls(self) -> None:
         now = self._clock()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dask_gridengine import batch
+from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import Runner
 from dask_gridengine.blocking import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
@@ -41,7 +41,7 @@ class DrmaaLauncher(Launcher):
     """Runs nodes on a grid; its queries run the grid's own commands."""
 
     def __init__(self, child: ChildSupervisor) -> None:
-        dialect = batch.dialect(child.ready["dialect"])
+        dialect = batch_system(child.ready["batch_system"])
         title = f"{dialect.title[0].upper()}{dialect.title[1:]}"
         description = f"{title} through DRMAA ({child.ready['system']})"
         super().__init__(child, description=description, dialect=dialect)
@@ -83,23 +83,22 @@ class DrmaaLauncher(Launcher):
 async def open_drmaa(
     on_end: EndCallback,
     *,
-    dialect: str | None = None,
     cleanup: Path | None = None,
     timeout: float = 30,
 ) -> Launcher:
     """Open a session with the grid of this host.
 
-    `on_end` gets the end of every node. `dialect` names the batch system; None derives
-    it from DRMAA. `cleanup` is the cluster's shared directory, which the child removes
-    if this process dies. After `timeout` seconds libdrmaa, or its file server, counts
-    as hanging. Raises `LauncherUnavailable` with what was tried and what to type.
+    `on_end` gets the end of every node. `cleanup` is the cluster's shared directory,
+    which the child removes if this process dies. After `timeout` seconds libdrmaa, or
+    its file server, counts as hanging. Raises `LauncherUnavailable` with what was tried
+    and what to type.
     """
-    program = await drmaa_program(dialect=dialect, cleanup=cleanup, timeout=timeout)
+    program = await drmaa_program(cleanup=cleanup, timeout=timeout)
     return DrmaaLauncher(await ChildSupervisor.open(program, on_end))
 
 
 async def drmaa_program(
-    *, dialect: str | None = None, cleanup: Path | None = None, timeout: float = 30
+    *, cleanup: Path | None = None, timeout: float = 30
 ) -> ChildProgram:
     """Return the child's program and environment; see `open_drmaa`."""
     environment = dict(os.environ)
@@ -119,7 +118,6 @@ async def drmaa_program(
         module="dask_gridengine.launchers.drmaa.process",
         advice=f"check that Grid Engine answers on this host: qhost{host}; and that"
         " this host may submit jobs: qconf -ss",
-        arguments=("--dialect", dialect) if dialect else (),
         cleanup=cleanup,
         environment=_child_environment(environment, library),
         nodes_survive=True,

@@ -14,7 +14,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from dask_gridengine.batch import dialect_of
+from dask_gridengine.batch import batch_system_of
 from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem, Runner
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.job_list_poller import JobListPoller
@@ -57,7 +57,7 @@ class Library:
     `CallFailed` if no session can be opened. All methods raise the last two.
     """
 
-    def __init__(self, contact: str | None, dialect: str | None, run: Runner) -> None:
+    def __init__(self, contact: str | None, run: Runner) -> None:
         # Loads libdrmaa, which crashes in many processes, and must not at import.
         import drmaa
 
@@ -68,11 +68,11 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.dialect: BatchSystem = dialect_of(self.system, dialect)
+        self.dialect: BatchSystem = batch_system_of(self.system)
         self._run = run
         self._job_list: JobListPoller | None = None
-        if not self.dialect.notices:
-            self._job_list = JobListPoller(lambda: self.dialect.listed(run))
+        if not self.dialect.reliable_notices:
+            self._job_list = JobListPoller(lambda: self.dialect.list_jobs(run))
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array; also one node is an array, so that all ids have one shape.
@@ -107,7 +107,7 @@ class Library:
         states = self._drmaa.JobState
         with self._translated():
             try:
-                state = self._session.jobStatus(self.dialect.form(node))
+                state = self._session.jobStatus(self.dialect.format_job_id(node))
             except self._errors.InvalidJobException:
                 return State.UNKNOWN
         return State.ENDED if state in (states.DONE, states.FAILED) else State.LIVE
@@ -119,7 +119,7 @@ class Library:
             with self._translated(), suppress(self._errors.InvalidJobException):
                 self._session.control(job_id, terminate)
         except CallFailed as exc:
-            if not any(text in str(exc) for text in self.dialect.gone):
+            if not any(text in str(exc) for text in self.dialect.gone_messages):
                 raise
         if self._job_list is not None:
             self._job_list.poll_soon()
@@ -127,7 +127,7 @@ class Library:
     def delete_range(self, job: str, first: int, last: int) -> bool:
         """Delete neighbouring nodes by one command; return whether that worked."""
         try:
-            return self.dialect.delete_neighbours(job, first, last, self._run)
+            return self.dialect.delete_tasks(job, first, last, self._run)
         except (OSError, subprocess.SubprocessError):
             return False  # deleting the nodes one by one will find the same problem
 
@@ -135,7 +135,7 @@ class Library:
         """Return the ids of the jobs of that name and submission id."""
         with self._commands():
             try:
-                return self.dialect.find_marked(name, submission_id, self._run)
+                return self.dialect.find_submission(name, submission_id, self._run)
             except (LookupError, FileNotFoundError) as exc:
                 text = f"cannot search for unacknowledged submissions: {exc}"
                 raise CallFailed(text) from exc
@@ -154,7 +154,7 @@ class Library:
             # Either all nodes are queued or none.
             for node in nodes:
                 with suppress(Unreachable, CallFailed):
-                    self.delete(self.dialect.form(node))
+                    self.delete(self.dialect.format_job_id(node))
             raise
         return nodes
 
@@ -178,7 +178,7 @@ class Library:
                 raise SubmissionRejected(_text(exc)) from exc
             finally:
                 self._session.deleteJobTemplate(template)
-        return [self.dialect.parse(job_id) for job_id in ids]
+        return [self.dialect.parse_job_id(job_id) for job_id in ids]
 
     def _next_notice(self) -> EndNotice | None:
         # Costs 0.1 ms, also with 10,000 jobs: libdrmaa stores the notices itself.
@@ -200,10 +200,12 @@ class Library:
             except Exception as exc:
                 if "code 24:" not in str(exc):  # no usage information
                     raise
-                node = self.dialect.parse(name.value.decode())
+                node = self.dialect.parse_job_id(name.value.decode())
                 return EndNotice(node=node, reason=NO_RECORD, deleted=True)
             values = helpers.adapt_rusage(usage)  # frees it
-            return self._end(self.dialect.parse(name.value.decode()), status, values)
+            return self._end(
+                self.dialect.parse_job_id(name.value.decode()), status, values
+            )
 
     def _end(
         self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
@@ -256,7 +258,7 @@ def _fill(
     template.jobEnvironment = environment
     template.workingDirectory = "/"  # exists on every host; the node opens its own log
     template.outputPath, template.joinFiles = ":/dev/null", True
-    tag = dialect.tag(request.environment.get(SUBMISSION, ""))
+    tag = dialect.marker_options(request.environment.get(SUBMISSION, ""))
     if native := " ".join(part for part in (request.native, tag) if part):
         template.nativeSpecification = native
 

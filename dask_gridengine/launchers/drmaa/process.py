@@ -31,7 +31,7 @@ def main() -> None:
     send_error = partial(pipe.send, "reply", id=READY, error=INTERNAL)
     run = partial(run_command, environment=os.environ)
     try:
-        library = Library(options.contact, options.dialect, run)
+        library = Library(options.contact, run)
     except ModuleNotFoundError as exc:
         send_error(text=str(exc), advice=INSTALL_PACKAGE)
     except (OSError, RuntimeError, AttributeError) as exc:  # no (usable) libdrmaa

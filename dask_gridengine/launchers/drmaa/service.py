@@ -67,7 +67,7 @@ class Service:
             id=READY,
             system=library.system,
             contact=library.contact,
-            dialect=library.dialect.name,
+            batch_system=library.dialect.name,
         )
         while not self._done():
             self._receive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.grid_types import EndCallback
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.child_program import ChildProgram
@@ -19,9 +19,11 @@ class LocalLauncher(Launcher):
     def __init__(self, child: ChildSupervisor) -> None:
         slots = child.ready["slots"]
         description = f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
-        batch_system = dialect("gridengine")
         super().__init__(
-            child, description=description, dialect=batch_system, slots=slots
+            child,
+            description=description,
+            dialect=batch_system("gridengine"),
+            slots=slots,
         )
 
     async def hosts(self, native: str) -> frozenset[str] | None:
