@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -242,18 +241,6 @@ def test_a_command_arrives_whole(ends: Ends, tmp_path: Path) -> None:
     assert directory == "/"
 
 
-def test_the_tunable_for_glibc_stays_with_the_child(ends: Ends, tmp_path: Path) -> None:
-    """Also with ``-V``."""
-
-    async def main() -> None:
-        async with drmaa(ends) as launcher:
-            request = shell(f"env >{tmp_path}/env", native="-V")
-            await ends.of(await launcher.submit(request, 1))
-
-    run(main)
-    assert "GLIBC_TUNABLES" not in (tmp_path / "env").read_text()
-
-
 @pytest.mark.parametrize(
     ("native", "count", "text"),
     [
@@ -358,22 +345,6 @@ def test_a_node_whose_shepherd_dies_was_not_deleted(ends: Ends, grid: Cell) -> N
             assert end.reason == ABANDONED
             assert not end.deleted
             assert not end.unstarted
-
-    run(main)
-
-
-def test_a_thousand_nodes_are_cancelled_quickly(ends: Ends) -> None:
-    """As one array, in a few calls; every end is reported."""
-
-    async def main() -> None:
-        async with drmaa(ends) as launcher:
-            start = time.monotonic()
-            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 1000)
-            await launcher.cancel(nodes[::2])
-            await ends.of(nodes[::2])
-            await launcher.cancel(nodes)
-            await ends.of(nodes)
-            assert time.monotonic() - start < 10
 
     run(main)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -301,19 +300,6 @@ def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
         directory, pid = path.read_text().split()
         assert not Path(directory).parent.exists()
         assert not psutil.pid_exists(int(pid))
-
-
-def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
-    """And so is the directory that contains them."""
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            await grid.submit(shell(f"echo $TMPDIR >{tmp_path}/x; sleep 1000"), 1)
-            await until(lambda: (tmp_path / "x").exists(), "a node")
-            parent = Path((tmp_path / "x").read_text().strip()).parent
-            assert stat.S_IMODE(parent.stat().st_mode) == 0o700
-
-    run(main)
 
 
 def test_many_short_nodes_all_end(ends: Ends) -> None:
