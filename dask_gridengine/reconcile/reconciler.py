@@ -286,7 +286,7 @@ class Reconciler:
         await self.suspensions.look(ask)
         if ask:
             # The grid may know better, and then its notice is here before the time.
-            await self.fleet.launcher.ask_about([record.id for record in ask])
+            await self.fleet.launcher.recheck([record.id for record in ask])
         if not gone:
             return
         live = self.fleet.registry.live.values()

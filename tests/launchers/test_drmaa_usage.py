@@ -1,4 +1,4 @@
-"""What usages say; the rest needs a cell.
+"""What resource usage tells; the rest of `Library` needs a cell.
 
 See ``tests/grid/test_drmaa_launcher.py``.
 """
@@ -10,29 +10,30 @@ from typing import Any
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
-from dask_gridengine.launchers.drmaa.library import (
+from dask_gridengine.launchers.drmaa.usage import (
     APPLICATION_ERROR,
     DELETED,
     UNSTARTED,
-    aborted,
-    measured,
+    aborted_end,
+    end_with_usage,
 )
 
+NODE = NodeId("1", 2)
 STARTED = {"start_time": "1795415390.0000", "ru_wallclock": "3.0000"}
 
 
-def test_a_usage_tells_how_long_and_how_big() -> None:
-    """The bigger of two figures for the memory; nothing where there is no number."""
-    node = NodeId("1", 2)
+def test_usage_has_running_time_and_memory() -> None:
+    """The larger of two values for the memory; none where there is no number."""
     usage = {**STARTED, "maxvmem": "3284992.0000", "acct_maxvmem": "4284992.0000"}
-    assert measured(node, usage) == EndNotice(node=node, ran=3.0, peak_memory=4284992)
-    assert measured(node, {}) == EndNotice(node=node)
+    end = EndNotice(node=NODE, ran=3.0, peak_memory=4284992)
+    assert end_with_usage(NODE, usage) == end
+    assert end_with_usage(NODE, {}) == EndNotice(node=NODE)
     odd = {"start_time": "0", "ru_wallclock": "NONE", "maxvmem": "nan"}
-    assert measured(node, odd) == EndNotice(node=node)
+    assert end_with_usage(NODE, odd) == EndNotice(node=NODE)
 
 
 @pytest.mark.parametrize(
-    ("usage", "told"),
+    ("usage", "expected"),
     [
         ({"maxvmem": "0.0000"}, {"unstarted": True, "reason": UNSTARTED}),
         (
@@ -49,9 +50,9 @@ def test_a_usage_tells_how_long_and_how_big() -> None:
         ),
     ],
 )
-def test_aborted_is_deleted_or_never_started(
-    usage: dict[str, str], told: dict[str, Any]
+def test_an_aborted_job_was_deleted_or_never_started(
+    usage: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    """A deleted job had a start, and with -notify its exit status is its own choice."""
-    node = NodeId("1", 2)
-    assert aborted(measured(node, usage), usage) == EndNotice(node=node, **told)
+    """A deleted job had a start; with -notify it chooses its exit status."""
+    end = aborted_end(end_with_usage(NODE, usage), usage)
+    assert end == EndNotice(node=NODE, **expected)
