@@ -12,8 +12,8 @@ import click
 
 from dask_gridengine._version import __version__
 from dask_gridengine.cli import config, explain, kill, logs, ps, up
-from dask_gridengine.cli import doctor_command as doctor
 from dask_gridengine.cli.common import sentences
+from dask_gridengine.cli.doctor import command as doctor
 
 
 @click.group()

@@ -67,7 +67,7 @@ def test_a_good_site(doctor: Callable[..., Checks]) -> None:
     checks = doctor()
     assert failures(checks) == []
     assert "node1 and node2" in checks["nodes"]["sentence"]
-    assert {"cell", "qmaster", "queues", "limits", "TLS", "clock"} <= checks.keys()
+    assert {"cell", "qmaster", "queues", "limits", "way back", "clock"} <= checks.keys()
 
 
 def test_no_library(doctor: Callable[..., Checks]) -> None:
@@ -196,4 +196,4 @@ def test_the_master_is_down(grid: Cell, doctor: Callable[..., Checks]) -> None:
         grid.control("start-master")
     assert failures(checks) == ["qmaster"]
     assert "gridmaster" in checks["qmaster"]["sentence"]
-    assert checks["probe"]["status"] == "SKIP"
+    assert checks["cluster"]["status"] == "SKIP"

@@ -1,0 +1,166 @@
+"""Makes all checks in order: the grid's configuration, then a trial cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
+from dask_gridengine.cli.doctor.grid_checks import access, check_grid
+from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
+from dask_gridengine.cli.doctor.grid_checks.queues import running_tasks
+from dask_gridengine.cli.doctor.node_checks import NodeChecks
+from dask_gridengine.cli.doctor.profile import render, settings_of, write
+from dask_gridengine.cli.doctor.report import Report, choose, summary
+from dask_gridengine.cli.doctor.trial import NodeResult, Trial
+from dask_gridengine.nodes.registry import NodeState
+from dask_gridengine.options import Options
+
+START_SECONDS = 90.0  # for the grid to take the array
+RESULTS_SECONDS = 120.0
+#: If one of these has failed, so would the trial.
+BEFORE_TRIAL = (
+    "cell",
+    "library",
+    "qmaster",
+    "submit host",
+    "options",
+    "queues",
+    "parallel env.",
+    "memory",
+)
+
+
+def run(
+    given: Mapping[str, Any],
+    *,
+    count: int,
+    timeout: float,
+    profile: Path | None,
+    as_json: bool,
+) -> int:
+    """Examine this site and print a report; returns the exit status.
+
+    Raises
+    ------
+    OptionError
+        If an option has no valid value; nothing was checked.
+    """
+    options = Options.resolve(given)
+    # The findings say what is wrong; log lines would be printed among them.
+    for name in ("distributed", "dask_gridengine"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="distributed")
+    report = choose(as_json=as_json)
+    findings = Findings(report.show)
+    examination = _examine(findings, report, options, given, count, timeout)
+    stopped = asyncio.run(_until_signal(examination))
+    settings = settings_of(findings.all, given)
+    end = summary(findings.all, interrupted=bool(stopped))
+    proven = not stopped and findings.status is not Status.FAIL
+    text = render(settings) if proven else ""
+    if profile is not None and proven:
+        write(profile, text)
+        end, text = f"{end}\nThe site's profile is in {profile}.", ""
+    elif profile is not None:
+        end += "\nNo profile was written, because a check failed or was not made."
+    elif all(setting.optional for setting in settings):
+        text = ""
+    elif text:
+        end += "\nTo keep the profile below: --profile FILE."
+    report.close(end, findings.all, text)
+    if stopped:
+        return 128 + stopped
+    return 1 if findings.status is Status.FAIL else 0
+
+
+async def _until_signal(examination: Awaitable[None]) -> int:
+    """Run it; cancel it at the first SIGINT or SIGTERM and return its number."""
+    task = asyncio.ensure_future(examination)
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        # Only once: a second cancellation would end the closing of the cluster.
+        if not received:
+            task.cancel()
+        received.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return received[0] if received else 0
+
+
+async def _examine(
+    findings: Findings,
+    report: Report,
+    options: Options,
+    given: Mapping[str, Any],
+    count: int,
+    timeout: float,
+) -> None:
+    environment = dict(os.environ)
+    grid = access.expects_grid(environment, options)
+    report.progress("checking the grid")
+    if not grid:
+        findings.add(access.no_grid(environment, options))
+    elif other := access.other_grid(environment, options):
+        findings.add(other)
+        await findings.check("library", lambda: access.check_library(environment))
+    else:
+        await check_grid(findings, options, environment)
+    async with AsyncExitStack() as stack:
+        launcher = "drmaa" if grid else "process"
+        trial = Trial(options, given, launcher, stack)
+        report.progress("starting a cluster")
+        await findings.check(
+            "directory here", trial.make_directories, needs=BEFORE_TRIAL
+        )
+        await findings.check(
+            "cluster",
+            lambda: trial.start(count),
+            needs=("directory here",),
+            timeout=START_SECONDS,
+        )
+        results: list[NodeResult] = []
+        if not findings.failure_of(["cluster"]):
+            await trial.wait(timeout, report.progress)
+            report.progress("asking the nodes for reports")
+            results = await asyncio.wait_for(trial.results(), RESULTS_SECONDS)
+        checks = NodeChecks(
+            results=results,
+            options=options,
+            timeout=timeout,
+            running=await _running(results, environment) if grid else {},
+        )
+        for name, check in checks.all.items():
+            await findings.check(name, _as_check(check), needs=("cluster",))
+        report.progress("closing the cluster")
+
+
+async def _running(
+    results: list[NodeResult], environment: Mapping[str, str]
+) -> dict[int, str]:
+    """Find nodes that run for the grid but have not connected."""
+    queued = [r.row.id.job for r in results if r.row.state is NodeState.QUEUED]
+    if not queued:
+        return {}
+    return await running_tasks(GridCommands(environment), queued[0])
+
+
+def _as_check(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:
+    async def result() -> Finding:
+        return check()
+
+    return result

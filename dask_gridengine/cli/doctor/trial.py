@@ -1,0 +1,223 @@
+"""Starts a small cluster with the user's options and asks its nodes for reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.blocking import in_thread
+from dask_gridengine.bootstrap.connection_file import make_private_directory
+from dask_gridengine.cli.doctor.finding import Finding, passed
+from dask_gridengine.cli.doctor.node_report import NodeReport, report_node
+from dask_gridengine.clock import steady_time
+from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.naming import node_of
+from dask_gridengine.net.connect_probe import CONNECTED, try_connect
+from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.registry import NodeState
+from dask_gridengine.options import Options
+
+START_SECONDS = 90.0  # from a node's arrival until it has a worker
+CONNECT_SECONDS = 3.0  # for a worker to accept a connection
+REPORT_SECONDS = 60.0
+CLOCK_SECONDS = 10.0
+REMOVAL_SECONDS = 10.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(kw_only=True)
+class NodeResult:
+    """What is known of one node of the trial."""
+
+    row: JobRow
+    explanation: str  # by `GridEngineCluster.explain`
+    answer: str = ""  # of its worker to a connection from here
+    report: NodeReport | None = None
+    error: str = ""  # why there is no report
+    ahead: float = 0.0  # seconds of its clock before the clock of this host
+    accuracy: float = 0.0  # seconds; half the round trip
+
+    @property
+    def place(self) -> str:
+        """Its host, or its id where the host is unknown."""
+        return self.row.host or f"node {self.row.id}"
+
+
+class Trial:
+    """A cluster of a few nodes, whose files and jobs `stack` removes.
+
+    Parameters
+    ----------
+    options
+        Of the cluster, resolved.
+    given
+        Of the cluster, as the user gave them.
+    launcher
+        ``"drmaa"`` or ``"process"``.
+    stack
+        Closes the cluster, then deletes its directories.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        given: Mapping[str, Any],
+        launcher: str,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._options, self._stack = options, stack
+        self._keywords = {
+            **given,
+            "launcher": launcher,
+            "name": f"doctor-{options.name}"[:64],
+            "pools": {},
+            "scheduler_options": {**options.scheduler_options, "dashboard": False},
+        }
+        self._cluster: GridEngineCluster | None = None
+        self._count = 0
+
+    async def make_directories(self) -> Finding:
+        """Make directories for the cluster's files and logs, which it may keep."""
+        shared = self._options.shared_directory
+        self._keywords["shared_directory"] = await self._make_directory(shared)
+        if logs := self._options.log_directory:
+            self._keywords["log_directory"] = await self._make_directory(logs)
+        return passed("directory here", f"{shared} is writable")
+
+    async def _make_directory(self, parent: Path) -> Path:
+        existed = await in_thread(parent.exists)
+        made = await in_thread(make_private_directory, parent, "doctor")
+        self._stack.push_async_callback(_remove, made, None if existed else parent)
+        return made
+
+    async def start(self, count: int) -> Finding:
+        """Start the cluster."""
+        began = time.monotonic()
+        self._cluster = await self._stack.enter_async_context(
+            GridEngineCluster(
+                jobs=count,
+                asynchronous=True,
+                quiet=True,
+                silence_logs=logging.CRITICAL,
+                **self._keywords,
+            )
+        )
+        seconds = time.monotonic() - began
+        self._count = len(self._rows)
+        nodes = number_of_nodes(self._count)
+        job = f" as job {self._rows[0].id.job}" if self._rows else ""
+        return passed(
+            "cluster",
+            f"{self._cluster.launcher_description}; {nodes} submitted{job} after"
+            f" {seconds:.1f} s",
+        )
+
+    @property
+    def _rows(self) -> Sequence[JobRow]:
+        """The nodes submitted first; the cluster replaces those that fail."""
+        return self._cluster.jobs()[: self._count or None] if self._cluster else []
+
+    async def wait(self, timeout: float, progress: Callable[[str], object]) -> None:
+        """Wait until each node has a worker or has ended, or for `timeout` s."""
+        deadline = steady_time() + timeout
+        while pending := [row for row in self._rows if not _is_settled(row)]:
+            queued = [row for row in pending if row.arrived is None]
+            arrived = [row.arrived for row in pending if row.arrived is not None]
+            ends = [when + START_SECONDS for when in arrived]
+            left = max([*ends, deadline] if queued else ends) - steady_time()
+            if left < 0:
+                return
+            progress(_progress(self._rows, left))
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def results(self) -> list[NodeResult]:
+        """Ask each node with a worker for a report."""
+        if self._cluster is None:
+            return []
+        results = [
+            NodeResult(row=row, explanation=self._cluster.explain(str(row.id)))
+            for row in self._rows
+        ]
+        addresses = self._addresses()
+        working = [r for r in results if r.row.worker in addresses]
+        async with Client(
+            self._cluster, asynchronous=True, set_as_default=False
+        ) as client:
+            await asyncio.gather(
+                *(
+                    _fill_in(result, client, result.row.worker, addresses)
+                    for result in working
+                )
+            )
+        return results
+
+    def _addresses(self) -> dict[str | None, str]:
+        """Return the address of one worker of each node, by the node's name."""
+        workers = self._cluster.scheduler_info["workers"] if self._cluster else {}
+        return {node_of(info["name"]): address for address, info in workers.items()}
+
+
+async def _fill_in(
+    result: NodeResult,
+    client: Client,
+    worker: str | None,
+    addresses: Mapping[str | None, str],
+) -> None:
+    address = addresses[worker]
+    places = {name: a.partition("://")[2] for name, a in addresses.items()}
+    result.answer, _ = await in_thread(try_connect, places[worker], CONNECT_SECONDS)
+    if result.answer != CONNECTED:
+        return  # the scheduler cannot send it a message either
+    peers = [place for name, place in places.items() if name != worker]
+    try:
+        result.ahead, result.accuracy = await asyncio.wait_for(
+            _clock(client, address), CLOCK_SECONDS
+        )
+        run = client.run(report_node, peers, workers=[address])
+        result.report = (await asyncio.wait_for(run, REPORT_SECONDS))[address]
+    except asyncio.TimeoutError:
+        result.error = "its worker did not answer"
+    except Exception as exc:  # noqa: BLE001 - Dask raises whatever the worker does
+        result.error = f"{type(exc).__name__}: {exc}"
+
+
+async def _clock(client: Client, address: str) -> tuple[float, float]:
+    """Return how far a worker's clock is ahead, and how exactly that is known."""
+    await client.run(time.time, workers=[address])  # connects
+    began, at = time.monotonic(), time.time()
+    theirs = (await client.run(time.time, workers=[address]))[address]
+    half = (time.monotonic() - began) / 2
+    return theirs - (at + half), half
+
+
+def _is_settled(row: JobRow) -> bool:
+    return bool(row.cause) or row.state in (NodeState.WORKING, NodeState.SUSPENDED)
+
+
+def _progress(rows: Sequence[JobRow], seconds: float) -> str:
+    arrived = sum(row.arrived is not None for row in rows)
+    return f"{arrived} of {len(rows)} nodes started; waiting {seconds:.0f} s more"
+
+
+async def _remove(directory: Path, parent: Path | None) -> None:
+    """Remove a directory, and its parent if that is new and empty."""
+
+    def remove() -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        if parent is not None:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+    with contextlib.suppress(asyncio.TimeoutError):  # a dead file server
+        await in_thread(remove, timeout=REMOVAL_SECONDS)
