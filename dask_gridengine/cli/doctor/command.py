@@ -70,9 +70,7 @@ def command(
     try:
         from dask_gridengine.cli.doctor.examination import run
 
-        status = run(
-            given, count=nodes, timeout=timeout, profile=profile, as_json=as_json
-        )
+        status = run(given, count=nodes, timeout=timeout, profile=profile, json=as_json)
     except (GridEngineError, OSError) as exc:
         click.echo(f"dask gridengine doctor: {exc}", err=True)
         status = 2

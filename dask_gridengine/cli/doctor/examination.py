@@ -6,25 +6,25 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
+from dask_gridengine.cli.doctor.finding import Findings, Status, skipped, worst
 from dask_gridengine.cli.doctor.grid_checks import access, check_grid
 from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
 from dask_gridengine.cli.doctor.grid_checks.queues import running_tasks
-from dask_gridengine.cli.doctor.node_checks import NodeChecks
+from dask_gridengine.cli.doctor.node_checks import CHECKS, NodeChecks
 from dask_gridengine.cli.doctor.profile import render, settings_of, write
-from dask_gridengine.cli.doctor.report import Report, choose, summary
+from dask_gridengine.cli.doctor.report import TextReport, as_json, summary
 from dask_gridengine.cli.doctor.trial import NodeResult, Trial
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 
 START_SECONDS = 90.0  # for the grid to take the array
-RESULTS_SECONDS = 120.0
 #: If one of these has failed, so would the trial.
 BEFORE_TRIAL = (
     "cell",
@@ -44,7 +44,7 @@ def run(
     count: int,
     timeout: float,
     profile: Path | None,
-    as_json: bool,
+    json: bool,
 ) -> int:
     """Examine this site and print a report; returns the exit status.
 
@@ -58,27 +58,37 @@ def run(
     for name in ("distributed", "dask_gridengine"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="distributed")
-    report = choose(as_json=as_json)
-    findings = Findings(report.show)
-    examination = _examine(findings, report, options, given, count, timeout)
+    report = None if json else TextReport(sys.stdout)
+    findings = Findings(report.show if report else _ignore)
+    progress = report.progress if report else _ignore
+    examination = _examine(findings, progress, options, given, count, timeout)
     stopped = asyncio.run(_until_signal(examination))
-    settings = settings_of(findings.all, given)
+    status = worst(findings.all)
     end = summary(findings.all, interrupted=bool(stopped))
-    proven = not stopped and findings.status is not Status.FAIL
-    text = render(settings) if proven else ""
-    if profile is not None and proven:
-        write(profile, text)
-        end, text = f"{end}\nThe site's profile is in {profile}.", ""
+    text = ""
+    if not stopped and status is not Status.FAIL:
+        settings = settings_of(findings.all, given)
+        text = render(settings)
+        if profile is not None:
+            write(profile, text)
+            end, text = f"{end}\nThe site's profile is in {profile}.", ""
+        elif all(setting.optional for setting in settings):
+            text = ""
+        else:
+            end += "\nTo keep the profile below: --profile FILE."
     elif profile is not None:
-        end += "\nNo profile was written, because a check failed or was not made."
-    elif all(setting.optional for setting in settings):
-        text = ""
-    elif text:
-        end += "\nTo keep the profile below: --profile FILE."
-    report.close(end, findings.all, text)
+        end += "\nNo profile was written: its settings would be unchecked."
+    if report:
+        report.close(end, text)
+    else:
+        print(as_json(findings.all, end, text))
     if stopped:
         return 128 + stopped
-    return 1 if findings.status is Status.FAIL else 0
+    return 1 if status is Status.FAIL else 0
+
+
+def _ignore(_: object) -> None:
+    """Show nothing."""
 
 
 async def _until_signal(examination: Awaitable[None]) -> int:
@@ -104,7 +114,7 @@ async def _until_signal(examination: Awaitable[None]) -> int:
 
 async def _examine(
     findings: Findings,
-    report: Report,
+    progress: Callable[[str], object],
     options: Options,
     given: Mapping[str, Any],
     count: int,
@@ -112,7 +122,7 @@ async def _examine(
 ) -> None:
     environment = dict(os.environ)
     grid = access.expects_grid(environment, options)
-    report.progress("checking the grid")
+    progress("checking the grid")
     if not grid:
         findings.add(access.no_grid(environment, options))
     elif other := access.other_grid(environment, options):
@@ -123,7 +133,7 @@ async def _examine(
     async with AsyncExitStack() as stack:
         launcher = "drmaa" if grid else "process"
         trial = Trial(options, given, launcher, stack)
-        report.progress("starting a cluster")
+        progress("starting a cluster")
         await findings.check(
             "directory here", trial.make_directories, needs=BEFORE_TRIAL
         )
@@ -133,20 +143,22 @@ async def _examine(
             needs=("directory here",),
             timeout=START_SECONDS,
         )
-        results: list[NodeResult] = []
-        if not findings.failure_of(["cluster"]):
-            await trial.wait(timeout, report.progress)
-            report.progress("asking the nodes for reports")
-            results = await asyncio.wait_for(trial.results(), RESULTS_SECONDS)
+        if failure := findings.failure_of(["cluster"]):
+            for name in CHECKS:
+                findings.add(skipped(name, f"because of: {failure}"))
+            return
+        await trial.wait(timeout, progress)
+        progress("asking the nodes for reports")
+        results = await trial.results()
         checks = NodeChecks(
             results=results,
             options=options,
             timeout=timeout,
             running=await _running(results, environment) if grid else {},
         )
-        for name, check in checks.all.items():
-            await findings.check(name, _as_check(check), needs=("cluster",))
-        report.progress("closing the cluster")
+        for finding in checks.findings():
+            findings.add(finding)
+        progress("closing the cluster")
 
 
 async def _running(
@@ -157,10 +169,3 @@ async def _running(
     if not queued:
         return {}
     return await running_tasks(GridCommands(environment), queued[0])
-
-
-def _as_check(check: Callable[[], Finding]) -> Callable[[], Awaitable[Finding]]:
-    async def result() -> Finding:
-        return check()
-
-    return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class Setting:
     optional: bool = False  # not every cluster needs it: commented out in the profile
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """The result of one check, in words."""
 
@@ -45,15 +45,13 @@ class Finding:
     status: Status
     sentence: str
     evidence: tuple[str, ...] = ()  # output of commands, log lines, addresses
-    advice: str = ""  # what to type or whom to ask
+    advice: str = ""  # what to type or to do
     settings: tuple[Setting, ...] = ()
 
 
-def passed(name: str, sentence: str, *, settings: Sequence[Setting] = ()) -> Finding:
+def passed(name: str, sentence: str, settings: Sequence[Setting] = ()) -> Finding:
     """Report success."""
-    return Finding(
-        name=name, status=Status.PASS, sentence=sentence, settings=tuple(settings)
-    )
+    return Finding(name, Status.PASS, sentence, settings=tuple(settings))
 
 
 def warned(
@@ -64,30 +62,23 @@ def warned(
     settings: Sequence[Setting] = (),
 ) -> Finding:
     """Report what could be better."""
-    return Finding(
-        name=name,
-        status=Status.WARN,
-        sentence=sentence,
-        evidence=evidence,
-        advice=advice,
-        settings=tuple(settings),
-    )
+    return Finding(name, Status.WARN, sentence, evidence, advice, tuple(settings))
 
 
 def failed(name: str, sentence: str, advice: str, *evidence: str) -> Finding:
     """Report what is broken."""
-    return Finding(
-        name=name,
-        status=Status.FAIL,
-        sentence=sentence,
-        evidence=evidence,
-        advice=advice,
-    )
+    return Finding(name, Status.FAIL, sentence, evidence, advice)
 
 
 def skipped(name: str, reason: str, advice: str = "") -> Finding:
     """Report that nothing was checked."""
-    return Finding(name=name, status=Status.SKIP, sentence=reason, advice=advice)
+    return Finding(name, Status.SKIP, reason, advice=advice)
+
+
+def worst(findings: Iterable[Finding]) -> Status:
+    """Return the worst of FAIL, WARN and PASS."""
+    found = {finding.status for finding in findings}
+    return next((s for s in (Status.FAIL, Status.WARN) if s in found), Status.PASS)
 
 
 def split_hints(text: str) -> tuple[list[str], str]:
@@ -118,12 +109,6 @@ class Findings:
         """The findings so far."""
         return self._all
 
-    @property
-    def status(self) -> Status:
-        """The worst of FAIL, WARN and PASS."""
-        found = {finding.status for finding in self._all}
-        return next((s for s in (Status.FAIL, Status.WARN) if s in found), Status.PASS)
-
     def add(self, finding: Finding) -> None:
         """Add a finding and report it."""
         self._all.append(finding)
@@ -132,7 +117,7 @@ class Findings:
         self._on_finding(finding)
 
     def failure_of(self, needs: Sequence[str]) -> str:
-        """The failure that makes one of these checks useless; "" if there is none."""
+        """Return the failure that makes one of these checks useless, or ""."""
         return next((self._failures[n] for n in needs if n in self._failures), "")
 
     async def check(

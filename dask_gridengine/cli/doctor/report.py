@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sys
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TextIO
@@ -18,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dask_gridengine._version import __version__
-from dask_gridengine.cli.doctor.finding import Finding, Status
+from dask_gridengine.cli.doctor.finding import Finding, Status, worst
 
 STYLES = {
     Status.PASS: "green",
@@ -42,12 +40,19 @@ def without_control(text: str) -> str:
     return _CONTROL.sub("?", text)
 
 
-class Report(ABC):
-    """Shows findings as they are made; skipped ones with the same reason as one."""
+class TextReport:
+    """Shows findings as they are made; skipped ones with the same reason as one.
+
+    Rejected: one table that grows. It is drawn anew for each row, and a terminal that
+    is lower than the table repeats it.
+    """
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out
+        self._console = Console(file=out)
+        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
         self._skipped: list[Finding] = []
+        if self._console.is_terminal:
+            self._live.start()
 
     def show(self, finding: Finding) -> None:
         """Show a finding, unless the next may belong to it."""
@@ -58,13 +63,16 @@ class Report(ABC):
         else:
             self._show(finding)
 
-    def progress(self, text: str) -> None:  # noqa: B027 - most reports have none
-        """Show what happens now."""
+    def progress(self, text: str) -> None:
+        """Show what happens now, on a terminal."""
+        self._live.update(Spinner("dots", Text(without_control(text))))
 
-    def close(self, end: str, findings: Sequence[Finding], profile: str) -> None:
-        """Show the summary, and the profile's text if there is one."""
+    def close(self, *texts: str) -> None:
+        """Show what is left, and some last paragraphs."""
         self._show_skipped()
-        self._close(end, findings, profile)
+        self._live.stop()
+        for text in filter(None, texts):
+            self._print(Text(f"\n{without_control(text)}"))
 
     def _show_skipped(self) -> None:
         skipped, self._skipped = self._skipped, []
@@ -75,113 +83,47 @@ class Report(ABC):
         for finding in skipped:
             self._show(finding)
 
-    @abstractmethod
-    def _show(self, finding: Finding) -> None: ...
-
-    @abstractmethod
-    def _close(self, end: str, findings: Sequence[Finding], profile: str) -> None: ...
-
-
-class PlainReport(Report):
-    """Lines that people and `grep` read."""
-
     def _show(self, finding: Finding) -> None:
-        head = f"{finding.status.value}  {finding.name:{NAME_WIDTH}}  "
-        self._print(head + finding.sentence)
-        for line in _details(finding):
-            self._print(" " * len(head) + line)
-
-    def _close(self, end: str, findings: Sequence[Finding], profile: str) -> None:
-        for text in (end, profile):
-            if text:
-                self._print(f"\n{text}")
-
-    def _print(self, text: str) -> None:
-        print(without_control(text), file=self._out, flush=True)
-
-
-class RichReport(Report):
-    """Rows of a table, and below them what happens now.
-
-    Rejected: one table that grows. It is drawn anew for each row, and a terminal that
-    is lower than the table repeats it.
-    """
-
-    def __init__(self, out: TextIO) -> None:
-        super().__init__(out)
-        self._console = Console(file=out)
-        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-        self._live.start()
-
-    def progress(self, text: str) -> None:
-        self._live.update(Spinner("dots", Text(without_control(text))))
-
-    def _show(self, finding: Finding) -> None:
-        text = Text(without_control(finding.sentence))
-        for line in _details(finding):
-            style = "bold" if line.startswith("Hint") else "dim"
-            text.append(f"\n{without_control(line)}", style)
+        status, name = finding.status, finding.name
+        advice = [f"Hint: {finding.advice}"] if finding.advice else []
+        lines = [finding.sentence, *finding.evidence, *advice]
+        text = Text("\n".join(map(without_control, lines)))
+        if not self._console.is_terminal:
+            head = f"{status.value}  {name:{NAME_WIDTH}}  "
+            self._print(Text(head + text.plain.replace("\n", "\n" + " " * len(head))))
+            return
         row = Table.grid(padding=(0, 2))
         row.add_column(width=4)
         row.add_column(width=NAME_WIDTH)
         row.add_column(overflow="fold")
-        status = Text(finding.status.value, STYLES[finding.status])
-        row.add_row(status, Text(finding.name), text)
+        row.add_row(Text(status.value, STYLES[status]), Text(name), text)
         self._console.print(row)
 
-    def _close(self, end: str, findings: Sequence[Finding], profile: str) -> None:
-        self._live.stop()
-        self._console.print(Text(f"\n{without_control(end)}", "bold"))
-        if profile:
-            self._console.print(Text(f"\n{without_control(profile)}"))
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
 
 
-class JsonReport(Report):
-    """One object at the end, and nothing else."""
-
-    def _show(self, finding: Finding) -> None:
-        pass
-
-    def _close(self, end: str, findings: Sequence[Finding], profile: str) -> None:
-        found = {finding.status for finding in findings}
-        worst = (Status.FAIL, Status.WARN)
-        status = next((s for s in worst if s in found), Status.PASS)
-        body = {
-            "dask-gridengine": __version__,
-            "host": socket.gethostname(),
-            "status": status.value,
-            "summary": end,
-            "checks": [asdict(finding) for finding in findings],
-            "profile": profile,
-        }
-        json.dump(body, self._out, indent=2)
-        self._out.write("\n")
-
-
-def _details(finding: Finding) -> list[str]:
-    advice = [f"Hint: {finding.advice}"] if finding.advice else []
-    return [*finding.evidence, *advice]
+def as_json(findings: Sequence[Finding], end: str, profile: str) -> str:
+    """Return one object with everything, for programs."""
+    body = {
+        "dask-gridengine": __version__,
+        "host": socket.gethostname(),
+        "status": worst(findings).value,
+        "summary": end,
+        "checks": [asdict(finding) for finding in findings],
+        "profile": profile,
+    }
+    return json.dumps(body, indent=2)
 
 
 def summary(findings: Sequence[Finding], *, interrupted: bool = False) -> str:
     """Summarise all findings in a sentence."""
-    statuses = [finding.status for finding in findings]
-    counts = ", ".join(
-        f"{statuses.count(s)} {s.value}" for s in Status if s in statuses
-    )
+    found = [finding.status for finding in findings]
+    counts = ", ".join(f"{found.count(s)} {s.value}" for s in Status if s in found)
     if interrupted:
         return f"Interrupted ({counts}). The nodes were deleted."
-    if Status.FAIL in statuses:
+    if Status.FAIL in found:
         names = ", ".join(f.name for f in findings if f.status is Status.FAIL)
         return f"A cluster will not work here yet ({counts}): see {names}."
-    if Status.WARN in statuses:
-        return f"A cluster will work here ({counts}); see the warnings."
-    return f"A cluster will work here ({counts})."
-
-
-def choose(*, as_json: bool, out: TextIO | None = None) -> Report:
-    """Choose the report for an output."""
-    out = out or sys.stdout
-    if as_json:
-        return JsonReport(out)
-    return RichReport(out) if out.isatty() else PlainReport(out)
+    warnings = "; see the warnings" if Status.WARN in found else ""
+    return f"A cluster will work here ({counts}){warnings}."

@@ -32,6 +32,7 @@ START_SECONDS = 90.0  # from a node's arrival until it has a worker
 CONNECT_SECONDS = 3.0  # for a worker to accept a connection
 REPORT_SECONDS = 60.0
 CLOCK_SECONDS = 10.0
+RESULTS_SECONDS = 120.0  # for all nodes
 REMOVAL_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
@@ -142,54 +143,59 @@ class Trial:
             await asyncio.sleep(POLL_SECONDS)
 
     async def results(self) -> list[NodeResult]:
-        """Ask each node with a worker for a report."""
-        if self._cluster is None:
-            return []
+        """Ask each node with a worker for a report; never raises."""
+        assert self._cluster is not None
         results = [
             NodeResult(row=row, explanation=self._cluster.explain(str(row.id)))
             for row in self._rows
         ]
-        addresses = self._addresses()
-        working = [r for r in results if r.row.worker in addresses]
+        workers = {
+            node_of(info["name"]): address
+            for address, info in self._cluster.scheduler_info["workers"].items()
+        }
+        asked = {
+            address: result
+            for result in results
+            if (address := workers.get(result.row.worker or ""))
+        }
+        try:
+            await asyncio.wait_for(self._ask(asked), RESULTS_SECONDS)
+        except (OSError, asyncio.TimeoutError) as exc:
+            for result in asked.values():
+                result.error = result.error or f"no report: {exc!r}"
+        return results
+
+    async def _ask(self, results: Mapping[str, NodeResult]) -> None:
         async with Client(
             self._cluster, asynchronous=True, set_as_default=False
         ) as client:
-            await asyncio.gather(
-                *(
-                    _fill_in(result, client, result.row.worker, addresses)
-                    for result in working
-                )
-            )
-        return results
-
-    def _addresses(self) -> dict[str | None, str]:
-        """Return the address of one worker of each node, by the node's name."""
-        workers = self._cluster.scheduler_info["workers"] if self._cluster else {}
-        return {node_of(info["name"]): address for address, info in workers.items()}
+            requests = [
+                _fill_in(result, client, address, [*results.keys() - {address}])
+                for address, result in results.items()
+            ]
+            await asyncio.gather(*requests)
 
 
 async def _fill_in(
-    result: NodeResult,
-    client: Client,
-    worker: str | None,
-    addresses: Mapping[str | None, str],
+    result: NodeResult, client: Client, address: str, others: Sequence[str]
 ) -> None:
-    address = addresses[worker]
-    places = {name: a.partition("://")[2] for name, a in addresses.items()}
-    result.answer, _ = await in_thread(try_connect, places[worker], CONNECT_SECONDS)
+    result.answer, _ = await in_thread(try_connect, _place(address), CONNECT_SECONDS)
     if result.answer != CONNECTED:
         return  # the scheduler cannot send it a message either
-    peers = [place for name, place in places.items() if name != worker]
     try:
         result.ahead, result.accuracy = await asyncio.wait_for(
             _clock(client, address), CLOCK_SECONDS
         )
-        run = client.run(report_node, peers, workers=[address])
+        run = client.run(report_node, [*map(_place, others)], workers=[address])
         result.report = (await asyncio.wait_for(run, REPORT_SECONDS))[address]
     except asyncio.TimeoutError:
         result.error = "its worker did not answer"
     except Exception as exc:  # noqa: BLE001 - Dask raises whatever the worker does
         result.error = f"{type(exc).__name__}: {exc}"
+
+
+def _place(address: str) -> str:
+    return address.partition("://")[2]
 
 
 async def _clock(client: Client, address: str) -> tuple[float, float]:

@@ -57,7 +57,7 @@ def findings(*results: NodeResult, **running: str) -> dict[str, Finding]:
         timeout=5,
         running={int(index[1:]): place for index, place in running.items()},
     )
-    return {name: check() for name, check in checks.all.items()}
+    return {finding.name: finding for finding in checks.findings()}
 
 
 def not_passed(*results: NodeResult, **running: str) -> dict[str, Status]:

@@ -42,27 +42,16 @@ async def check_grid(
     verified = CommandResult(text="")
     if not findings.failure_of(["qmaster"]):
         verified = await commands.verify(native)
-    checks: list[tuple[str, str, Check]] = [
-        (
-            "submit host",
-            "qmaster",
-            lambda: access.check_submit_host(commands, verified),
-        ),
-        (
-            "queues",
-            "submit host",
-            lambda: check_queues(commands, options, verified, user),
-        ),
-        (
-            "parallel env.",
-            "qmaster",
-            lambda: check_parallel_environments(commands, options, user),
-        ),
-        ("memory", "qmaster", lambda: check_memory(commands, options, native)),
-        ("limits", "qmaster", lambda: check_limits(commands, options, user)),
-    ]
-    for name, need, check in checks:
-        await findings.check(name, check, needs=(need,), timeout=COMMANDS_SECONDS)
+    checks: dict[str, Check] = {
+        "submit host": lambda: access.check_submit_host(commands, verified),
+        "queues": lambda: check_queues(commands, options, verified, user),
+        "parallel env.": lambda: check_parallel_environments(commands, options, user),
+        "memory": lambda: check_memory(commands, options, native),
+        "limits": lambda: check_limits(commands, options, user),
+    }
+    for name, check in checks.items():
+        needs = ["submit host" if name == "queues" else "qmaster"]
+        await findings.check(name, check, needs=needs, timeout=COMMANDS_SECONDS)
 
 
 def _native(findings: Findings, options: Options) -> str:

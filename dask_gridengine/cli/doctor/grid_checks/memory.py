@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dask_gridengine.batch.sge.submit_options import hard_requests
 from dask_gridengine.cli.doctor.finding import (
@@ -30,13 +30,13 @@ USUAL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Complex:
+class Complex(NamedTuple):
     """One line of ``qconf -sc``."""
 
     name: str
     shortcut: str
     type: str
+    relation: str
     requestable: str  # YES, NO or FORCED
     consumable: str  # YES (per slot), JOB or NO
     default: str
@@ -57,18 +57,7 @@ def parse_complexes(text: str) -> list[Complex]:
     'JOB'
     """
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
-    return [
-        Complex(
-            name=row[0],
-            shortcut=row[1],
-            type=row[2],
-            requestable=row[4],
-            consumable=row[5],
-            default=row[6],
-        )
-        for row in rows
-        if len(row) >= 7
-    ]
+    return [Complex(*row[:7]) for row in rows if len(row) >= 7]
 
 
 async def check_memory(

@@ -65,7 +65,7 @@ async def _of_option(commands: GridCommands, name: str, names: list[str]) -> Fin
     if "*" not in name and names and name not in names:
         return failed(
             NAME,
-            f"there is no parallel environment {name!r}",
+            f"parallel environment {name!r} does not exist",
             "use one of these with --parallel-environment (option"
             f" parallel_environment): {shortened(names)}",
         )

@@ -108,7 +108,7 @@ async def _rejected(
     if options.queue and _does_not_exist(options.queue, listed):
         return failed(
             NAME,
-            f"there is no queue {options.queue!r}",
+            f"queue {options.queue!r} does not exist",
             f"use one of these with --queue (option queue): {shortened(listed.lines)}",
             *evidence,
         )
