@@ -13,14 +13,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.cli.doctor.finding import Findings, Status, skipped, worst
+from dask_gridengine.cli.doctor.finding import Findings, Status, worst
 from dask_gridengine.cli.doctor.grid_checks import access, check_grid
 from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
 from dask_gridengine.cli.doctor.grid_checks.queues import running_tasks
 from dask_gridengine.cli.doctor.node_checks import CHECKS, NodeChecks
 from dask_gridengine.cli.doctor.profile import render, settings_of, write
 from dask_gridengine.cli.doctor.report import TextReport, as_json, summary
-from dask_gridengine.cli.doctor.trial import NodeResult, Trial
+from dask_gridengine.cli.doctor.trial import NodeResult, Trial, make_directories
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 
@@ -131,21 +131,23 @@ async def _examine(
     else:
         await check_grid(findings, options, environment)
     async with AsyncExitStack() as stack:
-        launcher = "drmaa" if grid else "process"
-        trial = Trial(options, given, launcher, stack)
         progress("starting a cluster")
+        directories: dict[str, Path] = {}
         await findings.check(
-            "directory here", trial.make_directories, needs=BEFORE_TRIAL
+            "directory here",
+            lambda: make_directories(options, directories, stack),
+            needs=BEFORE_TRIAL,
         )
+        if failure := findings.failure_of(["directory here"]):
+            findings.skip(["cluster", *CHECKS], failure)
+            return
+        launcher = {"launcher": "drmaa" if grid else "process"}
+        trial = Trial(options, {**given, **launcher, **directories}, count=count)
         await findings.check(
-            "cluster",
-            lambda: trial.start(count),
-            needs=("directory here",),
-            timeout=START_SECONDS,
+            "cluster", lambda: trial.start(stack), timeout=START_SECONDS
         )
-        if failure := findings.failure_of(["cluster"]):
-            for name in CHECKS:
-                findings.add(skipped(name, f"because of: {failure}"))
+        if findings.failure_of(["cluster"]):
+            findings.skip(CHECKS, "cluster")
             return
         await trial.wait(timeout, progress)
         progress("asking the nodes for reports")

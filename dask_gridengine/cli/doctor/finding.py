@@ -116,6 +116,12 @@ class Findings:
             self._failures[finding.name] = finding.name
         self._on_finding(finding)
 
+    def skip(self, names: Sequence[str], failure: str) -> None:
+        """Add these checks as skipped because of a failure."""
+        for name in names:
+            self._failures[name] = failure
+            self.add(skipped(name, f"because of: {failure}"))
+
     def failure_of(self, needs: Sequence[str]) -> str:
         """Return the failure that makes one of these checks useless, or ""."""
         return next((self._failures[n] for n in needs if n in self._failures), "")
@@ -130,8 +136,7 @@ class Findings:
     ) -> None:
         """Make a check unless one that it needs has failed; never raises its error."""
         if failure := self.failure_of(needs):
-            self._failures[name] = failure
-            self.add(skipped(name, f"because of: {failure}"))
+            self.skip([name], failure)
         else:
             self.add(await _result(name, check, timeout))
 

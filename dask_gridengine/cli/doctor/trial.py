@@ -55,79 +55,70 @@ class NodeResult:
         return self.row.host or f"node {self.row.id}"
 
 
+async def make_directories(
+    options: Options, made: dict[str, Path], stack: AsyncExitStack
+) -> Finding:
+    """Make directories for the cluster's files and logs, by the name of their option.
+
+    The cluster keeps logs of failed nodes; the doctor leaves nothing.
+    """
+
+    def make(option: str, parent: Path) -> None:
+        existed = parent.exists()
+        made[option] = make_private_directory(parent, "doctor")
+        stack.push_async_callback(_remove, made[option], None if existed else parent)
+
+    await in_thread(make, "shared_directory", options.shared_directory)
+    if options.log_directory is not None:
+        await in_thread(make, "log_directory", options.log_directory)
+    return passed("directory here", f"{options.shared_directory} is writable")
+
+
 class Trial:
-    """A cluster of a few nodes, whose files and jobs `stack` removes.
+    """A cluster of a few nodes. Needs a running event loop.
 
     Parameters
     ----------
     options
         Of the cluster, resolved.
     given
-        Of the cluster, as the user gave them.
-    launcher
-        ``"drmaa"`` or ``"process"``.
-    stack
-        Closes the cluster, then deletes its directories.
+        Those of them that do not come from Dask's configuration.
+    count
+        Nodes to submit.
     """
 
     def __init__(
-        self,
-        options: Options,
-        given: Mapping[str, Any],
-        launcher: str,
-        stack: AsyncExitStack,
+        self, options: Options, given: Mapping[str, Any], *, count: int
     ) -> None:
-        self._options, self._stack = options, stack
-        self._keywords = {
-            **given,
-            "launcher": launcher,
+        self._count = min(count, options.max_jobs or count)
+        own = {
             "name": f"doctor-{options.name}"[:64],
             "pools": {},
             "scheduler_options": {**options.scheduler_options, "dashboard": False},
         }
-        self._cluster: GridEngineCluster | None = None
-        self._count = 0
-
-    async def make_directories(self) -> Finding:
-        """Make directories for the cluster's files and logs, which it may keep."""
-        shared = self._options.shared_directory
-        self._keywords["shared_directory"] = await self._make_directory(shared)
-        if logs := self._options.log_directory:
-            self._keywords["log_directory"] = await self._make_directory(logs)
-        return passed("directory here", f"{shared} is writable")
-
-    async def _make_directory(self, parent: Path) -> Path:
-        existed = await in_thread(parent.exists)
-        made = await in_thread(make_private_directory, parent, "doctor")
-        self._stack.push_async_callback(_remove, made, None if existed else parent)
-        return made
-
-    async def start(self, count: int) -> Finding:
-        """Start the cluster."""
-        began = time.monotonic()
-        self._cluster = await self._stack.enter_async_context(
-            GridEngineCluster(
-                jobs=count,
-                asynchronous=True,
-                quiet=True,
-                silence_logs=logging.CRITICAL,
-                **self._keywords,
-            )
+        self._cluster = GridEngineCluster(
+            jobs=count,
+            asynchronous=True,
+            quiet=True,
+            silence_logs=logging.CRITICAL,
+            **{**given, **own},
         )
+
+    async def start(self, stack: AsyncExitStack) -> Finding:
+        """Start the cluster, which `stack` closes."""
+        began = time.monotonic()
+        await stack.enter_async_context(self._cluster)
         seconds = time.monotonic() - began
-        self._count = len(self._rows)
-        nodes = number_of_nodes(self._count)
-        job = f" as job {self._rows[0].id.job}" if self._rows else ""
         return passed(
             "cluster",
-            f"{self._cluster.launcher_description}; {nodes} submitted{job} after"
-            f" {seconds:.1f} s",
+            f"{self._cluster.launcher_description}; {number_of_nodes(self._count)}"
+            f" submitted after {seconds:.1f} s",
         )
 
     @property
     def _rows(self) -> Sequence[JobRow]:
         """The nodes submitted first; the cluster replaces those that fail."""
-        return self._cluster.jobs()[: self._count or None] if self._cluster else []
+        return self._cluster.jobs()[: self._count]
 
     async def wait(self, timeout: float, progress: Callable[[str], object]) -> None:
         """Wait until each node has a worker or has ended, or for `timeout` s."""
@@ -144,7 +135,6 @@ class Trial:
 
     async def results(self) -> list[NodeResult]:
         """Ask each node with a worker for a report; never raises."""
-        assert self._cluster is not None
         results = [
             NodeResult(row=row, explanation=self._cluster.explain(str(row.id)))
             for row in self._rows

@@ -19,15 +19,7 @@ from dask_gridengine.options import Options
 NAME = "memory"
 PER = {"YES": "slot", "JOB": "job"}  # man 5 complex; HOST is Univa's: once per host
 #: Usual consumable complexes of memory, the most usual first.
-USUAL = (
-    "h_vmem",
-    "mem_free",
-    "m_mem_free",
-    "virtual_free",
-    "h_rss",
-    "s_vmem",
-    "h_data",
-)
+USUAL = ("h_vmem", "mem_free", "m_mem_free", "virtual_free", "h_rss", "s_vmem")
 
 
 class Complex(NamedTuple):
@@ -68,38 +60,24 @@ async def check_memory(
     if not shown.ok:
         return skipped(NAME, "qconf -sc does not list the complexes")
     complexes = parse_complexes(shown.text)
-    if missing := _forced(complexes, native):
-        name = missing[0].name
-        return failed(
-            NAME,
-            f"every job here must request {name} (requestable FORCED)",
-            f"memory_resource: {name}, with memory"
-            if missing[0].type == "MEMORY"
-            else f"resource_spec: '{name}=...'",
-        )
-    # What every job must request comes first.
+    requests = hard_requests(native, ("-l",))
+    resources = [r for _, value in requests for r in value.split(",")]
+    requested = {resource.partition("=")[0] for resource in resources}
+    for each in complexes:
+        if each.requestable == "FORCED" and not {each.name, each.shortcut} & requested:
+            return failed(
+                NAME,
+                f"every job here must request {each.name} (requestable FORCED)",
+                f"memory_resource: {each.name}, with memory"
+                if each.type == "MEMORY"
+                else f"resource_spec: '{each.name}=...'",
+            )
     usual = {name: place for place, name in enumerate(USUAL)}
-    reserving = sorted(
-        (each for each in complexes if each.reserves_memory),
-        key=lambda c: (c.requestable != "FORCED", usual.get(c.name, 99), c.name),
-    )
+    reserving = [each for each in complexes if each.reserves_memory]
+    reserving.sort(key=lambda c: (usual.get(c.name, len(USUAL)), c.name))
     if options.memory_resource:
         return _of_option(complexes, reserving, options)
     return _proposal(reserving)
-
-
-def _forced(complexes: list[Complex], native: str) -> list[Complex]:
-    """List the complexes that every job must request and these options do not."""
-    requested = {
-        resource.partition("=")[0]
-        for _, value in hard_requests(native, ("-l",))
-        for resource in value.split(",")
-    }
-    return [
-        each
-        for each in complexes
-        if each.requestable == "FORCED" and not {each.name, each.shortcut} & requested
-    ]
 
 
 def _of_option(
