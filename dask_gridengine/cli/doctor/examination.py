@@ -24,6 +24,7 @@ from dask_gridengine.cli.doctor.trial import NodeResult, Trial, make_directories
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_SECONDS = 90.0  # for the grid to take the array
 #: If one of these has failed, so would the trial.
 BEFORE_TRIAL = (
@@ -92,7 +93,7 @@ def _ignore(_: object) -> None:
 
 
 async def _until_signal(examination: Awaitable[None]) -> int:
-    """Run it; cancel it at the first SIGINT or SIGTERM and return its number."""
+    """Run it; cancel it at the first of `SIGNALS` and return that number."""
     task = asyncio.ensure_future(examination)
     received: list[int] = []
 
@@ -102,8 +103,9 @@ async def _until_signal(examination: Awaitable[None]) -> int:
             task.cancel()
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets SIGHUP
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         await task
     except asyncio.CancelledError:

@@ -43,8 +43,8 @@ def without_control(text: str) -> str:
 class TextReport:
     """Shows findings as they are made; skipped ones with the same reason as one.
 
-    Rejected: one table that grows. It is drawn anew for each row, and a terminal that
-    is lower than the table repeats it.
+    Rejected: one table that grows. It is drawn again for each row, and a terminal
+    that is lower than the table repeats it.
     """
 
     def __init__(self, out: TextIO) -> None:
