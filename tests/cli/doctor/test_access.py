@@ -11,7 +11,7 @@ import pytest
 
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_checks import access
-from dask_gridengine.cli.doctor.grid_checks.commands import CommandResult, GridCommands
+from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
 from tests.cli.doctor.conftest import Site, options, run
 
 NO_COMMANDS = GridCommands({"PATH": "/nowhere"})
@@ -62,23 +62,11 @@ def test_another_grid() -> None:
     assert access.other_grid({"SGE_ROOT": "/x"}, options()) is None
 
 
-def test_no_library(tmp_path: Path) -> None:
-    """The finding names the library that does not exist."""
-    environment = {"DRMAA_LIBRARY_PATH": str(tmp_path / "libdrmaa.so")}
-    finding = run(access.check_library(environment))
-    assert finding.status is Status.FAIL
-    assert str(tmp_path) in finding.sentence
-    (tmp_path / "libdrmaa.so").touch()
-    assert run(access.check_library(environment)).status is Status.PASS
-
-
-def test_wrong_cell(cell: dict[str, str]) -> None:
-    """The advice for a wrong SGE_CELL is one that exists."""
+def test_wrong_sge_root(cell: dict[str, str]) -> None:
+    """It is not mistaken for a wrong SGE_CELL, which tests on a cell cover."""
     assert run(access.check_cell(cell)).status is Status.PASS
-    finding = run(access.check_cell({**cell, "SGE_CELL": "nowhere"}))
-    assert finding.status is Status.FAIL
-    assert finding.advice == "export SGE_CELL=default"
     finding = run(access.check_cell({"SGE_ROOT": "/nowhere"}))
+    assert finding.status is Status.FAIL
     assert "SGE_ROOT=/nowhere" in finding.sentence
 
 
@@ -94,14 +82,6 @@ def test_cell_on_a_dead_file_server(cell: dict[str, str], tmp_path: Path) -> Non
     run(check)
     assert found[0].status is Status.FAIL
     act.write_text("now")  # ends the thread that reads
-
-
-def test_qmaster_is_down(cell: dict[str, str], qmaster: socket.socket) -> None:
-    """The finding has the address and the kernel's answer."""
-    finding = run(access.check_qmaster(cell, NO_COMMANDS))
-    assert finding.status is Status.FAIL
-    address = f"127.0.0.1:{cell['SGE_QMASTER_PORT']}"
-    assert f"{address}: connection refused" in finding.sentence
 
 
 def test_qmaster_answers(
@@ -120,14 +100,8 @@ def test_qmaster_answers(
         assert run(access.check_qmaster(cell, site.commands)).status is status
 
 
-def test_not_a_submit_host(site: Site) -> None:
-    """The finding lists the submit hosts and has the command for an admin."""
-    site.prints("qconf -ss", "login1\nlogin2")
-    denied = CommandResult(text='denied: host "x" is not a submit host')
-    finding = run(access.check_submit_host(site.commands, denied))
-    assert finding.status is Status.FAIL
-    assert f"qconf -as {socket.gethostname()}" in finding.advice
-    assert "submit hosts: login1, login2" in finding.evidence
+def test_submit_host(site: Site) -> None:
+    """The user's options are part of the request; it queues nothing."""
     site.prints("qsub -w v -q a.q -l h_rt=60 -b y /bin/true", "verification: found")
     verified = run(site.commands.verify("-q a.q -l h_rt=60"))
     assert run(access.check_submit_host(site.commands, verified)).status is Status.PASS

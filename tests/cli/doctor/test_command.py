@@ -104,10 +104,12 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None
         text=True,
     ) as running:
         wait_until(
-            lambda: bool(list(shared.glob("**/logs/*.log"))), "a node that has begun"
+            lambda: bool(list(shared.glob("**/logs/*.log"))),
+            "a node that has begun",
+            timeout=60,
         )
         running.send_signal(number)
-        text, _ = running.communicate(timeout=30)
+        text, _ = running.communicate(timeout=60)
     assert running.returncode == 128 + number
     assert "Interrupted" in text
     assert not shared.exists()

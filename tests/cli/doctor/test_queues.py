@@ -52,17 +52,6 @@ def test_queues_that_take_jobs(
     assert len(finding.evidence) == sum(map(bool, states))
 
 
-def test_no_permission(site: Site) -> None:
-    """The finding shows the lists that decide who may use the queue."""
-    site.prints("qselect -U ada -q a.q", "no queues remaining", fails=True)
-    site.prints("qconf -sql", "a.q\nb.q")
-    site.prints("qconf -sq a.q", "qname a.q\nuser_lists staff\nxuser_lists NONE")
-    finding = of_queues(site, UNSUITABLE, queue="a.q")
-    assert finding.status is Status.FAIL
-    assert "ada has no permission for queue 'a.q'" in finding.sentence
-    assert "a.q: user_lists staff" in finding.evidence[1]
-
-
 def test_no_such_queue(site: Site) -> None:
     """The advice lists the queues there are."""
     site.prints("qselect -U ada -q x.q", "", fails=True)
