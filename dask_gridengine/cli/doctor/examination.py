@@ -127,7 +127,7 @@ async def _examine(
     progress("checking the grid")
     if not grid:
         findings.add(access.no_grid(environment, options))
-    elif other := access.other_grid(environment, options):
+    elif other := access.other_grid(environment):
         findings.add(other)
         await findings.check("library", lambda: access.check_library(environment))
     else:

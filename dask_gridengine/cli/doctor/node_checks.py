@@ -163,8 +163,8 @@ class NodeChecks:
             return warned(
                 name,
                 f"nodes started after {span(waits)}",
-                "adapt() with minimum_jobs= and place_grace= keeps queued nodes; nodes"
-                " with a shorter walltime may start earlier",
+                "adapt() with minimum_jobs= keeps nodes; nodes with a shorter walltime"
+                " may start earlier",
             )
         return passed(name, f"nodes started after {span(waits)}") if waits else None
 
@@ -226,12 +226,7 @@ class NodeChecks:
         """Recommend ``host`` where nodes do not reach the first address offered."""
         options = self.options
         reached = {split(address.partition("://")[2])[0] for address in used}
-        if (
-            options.host
-            or options.interface
-            or options.contact_address
-            or options.bootstrap_contact_address
-        ):
+        if options.host or options.interface or options.contact_address:
             return []
         offered = plausible()
         if len(reached) != 1 or not reached < {*offered} or offered[0] in reached:

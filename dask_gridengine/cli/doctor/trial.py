@@ -24,7 +24,7 @@ from dask_gridengine.clock import steady_time
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
 from dask_gridengine.net.connect_probe import CONNECTED, try_connect
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 

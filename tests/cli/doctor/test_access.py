@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dask_gridengine.batch import OVERRIDE
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_checks import access
 from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
@@ -57,9 +58,9 @@ def test_commands_without_sge_root(site: Site) -> None:
 
 def test_another_grid() -> None:
     """Grid Engine's commands are not asked about a grid of another kind."""
-    assert access.other_grid({"DRMAA_LIBRARY_PATH": "/x"}, options())
-    assert access.other_grid({"SGE_ROOT": "/x"}, options(dialect="slurm"))
-    assert access.other_grid({"SGE_ROOT": "/x"}, options()) is None
+    assert access.other_grid({"DRMAA_LIBRARY_PATH": "/x"})
+    assert access.other_grid({"SGE_ROOT": "/x", OVERRIDE: "slurm"})
+    assert access.other_grid({"SGE_ROOT": "/x"}) is None
 
 
 def test_wrong_sge_root(cell: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.net.addresses import plausible
 from dask_gridengine.net.connect_probe import CONNECTED
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
 from tests.cli.doctor.conftest import options
 
@@ -30,9 +30,17 @@ REPORT = NodeReport(
     scheduler="tls://10.0.0.1:8786",
     scratch=SCRATCH,
 )
-ROW = JobRow(
-    NodeId("7", 1), "node1", NodeState.WORKING, 0, "ge-0", 0, "", 1, 0.0, 1.0, 2.0
-)
+KNOWN: dict[str, Any] = {
+    **dict.fromkeys(JobRow._fields),
+    "id": NodeId("7", 1),
+    "host": "node1",
+    "state": NodeState.WORKING,
+    "cause": "",
+    "submitted": 0.0,
+    "arrived": 1.0,
+    "working": 2.0,
+}
+ROW = JobRow(**KNOWN)
 GOOD = NodeResult(row=ROW, explanation="node 7.1", answer=CONNECTED, report=REPORT)
 
 

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from dask_gridengine.batch.sge.job_states import user_name
+from dask_gridengine.batch import OVERRIDE
+from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.cli.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.cli.doctor.grid_checks.commands import CommandResult, GridCommands
@@ -46,10 +47,10 @@ def expects_grid(environment: Mapping[str, str], options: Options) -> bool:
     return grid_is_configured(environment)
 
 
-def other_grid(environment: Mapping[str, str], options: Options) -> Finding | None:
+def other_grid(environment: Mapping[str, str]) -> Finding | None:
     """The finding for a grid that is not a Grid Engine; None for a Grid Engine."""
-    if options.dialect not in (None, "gridengine"):
-        reason = f"dialect is {options.dialect!r}"
+    if environment.get(OVERRIDE) not in (None, "gridengine"):
+        reason = f"{OVERRIDE} is {environment[OVERRIDE]!r}"
     elif find_root(environment) or not environment.get("DRMAA_LIBRARY_PATH"):
         return None
     else:

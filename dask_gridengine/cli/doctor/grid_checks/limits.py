@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dask_gridengine.batch.sge.queue_limits import shortest
-from dask_gridengine.batch.sge.queues import limits_in
+from dask_gridengine.batch.sge.qconf import limits_in
+from dask_gridengine.batch.sge.submit_options import shortest
 from dask_gridengine.cli.doctor.finding import Finding, passed, skipped, warned
 from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands, attributes
 from dask_gridengine.cli.doctor.grid_checks.queues import usable_queues

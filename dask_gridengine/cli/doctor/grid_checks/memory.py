@@ -101,20 +101,13 @@ def _of_option(
             f"memory_resource: one that reserves memory ({names})",
         )
     per = PER[found.consumable]
-    if per != options.memory_resource_per:
-        return failed(
-            NAME,
-            f"{name} is charged per {per} here (consumable {found.consumable}), but"
-            f" memory_resource_per is {options.memory_resource_per!r}",
-            f"memory_resource_per: {per}",
-        )
     if not options.memory:
         return warned(
             NAME,
             f"{name} is charged per {per}, but memory is not set, so none is requested",
             "memory: '4 GB', for example",
         )
-    return passed(NAME, f"{name} reserves it, charged per {per}, as configured")
+    return passed(NAME, f"{name} reserves it, charged per {per}")
 
 
 def _proposal(reserving: list[Complex]) -> Finding:
@@ -131,19 +124,13 @@ def _proposal(reserving: list[Complex]) -> Finding:
         NAME,
         f"{best.name} reserves memory, charged per {per}, but is not requested: a job"
         f" gets the default, {best.default}",
-        f"memory_resource: {best.name}, memory_resource_per: {per}, and memory: as much"
-        " as a node needs",
+        f"memory_resource: {best.name}, and memory: as much as a node needs",
         *([f"others that reserve memory: {listed}"] if listed else []),
         settings=[
             Setting(
                 key="memory-resource",
                 value=best.name,
                 reason=f"qconf -sc: {best.name} is consumable and requestable",
-            ),
-            Setting(
-                key="memory-resource-per",
-                value=per,
-                reason=f"qconf -sc: consumable {best.consumable}",
             ),
         ],
     )
