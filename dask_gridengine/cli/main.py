@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from dask_gridengine._version import __version__
-from dask_gridengine.cli import doctor_command
+from dask_gridengine.cli.doctor import command as doctor_command
 from dask_gridengine.cli.shared_options import (
     cluster_option,
     complete_cluster,
