@@ -83,7 +83,7 @@ async def library(environment: Mapping[str, str]) -> Finding:
     try:
         found = await in_thread(find_library, environment)
     except LauncherUnavailable as exc:
-        return failed("library", exc.reason, exc.advice)
+        return failed("library", exc.reason, exc.hint)
     how = "as DRMAA_LIBRARY_PATH says" if environment.get("DRMAA_LIBRARY_PATH") else ""
     return passed("library", f"libdrmaa is {found}" + (f", {how}" if how else ""))
 

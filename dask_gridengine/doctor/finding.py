@@ -157,10 +157,8 @@ async def _bounded(
             " master; try again, and ask your admins if it stays so",
         )
     except GridEngineError as exc:
-        first, *rest = str(exc).splitlines()
-        advice = [line.partition("what to do:")[2].strip() for line in rest]
-        kept = [line.strip() for line in rest if "what to do:" not in line]
-        return failed(name, first, " ".join(filter(None, advice)), *kept)
+        first, *evidence = map(str.strip, exc.message.splitlines())
+        return failed(name, first, exc.hint, *evidence)
     except OSError as exc:
         return failed(name, str(exc), "")
     except Exception as exc:  # a broken site is never a traceback

@@ -100,7 +100,7 @@ class RichReport:
         """Print a row."""
         text = Text(harmless(finding.sentence))
         for line in _below(finding):
-            style = "bold" if line.startswith("what to do") else "dim"
+            style = "bold" if line.startswith("Hint") else "dim"
             text.append(f"\n{harmless(line)}", style)
         row = Table.grid(padding=(0, 2))
         row.add_column(width=4)
@@ -201,7 +201,7 @@ def _alike(one: Finding, other: Finding) -> bool:
 
 def _below(finding: Finding) -> list[str]:
     """The lines below the sentence."""
-    advice = [f"what to do: {finding.advice}"] if finding.advice else []
+    advice = [f"Hint: {finding.advice}"] if finding.advice else []
     return [*finding.evidence, *advice]
 
 

@@ -67,7 +67,7 @@ async def open_launcher(
         if grid_is_configured(os.environ):
             # The user means the grid. Local processes would load the login node.
             raise LauncherUnavailable(
-                exc.launcher, exc.reason, f"{exc.advice}; {LOCALLY}"
+                exc.launcher, exc.reason, f"{exc.hint}; {LOCALLY}"
             ) from exc
         launcher = await open_process(on_end, slots=slots, cleanup=cleanup)
         reason = " ".join(exc.reason.split())  # it may quote lines of a library

@@ -132,7 +132,7 @@ class ExitTracker:
         return {
             record.log
             for record in self._registry
-            if record.diagnosis is not None and record.diagnosis.cause.log_says_more
+            if record.diagnosis is not None and record.diagnosis.cause.log_may_help
         }
 
     async def _follow(self, record: NodeRecord, end: EndNotice) -> None:
@@ -162,7 +162,7 @@ class ExitTracker:
         assert record.diagnosis is not None
         self._finish_node(record)
         self._on_gone(record)
-        if not self._keep_logs and not record.diagnosis.cause.log_says_more:
+        if not self._keep_logs and not record.diagnosis.cause.log_may_help:
             with contextlib.suppress(OSError, asyncio.TimeoutError, RuntimeError):
                 await self._threads.call(log.unlink, timeout=LOG_SECONDS)
 
@@ -229,7 +229,7 @@ class ExitTracker:
         if (
             record.working is not None
             or not fast
-            or not diagnosis.cause.may_be_the_host
+            or not diagnosis.cause.may_be_host_fault
         ):
             return
         self._blocklist.failed(record.host, diagnosis, now)

@@ -55,7 +55,7 @@ class Failures:
             self._row[diagnosis.cause].append("" if anywhere else record.host)
         if not known:
             sentence = diagnosis.sentence(str(record), record.id.job)
-            if diagnosis.cause.log_says_more:
+            if diagnosis.cause.log_may_help:
                 sentence += f"\n  its log: {logs / record.log}.log"
             logger.warning("%s", sentence)
 

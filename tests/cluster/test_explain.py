@@ -78,7 +78,7 @@ def test_alike_ends_are_one_sentence(reconciler: Reconciler) -> None:
     assert said[3] == (
         "4 nodes on node17 could not import its worker: ModuleNotFoundError: numpy"
     )
-    assert said[-1] == "40 nodes on node1 were given back"
+    assert said[-1] == "40 nodes on node1 were cancelled"
 
 
 def test_what_differs_in_words_only_is_told_together(reconciler: Reconciler) -> None:

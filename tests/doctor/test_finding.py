@@ -45,7 +45,7 @@ def test_each_finding_is_told_at_once() -> None:
     [
         (
             LauncherUnavailable("drmaa", "no libdrmaa", "install it"),
-            "the drmaa launcher cannot be had here: no libdrmaa",
+            "the drmaa launcher is not available: no libdrmaa",
             "install it",
         ),
         (OSError(28, "No space left on device"), "No space left", ""),

@@ -37,7 +37,7 @@ def test_plain_lines() -> None:
     """One each, what was skipped for one reason together, and no control codes."""
     lines = shown(PlainReport).splitlines()
     assert lines[0].split() == ["PASS", "cell", "is", "there"]
-    assert "what to do: ask the admins" in "\n".join(lines)
+    assert "Hint: ask the admins" in "\n".join(lines)
     assert sum(line.startswith("SKIP") for line in lines) == 1
     assert "see qmaster" in lines[-3]
     assert "\x1b" not in "\n".join(lines)

@@ -27,7 +27,7 @@ def test_it_counts_those_that_live_and_why_the_others_ended() -> None:
     assert standing.queued_for() == 90
     assert standing.failed == 1
     assert standing.failures() == [("ran into the memory limit", 1)]
-    assert standing.ended[("was given back", False)] == 1
+    assert standing.ended[("was cancelled", False)] == 1
 
 
 def test_a_better_cause_replaces_the_first_one() -> None:

@@ -85,7 +85,7 @@ def test_counters_never_go_down() -> None:
     before = asyncio.run(metrics(nodes))
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME)
     assert asyncio.run(metrics(nodes)) == before
-    cause = labels(cause="ended without a word", failed="true")
+    cause = labels(cause="ended for an unknown reason", failed="true")
     assert before[f"dask_gridengine_nodes_ended_total{{{cause}}}"] == 1
 
 

@@ -258,7 +258,7 @@ def test_a_scheduler_that_is_not_there_ends_a_node_in_time(tmp_path: Path) -> No
             node = on.start_node()
             assert await node.ended() == 77
             said = await on.exit_report()
-        assert said.cause == "reached the bootstrap, but not the scheduler"
+        assert said.cause == "reached the bootstrap port, but not the scheduler"
         assert "127.0.0.1:9: connection refused" in said.detail
 
     asyncio.run(main())

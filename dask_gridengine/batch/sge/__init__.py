@@ -131,7 +131,7 @@ class GridEngine(BatchSystem):
         Son of Grid Engine 8.1.9 says "job rejected: only 3 jobs are allowed per user
         (current job count: 3)", and counts an array as one job.
         """
-        if GridFull.is_meant(reason):
+        if GridFull.matches(reason):
             return GridFull(reason, count, native)
         return super().refusal(reason, count, native)
 
