@@ -16,6 +16,7 @@ class Paper:
     """A launcher that queues all, and ends each node when it is told to."""
 
     kind, description = "drmaa", "paper"
+    slots: int | None = None  # a grid's are not known
 
     def __init__(self, on_end: Callable[[EndNotice], None]) -> None:
         self.dialect = GridEngine()
@@ -46,6 +47,12 @@ class Paper:
         self.calls += 1
 
     async def array_running(self) -> None:
+        self.calls += 1
+
+    async def report(self, job: str, native: str) -> None:
+        self.calls += 1
+
+    async def suspended(self) -> None:
         self.calls += 1
 
     async def account(self, node: NodeId, timeout: float = 0.0) -> None:

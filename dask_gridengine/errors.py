@@ -97,7 +97,6 @@ class LauncherUnavailable(LauncherError):
 
     @property
     def message(self) -> str:
-        """What failed and why, without the hint."""
         return f"the {self.launcher} launcher is not available: {self.reason}"
 
 
@@ -132,7 +131,6 @@ class SubmitError(LauncherError):
 
     @property
     def message(self) -> str:
-        """What failed and why, without the hint."""
         reason = self.reason.strip()
         if self.native is None:
             return f"the array was refused, nothing was queued: {reason}"
@@ -163,12 +161,11 @@ class GridFull(SubmitError):
 
     @property
     def message(self) -> str:
-        """What failed and why."""
         return f"the grid accepts no more jobs for now: {self.reason.strip()}"
 
 
 class ArrayTooLarge(SubmitError):
-    """The grid refuses an array of so many nodes (``max_aj_tasks``).
+    """The grid refuses an array with this many nodes (``max_aj_tasks``).
 
     Parameters
     ----------
@@ -225,7 +222,6 @@ class ClusterNotRunning(GridEngineError, RuntimeError):
 
     @property
     def message(self) -> str:
-        """What failed and why, without the hint."""
         if self._is_new:
             return f"{self.cluster} has not started"
         return (
@@ -250,7 +246,6 @@ class NoAnswer(GridEngineError):
 
     @property
     def message(self) -> str:
-        """What failed and why."""
         tried = ", ".join(
             f"{address}: {result}" for address, result in self.tried.items()
         )
@@ -276,7 +271,7 @@ class NodesFailed(GridEngineError):
 
     @property
     def message(self) -> str:
-        """What failed and why; each reason may end with a hint of its own."""
+        # Each reason may end with a hint of its own.
         head = (
             f"waited for {self.wanted} workers, have {self.alive};"
             " the others will not start:"
@@ -327,7 +322,6 @@ class ModuleMissing(GridEngineError, ModuleNotFoundError):
 
     @property
     def message(self) -> str:
-        """What failed and why, without the hint."""
         failed = f"No module named {self.name!r} on {self.host}"
         if not self.path:
             return failed
@@ -365,7 +359,6 @@ class Unsatisfiable(GridEngineError):
 
     @property
     def message(self) -> str:
-        """What failed and why, without the hint."""
         count = len(self.tasks)
         subject = (
             f"{count} tasks (e.g. {self.tasks[0]!r}) require"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from dask_gridengine.batch import dialect
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
-from dask_gridengine.bootstrap.client import ask, send_exit_report
+from dask_gridengine.bootstrap.client import request_allocation, send_exit_report
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -122,7 +122,7 @@ def main(path: str) -> int:
     try:
         connection = Connection.read(Path(path))
     except BootstrapError as exc:
-        return _give_up(Cause.UNREADABLE, str(exc))
+        return _give_up(Cause.UNREADABLE, exc.message)
     signals = Signals()
     hello = granted.hello(dialect(connection.dialect))
     # A job that a task submits with `qsub -V` would else look like a node of ours.
@@ -130,9 +130,9 @@ def main(path: str) -> int:
         os.environ.pop(name, None)
     try:
         with signals.interrupting():
-            answer = ask(connection, hello)
+            answer = request_allocation(connection, hello)
     except (BootstrapError, MessageError) as exc:
-        return _give_up(Cause.UNREACHABLE, str(exc))
+        return _give_up(Cause.UNREACHABLE, exc.message)
     except TerminationRequested as exc:
         return _give_up(Cause.DRAINED, f"{exc} before there was anything to do")
     if isinstance(answer, NotNeeded):

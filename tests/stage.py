@@ -79,7 +79,7 @@ class Stage:
         self.tmp = Path(tempfile.mkdtemp(prefix="node-"))
         self.answer = self.allocate
         self.server = BootstrapServer(
-            on_hello=self._hear, on_farewell=self.farewells.append
+            on_hello=self._hear, on_exit_report=self.farewells.append
         )
 
     def _hear(self, hello: Hello) -> Answer:

@@ -213,7 +213,7 @@ def ended(node: NodeId, state: str) -> EndNotice | None:
     Examples
     --------
     >>> str(ended(NodeId("7", 1), "TIMEOUT")), ended(NodeId("7", 1), "COMPLETING")
-    ('ended, the grid does not say how (Slurm says TIMEOUT)', None)
+    ('ended, exit status unknown (Slurm says TIMEOUT)', None)
     """
     if state not in ENDED:
         return None

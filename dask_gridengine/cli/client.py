@@ -15,7 +15,7 @@ import secrets
 import time
 from typing import Any
 
-from dask_gridengine.bootstrap.client import open_dealer, say
+from dask_gridengine.bootstrap.client import open_dealer, send
 from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER, decode
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
@@ -64,7 +64,7 @@ def ask_cluster(
                 raise GridEngineError(told.error)
             else:
                 return told.body
-    raise NoAnswer(connection.cluster, knocks.answers())
+    raise NoAnswer(connection.cluster, knocks.results())
 
 
 def _converse(
@@ -72,7 +72,7 @@ def _converse(
 ) -> ControlReply | None:
     deadline = time.monotonic() + seconds
     with open_dealer(connection, at) as dealer:
-        if not say(dealer, question):
+        if not send(dealer, question):
             return None
         while (left := deadline - time.monotonic()) > 0:
             if not dealer.poll(int(left * 1000) + 1):

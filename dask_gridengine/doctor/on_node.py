@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_gridengine.batch import dialect
-from dask_gridengine.bootstrap.client import ask, send_exit_report
+from dask_gridengine.bootstrap.client import request_allocation, send_exit_report
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from dask_gridengine.bootstrap.messages import Allocation, ExitReport
 from dask_gridengine.doctor.node_report import SETTINGS_NAME, NodeReport
@@ -113,7 +113,7 @@ class Examination:
         )
         for _ in knocks.connected():
             pass
-        self.report.tried = knocks.answers()
+        self.report.tried = knocks.results()
 
     def _reached(self, *addresses: str) -> bool:
         return CONNECTED in [self.report.tried.get(address) for address in addresses]
@@ -121,7 +121,7 @@ class Examination:
     def _ask(self, connection: Connection) -> Allocation | None:
         began = time.monotonic()
         try:
-            answer = ask(connection, self._hello)
+            answer = request_allocation(connection, self._hello)
         except GridEngineError as exc:
             self.report.curve_error = str(exc).splitlines()[0]
             return None

@@ -24,7 +24,12 @@ from dask_gridengine.doctor.on_node import Settings
 from dask_gridengine.doctor.talk import listen
 from dask_gridengine.net.addresses import join
 from dask_gridengine.net.ports import none_free
-from dask_gridengine.nodes.endpoints import contact, doors, listen_at, offers
+from dask_gridengine.nodes.endpoints import (
+    bootstrap_addresses,
+    bootstrap_hosts,
+    contact,
+    listen_at,
+)
 from dask_gridengine.options import Options
 
 PATIENCE = 15.0  # seconds a node looks for the door
@@ -89,12 +94,12 @@ async def open_station(
         If one cannot listen as the options say.
     """
     at = listen_at(options, kind)
-    host, offered = doors(at)
+    host, offered = bootstrap_hosts(at)
     security = security_of(options.security, options.name)
     stations: list[Station] = []
     server = BootstrapServer(
         on_hello=lambda hello: _answer(hello, stations[0], make),
-        on_farewell=lambda exit_report: stations[0].exit_report(exit_report),
+        on_exit_report=lambda exit_report: stations[0].exit_report(exit_report),
     )
 
     def make(hello: Hello) -> Allocation:
@@ -115,7 +120,7 @@ async def open_station(
                 ),
             )
             tls = worker_identity(security)
-            admission = offers(options, offered, server.port)
+            admission = bootstrap_addresses(options, offered, server.port)
             reached = [contact(options, scheduler, via) for via in admission]
             places = tuple(dict.fromkeys(c.partition("://")[2] for c in reached))
             stations.append(

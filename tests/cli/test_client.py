@@ -43,8 +43,8 @@ def ignore(said: ExitReport) -> None:
 
 @contextlib.asynccontextmanager
 async def bootstrap_server(answer: Answering | None) -> AsyncIterator[Connection]:
-    server = BootstrapServer(on_hello=leave, on_farewell=ignore)
-    server.on_ask = answer
+    server = BootstrapServer(on_hello=leave, on_exit_report=ignore)
+    server.on_control_request = answer
     server.start("127.0.0.1")
     try:
         yield Connection(

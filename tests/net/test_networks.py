@@ -40,18 +40,18 @@ def works(client: Client) -> bool:
     return bool(client.submit(sum, [1, 2]).result(timeout=20) == 3)
 
 
-def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -> None:
-    """Both ports are others there; clients here take the direct way."""
-    scheduler, admission, outer_scheduler, outer_door = free_ports(4)
+def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
+    """Both ports differ outside; local clients connect directly."""
+    scheduler, bootstrap_port, outer_scheduler, outer_bootstrap = free_ports(4)
     told = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": admission,
+        "bootstrap_port": bootstrap_port,
         "contact_address": f"localhost:{outer_scheduler}",
-        "bootstrap_contact_address": f"127.0.0.2:{outer_door}",
+        "bootstrap_contact_address": f"127.0.0.2:{outer_bootstrap}",
     }
     with (
-        gate("127.0.0.2", {outer_door: admission}, "127.0.0.1"),
+        gate("127.0.0.2", {outer_bootstrap: bootstrap_port}, "127.0.0.1"),
         gate("127.0.0.1", {outer_scheduler: scheduler}, "127.0.0.1"),
         GridEngineCluster(jobs=1, **told, **options) as cluster,
         Client(cluster) as client,
@@ -60,19 +60,19 @@ def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -
         assert works(client)
         assert cluster.scheduler.address == f"tls://127.0.0.1:{scheduler}"
         (record,) = cluster.pool().fleet.registry
-        assert record.tried == {f"127.0.0.2:{outer_door}": "connected"}
+        assert record.tried == {f"127.0.0.2:{outer_bootstrap}": "connected"}
         contacts = client.run(lambda dask_worker: dask_worker.scheduler.address)
         assert [*contacts.values()] == [f"tls://localhost:{outer_scheduler}"]
 
 
 @pytest.mark.timeout(90)
-def test_a_gate_that_hands_on_one_port_only_is_told(options: dict[str, Any]) -> None:
-    """The bootstrap answers and the scheduler does not: which address, which option."""
-    scheduler, admission, outer = free_ports(3)
+def test_a_gate_that_forwards_one_port_only(options: dict[str, Any]) -> None:
+    """The reason names the address and the option."""
+    scheduler, bootstrap_port, outer = free_ports(3)
     told = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": admission,
+        "bootstrap_port": bootstrap_port,
         "contact_address": f"127.0.0.1:{outer}",
     }
     with (
@@ -82,7 +82,7 @@ def test_a_gate_that_hands_on_one_port_only_is_told(options: dict[str, Any]) -> 
         cluster.wait_for_workers(1, timeout=60)
     said = str(caught.value)
     assert f"127.0.0.1:{outer}: connection refused" in said
-    assert f"the bootstrap at 127.0.0.1:{admission} did answer" in said
+    assert f"the bootstrap at 127.0.0.1:{bootstrap_port} did answer" in said
     assert "scheduler_port=" in said
     assert "contact_address=" in said
 
@@ -106,10 +106,10 @@ def test_a_cluster_may_live_on_ipv6(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("option", ["scheduler_port", "bootstrap_port"])
-def test_a_port_that_is_held_is_the_users_to_change(
+def test_a_port_that_is_held_is_an_option_error(
     options: dict[str, Any], option: str
 ) -> None:
-    """Whose it is, and what to type; and nothing is left of the cluster."""
+    """It names the process; and nothing is left of the cluster."""
     with two_in_a_row() as (held, _):
         with pytest.raises(OptionError) as caught:
             GridEngineCluster(jobs=1, **{option: held}, **options)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.nodes.import_path import import_path
+from dask_gridengine.nodes.allocation import import_path
 
 
 def test_the_installation_stays_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """What libzmq alone holds for a peer that is connected: a ROUTER with CURVE, no more.
 
-python benchmarks/door_floor.py [PEERS]
+python benchmarks/admission_floor.py [PEERS]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Thousands of nodes at the door at once: real sockets, CURVE, messages and scheduler.
 
-    python benchmarks/door.py [NODES]
+    python benchmarks/admission.py [NODES]
 
 Two processes play the nodes, each a socket with a handshake and an identity of its own;
 the door, its scheduler and the roster are the cluster's, the grid is on paper. A third
@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 import zmq
 import zmq.asyncio
+from admission_floor import bytes_a_peer
 from distributed import Client
-from door_floor import bytes_a_peer
 from paper import paper, say
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
