@@ -50,8 +50,8 @@ def on_interface(interface: str) -> list[str]:
     if not found:
         up = ", ".join(f"{name} ({a[0]})" for name, a in by_interface.items() if a)
         raise OptionError(
-            f"interface {interface!r} is not up or has no address here",
-            hint=f"use one of: {up}; or a network, e.g. '10.1.0.0/16'",
+            f"interface {interface!r} is not up or has no address; available: {up}",
+            hint="name one of these, or a network, e.g. '10.1.0.0/16'",
         )
     return found
 

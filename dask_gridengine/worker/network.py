@@ -185,6 +185,6 @@ def _own_address(allocation: Allocation) -> str:
     try:
         found = on_interface(allocation.interface)
     except OptionError as exc:
-        raise WorkerStartError(Cause.NO_LISTEN, f"worker_{exc}") from exc
+        raise WorkerStartError(Cause.NO_LISTEN, f"worker_{exc.message}") from exc
     six = ":" in get_address_host(allocation.scheduler)
     return next((a for a in found if (":" in a) == six), found[0])

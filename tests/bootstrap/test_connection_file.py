@@ -83,7 +83,7 @@ def test_two_clusters_never_share_a_file(
 
 
 def test_a_directory_that_cannot_be_made_names_the_option(tmp_path: Path) -> None:
-    """The user is told which option to change."""
+    """The hint has the option to change."""
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="shared_directory="):
         make_private_directory(tmp_path / "file", "dask-x")

@@ -208,21 +208,6 @@ def test_a_peer_that_sends_too_much_is_disconnected() -> None:
     asyncio.run(main())
 
 
-def test_an_exit_report_sent_twice_is_passed_on_twice() -> None:
-    """The server keeps no record of them; its callback does."""
-
-    async def main() -> None:
-        async with serve() as served:
-            with served.peer() as node:
-                for _ in range(2):
-                    await node.send(encode(exit_report()))
-                await node.send(encode(hello()))
-                assert decode(await node.recv()) == leave(hello())
-            assert served.exit_reports == [exit_report(), exit_report()]
-
-    asyncio.run(main())
-
-
 def test_a_failing_decision_does_not_stop_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

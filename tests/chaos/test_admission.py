@@ -227,8 +227,8 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
         to = connection(shared)
         with dealer(context, to) as replay:
             answers: Counter[str] = Counter()
-            for said in hellos_of(cluster):
-                for greeting in (said, replace(said, process_token="f" * 16)):
+            for sent in hellos_of(cluster):
+                for greeting in (sent, replace(sent, process_token="f" * 16)):
                     for _ in range(10):
                         replay.send(encode(greeting))
                         assert replay.poll(5000)
@@ -237,14 +237,14 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
                 replay.send(
                     encode(
                         exit_report(
-                            job=said.job, index=said.index, process_token="f" * 16
+                            job=sent.job, index=sent.index, process_token="f" * 16
                         )
                     )
                 )
             assert answers == {"rejected": 40}
         with dealer(context, to, CurveKeys.generate()) as stranger:
             # libzmq may have been rejected already, then it sends nothing.
-            send(stranger, said)
+            send(stranger, sent)
             assert not stranger.poll(300)
         counts = cluster.pool().fleet.bootstrap.counts
         wait_until(

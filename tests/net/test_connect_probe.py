@@ -56,9 +56,9 @@ def test_silence_has_a_timeout() -> None:
     """The result names the likely reasons."""
     with black_hole() as silent:
         began = time.monotonic()
-        said, _ = try_connect(silent, 0.3)
+        result, _ = try_connect(silent, 0.3)
         assert 0.3 <= time.monotonic() - began < 3
-    assert said == "no answer in 0.3 s (a firewall, or no route)"
+    assert result == "no answer in 0.3 s (a firewall, or no route)"
 
 
 def test_a_name_is_tried_at_all_its_addresses() -> None:
@@ -69,16 +69,16 @@ def test_a_name_is_tried_at_all_its_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected"),
     [("nowhere.invalid:1", "name or service|no address|temporary failure"),
      ("127.0.0.1", "invalid literal")],
 )  # fmt: skip
-def test_an_invalid_address_is_a_result(address: str, said: str) -> None:
+def test_an_invalid_address_is_a_result(address: str, expected: str) -> None:
     """A wrong name must not keep a node from trying the others."""
     with mute() as there:
         probe = ConnectProbe([address, there], 5.0)
         assert list(probe.connected()) == [(there, there)]
-    assert any(word in probe.results()[address] for word in said.split("|"))
+    assert any(word in probe.results()[address] for word in expected.split("|"))
 
 
 def test_no_socket_is_left() -> None:

@@ -28,7 +28,7 @@ def options(shared: Path) -> dict[str, Any]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listened at a moment ago."""
+    """Find ports that were free a moment ago."""
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(holder.getsockname()[1]) for holder in holders]
     for holder in holders:
@@ -43,7 +43,7 @@ def works(client: Client) -> bool:
 def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
     """Both ports differ outside; local clients connect directly."""
     scheduler, bootstrap_port, outer_scheduler, outer_bootstrap = free_ports(4)
-    told = {
+    addresses = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
         "bootstrap_port": bootstrap_port,
@@ -53,7 +53,7 @@ def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
     with (
         gate("127.0.0.2", {outer_bootstrap: bootstrap_port}, "127.0.0.1"),
         gate("127.0.0.1", {outer_scheduler: scheduler}, "127.0.0.1"),
-        GridEngineCluster(jobs=1, **told, **options) as cluster,
+        GridEngineCluster(jobs=1, **addresses, **options) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(1, timeout=30)
@@ -69,22 +69,22 @@ def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
 def test_a_gate_that_forwards_one_port_only(options: dict[str, Any]) -> None:
     """The reason names the address and the option."""
     scheduler, bootstrap_port, outer = free_ports(3)
-    told = {
+    addresses = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
         "bootstrap_port": bootstrap_port,
         "contact_address": f"127.0.0.1:{outer}",
     }
     with (
-        GridEngineCluster(jobs=2, **told, **options) as cluster,
+        GridEngineCluster(jobs=2, **addresses, **options) as cluster,
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(1, timeout=60)
-    said = str(caught.value)
-    assert f"127.0.0.1:{outer}: connection refused" in said
-    assert f"the bootstrap at 127.0.0.1:{bootstrap_port} did answer" in said
-    assert "scheduler_port=" in said
-    assert "contact_address=" in said
+    reason = str(caught.value)
+    assert f"127.0.0.1:{outer}: connection refused" in reason
+    assert f"the bootstrap at 127.0.0.1:{bootstrap_port} did answer" in reason
+    assert "scheduler_port=" in reason
+    assert "contact_address=" in reason
 
 
 def test_a_cluster_may_live_on_ipv6(options: dict[str, Any]) -> None:

@@ -57,13 +57,13 @@ def test_a_port_is_free_until_a_process_listens() -> None:
 def test_the_process_that_holds_a_port_is_named() -> None:
     """With its command, if it is the user's own."""
     with two_in_a_row() as (held, ports):
-        said = holders(ports)
-        assert said.startswith(f"{held} is held by process {os.getpid()} (")
-        assert "python" in said or "pytest" in said
+        text = holders(ports)
+        assert text.startswith(f"{held} is held by process {os.getpid()} (")
+        assert "python" in text or "pytest" in text
         assert count_held(ports) == "1 of 2 are held, 1 by processes of yours"
         error = none_free("scheduler_port", ports)
     assert f"scheduler_port='{ports}'" in error.message
-    assert said in error.message
+    assert text in error.message
     assert "scheduler_port=" in error.hint
 
 

@@ -136,13 +136,13 @@ def test_each_hello_renews_the_contact() -> None:
     admission.registry.clock = itertools.count().__next__
     expect(admission, "ge-0")
     (record,) = admission.registry
-    heard = []
+    contacts = []
     for _ in range(3):
         assert isinstance(admission.answer(hello()), Wait)
-        heard.append(record.heard)
-    assert len({*heard}) == 3
+        contacts.append(record.heard)
+    assert len({*contacts}) == 3
     assert record.arrived is not None
-    assert max(heard) > record.since >= record.arrived
+    assert max(contacts) > record.since >= record.arrived
 
 
 def test_a_used_identity_gets_nothing() -> None:
@@ -225,17 +225,10 @@ def test_another_version_is_rejected_by_name() -> None:
     assert isinstance(answer, Rejected)
     assert "distributed is" in answer.reason
     assert "1.0 at the node" in answer.reason
+    (record,) = admission.registry
+    assert record.diagnosis is not None
+    assert record.diagnosis.cause is Cause.VERSIONS
     assert list(admission.registry.unbound) == ["ge-0"]
-
-
-def test_at_most_k_nodes_import_at_once() -> None:
-    """The file server meets k importing nodes; the others wait with jitter."""
-    admission = make_admission(max_importing=2)
-    expect(admission, *(f"ge-{i}" for i in range(4)))
-    answers = [admission.answer(hello(index=i + 1)) for i in range(4)]
-    assert [type(answer) for answer in answers] == [Allocation, Allocation, Wait, Wait]
-    admission.registry.registered("ge-0")
-    assert isinstance(admission.answer(hello(index=4)), Allocation)
 
 
 def test_jitter_spreads_waiting_nodes() -> None:
@@ -344,16 +337,6 @@ def test_the_blocked_nodes_are_counted_in_any_thread() -> None:
         for i in range(len(names)):
             admission.answer(hello(index=i + 1, host=f"node{i % 200}"))
     assert admission.num_blocked == len(names)
-
-
-def test_other_versions_are_a_cause() -> None:
-    """Of the node, whatever its exit status."""
-    admission = make_admission(versions={"dask": "1"})
-    expect(admission, "ge-0")
-    assert isinstance(admission.answer(hello(versions={"dask": "2"})), Rejected)
-    (record,) = admission.registry
-    assert record.diagnosis is not None
-    assert record.diagnosis.cause is Cause.VERSIONS
 
 
 def test_an_error_while_an_allocation_is_made_is_a_rejection() -> None:

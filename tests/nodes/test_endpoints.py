@@ -72,7 +72,7 @@ def test_all_bound_addresses_are_offered() -> None:
 def test_nodes_get_the_outer_address(
     given: dict[str, str], offered: tuple[str, ...]
 ) -> None:
-    """The port of contact_address is the scheduler's; the door's is its own."""
+    """The port of contact_address is the scheduler's, not the bootstrap port."""
     assert (
         bootstrap_addresses(options(**given), ["10.0.0.9", "fd00::9"], 4711) == offered
     )
@@ -80,9 +80,9 @@ def test_nodes_get_the_outer_address(
 
 def test_the_scheduler_is_at_the_address_that_answered() -> None:
     """The address that answered the node leads to the scheduler too."""
-    told = options()
-    assert contact(told, scheduler(), "10.7.7.1:4711") == "tls://10.7.7.1:8786"
-    six = contact(told, scheduler(address="tcp://0.0.0.0:1"), "[::1]:2")
+    plain = options()
+    assert contact(plain, scheduler(), "10.7.7.1:4711") == "tls://10.7.7.1:8786"
+    six = contact(plain, scheduler(address="tcp://0.0.0.0:1"), "[::1]:2")
     assert six == "tcp://[::1]:1"
 
 
@@ -105,9 +105,9 @@ def test_behind_nat_the_user_sets_the_schedulers_address(
 
 def test_dasks_own_contact_address_counts_where_ours_is_not_given() -> None:
     """As `distributed.scheduler.contact-address`, of the scheduler alone."""
-    told = scheduler(contact_address="tls://login.example:9000")
-    assert contact(options(), told, "10.0.0.1:4711") == "tls://login.example:9000"
-    ours = contact(options(contact_address="gate"), told, "10.0.0.1:4711")
+    reachable = scheduler(contact_address="tls://login.example:9000")
+    assert contact(options(), reachable, "10.0.0.1:4711") == "tls://login.example:9000"
+    ours = contact(options(contact_address="gate"), reachable, "10.0.0.1:4711")
     assert ours == "tls://gate:8786"
 
 

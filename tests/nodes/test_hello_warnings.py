@@ -19,7 +19,8 @@ def test_slots_on_other_hosts_are_worth_a_warning() -> None:
 def test_a_failed_line_has_one_key_whatever_it_printed() -> None:
     """A hundred nodes print a hundred host names."""
     one, other = (
-        next(warnings_of(hello(prologue=[f"status 1: run ({said})"]))) for said in "ab"
+        next(warnings_of(hello(prologue=[f"status 1: run ({output})"])))
+        for output in "ab"
     )
     assert one.key == other.key
     assert list(warnings_of(hello())) == []

@@ -40,8 +40,8 @@ def test_two_failures_in_a_row_block_a_host() -> None:
     assert blocklist.blocked(0) == ["a"]
     assert blocklist.block_seconds("a", 10) == FIRST_BLOCK - 10
     assert blocklist.block_seconds("b", 10) == 0
-    (told,) = blocklist.sentences(10)
-    assert told == (
+    (text,) = blocklist.sentences(10)
+    assert text == (
         "Excluding host a for 50 s: nodes failed shortly after starting there, the last"
         " one could not find Python (no such file)"
     )
@@ -154,15 +154,6 @@ def test_a_lost_host_that_responds_is_not_excluded() -> None:
     blocklist.responded("b")
     blocklist.responded("never seen")
     assert blocklist.blocked(1.0) == ["b"]
-
-
-def test_clear_forgets_all_failures() -> None:
-    """Failures because this process was suspended are no host's fault."""
-    blocklist = blocklist_of("a", "b")
-    fail(blocklist, "a")
-    blocklist.clear()
-    assert blocklist.blocked(0) == []
-    assert not blocklist.suspects()
 
 
 def test_failures_of_nodes_that_were_on_their_way_add_nothing() -> None:
