@@ -25,8 +25,8 @@ from dask_gridengine.cli.signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.nodes.endpoints import contact
-from dask_gridengine.nodes.snapshot import snapshot
 from dask_gridengine.process_identity import ProcessIdentity
+from dask_gridengine.views.snapshot import snapshot
 
 LOOK = 0.5  # seconds between pictures
 EXPLAIN = 2.0  # seconds between looks at what is the matter: all nodes are looked at

@@ -26,7 +26,8 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.job_table import JobTable
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.options import Options, refuse_unknown
+from dask_gridengine.options import Options
+from dask_gridengine.unknown_options import refuse_unknown
 
 _OWN = (
     "asynchronous",

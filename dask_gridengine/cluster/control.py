@@ -17,7 +17,7 @@ from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.cluster.drain_all import drain
 from dask_gridengine.errors import GridEngineError
 from dask_gridengine.nodes.endpoints import contact
-from dask_gridengine.nodes.snapshot import snapshot
+from dask_gridengine.views.snapshot import snapshot
 
 logger = logging.getLogger(__name__)
 

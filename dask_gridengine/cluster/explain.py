@@ -20,10 +20,10 @@ from dask_gridengine.exit_causes import (
     Diagnosis,
     number_of_nodes,
 )
+from dask_gridengine.formatting import format_cause
 from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
-from dask_gridengine.nodes.summary import counted
 from dask_gridengine.reconcile.reconciler import Reconciler
 
 HOSTS_NAMED = 3  # of a group; the others are counted
@@ -183,7 +183,9 @@ def _dropped(registry: NodeRegistry) -> Iterator[str]:
     """In numbers, what became of the nodes whose details are not kept any more."""
     causes = registry.dropped.most_common()
     if causes:
-        ends = ", ".join(counted(c.value if c else "", count) for c, count in causes)
+        ends = ", ".join(
+            format_cause(c.value if c else "", count) for c, count in causes
+        )
         total = number_of_nodes(sum(count for _, count in causes))
         yield f"{total} ended earlier, whose details are not kept: {ends}"
 

@@ -206,10 +206,10 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
     def _begin(self) -> None:
         """There is a scheduler: nodes may become workers, and are cared for."""
         pools = list(self._pools.values())
-        self.scheduler.failure_info = ClusterFailureInfo(
-            self._reconcilers, self.scheduler.suspects_of
+        self.scheduler.attribute_failures(
+            ClusterFailureInfo(self._reconcilers, self.scheduler.suspects_of)
         )
-        self.scheduler.on_asked_to_go = self._asked_to_go
+        self.scheduler.on_node_signal = self._asked_to_go
         self.scheduler.add_plugin(WorkerStatuses(lambda: self.scheduler_info))
         self.scheduler.show(self.view)
         # Not before: only now are registrations heard of.

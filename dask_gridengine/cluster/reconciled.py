@@ -79,12 +79,13 @@ class ReconciledCluster(OpenedCluster):
             on_resume=self._woke,
             on_persistent_failure=partial(self._on_persistent_failure, pool),
             note=pool.note_of(self.note),
-            quiet=lambda seconds: self.scheduler.quiet(seconds),
+            quiet=lambda seconds: self.scheduler.liveness.silent(seconds),
             suspended=self._suspended,
         )
 
     def _suspended(self, record: NodeRecord) -> None:
-        self.scheduler.suspended(record.present, record.suspended is not None)
+        suspended = record.suspended is not None
+        self.scheduler.liveness.set_suspended(record.present, suspended)
 
     def _correct_state(self) -> asyncio.Future[dict[Pool, LauncherError]]:
         # Several callers await the same task: cancelling one must not cancel it.

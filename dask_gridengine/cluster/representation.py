@@ -13,13 +13,13 @@ from distributed.core import Status
 from dask_gridengine.cluster.adaptive import AdaptivePools
 from dask_gridengine.cluster.pool import Pool
 from dask_gridengine.cluster.reconciled import ReconciledCluster
-from dask_gridengine.nodes.summary import Standing
+from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views.notebook import (
     WorkerResources,
-    means,
+    interesting_lines,
     one_line,
     table,
-    telling,
+    worker_resources,
 )
 
 REASONS_AGAIN = 5.0  # seconds until what `explain` says is asked anew, for pictures
@@ -32,7 +32,7 @@ class ShownCluster(ReconciledCluster):
     def __repr__(self) -> str:
         # Not Dask's, which iterates over what the event loop changes meanwhile.
         infos = self._infos
-        has = sum(means(infos).values(), WorkerResources())
+        has = sum(worker_resources(infos).values(), WorkerResources())
         line = (
             f"{type(self).__name__}({self.name}, {self.scheduler_address!r},"
             f" workers={len(infos)}, threads={has.threads}"
@@ -44,7 +44,7 @@ class ShownCluster(ReconciledCluster):
         over = "closed, " if self.status is Status.closed else ""
         paused = self._waiting.paused if hasattr(self, "_waiting") else 0
         queues = ", ".join(self._why_queued())
-        nodes = one_line(standing, self._bounds(), paused=paused, queues=queues)
+        nodes = one_line(standing, self._bounds(), paused=paused, queue=queues)
         return f"{'; '.join([line, over + nodes, *self._hints()])})"
 
     def _why_queued(self) -> list[str]:
@@ -88,11 +88,11 @@ class ShownCluster(ReconciledCluster):
             save(picture, Path(path), title=f"{type(self).__name__} {self.name}")
         return picture
 
-    def _summary(self) -> Standing | None:
+    def _summary(self) -> NodeSummary | None:
         """How the nodes stand; None while the cluster is not open yet."""
         view = getattr(self, "view", None)
         if view is not None and getattr(self, "_stands", None) is None:
-            self._stands = Standing(view)
+            self._stands = NodeSummary(view)
         return getattr(self, "_stands", None)
 
     def _bounds(self) -> str:
@@ -112,14 +112,14 @@ class ShownCluster(ReconciledCluster):
             return "closed"
         if bounds := self._bounds():
             return f"adaptive, {bounds} nodes"
-        return f"kept at {self.view.wanted}"
+        return f"kept at {self.view.requested}"
 
     def _repr_html_(self, cluster_status: Any = None) -> str:
         if (standing := self._summary()) is None:
             return str(super()._repr_html_(cluster_status))
         return self._table(standing, log=self._own_log(LOG_LINES))
 
-    def _table(self, standing: Standing, log: str = "") -> str:
+    def _table(self, standing: NodeSummary, log: str = "") -> str:
         return table(
             standing,
             kind=type(self).__name__,
@@ -133,18 +133,18 @@ class ShownCluster(ReconciledCluster):
         )
 
     def _means(self) -> dict[str, WorkerResources]:
-        return means(self._infos)
+        return worker_resources(self._infos)
 
-    def _reasons(self, standing: Standing) -> list[str]:
+    def _reasons(self, standing: NodeSummary) -> list[str]:
         """What `explain` says; it looks at every node, so not at each glance."""
         if not hasattr(self, "_waiting"):
             return []  # it is starting, or could not start
         now, kept = time.monotonic(), getattr(self, "_explained", None)
-        stamp = (standing.view.wanted, *standing.view.counts().values())
+        stamp = (self.view.requested, *self.view.counts().values())
         if kept is None or kept[0] != stamp or now - kept[1] > REASONS_AGAIN:
-            kept = self._explained = (stamp, now, self.explain().splitlines())
+            kept = self._explained = (stamp, now, interesting_lines(self.explain()))
         lines: list[str] = kept[2]
-        return telling(lines)
+        return lines
 
     def _own_log(self, most: int) -> str:
         lines = [text for _, text in self._cluster_manager_logs]

@@ -31,8 +31,7 @@ def listen_at(options: Options, kind: str) -> str | None:
     """
     if options.host or options.interface:
         return plausible(interface=options.interface, host=options.host)[0]
-    contact = options.contact_address or options.bootstrap_contact_address
-    return LOOPBACK if kind == "process" and not contact else None
+    return LOOPBACK if kind == "process" and not options.contact_address else None
 
 
 def bootstrap_hosts(host: str | None) -> tuple[str, list[str]]:
@@ -48,11 +47,6 @@ def bootstrap_addresses(
     options: Options, hosts: list[str], port: int
 ) -> tuple[str, ...]:
     """Return the ``host:port`` that nodes try, the likeliest first."""
-    if options.bootstrap_contact_address:
-        host, outer_port = host_and_port(
-            options.bootstrap_contact_address, "bootstrap_contact_address"
-        )
-        return (join(host, outer_port or port),)
     if options.contact_address:  # its port is the scheduler's
         host, _ = host_and_port(options.contact_address, "contact_address")
         return (join(host, port),)

@@ -173,7 +173,6 @@ class Fleet:
             options.launcher,
             self._on_end,
             slots=options.slots,
-            dialect=options.dialect,
             cleanup=self.directory,
         )
         self.dialect = self.launcher.dialect

@@ -129,7 +129,7 @@ class ArraySubmitter:
         submission_id = uuid.uuid4().hex
         request = replace(
             self._request,
-            native=dialect.excluding(self._request.native, shut),
+            native=dialect.exclude_hosts(self._request.native, shut),
             environment={**self._request.environment, SUBMISSION: submission_id},
         )
         self._admission.submitting += 1

@@ -20,7 +20,7 @@ from dask_gridengine.nodes.fleet import GENTLE_SECONDS, Fleet
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile import walltime as expiry
-from dask_gridengine.reconcile.drain import hand_over, retire
+from dask_gridengine.reconcile.drain import retire
 from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.reconcile.walltime import Step
 from dask_gridengine.reconcile.walltime_limits import WalltimeLimits
@@ -55,9 +55,7 @@ class WalltimeRotation:
         self._ended: list[asyncio.Task[None]] = []  # for nodes that are over
         self._task: asyncio.Task[None] | None = None
         self._pause = LOOK_EVERY  # until the next look
-        self._mean_task_seconds = (
-            0.0  # seconds that a task takes, as they go at present
-        )
+        self._task_seconds = 0.0  # that a task of the slowest kind takes at present
 
     def staying(self, names: Collection[str]) -> list[str]:
         """Those of these names, of nodes or workers, that count, in their order."""
@@ -101,30 +99,16 @@ class WalltimeRotation:
                 self._ended.append(going)
                 del self._until[name]
         self._ended = [task for task in self._ended if not task.done()]
-        there = {ws.name for ws in self._scheduler.workers.values()}
-        for gone in self._scheduler.ends.keys() - there:
-            del self._scheduler.ends[gone]
         records = self._fleet.registry.in_state(NodeState.WORKING)
         limits = [self._limits.of(record) for record in records]
         if not self._options.drain_before_walltime:
             return
         self._learn(self._workers())
         came = [r.working - r.submitted for r in records if r.working is not None]
-        fresh = 0.0
         for record, limit in zip(records, limits, strict=True):
             crew = self._workers_of(record.worker or "")
-            if not crew or record.began is None:
-                continue
-            if limit is None:
-                fresh = float("inf")
-            else:
-                reserve = self._reserve(crew, limit)
-                fresh = max(fresh, limit - expiry.GRID_SLACK - reserve)
+            if crew and record.began is not None and limit is not None:
                 self._check_walltime(record, crew, limit, came[-STARTS_SEEN:])
-        if fresh:
-            self._scheduler.fresh[self._fleet.pool] = fresh
-        else:
-            self._scheduler.fresh.pop(self._fleet.pool, None)
 
     def _workers(self) -> list[WorkerState]:
         """Those of our nodes; others may be of other kinds, or somebody else's."""
@@ -138,12 +122,16 @@ class WalltimeRotation:
         return [there[address] for address in addresses if address in there]
 
     def _learn(self, workers: Collection[WorkerState]) -> None:
-        """Take the mean of what runs, each by what is known of its kind."""
-        duration = self._scheduler.duration
-        seen = [duration(ts.prefix) for ws in workers for ts in ws.executing]
+        """Take what the slowest kind of task takes of those that run now.
+
+        Not the mean of them: Dask may start such a task on any node that takes tasks.
+        """
+        expected = self._scheduler.task_durations.expected
+        prefixes = {ts.prefix for ws in workers for ts in ws.executing}
+        seen = [expected(prefix) for prefix in prefixes]
         known = [seconds for seconds in seen if seconds is not None]
         if known:
-            self._mean_task_seconds = sum(known) / len(known)
+            self._task_seconds = max(known)
 
     def _check_walltime(
         self,
@@ -157,10 +145,7 @@ class WalltimeRotation:
         left = deadline - self._fleet.registry.clock()
         reserve = self._reserve(crew, limit)
         ready = reserve + self._pause  # it may come due just after a look
-        margin = expiry.margin(limit, task=self._mean_task_seconds, hand_over=ready)
-        spare = expiry.GRID_SLACK + reserve
-        for ws in crew:
-            self._scheduler.ends[ws.name] = deadline - spare
+        margin = expiry.margin(limit, task=self._task_seconds, hand_over=ready)
         lead = expiry.lead(limit - margin, starts)
         due = expiry.step(left, margin=margin, lead=lead)
         if due is not Step.STAY:
@@ -169,10 +154,6 @@ class WalltimeRotation:
             detail = f"as its {limit:g} s of walltime came to their end"
             why = Diagnosis(cause=Cause.EXPIRED, detail=detail, source="cluster")
             self._drain(record, why, deadline - expiry.GRID_SLACK)
-            return
-        for ws in crew:
-            if misfits := self._scheduler.misfits(ws):
-                hand_over(self._scheduler, [ws], misfits)
 
     def _reserve(self, crew: Collection[WorkerState], lifetime: float) -> float:
         return expiry.hand_over_seconds(
@@ -242,7 +223,7 @@ class WalltimeRotation:
         left = until - self._fleet.registry.clock() - self._reserve(crew, lifetime)
         late = []
         for ts, ran in (item for ws in crew for item in running_tasks(ws).items()):
-            seconds = self._scheduler.duration(ts.prefix)
+            seconds = self._scheduler.task_durations.expected(ts.prefix)
             if seconds is not None and seconds - ran > left:
                 late.append(f"{ts.key!r} (ran {ran:.0f} of about {seconds:.0f} s)")
         if late:

@@ -28,7 +28,7 @@ class WalltimeLimits:
         native = fleet.request.native
         asked = (fleet.request.walltime, fleet.dialect.requested_limit(native))
         self._asked = min((s for s in asked if s is not None), default=None)
-        self._notified = fleet.dialect.warns(native)
+        self._notified = "-notify" in native.split()
         self._queues: dict[str, asyncio.Task[float | None]] = {}
         self._closed = False
 

@@ -14,7 +14,7 @@ from dask_gridengine import GridEngineCluster
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.cluster.control import ControlHandler
 from dask_gridengine.cluster.drain_all import busy, drain
-from dask_gridengine.nodes.snapshot import snapshot
+from dask_gridengine.views.snapshot import snapshot
 from tests.clusters import running
 from tests.waiting import until, wait_until
 

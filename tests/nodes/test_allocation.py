@@ -89,14 +89,11 @@ def test_the_users_environment_overrides_ours() -> None:
 
 
 def test_interface_and_ports_of_the_worker() -> None:
-    """Nannies use the workers' ports unless they have their own option."""
+    """Nannies use the workers' ports."""
     given = {"worker_interface": "ib0", "worker_port": "9000:9100"}
     made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port) == ("ib0", "9000:9100")
     assert made.nanny_port == "9000:9100"
-    given["nanny_port"] = "9200"
-    made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
-    assert (made.port, made.nanny_port) == ("9000:9100", "9200")
     made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port, made.nanny_port) == ("", "", "")
 

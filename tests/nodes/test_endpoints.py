@@ -61,12 +61,7 @@ def test_all_bound_addresses_are_offered() -> None:
     [
         ({}, ("10.0.0.9:4711", "[fd00::9]:4711")),
         ({"contact_address": "gate:28786"}, ("gate:4711",)),
-        ({"bootstrap_contact_address": "gate:24711"}, ("gate:24711",)),
         ({"contact_address": "tls://[fd00::1]"}, ("[fd00::1]:4711",)),
-        (
-            {"contact_address": "a:1", "bootstrap_contact_address": "b"},
-            ("b:4711",),
-        ),
     ],
 )
 def test_nodes_get_the_outer_address(
@@ -92,15 +87,13 @@ def test_the_scheduler_is_at_the_address_that_answered() -> None:
         ({"contact_address": "gate"}, "tls://gate:8786"),
         ({"contact_address": "gate:28786"}, "tls://gate:28786"),
         ({"contact_address": "tls://[fd00::1]:1"}, "tls://[fd00::1]:1"),
-        ({"bootstrap_contact_address": "b:2"}, "tls://b:8786"),
     ],
 )
 def test_behind_nat_the_user_sets_the_schedulers_address(
     given: dict[str, str], found: str
 ) -> None:
     """A host, with the outer port if it differs."""
-    via = given.get("bootstrap_contact_address", "gate:4711")
-    assert contact(options(**given), scheduler(), via) == found
+    assert contact(options(**given), scheduler(), "gate:4711") == found
 
 
 def test_dasks_own_contact_address_counts_where_ours_is_not_given() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.grid_types import ArrayReport, NodeId, NodeRequest
 from dask_gridengine.nodes.array_reports import ArrayReports
@@ -53,7 +53,7 @@ def walltimes(
     reports = ArrayReports(NodeRegistry())
     if in_force is not None:
         reports.open(launcher, native)
-    fleet: Any = Asked(request, launcher, dialect("gridengine"), reports)
+    fleet: Any = Asked(request, launcher, batch_system("gridengine"), reports)
     return WalltimeLimits(fleet), launcher
 
 
