@@ -50,7 +50,7 @@ def _explain(reconciler: Reconciler) -> Iterator[str]:
         by = "by sge_request, or by a job submission verifier"
         yield f"This site adds to each request: {added} ({by})."
     if reconciler.outage:
-        full = GridFull.is_meant(reconciler.outage)
+        full = GridFull.matches(reconciler.outage)
         title = fleet.dialect.title
         silent = "" if full else f"{title[0].upper()}{title[1:]} does not answer. "
         yield (
@@ -174,7 +174,7 @@ def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         example = records[-1]
         many = len(records) > 1
         sentence = told.sentence(_who(records), example.id.job, many=many)
-        if told.cause.log_says_more:
+        if told.cause.log_may_help:
             sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 

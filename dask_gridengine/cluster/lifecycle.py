@@ -215,7 +215,7 @@ class OpenedCluster(SpecCluster):  # type: ignore[misc]
         # Not before: only now are registrations heard of.
         control = ControlHandler(self)
         for pool in pools:
-            pool.fleet.bootstrap.on_ask = control.answer
+            pool.fleet.bootstrap.on_control_request = control.answer
             pool.fleet.receive()
             pool.reconciler.start()
             pool.rotation.start(self.scheduler)

@@ -35,10 +35,14 @@ from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.select import open_launcher
 from dask_gridengine.nodes.admission import AdmissionControl
 from dask_gridengine.nodes.array_reports import ArrayReports
-from dask_gridengine.nodes.endpoints import doors, listen_at, offers
+from dask_gridengine.nodes.endpoints import (
+    bootstrap_addresses,
+    bootstrap_hosts,
+    listen_at,
+)
 from dask_gridengine.nodes.exits import ExitTracker
 from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.hello_warnings import remarks
+from dask_gridengine.nodes.hello_warnings import warnings_of
 from dask_gridengine.nodes.host_blocklist import HostBlocklist
 from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.nodes.memory_option import larger_memory
@@ -112,10 +116,12 @@ class Fleet:
             versions=versions,
             max_importing=options.max_importing,
             make_allocation=callbacks.make_allocation,
-            hold=lambda host: self.blocklist.hold(host, self.registry.clock()),
+            block_seconds=lambda host: self.blocklist.block_seconds(
+                host, self.registry.clock()
+            ),
         )
         self.bootstrap = BootstrapServer(
-            on_hello=self._on_hello, on_farewell=self._on_exit_report
+            on_hello=self._on_hello, on_exit_report=self._on_exit_report
         )
         self.unreachable_hosts = {} if unreachable_hosts is None else unreachable_hosts
         self.changed = changed or asyncio.Event()
@@ -179,11 +185,11 @@ class Fleet:
         self.log_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.exits.logs = self.log_directory
         self.exits.account = self.launcher.account
-        listen, hosts = doors(self.bind_host)
+        listen, hosts = bootstrap_hosts(self.bind_host)
         self.bootstrap.start(listen, options.bootstrap_port)
         Connection(
             cluster=options.name,
-            addresses=offers(options, hosts, self.bootstrap.port),
+            addresses=bootstrap_addresses(options, hosts, self.bootstrap.port),
             server_key=self.bootstrap.keys.public,
             node_keys=self.bootstrap.node_keys,
             timeout=options.death_timeout,
@@ -276,7 +282,7 @@ class Fleet:
 
     def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
         """Expect nothing of a node any more; the caller cancels it."""
-        self.exits.give_up(record, why)
+        self.exits.declare_lost(record, why)
 
     def registered(self, name: str) -> None:
         """The scheduler has a worker of this name."""
@@ -295,7 +301,7 @@ class Fleet:
     @property
     def held(self) -> int:
         """Nodes that sleep at the door because their host is shut."""
-        return self.admission.held
+        return self.admission.num_blocked
 
     async def wait_gone(self, timeout: float) -> list[NodeRecord]:
         """Wait until the launcher has seen every node's end; returns who is left."""
@@ -337,12 +343,12 @@ class Fleet:
         if launcher is not None:
             await self._end_nodes(launcher)
         await self.bootstrap.aclose()
-        await self.exits.settle(timeout=5)
+        await self.exits.drain(timeout=5)
         if self.directory is not None:
             await self._remove(self.directory)
 
     async def _remove(self, directory: Path) -> None:
-        remove = partial(_remove, directory, keep=self.exits.telling())
+        remove = partial(_remove, directory, keep=self.exits.logs_to_keep())
         try:
             await in_thread(remove, timeout=REMOVAL_SECONDS)
         except asyncio.TimeoutError:
@@ -382,19 +388,19 @@ class Fleet:
     def _on_hello(self, hello: Hello) -> Answer:
         answer = self.admission.answer(hello)
         if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
-            for remark in remarks(hello):
-                if remark.once not in self._noted and len(self._noted) < MOST_NOTED:
-                    self._noted.add(remark.once)
+            for remark in warnings_of(hello):
+                if remark.key not in self._noted and len(self._noted) < MOST_NOTED:
+                    self._noted.add(remark.key)
                     self._note(remark.text)
         return answer
 
     def _on_exit_report(self, exit_report: ExitReport) -> None:
-        if self.exits.exit_report(exit_report):
+        if self.exits.on_exit_report(exit_report):
             self._call_in()
             self.changed.set()
 
     def _on_end(self, end: EndNotice) -> None:
-        self.exits.end(end)
+        self.exits.on_end_notice(end)
 
     def _on_over(self, record: NodeRecord) -> None:
         self._tell_over(record)
@@ -403,7 +409,7 @@ class Fleet:
 
     def _call_in(self) -> None:
         """Whenever fewer nodes import: let those in that wait for it at the door."""
-        self.bootstrap.call(self.admission.admit())
+        self.bootstrap.send_answers(self.admission.release_waiting())
 
 
 def _remove(directory: Path, *, keep: Collection[str]) -> None:

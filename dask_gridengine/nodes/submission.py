@@ -77,7 +77,11 @@ class ArraySubmitter:
         Places in the queue that nobody needs at the moment count, and nodes that sleep
         at the door of a shut host do not. Those that are owed are asked for later.
         """
-        ready = self._registry.expected - self._admission.held + self._registry.backlog
+        ready = (
+            self._registry.expected
+            - self._admission.num_blocked
+            + self._registry.backlog
+        )
         return max(0, len(self._registry.unbound) + names - ready)
 
     @property
@@ -121,7 +125,7 @@ class ArraySubmitter:
         assert self._launcher is not None, "not open"
         assert self._request is not None, "not open"
         dialect = self._launcher.dialect
-        shut = self._blocklist.shut(self._registry.clock())
+        shut = self._blocklist.blocked(self._registry.clock())
         submission_id = uuid.uuid4().hex
         request = replace(
             self._request,

@@ -312,7 +312,7 @@ class Reconciler:
             native = self.fleet.request.native
             blocklist.possible = await self.fleet.launcher.hosts(native)
         now = self.fleet.registry.clock()
-        shut = blocklist.shut(now)
+        shut = blocklist.blocked(now)
         for host, sentence in zip(shut, blocklist.sentences(now), strict=True):
             if host not in self._shut:
                 self._say(sentence)

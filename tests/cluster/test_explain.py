@@ -78,7 +78,7 @@ def test_alike_ends_are_one_sentence(reconciler: Reconciler) -> None:
     assert said[3] == (
         "4 nodes on node17 could not import its worker: ModuleNotFoundError: numpy"
     )
-    assert said[-1] == "40 nodes on node1 were given back"
+    assert said[-1] == "40 nodes on node1 were cancelled"
 
 
 def test_what_differs_in_words_only_is_told_together(reconciler: Reconciler) -> None:
@@ -111,12 +111,12 @@ def test_what_is_done_about_it_is_said(reconciler: Reconciler) -> None:
     for _ in range(FAILURE_LIMIT):
         reconciler.fleet.blocklist.failed("node1", why, now)
     for record in ended(reconciler, why, ["node1", "node2", "node2"]):
-        reconciler.fleet.failures.note(record, why, Path())
+        reconciler.fleet.failures.add(record, why, Path())
     reconciler.outage = "no route to qmaster"
     said = explain([reconciler])
     assert "This grid does not answer" in said
     assert "no route to qmaster" in said
-    assert "node1 is avoided for another" in said
+    assert "Excluding host node1 for" in said
     assert "No more nodes are asked for" in said
     assert "scale() tries again at once" in said
 

@@ -292,7 +292,7 @@ def test_a_log_that_was_never_written_keeps_no_directory(shared: Path) -> None:
         (record,) = fleet.registry
         record.diagnosis = Diagnosis(cause=Cause.UNKNOWN)
         await fleet.cancel([record])
-        assert fleet.exits.telling()
+        assert fleet.exits.logs_to_keep()
         assert await fleet.wait_gone(30) == []
         for log in fleet.log_directory.glob("*.log"):
             log.unlink()

@@ -62,7 +62,7 @@ class Stage:
             versions=hello().versions,
             max_importing=64,
             make_allocation=lambda name, _: allocation(name=name),
-            hold=lambda host: self.ban,
+            block_seconds=lambda host: self.ban,
         )
         self.ban = 0.0  # seconds for which the door of every host is shut
         self.launcher = Launcher()

@@ -189,7 +189,7 @@ class World:
         record.host = host or record.host
         record.diagnosis = record.diagnosis or Diagnosis(cause=cause)
         self.fleet.registry.move(record, NodeState.GONE)
-        self.fleet.exits._finish_node(record)
+        self.fleet.exits.finish(record, record.diagnosis)
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
         return self.fleet.registry.in_state(*states)
@@ -197,7 +197,7 @@ class World:
     @property
     def asleep(self) -> list[NodeRecord]:
         """Nodes that arrived on a host that is shut."""
-        hold = self.fleet.blocklist.hold
+        hold = self.fleet.blocklist.block_seconds
         arrived = self.in_state(NodeState.ARRIVED)
         return [record for record in arrived if hold(record.host, self.now)]
 
@@ -765,17 +765,21 @@ def test_a_shut_host_is_found_out_about_and_said_once() -> None:
         await world.turn()
         await world.turn(4)
         assert world.fleet.blocklist.possible == frozenset({"node1", "node2"})
-        said = [text for text in world.reconciler.said if "node1 is avoided" in text]
+        said = [
+            text for text in world.reconciler.said if "Excluding host node1" in text
+        ]
         assert len(said) == 1
         world.work(world.in_state(NodeState.QUEUED)[0], "node1")
         await world.turn()
-        assert world.fleet.blocklist.shut(world.now) == []
+        assert world.fleet.blocklist.blocked(world.now) == []
         for _ in range(FAILURE_LIMIT):
             world.fleet.blocklist.failed(
                 "node1", Diagnosis(cause=Cause.KILLED), world.now
             )
         await world.turn()
-        said = [text for text in world.reconciler.said if "node1 is avoided" in text]
+        said = [
+            text for text in world.reconciler.said if "Excluding host node1" in text
+        ]
         assert len(said) == 2, "it had been well in between"
 
     play(story)
@@ -792,8 +796,8 @@ def test_a_host_that_is_shut_later_is_said_alone() -> None:
                 why = Diagnosis(cause=Cause.KILLED)
                 world.fleet.blocklist.failed(host, why, world.now)
             await world.turn()
-        said = [text for text in world.reconciler.said if "avoided" in text]
-        assert [text.split()[0] for text in said] == ["node3", "node2"]
+        said = [text for text in world.reconciler.said if "Excluding" in text]
+        assert [text.split()[2] for text in said] == ["node3", "node2"]
 
     play(story)
 

@@ -68,7 +68,7 @@ def fail(reconciler: Reconciler, *records: NodeRecord) -> None:
         record.host = f"node{record.id.index}"
         reconciler.fleet.registry.move(record, NodeState.GONE)
         told = Diagnosis(cause=Cause.NO_PYTHON)
-        reconciler.fleet.failures.note(record, told, Path("/logs"))
+        reconciler.fleet.failures.add(record, told, Path("/logs"))
     reconciler.fleet.changed.set()
 
 
