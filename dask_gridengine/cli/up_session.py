@@ -23,10 +23,10 @@ from dask_gridengine.cli.live_view import Screen
 from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.cli.signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
-from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.nodes.endpoints import contact
 from dask_gridengine.nodes.snapshot import snapshot
 from dask_gridengine.process_identity import ProcessIdentity
+from dask_gridengine.reconcile.drain import busy, drain_cluster
 
 LOOK = 0.5  # seconds between pictures
 EXPLAIN = 2.0  # seconds between looks at what is the matter: all nodes are looked at
@@ -123,7 +123,7 @@ def _show(cluster: GridEngineCluster, stops: StopSignals, screen: Screen) -> Non
 def _drain(cluster: GridEngineCluster, stops: StopSignals, screen: Screen) -> int:
     """How many tasks were lost, because they took too long or Ctrl-C came again."""
     loop = cluster.loop.asyncio_loop
-    ending: Future[int] = asyncio.run_coroutine_threadsafe(drain(cluster), loop)
+    ending: Future[int] = asyncio.run_coroutine_threadsafe(drain_cluster(cluster), loop)
     said = False
     while not ending.done() and stops.count < 2:
         running = busy(cluster)

@@ -97,6 +97,7 @@ class NodeRecord:
     notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
     prologue: Sequence[str] = ()  # lines before Python that failed
     turned: Diagnosis | None = None  # why it must go although it is wanted
+    rotating: bool = False  # its successor is desired instead of it
     unfinished: str = ""  # tasks that it cannot finish before it goes
     dropped: bool = False  # by its roster: it has ended, and is only counted
     given_up: bool = False  # it fell silent; the grid may still have it
@@ -167,8 +168,6 @@ class NodeRegistry:
         self.unbound: deque[str] = deque()
         #: Those of them that the grid has suspended.
         self.suspended: dict[NodeId, NodeRecord] = {}
-        #: Nodes to ask for as soon as the grid, or the user's limit, has room.
-        self.backlog = 0
         self.by_worker: dict[str, NodeRecord] = {}
         #: How many nodes were ever submitted.
         self.total = 0

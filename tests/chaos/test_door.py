@@ -186,7 +186,7 @@ def test_a_flood_at_the_door_keeps_no_node_out(
         cluster.scale(3)
         client.wait_for_workers(3, timeout=30)
         assert attack.stdout.readline() == b"has knocked\n"
-        counts = cluster.pool().fleet.bootstrap.counts
+        counts = cluster.pool().bootstrap.counts
         bad = ("malformed", "oversized", "out of order", "refused", "exit_report")
         wait_until(
             lambda: sum(counts[kind] for kind in bad) >= FRAMES,
@@ -247,7 +247,7 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
             # Rejected already if that was quick: then there is nobody to send it to.
             say(stranger, said)
             assert not stranger.poll(300)
-        counts = cluster.pool().fleet.bootstrap.counts
+        counts = cluster.pool().bootstrap.counts
         wait_until(
             lambda: counts["exit_report"] == 2, "the farewells", 5, lambda: counts
         )
@@ -269,7 +269,7 @@ def said_by(cluster: GridEngineCluster) -> list[Hello]:
             host=record.host,
             pid=record.pid,
         )
-        for record in cluster.pool().fleet.registry
+        for record in cluster.pool().registry
     ]
 
 

@@ -16,7 +16,7 @@ def test_by_name_and_by_file(shared: Path, tmp_path: Path) -> None:
     file = SchedulerFile(tmp_path / "f.json")
     file.check()
     with running(shared, jobs=1) as cluster:
-        place = cluster.pool().fleet.directory
+        place = cluster.pool().directory
         file.write(cluster.scheduler.identity(0), cluster.scheduler_address, place)
         for name in (None, "mine", place, file.path):
             with connect(name, shared_directory=shared, set_as_default=False) as client:

@@ -27,7 +27,7 @@ def test_a_program_that_knows_only_dask(
         identity = client_identity(cluster.security)
         assert identity is not None
         file.write_identity(identity)
-        place = cluster.pool().fleet.directory
+        place = cluster.pool().directory
         file.write(cluster.scheduler.identity(0), cluster.scheduler_address, place)
         assert stat.S_IMODE(file.pem.stat().st_mode) == 0o600
         tls = "distributed.comm.tls"

@@ -83,7 +83,7 @@ def test_each_pool_is_scaled_by_its_name(options: dict[str, Any]) -> None:
         ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'"),
         ({"jobs": {"big": -1}}, "0 or more"),
-        ({"jobs": {"big": 1}, "n": 3}, "nothing beside"),
+        ({"jobs": {"big": 1}, "n": 3}, "no other arguments"),
     ],
 )
 def test_a_number_needs_its_pool(
