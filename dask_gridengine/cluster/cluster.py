@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Collection, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from dask_gridengine.cluster.job_script import render
 from dask_gridengine.cluster.lifecycle import Lifecycle, Watchers, hold
 from dask_gridengine.cluster.pool import NodePool, node_spec
 from dask_gridengine.cluster.representation import Representation
-from dask_gridengine.cluster.scaling import bounds, requested_nodes, whole
+from dask_gridengine.cluster.scaling import bounds, nodes_by_pool, resolve_options
 from dask_gridengine.errors import (
     ClusterNotRunning,
     DrmCommunicationError,
@@ -127,7 +126,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         refuse_unknown(options, [*Options.names(), *_OWN])
-        self.options = _resolve(jobs, n_workers, options)
+        self.options = resolve_options(jobs, n_workers, options)
         #: Pools by the prefix of their nodes' names; empty until the cluster starts.
         self._pools: dict[str, NodePool] = {}
         self._pid = os.getpid()
@@ -289,7 +288,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         ClusterNotRunning
             If the cluster has not started, or is closed.
         """
-        counts = self._counts(n, memory, cores, jobs, pool)
+        numbers = {"n": n, "jobs": jobs, "cores": cores, "memory": memory}
+        counts = nodes_by_pool(self, numbers, pool)
         if self.status is not Status.closing or any(counts.values()):
             self._require_running()  # Dask's close() calls scale(0)
         self._stop_adapting(counts)
@@ -299,30 +299,6 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     # SpecCluster binds its own `scale` to this name.
     scale_up = scale
-
-    def _counts(
-        self,
-        n: int | None,
-        memory: str | float | None,
-        cores: int | None,
-        jobs: int | Mapping[str, int] | None,
-        pool: str | None,
-    ) -> dict[NodePool, int]:
-        if isinstance(jobs, Mapping):
-            if any(value is not None for value in (n, memory, cores, pool)):
-                raise OptionError(
-                    "With scale(jobs={pool: number}), give no other arguments"
-                )
-            return {self.pool(name): _nodes(name, k) for name, k in jobs.items()}
-        numbers = {"n": n, "jobs": jobs, "cores": cores, "memory": memory}
-        if all(value is None for value in numbers.values()):
-            raise OptionError("scale() needs a number\n  Hint: cluster.scale(jobs=4)")
-        several = pool is None and len(self._pools) > 1
-        pools = list(self._pools.values()) if several else [self.pool(pool)]
-        counts = {each: requested_nodes(each.options, numbers) for each in pools}
-        if several and any(counts.values()):
-            self.pool(None)  # raises the error that a name is needed
-        return counts
 
     def _scale(
         self, counts: Mapping[NodePool, int], *, by_user: bool = True
@@ -853,36 +829,3 @@ def _worker_names(named: Iterable[tuple[NodePool, list[str]]]) -> set[str]:
         for suffix in suffixes(pool.options.processes)
         for node in nodes
     }
-
-
-def _resolve(
-    jobs: int | Mapping[str, int] | None,
-    n_workers: int | None,
-    options: Mapping[str, Any],
-) -> Options:
-    """All options, with how many nodes of each kind there shall be at first."""
-    by_pool = jobs if isinstance(jobs, Mapping) else {}
-    asked = n_workers if jobs is None else jobs
-    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
-    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
-    pools = resolved.pools
-    if pools and not isinstance(jobs, Mapping) and asked:
-        raise OptionError(
-            f"{asked} nodes of which pool? Give jobs={{{next(iter(pools))!r}: {asked}}}"
-            f"; there are: {', '.join(pools)}"
-        )
-    if unknown := [name for name in by_pool if name not in pools]:
-        there = ", ".join(pools) or "none: give pools={...}"
-        raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
-    for name, count in by_pool.items():
-        pools[name] = replace(pools[name], jobs=_nodes(name, count))
-    if n_workers is not None:
-        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
-        if jobs is not None and jobs != wanted:
-            raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
-        resolved = replace(resolved, jobs=wanted)
-    return resolved
-
-
-def _nodes(pool: str, count: Any) -> int:
-    return whole(f"jobs[{pool!r}]", count, "nodes")

@@ -107,7 +107,8 @@ class NodePool:
             on_gone=lambda record: self.changed.set(),
         )
         self.exits.logs, self.exits.account = self.log_directory, launcher.account
-        self.exits.with_advice = launcher.dialect.with_advice
+        if launcher.slots is None:  # a grid, whose commands the advice may name
+            self.exits.with_advice = launcher.dialect.with_advice
         self.admission = AdmissionControl(
             self.registry,
             versions=job_resources.versions(),

@@ -6,6 +6,7 @@ import math
 import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
@@ -16,10 +17,66 @@ from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.options import Options
 
 if TYPE_CHECKING:
+    from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.cluster.pool import NodePool
 
 #: Units of a limit of adaptive scaling: workers, or as its name ends.
 UNITS = ("", "_jobs", "_cores", "_memory")
+
+
+def resolve_options(
+    jobs: int | Mapping[str, int] | None,
+    n_workers: int | None,
+    options: Mapping[str, Any],
+) -> Options:
+    """Resolve all options, with the first number of nodes of each pool."""
+    by_pool = jobs if isinstance(jobs, Mapping) else {}
+    asked = n_workers if jobs is None else jobs
+    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
+    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
+    pools = resolved.pools
+    if pools and not isinstance(jobs, Mapping) and asked:
+        raise OptionError(
+            f"{asked} nodes of which pool? There are: {', '.join(pools)}\n"
+            f"  Hint: jobs={{{next(iter(pools))!r}: {asked}}}"
+        )
+    if unknown := [name for name in by_pool if name not in pools]:
+        there = ", ".join(pools) or "none: give pools={...}"
+        raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
+    for name, count in by_pool.items():
+        pools[name] = replace(pools[name], jobs=_nodes_of(name, count))
+    if n_workers is not None:
+        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
+        if jobs is not None and jobs != wanted:
+            raise OptionError(
+                f"jobs={jobs} and n_workers={n_workers}\n  Hint: give one"
+            )
+        resolved = replace(resolved, jobs=wanted)
+    return resolved
+
+
+def _nodes_of(pool: str, count: Any) -> int:
+    return whole(f"jobs[{pool!r}]", count, "nodes")
+
+
+def nodes_by_pool(
+    cluster: GridEngineCluster, numbers: Mapping[str, Any], pool: str | None
+) -> dict[NodePool, int]:
+    """The number of nodes of each pool, from the arguments of scale()."""
+    jobs = numbers["jobs"]
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if isinstance(jobs, Mapping):
+        if len(given) > 1 or pool is not None:
+            raise OptionError("With scale(jobs={pool: number}), no other arguments")
+        return {cluster.pool(name): _nodes_of(name, n) for name, n in jobs.items()}
+    if not given:
+        raise OptionError("scale() needs a number\n  Hint: cluster.scale(jobs=4)")
+    several = pool is None and len(cluster._pools) > 1
+    pools = list(cluster._pools.values()) if several else [cluster.pool(pool)]
+    counts = {each: requested_nodes(each.options, numbers) for each in pools}
+    if several and any(counts.values()):
+        cluster.pool(None)  # raises the error that a name is needed
+    return counts
 
 
 def requested_nodes(options: Options, numbers: Mapping[str, Any]) -> int:

@@ -199,8 +199,7 @@ class Reconciler:
         self.clear_backoff()
         count = number_of_nodes(charged)
         if isinstance(exc, SubmitError):
-            diagnosis = self._pool.launcher.dialect.with_advice(rejection(exc))
-            self._pool.failures.rejected(diagnosis)
+            self._pool.failures.rejected(self._pool.exits.with_advice(rejection(exc)))
             self.tell(f"The grid rejected {count}: {exc.reason.strip()}")
         else:
             self.tell(f"Could not submit {count}: {exc}")

@@ -780,7 +780,7 @@ def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
         assert first.worker is not None
         assert cluster.explain(first.worker).startswith(f"node {first.id}: queued for")
         assert cluster.explain("1.2").startswith("node 1.2: queued for ")
-        with pytest.raises(OptionError, match=r"never had .* 'ge-9'.*jobs\(\)"):
+        with pytest.raises(OptionError, match="never had .* 'ge-9'"):
             cluster.explain("ge-9")
         table = cluster.jobs()
         header, *rows = repr(table).splitlines()

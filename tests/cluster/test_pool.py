@@ -99,7 +99,7 @@ def test_a_number_needs_its_pool(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"jobs": 2}, r"2 nodes of which pool\? Give jobs=\{'cpu': 2\}"),
+        ({"jobs": 2}, r"2 nodes of which pool"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
         ({"pools": {"a-1": {}}}, "'a-1' cannot be a pool's name"),
         ({"pools": {"a": 3}}, "it is a dict of options"),
