@@ -25,7 +25,7 @@ def main(count: int) -> None:
     """Print a line for each kind of update."""
     nodes = many(count, HOSTS)
     started = time.perf_counter()
-    shown = Shown(nodes.view, nodes.clock)
+    shown = Shown(nodes.history, nodes.clock)
     made = time.perf_counter() - started
     whole = len(str(shown.document.to_json()))
     print(f"{count} nodes on {HOSTS} hosts")
@@ -35,7 +35,7 @@ def main(count: int) -> None:
         _say(f"{some} more come and work", shown, nodes, lambda n=some: _come(nodes, n))
     fresh = Nodes()
     records = fresh.submit(count)
-    shown = Shown(fresh.view, fresh.clock)
+    shown = Shown(fresh.history, fresh.clock)
 
     def all_come() -> None:
         for i, record in enumerate(records):
@@ -49,7 +49,7 @@ def main(count: int) -> None:
     _say(f"{count} come at once", shown, fresh, all_come, times=1)
     _say(f"{count} end at once", shown, fresh, all_end, times=1)
     started = time.perf_counter()
-    size = len(str(document(nodes.view)))
+    size = len(str(document(nodes.history)))
     taken = time.perf_counter() - started
     print(f"  json/gridengine.json     {taken * 1e3:8.1f} ms {size / 1e3:10.1f} kB")
 

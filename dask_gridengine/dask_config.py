@@ -1,4 +1,4 @@
-"""What the nodes must know of Dask's config: what differs from Dask's own defaults."""
+"""Dask's configuration for the nodes: what differs from Dask's defaults."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import dask
 
 
 def differing_config() -> dict[str, Any]:
-    """The part of Dask's config that is not Dask's default, for the nodes.
+    """Return the part of Dask's configuration that differs from Dask's defaults.
 
-    They read the defaults themselves. What describes this side (schedulers, clusters)
-    or has no form in JSON stays here.
+    Nodes read the defaults themselves. Keys about the client's side (schedulers,
+    clusters) and values that JSON cannot represent are left out.
     """
     defaults = dask.config.merge(*dask.config.defaults)
     ours = {
@@ -31,23 +31,22 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any
         if type(key) is not str:
             continue
         if isinstance(value, Mapping):
-            # One odd value must not keep its neighbours here.
-            if inner := _difference(
-                value, before if isinstance(before, Mapping) else {}
-            ):
+            # One value that cannot be sent must not keep back the others beside it.
+            nested = before if isinstance(before, Mapping) else {}
+            if inner := _difference(value, nested):
                 result[key] = inner
-        # Comparing what is not plain, an array say, may not even give a truth value.
+        # `is_plain` first: comparing an array does not even give a truth value.
         elif is_plain(value) and value != before:
             result[key] = value
     return result
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON carries a value to a node as it is."""
+    """Whether JSON carries a value to a node unchanged."""
     if isinstance(value, Mapping):
         return all(type(k) is str and is_plain(v) for k, v in value.items())
     if isinstance(value, list):
         return all(is_plain(item) for item in value)
     if isinstance(value, float):
-        return math.isfinite(value)  # JSON has no other
+        return math.isfinite(value)  # JSON has no infinity and no NaN
     return value is None or isinstance(value, str | int)

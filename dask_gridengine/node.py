@@ -1,7 +1,7 @@
-"""``python -m dask_gridengine.node CONNECTION_FILE``: hello, worker, farewell.
+"""``python -m dask_gridengine.node CONNECTION_FILE``: hello, workers, exit report.
 
-Grid Engine runs this once per array task. Dask is imported only after the door has
-said what this node is, so a node nobody needs costs a few hundredths of a second.
+Grid Engine runs this once per array task. Dask is imported only after the cluster has
+answered the hello, so a node that is not needed costs a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from dask_gridengine.batch import dialect
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
 from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.connection_file import Connection
@@ -34,50 +33,57 @@ from dask_gridengine.bootstrap.messages import (
 from dask_gridengine.errors import BootstrapError, MessageError
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.launchers.local import semaphores
-from dask_gridengine.worker import fork_server as template
-from dask_gridengine.worker import job_resources as granted
+from dask_gridengine.worker import fork_server, job_resources
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import WorkerOutcome
 
-TERMINATION_SIGNALS = (signal.SIGTERM, *template.NOTIFY_SIGNALS)
-STDERR_GRACE = 4096  # bytes of the log that go into the farewell
+TERMINATION_SIGNALS = (signal.SIGTERM, *fork_server.NOTIFY_SIGNALS)
+LOG_TAIL = 4096  # bytes of the log that go into the exit report
 
 
 class TerminationRequested(BaseException):
-    """A signal came while there was nothing to hand over yet."""
+    """A signal came before there were workers to drain."""
+
+
+class NodeFailed(Exception):
+    """This node cannot become a worker."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(cause, detail)
+        self.cause, self.detail = cause, detail
 
 
 class Signals:
-    """What the grid's signals ask of this node, from its first moment to its last.
+    """Note the grid's signals from the first moment of a node to its last.
 
-    They are noted, and looked at when it is safe. An exception raised in the midst of
-    an import breaks it, or is lost in some callback, and then the node stays (seen, in
-    2 of 168 nodes). Only the talk at the door is interrupted: it may last for hours.
+    They are acted upon when it is safe. An exception raised during an import breaks the
+    import, or is lost in some callback, and then the node stays (seen in 2 of 168
+    nodes). Only the wait for an answer to the hello, perhaps hours, is interrupted.
     """
 
     def __init__(self) -> None:
-        self.asked = ""  # the first one's name
+        self.first = ""  # name of the first one
         self._interrupting = False
-        self._tell: Callable[[str], object] | None = None
+        self._callback: Callable[[str], object] | None = None
         for number in TERMINATION_SIGNALS:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = self.asked or signal.Signals(number).name
-        if self._tell is not None:
-            self._tell(self.asked)
+        self.first = self.first or signal.Signals(number).name
+        if self._callback is not None:
+            self._callback(self.first)
         elif self._interrupting:
-            raise TerminationRequested(self.asked)
+            raise TerminationRequested(self.first)
 
     def check(self) -> None:
-        """Raise AskedToGo if one has come."""
-        if self.asked:
-            raise TerminationRequested(self.asked)
+        """Raise `TerminationRequested` if a signal has come."""
+        if self.first:
+            raise TerminationRequested(self.first)
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Raise AskedToGo in this block, at once."""
+        """Raise `TerminationRequested` in this block as soon as a signal comes."""
         self._interrupting = True
         try:
             self.check()
@@ -87,27 +93,19 @@ class Signals:
         self.check()
 
     @contextlib.contextmanager
-    def telling(self, tell: Callable[[str], object]) -> Iterator[None]:
-        """Call `tell` with the name of one that has come, or comes in this block."""
-        self._tell = tell
+    def calling(self, callback: Callable[[str], object]) -> Iterator[None]:
+        """Call `callback` with the name of a signal that has come, or comes here."""
+        self._callback = callback
         try:
-            if self.asked:
-                tell(self.asked)
+            if self.first:
+                callback(self.first)
             yield
         finally:
-            self._tell = None
-
-
-class Failed(Exception):
-    """This node cannot become a worker."""
-
-    def __init__(self, cause: Cause, detail: str) -> None:
-        super().__init__(cause, detail)
-        self.cause, self.detail = cause, detail
+            self._callback = None
 
 
 def buffer_lines() -> None:
-    """Write what is printed at each line's end: the log is a file.
+    """Write each printed line at once: the log is a file.
 
     Python would keep 8 KiB of it back, and a process that is killed never writes them.
     """
@@ -117,52 +115,46 @@ def buffer_lines() -> None:
 
 
 def main(path: str) -> int:
-    """Ask what this node is, then be it. Returns the exit status, see `causes`."""
+    """Get an allocation from the cluster and run it. Returns the exit status."""
     buffer_lines()  # forked workers inherit it
     try:
         connection = Connection.read(Path(path))
     except BootstrapError as exc:
-        return _give_up(Cause.UNREADABLE, str(exc))
+        return _exit(Cause.UNREADABLE, str(exc))
     signals = Signals()
-    hello = granted.hello(dialect(connection.dialect))
-    # A job that a task submits with `qsub -V` would else look like a node of ours.
+    hello = job_resources.hello(connection.dialect)
+    # Otherwise a job that a task submits with `qsub -V` would look like one of ours.
     for name in (SUBMISSION, DIRECTORY):
         os.environ.pop(name, None)
     try:
         with signals.interrupting():
             answer = ask(connection, hello)
     except (BootstrapError, MessageError) as exc:
-        return _give_up(Cause.UNREACHABLE, str(exc))
+        return _exit(Cause.UNREACHABLE, str(exc))
     except TerminationRequested as exc:
-        return _give_up(Cause.DRAINED, f"{exc} before there was anything to do")
+        return _exit(Cause.DRAINED, f"{exc} before there was anything to do")
     if isinstance(answer, NotNeeded):
-        return _give_up(Cause.LEFT, answer.reason)
+        return _exit(Cause.LEFT, answer.reason)
     if isinstance(answer, Rejected):
-        return _give_up(Cause.REFUSED, answer.reason)
+        return _exit(Cause.REFUSED, answer.reason)
     assert isinstance(answer, Allocation)
     semaphores.remove_stale()
     semaphores.name_after_process()
-    return _work(connection, hello, answer, signals)
+    return _run_and_report(connection, hello, answer, signals)
 
 
-def _work(
+def _run_and_report(
     connection: Connection, hello: Hello, allocation: Allocation, signals: Signals
 ) -> int:
-    """Be the worker, and say farewell however that ends."""
-    cause, detail, life = Cause.FINISHED, "", None
+    cause, detail, outcome = Cause.FINISHED, "", None
     try:
-        allocation = _settle(allocation)
-        worker = _import_worker(allocation)
-        signals.check()
-        forked = allocation.start_method == "fork" and template.start()
-        worker.choose_start_method(forked=forked)
-        life = _run(worker, allocation, signals)
-        cause, detail = life.cause, life.detail
+        outcome = _run(allocation, signals)
+        cause, detail = outcome.cause, outcome.detail
     except TerminationRequested as exc:
         cause, detail = Cause.DRAINED, f"{exc} before there was anything to hand over"
-    except Failed as exc:
+    except NodeFailed as exc:
         cause, detail = exc.cause, exc.detail
-    exit_report = ExitReport(
+    report = ExitReport(
         job=hello.job,
         index=hello.index,
         submission_id=hello.submission_id,
@@ -170,29 +162,47 @@ def _work(
         host=hello.host,
         cause=cause.value,
         detail=detail[:2000],
-        exit_status=life.exit_status if life else None,
-        signal=life.signal if life else None,
-        peak_memory=life.peak_memory if life else 0,
+        exit_status=outcome.exit_status if outcome else None,
+        signal=outcome.signal if outcome else None,
+        peak_memory=outcome.peak_memory if outcome else 0,
         memory_limit=allocation.memory_limit,
         stderr=_log_tail(),
     )
-    # The address that answered the hello; others need not be tried again.
-    with contextlib.suppress(Exception):  # a reporter must never be what fails
-        send_exit_report(connection, allocation.bootstrap_address, exit_report)
-    return _give_up(cause, detail)
+    # To the address that answered the hello; others need not be tried again.
+    with contextlib.suppress(Exception):  # the exit status reports the cause, too
+        send_exit_report(connection, allocation.bootstrap_address, report)
+    return _exit(cause, detail)
 
 
-def _settle(allocation: Allocation) -> Allocation:
-    """Take up the user's working directory, ``sys.path`` and environment.
+def _run(allocation: Allocation, signals: Signals) -> WorkerOutcome:
+    allocation = _enter_environment(allocation)
+    worker = _import_worker(allocation)
+    signals.check()
+    forked = allocation.start_method == "fork" and fork_server.start()
+    worker.choose_start_method(forked=forked)
+    import asyncio  # 40 ms, which a node that is not needed saves
 
-    And check that there is scratch space.
+    async def run_workers() -> WorkerOutcome:
+        loop = asyncio.get_running_loop()
+        signalled: asyncio.Future[str] = loop.create_future()
 
-    Returns
-    -------
-    Allocation
-        The same, with the scratch directory as it is called on this host.
+        def note(name: str) -> None:
+            if not signalled.done():
+                signalled.set_result(name)
+
+        with signals.calling(lambda name: loop.call_soon_threadsafe(note, name)):
+            outcome: WorkerOutcome = await worker.run_workers(allocation, signalled)
+        return outcome
+
+    return asyncio.run(run_workers())
+
+
+def _enter_environment(allocation: Allocation) -> Allocation:
+    """Adopt the user's working directory, ``sys.path`` and environment.
+
+    Returns the allocation with the scratch directory's path on this host.
     """
-    import tempfile  # like what follows the hello in general: not before it
+    import tempfile  # not needed for the hello, like all that follows it
 
     if "TMP" in os.environ:
         # Grid Engine takes TMPDIR, but not TMP, from jobs of root (seen with 8.1.9).
@@ -203,21 +213,21 @@ def _settle(allocation: Allocation) -> Allocation:
         # ``python -m`` put the directory Grid Engine started us in there: the root.
         sys.path[0] = allocation.working_directory
     _extend_path(allocation.import_path)
-    place = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
-    scratch = os.path.expanduser(os.path.expandvars(place))
+    scratch = allocation.local_directory or os.environ.get("TMPDIR") or "/tmp"
+    scratch = os.path.expanduser(os.path.expandvars(scratch))
     try:
         os.makedirs(scratch, exist_ok=True)
         with tempfile.TemporaryFile(dir=scratch):
             pass
     except OSError as exc:
-        raise Failed(Cause.NO_SCRATCH, str(exc)) from exc
+        raise NodeFailed(Cause.NO_SCRATCH, str(exc)) from exc
     return replace(allocation, local_directory=scratch)
 
 
 def _extend_path(entries: list[str]) -> None:
-    """Import from where the client does, too, as far as that is on this host.
+    """Append to ``sys.path`` the client's entries that exist on this host.
 
-    Behind the node's own entries: the client's must not replace what is installed here.
+    After the node's own: the client's must not replace what is installed here.
     """
     for entry in entries:
         archive = entry.endswith((".zip", ".egg", ".whl")) and os.path.isfile(entry)
@@ -229,12 +239,13 @@ def _import_worker(allocation: Allocation) -> ModuleType:
     """Import Dask under the cluster's settings; the slow part of a node's start."""
     gc.disable()  # a collector that runs while everything is new takes 7 % longer
     try:
-        from dask_gridengine.worker import fast_import as light
+        from dask_gridengine.worker import fast_import
 
-        # Several workers share what they would else import each for itself.
+        # Several workers share numpy, which each would else import for itself.
         alone = allocation.processes == 1
-        numpy = light.import_dask_without_numpy() if alone else contextlib.nullcontext()
-        with light.yaml_in_c(), numpy:
+        without = fast_import.import_dask_without_numpy
+        numpy = without() if alone else contextlib.nullcontext()
+        with fast_import.yaml_in_c(), numpy:
             import dask
 
             dask.config.update(dask.config.config, allocation.config, priority="new")
@@ -246,54 +257,35 @@ def _import_worker(allocation: Allocation) -> ModuleType:
         import traceback
 
         traceback.print_exc()
-        raise Failed(Cause.NO_IMPORT, f"{type(exc).__name__}: {exc}") from exc
+        raise NodeFailed(Cause.NO_IMPORT, f"{type(exc).__name__}: {exc}") from exc
     finally:
-        gc.freeze()  # and forked workers keep sharing what it does not touch
+        gc.freeze()  # forked workers keep sharing the pages that it does not touch
         gc.enable()
 
 
-def _run(worker: ModuleType, allocation: Allocation, signals: Signals) -> WorkerOutcome:
-    import asyncio  # 40 ms that a node which is told to leave does not need
-
-    async def live() -> WorkerOutcome:
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Future[str] = loop.create_future()
-
-        def go(name: str) -> None:
-            if not asked.done():
-                asked.set_result(name)
-
-        with signals.telling(lambda name: loop.call_soon_threadsafe(go, name)):
-            life: WorkerOutcome = await worker.live(allocation, asked)
-        return life
-
-    return asyncio.run(live())
-
-
 def _log_tail() -> str:
-    """The end of this node's log, where its standard error is a file."""
+    """Return the end of this node's log, if its standard error is a file."""
     try:
         sys.stderr.flush()
         if not stat.S_ISREG(os.fstat(2).st_mode):
             return ""
         with open("/proc/self/fd/2", "rb") as log:
-            log.seek(max(0, os.fstat(2).st_size - STDERR_GRACE))
-            return log.read(STDERR_GRACE).decode(errors="replace")
+            log.seek(max(0, os.fstat(2).st_size - LOG_TAIL))
+            return log.read(LOG_TAIL).decode(errors="replace")
     except OSError:
         return ""
 
 
-def _give_up(cause: Cause, detail: str) -> int:
-    """Say it where the user will look; the log's last line is read by the cluster."""
+def _exit(cause: Cause, detail: str) -> int:
+    """Log the cause and return its exit status; the cluster reads the last line."""
     one_line = " ".join(detail.split()) or cause.value
     sys.stderr.write(f"on {os.uname().nodename}: {one_line}\n")
     return EXIT_STATUS[cause]
 
 
 if __name__ == "__mp_main__":
-    # A spawned worker, on its way up: the signals of its group are the node's to obey.
-    for _courtesy in template.NOTIFY_SIGNALS:
-        signal.signal(_courtesy, signal.SIG_IGN)
+    # A spawned worker is starting.
+    fork_server.ignore_notify_signals()
     buffer_lines()
 
 if __name__ == "__main__":

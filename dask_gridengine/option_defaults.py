@@ -1,4 +1,4 @@
-"""The default of each setting, and its value in Dask's configuration."""
+"""Defaults of the options, and their values in Dask's configuration."""
 
 from __future__ import annotations
 
@@ -16,23 +16,16 @@ dask.config.update_defaults(DEFAULTS)
 
 
 def default(key: str) -> Any:
-    """Return what a setting is where nobody has set it."""
+    """Return the default of a key of ``gridengine.yaml``."""
     return DEFAULTS[SECTION][key]
 
 
 def configured(key: str, given: Any = None) -> Any:
-    """Return a setting: as given, else as configured, else its default.
+    """Return an option: as given unless None, else as configured, else its default.
 
-    The default does not come from Dask's configuration. Programs replace that as a
-    whole, for example with a copy made before this package was imported, as
-    `distributed.utils_test.reset_config` does.
-
-    Parameters
-    ----------
-    key
-        As in ``gridengine.yaml``.
-    given
-        None counts as not given.
+    The default does not come from Dask's configuration, because programs replace that
+    as a whole, for example with a copy made before this package was imported
+    (`distributed.utils_test.reset_config`).
     """
     return dask.config.get(
         f"{SECTION}.{key}", override_with=given, default=default(key)

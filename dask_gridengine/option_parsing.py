@@ -1,110 +1,110 @@
-"""Values of options as users give them, read into one type and one unit each. Pure.
+"""Parsers of option values: each returns one type in one unit.
 
-Each takes all raw values and the option's name, and raises `OptionError`, which names
-it, the value, and what would do.
+Each takes a value and the name of its option, and raises `OptionError` with the name,
+the value and what was expected.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import timedelta
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
+from dask.utils import parse_bytes, parse_timedelta
 
 from dask_gridengine.errors import OptionError
 from dask_gridengine.naming import POOL
-from dask_gridengine.walltime_parsing import parse_walltime
+
+_UNITS = {"min": "minutes", "sec": "seconds", "hr": "hours"}  # unknown to Dask
+_CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)")
 
 
-def text(raw: Mapping[str, Any], name: str) -> str | None:
-    """One word or line; None where it is not given."""
-    value = raw[name]
+def text(value: Any, name: str) -> str | None:
+    """A string; None if it is not given."""
     if value is None or isinstance(value, str | os.PathLike):
         return None if value is None else os.fspath(value)
     if integer(value) is not None:
         return str(value)  # YAML and the environment turn project 1234 into a number
-    raise OptionError(f"{name}={value!r}; it is a text")
+    raise OptionError(f"{name}={value!r}: expected a string")
 
 
-def mapping(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A dict; an empty one where it is not given."""
-    value = raw[name] or {}
-    if not isinstance(value, Mapping):
-        raise OptionError(f"{name}={value!r}; it is a dict")
-    return dict(value)
+def mapping(value: Any, name: str) -> dict[str, Any]:
+    """A dict; an empty one if it is not given."""
+    if not isinstance(value or {}, Mapping):
+        raise OptionError(f"{name}={value!r}: expected a dict")
+    return dict(value or {})
 
 
-def resources(raw: Mapping[str, Any]) -> dict[str, float]:
-    """Dask's resources: a dict of names and positive numbers."""
-    found = mapping(raw, "resources")
-    for name, amount in found.items():
+def strings(value: Any, name: str) -> dict[str, str]:
+    """A dict of strings."""
+    return {str(key): str(item) for key, item in mapping(value, name).items()}
+
+
+def resources(value: Any, name: str) -> dict[str, float]:
+    """A dict of positive numbers."""
+    found = mapping(value, name)
+    for key, amount in found.items():
         number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not number or not amount > 0:
             raise OptionError(
-                f"resources: {name}={amount!r}; it is how much of it each worker has,"
+                f"{name}: {key}={amount!r}: expected the amount that each worker has,"
                 " e.g. {'GPU': 1}"
             )
-    return {str(name): float(amount) for name, amount in found.items()}
+    return {str(key): float(amount) for key, amount in found.items()}
 
 
-def pools(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Named kinds of nodes: a dict of dicts of options."""
-    found = mapping(raw, "pools")
-    for name, own in found.items():
-        if not isinstance(name, str) or not re.fullmatch(POOL, name, re.ASCII):
+def pools(value: Any, name: str) -> dict[str, dict[str, Any]]:
+    """A dict of dicts of options."""
+    found = mapping(value, name)
+    for pool, options in found.items():
+        if not isinstance(pool, str) or not re.fullmatch(POOL, pool, re.ASCII):
             raise OptionError(
-                f"pools: {name!r} cannot be a pool's name: begin with a letter, go on"
-                " with letters, digits or '_', 32 at most"
+                f"{name}: {pool!r} cannot be the name of a pool: expected a letter,"
+                " then letters, digits or '_', at most 32 in all"
             )
-        if own is not None and not isinstance(own, Mapping):
+        if options is not None and not isinstance(options, Mapping):
             raise OptionError(
-                f"pools: {name}={own!r}; it is a dict of options, e.g."
+                f"{name}: {pool}={options!r}: expected a dict of options, e.g."
                 " {'cores': 4, 'resources': {'GPU': 1}}"
             )
-    return {name: dict(own or {}) for name, own in found.items()}
+    return {pool: dict(options or {}) for pool, options in found.items()}
 
 
-def flag(raw: Mapping[str, Any], name: str) -> bool:
+def flag(value: Any, name: str) -> bool:
     """True or False."""
-    if raw[name] not in (True, False):
-        raise OptionError(f"{name}={raw[name]!r}; it is True or False")
-    return bool(raw[name])
+    if value not in (True, False):
+        raise OptionError(f"{name}={value!r}: expected True or False")
+    return bool(value)
 
 
-def one_of(raw: Mapping[str, Any], name: str, choices: Sequence[str | None]) -> None:
-    """Refuse what is none of these."""
-    if raw[name] not in choices:
-        raise OptionError(
-            f"{name}={raw[name]!r}; it is one of {', '.join(map(str, choices))}"
-        )
-
-
-def lines(raw: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A list of strings; an empty one where it is not given."""
-    value = raw[name] or []
-    if not isinstance(value, list | tuple) or not all(
-        isinstance(item, str) for item in value
+def lines(value: Any, name: str) -> tuple[str, ...]:
+    """A list of strings; an empty one if it is not given."""
+    found = value or []
+    if not isinstance(found, list | tuple) or not all(
+        isinstance(item, str) for item in found
     ):
-        raise OptionError(f"{name}={value!r}; it is a list of strings")
-    return tuple(value)
+        raise OptionError(f"{name}={value!r}: expected a list of strings")
+    return tuple(found)
 
 
-def whole(raw: Mapping[str, Any], name: str, *, least: int) -> int:
-    """A whole number, `least` at the least."""
-    value = integer(raw[name])
-    if value is None or value < least:
+def whole(value: Any, name: str, *, least: int) -> int:
+    """A whole number, at least `least`."""
+    number = integer(value)
+    if number is None or number < least:
         raise OptionError(
-            f"{name}={raw[name]!r}; it is a whole number, at least {least}"
+            f"{name}={value!r}: expected a whole number, at least {least}"
         )
-    return value
+    return number
 
 
 def integer(value: Any) -> int | None:
-    """An int of any type, such as numpy's, as Python's own; None for all else."""
+    """Convert any integer type, such as numpy's, to int; return None for the rest."""
     if isinstance(value, bool):
         return None
     try:
@@ -113,21 +113,59 @@ def integer(value: Any) -> int | None:
         return None
 
 
-def size(raw: Mapping[str, Any], name: str) -> int:
-    """Bytes, given as such or as "8 GB"."""
+def size(value: Any, name: str) -> int:
+    """Bytes, from a number or "8 GB"."""
+    number = integer(value)
     try:
-        given = integer(raw[name])
-        found = int(parse_bytes(raw[name])) if given is None else given
+        found = int(parse_bytes(value)) if number is None else number
     except (ValueError, TypeError, AttributeError, OverflowError):
         found = -1
-    if found < 0 or isinstance(raw[name], bool):
-        raise OptionError(f"{name}={raw[name]!r} is no size; write bytes or '8 GB'")
+    if found < 0 or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: expected bytes, or a size as '8 GB'")
     return found
 
 
-def seconds(raw: Mapping[str, Any], name: str) -> float:
-    """A time above 0, in seconds."""
-    found = parse_walltime(raw[name], name)
-    if not found or found <= 0:
-        raise OptionError(f"{name}={raw[name]!r}; it is a time above 0, e.g. '60s'")
+def directory(value: Any, name: str) -> Path | None:
+    """An absolute path; ``~`` and ``$NAME`` are expanded in this process."""
+    path = text(value, name)
+    if path is None:
+        return None
+    return Path(os.path.expandvars(path)).expanduser().absolute()
+
+
+def seconds(value: Any, name: str) -> float:
+    """A time above 0 in seconds.
+
+    It may be a number, a `timedelta`, "HH:MM:SS", or words as Dask takes them.
+
+    Examples
+    --------
+    >>> seconds("02:00:00", "walltime"), seconds("90 min", "walltime")
+    (7200.0, 5400.0)
+    """
+    found = _seconds(value)
+    if found is None or not 0 < found < math.inf:
+        raise OptionError(
+            f"{name}={value!r}: expected a time above 0: seconds, '02:00:00' (hours,"
+            " minutes, seconds), '2h', '90 min' or a timedelta"
+        )
     return found
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, str | Real):
+        return None
+    if not isinstance(value, str):
+        return float(value)
+    if clock := _CLOCK.fullmatch(value.strip()):
+        hours, minutes, rest = map(int, clock.groups())
+        return float(hours * 3600 + minutes * 60 + rest)
+    if ":" in value:
+        return None  # "1:30" may be minutes and seconds, or hours and minutes
+    words = re.sub(r"(?<![a-z])(min|sec|hr)s?\b", lambda m: _UNITS[m[1]], value.lower())
+    try:
+        return float(parse_timedelta(words, default="seconds"))
+    except (ValueError, LookupError, TypeError):
+        return None

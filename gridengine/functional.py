@@ -319,8 +319,8 @@ def _check(f: object, chunksize: object, retries: object) -> None:
     if not callable(f):
         raise TypeError(f"'{type(f).__name__}' object is not callable: {f!r}")
     if chunksize is not None:
-        whole({"chunksize": chunksize}, "chunksize", least=1)
-    whole({"retries": retries}, "retries", least=0)
+        whole(chunksize, "chunksize", least=1)
+    whole(retries, "retries", least=0)
 
 
 class _Closed(Exception):

@@ -281,7 +281,7 @@ class ProcessScheduler(Scheduler):
 
     def __init__(self, max_threads: int | None = None) -> None:
         given = CPU_COUNT if max_threads is None else max_threads
-        self.max_threads = whole({"max_threads": given}, "max_threads", least=1)
+        self.max_threads = whole(given, "max_threads", least=1)
         super().__init__(
             self.max_threads, launcher="process", slots=self.max_threads, quiet=True
         )
@@ -337,7 +337,7 @@ class GridEngineScheduler(Scheduler):
             )
         if max_jobs is None:
             max_jobs = settings.of_map("max-jobs")
-        most = whole({"max_jobs": max_jobs}, "max_jobs", least=1)
+        most = whole(max_jobs, "max_jobs", least=1)
         super().__init__(most, FIRST_NODES, **given)
 
 

@@ -97,14 +97,15 @@ class FakeScheduler:
 
     def __init__(self) -> None:
         self.workers: dict[str, Any] = {}
-        self.silent: list[str] = []
+        self.silent_workers: list[str] = []
         self.changes: list[tuple[list[str], bool]] = []
+        self.liveness = self
 
-    def quiet(self, seconds: float) -> list[str]:
+    def silent(self, seconds: float) -> list[str]:
         self.limit = seconds
-        return self.silent
+        return self.silent_workers
 
-    def suspended(self, names: Collection[str], now: bool) -> None:
+    def set_suspended(self, names: Collection[str], now: bool) -> None:
         self.changes.append((sorted(names), now))
 
 

@@ -1,4 +1,4 @@
-"""Rosters of many nodes that lived through hours, made in a moment."""
+"""Registries of many nodes that lived for simulated hours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDS = (Cause.MEMORY, Cause.KILLED, Cause.CANCELLED, Cause.EXPIRED, Cause.DELET
 
 
 class Clock:
-    """Seconds since the epoch, as far as somebody says so."""
+    """Seconds since the epoch, which a test sets."""
 
     def __init__(self, now: float = START) -> None:
         self.now = now
@@ -26,59 +26,50 @@ class Clock:
 
 
 class Nodes:
-    """A roster whose nodes do what a test says, when it says so."""
+    """A registry whose nodes change when a test says so."""
 
     def __init__(self, clock: Clock | None = None, name: str = "simulated") -> None:
         self.clock = clock or Clock()
         self.registry = NodeRegistry(clock=self.clock)
-        self.view = NodeHistory(
+        self.history = NodeHistory(
             name, lambda: {"": self.registry}, lambda: {"": self.registry.alive}
         )
 
     def submit(self, count: int, job: str = "7") -> list[NodeRecord]:
-        """So many nodes more, queued."""
+        """Queue more nodes."""
         self.registry.submitted(NodeId(job, i + 1) for i in range(count))
         return list(self.registry)[-count:]
 
     def arrive(self, record: NodeRecord, host: str = "node1", age: float = 0.0) -> None:
-        """It says hello."""
+        """Let a node arrive, and a worker name wait for it."""
         job, index = record.id.job, record.id.index
         self.registry.unbound.append(f"ge-{len(self.registry.by_worker)}")
         self.registry.arrive(record, hello(job=job, index=index, host=host, age=age))
 
     def work(self, record: NodeRecord) -> None:
-        """It imports at once, and becomes a worker."""
+        """Let its worker register."""
         self.registry.registered(self.registry.bind(record))
 
     def end(self, record: NodeRecord, cause: Cause = Cause.KILLED) -> None:
-        """It is gone, for this reason."""
+        """End it for this cause."""
         record.diagnosis = Diagnosis(cause=cause, source="exit_report")
         self.registry.move(record, NodeState.GONE)
 
 
 def pooled(**pools: int) -> tuple[NodeHistory, dict[str, Nodes]]:
-    """A cluster with nodes of these kinds, so many of each, all in the queue."""
+    """Make a cluster with these numbers of queued nodes in each pool."""
     nodes = {name: Nodes() for name in pools}
     for name, count in pools.items():
         nodes[name].registry = NodeRegistry(pool=name, clock=nodes[name].clock)
         nodes[name].submit(count)
-    rosters = {name: each.registry for name, each in nodes.items()}
-    return NodeHistory("pooled", lambda: rosters, lambda: pools), nodes
+    registries = {name: each.registry for name, each in nodes.items()}
+    return NodeHistory("pooled", lambda: registries, lambda: pools), nodes
 
 
 def many(count: int, hosts: int, *, until: float = START, hours: float = 1.0) -> Nodes:
-    """Nodes that came one after the other, of which a third has gone again.
+    """Simulate nodes that arrive one after the other, of which a third ends again.
 
-    Parameters
-    ----------
-    count
-        Nodes.
-    hosts
-        Hosts they are on.
-    until
-        Seconds since the epoch when all this is over.
-    hours
-        How long it took.
+    All this takes `hours`, until the time `until`.
     """
     chance = random.Random(count)
     nodes = Nodes(Clock(until - hours * 3600))

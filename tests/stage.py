@@ -1,4 +1,4 @@
-"""A real scheduler and a real door in the test's loop, and real nodes that come."""
+"""A real scheduler and bootstrap server in the test's loop, and real nodes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from distributed.protocol import deserialize
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
+from dask_gridengine.bootstrap.certificates import worker_identity
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -46,31 +47,31 @@ class Node:
             lambda: self.process.poll() is not None,
             "the node's end",
             timeout,
-            self.said,
+            self.text,
         )
         return int(self.process.returncode)
 
-    def said(self) -> str:
+    def text(self) -> str:
         return self.log.read_text(errors="replace")
 
     @property
     def last_line(self) -> str:
-        return self.said().splitlines()[-1]
+        return self.text().splitlines()[-1]
 
 
 @dataclass(kw_only=True)
 class Stage:
-    """One cluster as its nodes see it; a test changes what they are told."""
+    """One cluster as its nodes see it; a test changes the answers and allocations."""
 
     folder: Path
     scheduler: Scheduler
     server: BootstrapServer = field(init=False)
     tls: TLSIdentity | None = None
-    #: What the allocation of every node differs in from the sample's.
+    #: Fields of the nodes' allocations that differ from the sample's.
     changes: dict[str, Any] = field(default_factory=dict)
     answer: Callable[[Hello], Answer] = field(init=False)
     hellos: list[Hello] = field(default_factory=list)
-    farewells: list[ExitReport] = field(default_factory=list)
+    reports: list[ExitReport] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     tmp: Path = field(init=False)  # the nodes' TMPDIR
 
@@ -79,10 +80,10 @@ class Stage:
         self.tmp = Path(tempfile.mkdtemp(prefix="node-"))
         self.answer = self.allocate
         self.server = BootstrapServer(
-            on_hello=self._hear, on_farewell=self.farewells.append
+            on_hello=self._on_hello, on_farewell=self.reports.append
         )
 
-    def _hear(self, hello: Hello) -> Answer:
+    def _on_hello(self, hello: Hello) -> Answer:
         self.hellos.append(hello)
         return self.answer(hello)
 
@@ -101,7 +102,8 @@ class Stage:
         return allocation(**fields)
 
     def connect(self, **changes: Any) -> Path:
-        """Write the connection file; returns its path."""
+        """Write the connection file, in place of an earlier one; its path."""
+        (self.folder / "connection.json").unlink(missing_ok=True)
         fields: dict[str, Any] = {
             "cluster": "dask-x",
             "addresses": (f"127.0.0.1:{self.server.port}",),
@@ -156,32 +158,32 @@ class Stage:
         return address
 
     async def _status(self, address: str) -> str:
-        """What the server that was made by the node says of itself."""
+        """The status of the Nanny or Worker of a node."""
 
         def status(dask_worker: Any) -> str:
             return str(dask_worker.status.name)
 
-        said = await self.scheduler.broadcast(
+        answers = await self.scheduler.broadcast(
             msg={"op": "run", "function": dumps(status)},
             workers=[address],
             nanny=self.changes.get("nanny", True),
         )
-        result = said[address]["result"]
+        result = answers[address]["result"]
         return str(deserialize(result.header, result.frames))
 
     async def exit_report(self) -> ExitReport:
-        """Wait for the first farewell."""
-        await until(lambda: self.farewells, "a farewell", 20, self._logs)
-        return self.farewells[0]
+        """Wait for the first exit report."""
+        await until(lambda: self.reports, "an exit report", 20, self._logs)
+        return self.reports[0]
 
     def _logs(self) -> list[str]:
-        return [node.said() for node in self.nodes]
+        return [node.text() for node in self.nodes]
 
     async def aclose(self) -> None:
         for node in self.nodes:
             node.process.kill()
             node.process.wait()
-        # Its servers notice, and clean up behind it; nothing else is left to do that.
+        # Its fork server and resource tracker notice, and clean up.
         await until(
             lambda: not any(_group(node.process.pid) for node in self.nodes),
             "the end of all processes of the nodes",
@@ -193,7 +195,7 @@ class Stage:
 
 
 def _group(leader: int) -> list[int]:
-    """Processes of a node that has ended; zombies wait only for who adopted them."""
+    """Processes of a node that has ended; zombies wait only for their new parent."""
     found = []
     for process in psutil.process_iter(["status"]):
         with contextlib.suppress(OSError):
@@ -206,7 +208,10 @@ def _group(leader: int) -> list[int]:
 async def stage(
     folder: Path, *, security: Security | None = None, **changes: Any
 ) -> AsyncIterator[Stage]:
-    """A cluster without workers; `changes` are for the allocations."""
+    """A cluster without workers; `changes` are of the allocations.
+
+    Its connection file is written; `Stage.connect` writes another one.
+    """
     async with Scheduler(
         host="127.0.0.1",
         port=0,
@@ -215,8 +220,10 @@ async def stage(
         protocol="tls" if security else "tcp",
         security=security or Security(),
     ) as scheduler:
-        made = Stage(folder=folder, scheduler=scheduler, changes=changes)
+        tls = worker_identity(security) if security else None
+        made = Stage(folder=folder, scheduler=scheduler, changes=changes, tls=tls)
         made.server.start("127.0.0.1")
+        made.connect()
         try:
             yield made
         finally:

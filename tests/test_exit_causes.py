@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause, Diagnosis
 
 
@@ -16,7 +16,7 @@ def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.is_failure])
 def test_every_failure_says_what_to_do(cause: Cause) -> None:
     """No failure leaves its reader without a next step; some are the grid's to say."""
-    told = dialect("gridengine").with_advice(Diagnosis(cause=cause))
+    told = batch_system("gridengine").with_advice(Diagnosis(cause=cause))
     sentence = told.sentence("node 3.1", "3")
     assert "what to do: " in sentence
     assert "{" not in sentence

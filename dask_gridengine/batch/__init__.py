@@ -1,57 +1,49 @@
-"""What is peculiar to each kind of grid: one module, or folder, for each.
-
-`dialect_of` chooses by what DRMAA says of itself, `dialect` by a dialect's name.
-"""
+"""Batch systems: Grid Engine, Slurm, and any other that has DRMAA 1.0."""
 
 from __future__ import annotations
 
+import os
 import re
 
 from dask_gridengine.batch.base import BatchSystem
 
-DIALECTS = ("gridengine", "slurm", "plain")
+#: Environment variable that names the batch system where `batch_system_of` is wrong.
+OVERRIDE = "GRIDENGINE_BATCH_SYSTEM"
+NAMES = ("gridengine", "slurm", "plain")
 
-#: What ``drmsInfo`` begins with, in order; the name of whose dialect it is.
-_SAID = (
-    (r"(SGE|SoGE|OGS|OGE|GE|UGE|AGE|Univa|Altair Grid|.*Grid ?Engine)\b", "gridengine"),
+#: How DRMAA's ``drmsInfo`` begins, and the name of the batch system.
+_DRMS_INFO = (
+    (
+        r"(SGE|SoGE|OGS|OGE|GE|UGE|AGE|OCS|GCS|Univa|Altair Grid|.*Grid ?Engine)\b",
+        "gridengine",
+    ),
     (r"SLURM", "slurm"),
 )
 
 
-def dialect_of(system: str, name: str | None = None) -> BatchSystem:
-    """The dialect of the grid that calls itself so (DRMAA's ``drmsInfo``).
+def batch_system_of(drms_info: str, name: str | None = None) -> BatchSystem:
+    """Return the batch system that DRMAA describes by this ``drmsInfo``.
 
-    Parameters
-    ----------
-    system
-        What it calls itself.
-    name
-        The dialect's, where somebody knows better.
+    A `name`, or the variable GRIDENGINE_BATCH_SYSTEM, takes precedence.
 
     Examples
     --------
-    >>> dialect_of("SGE 8.1.9").name, dialect_of("SLURM 22.05.8").name
+    >>> batch_system_of("SGE 8.1.9").name, batch_system_of("SLURM 22.05.8").name
     ('gridengine', 'slurm')
-    >>> dialect_of("GridWay 5.4").name
+    >>> batch_system_of("GridWay 5.4").name
     'plain'
     """
-    if name is not None:
-        return dialect(name)
-    for said, known in _SAID:
-        if re.match(said, system, re.IGNORECASE):
-            return dialect(known)
+    if name := name or os.environ.get(OVERRIDE):
+        return batch_system(name)
+    for pattern, known in _DRMS_INFO:
+        if re.match(pattern, drms_info, re.IGNORECASE):
+            return batch_system(known)
     return BatchSystem()
 
 
-def dialect(name: str) -> BatchSystem:
-    """A dialect by its name.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name.
-    """
-    # Only the one that is meant: a node pays for each module before its hello.
+def batch_system(name: str) -> BatchSystem:
+    """Return the batch system of this name; raise `ValueError` for any other name."""
+    # Nodes import this package before they connect: import only what is used.
     if name == "gridengine":
         from dask_gridengine.batch.sge import GridEngine
 
@@ -62,4 +54,4 @@ def dialect(name: str) -> BatchSystem:
         return Slurm()
     if name == "plain":
         return BatchSystem()
-    raise ValueError(f"no dialect {name!r}")
+    raise ValueError(f"{name!r} is not one of {', '.join(NAMES)}")

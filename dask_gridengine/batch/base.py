@@ -1,43 +1,35 @@
-"""What differs between kinds of grids, and what is assumed of one that nobody knows.
-
-A dialect is pure but for the commands it has run by a `Runner`, and light: a node needs
-its own before it says hello. What it does not know it says so: None, never a guess.
-"""
+"""What every batch system with DRMAA 1.0 can do, and what each kind may add to it."""
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
+from dask_gridengine.errors import OptionError, SubmitError
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 
 if TYPE_CHECKING:
     from dask_gridengine.grid_types import AccountingRecord, ArrayReport, EndNotice
 
-#: Runs one of the grid's commands and returns what it prints; raises `OSError` or
+#: Runs one command of the batch system and returns its output; raises `OSError` or
 #: `subprocess.SubprocessError` if it fails.
 Runner = Callable[[Sequence[str]], str]
 
-#: Variables of our own, in the environment of every node: which submission it belongs
-#: to, and where nodes cannot tell which of an array they are, which of those it is.
+#: Variables in the environment of every node: the id of its submission, its number
+#: where the batch system does not number the nodes of an array, and the directory of
+#: its cluster (see `write_directory`).
 SUBMISSION, ORDINAL = "GRIDENGINE_SUBMISSION", "GRIDENGINE_ORDINAL"
-#: And the cluster's directory, see `write_directory`.
 DIRECTORY = "GRIDENGINE_DIRECTORY"
-
-_UNSAFE = re.compile(r"[\s\"'\\`]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """What one node asks of the grid, as options have it; see ``gridengine.yaml``."""
+    """Resources of one node, from the options of the same names (slots: cores)."""
 
     queue: str | None = None
     project: str | None = None
@@ -47,214 +39,172 @@ class ResourceRequest:
     slots: int = 1
     memory_resource: str | None = None
     memory: int | None = None  # bytes of the whole node
-    memory_resource_per: str = "slot"
-    array_concurrency: int | None = None
+    memory_resource_per: str = "slot"  # or "job"
     extra_directives: Sequence[str] = ()
 
 
 class BatchSystem:
-    """A grid of unknown kind, which DRMAA 1.0 alone describes; others derive from it.
+    """A batch system of which only DRMAA 1.0 is known; the known kinds derive from it.
 
-    Its nodes do not know what the grid calls them, so each is submitted by itself and
-    carries a number of ours.
+    Its nodes cannot read their job id, so each node is submitted as one job and gets a
+    number. A method returns None if the batch system has no command for it.
     """
 
     name: ClassVar[str] = "plain"
     title: ClassVar[str] = "this grid"
-    #: Whether a node of an array can tell which one it is.
+    #: Options that do not become submit options.
+    unsupported: ClassVar[tuple[str, ...]] = (
+        "queue",
+        "project",
+        "resource_spec",
+        "parallel_environment",
+        "memory_resource",
+        "walltime",
+        "cores",
+    )
+    #: Whether nodes are submitted as arrays: only if a task can read its index.
     arrays: ClassVar[bool] = False
-    #: Whether DRMAA's end notices and states are true. Else `listed` is asked.
-    notices: ClassVar[bool] = True
-    #: Whether all jobs of a session may be deleted in one call.
-    deletes_all: ClassVar[bool] = True
-    #: What DRMAA says of a deletion that comes too late.
-    gone: ClassVar[tuple[str, ...]] = ()
-    #: The name of a node's log, without ".log", for its shell.
+    #: Stands between job and index in DRMAA's id of a node; "" if a node is a job.
+    id_separator: ClassVar[str] = ""
+    #: Whether DRMAA's end notices and states are true; if not, `list_jobs` is used.
+    reliable_notices: ClassVar[bool] = True
+    #: Whether one call may delete all jobs of a DRMAA session.
+    deletes_session: ClassVar[bool] = True
+    #: Parts of DRMAA's message if the job to delete has ended already.
+    gone_messages: ClassVar[tuple[str, ...]] = ()
+    #: Name of a node's log without ".log", as its shell expands it.
     log_name: ClassVar[str] = f"${SUBMISSION}.${ORDINAL}"
-    #: How people look for jobs, how they delete them, and what else to type.
+    #: The command that lists jobs, how users delete them, and further advice.
     listing: ClassVar[str] = "the grid's own command for it"
-    deletion: ClassVar[str] = "by somebody"
+    deletion: ClassVar[str] = "by a user or an administrator"
     advice: ClassVar[Mapping[Cause, str]] = {}
 
-    def with_advice(self, told: Diagnosis) -> Diagnosis:
-        """A diagnosis with this grid's words, where it has none of its own."""
-        if told.cause is Cause.DELETED and not told.detail:
-            told = replace(told, detail=self.deletion)
-        return replace(told, advice=told.advice or self.advice.get(told.cause, ""))
+    def with_advice(self, diagnosis: Diagnosis) -> Diagnosis:
+        """Add the advice of this batch system to a diagnosis that has none."""
+        if diagnosis.cause is Cause.DELETED and not diagnosis.detail:
+            diagnosis = replace(diagnosis, detail=self.deletion)
+        advice = diagnosis.advice or self.advice.get(diagnosis.cause, "")
+        return replace(diagnosis, advice=advice)
 
-    # What a node finds
+    def unsupported_options(self, request: ResourceRequest) -> list[str]:
+        """Names of options that are given and do not become submit options."""
+        cores = request.slots if request.slots > 1 else None
+        given = {**vars(request), "cores": cores}
+        return [name for name in self.unsupported if given[name] is not None]
 
-    def identity(self, environ: Mapping[str, str]) -> tuple[str, int]:
-        """The job and the index of a node by its environment; the job may be "".
+    def parse_job_id(self, job_id: str) -> NodeId:
+        """Return the node that DRMAA calls by this id."""
+        if not self.id_separator:
+            return NodeId(job_id, 1)
+        job, _, index = job_id.rpartition(self.id_separator)
+        return NodeId(job, int(index))
 
-        Raises
-        ------
-        KeyError
-            If a variable is missing: this process is no node.
+    def format_job_id(self, node: NodeId) -> str:
+        """Return DRMAA's id of a node."""
+        if not self.id_separator:
+            return node.job
+        return f"{node.job}{self.id_separator}{node.index}"
+
+    def submit_options(self, request: ResourceRequest) -> str:
+        """Render a request as one line of submit options.
+
+        Raises `OptionError` if options contradict each other, or if a value cannot be
+        written in that line.
         """
-        return "", int(environ[ORDINAL])
+        return " ".join(map(directive, request.extra_directives))
 
-    def slots(self, environ: Mapping[str, str]) -> int | None:
-        """Slots a node was granted here; None if the environment does not say."""
-        return None
-
-    def slots_elsewhere(self, environ: Mapping[str, str]) -> int:
-        """Slots it was granted on other hosts."""
-        return 0
-
-    def parallel_environment(self, environ: Mapping[str, str]) -> str:
-        """What granted them; "" if it has no name."""
-        return ""
-
-    def memory(self, environ: Mapping[str, str]) -> int:
-        """Bytes a node was granted by the environment; 0 if it does not say."""
-        return 0
-
-    def queue(self, environ: Mapping[str, str]) -> str:
-        """The queue a node runs in; "" if the environment does not say."""
-        return ""
-
-    def notify(self, environ: Mapping[str, str]) -> float:
-        """Seconds from a courtesy signal to the deed; 0 if it is not known."""
-        return 0.0
-
-    # What is asked of the grid
-
-    def parse(self, job_id: str) -> NodeId:
-        """A node by DRMAA's id of it."""
-        return NodeId(job_id, 1)
-
-    def form(self, node: NodeId) -> str:
-        """DRMAA's id of a node."""
-        return node.job
-
-    def native(self, resource_request: ResourceRequest) -> str:
-        """Submit options as one line.
-
-        Raises
-        ------
-        OptionError
-            If the options do not go together, or one would become something else.
-        """
-        return " ".join(directive(text) for text in resource_request.extra_directives)
-
-    def unsupported_options(self, resource_request: ResourceRequest) -> list[str]:
-        """Names of options that are given and that this grid cannot be told."""
-        given = {
-            "queue": resource_request.queue,
-            "project": resource_request.project,
-            "resource_spec": resource_request.resource_spec,
-            "parallel_environment": resource_request.parallel_environment,
-            "memory_resource": resource_request.memory_resource,
-            "array_concurrency": resource_request.array_concurrency,
-            "walltime": resource_request.walltime,
-            "cores": resource_request.slots if resource_request.slots > 1 else None,
-        }
-        return [name for name, value in given.items() if value is not None]
-
-    def excluding(self, native: str, hosts: Collection[str]) -> str:
-        """Submit options with these hosts excluded, as far as that can be said."""
+    def exclude_hosts(self, native: str, hosts: Collection[str]) -> str:
+        """Add options to a line so that no node starts on these hosts."""
         return native
 
-    def tag(self, submission_id: str) -> str:
-        """Submit options by which a submission without answer can be found again."""
+    def marker_options(self, submission_id: str) -> str:
+        """Return the option by which `find_submission` finds a submission."""
         return ""
 
     def requested_limit(self, native: str) -> float | None:
-        """Seconds after which submit options themselves let a job be ended."""
+        """Return the walltime that a line of submit options requests, in seconds."""
         return None
-
-    def warns(self, native: str) -> bool:
-        """Whether these submit options ask for a signal before a deed."""
-        return False
 
     def wrap_command(
         self, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Put a command so that it arrives whole: in one line and without quotes."""
+        """Encode a command so that DRMAA delivers it unchanged.
+
+        The result has neither newlines nor quotes.
+        """
+        import base64
+        import shlex
+
         script = base64.b64encode(f"exec {shlex.join(command)}".encode()).decode()
         wrapped = ("/bin/sh", "-c", f'eval "$(echo {script} | base64 -d)"')
         return wrapped, dict(environment)
 
-    def refusal(self, reason: str, count: int, native: str | None) -> SubmitError:
-        """The error for an array that was refused with these words."""
-        check = "" if native is None else self.check(count, native)
-        if 0 < (limit := self.largest_array(reason, count)) < count:
-            return ArrayTooLarge(reason, count, native, check, limit)
-        return SubmitError(reason, count, native, check)
-
-    def check(self, count: int, native: str) -> str:
-        """What to type to have the grid say what is wrong with an array; or ""."""
-        return ""
-
-    def largest_array(self, reason: str, count: int) -> int:
-        """How many nodes an array may have, if a refusal speaks of that; else 0."""
-        return 0
-
-    # What the grid's own commands tell
+    def submit_error(self, reason: str, count: int, native: str | None) -> SubmitError:
+        """Make the error for an array that was rejected with this reason."""
+        return SubmitError(reason, count, native)
 
     def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
-        """The hosts where these submit options could run; None if nobody can tell."""
+        """Return the hosts where nodes with these submit options may run."""
         return None
 
     def queue_limit(self, queue: str, run: Runner) -> float | None:
-        """Seconds after which a queue ends its jobs; None if no end is known."""
+        """Return the walltime limit of a queue in seconds; None also if it has none."""
         return None
 
     def array_running(self, run: Runner) -> int | None:
-        """How many nodes of one array may run at once; None if nothing limits it."""
+        """Return how many tasks of one array may run at the same time."""
         return None
 
     def report(self, job: str, native: str, run: Runner) -> ArrayReport | None:
-        """What the grid says of an array with these submit options; None if nothing."""
+        """Return the requests of an array, and why its nodes queue."""
         return None
 
     def suspended(self, run: Runner) -> frozenset[NodeId] | None:
-        """This user's nodes that the grid has suspended; None if that is unknown."""
+        """Return the nodes of this user that the batch system has suspended."""
         return None
 
-    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
-        """Ids of the jobs of that name with that mark.
+    def find_submission(self, name: str, submission_id: str, run: Runner) -> list[str]:
+        """Return the ids of jobs of this name that belong to a submission.
 
-        Raises
-        ------
-        LookupError
-            If there is no way to find them.
-        OSError, subprocess.SubprocessError
-            If the grid could not be asked.
+        Raises `LookupError` if the batch system has no such command, and what `run`
+        raises.
         """
-        raise LookupError(f"nobody can ask {self.title} for it")
+        raise LookupError(f"{self.title} has no command for it")
 
-    def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
-        """Delete these nodes of an array in one call; False if there is none for it.
+    def delete_tasks(self, job: str, first: int, last: int, run: Runner) -> bool:
+        """Delete a range of an array; return False if no command can do it.
 
-        Raises
-        ------
-        OSError, subprocess.SubprocessError
-            If the grid could not be told.
+        Raises what `run` raises.
         """
         return False
 
     def account(self, node: NodeId, run: Runner) -> AccountingRecord | None:
-        """What the accounting says of a node that has ended; None if nothing."""
+        """Return the accounting record of a node that has ended."""
         return None
 
-    def listed(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
-        """All of this user's nodes that the grid knows; None for those that live.
+    def list_jobs(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
+        """Return all nodes of this user; those that have ended with a notice.
 
-        Raises
-        ------
-        OSError, subprocess.SubprocessError
-            If the grid could not be asked.
+        Raises what `run` raises.
         """
-        raise NotImplementedError(f"{self.title} has notices")
+        raise NotImplementedError(f"{self.title} has reliable end notices")
+
+
+def output_of(command: Sequence[str], run: Runner) -> str | None:
+    """Run a command; return None if it is missing, fails or does not answer."""
+    import subprocess  # not needed by nodes
+
+    try:
+        return run(command)
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def write_directory(directory: Path) -> str:
-    """A path as the value of `DIRECTORY`.
+    """Encode a path as the value of `DIRECTORY`.
 
-    No blank, quote, comma or newline is left in it, so that every grid delivers it
-    whole, and its listing shows it whole.
+    The value has no blank, quote, comma or newline, so that every batch system delivers
+    it and its listing shows it unchanged.
 
     Examples
     --------
@@ -263,58 +213,66 @@ def write_directory(directory: Path) -> str:
     >>> read_directory("/home/ann/it%27s%2C%20mine")
     PosixPath("/home/ann/it's, mine")
     """
-    from urllib.parse import quote_from_bytes  # a node needs it not
+    from urllib.parse import quote_from_bytes  # not needed by nodes
 
     return quote_from_bytes(os.fsencode(directory), safe="/")
 
 
 def read_directory(value: str) -> Path:
-    """The path of a value of `DIRECTORY`."""
+    """Decode the value of `DIRECTORY`."""
     from urllib.parse import unquote_to_bytes
 
     return Path(os.fsdecode(unquote_to_bytes(value)))
 
 
 def directive(text: str) -> str:
-    """One submit option of the user's own.
+    """Return one item of ``job_extra_directives``.
 
-    Raises
-    ------
-    OptionError
-        If it is none, or would fall apart on its way.
+    Raises `OptionError` if it is not an option, or cannot be delivered unchanged.
     """
-    said = text.strip()
-    if not said.startswith("-") or re.search(r"[\n\r\"'`\\]", said):
+    option = text.strip()
+    if not option.startswith("-") or re.search(r"[\n\r\"'`\\]", option):
         raise OptionError(
-            f"job_extra_directives: {text!r} must be one submit option, e.g. '-R y', in"
-            " one line and without quotes"
+            f"job_extra_directives: {text!r} is not one submit option in one line"
+            " without quotes\n  Hint: write it as on the command line, e.g. '-R y'"
         )
-    return said
+    return option
 
 
-def word(name: str, value: str) -> str:
-    """A value for a line that is split at blanks.
+def option_value(name: str, value: str, *, comma: bool = True) -> str:
+    """Return a value for a line that is split at blanks and has no quoting.
 
-    Raises
-    ------
-    OptionError
-        If it would end early, or become an option of its own.
+    Raises `OptionError` if the value would be cut, or read as another option.
     """
-    if found := _UNSAFE.search(value):
-        raise OptionError(f"{name}={value!r} holds {found.group()!r}; leave it out")
+    found = re.search(r"[\s\"'\\`]" if comma else r"[\s\"'\\`,]", value)
+    if found:
+        raise OptionError(
+            f"{name}={value!r} contains {found.group()!r}, which cannot be quoted in"
+            " submit options"
+        )
     if value.startswith("-"):
         raise OptionError(
-            f"{name}={value!r} begins with '-', as an option does; options of your own"
-            " go into job_extra_directives"
+            f"{name}={value!r} would be read as an option, because it begins with"
+            " '-'\n  Hint: put your own submit options into job_extra_directives"
         )
     return value
 
 
-def whole_minutes(seconds: float) -> int:
-    """Minutes that are enough for so many seconds."""
-    return int(-(-seconds // 60))
+def parse_time(text: str) -> float | None:
+    """Parse a time as batch systems print it; return None if it is not a number.
 
-
-def megabytes(size: int) -> int:
-    """Whole MiB that are enough for so many bytes."""
-    return -(-size // 2**20)
+    Examples
+    --------
+    >>> parse_time("90"), parse_time("1:0:0"), parse_time("1-00:30:00")
+    (90.0, 3600.0, 88200.0)
+    >>> parse_time("INFINITY") is None
+    True
+    """
+    days, _, clock = text.rpartition("-")
+    # Grid Engine may leave out zeros: "1::" is one hour (man 1 sge_types).
+    if not re.fullmatch(r"[\d:]*\d[\d:]*", clock) or not (days or "0").isdigit():
+        return None
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = 60 * seconds + int(part or 0)
+    return float(86400 * int(days or 0) + seconds)

@@ -1,30 +1,30 @@
-"""Slurm, by slurm-drmaa.
+"""Slurm through slurm-drmaa.
 
-Written from what was measured on a real Slurm 22.05.8 with slurm-drmaa 1.1.6, and run
-on it: ``docs/drms.md``.
+Every behaviour noted here was measured on Slurm 22.05.8 with slurm-drmaa 1.1.6.
 """
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dask_gridengine.batch.base import (
     BatchSystem,
     ResourceRequest,
     Runner,
     directive,
-    megabytes,
-    whole_minutes,
-    word,
+    option_value,
+    output_of,
+    parse_time,
 )
+from dask_gridengine.errors import ArrayTooLarge, SubmitError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import ArrayReport, EndNotice, NodeId
 
-#: States of ``squeue`` in which a job is over (man squeue, JOB STATE CODES), and what
-#: that says beyond the word itself.
-ENDED: dict[str, dict[str, str | int | bool]] = {
+#: States of ``squeue`` in which a job has ended (man squeue, JOB STATE CODES), and the
+#: fields of `EndNotice` that follow from each.
+ENDED: dict[str, dict[str, Any]] = {
     "COMPLETED": {"exit_status": 0},
     "FAILED": {},
     "CANCELLED": {"deleted": True},
@@ -33,24 +33,29 @@ ENDED: dict[str, dict[str, str | int | bool]] = {
     "DEADLINE": {"limit": "walltime"},
     "NODE_FAIL": {},
     "BOOT_FAIL": {"unstarted": True},
-    "PREEMPTED": {},  # nobody wants it gone: another takes its place
+    "PREEMPTED": {},  # not deleted: the node is replaced
     "REVOKED": {"deleted": True},
 }
-#: The largest index where a site has not changed ``MaxArraySize`` (man slurm.conf).
-USUAL_ARRAY = 1000
-_MIB = 2**20
+#: The largest index if a site has not changed ``MaxArraySize`` (man slurm.conf).
+DEFAULT_ARRAY_SIZE = 1000
 
 
 class Slurm(BatchSystem):
-    """DRMAA's ``wait`` and ``jobStatus`` say "exited 0" and "done" of jobs that were
-    cancelled, timed out, or are long purged, so ``squeue`` is asked instead."""
+    """Slurm. Its DRMAA reports "exited 0" and "done" for jobs that were cancelled, hit
+    their time limit, or are purged, so ``squeue`` is used to find ends instead."""
 
     name: ClassVar[str] = "slurm"
     title: ClassVar[str] = "Slurm"
+    unsupported: ClassVar[tuple[str, ...]] = (
+        "resource_spec",
+        "parallel_environment",
+        "memory_resource",
+    )
     arrays: ClassVar[bool] = True
-    notices: ClassVar[bool] = False
-    deletes_all: ClassVar[bool] = False  # it stops at the first that is over already
-    gone: ClassVar[tuple[str, ...]] = (
+    id_separator: ClassVar[str] = "_"
+    reliable_notices: ClassVar[bool] = False
+    deletes_session: ClassVar[bool] = False  # it stops at the first job that has ended
+    gone_messages: ClassVar[tuple[str, ...]] = (
         "already completing or completed",
         "Invalid job id",
     )
@@ -59,181 +64,123 @@ class Slurm(BatchSystem):
     deletion: ClassVar[str] = "with scancel"
     advice: ClassVar[Mapping[Cause, str]] = {
         Cause.HOST_LOST: "sinfo -N shows whether the host answers Slurm",
-        Cause.NOT_STARTED: "scontrol show job {job} has Slurm's words; ask the admins",
-        Cause.REJECTED: "sbatch --test-only with the same options says which it is",
-        Cause.NEVER_ARRIVED: "sacct -j {job} may say more",
-        Cause.UNKNOWN: "sacct -j {job} may say more",
+        Cause.NOT_STARTED: "scontrol show job {job} has Slurm's reason; ask the admins",
+        Cause.REJECTED: "sbatch --test-only with the same options shows the wrong one",
+        Cause.NEVER_ARRIVED: "sacct -j {job} may show why",
+        Cause.UNKNOWN: "sacct -j {job} may show why",
         Cause.REFUSED: "Slurm ran a job again: job_extra_directives=['--no-requeue']"
-        " forbids it",
+        " prevents that",
     }
 
-    def identity(self, environ: Mapping[str, str]) -> tuple[str, int]:
-        """SLURM_JOB_ID of an array's task is another number, never to be used."""
-        return environ["SLURM_ARRAY_JOB_ID"], int(environ["SLURM_ARRAY_TASK_ID"])
-
-    def slots(self, environ: Mapping[str, str]) -> int | None:
-        """SLURM_CPUS_PER_TASK is not set by slurm-drmaa."""
-        said = environ.get("SLURM_CPUS_ON_NODE", "")
-        return int(said) if said.isdigit() and int(said) else None
-
-    def memory(self, environ: Mapping[str, str]) -> int:
-        """In MB; a value of the submitter's own job may stand beside the right one.
-
-        Per CPU wins: a client within a job leaks its ``SLURM_MEM_PER_NODE``, while this
-        dialect asks for memory per node only, which then overwrites it.
-        """
-        per_cpu, per_node = (
-            environ.get(f"SLURM_MEM_PER_{unit}", "") for unit in ("CPU", "NODE")
-        )
-        if per_cpu.isdigit():
-            return int(per_cpu) * _MIB * (self.slots(environ) or 1)
-        return int(per_node) * _MIB if per_node.isdigit() else 0
-
-    def queue(self, environ: Mapping[str, str]) -> str:
-        """The partition."""
-        return environ.get("SLURM_JOB_PARTITION", "")
-
-    def parse(self, job_id: str) -> NodeId:
-        """``8_3``."""
-        job, _, index = job_id.rpartition("_")
-        return NodeId(job, int(index))
-
-    def form(self, node: NodeId) -> str:
-        """``8_3``."""
-        return f"{node.job}_{node.index}"
-
-    def native(self, resource_request: ResourceRequest) -> str:
-        """Only what slurm-drmaa's own parser takes; megabytes, and whole minutes."""
+    def submit_options(self, request: ResourceRequest) -> str:
+        """Use only options that slurm-drmaa's own parser accepts."""
         words: list[str] = []
-        if resource_request.queue:
-            words += ["-p", word("queue", resource_request.queue)]
-        if resource_request.project:
-            words += ["-A", word("project", resource_request.project)]
-        if resource_request.walltime is not None:
-            # Seconds are dropped, and 00:00:30 is no time at all (measured).
-            hours, minutes = divmod(whole_minutes(resource_request.walltime), 60)
+        if request.queue:
+            words += ["-p", option_value("queue", request.queue)]
+        if request.project:
+            words += ["-A", option_value("project", request.project)]
+        if request.walltime is not None:
+            # slurm-drmaa drops the seconds, and 00:00:30 would be a limit of 0.
+            hours, minutes = divmod(_round_up(request.walltime, 60), 60)
             words += ["-t", f"{hours:02}:{minutes:02}:00"]
-        if resource_request.slots > 1:
-            words += ["-c", str(resource_request.slots)]
-        if resource_request.memory:
-            words.append(f"--mem={megabytes(resource_request.memory)}")
-        return " ".join([*words, *map(directive, resource_request.extra_directives)])
+        if request.slots > 1:
+            words += ["-c", str(request.slots)]
+        if request.memory:
+            words.append(f"--mem={_round_up(request.memory, 2**20)}")
+        return " ".join([*words, *map(directive, request.extra_directives)])
 
-    def unsupported_options(self, resource_request: ResourceRequest) -> list[str]:
-        """``--array=..%n`` is DRMAA's to say; the rest has other names here."""
-        given = {
-            "resource_spec": resource_request.resource_spec,
-            "parallel_environment": resource_request.parallel_environment,
-            "memory_resource": resource_request.memory_resource,
-            "array_concurrency": resource_request.array_concurrency,
-        }
-        return [name for name, value in given.items() if value is not None]
-
-    def excluding(self, native: str, hosts: Collection[str]) -> str:
-        """``-x a,b``, unless the options choose or exclude hosts themselves."""
-        chosen = ("-w", "--nodelist", "-x", "--exclude")
-        if not hosts or any(part.startswith(chosen) for part in native.split()):
+    def exclude_hosts(self, native: str, hosts: Collection[str]) -> str:
+        """Add ``-x``, unless the options choose or exclude hosts themselves."""
+        choosing = ("-w", "--nodelist", "-x", "--exclude")
+        if not hosts or any(part.startswith(choosing) for part in native.split()):
             return native
         return " ".join([*native.split(), "-x", ",".join(sorted(hosts))])
 
-    def tag(self, submission_id: str) -> str:
-        """squeue shows no job's environment, but its comment."""
+    def marker_options(self, submission_id: str) -> str:
+        """Use the comment, because squeue does not show a job's environment."""
         return f"--comment={submission_id}"
 
     def wrap_command(
         self, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The job is a bash script, ``{command} '{argument}'``: no ' may be in it.
+        """Add ``exec``, so that the node gets SIGTERM and all of KillWait.
 
-        With ``exec`` the node itself gets Slurm's SIGTERM, and all of KillWait.
+        slurm-drmaa writes the bash script ``{command} '{argument}'`` without escaping,
+        so no argument may contain a quote.
         """
         (shell, *rest), environment = super().wrap_command(command, environment)
         return (f"exec {shell}", *rest), dict(environment)
 
-    def largest_array(self, reason: str, count: int) -> int:
-        """Slurm does not say its ``MaxArraySize``: the usual one, or half as many."""
-        if "Invalid job array specification" not in reason or count < 2:
-            return 0
-        return USUAL_ARRAY if count > USUAL_ARRAY else count // 2
+    def submit_error(self, reason: str, count: int, native: str | None) -> SubmitError:
+        """Suggest the default array size or half of `count`.
+
+        The message does not contain ``MaxArraySize``.
+        """
+        if "Invalid job array specification" in reason and count > 1:
+            limit = DEFAULT_ARRAY_SIZE if count > DEFAULT_ARRAY_SIZE else count // 2
+            return ArrayTooLarge(reason, count, native, "", limit)
+        return SubmitError(reason, count, native)
 
     def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
-        """``sinfo`` of the partition; None if options narrow that down further."""
+        """Use ``sinfo``; return None if options narrow the partition's hosts."""
         parts = native.split()
         if any(part.startswith(("-w", "-C", "--nodelist", "--cons")) for part in parts):
             return None
         partition = ["-p", parts[parts.index("-p") + 1]] if "-p" in parts else []
-        try:
-            said = run(["sinfo", "-h", "-N", "-o", "%n", *partition])
-        except Exception:  # noqa: BLE001 - whatever it is, nobody can tell
-            return None
-        return frozenset(said.split()) or None
+        listed = output_of(["sinfo", "-h", "-N", "-o", "%n", *partition], run) or ""
+        return frozenset(listed.split()) or None
 
     def queue_limit(self, queue: str, run: Runner) -> float | None:
-        """``sinfo`` of a partition, which writes ``1-00:30:00`` or ``infinite``."""
-        try:
-            said = run(["sinfo", "-h", "-p", queue, "-o", "%l"])
-        except Exception:  # noqa: BLE001
-            return None
-        found = [_seconds(text) for text in said.split()]
-        return min((seconds for seconds in found if seconds), default=None)
+        """Use ``sinfo``, which prints ``1-00:30:00`` or ``infinite``."""
+        listed = output_of(["sinfo", "-h", "-p", queue, "-o", "%l"], run) or ""
+        return min(filter(None, map(parse_time, listed.split())), default=None)
 
     def report(self, job: str, native: str, run: Runner) -> ArrayReport | None:
-        """``squeue``'s reasons: ``man squeue``, JOB REASON CODES."""
-        try:
-            said = run(["squeue", "-h", "-j", job, "-t", "PENDING", "-o", "%r"])
-        except Exception:  # noqa: BLE001
+        """Use ``squeue``'s reasons (man squeue, JOB REASON CODES)."""
+        command = ["squeue", "-h", "-j", job, "-t", "PENDING", "-o", "%r"]
+        if (listed := output_of(command, run)) is None:
             return None
-        reasons = [reason for reason in dict.fromkeys(said.split()) if reason != "None"]
+        reasons = [
+            reason for reason in dict.fromkeys(listed.split()) if reason != "None"
+        ]
         see = f"see: scontrol show job {job}"
         return ArrayReport(reasons=tuple(f"{reason}: {see}" for reason in reasons))
 
-    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
-        """``squeue``, by name and comment."""
-        said = run(["squeue", "-h", "-n", name, "-o", "%F|%k"])
-        lines = (line.partition("|") for line in said.splitlines())
+    def find_submission(self, name: str, submission_id: str, run: Runner) -> list[str]:
+        """Use ``squeue``, by name and comment."""
+        lines = run(["squeue", "-h", "-n", name, "-o", "%F|%k"]).splitlines()
+        jobs = (line.partition("|") for line in lines)
         return list(
-            dict.fromkeys(job for job, _, comment in lines if submission_id in comment)
+            dict.fromkeys(job for job, _, note in jobs if submission_id in note)
         )
 
-    def listed(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
-        """``squeue``, also of what ended in the last minutes (MinJobAge)."""
+    def list_jobs(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
+        """Use ``squeue``, which also lists jobs that ended within MinJobAge."""
         command = ["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser()]
         known: dict[NodeId, EndNotice | None] = {}
         for line in run([*command, "-o", "%F|%K|%T"]).splitlines():
             job, index, state = (part.strip() for part in line.split("|"))
-            if index.isdigit():  # else it is no array, and so none of ours
+            if index.isdigit():  # other jobs are not arrays, so they are not nodes
                 node = NodeId(job, int(index))
-                known[node] = ended(node, state)
+                known[node] = end_notice(node, state)
         return known
 
 
-def ended(node: NodeId, state: str) -> EndNotice | None:
-    """What a state says of a node's end; None while it has none.
+def end_notice(node: NodeId, state: str) -> EndNotice | None:
+    """Make the end notice for a state of ``squeue``; None if the job has not ended.
 
     Examples
     --------
-    >>> str(ended(NodeId("7", 1), "TIMEOUT")), ended(NodeId("7", 1), "COMPLETING")
-    ('ended, the grid does not say how (Slurm says TIMEOUT)', None)
+    >>> end_notice(NodeId("7", 1), "TIMEOUT").reason
+    'Slurm says TIMEOUT'
+    >>> end_notice(NodeId("7", 1), "RUNNING") is None
+    True
     """
     if state not in ENDED:
         return None
     reason = "" if state == "COMPLETED" else f"Slurm says {state}"
-    return EndNotice(node=node, reason=reason, **ENDED[state])  # type: ignore[arg-type]
+    return EndNotice(node=node, reason=reason, **ENDED[state])
 
 
-def _seconds(text: str) -> float | None:
-    """A time as ``sinfo`` writes it.
-
-    Examples
-    --------
-    >>> _seconds("1-00:30:00"), _seconds("30:00"), _seconds("infinite")
-    (88200.0, 1800.0, None)
-    """
-    days, _, clock = text.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in [*parts, days or "0"]):
-        return None
-    seconds = 0
-    for part in parts:
-        seconds = 60 * seconds + int(part)
-    return float(86400 * int(days or 0) + seconds)
+def _round_up(amount: float, unit: int) -> int:
+    return int(-(-amount // unit))

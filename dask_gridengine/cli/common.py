@@ -118,7 +118,9 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     """
     import dask.config
 
-    from dask_gridengine.options import Options, refuse_unknown
+    from dask_gridengine.errors import OptionError
+    from dask_gridengine.options import Options
+    from dask_gridengine.unknown_options import refuse_unknown
 
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -128,7 +130,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
         found[key.strip().replace("-", "_")] = dask.config.interpret_value(value)
     try:
         refuse_unknown(found, Options.names())
-    except TypeError as exc:
+    except (OptionError, TypeError) as exc:
         hint = str(exc).replace(
             "GridEngineCluster has no option", "there is no setting"
         )

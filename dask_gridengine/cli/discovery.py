@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_gridengine.batch.base import Runner
-from dask_gridengine.batch.sge.job_states import user_name
-from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of
+from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of, user_name
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.cli.client import ask_cluster
 from dask_gridengine.cli.connection_files import Entry, entries, labels

@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator
 
 from dask_gridengine.batch.base import Runner
-from dask_gridengine.batch.sge.job_states import user_name
 from dask_gridengine.batch.sge.qdel import delete_jobs
-from dask_gridengine.batch.sge.qstat import marked_jobs_of
+from dask_gridengine.batch.sge.qstat import marked_jobs_of, user_name
 from dask_gridengine.cli.client import ask_cluster
 from dask_gridengine.cli.discovery import (
     ALIVE,

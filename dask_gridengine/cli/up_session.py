@@ -24,9 +24,9 @@ from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.cli.signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.nodes.endpoints import contact
-from dask_gridengine.nodes.snapshot import snapshot
 from dask_gridengine.process_identity import ProcessIdentity
 from dask_gridengine.reconcile.drain import busy, drain_cluster
+from dask_gridengine.views.snapshot import snapshot
 
 LOOK = 0.5  # seconds between pictures
 EXPLAIN = 2.0  # seconds between looks at what is the matter: all nodes are looked at

@@ -19,6 +19,7 @@ from distributed.scheduler import TaskState, WorkerState
 from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.exit_causes import NONE_REQUESTED
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.memory_option import (
     in_memory_option,
@@ -26,7 +27,6 @@ from dask_gridengine.nodes.memory_option import (
     more_memory,
 )
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.nodes.startup_times import format_duration
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import hand_over
 from dask_gridengine.scheduler.throttled_callback import ThrottledCallback

@@ -18,10 +18,10 @@ from dask_gridengine.exit_causes import (
     Diagnosis,
     number_of_nodes,
 )
+from dask_gridengine.formatting import format_cause
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
-from dask_gridengine.nodes.summary import counted
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.blocked_tasks import BlockedTasks
@@ -193,7 +193,9 @@ def _dropped(registry: NodeRegistry) -> Iterator[str]:
     """Numbers of ended nodes whose details are not kept any more."""
     causes = registry.dropped.most_common()
     if causes:
-        ends = ", ".join(counted(c.value if c else "", count) for c, count in causes)
+        ends = ", ".join(
+            format_cause(c.value if c else "", count) for c, count in causes
+        )
         total = number_of_nodes(sum(count for _, count in causes))
         yield f"{total} ended earlier, whose details are not kept: {ends}"
 

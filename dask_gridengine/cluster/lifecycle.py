@@ -192,8 +192,8 @@ class Lifecycle:
         self.reachability = ReachabilityChecker(
             cluster._unreachable_hosts, cluster.note, scheduler
         )
-        scheduler.failure_info = ClusterFailureInfo(pools, scheduler.suspects_of)
-        scheduler.on_asked_to_go = self._asked_to_go
+        scheduler.attribute_failures(ClusterFailureInfo(pools, scheduler.suspects_of))
+        scheduler.on_node_signal = self._asked_to_go
         scheduler.add_plugin(WorkerStatuses(lambda: cluster.scheduler_info))
         scheduler.show(cluster.view)
         self.watchers = Watchers(cluster)

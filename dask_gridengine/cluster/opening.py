@@ -55,7 +55,6 @@ async def open_pool(
             options.launcher,
             on_end,
             slots=options.slots,
-            dialect=options.dialect,
             cleanup=directory,
         )
     except BaseException:

@@ -11,13 +11,13 @@ from distributed.core import Status
 
 from dask_gridengine.cluster.adaptive import AdaptivePools
 from dask_gridengine.cluster.pool import NodePool
-from dask_gridengine.nodes.summary import Standing
+from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views.notebook import (
     WorkerResources,
-    means,
+    interesting_lines,
     one_line,
     table,
-    telling,
+    worker_resources,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Representation:
 
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster = cluster
-        self._summary = Standing(cluster.view)
+        self._summary = NodeSummary(cluster.view)
         self._explained: tuple[tuple[int, ...], float, list[str]] = (), 0.0, []
 
     def line(self) -> str:
@@ -40,7 +40,7 @@ class Representation:
         # Not Dask's, which iterates over a dict that the event loop changes.
         cluster = self._cluster
         infos = cluster._infos
-        total = sum(means(infos).values(), WorkerResources())
+        total = sum(worker_resources(infos).values(), WorkerResources())
         line = (
             f"{type(cluster).__name__}({cluster.name}, {cluster.scheduler_address!r},"
             f" workers={len(infos)}, threads={total.threads}"
@@ -53,7 +53,7 @@ class Representation:
         watchers = cluster._lifecycle.watchers
         paused = watchers.blocked.paused if watchers else 0
         queues = ", ".join(self._why_nodes_queue())
-        nodes = one_line(self._summary, self.bounds(), paused=paused, queues=queues)
+        nodes = one_line(self._summary, self.bounds(), paused=paused, queue=queues)
         return f"{'; '.join([line, closed + nodes, *cluster._hints()])})"
 
     def _why_nodes_queue(self) -> list[str]:
@@ -78,7 +78,7 @@ class Representation:
             return "closed"
         if bounds := self.bounds():
             return f"adaptive, {bounds} nodes"
-        return f"kept at {self._cluster.view.wanted}"
+        return f"kept at {self._cluster.view.requested}"
 
     def html(self) -> str:
         """The cluster in a notebook, with the end of its log."""
@@ -91,7 +91,7 @@ class Representation:
             link=cluster.dashboard_link.replace("/status", "/gridengine"),
             address="" if closed else cluster.scheduler_address,
             # When it closes, Dask keeps the last ones.
-            workers={} if closed else means(cluster._infos),
+            workers={} if closed else worker_resources(cluster._infos),
             scaling=self.scaling(),
             reasons=self._reasons(),
             log="\n".join(log),
@@ -101,10 +101,10 @@ class Representation:
         if self._cluster._lifecycle.watchers is None:
             return []  # it is starting, or could not start
         view, now = self._cluster.view, time.monotonic()
-        stamp = (view.wanted, *view.counts().values())
+        stamp = (view.requested, *view.counts().values())
         if self._explained[0] != stamp or now - self._explained[1] > REASONS_AGAIN:
-            self._explained = stamp, now, self._cluster.explain().splitlines()
-        return telling(self._explained[2])
+            self._explained = stamp, now, interesting_lines(self._cluster.explain())
+        return self._explained[2]
 
 
 def _nodes(adaptive: Any, pool: NodePool) -> str:

@@ -131,7 +131,7 @@ def _cores(name: str, value: Any) -> float:
 
 def _bytes(name: str, value: Any) -> float:
     unlimited = _unlimited(name, value)
-    return math.inf if unlimited else option_parsing.size({name: value}, name)
+    return math.inf if unlimited else option_parsing.size(value, name)
 
 
 def _unlimited(name: str, value: Any) -> bool:

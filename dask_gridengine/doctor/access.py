@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from dask_gridengine.batch import OVERRIDE
 from dask_gridengine.blocking import in_thread
 from dask_gridengine.doctor.commands import CommandResult, Commands
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
@@ -48,8 +49,8 @@ def grid_is_meant(environment: Mapping[str, str], options: Options) -> bool:
 
 def other_grid(environment: Mapping[str, str], options: Options) -> Finding | None:
     """What to say where a grid is meant that is no Grid Engine; None if it is one."""
-    if options.dialect not in (None, "gridengine"):
-        why = f"dialect is {options.dialect!r}"
+    if environment.get(OVERRIDE) not in (None, "gridengine"):
+        why = f"{OVERRIDE} is {environment[OVERRIDE]!r}"
     elif find_root(environment) or not environment.get("DRMAA_LIBRARY_PATH"):
         return None
     else:

@@ -39,8 +39,8 @@ def waiting(outcomes: Sequence[Outcome], timeout: float, standing: Standing) -> 
         return warned(
             "waiting",
             said,
-            "adapt() with minimum_jobs= and place_grace= keeps places; with a shorter"
-            " walltime nodes may come earlier",
+            "adapt() with minimum_jobs= keeps places; with a shorter walltime nodes"
+            " may come earlier",
         )
     return passed("waiting", said)
 

@@ -136,13 +136,6 @@ def _given(complexes: list[Complex], options: Options) -> Finding:
             f"memory_resource: one of those that book memory ({books})",
         )
     per = PER[here.consumable]
-    if per != options.memory_resource_per:
-        return failed(
-            NAME,
-            f"{name} is charged per {per} here (consumable {here.consumable}), and"
-            f" memory_resource_per is {options.memory_resource_per!r}",
-            f"memory_resource_per: {per}",
-        )
     if not options.memory:
         return warned(
             NAME,
@@ -150,7 +143,7 @@ def _given(complexes: list[Complex], options: Options) -> Finding:
             " for",
             "memory: '4 GB', say",
         )
-    return passed(NAME, f"{name} books it, charged per {per}, as configured")
+    return passed(NAME, f"{name} books it, charged per {per}")
 
 
 def _proposed(complexes: list[Complex]) -> Finding:
@@ -168,11 +161,6 @@ def _proposed(complexes: list[Complex]) -> Finding:
             value=best.name,
             because=f"qconf -sc: {best.name} is consumable, and may be asked for",
         ),
-        Setting(
-            key="memory-resource-per",
-            value=per,
-            because=f"qconf -sc: consumable {best.consumable}",
-        ),
     )
     others = ", ".join(f"{c.name} (per {PER[c.consumable]})" for c in found[1:])
     return Finding(
@@ -180,8 +168,7 @@ def _proposed(complexes: list[Complex]) -> Finding:
         status=Status.WARN,
         sentence=f"{best.name} books memory, charged per {per}, and nothing asks for"
         f" it: a job gets the default, {best.default}",
-        advice=f"memory_resource: {best.name}, memory_resource_per: {per}, and memory:"
-        " what a node needs",
+        advice=f"memory_resource: {best.name}, and memory: what a node needs",
         evidence=(f"others that book memory: {others}",) if others else (),
         settings=settings,
     )

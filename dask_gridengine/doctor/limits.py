@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dask_gridengine.batch.sge.queue_limits import shortest
-from dask_gridengine.batch.sge.queues import limits_in
+from dask_gridengine.batch.sge.qconf import limits_in
+from dask_gridengine.batch.sge.submit_options import shortest
 from dask_gridengine.doctor.commands import Commands, table
 from dask_gridengine.doctor.finding import Finding, passed, skipped, warned
 from dask_gridengine.options import Options

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.batch import dialect
 from dask_gridengine.bootstrap.client import ask, send_exit_report
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from dask_gridengine.bootstrap.messages import Allocation, ExitReport
@@ -54,7 +53,7 @@ class Examination:
     def __init__(self, directory: Path) -> None:
         self._directory, self._logs = directory, directory / "logs"
         self._settings = Settings.read(self._logs)
-        self._hello = hello = granted.hello(dialect(self._settings.dialect))
+        self._hello = hello = granted.hello(self._settings.dialect)
         self.report = NodeReport(
             job=hello.job,
             index=hello.index,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dask_gridengine.batch.sge.queue_instances import Instance, parse_instances
+from dask_gridengine.batch.sge.qstat import Instance, parse_instances
 from dask_gridengine.doctor.commands import CommandResult, Commands, table
 from dask_gridengine.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.options import Options

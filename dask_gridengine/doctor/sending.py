@@ -85,7 +85,6 @@ class Sending:
         if self._kind == "drmaa":
             opening = open_drmaa(
                 self._on_end,
-                dialect=self._options.dialect,
                 cleanup=self._directory,
                 timeout=SESSION_SECONDS,
             )

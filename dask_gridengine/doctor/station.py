@@ -179,7 +179,7 @@ def _allocation(options: Options, hello: Hello, scheduler: str, tls: Any) -> All
         death_timeout=options.death_timeout,
         drain_timeout=options.drain_timeout,
         nanny=False,
-        start_method=options.start_method,
+        start_method="fork",
         working_directory=os.getcwd(),
         import_path=[],
         local_directory=options.local_directory or "",

@@ -118,7 +118,7 @@ class SessionLauncher:
             raise
         if answer.get("error") == REFUSED:
             native = None if self.kind == "process" else request.native
-            raise self.dialect.refusal(answer["text"], count, native)
+            raise self.dialect.submit_error(answer["text"], count, native)
         _raise_error(answer)
         nodes = unpack(answer["nodes"])
         self._ledger.enter(nodes)

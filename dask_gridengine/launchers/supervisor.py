@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import (
     DrmCommunicationError,
@@ -27,7 +27,9 @@ STABLE = 300.0  # a session that lived so many seconds gives its successor all t
 class GridInfo:
     """What is asked of a grid beside its session; here nobody can tell."""
 
-    dialect: BatchSystem = dialect("gridengine")  # which local processes speak, too
+    dialect: BatchSystem = batch_system(
+        "gridengine"
+    )  # which local processes speak, too
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """See `Launcher.hosts`."""

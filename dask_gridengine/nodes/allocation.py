@@ -66,7 +66,7 @@ def allocate(
         death_timeout=options.death_timeout,
         drain_timeout=options.drain_timeout,
         nanny=options.nanny,
-        start_method=options.start_method,
+        start_method="fork",
         working_directory=working_directory,
         import_path=import_path(working_directory),
         local_directory=options.local_directory or "",
@@ -75,7 +75,7 @@ def allocate(
         options=given,
         interface=options.worker_interface or "",
         port=str(options.worker_port or ""),
-        nanny_port=str(options.nanny_port or options.worker_port or ""),
+        nanny_port=str(options.worker_port or ""),
         tls=tls,
     )
 

@@ -37,8 +37,7 @@ def listen_at(options: Options, kind: str) -> str | None:
     """
     if options.host or options.interface:
         return plausible(interface=options.interface, host=options.host)[0]
-    told = options.contact_address or options.bootstrap_contact_address
-    return LOOPBACK if kind == "process" and not told else None
+    return LOOPBACK if kind == "process" and not options.contact_address else None
 
 
 def doors(host: str | None) -> tuple[str, list[str]]:
@@ -68,11 +67,6 @@ def offers(options: Options, hosts: list[str], port: int) -> tuple[str, ...]:
     port
         Where the door listens.
     """
-    if options.bootstrap_contact_address:
-        told, outside = host_and_port(
-            options.bootstrap_contact_address, "bootstrap_contact_address"
-        )
-        return (join(told, outside or port),)
     if options.contact_address:  # whose port is the scheduler's
         told, _ = host_and_port(options.contact_address, "contact_address")
         return (join(told, port),)

@@ -1,24 +1,15 @@
-"""Nodes as rows, for whoever looks on: pages, pictures, metrics.
-
-One small read-only model between the rosters, which change, and pictures, which only
-want to know what has. Where nodes come from is one function that may give one roster
-or several.
-"""
+"""Nodes as rows: the read model between the registries and all views."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from dask_gridengine.clock import steady_time
+from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
-#: Seconds after a node's end in which the grid may still say why; then nobody looks.
-SETTLED = 300.0
-
-#: When a node came into each state, as its record has it.
-_STAMPS = {
+#: The field of a row, and of a record, with the time at which it entered each state.
+_ENTERED = {
     NodeState.QUEUED: "submitted",
     NodeState.ARRIVED: "arrived",
     NodeState.IMPORTING: "allocated",
@@ -29,199 +20,131 @@ _STAMPS = {
 }
 
 
-class NodeRow(NamedTuple):
-    """One node as it was when somebody looked.
+class JobRow(NamedTuple):
+    """One node at one moment; times are in seconds since the epoch.
 
-    Nothing of it is secret: neither command lines nor the words of logs are in it.
-    Times are seconds since the epoch; None has not happened.
+    Pages and metrics are open to everyone who reaches the dashboard's port. So a row
+    has no command lines and no log text, which may hold secrets.
     """
 
-    job: str  # Grid Engine's job id and index, e.g. "123.7"
-    pool: str  # of several kinds of nodes; "" where there is one
-    worker: str  # "" until it is bound
-    host: str  # "" until it has arrived
+    id: NodeId  # Grid Engine's job id and index, e.g. 123.7
+    host: str  # "" until it arrives
+    state: NodeState
+    since: float  # when it entered that state
+    worker: str | None  # the name of its worker; None until it has an allocation
+    peak_memory: int  # bytes, of its worker; 0 if unknown
+    cause: str  # of its end; "" before, and while unknown
+    pid: int  # on its host; 0 until it arrives
+    submitted: float
+    arrived: float | None  # first contact with the cluster
+    working: float | None  # its worker registered with the scheduler
+    pool: str  # "" if the cluster has one pool
     queue: str  # of the grid
-    state: str
-    entered: dict[str, float]  # state -> when it came into it, in that order
-    began: float | None  # its first moment on its host
-    cause: str  # why it ended; "" while it has not
-    source: str  # who said so
-    failed: bool  # whether that is a failure, rather than simply over
+    began: float | None  # first moment on its host
+    allocated: float | None
+    suspended: float | None  # None if it is not suspended now
+    leaving: float | None
+    gone: float | None
+    source: str  # of the cause
+    failed: bool
     restarts: int  # workers that died and that its Nanny replaced
-    peak_memory: int  # bytes, of its worker; 0 is not known
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from all others."""
-        return self.pool, self.job
+    def key(self) -> tuple[str, NodeId]:
+        """Identifies the node in a cluster: a job id may exist in two pools."""
+        return self.pool, self.id
 
     @property
-    def over(self) -> bool:
-        """Whether the launcher says that it is gone."""
-        return self.state == NodeState.GONE.value
+    def ended(self) -> bool:
+        return self.state is NodeState.GONE
 
     @property
-    def wait(self) -> float | None:
-        """Seconds in the grid's queue; None for one that has not come from there."""
-        if self.began is None:
-            return None
-        return max(0.0, self.began - self.entered[NodeState.QUEUED.value])
+    def entered(self) -> dict[str, float]:
+        """When it entered each state, in that order."""
+        times = ((state.value, getattr(self, name)) for state, name in _ENTERED.items())
+        return {state: time for state, time in times if time is not None}
+
+    @property
+    def queue_wait(self) -> float | None:
+        """Seconds in the grid's queue; None if it has not started."""
+        return None if self.began is None else max(0.0, self.began - self.submitted)
 
     @property
     def startup(self) -> float | None:
-        """Seconds from its first moment until the scheduler had its worker."""
-        working = self.entered.get(NodeState.WORKING.value)
-        if self.began is None or working is None:
+        """Seconds from its first moment until its worker registered; None before."""
+        if self.began is None or self.working is None:
             return None
-        return max(0.0, working - self.began)
+        return max(0.0, self.working - self.began)
 
     @property
-    def stays(self) -> Iterator[tuple[str, float, float | None]]:
-        """Each state it was in, from when to when; None is until now."""
-        ends: list[float | None] = [*list(self.entered.values())[1:], None]
-        for (state, start), stop in zip(self.entered.items(), ends, strict=True):
+    def periods(self) -> Iterator[tuple[str, float, float | None]]:
+        """Each state it was in, with start and end; the end is None if it still is."""
+        times = self.entered
+        ends: list[float | None] = [*list(times.values())[1:], None]
+        for (state, start), end in zip(times.items(), ends, strict=True):
             if state != NodeState.GONE.value:
-                yield state, start, stop
-
-
-class Change(NamedTuple):
-    """A node that is new or another than it was."""
-
-    old: NodeRow | None  # None is new
-    new: NodeRow
+                yield state, start, end
 
 
 class NodeHistory:
-    """What may be seen of a cluster's nodes.
+    """The nodes of a cluster; safe to read in any thread.
 
-    Parameters
-    ----------
-    name
-        The cluster's.
-    rosters
-        All nodes there are or were, by the name of their pool; ``""`` if there is one.
-    wanted
-        How many nodes of each pool there shall be.
+    `registries` and `requested_by_pool` return one entry for each pool; the pool is
+    "" if there is only one.
     """
 
     def __init__(
         self,
         name: str,
-        rosters: Callable[[], Mapping[str, NodeRegistry]],
-        wanted: Callable[[], Mapping[str, int]],
+        registries: Callable[[], Mapping[str, NodeRegistry]],
+        requested_by_pool: Callable[[], Mapping[str, int]],
     ) -> None:
-        self.name, self.rosters, self.wanted_of = name, rosters, wanted
+        self.name = name  # of the cluster
+        self.registries, self.requested_by_pool = registries, requested_by_pool
 
     @property
-    def wanted(self) -> int:
-        """How many nodes there shall be."""
-        return sum(self.wanted_of().values())
+    def requested(self) -> int:
+        return sum(self.requested_by_pool().values())
 
-    def rows(self, *, live: bool = False) -> list[NodeRow]:
-        """Every node that is kept, pool by pool, in the order of submission.
-
-        Safe in any thread.
-
-        Parameters
-        ----------
-        live
-            Whether to leave out those that are gone, which costs nothing then.
-        """
+    def rows(self, *, live: bool = False) -> list[JobRow]:
+        """Return live nodes and, unless `live`, the ended ones that are still kept."""
         return [
-            row_of(record, pool)
-            for pool, registry in self.rosters().items()
+            row_of(record)
+            for registry in self.registries().values()
             for record in (list(registry.live.values()) if live else registry)
         ]
 
-    def counts(self) -> dict[str, int]:
-        """How many nodes are in each state, all named; costs nothing."""
-        found: Counter[str] = Counter()
-        for registry in self.rosters().values():
-            found.update(counts_of(registry))
-        return {state.value: found[state.value] for state in NodeState}
+    def counts(self, pool: str | None = None) -> dict[str, int]:
+        """Count the nodes in each state, also those not kept; costs O(states)."""
+        registries = self.registries()
+        some = registries.values() if pool is None else [registries[pool]]
+        counts = [registry.shown() for registry in some]
+        return {state.value: sum(each[state] for each in counts) for state in NodeState}
 
 
-class ChangeFollower:
-    """Tells what has changed since it was last asked.
-
-    Costs what is alive, and what is kept when nodes are new: a cluster that has had a
-    hundred thousand nodes is looked at as quickly as one that has had thousands.
-
-    Parameters
-    ----------
-    view
-        What to look at.
-    clock
-        The rosters'; tests give their own.
-    """
-
-    def __init__(
-        self, view: NodeHistory, *, clock: Callable[[], float] = steady_time
-    ) -> None:
-        self._view, self._clock = view, clock
-        self._seen: Counter[str] = Counter()  # nodes of each pool
-        self._open: dict[tuple[str, str], tuple[NodeRecord, object, NodeRow | None]]
-        self._open = {}
-
-    def look(self) -> list[Change]:
-        """Nodes that are new, or another than they were; everything the first time."""
-        self._enter()
-        now, changes = self._clock(), []
-        for key, (record, stamp, old) in list(self._open.items()):
-            fresh = _stamp(record)
-            if old is None or fresh != stamp:
-                new = row_of(record, key[0])
-                changes.append(Change(old, new))
-                self._open[key] = (record, fresh, new)
-            elif record.gone is not None and (
-                record.dropped or now - record.gone > SETTLED
-            ):
-                del self._open[key]
-        return changes
-
-    def _enter(self) -> None:
-        for pool, registry in self._view.rosters().items():
-            seen, total = self._seen[pool], registry.total
-            if total > seen:
-                self._seen[pool] = total
-                for record in registry:
-                    if seen <= record.number < total:
-                        self._open[pool, str(record.id)] = (record, None, None)
-
-
-def counts_of(registry: NodeRegistry) -> dict[str, int]:
-    """How many nodes of one pool are in each state, all named; costs nothing."""
-    counts = registry.shown()
-    return {state.value: counts[state] for state in NodeState}
-
-
-def row_of(record: NodeRecord, pool: str = "") -> NodeRow:
-    """A node as it is now."""
-    stamps = ((state.value, getattr(record, name)) for state, name in _STAMPS.items())
-    why = record.diagnosis if record.ending else None
-    return NodeRow(
-        str(record.id),
-        pool,
-        record.worker or "",
-        record.host,
-        record.queue,
-        record.shown.value,
-        {state: when for state, when in stamps if when is not None},
-        record.began,
-        why.cause.value if why else "",
-        why.source if why else "",
-        why is not None and why.cause.is_failure,
-        record.restarts,
-        record.peak_memory,
-    )
-
-
-def _stamp(record: NodeRecord) -> object:
-    # A tuple of few: this is asked of every node that lives, twice a second.
-    return (
-        record.shown,
-        record.worker,
-        record.host,
-        record.diagnosis,
-        record.restarts,
+def row_of(record: NodeRecord) -> JobRow:
+    """Make the row of a node as it is now."""
+    diagnosis = record.diagnosis if record.ending else None
+    return JobRow(
+        id=record.id,
+        host=record.host,
+        state=record.shown,
+        since=record.shown_since,
+        worker=record.worker,
+        peak_memory=record.peak_memory,
+        cause=diagnosis.cause.value if diagnosis else "",
+        pid=record.pid,
+        submitted=record.submitted,
+        arrived=record.arrived,
+        working=record.working,
+        pool=record.pool,
+        queue=record.queue,
+        began=record.began,
+        allocated=record.allocated,
+        suspended=record.suspended,
+        leaving=record.leaving,
+        gone=record.gone,
+        source=diagnosis.source if diagnosis else "",
+        failed=diagnosis is not None and diagnosis.cause.is_failure,
+        restarts=record.restarts,
     )

@@ -41,7 +41,7 @@ def request(
     native = ""
     if kind == "drmaa":
         resource_request = _resource_request(options)
-        native = dialect.native(resource_request)
+        native = dialect.submit_options(resource_request)
         if unsupported_options := dialect.unsupported_options(resource_request):
             logger.warning(
                 "%s cannot be asked for %s by its DRMAA: say it in"
@@ -70,7 +70,6 @@ def _resource_request(options: Options) -> ResourceRequest:
         memory_resource=options.memory_resource,
         memory=options.memory,
         memory_resource_per=options.memory_resource_per,
-        array_concurrency=options.array_concurrency,
         extra_directives=options.job_extra_directives,
     )
 

@@ -1,54 +1,37 @@
-"""``cluster.jobs()``: the nodes there are, and the last that ended, as a table."""
+"""The table that ``cluster.jobs()`` returns."""
 
 from __future__ import annotations
 
 import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import overload
 
-from dask.utils import format_bytes, format_time
+from dask.utils import format_bytes
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import NodeId
+from dask_gridengine.formatting import format_counts, format_duration
+from dask_gridengine.nodes.history import JobRow, row_of
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
-SHOWN = 20  # rows that are printed; all are there
-
-
-class JobRow(NamedTuple):
-    """One node, as it was when the table was made."""
-
-    id: NodeId  # Grid Engine's job id and index, e.g. 123.7
-    host: str  # "" until it has arrived
-    state: NodeState
-    since: float  # seconds since the epoch, when it came into that state
-    worker: str | None  # the worker it is, or was
-    peak_memory: int  # bytes, of its worker; 0 is not known
-    cause: str  # why it ended; "" while it has not
-    pid: int  # of the node on its host; 0 until it has arrived
-    submitted: float  # seconds since the epoch, as are the next two
-    arrived: float | None  # when it said hello
-    working: float | None  # when the scheduler had its worker
-    pool: str = ""  # "" where there is only one kind of nodes
-
+MAX_PRINTED = 20  # rows
 
 _COLUMNS = ("job", "pool", "host", "state", "since", "worker", "peak memory", "cause")
 
 
 class JobTable(Sequence[JobRow]):
-    """Nodes in the order of submission; prints itself, also in a notebook.
+    """A copy of the nodes at one moment, in the order of submission.
 
     Parameters
     ----------
     records
-        The nodes; what they are now is copied.
+        The nodes that are kept.
     dropped
         How many more have ended and are not kept.
     """
 
     def __init__(self, records: Iterable[NodeRecord], *, dropped: int = 0) -> None:
-        self._rows = [_row(record) for record in records]
+        self._rows = [row_of(record) for record in records]
         self._dropped = dropped
         self._made = steady_time()
 
@@ -63,20 +46,15 @@ class JobTable(Sequence[JobRow]):
         return len(self._rows)
 
     def counts(self) -> dict[str, int]:
-        """How many nodes are in each state; states nobody is in are left out."""
+        """Count the nodes in each state; states without nodes are left out."""
         found = Counter(row.state for row in self._rows)
         return {state.value: found[state] for state in NodeState if found[state]}
 
     def __repr__(self) -> str:
         lines = list(self._lines())
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = [
-            "  ".join(
-                cell.ljust(width) for cell, width in zip(line, widths, strict=True)
-            )
-            for line in lines
-        ]
-        return "\n".join([*(line.rstrip() for line in text), *self._rest()])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([*text, *self._footer()])
 
     def _repr_html_(self) -> str:
         columns, *lines = self._lines()
@@ -85,58 +63,42 @@ class JobTable(Sequence[JobRow]):
         ]
         head = "".join(f"<th>{name}</th>" for name in columns)
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        rest = "".join(f"<p>{html.escape(line)}</p>" for line in self._rest())
+        footer = "".join(f"<p>{html.escape(line)}</p>" for line in self._footer())
         return (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"{footer}"
         )
 
     def _lines(self) -> Iterator[tuple[str, ...]]:
-        """The head and what is shown, without a column that is empty in all rows."""
+        """Return the head and the rows printed; the pool only if there are several."""
         pools = any(row.pool for row in self._rows)
-        for job, pool, *rest in [_COLUMNS, *self._shown()]:
+        for job, pool, *rest in [_COLUMNS, *map(self._cells, self._printed())]:
             yield (job, pool, *rest) if pools else (job, *rest)
 
-    def _shown(self) -> Iterator[tuple[str, ...]]:
-        # Those that live are what people look for; of the others the last ones.
-        rows = self._rows
-        if len(rows) > SHOWN:
-            live = [row for row in rows if row.state is not NodeState.GONE][:SHOWN]
-            gone = [row for row in rows if row.state is NodeState.GONE]
-            room = SHOWN - len(live)
-            rows = sorted([*live, *(gone[-room:] if room else [])], key=rows.index)
-        for row in rows:
-            yield (
-                str(row.id),
-                row.pool,
-                row.host,
-                row.state.value,
-                f"{format_time(max(0.0, self._made - row.since))} ago",
-                row.worker or "",
-                format_bytes(row.peak_memory) if row.peak_memory else "",
-                row.cause,
-            )
+    def _printed(self) -> list[JobRow]:
+        """Return live nodes first, then as many of the last ended as there is room."""
+        if len(self._rows) <= MAX_PRINTED:
+            return self._rows
+        live = [row for row in self._rows if not row.ended]
+        ended = [row for row in self._rows if row.ended]
+        room = max(0, MAX_PRINTED - len(live))
+        printed = [*live[:MAX_PRINTED], *(ended[-room:] if room else [])]
+        return sorted(printed, key=self._rows.index)
 
-    def _rest(self) -> Iterator[str]:
-        if len(self._rows) > SHOWN:
-            states = ", ".join(f"{n} {state}" for state, n in self.counts().items())
-            yield f"... {len(self._rows)} nodes in all: {states}"
+    def _cells(self, row: JobRow) -> tuple[str, ...]:
+        return (
+            str(row.id),
+            row.pool,
+            row.host,
+            row.state.value,
+            f"{format_duration(self._made - row.since)} ago",
+            row.worker or "",
+            format_bytes(row.peak_memory) if row.peak_memory else "",
+            row.cause,
+        )
+
+    def _footer(self) -> Iterator[str]:
+        if len(self._rows) > MAX_PRINTED:
+            yield f"... {len(self._rows)} nodes in all: {format_counts(self.counts())}"
         if self._dropped:
             yield f"... and {self._dropped} that ended earlier and are not kept"
-
-
-def _row(record: NodeRecord) -> JobRow:
-    over = record.diagnosis is not None and record.ending
-    return JobRow(
-        record.id,
-        record.host,
-        record.shown,
-        record.shown_since,
-        record.worker,
-        record.peak_memory,
-        record.diagnosis.cause.value if over and record.diagnosis else "",
-        record.pid,
-        record.submitted,
-        record.arrived,
-        record.working,
-        record.pool,
-    )

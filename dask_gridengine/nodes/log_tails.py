@@ -1,7 +1,4 @@
-"""Whom to ask for logs: workers that live, and of the others their last words.
-
-Those came with the farewells; no file is read.
-"""
+"""Which logs ``cluster.get_logs()`` returns: of live workers, and of ended nodes."""
 
 from __future__ import annotations
 
@@ -15,43 +12,37 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 
 def log_tail(
-    records: Iterable[NodeRecord], asked: bool | str | Collection[str]
+    records: Iterable[NodeRecord], workers: bool | str | Collection[str]
 ) -> dict[str, Log]:
-    """Logs of nodes that are gone, by worker and node, e.g. ``"ge-3 (node 7.4 on x)"``.
+    """Return the log tails of ended nodes, by titles like "ge-3 (node 7.4 on x)".
 
-    Parameters
-    ----------
-    records
-        All nodes.
-    asked
-        Whether for any; or names of workers, or ids of jobs.
+    `workers` is as in `get_logs`, and may have job ids. Tails come with the exit
+    reports: no file is read.
     """
-    if not asked:
+    if not workers:
         return {}
-    names = [asked] if isinstance(asked, str) else asked
-    wanted = None if names is True else {*names, *nodes_of(names)}
+    names = [workers] if isinstance(workers, str) else workers
+    requested = None if names is True else {*names, *nodes_of(names)}
     return {
-        _title(record): Log(record.log_tail)
+        f"{record.worker} ({record})" if record.worker else str(record): Log(
+            record.log_tail
+        )
         for record in records
         if record.state is NodeState.GONE
         and record.log_tail
-        and (wanted is None or wanted & {record.worker, str(record.id)})
+        and (requested is None or requested & {record.worker, str(record.id)})
     }
 
 
 def addresses(
-    scheduler: Scheduler, asked: bool | str | Collection[str]
+    scheduler: Scheduler, workers: bool | str | Collection[str]
 ) -> bool | list[str]:
-    """Addresses of workers that are given by address or by name, to ask them."""
-    if isinstance(asked, bool):
-        return asked
-    wanted = {asked} if isinstance(asked, str) else set(asked)
+    """Return the addresses of live workers, which are given by name or address."""
+    if isinstance(workers, bool):
+        return workers
+    requested = {workers} if isinstance(workers, str) else set(workers)
     return [
         address
         for address, ws in scheduler.workers.items()
-        if address in wanted or ws.name in wanted or node_of(ws.name) in wanted
+        if requested & {address, ws.name, node_of(ws.name)}
     ]
-
-
-def _title(record: NodeRecord) -> str:
-    return f"{record.worker} ({record})" if record.worker else str(record)

@@ -89,7 +89,7 @@ class ArraySubmitter:
         submission_id = uuid.uuid4().hex
         request = replace(
             self._request,
-            native=dialect.excluding(self._request.native, excluded),
+            native=dialect.exclude_hosts(self._request.native, excluded),
             environment={
                 **self._request.environment,
                 **self._environment,

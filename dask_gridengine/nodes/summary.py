@@ -1,93 +1,169 @@
-"""How a cluster's nodes stand: who lives, and in numbers why the others do not."""
+"""What one view shows of the nodes, kept up to date by their changes."""
 
 from __future__ import annotations
 
+import bisect
+import math
+import statistics
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.nodes.history import Change, ChangeFollower, NodeHistory, NodeRow
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.nodes.history import JobRow, NodeHistory, row_of
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry
+
+#: Seconds after its end for which a node is checked: accounting may refine its cause.
+SETTLED = 300.0
+
+#: Upper bounds of the buckets of `Delays` in seconds, in steps of about two.
+BUCKETS = (
+    0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800,
+    3600, 7200, 18_000, 43_200, 86_400, 259_200, math.inf,
+)  # fmt: skip
+
+_MEDIAN_OF = 2_000  # most recent delays
 
 
-class Standing:
-    """Kept up to date by changes, so that it may be asked often.
+class Change(NamedTuple):
+    """A node that is new or differs from what it was."""
 
-    Parameters
-    ----------
-    view
-        The nodes.
-    clock
-        The rosters'; tests give their own.
+    old: JobRow | None  # None if it is new
+    new: JobRow
+
+
+class Delays:
+    """A histogram of durations in seconds, by `BUCKETS`."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(BUCKETS)
+        self.total = 0.0  # seconds
+        self._recent: deque[float] = deque(maxlen=_MEDIAN_OF)
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+        self._recent.append(seconds)
+
+    def median(self) -> float | None:
+        """Return the median of the most recent ones; None without any."""
+        return statistics.median(self._recent) if self._recent else None
+
+
+class NodeSummary:
+    """Live nodes, delays and failures of a cluster, as of the last `update`.
+
+    Each view has its own. It keeps rows of live nodes and of those that ended in the
+    last minutes: its size does not grow with the number of nodes there ever were.
+    With `pool` it takes in that pool only.
     """
 
     def __init__(
-        self, view: NodeHistory, *, clock: Callable[[], float] = steady_time
+        self,
+        history: NodeHistory,
+        *,
+        pool: str | None = None,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
-        self.view, self.clock = view, clock
-        self._follower = ChangeFollower(view, clock=clock)
-        self._lock = threading.Lock()  # a notebook asks, and its picture of it does
-        #: Nodes that are not gone, in the order of submission.
-        self.live: dict[tuple[str, str], NodeRow] = {}
-        #: How many are gone, by cause ("" is not known yet) and whether that is a
-        #: failure.
-        self.ended: Counter[tuple[str, bool]] = Counter()
+        self.history, self.clock, self._pool = history, clock, pool
+        #: Nodes that have not ended, in the order of submission.
+        self.live: dict[tuple[str, NodeId], JobRow] = {}
+        self.queue_wait, self.startup = Delays(), Delays()
+        self._seen: Counter[str] = Counter()  # nodes of each pool
+        #: Nodes that may still change, with what they were at the last update.
+        self._open: dict[tuple[str, NodeId], tuple[NodeRecord, object, JobRow | None]]
+        self._open = {}
+        # A notebook's cell and its refreshed output may update it in two threads.
+        self._lock = threading.Lock()
 
-    def look(self) -> list[Change]:
-        """Take in what has changed since the last look, and return it."""
+    def update(self) -> list[Change]:
+        """Take in what changed since the last call; the first returns every node kept.
+
+        Costs O(live nodes), and O(nodes kept) if there are new ones.
+        """
         with self._lock:
-            changes = self._follower.look()
-            for _, new in changes:
-                if new.over:
-                    self.live.pop(new.key, None)
-                else:
-                    self.live[new.key] = new
-            if changes:
-                self.ended = _causes(self.view)
-        return changes
+            self._open_new()
+            changes = self._changes()
+            for change in changes:
+                self._count(change)
+            return changes
 
-    @property
-    def failed(self) -> int:
-        """How many ends were failures."""
-        return sum(count for (_, failed), count in self.ended.items() if failed)
+    def ended(self) -> Counter[Cause | None]:
+        """Count the nodes that ended, also those not kept; None is not yet known."""
+        return sum((r.causes() for r in self._registries().values()), Counter())
 
-    def failures(self) -> list[tuple[str, int]]:
-        """Causes that are failures, the most frequent first, each with its number."""
-        ranked = self.ended.most_common()
-        return [(cause, count) for (cause, failed), count in ranked if failed]
+    def failures(self) -> Counter[str]:
+        """Count the nodes that failed, by cause."""
+        ended = self.ended().items()
+        return Counter({c.value: n for c, n in ended if c is not None and c.is_failure})
 
-    def queued_for(self) -> float | None:
-        """Seconds the oldest node in the queue has waited; None if there is none."""
-        since = [row.entered["queued"] for row in self._in("queued")]
+    def longest_wait(self) -> float | None:
+        """Return for how many seconds the oldest node queues; None without any."""
+        since = [row.submitted for row in self.in_states("queued")]
         return max(0.0, self.clock() - min(since)) if since else None
 
     def hosts(self, *states: str) -> int:
-        """On how many hosts there are nodes in any of these states."""
-        return len({row.host for row in self._in(*states)})
+        """Count the hosts with nodes in any of these states."""
+        return len({row.host for row in self.in_states(*states)})
 
-    def _in(self, *states: str) -> list[NodeRow]:
-        return [row for row in list(self.live.values()) if row.state in states]
+    def in_states(self, *states: str) -> list[JobRow]:
+        return [row for row in list(self.live.values()) if row.state.value in states]
+
+    def _registries(self) -> dict[str, NodeRegistry]:
+        registries = self.history.registries()
+        return {p: r for p, r in registries.items() if self._pool in (None, p)}
+
+    def _open_new(self) -> None:
+        for pool, registry in self._registries().items():
+            seen, total = self._seen[pool], registry.total
+            if total > seen:
+                self._seen[pool] = total
+                for record in registry:
+                    if seen <= record.number < total:
+                        self._open[pool, record.id] = (record, None, None)
+
+    def _changes(self) -> list[Change]:
+        now, changes = self.clock(), []
+        for key, (record, was, old) in list(self._open.items()):
+            current = _changing(record)
+            if current != was:
+                new = row_of(record)
+                changes.append(Change(old, new))
+                self._open[key] = (record, current, new)
+            elif record.gone is not None and (
+                record.dropped or now - record.gone > SETTLED
+            ):
+                del self._open[key]
+        return changes
+
+    def _count(self, change: Change) -> None:
+        old, new = change
+        if new.ended:
+            self.live.pop(new.key, None)
+        else:
+            self.live[new.key] = new
+        if new.queue_wait is not None and (old is None or old.queue_wait is None):
+            self.queue_wait.add(new.queue_wait)
+        if new.startup is not None and (old is None or old.startup is None):
+            self.startup.add(new.startup)
 
 
-def _causes(view: NodeHistory) -> Counter[tuple[str, bool]]:
-    """Also of the nodes that no roster keeps any more."""
-    found: Counter[tuple[str, bool]] = Counter()
-    for registry in view.rosters().values():
-        for cause, count in registry.causes().items():
-            found[cause.value if cause else "", bool(cause and cause.is_failure)] += (
-                count
-            )
-    return found
+def _changing(record: NodeRecord) -> object:
+    """Return what tells two states of a node apart.
 
-
-def counted(cause: str, count: int) -> str:
-    """So many ends of a cause, for people.
-
-    Examples
-    --------
-    >>> counted("was killed", 1), counted("was killed", 2), counted("", 3)
-    ('1 was killed', '2 were killed', '3 not known yet why')
+    A tuple of few: it is made twice a second for every live node, and a `JobRow`
+    takes ten times as long.
     """
-    if count != 1 and cause.startswith("was "):
-        cause = cause.replace("was", "were", 1)
-    return f"{count} {cause or 'not known yet why'}"
+    return (
+        record.shown,
+        record.worker,
+        record.host,
+        record.diagnosis,
+        record.restarts,
+    )

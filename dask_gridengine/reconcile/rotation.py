@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from distributed.scheduler import TaskState, WorkerState
+from distributed.scheduler import TaskPrefix, TaskState, WorkerState
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.naming import suffixes
@@ -32,9 +31,6 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY, LONGEST_PAUSE = 0.5, 2.0  # seconds; longer where a check takes long
 STARTS_SEEN = 8  # newest working nodes, whose starts tell how long a start takes
 TASKS_NAMED = 5  # of those that cannot finish in time; the others are counted
-#: This share of the running tasks is expected to end within `task_seconds`: one task
-#: that takes hours must not keep nodes of short tasks from being used.
-QUANTILE = 0.9
 
 
 class WalltimeRotation:
@@ -49,7 +45,7 @@ class WalltimeRotation:
         self._draining: dict[str, tuple[asyncio.Task[None], float]] = {}
         self._task: asyncio.Task[None] | None = None
         self._pause = CHECK_EVERY
-        self.task_seconds = 0.0  # how long most tasks take at present
+        self.task_seconds = 0.0  # how long the slowest kind of tasks takes at present
 
     def start(self) -> None:
         """Begin, in the running event loop."""
@@ -99,14 +95,22 @@ class WalltimeRotation:
         return [scheduler.workers[a] for a in addresses if a in scheduler.workers]
 
     def _update_task_seconds(self, records: Collection[NodeRecord]) -> None:
-        seen = sorted(
-            max(seconds, expected_seconds(ts))
+        """Take what the slowest kind of the running tasks takes.
+
+        Not their mean: Dask may start such a task on any node that takes tasks.
+        """
+        prefixes = {
+            ts.prefix
             for record in records
             for ws in self._workers_of(record.worker or "")
-            for ts, seconds in running_tasks(ws).items()
-        )
-        if seen:
-            self.task_seconds = seen[math.ceil(QUANTILE * len(seen)) - 1]
+            for ts in ws.executing
+        }
+        seen = [self._expected_seconds(prefix) for prefix in prefixes]
+        self.task_seconds = max(filter(None, seen), default=self.task_seconds)
+
+    def _expected_seconds(self, prefix: TaskPrefix) -> float:
+        durations = self._pool.cluster.scheduler.task_durations
+        return float(durations.expected(prefix) or 0.0)
 
     def _check_walltime(
         self,
@@ -193,10 +197,10 @@ class WalltimeRotation:
         left = until - self._pool.registry.clock()
         left = max(0.0, left - self._hand_over(workers, lifetime))
         late = [
-            f"{ts.key!r} (ran {ran:.0f} of about {expected_seconds(ts):.0f} s)"
+            f"{ts.key!r} (ran {ran:.0f} of about {expected:.0f} s)"
             for ws in workers
             for ts, ran in running_tasks(ws).items()
-            if expected_seconds(ts) - ran > left
+            if (expected := self._expected_seconds(ts.prefix)) - ran > left
         ]
         if late:
             more = len(late) - TASKS_NAMED
@@ -216,12 +220,3 @@ def running_tasks(ws: WorkerState) -> dict[TaskState, float]:
         for ts, seconds in ws.executing.items()
         if ts.processing_on is ws  # else it has ended since
     }
-
-
-def expected_seconds(ts: TaskState) -> float:
-    """How long a task takes by others of its kind; 0 if that is unknown.
-
-    While none has ended it is twice as long as one has run so far, as Dask guesses.
-    """
-    average = float(ts.prefix.duration_average)
-    return average if average >= 0 else 2.0 * float(ts.prefix.max_exec_time)

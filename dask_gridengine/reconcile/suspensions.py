@@ -49,7 +49,7 @@ class Suspensions:
         """
         registry = self._pool.registry
         await self._give_up()
-        quiet = self._pool.cluster.scheduler.quiet(self._silent)
+        quiet = self._pool.cluster.scheduler.liveness.silent(self._silent)
         records = map(registry.bearing, quiet)
         suspects = [record for record in records if record and not record.ending]
         self._unasked |= {record.id: record for record in silent}
@@ -76,7 +76,8 @@ class Suspensions:
 
     def _show(self, record: NodeRecord) -> None:
         suspended = record.suspended is not None
-        self._pool.cluster.scheduler.suspended(record.present, suspended)
+        liveness = self._pool.cluster.scheduler.liveness
+        liveness.set_suspended(record.present, suspended)
         self._pool.changed.set()
 
     async def _ask(self, suspects: Collection[NodeRecord]) -> None:

@@ -90,7 +90,7 @@ class WalltimeLimits:
         request, dialect = pool.request, pool.launcher.dialect
         limits = (request.walltime, dialect.requested_limit(request.native))
         self._requested = min((s for s in limits if s is not None), default=None)
-        self._notified = dialect.warns(request.native)
+        self._notified = "-notify" in request.native.split()
         self._queues: dict[str, asyncio.Task[float | None]] = {}
         self._closed = False
 

@@ -1,1 +1,1 @@
-"""Dask's scheduler, with what a grid asks of it."""
+"""Dask's scheduler, with the plugins and hooks that a grid needs."""

@@ -1,244 +1,229 @@
-"""Dask's Scheduler, which blames a task only for deaths that it may have caused."""
+"""Count a worker's death against a task only if the task may have caused it.
+
+Dask gives a task up (`KilledWorker`) after ``allowed_failures`` deaths of workers that
+had it. Where a hundred jobs are deleted at once, or a node with eight workers ends, a
+task moves from one dying worker to the next within milliseconds and would be given up
+for deaths that it did not cause. The causes are known a moment later.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Protocol
 
-from distributed.protocol.pickle import dumps, loads
+from distributed import Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.protocol.pickle import dumps
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
 
+from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.scheduler.exception_notes import annotate
-from dask_gridengine.scheduler.walltime_aware import WalltimeAwareScheduler
 
 logger = logging.getLogger(__name__)
 
-#: Tasks that were running where a worker died; the oldest are forgotten first.
-MOST_SUSPECTS = 10_000
-#: Seconds for which a verdict waits for the cause of a death. A Nanny tells within
-#: milliseconds, Grid Engine 1 to 2 s after the end of a job (measured).
-PATIENCE = 5.0
-LOOK_AGAIN = 0.05
+#: Tasks whose deaths are remembered; the oldest are forgotten first.
+MAX_SUSPECTS = 10_000
+#: Seconds to wait for the cause of a death. A Nanny reports it within milliseconds,
+#: Grid Engine 1 to 2 s after the end of a job (measured).
+CAUSE_TIMEOUT = 5.0
+CHECK_INTERVAL = 0.05
+#: A held task is restricted to this worker, which does not exist.
+_NO_WORKER = "held-until-the-cause-is-known"
 
 
 class FailureInfo(Protocol):
-    """Who hears what the scheduler sees of workers, and knows why they died."""
+    """What the cluster knows of its nodes, as far as the scheduler needs it."""
 
     def missing(self, name: str, *, expected: bool) -> None:
-        """The scheduler has no worker of that name any more."""
-        ...
+        """Note that the scheduler has lost the worker of that name."""
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
-        """A Nanny says that its worker has died, and that it starts another."""
-        ...
+        """Note that a Nanny has reported the exit of its worker process."""
 
     def ours(self, name: Any) -> bool:
-        """Whether a worker of that name is one of the cluster's nodes."""
-        ...
+        """Return whether a worker of that name belongs to one of the nodes."""
 
     def deaths(self, names: Sequence[str]) -> str:
-        """Why the workers of these names died, for people."""
-        ...
+        """Explain to the user why these workers died."""
 
     def evidence(self, names: Sequence[str]) -> Evidence:
-        """Which deaths of these workers are nobody's fault, as far as is known yet."""
-        ...
+        """Return which of these deaths no task has caused, as far as is known yet."""
 
     def heard(self, name: str) -> None:
-        """A worker of a suspended node has sent a heartbeat: the node is resumed."""
-        ...
+        """Note that a worker of a suspended node has sent a heartbeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of the deaths of some workers.
+    """What is known of some workers' deaths."""
 
-    Attributes
-    ----------
-    blameless
-        Workers that no task has ended.
-    pending
-        Whether the cause of another's death is yet to be heard.
-    """
-
-    blameless: Collection[str] = ()
-    pending: bool = False
+    blameless: Collection[str] = ()  # workers whose death no task has caused
+    pending: bool = False  # whether the cause of another's death is not yet known
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """A task that waits for its verdict, and the worker that died last with it."""
+    """A task that waits for a cause, with what is restored when it is released."""
 
-    last: WorkerState
-    until: float
+    task: TaskState
+    last_worker: WorkerState
+    deadline: float
+    workers: set[str] | None
+    hosts: set[str] | None
+    loose: bool
+
+    @classmethod
+    def hold(cls, ts: TaskState, last_worker: WorkerState) -> _Held:
+        """Keep Dask from choosing a worker for this task."""
+        held = cls(
+            task=ts,
+            last_worker=last_worker,
+            deadline=monotonic() + CAUSE_TIMEOUT,
+            workers=ts.worker_restrictions,
+            hosts=ts.host_restrictions,
+            loose=ts.loose_restrictions,
+        )
+        ts.worker_restrictions, ts.host_restrictions = {_NO_WORKER}, None
+        ts.loose_restrictions = False
+        return held
+
+    def release(self) -> None:
+        """Restore the task's own restrictions."""
+        self.task.worker_restrictions = self.workers
+        self.task.host_restrictions = self.hosts
+        self.task.loose_restrictions = self.loose
 
 
-class FairScheduler(WalltimeAwareScheduler):
-    """Holds a task that has lost too many workers until it is known why they died.
+class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
+    """Hold a task that has lost too many workers until the causes are known.
 
-    Dask counts the workers that die while they have a task, and gives the task up when
-    they are more than ``allowed_failures``. Where somebody deletes a hundred jobs at
-    once, or a node with eight workers ends, a task falls from one dying worker to the
-    next within milliseconds, and would be given up for what it has not done. The causes
-    are known a moment later; until then it is held, rather than tried on yet another
-    worker: if it does kill them, they would all be gone by then.
-
-    Attributes
-    ----------
-    witness
-        Who knows why workers died; without one it is Dask's scheduler.
+    A held task is not tried on another worker: if it does kill them, all workers could
+    be gone before the first cause is known.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.failure_info: FailureInfo | None = None
+    name = "gridengine-failure-attribution"
+
+    def __init__(self, scheduler: Scheduler, info: FailureInfo) -> None:
+        self._scheduler, self._info = scheduler, info
+        # Dask fails a task before it calls any plugin, so it must never do so itself.
+        self._allowed = scheduler.allowed_failures
+        scheduler.allowed_failures = sys.maxsize
+        self._workers: dict[str, WorkerState] = dict(scheduler.workers)
         self._suspects: OrderedDict[Any, list[str]] = OrderedDict()
-        self._removing: WorkerState | None = None
         self._held: dict[Any, _Held] = {}
-        self._judging = False
+        self._deciding: asyncio.Task[None] | None = None
 
     def suspects_of(self, key: Any) -> list[str]:
-        """Names of the workers that died while they ran this task."""
+        """Return the names of the workers whose death counts against this task."""
         return self._suspects.get(key, [])
 
-    async def remove_worker(
-        self, address: str, *, stimulus_id: str, expected: bool = False, **how: Any
-    ) -> Any:
-        """As Dask's; it says so, and remembers whose tasks were running there."""
-        ws = self.workers.get(self.coerce_address(address))
-        if ws is None or self.failure_info is None:
-            return await super().remove_worker(
-                address, stimulus_id=stimulus_id, expected=expected, **how
-            )
-        self.failure_info.missing(ws.name, expected=expected)
-        if not expected:
-            self._suspect(ws)
-        # Tasks are given up before Dask's method first waits for something, so no
-        # other worker's removal comes between.
-        self._removing = ws
-        removal = super().remove_worker(
-            address, stimulus_id=stimulus_id, expected=expected, **how
-        )
-        try:
-            return await removal
-        finally:
-            if self._removing is ws:
-                self._removing = None
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Remember the worker: it is unknown to Dask when its removal is logged."""
+        self._workers[worker] = scheduler.workers[worker]
 
-    def transition(
-        self, key: Any, finish: Any, stimulus_id: str, **kwargs: Any
-    ) -> dict[Any, Any]:
-        """As Dask's; a `KilledWorker` gets a note on what killed the workers."""
-        if finish == "erred" and self._removing is not None:
-            exception = loads(kwargs["exception"]) if "exception" in kwargs else None
-            if isinstance(exception, KilledWorker):
-                self._annotate(exception, key)
-                kwargs["exception"] = dumps(exception)
-        recommendations: dict[Any, Any] = super().transition(
-            key, finish, stimulus_id, **kwargs
-        )
-        return recommendations
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Process exits that Nannies report, and removals of workers.
 
-    def is_rootish(self, ts: TaskState) -> bool:
-        """As Dask's; what is held goes the other way, where it can be held."""
-        return ts.key not in self._held and super().is_rootish(ts)
-
-    def decide_worker_non_rootish(self, ts: TaskState) -> WorkerState | None:
-        """As Dask's; None for what is held."""
-        if ts.key in self._held:
-            return None
-        ws: WorkerState | None = super().decide_worker_non_rootish(ts)
-        return ws
-
-    def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
-        """Give this error to tasks that wait or run; none of them is tried again."""
-        if not tasks:
+        Dask logs a removal after it has counted the death, and before it looks for
+        other workers: a task that is restricted now is not sent to any.
+        """
+        if not isinstance(msg, dict):
             return
-        stimulus_id = f"{type(error).__name__}-{time()}"
-        pickled = dumps(error)
-        recommendations: dict[Any, Any] = {}
-        for ts in tasks:
-            recommendations.update(
-                self.transition(
-                    ts.key,
-                    "erred",
-                    stimulus_id,
-                    exception=pickled,
-                    cause=ts.key,
-                )
-            )
-        self.transitions(recommendations, stimulus_id=stimulus_id)
+        if topic == WORKER_EXIT:
+            self._info.worker_exit(str(msg.get("name")), msg)
+        elif topic == "all" and msg.get("action") == "remove-worker":
+            if (ws := self._workers.pop(msg["worker"], None)) is None:
+                return
+            self._info.missing(ws.name, expected=msg["expected"])
+            if not msg["expected"]:
+                self._count_death(ws, msg["processing-tasks"])
 
-    def _suspect(self, ws: WorkerState) -> None:
-        last: WorkerState | None = None
-        for ts in ws.processing:
-            self._suspects.setdefault(ts.key, []).append(ws.name)
-            self._suspects.move_to_end(ts.key)
-            if ts.suspicious < self.allowed_failures or ts.actor:
-                continue
-            if self._acquit(ts) and ts.suspicious >= self.allowed_failures:
-                # Dask adds this death in a moment; `_judge` does, if it counts.
-                ts.suspicious -= 1
-                last = last or ws.clean()
-                self._held[ts.key] = _Held(last=last, until=monotonic() + PATIENCE)
-        while len(self._suspects) > MOST_SUSPECTS:
+    async def close(self) -> None:
+        """Stop to wait for causes."""
+        if self._deciding is not None:
+            self._deciding.cancel()
+
+    def _count_death(self, ws: WorkerState, keys: Collection[Any]) -> None:
+        for key in keys:
+            self._suspects.setdefault(key, []).append(ws.name)
+            self._suspects.move_to_end(key)
+            if len(self._suspects[key]) > self._allowed:
+                ts = self._scheduler.tasks[key]
+                self._discount(ts)
+                if len(self._suspects[key]) > self._allowed:
+                    self._held[key] = _Held.hold(ts, ws.clean())
+        while len(self._suspects) > MAX_SUSPECTS:
             self._suspects.popitem(last=False)
-        background = self._ongoing_background_tasks
-        if self._held and not self._judging and not background.closed:
-            self._judging = True
-            background.call_soon(self._judge_all)
+        if self._held and (self._deciding is None or self._deciding.done()):
+            self._deciding = asyncio.create_task(self._decide_all())
 
-    def _acquit(self, ts: TaskState) -> bool:
-        """Take back what it is not to blame for; whether more is yet to be heard."""
-        assert self.failure_info is not None
+    def _discount(self, ts: TaskState) -> bool:
+        """Drop deaths that the task did not cause; return whether others are open."""
         names = self._suspects.get(ts.key, [])
-        found = self.failure_info.evidence(names)
-        for name in found.blameless:
+        evidence = self._info.evidence(names)
+        for name in evidence.blameless:
             names.remove(name)
-        ts.suspicious -= len(found.blameless)
-        return found.pending
+        ts.suspicious = len(names)
+        return evidence.pending
 
-    async def _judge_all(self) -> None:
-        try:
-            while self._held:
-                await asyncio.sleep(LOOK_AGAIN)
-                for key, held in list(self._held.items()):
-                    self._judge(key, held)
-        finally:
-            self._judging = False
+    async def _decide_all(self) -> None:
+        while self._held:
+            for key, held in list(self._held.items()):
+                self._decide(key, held)
+            await asyncio.sleep(CHECK_INTERVAL)
 
-    def _judge(self, key: Any, held: _Held) -> None:
-        ts = self.tasks.get(key)
-        if ts is None or ts.state not in ("released", "waiting", "no-worker"):
-            del self._held[key]  # cancelled, or given up for another reason
+    def _decide(self, key: Any, held: _Held) -> None:
+        ts = held.task
+        cancelled = self._scheduler.tasks.get(key) is not ts
+        if cancelled or ts.state not in ("released", "waiting", "no-worker"):
+            del self._held[key]
+            held.release()
             return
-        pending = self._acquit(ts)
-        guilty = ts.suspicious + 1 > self.allowed_failures
-        waits = ts.state != "no-worker"  # its dependencies died with it, and come first
-        if guilty and (waits or (pending and monotonic() < held.until)):
+        pending = self._discount(ts)
+        exceeded = len(self.suspects_of(key)) > self._allowed
+        waits = ts.state != "no-worker"  # for dependencies that were lost with it
+        if exceeded and (waits or (pending and monotonic() < held.deadline)):
             return
         del self._held[key]
-        ts.suspicious += 1
-        if guilty:
-            # Where one death is an error, the caller handles each of them: gridengine
-            # finds the item that caused it, and raises an error for that alone.
-            logger.log(
-                logging.ERROR if self.allowed_failures else logging.DEBUG,
-                "task %s is given up: %d workers died while they had it",
-                key,
-                ts.suspicious,
-            )
-            error = KilledWorker(key, held.last, self.allowed_failures)
-            self._annotate(error, key)
-            self.fail([ts], error)
+        held.release()
+        if exceeded:
+            self._fail(ts, held.last_worker)
         elif ts.state == "no-worker":
-            self.transitions({key: "processing"}, stimulus_id=f"acquitted-{time()}")
+            stimulus = f"did-not-kill-its-workers-{time()}"
+            self._scheduler.transitions({key: "processing"}, stimulus_id=stimulus)
 
-    def _annotate(self, error: KilledWorker, key: Any) -> None:
-        if self.failure_info is not None:
-            annotate(error, self.failure_info.deaths(self._suspects.get(key, [])))
+    def _fail(self, ts: TaskState, last_worker: WorkerState) -> None:
+        names = self.suspects_of(ts.key)
+        # With allowed_failures=0 the caller handles each error: gridengine finds the
+        # item that caused it, and raises an error for that item alone.
+        level = logging.ERROR if self._allowed else logging.DEBUG
+        logger.log(
+            level, "Task %s failed: %d workers died running it", ts.key, len(names)
+        )
+        error = KilledWorker(ts.key, last_worker, self._allowed)
+        annotate(error, self._info.deaths(names))
+        fail_tasks(self._scheduler, [ts], error)
+
+
+def fail_tasks(
+    scheduler: Scheduler, tasks: Collection[TaskState], error: Exception
+) -> None:
+    """End waiting or running tasks with this error; none of them is tried again."""
+    if not tasks:
+        return
+    stimulus = f"{type(error).__name__}-{time()}"
+    pickled = dumps(error)
+    recommendations: dict[Any, Any] = {}
+    for ts in tasks:
+        recommendations.update(
+            scheduler.transition(
+                ts.key, "erred", stimulus, exception=pickled, cause=ts.key
+            )
+        )
+    scheduler.transitions(recommendations, stimulus_id=stimulus)

@@ -1,16 +1,15 @@
-"""Dask's Scheduler, quick to start, within reach of its own process, and asked why.
+"""Dask's Scheduler, as a cluster on a grid starts it.
 
-Of the 0.5 s that Dask's own takes, 0.4 are the import of bokeh for a dashboard nobody
-may ever look at, and as long would the first nodes wait for an address to go to.
+It overrides three methods of Dask's: `listen`, `check_worker_ttl` and the private
+`_task_to_msg`. tests/contract/test_scheduler_hooks.py fails when Dask changes what the
+overrides and the plugins rely on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import importlib
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from distributed import Scheduler
@@ -19,49 +18,35 @@ from distributed.comm.addressing import (
     parse_host_port,
     unparse_host_port,
 )
-from distributed.core import Status
-from distributed.http.utils import get_handlers
-from distributed.metrics import time
 from distributed.protocol.serialize import ToPickle
-from distributed.scheduler import TaskState, heartbeat_interval
-from tornado.ioloop import PeriodicCallback
-from tornado.web import Application, RequestHandler
+from distributed.scheduler import TaskState
 
-from dask_gridengine.blocking import in_thread
-from dask_gridengine.bootstrap.messages import WORKER_EXIT
-from dask_gridengine.clock import steady_time
 from dask_gridengine.net.ports import Ports, is_free, none_free
 from dask_gridengine.nodes.history import NodeHistory
-from dask_gridengine.scheduler.failure_attribution import FairScheduler
-from dask_gridengine.views import json_api as routes
-from dask_gridengine.views import prometheus
+from dask_gridengine.scheduler.dashboard import Dashboard
+from dask_gridengine.scheduler.failure_attribution import (
+    FailureAttribution,
+    FailureInfo,
+    fail_tasks,
+)
+from dask_gridengine.scheduler.task_durations import TaskDurations
+from dask_gridengine.scheduler.worker_liveness import WorkerLiveness
 from dask_gridengine.worker.task_loading import PortableTask
 
-DASHBOARD = "distributed.dashboard.scheduler"
-OUR_PAGE = "dask_gridengine.views.dashboard_menu"
-WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
-LOOK_EVERY = 1.0  # seconds between looks at the clocks
-TOLERANCE = 1.0  # seconds by which a busy loop is late
 
-
-class ClusterScheduler(FairScheduler):
-    """A Scheduler that also listens within this process, its dashboard loaded late.
+class ClusterScheduler(Scheduler):  # type: ignore[misc]
+    """A Scheduler that also listens within its process, and knows its nodes.
 
     Parameters
     ----------
     dashboard, dashboard_address, http_prefix
-        As Dask's. The port is open from the start; the pages are loaded when somebody
-        first asks for one. None shows less for that: what they draw is collected from
-        when one is opened.
+        As Dask's. The port is open from the start; the pages are added 2 s later.
+    host, port, interface, protocol
+        As Dask's, of the address in the network.
     ports
-        Where to listen: the first that is free. None takes ``port``, as Dask does.
+        Where to listen: the first that is free. None takes `port`, as Dask does.
     **options
         All else that Dask's takes.
-
-    Attributes
-    ----------
-    in_process_address
-        ``inproc://...``, once it has started.
     """
 
     def __init__(
@@ -70,167 +55,104 @@ class ClusterScheduler(FairScheduler):
         dashboard: bool | None = None,
         dashboard_address: str | None = None,
         http_prefix: str | None = "/",
+        host: str | None = None,
+        port: int = 0,
+        interface: str | None = None,
+        protocol: str | None = None,
         ports: Ports | None = None,
         **options: Any,
     ) -> None:
         self._ports = ports
+        # The first of the addresses is `address`, so workers get the network's.
         super().__init__(
             dashboard=False,
             dashboard_address=dashboard_address,
             http_prefix=http_prefix,
+            host=[host, None],
+            port=[port, None],
+            interface=[interface, None],
+            protocol=[protocol, "inproc"],
             **options,
         )
-        self.in_process_address = ""
-        #: Addresses of workers whose nodes the grid has suspended, and whether that is
-        #: why they are paused.
-        self._suspended: dict[str, bool] = {}
+        pages = bool(dashboard or (dashboard is None and dashboard_address))
+        self.view = NodeHistory("", dict, dict)  # until `show`
+        self._dashboard = Dashboard(self, http_prefix, pages=pages)
+        self.add_plugin(self._dashboard)
+        self.task_durations = TaskDurations()
+        self.add_plugin(self.task_durations)
+        self.liveness = WorkerLiveness(self, self._resumed)
+        self.failure_info: FailureInfo | None = None
+        self._failures: FailureAttribution | None = None
+        #: Called with a node's name and the signal that it got; returns the seconds
+        #: that the node has left. See `node_signal`.
+        self.on_node_signal: Callable[[str, str], float] | None = None
+        self.handlers["gridengine_node_signal"] = self.node_signal
         self.handlers["gridengine_module_file"] = self.module_file
-        self.view = NodeHistory("", dict, dict)  # until `show` says whose nodes
-        self._tally: prometheus.ClusterCounters | None = None
-        routes.connect(self, http_prefix)
-        if dashboard or (dashboard is None and dashboard_address):
-            _LateDashboard(self, http_prefix)
-        self._looked = steady_time()
-        self._ahead = time() - self._looked  # of the wall clock
-        look = PeriodicCallback(self.look_at_clocks, 1000 * LOOK_EVERY)
-        self.periodic_callbacks["gridengine-clocks"] = look
+
+    @property
+    def in_process_address(self) -> str:
+        """``inproc://...``, after the start."""
+        addresses = (listener.contact_address for listener in self.listeners)
+        return next(str(a) for a in addresses if a.startswith("inproc://"))
 
     def show(self, view: NodeHistory) -> None:
-        """Tell visitors of these nodes, on page, JSON route and metrics."""
-        self.view, self._tally = view, prometheus.connect(view)
+        """Show these nodes on page, JSON route and metrics."""
+        self.view = view
+        self._dashboard.show(view)
 
-    async def close(self, *args: Any, **how: Any) -> None:
-        """As Dask's."""
-        prometheus.disconnect(self._tally)
-        await super().close(*args, **how)
+    def attribute_failures(self, info: FailureInfo) -> None:
+        """Count deaths of workers against tasks by what the cluster knows of them."""
+        self.failure_info = info
+        self._failures = FailureAttribution(self, info)
+        self.add_plugin(self._failures)
 
-    # Tasks that cannot be unpickled
+    def suspects_of(self, key: Any) -> list[str]:
+        """Names of the workers that died while they had this task."""
+        return self._failures.suspects_of(key) if self._failures else []
 
-    def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
-        """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
-        msg: dict[str, Any] = super()._task_to_msg(ts)
-        ws, failure_info = ts.processing_on, self.failure_info
-        # A worker that the user has started may not have this package.
-        if ws is not None and failure_info is not None and failure_info.ours(ws.name):
-            msg["run_spec"] = ToPickle(PortableTask(ts.key, ts.run_spec))
-        return msg
-
-    def module_file(self, module: str) -> str:
-        """The file of a module that this process has imported; "" without one."""
-        found = sys.modules.get(module)
-        places = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
-        return next((str(place) for place in places if place), "")
-
-    # What it tells its witness, and learns from it
-
-    async def handle_worker(self, comm: Any, worker: str) -> None:
-        """As Dask's, but to be cancelled while closing is no error to be logged.
-
-        So it goes where workers are on their way out just then: ``scale(0)``, and the
-        end of a ``with``.
-        """
-        try:
-            await super().handle_worker(comm, worker)
-        except asyncio.CancelledError:
-            if self.status not in (Status.closing, Status.closed):
-                raise
-
-    def log_event(self, topic: str | Collection[str], msg: Any) -> None:
-        """As Dask's; what our Nannies say goes to the witness, too."""
-        if (
-            topic == WORKER_EXIT
-            and self.failure_info is not None
-            and isinstance(msg, dict)
-        ):
-            self.failure_info.worker_exit(str(msg.get("name")), msg)
-        super().log_event(topic, msg)
-
-    async def check_worker_ttl(self) -> None:
-        """As Dask's; but workers are not silent while this process is suspended.
-
-        A notebook that was suspended for as long as the limit would otherwise end all
-        its workers in the moment it comes back. A suspended node's worker is
-        not lost either.
-        """
-        for address in list(self._suspended):
-            if (ws := self.workers.get(address)) is not None:
-                ws.last_seen = time()
-            else:
-                del self._suspended[address]
-        self.look_at_clocks()
-        await super().check_worker_ttl()
-
-    def quiet(self, seconds: float) -> list[str]:
-        """Names of workers without a heartbeat for this long."""
-        since = time() - max(seconds, 3 * heartbeat_interval(len(self.workers)))
-        return [ws.name for ws in self.workers.values() if ws.last_seen < since]
-
-    def suspended(self, names: Collection[str], now: bool) -> None:
-        """The grid has suspended the node of these workers, or has resumed it.
-
-        Until it is resumed no new task is sent there; it keeps its tasks and results.
-        """
-        for address in filter(None, map(self.aliases.get, names)):
-            if (ws := self.workers.get(address)) is None:
-                continue
-            if now:
-                running = ws.status is Status.running
-                self._suspended.setdefault(address, running)
-                status = Status.paused
-            else:
-                status = Status.running
-                # It may be on its way out since, for another reason.
-                paused = ws.status is Status.paused
-                running = self._suspended.pop(address, False) and paused
-                ws.last_seen = time()
-            if running:
-                stimulus = f"suspended-by-the-grid-{time()}"
-                self.handle_worker_status_change(status, ws, stimulus)
-
-    def heartbeat_worker(self, *, address: str, **said: Any) -> Any:
-        """As Dask's. A heartbeat of a suspended node says that it is resumed."""
-        ws = self.workers.get(address) if address in self._suspended else None
-        if ws is not None and self.failure_info is not None:
-            self.failure_info.heard(ws.name)
-            # Another worker of its node may have been heard before.
-            self.suspended([ws.name], False)
-        return super().heartbeat_worker(address=address, **said)
-
-    def look_at_clocks(self) -> None:
-        """Do not count as silence what is none, see `check_worker_ttl`.
-
-        Dask notes by the wall clock when it has heard of a worker. So neither time in
-        which this process was suspended may count, nor a step of that clock.
-        """
-        now, wall = steady_time(), time()
-        suspended = now - self._looked - LOOK_EVERY
-        step = wall - now - self._ahead
-        self._looked, self._ahead = now, wall - now
-        seconds = sum(s for s in (suspended, step) if s > TOLERANCE)
-        if not seconds and step >= -TOLERANCE:
-            return
-        for ws in self.workers.values():
-            # Never beyond the present: it may have been heard since.
-            ws.last_seen = min(ws.last_seen + seconds, wall)
+    def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
+        """End waiting or running tasks with this error; none of them is tried again."""
+        fail_tasks(self, tasks, error)
 
     def fail_waiting(self, error: Exception) -> int:
-        """Give this error to all tasks that wait for a worker; how many there were.
-
-        For those that wait for one kind of workers: `pools.requirements`.
-        """
-        waiting: list[TaskState] = [*self.unrunnable, *self.queued]
+        """End all tasks that wait for a worker with this error; return their number."""
+        waiting = [*self.unrunnable, *self.queued]
         self.fail(waiting, error)
         return len(waiting)
 
+    async def node_signal(self, name: str, signal: str) -> float:
+        """Return how many seconds a node has that the grid sent a signal.
+
+        Raises
+        ------
+        LookupError
+            If this cluster does not drain the node; it has to drain itself.
+        """
+        if self.on_node_signal is None:
+            raise LookupError(name)
+        return self.on_node_signal(name, signal)
+
+    def module_file(self, module: str) -> str:
+        """Return the file of a module that this process has imported, or ""."""
+        found = sys.modules.get(module)
+        paths = [getattr(found, "__file__", None), *getattr(found, "__path__", ())]
+        return next((str(path) for path in paths if path), "")
+
+    def _resumed(self, name: str) -> None:
+        if self.failure_info is not None:
+            self.failure_info.heard(name)
+
+    # Overrides
+
     async def listen(self, port_or_addr: Any = None, **options: Any) -> None:
-        """As Dask's; where *the* address is asked for, at the first port of `ports`.
+        """As Dask's; in the network at the first port of `ports` that is free.
 
         Raises
         ------
         OptionError
             If none of them is free.
         """
-        if self._ports is None or port_or_addr not in self._start_address:
+        if self._ports is None or self.listeners:
             await super().listen(port_or_addr, **options)
             return
         scheme, host = parse_address(port_or_addr)
@@ -238,9 +160,9 @@ class ClusterScheduler(FairScheduler):
         for port in self._ports:
             if not is_free(host, port):  # tornado would leave a socket behind
                 continue
+            address = f"{scheme}://{unparse_host_port(host, port)}"
             try:
-                address = unparse_host_port(host, port)
-                await super().listen(f"{scheme}://{address}", **options)
+                await super().listen(address, **options)
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise
@@ -248,65 +170,16 @@ class ClusterScheduler(FairScheduler):
                 return
         raise none_free("scheduler_port", self._ports)
 
-    async def start_unsafe(self) -> ClusterScheduler:
-        """Listen, to the network first: that address is *the* address."""
-        await super().start_unsafe()
-        await self.listen(
-            "inproc://",
-            allow_offload=False,
-            handshake_overrides={"pickle-protocol": 4, "compression": None},
-        )
-        self.in_process_address = self.listeners[-1].contact_address
-        return self
+    async def check_worker_ttl(self) -> None:
+        """As Dask's; suspensions of this process or of a node are not silence."""
+        self.liveness.spare_suspended()
+        await super().check_worker_ttl()
 
-
-class _LateDashboard:
-    """Stands where the dashboard will be, and fetches it for the first visitor."""
-
-    def __init__(self, scheduler: Scheduler, prefix: str | None) -> None:
-        self._scheduler, self._prefix = scheduler, prefix
-        self._admission = Application([(r".*", _Visit, {"dashboard": self})])
-        http = scheduler.http_application
-        http.add_application(self._admission)
-        # JupyterLab asks for this first, and Dask answers from what is loaded.
-        index = (r".*/individual-plots\.json", _Visit, {"dashboard": self})
-        http.add_handlers(r".*$", [index])
-        self._index = http.default_router.rules[-2]  # the last one is what was there
-
-    async def load(self) -> None:
-        """Take the visitors' way to the real one; any number may ask at once."""
-        try:
-            # In a thread: it takes seconds from a slow file server, and there is work.
-            module, ours = await in_thread(_import, DASHBOARD, OUR_PAGE)
-        except ImportError:
-            module = ours = None
-        http = self._scheduler.http_application
-        if self._admission not in http.applications:
-            return
-        http.applications.remove(self._admission)
-        http.default_router.rules.remove(self._index)
-        if module is None:
-            pages = get_handlers(self._scheduler, [WITHOUT_BOKEH], prefix=self._prefix)
-            http.add_application(Application(pages))
-        else:
-            module.connect(
-                http, self._scheduler.http_server, self._scheduler, prefix=self._prefix
-            )
-            ours.connect(self._scheduler, self._prefix)
-
-
-def _import(*names: str) -> list[Any]:
-    return [importlib.import_module(name) for name in names]
-
-
-class _Visit(RequestHandler):  # type: ignore[misc]
-    def initialize(self, dashboard: _LateDashboard) -> None:
-        self._dashboard = dashboard
-
-    async def get(self) -> None:
-        await self._dashboard.load()
-        # Back to the same page. Relative: a proxy may have put us below another path,
-        # and what the request names must never lead to another host.
-        page = self.request.path.rpartition("/")[2]
-        query = f"?{self.request.query}" if self.request.query else ""
-        self.redirect(f"./{page}{query}")
+    def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
+        """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
+        msg: dict[str, Any] = super()._task_to_msg(ts)
+        ws, info = ts.processing_on, self.failure_info
+        # A worker that the user has started may not have this package.
+        if ws is not None and info is not None and info.ours(ws.name):
+            msg["run_spec"] = ToPickle(PortableTask(ts.key, ts.run_spec))
+        return msg

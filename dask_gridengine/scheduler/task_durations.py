@@ -1,7 +1,7 @@
-"""How long tasks of each kind take, at the most, of late. Pure.
+"""How long tasks of each kind take, as a quantile of the most recent ones.
 
-Dask keeps an average of each kind, which half of the tasks exceed; whether a task will
-be done in time depends on how long it may take.
+Dask keeps an average of each kind, which half of the tasks exceed; whether a task ends
+before its node's walltime depends on how long it may take.
 """
 
 from __future__ import annotations
@@ -11,44 +11,66 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: Durations of each kind that count, and the share of them that the estimate covers.
-#: Not the longest: one straggler would keep its kind off nodes that have time for all
-#: others.
-RECENT, COVERED = 50, 0.95
-#: Kinds that are remembered; the ones not seen for longest are forgotten first.
-MOST_KINDS = 1000
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.scheduler import TaskPrefix
+from distributed.utils import key_split
+
+#: Durations of each kind that count, and the share of them that the quantile covers.
+#: Not the maximum: one straggler would have all nodes drain early.
+RECENT, QUANTILE = 50, 0.95
+#: Kinds that are remembered; the ones unused for longest are forgotten first.
+MAX_KINDS = 1000
 
 
-class Durations:
-    """Of each kind of task the duration that few of the last ones exceeded."""
+class TaskDurations(SchedulerPlugin):  # type: ignore[misc]
+    """Record durations as tasks end."""
+
+    name = "gridengine-task-durations"
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
-        self._longest: dict[str, float] = {}
+        self._quantiles: dict[str, float] = {}  # as far as they were computed
 
-    def note(self, kind: str, seconds: float) -> None:
-        """A task of this kind has taken so long."""
-        recent = self._recent.setdefault(kind, deque(maxlen=RECENT))
-        recent.append(seconds)
-        # Of fewer than 20 durations this is the longest.
-        self._longest[kind] = sorted(recent)[math.ceil(COVERED * len(recent)) - 1]
+    def transition(
+        self, key: Any, start: str, finish: str, *args: Any, **options: Any
+    ) -> None:
+        """Record the duration of a task that has ended."""
+        if start == "processing" and finish == "memory":
+            seconds = compute_seconds(options.get("startstops") or ())
+            self.record(key_split(key), seconds)
+
+    def record(self, kind: str, seconds: float) -> None:
+        """Record the duration of a task of this kind."""
+        self._recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
         self._recent.move_to_end(kind)
-        if len(self._recent) > MOST_KINDS:
+        self._quantiles.pop(kind, None)
+        if len(self._recent) > MAX_KINDS:
             oldest, _ = self._recent.popitem(last=False)
-            del self._longest[oldest]
+            self._quantiles.pop(oldest, None)
 
-    def longest(self, kind: str) -> float | None:
-        """Seconds; None if no task of this kind was seen to end."""
-        return self._longest.get(kind)
+    def quantile(self, kind: str) -> float | None:
+        """Return seconds that few tasks of this kind exceed; None if none has ended."""
+        if kind not in self._quantiles and (recent := self._recent.get(kind)):
+            # Of fewer than 20 durations this is the longest.
+            index = math.ceil(QUANTILE * len(recent)) - 1
+            self._quantiles[kind] = sorted(recent)[index]
+        return self._quantiles.get(kind)
+
+    def expected(self, prefix: TaskPrefix) -> float | None:
+        """Return seconds that a task may take; None if none has been seen to run."""
+        seconds = self.quantile(prefix.name)
+        # Twice, as Dask guesses where one runs for long and none has ended.
+        running = 2.0 * prefix.max_exec_time if prefix.duration_average < 0 else 0.0
+        if seconds is None and running <= 0:
+            return None
+        return max(seconds or 0.0, running)
 
 
-def computing(startstops: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds that a task computed, of what a worker reports of it.
+def compute_seconds(startstops: Iterable[Mapping[str, Any]]) -> float:
+    """Return the seconds that a task computed, without the transfers before it.
 
-    Examples
-    --------
-    >>> computing([{"action": "transfer", "start": 0, "stop": 9},
-    ...            {"action": "compute", "start": 9.0, "stop": 11.5}])
+    >>> compute_seconds([{"action": "transfer", "start": 0, "stop": 9},
+    ...                  {"action": "compute", "start": 9.0, "stop": 11.5}])
     2.5
     """
     return sum(

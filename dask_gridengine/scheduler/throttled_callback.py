@@ -1,4 +1,4 @@
-"""Looks at all tasks, now and then, that must not cost the scheduler its time."""
+"""A periodic callback that takes at most 5 % of the event loop's time."""
 
 from __future__ import annotations
 
@@ -7,43 +7,39 @@ from collections.abc import Callable
 
 from tornado.ioloop import PeriodicCallback
 
-EVERY = 0.5  # seconds between looks
-SHARE = (
-    0.05  # of the loop's time that looks may take; a hundred thousand tasks take 0.1 s
-)
+EVERY = 0.5  # seconds between calls
+SHARE = 0.05  # of the loop's time; a check of a hundred thousand tasks takes 0.1 s
 
 
 class ThrottledCallback:
-    """Calls a function every half second, or less often where that takes long.
+    """Call a function every half second, or less often if it takes long.
 
-    Parameters
-    ----------
-    look
-        What to call, in the event loop in which it is started.
-    clock
-        Seconds, of any clock that only goes forward; tests give their own.
+    `clock` returns seconds of any clock that only goes forward.
     """
 
     def __init__(
-        self, look: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        function: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._look, self._clock = look, clock
+        self._function, self._clock = function, clock
         self._due = float("-inf")
         self._callback = PeriodicCallback(self.run_throttled, EVERY * 1000)
 
     def start(self) -> None:
-        """Begin, in the running event loop."""
+        """Start in the running event loop."""
         self._callback.start()
 
     def stop(self) -> None:
-        """Look no more. Idempotent."""
+        """Stop. Idempotent."""
         self._callback.stop()
 
     def run_throttled(self) -> None:
-        """Look, unless the last look has taken so long that it is too early."""
+        """Call the function unless the last call took so long that it is too early."""
         began = self._clock()
         if began < self._due:
             return
-        self._look()
+        self._function()
         ended = self._clock()
         self._due = ended + (ended - began) / SHARE

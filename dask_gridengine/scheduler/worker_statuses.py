@@ -1,4 +1,4 @@
-"""Statuses of workers, for the cluster object."""
+"""Current statuses of workers, for the cluster object."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 
 class WorkerStatuses(SchedulerPlugin):  # type: ignore[misc]
-    """Keeps the statuses in a cluster's ``scheduler_info`` up to date.
+    """Keep the statuses in a cluster's ``scheduler_info`` up to date.
 
-    Dask tells a cluster of a worker when it registers, as "init", and of no change.
-
-    Parameters
-    ----------
-    info
-        The ``scheduler_info`` of now.
+    Dask sends a cluster the status of a worker that registers ("init"), and no change.
     """
 
     name = "gridengine-worker-statuses"
@@ -25,7 +20,7 @@ class WorkerStatuses(SchedulerPlugin):  # type: ignore[misc]
         self._info = info
 
     def log_event(self, topic: str, msg: Any) -> None:
-        """Take over a change of a status, whose topic is the worker's address."""
+        """Copy a change of status; its topic is the worker's address."""
         if not isinstance(msg, dict) or msg.get("action") != "worker-status-change":
             return
         if (known := self._info()["workers"].get(topic)) is not None:

@@ -1,34 +1,30 @@
-"""Colours of states, the same on every picture, and how states are called there.
+"""Colours of node states in all views.
 
 From the palette of Okabe and Ito ("Color Universal Design", 2008), which people with
-any of the common kinds of colour blindness can tell apart. States that follow each
-other differ in lightness, too, so that a print in grey says the same.
+the common kinds of colour blindness can tell apart. States that follow each other also
+differ in lightness, for prints in grey.
 """
 
 from __future__ import annotations
 
-from dask_gridengine.nodes.registry import NodeState
-
-#: Of a node while it is in a state.
-COLOURS: dict[str, str] = {
-    NodeState.QUEUED.value: "#c4c4c4",
-    NodeState.ARRIVED.value: "#56b4e9",
-    NodeState.IMPORTING.value: "#e69f00",
-    NodeState.WORKING.value: "#009e73",
-    NodeState.SUSPENDED.value: "#f0e442",
-    NodeState.DRAINING.value: "#cc79a7",
+COLOURS = {
+    "queued": "#c4c4c4",
+    "arrived": "#56b4e9",
+    "importing": "#e69f00",
+    "working": "#009e73",
+    "suspended": "#f0e442",
+    "draining": "#cc79a7",
 }
-#: Of an end that is a failure, and of one that is not.
+#: Of nodes that ended, with and without a failure.
 FAILED, ENDED = "#d55e00", "#4d4d4d"
 
+#: Live states, in the order in which a node passes through them.
 STATES = tuple(COLOURS)
 
-#: A word or two of explanation, for whoever has not read the docs.
-MEANING: dict[str, str] = {
-    NodeState.QUEUED.value: "queued in the grid",
-    NodeState.ARRIVED.value: "arrived, told to wait",
-    NodeState.IMPORTING.value: "importing",
-    NodeState.WORKING.value: "working",
-    NodeState.SUSPENDED.value: "suspended by the grid",
-    NodeState.DRAINING.value: "draining",
-}
+
+def swatch(colour: str) -> str:
+    """Return HTML of a small square."""
+    return (
+        '<span style="display:inline-block;width:.8em;height:.8em;margin-right:.5em;'
+        f'background:{colour}"></span>'
+    )

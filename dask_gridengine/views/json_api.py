@@ -1,6 +1,4 @@
-"""``/json/gridengine.json``: the nodes, for machines. Its schema is in
-docs/dashboard.md, and changes only with ``version``.
-"""
+"""The route ``/json/gridengine.json``. Its schema is in docs/dashboard.md."""
 
 from __future__ import annotations
 
@@ -11,56 +9,53 @@ from typing import Any
 from distributed.http.utils import RequestHandler, get_handlers
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.nodes.history import NodeHistory, NodeRow, counts_of
+from dask_gridengine.nodes.history import JobRow, NodeHistory
 
-VERSION = 1  # of the schema: goes up when something is taken away or means another
+VERSION = 1  # of the schema: increase it when a key is removed or its meaning changes
 
 
 class NodesJSON(RequestHandler):  # type: ignore[misc]
-    """All nodes, or with ``?live=1`` those that are not gone."""
+    """Serves all nodes, or with ``?live=1`` those that have not ended."""
 
     async def get(self) -> None:
-        """Answer; as Dask's routes, to whoever reaches the dashboard."""
         live = self.get_query_argument("live", "0") not in ("0", "", "false")
-        # Tens of thousands of nodes take half a second: tasks must not wait for that.
-        text = await asyncio.to_thread(encoded, self.server.view, live)
+        # In a thread: tens of thousands of nodes take half a second.
+        text = await asyncio.to_thread(_encode, self.server.view, live)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.write(text)
 
 
-def encoded(view: NodeHistory, live: bool) -> str:
-    """What the route answers, as text."""
-    return json.dumps(document(view, live=live))
-
-
-def document(view: NodeHistory, *, live: bool = False) -> dict[str, Any]:
-    """What the route answers."""
-    wanted = view.wanted_of()
+def document(history: NodeHistory, *, live: bool = False) -> dict[str, Any]:
+    """Return what the route serves."""
+    requested = history.requested_by_pool()
     return {
         "version": VERSION,
         "time": steady_time(),
-        "cluster": view.name,
-        "wanted": view.wanted,
-        "counts": view.counts(),
+        "cluster": history.name,
+        "wanted": history.requested,
+        "counts": history.counts(),
         "pools": {
-            name: {"wanted": wanted[name], "counts": counts_of(registry)}
-            for name, registry in view.rosters().items()
+            pool: {"wanted": requested[pool], "counts": history.counts(pool)}
+            for pool in history.registries()
         },
-        "nodes": [node(row) for row in view.rows(live=live)],
+        "nodes": [_node(row) for row in history.rows(live=live)],
     }
 
 
-def node(row: NodeRow) -> dict[str, Any]:
-    """One node; what is not known is null."""
+def _encode(history: NodeHistory, live: bool) -> str:
+    return json.dumps(document(history, live=live))
+
+
+def _node(row: JobRow) -> dict[str, Any]:
     return {
-        "job": row.job,
+        "job": str(row.id),
         "pool": row.pool or None,
-        "worker": row.worker or None,
+        "worker": row.worker,
         "host": row.host or None,
         "queue": row.queue or None,
-        "state": row.state,
+        "state": row.state.value,
         "entered": row.entered,
-        "queue_wait_seconds": row.wait,
+        "queue_wait_seconds": row.queue_wait,
         "startup_seconds": row.startup,
         "cause": row.cause or None,
         "cause_known_from": row.source or None,
@@ -76,6 +71,6 @@ routes: list[tuple[str, type, dict[str, Any]]] = [
 
 
 def connect(scheduler: Any, prefix: str | None) -> None:
-    """Serve it from a scheduler."""
+    """Add the route to a scheduler's HTTP server."""
     handlers = get_handlers(scheduler, [__name__], prefix=prefix)
     scheduler.http_application.add_handlers(r".*$", handlers)

@@ -1,4 +1,4 @@
-"""A cluster in a notebook, and in one line: the same said twice."""
+"""A cluster as an HTML table in a notebook, and as one line in its repr."""
 
 from __future__ import annotations
 
@@ -6,94 +6,99 @@ import html
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import starmap
 from typing import NamedTuple
 
 from dask.utils import format_bytes
 
-from dask_gridengine.exit_causes import NONE_REQUESTED, number_of_nodes
+from dask_gridengine.exit_causes import NONE_REQUESTED
+from dask_gridengine.formatting import (
+    format_cause,
+    format_counts,
+    format_duration,
+    plural,
+)
 from dask_gridengine.naming import node_of
-from dask_gridengine.nodes.history import counts_of
-from dask_gridengine.nodes.startup_times import format_duration
-from dask_gridengine.nodes.summary import Standing, counted
-from dask_gridengine.views import html as markup
-from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
+from dask_gridengine.nodes.history import JobRow
+from dask_gridengine.nodes.summary import NodeSummary
+from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
 
-REASONS = 6  # lines of why something is missing that are shown
-HOSTS = 40  # that are listed
-#: Fonts and colours of words are the notebook's own, which may be dark.
+MAX_REASONS = 6  # lines of `explain`
+MAX_HOSTS = 40
+
+# Text and background have the notebook's own colours, which may be dark.
 _FAINT = "opacity:.65"
+_LINE = "border-bottom:1px solid rgba(128,128,128,.35)"  # visible on white and black
 
-_ALL_WELL = re.compile(r"(\d+) nodes? (?:is|are) wanted: (\d+) working\.")
-_POOL = "pool "  # what a heading of `explain` begins with
+#: A line of `explain` that says no more than the table, and a heading without lines.
+_ALL_WELL = re.compile(
+    rf"^(?:{NONE_REQUESTED}|(\d+) nodes? [a-z ]+[:,] \1 (?:working|running))\.\n?",
+    re.MULTILINE,
+)
+_EMPTY_POOL = re.compile(r"^pool .*:\n?(?=pool |\Z)", re.MULTILINE)
 
 
 class WorkerResources(NamedTuple):
-    """What workers have."""
+    """Threads and bytes of some workers."""
 
     threads: int = 0
-    memory: int = 0  # bytes
+    memory: int = 0
 
     def __add__(self, other: object) -> WorkerResources:
         assert isinstance(other, WorkerResources)
         return WorkerResources(self.threads + other.threads, self.memory + other.memory)
 
+    @property
+    def cells(self) -> list[str]:
+        memory = format_bytes(self.memory) if self.memory else ""
+        return [str(self.threads or ""), memory]
 
-def means(workers: Collection[Mapping[str, object]]) -> dict[str, WorkerResources]:
-    """What the workers of each node have, by its name; from Dask's scheduler info."""
+
+def worker_resources(
+    workers: Collection[Mapping[str, object]],
+) -> dict[str, WorkerResources]:
+    """Add up what the workers of each node have, from Dask's scheduler info."""
     found: dict[str, WorkerResources] = {}
     for info in workers:
         node = node_of(str(info["name"]))
-        # Dask's own type is a mapping of anything.
-        has = WorkerResources(
-            int(str(info["nthreads"])), int(str(info["memory_limit"] or 0))
-        )
-        found[node] = found.get(node, WorkerResources()) + has
+        threads, memory = str(info["nthreads"]), str(info["memory_limit"] or 0)
+        worker = WorkerResources(int(threads), int(memory))
+        found[node] = found.get(node, WorkerResources()) + worker
     return found
 
 
 def one_line(
-    standing: Standing, adapting: str = "", *, paused: int = 0, queues: str = ""
+    summary: NodeSummary, adaptive: str = "", *, paused: int = 0, queue: str = ""
 ) -> str:
-    """What the nodes are at, for a repr.
+    """Return the nodes by state and the failures, for a repr.
 
-    Parameters
-    ----------
-    standing
-        The nodes.
-    adapting
-        The bounds of adaptive scaling, ``"0 to 10"``; "" if the number is kept.
-    paused
-        Workers that Dask has paused.
-    queues
-        Why nodes queue, in a few words; "" if nothing is known.
+    `adaptive` are the bounds of adaptive scaling ("0 to 10"), `paused` counts workers
+    that Dask has paused, and `queue` is why nodes queue, in a few words.
     """
-    standing.look()
-    counts = standing.view.counts()
+    summary.update()
+    requested = summary.history.requested
+    title = f"{plural(requested, 'node')} requested" if requested else NONE_REQUESTED
+    if adaptive:
+        title += f" (adaptive, {adaptive})"
+    counts = summary.history.counts()
     parts = []
-    for state in reversed(STATES):
-        if not counts[state]:
-            continue
-        said = f"{counts[state]} {state}"
+    for state in filter(counts.get, reversed(STATES)):
+        part = f"{counts[state]} {state}"
         if state == "working":
-            said += f" on {_number(standing.hosts(state), 'host')}"
-            said += f" ({_number(paused, 'worker')} paused)" if paused else ""
-        if state == "queued" and (waited := standing.queued_for()) is not None:
-            said += f" for up to {format_duration(waited)}"
-            said += f" ({queues})" if queues else ""
-        parts.append(said)
-    if failed := standing.failures():
-        causes = ", ".join(starmap(counted, failed[:2]))
-        parts.append(f"{standing.failed} failed ({causes})")
-    kept = f" (adaptive, {adapting})" if adapting else ""
-    if not standing.view.wanted:
-        return f"{NONE_REQUESTED}{kept}" + (f": {', '.join(parts)}" if parts else "")
-    wanted = f"{number_of_nodes(standing.view.wanted)} wanted"
-    return f"{wanted}{kept}: {', '.join(parts) or 'none is there'}"
+            part += f" on {plural(summary.hosts(state), 'host')}"
+            part += f" ({plural(paused, 'worker')} paused)" if paused else ""
+        if state == "queued":
+            part += f" for up to {format_duration(summary.longest_wait() or 0.0)}"
+            part += f" ({queue})" if queue else ""
+        parts.append(part)
+    if failures := summary.failures():
+        parts.append(f"{failures.total()} failed ({_causes(failures, 2)})")
+    if parts:
+        return f"{title}: {', '.join(parts)}"
+    return f"{title}, 0 running" if requested else title
 
 
 def table(
-    standing: Standing,
+    summary: NodeSummary,
     *,
     kind: str,
     link: str,
@@ -103,167 +108,147 @@ def table(
     reasons: Sequence[str],
     log: str = "",
 ) -> str:
-    """The nodes as HTML, without a script; fits light and dark notebooks.
+    """Return the nodes as HTML without a script, for light and dark notebooks.
 
-    Parameters
-    ----------
-    standing
-        The nodes.
-    kind
-        Of cluster: its class's name.
-    link
-        To the dashboard; "" without one.
-    address
-        Of the scheduler; "" if it has none any more.
-    workers
-        As `means` says.
-    scaling
-        How their number is decided, in a few words.
-    reasons
-        What `explain` says, line by line.
-    log
-        The cluster's last lines.
+    `kind` is the class of the cluster, `link` leads to the dashboard and `address` is
+    the scheduler's (each "" without one). `scaling` tells how the number of nodes is
+    decided, `reasons` are lines of `explain`, `log` the last lines of the log.
     """
-    standing.look()
-    to = (
+    summary.update()
+    dashboard = (
         f'<a href="{html.escape(link)}" target="_blank"><u>dashboard</u></a>'
         if link
         else ""
     )
     parts = [
         f'<div style="line-height:1.5"><b>{html.escape(kind)}</b>'
-        f' <span style="{_FAINT}">{html.escape(standing.view.name)}</span> &#160; {to}'
-        f" &#160; {html.escape(scaling)}"
+        f' <span style="{_FAINT}">{html.escape(summary.history.name)}</span>'
+        f" &#160; {dashboard} &#160; {html.escape(scaling)}"
         f' &#160; <span style="{_FAINT}">{html.escape(address)}</span></div>',
-        _by_state(standing, workers),
+        _by_state(summary, workers),
         _reasons(reasons),
-        markup.folded("pools", _by_pool(standing), open_=True),
-        markup.folded("hosts", _by_host(standing, workers)),
-        markup.folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
+        _folded("pools", _by_pool(summary), is_open=True),
+        _folded("hosts", _by_host(summary, workers)),
+        _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
     ]
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
 
 
-def telling(lines: Iterable[str]) -> list[str]:
-    """What `explain` says, without what the table says, too: that all is well.
+def interesting_lines(text: str) -> list[str]:
+    """Return the lines of `explain` without those that the table shows: all is well.
 
     Examples
     --------
-    >>> telling(["pool a:", "2 nodes are wanted: 2 working.", "pool b:", "1 fails"])
-    ['pool b:', '1 fails']
+    >>> interesting_lines(
+    ...     "pool a:\\n2 nodes requested: 2 working.\\npool b:\\n1 node was killed"
+    ... )
+    ['pool b:', '1 node was killed']
     """
-    kept: list[str] = []
-    for line in lines:
-        well = _ALL_WELL.fullmatch(line)
-        if line == f"{NONE_REQUESTED}." or (well and well[1] == well[2]):
-            continue
-        if line.startswith(_POOL) and kept and kept[-1].startswith(_POOL):
-            kept.pop()  # there was nothing to say of that one
-        kept.append(line)
-    return kept[:-1] if kept and kept[-1].startswith(_POOL) else kept
+    return _EMPTY_POOL.sub("", _ALL_WELL.sub("", text)).splitlines()
 
 
-def _by_state(standing: Standing, workers: Mapping[str, WorkerResources]) -> str:
-    counts = standing.view.counts()
-    has: dict[str, WorkerResources] = {}
-    for row in list(standing.live.values()):
-        has[row.state] = has.get(row.state, WorkerResources()) + workers.get(
-            row.worker, WorkerResources()
-        )
+def _by_state(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> str:
+    counts = summary.history.counts()
+    wait = summary.longest_wait()
     lines = []
-    for state in STATES:
-        if counts[state]:
-            hosts = standing.hosts(state) if state != "queued" else 0
-            waited = standing.queued_for() if state == "queued" else None
-            note = f"the first for {format_duration(waited)}" if waited else ""
-            cells = _cells(
-                counts[state], hosts, has.get(state, WorkerResources()), note
-            )
-            lines.append(markup.row(markup.swatch(COLOURS[state]) + state, cells))
+    for state in filter(counts.get, STATES):
+        resources = _total(summary.in_states(state), workers)
+        queued = state == "queued"
+        hosts = 0 if queued else summary.hosts(state)
+        note = f"the first for {format_duration(wait)}" if queued and wait else ""
+        cells = [str(counts[state]), str(hosts or ""), *resources.cells, note]
+        lines.append(_row(swatch(COLOURS[state]) + state, cells))
     if counts["gone"]:
-        why = ", ".join(starmap(counted, standing.failures()[:3]))
-        note = f"{standing.failed} failed: {why}" if why else "none failed"
-        swatch = markup.swatch(FAILED if standing.failed else ENDED)
-        lines.append(
-            markup.row(
-                f"{swatch}gone", _cells(counts["gone"], 0, WorkerResources(), note)
-            )
-        )
-    total = sum(workers.values(), WorkerResources())
-    lines.append(
-        markup.row(
-            f"<b>{len(standing.live)} of {standing.view.wanted} wanted</b>",
-            ["", *_cells(0, standing.hosts(*STATES[1:]), total, "")[1:]],
-        )
-    )
-    return markup.table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
+        failures = summary.failures()
+        note = f"{failures.total()} failed: {_causes(failures, 3)}"
+        cells = [str(counts["gone"]), "", "", "", note if failures else "none failed"]
+        lines.append(_row(swatch(FAILED if failures else ENDED) + "gone", cells))
+    title = f"<b>{len(summary.live)} of {summary.history.requested} requested</b>"
+    hosts = summary.hosts(*STATES[1:])
+    resources = sum(workers.values(), WorkerResources())
+    lines.append(_row(title, ["", str(hosts or ""), *resources.cells, ""]))
+    return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
 
 
-def _by_pool(standing: Standing) -> str:
-    """How the kinds of nodes stand, where there are several."""
-    rosters, wanted = standing.view.rosters(), standing.view.wanted_of()
-    if len(rosters) < 2:
+def _by_pool(summary: NodeSummary) -> str:
+    """Return a table of the pools; "" if there is only one."""
+    requested = summary.history.requested_by_pool()
+    if len(requested) < 2:
         return ""
     lines = []
-    for name, registry in rosters.items():
-        counts = counts_of(registry)
-        live = ", ".join(
-            f"{counts[state]} {state}" for state in STATES if counts[state]
-        )
-        cells = [str(wanted[name]), str(registry.alive), live]
-        lines.append(markup.row(html.escape(name), cells))
-    return markup.table(("pool", "wanted", "nodes", ""), lines)
+    for pool, count in requested.items():
+        counts = summary.history.counts(pool)
+        live = {state: counts[state] for state in STATES}
+        cells = [str(count), str(sum(live.values())), format_counts(live)]
+        lines.append(_row(html.escape(pool), cells))
+    return _table(("pool", "requested", "nodes", ""), lines)
 
 
-def _by_host(standing: Standing, workers: Mapping[str, WorkerResources]) -> str:
-    states: dict[str, Counter[str]] = {}
-    has: dict[str, WorkerResources] = {}
-    for row in list(standing.live.values()):
+def _by_host(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> str:
+    hosts: dict[str, list[JobRow]] = {}
+    for row in summary.in_states(*STATES):
         if row.host:
-            states.setdefault(row.host, Counter())[row.state] += 1
-            more = workers.get(row.worker, WorkerResources())
-            has[row.host] = has.get(row.host, WorkerResources()) + more
-    if not states:
+            hosts.setdefault(row.host, []).append(row)
+    if not hosts:
         return ""
-    lines = [
-        markup.row(
-            html.escape(host),
-            [
-                str(states[host].total()),
-                str(has[host].threads or ""),
-                format_bytes(has[host].memory) if has[host].memory else "",
-                ", ".join(f"{n} {state}" for state, n in states[host].items()),
-            ],
-        )
-        for host in sorted(states)[:HOSTS]
-    ]
-    if len(states) > HOSTS:
-        lines.append(markup.row(f"... {len(states) - HOSTS} more", [""] * 4))
-    return markup.table(("host", "nodes", "threads", "memory", ""), lines)
+    lines = []
+    for host in sorted(hosts)[:MAX_HOSTS]:
+        rows = hosts[host]
+        states = format_counts(Counter(row.state.value for row in rows))
+        cells = [str(len(rows)), *_total(rows, workers).cells, states]
+        lines.append(_row(html.escape(host), cells))
+    if len(hosts) > MAX_HOSTS:
+        lines.append(_row(f"... {len(hosts) - MAX_HOSTS} more", [""] * 4))
+    return _table(("host", "nodes", "threads", "memory", ""), lines)
+
+
+def _total(
+    rows: Iterable[JobRow], workers: Mapping[str, WorkerResources]
+) -> WorkerResources:
+    none = WorkerResources()
+    return sum((workers.get(row.worker or "", none) for row in rows), none)
+
+
+def _causes(failures: Counter[str], most: int) -> str:
+    return ", ".join(format_cause(*each) for each in failures.most_common(most))
 
 
 def _reasons(reasons: Sequence[str]) -> str:
     if not reasons:
         return ""
-    lines = [html.escape(line) for line in reasons[:REASONS]]
-    if len(reasons) > REASONS:
-        lines.append("... <code>cluster.explain()</code> says it all")
+    lines = [html.escape(line) for line in reasons[:MAX_REASONS]]
+    if len(reasons) > MAX_REASONS:
+        lines.append("... <code>cluster.explain()</code> returns all")
     text = "\n".join(lines)
     return (
         f'<div style="white-space:pre-wrap;line-height:1.4;margin:.4em 0">{text}</div>'
     )
 
 
-def _cells(nodes: int, hosts: int, has: WorkerResources, note: str) -> list[str]:
-    memory = format_bytes(has.memory) if has.memory else ""
-    return [
-        str(nodes),
-        str(hosts or ""),
-        str(has.threads or ""),
-        memory,
-        html.escape(note),
-    ]
+def _folded(title: str, content: str, *, is_open: bool = False) -> str:
+    """Return HTML that can be unfolded; "" without content."""
+    tag = "details open" if is_open else "details"
+    return f"<{tag}><summary>{title}</summary>{content}</details>" if content else ""
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
+def _table(head: Sequence[str], lines: Sequence[str]) -> str:
+    return (
+        '<table style="margin:.3em 0;border-collapse:collapse;line-height:1.4">'
+        f'<thead><tr style="{_LINE}">{_cells("th", head)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _row(first: str, rest: Sequence[str]) -> str:
+    """Return a row; `first` is HTML, the rest is text."""
+    cells = [first, *map(html.escape, rest)]
+    return f'<tr style="background:none">{_cells("td", cells)}</tr>'
+
+
+def _cells(tag: str, cells: Sequence[str]) -> str:
+    """Align numbers to the right; the first and the last column hold text."""
+    aligned = ["left", *["right"] * (len(cells) - 2), "left"]
+    return "".join(
+        f'<{tag} style="text-align:{align};padding:.1em .8em">{cell}</{tag}>'
+        for align, cell in zip(aligned, cells, strict=True)
+    )

@@ -1,7 +1,7 @@
-"""Metrics of the nodes on Dask's ``/metrics``, beside Dask's own.
+"""Metrics of the nodes on Dask's ``/metrics`` route.
 
-Dask collects from a registry that is the process's, so one collector speaks for all
-clusters in it, each by its name.
+Dask collects from a registry that the whole process shares. So one collector reports
+all clusters of the process, each with its name as a label.
 """
 
 from __future__ import annotations
@@ -14,158 +14,128 @@ from typing import Any
 
 import dask.config
 
-from dask_gridengine.nodes.history import ChangeFollower, NodeHistory, counts_of
-from dask_gridengine.nodes.startup_times import BUCKETS, DelayHistogram, StartupTimes
+from dask_gridengine.nodes.history import NodeHistory
+from dask_gridengine.nodes.summary import BUCKETS, Delays, NodeSummary
 
 
 class ClusterCounters:
-    """What has been counted of one cluster; goes on where it stopped.
+    """The delays of one cluster's nodes, by pool; a scrape updates them."""
 
-    Parameters
-    ----------
-    view
-        The nodes.
-    """
+    def __init__(self, history: NodeHistory) -> None:
+        self.history = history
+        self._pools: dict[str, NodeSummary] = {}
 
-    def __init__(self, view: NodeHistory) -> None:
-        self.view, self._follower = view, ChangeFollower(view)
-        self.starts: dict[str, StartupTimes] = {}  # by pool
-
-    def look(self) -> None:
-        """Count what is new."""
-        for change in self._follower.look():
-            self.starts.setdefault(change.new.pool, StartupTimes()).take([change])
+    def update(self) -> dict[str, NodeSummary]:
+        for pool in self.history.registries():
+            if pool not in self._pools:
+                self._pools[pool] = NodeSummary(self.history, pool=pool)
+        for summary in self._pools.values():
+            summary.update()
+        return self._pools
 
 
-class Metrics:
-    """A collector of `prometheus_client`: what the nodes of every cluster are at."""
+class Collector:
+    """Reports to `prometheus_client` on every cluster that is connected."""
 
     def __init__(self) -> None:
-        # Whoever is counted keeps its tally, so that it goes with it.
-        self._tallies: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
+        # Weak: a cluster without other references is not reported.
+        self._counters: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._joined = False
+        self._registered = False
 
-    def join(self, registry: Any) -> None:
-        """Be asked whenever that one is; once."""
+    def add(self, counters: ClusterCounters, registry: Any) -> None:
         with self._lock:
-            joined, self._joined = self._joined, True
-        if not joined:
+            self._counters.add(counters)
+            registered, self._registered = self._registered, True
+        if not registered:
             registry.register(self)
 
-    def add(self, tally: ClusterCounters) -> None:
-        """Speak for this one, too, for as long as somebody keeps it."""
+    def discard(self, counters: ClusterCounters) -> None:
         with self._lock:
-            self._tallies.add(tally)
-
-    def remove(self, tally: ClusterCounters) -> None:
-        """Speak no more for this one."""
-        with self._lock:
-            self._tallies.discard(tally)
+            self._counters.discard(counters)
 
     def describe(self) -> Sequence[Any]:
-        """Nothing: what is there is known when it is asked for."""
-        return []
+        return []  # the registry would call `collect` to find out
 
     def collect(self) -> Iterator[Any]:
-        """Answer a scrape."""
+        """Answer one scrape."""
         with self._lock:
-            tallies = sorted(self._tallies, key=lambda tally: tally.view.name)
-        for tally in tallies:
-            tally.look()
-        yield from _families(tallies)
+            counters = sorted(self._counters, key=lambda each: each.history.name)
+        yield from _families(counters)
 
 
-_METRICS = Metrics()
+COLLECTOR = Collector()
 
 
-def connect(view: NodeHistory) -> ClusterCounters | None:
-    """Have ``/metrics`` tell of these nodes, too; whoever calls keeps the tally.
+def connect(history: NodeHistory) -> ClusterCounters | None:
+    """Report these nodes, for as long as the caller keeps what is returned.
 
-    Returns
-    -------
-    Tally or None
-        None where `prometheus_client` is not installed, or Dask does not use it: it
-        is not loaded for this.
+    None where Dask does not use `prometheus_client`: it is not imported for this.
     """
     client = sys.modules.get("prometheus_client")
     if client is None:
         return None
-    _METRICS.join(client.REGISTRY)
-    tally = ClusterCounters(view)
-    _METRICS.add(tally)
-    return tally
+    counters = ClusterCounters(history)
+    COLLECTOR.add(counters, client.REGISTRY)
+    return counters
 
 
-def disconnect(tally: ClusterCounters | None) -> None:
-    """Tell of these nodes no more."""
-    if tally is not None:
-        _METRICS.remove(tally)
+def disconnect(counters: ClusterCounters | None) -> None:
+    """Stop reporting these nodes."""
+    if counters is not None:
+        COLLECTOR.discard(counters)
 
 
-def _families(tallies: Sequence[ClusterCounters]) -> Iterator[Any]:
-    from prometheus_client import core
-
-    nodes = core.GaugeMetricFamily(
-        _name("nodes"), "Nodes by state", labels=["cluster", "pool", "state"]
+def _families(all_counters: Sequence[ClusterCounters]) -> list[Any]:
+    """Make the metrics of one scrape."""
+    nodes = _family("Gauge", "nodes", "Nodes by state", "state")
+    requested = _family("Gauge", "nodes_wanted", "Requested nodes")
+    submitted = _family("Counter", "nodes_submitted", "Submitted nodes")
+    ended = _family("Counter", "nodes_ended", "Ended nodes", "cause", "failed")
+    queue_wait = _family("Histogram", "queue_wait_seconds", "Time in the grid's queue")
+    startup = _family(
+        "Histogram",
+        "startup_seconds",
+        "Time from a node's first moment until its worker registered",
     )
-    wanted = core.GaugeMetricFamily(
-        _name("nodes_wanted"),
-        "How many nodes there shall be",
-        labels=["cluster", "pool"],
-    )
-    submitted = core.CounterMetricFamily(
-        _name("nodes_submitted"), "Nodes asked of the grid", labels=["cluster", "pool"]
-    )
-    ended = core.CounterMetricFamily(
-        _name("nodes_ended"),
-        "Nodes that are gone, by cause",
-        labels=["cluster", "pool", "cause", "failed"],
-    )
-    for tally in tallies:
-        name = tally.view.name
-        for pool, count in tally.view.wanted_of().items():
-            wanted.add_metric([name, pool], count)
-        for pool, registry in tally.view.rosters().items():
-            for state, count in counts_of(registry).items():
+    for counters in all_counters:
+        history = counters.history
+        for pool, count in history.requested_by_pool().items():
+            requested.add_metric([history.name, pool], count)
+        for pool, summary in counters.update().items():
+            labels = [history.name, pool]
+            for state, count in history.counts(pool).items():
                 if state != "gone":
-                    nodes.add_metric([name, pool, state], count)
-            submitted.add_metric([name, pool], registry.total)
-            # Counters may not go down: each counts by the cause that was known first.
+                    nodes.add_metric([*labels, state], count)
+            registry = history.registries()[pool]
+            submitted.add_metric(labels, registry.total)
+            # A counter must not go down: each node counts by its first known cause.
             for cause, count in list(registry.ended.items()):
                 if cause is not None:
                     failed = str(cause.is_failure).lower()
-                    ended.add_metric([name, pool, cause.value, failed], count)
-    yield from (nodes, wanted, submitted, ended)
-    for what, said in _DELAYS.items():
-        family = core.HistogramMetricFamily(
-            _name(f"{what}_seconds"), said, labels=["cluster", "pool"]
-        )
-        for tally in tallies:
-            for pool, starts in tally.starts.items():
-                delays = starts.wait if what == "queue_wait" else starts.startup
-                buckets = _cumulative(delays)
-                labels = [tally.view.name, pool]
-                family.add_metric(labels, buckets, sum_value=delays.total)
-        yield family
+                    ended.add_metric([*labels, cause.value, failed], count)
+            for family, delays in (
+                (queue_wait, summary.queue_wait),
+                (startup, summary.startup),
+            ):
+                family.add_metric(labels, _cumulative(delays), delays.total)
+    return [nodes, requested, submitted, ended, queue_wait, startup]
 
 
-_DELAYS = {
-    "queue_wait": "Time of nodes in the grid's queue",
-    "startup": "Time from a node's first moment until the scheduler had its worker",
-}
+def _family(kind: str, name: str, text: str, *labels: str) -> Any:
+    """Make a metric whose name begins as those of Dask do."""
+    from prometheus_client import core
+
+    namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
+    full = "_".join(filter(None, [namespace, "gridengine", name]))
+    make = getattr(core, f"{kind}MetricFamily")
+    return make(full, text, labels=["cluster", "pool", *labels])
 
 
-def _cumulative(delays: DelayHistogram) -> list[tuple[str, float]]:
+def _cumulative(delays: Delays) -> list[tuple[str, float]]:
     total = 0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip(BUCKETS, delays.counts, strict=True):
         total += count
         buckets.append(("+Inf" if bound == BUCKETS[-1] else str(float(bound)), total))
     return buckets
-
-
-def _name(name: str) -> str:
-    """As Dask names its own; ``dask_gridengine_...`` if nothing is configured."""
-    namespace = dask.config.get("distributed.dashboard.prometheus.namespace")
-    return "_".join(filter(None, [namespace, "gridengine", name]))

@@ -1,4 +1,4 @@
-"""``cluster.timeline()``: the whole run as one picture."""
+"""The figure of ``cluster.timeline()``: a bar for each node, and counts by state."""
 
 from __future__ import annotations
 
@@ -9,134 +9,115 @@ from typing import Any
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import OptionError
-from dask_gridengine.nodes.history import Change, NodeHistory, NodeRow
+from dask_gridengine.formatting import plural
+from dask_gridengine.nodes.history import JobRow, NodeHistory
+from dask_gridengine.nodes.summary import Change
 from dask_gridengine.views.colors import COLOURS, STATES
 
 WIDTH = 1000  # pixels
-MOST_DRAWN = 20_000  # bars: a file of some ten megabytes
-#: Of one bar, where there are few; and the least and the most of all bars together.
-BAR, LOWEST, HIGHEST = 22, 240, 900
+MAX_DRAWN = 20_000  # bars: a file of some ten megabytes
+#: Pixels of one bar, where there are few, and of all bars together.
+BAR_HEIGHT, MIN_HEIGHT, MAX_HEIGHT = 22, 240, 900
 
 
-def draw(view: NodeHistory, *, now: float | None = None) -> Any:
-    """Make the picture.
+def draw(history: NodeHistory, *, now: float | None = None) -> Any:
+    """Draw all nodes that are kept.
 
-    Parameters
-    ----------
-    view
-        The nodes.
-    now
-        Seconds since the epoch, where what goes on ends; the present by default. The
-        picture of a run that is over ends with it.
-
-    Raises
-    ------
-    OptionError
-        If bokeh is not installed.
+    The figure of a live cluster ends `now`, that of a finished run with its last node.
+    Raises OptionError if bokeh is not installed.
     """
     if importlib.util.find_spec("bokeh") is None:
         raise OptionError(
             "timeline() draws with bokeh, which is not installed\n"
-            "  what to do: pip install bokeh"
+            "Hint: pip install bokeh"
         )
     from bokeh.layouts import column
 
     from dask_gridengine.views.timeline_bars import TimelineBars
 
-    rows = view.rows()
+    rows = history.rows()
     end = _end(rows, steady_time() if now is None else now)
-    height = min(HIGHEST, max(LOWEST, 110 + BAR * len(rows)))
+    height = min(MAX_HEIGHT, max(MIN_HEIGHT, 110 + BAR_HEIGHT * len(rows)))
     bars = TimelineBars(
-        live=False, most=MOST_DRAWN, width=WIDTH, height=height, title=""
+        live=False, limit=MAX_DRAWN, width=WIDTH, height=height, title=""
     )
-    bars.take([Change(None, row) for row in rows], end)
-    bars.figure.title.text = _title(view, rows, len(bars))
-    bars.now(end, None)
+    bars.update([Change(None, row) for row in rows], end)
+    bars.figure.title.text = _title(history, rows, len(bars))
+    bars.show(end, None)
     bars.figure.xaxis.axis_label = None
     bars.figure.toolbar.autohide = True
-    return column(bars.figure, _totals(rows, end, bars.figure))
+    return column(bars.figure, _counts_figure(rows, end, bars.figure))
 
 
 def save(picture: Any, path: Path, *, title: str) -> None:
-    """Write it to an HTML file.
-
-    Raises
-    ------
-    OptionError
-        If the file's name does not end in ``.html``.
-    """
+    """Write a figure to an HTML file; raises OptionError for other formats."""
     if path.suffix.lower() != ".html":
         raise OptionError(
-            f"timeline({str(path)!r}) cannot be saved in this format\n"
-            "  what to do: give a file name that ends in .html"
+            f"timeline({str(path)!r}) cannot write this format\n"
+            "Hint: give a file name that ends in .html"
         )
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
-    # All that it needs is in it: clusters' networks often reach no CDN.
+    # The file loads nothing: clusters' networks often reach no CDN.
     path.write_text(file_html(picture, INLINE, title), encoding="utf-8")
 
 
-def _end(rows: list[NodeRow], now: float) -> float:
-    gone = [row.entered["gone"] for row in rows if row.over]
-    return max(gone) if gone and len(gone) == len(rows) else now
+def count_steps(rows: list[JobRow], end: float) -> dict[str, list[float]]:
+    """Return how many nodes were in each state, before and after each change.
 
-
-def _title(view: NodeHistory, rows: list[NodeRow], drawn: int) -> str:
-    hosts = len({row.host for row in rows if row.host})
-    failed = sum(row.failed for row in rows)
-    said = f"{view.name}: {len(rows)} nodes on {hosts} hosts"
-    if drawn < len(rows):
-        said += f" ({drawn} are drawn)"
-    return f"{said}, {failed} failed" if failed else said
-
-
-def steps(rows: list[NodeRow], end: float) -> dict[str, list[float]]:
-    """How many nodes were in each state, whenever that changed.
-
-    Returns
-    -------
-    dict
-        ``time`` in seconds since the epoch, each moment twice (before and after), and
-        a column for each state but gone.
+    ``time`` is in seconds since the epoch. The other columns are the live states.
     """
-    events: dict[float, Counter[str]] = {end: Counter()}
+    changes: dict[float, Counter[str]] = {end: Counter()}
     for row in rows:
-        for state, start, stop in row.stays:
-            events.setdefault(start, Counter())[state] += 1
+        for state, start, stop in row.periods:
+            changes.setdefault(start, Counter())[state] += 1
             if stop is not None:
-                events.setdefault(stop, Counter())[state] -= 1
+                changes.setdefault(stop, Counter())[state] -= 1
     columns: dict[str, list[float]] = {name: [] for name in ("time", *STATES)}
-    now: Counter[str] = Counter()
+    counts: dict[str, float] = dict.fromkeys(STATES, 0)
 
     def add(when: float) -> None:
-        columns["time"].append(when)
-        for state in STATES:
-            columns[state].append(now[state])
+        for name, value in {"time": when, **counts}.items():
+            columns[name].append(value)
 
-    for moment, change in sorted(events.items(), key=lambda event: event[0]):
-        add(moment)
-        for state, count in change.items():
-            now[state] += count
-        add(moment)
+    for when in sorted(changes):
+        add(when)
+        for state, count in changes[when].items():
+            counts[state] += count
+        add(when)
     return columns
 
 
-def _totals(rows: list[NodeRow], end: float, above: Any) -> Any:
+def _end(rows: list[JobRow], now: float) -> float:
+    ends = [row.since for row in rows if row.ended]
+    return max(ends) if ends and len(ends) == len(rows) else now
+
+
+def _title(history: NodeHistory, rows: list[JobRow], drawn: int) -> str:
+    hosts = len({row.host for row in rows if row.host})
+    failed = sum(row.failed for row in rows)
+    title = f"{history.name}: {plural(len(rows), 'node')} on {plural(hosts, 'host')}"
+    if drawn < len(rows):
+        title += f" ({drawn} are drawn)"
+    return f"{title}, {failed} failed" if failed else title
+
+
+def _counts_figure(rows: list[JobRow], end: float, bars: Any) -> Any:
     from bokeh.models import ColumnDataSource
     from bokeh.plotting import figure
 
-    from dask_gridengine.views.state_changes import milliseconds, time_label
+    from dask_gridengine.views.timeline_bars import milliseconds, time_label
 
-    columns = steps(rows, end)
+    columns = count_steps(rows, end)
     columns["time"] = [milliseconds(when) for when in columns["time"]]
-    # What is of use at the bottom, so that its height is read off the axis.
+    # Working nodes are at the bottom, so that the axis shows their number.
     order = ("working", "suspended", "draining", "importing", "arrived", "queued")
     plot = figure(
         width=WIDTH,
         height=190,
         x_axis_type="datetime",
-        x_range=above.x_range,
+        x_range=bars.x_range,
         x_axis_label=time_label(),
         y_axis_label="nodes",
         tools="",
@@ -150,7 +131,7 @@ def _totals(rows: list[NodeRow], end: float, above: Any) -> Any:
     )
     plot.y_range.start = 0
     plot.yaxis.minor_tick_line_color = None
-    # Axes of both below each other: the same moment at the same place.
-    above.min_border_left = plot.min_border_left = 80
-    above.min_border_right = plot.min_border_right = 45
+    # The same moment is at the same place in both figures.
+    bars.min_border_left = plot.min_border_left = 80
+    bars.min_border_right = plot.min_border_right = 45
     return plot

@@ -1,8 +1,9 @@
-"""A bar for every node, coloured by what it was at: the timeline of page and figure."""
+"""A bar for each node, coloured by its states: the timeline of page and HTML export."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,22 +19,28 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from dask_gridengine.nodes.history import Change, NodeRow
-from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, MEANING, STATES
-from dask_gridengine.views.state_changes import (
-    FAR,
-    NOBODY,
-    cells,
-    milliseconds,
-    time_label,
-)
+from dask_gridengine.formatting import format_duration
+from dask_gridengine.grid_types import NodeId
+from dask_gridengine.nodes.history import JobRow
+from dask_gridengine.nodes.summary import Change
+from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
 
-#: Bars that a page keeps; beyond, those of nodes that are gone are dropped down to half
-#: as many, the oldest first.
-MOST_BARS = 4_000
-FEWEST = 12  # bars there is always room for, so that one is not a wall
-#: Of all bars together, about: a bar that is less than one is no colour but a tint.
+#: The end of the bar of a live node, in the year 2100. A cover hides the future, so
+#: passing time changes the cover and no bar.
+FAR = 4_102_444_800_000.0  # milliseconds
+#: Bars that a page keeps. Beyond, those of ended nodes are dropped, the oldest first,
+#: down to half as many.
+MAX_BARS = 4_000
+MIN_ROWS = 12  # of the axis: a single bar would fill the figure
+#: Height of all bars together, about: a bar below one pixel loses its colour.
 PIXELS = 800
+
+_LEGEND = {
+    **{state: state for state in STATES},
+    "queued": "queued in the grid",
+    "arrived": "arrived, waiting",
+    "suspended": "suspended by the grid",
+}
 
 _TOOLTIPS = [
     ("job", "@job"),
@@ -52,127 +59,111 @@ if (Math.abs(tick - i) > 1e-6 || i < 0 || i >= source.data.job.length) return ""
 return source.data.worker[i] || source.data.job[i]
 """
 
+_COLUMNS = (
+    "y",
+    *(f"{state}_{edge}" for state in STATES for edge in ("from", "to")),
+    *("ended_at", "failed_at", "job", "worker", "host", "queue", "state", "cause"),
+    *("wait", "startup", "worked", "restarts"),
+)
+
 
 class TimelineBars:
-    """The timeline, kept up to date by what has changed alone.
+    """The figure and its data, which `update` changes only where nodes changed.
 
-    Parameters
-    ----------
-    live
-        Whether time goes on, rather than that it is a picture of a moment.
-    most
-        Bars that are kept.
-    **options
-        Of the figure.
+    `live` is false for a picture of one moment; `options` are of the figure.
     """
 
-    def __init__(self, *, live: bool, most: int = MOST_BARS, **options: Any) -> None:
-        self._live, self._limit = live, most
-        self._rows: list[NodeRow] = []
-        self._index: dict[tuple[str, str], int] = {}
-        self._stop, self._most = FAR, most
-        self.source = ColumnDataSource({name: [] for name in cells(NOBODY, 0, FAR)})
-        self.x_range, self.y_range = Range1d(0, 1), Range1d(FEWEST - 0.5, -0.5)
-        self._future = BoxAnnotation(
+    def __init__(self, *, live: bool, limit: int = MAX_BARS, **options: Any) -> None:
+        self._live, self._limit = live, limit
+        self._capacity = limit
+        self._rows: list[JobRow] = []
+        self._index: dict[tuple[str, NodeId], int] = {}
+        self._end = FAR
+        self.source = ColumnDataSource({name: [] for name in _COLUMNS})
+        self.x_range, self.y_range = Range1d(0, 1), Range1d(MIN_ROWS - 0.5, -0.5)
+        self._cover = BoxAnnotation(
             left=0,
             fill_color="white",
             fill_alpha=1,
             line_color="#888888",
             level="glyph",
         )
-        self.figure = self._figure(options)
+        self._draw(options)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    @property
-    def first(self) -> float | None:
-        """When the oldest node shown was submitted, in seconds; None without any."""
-        return min((row.entered["queued"] for row in self._rows), default=None)
-
-    def take(self, changes: Sequence[Change], now: float) -> None:
-        """Draw what is new or another than it was.
-
-        Parameters
-        ----------
-        changes
-            As a `ChangeFollower` tells them.
-        now
-            Seconds since the epoch, where bars that go on end in a picture.
-        """
-        self._stop = FAR if self._live else milliseconds(now)
-        # One that is neither new nor known was dropped, and stays so.
-        fresh = [change.new for change in changes if change.old is None]
-        if known := [c.new for c in changes if c.new.key in self._index]:
+    def update(self, changes: Sequence[Change], now: float) -> None:
+        """Draw changed and new nodes; in a picture live ones end at `now`."""
+        self._end = FAR if self._live else milliseconds(now)
+        new = [change.new for change in changes if change.old is None]
+        # A node that is neither new nor shown was dropped, and stays so.
+        if known := [change.new for change in changes if change.new.key in self._index]:
             self._patch(known)
-        if len(self._rows) + len(fresh) > self._most:
-            self._anew([*self._rows, *fresh])
-        elif fresh:
-            self._append(fresh)
+        if len(self._rows) + len(new) > self._capacity:
+            self._replace([*self._rows, *new])
+        elif new:
+            self.source.stream(self._add(new))
+        if new:
+            self._resize()
 
-    def now(self, now: float, window: float | None) -> None:
-        """Let time pass: show the last `window` seconds, or all of it with None."""
-        start = self.first if window is None else now - window
-        start = now - 10 if start is None else min(start, now - 1)
-        room = (now - start) * 0.02
+    def show(self, now: float, window: float | None) -> None:
+        """Show the last `window` seconds, or with None the time since the start."""
+        if window is None:
+            submitted = (row.submitted for row in self._rows)
+            start = min(min(submitted, default=now - 10), now - 1)
+        else:
+            start = now - window
+        margin = (now - start) * 0.02
         self.x_range.update(
-            start=milliseconds(start) - room * 1000, end=milliseconds(now) + room * 1000
+            start=milliseconds(start - margin), end=milliseconds(now + margin)
         )
-        self.y_range.update(start=max(FEWEST, len(self)) - 0.5, end=-0.5)
-        self.cover(now)
+        self.y_range.update(start=max(MIN_ROWS, len(self)) - 0.5, end=-0.5)
+        self.hide_future(now)
 
-    def cover(self, now: float) -> None:
-        """Hide what is not yet."""
-        self._future.left = milliseconds(now)
+    def hide_future(self, now: float) -> None:
+        self._cover.left = milliseconds(now)
 
-    def _patch(self, rows: Sequence[NodeRow]) -> None:
+    def _patch(self, rows: Sequence[JobRow]) -> None:
         patches: dict[str, list[tuple[int, Any]]] = {}
         for row in rows:
             i = self._index[row.key]
-            old = cells(self._rows[i], i, self._stop)
-            for name, value in cells(row, i, self._stop).items():
-                if old[name] != value and not (
-                    old[name] != old[name] != value != value
-                ):
+            old = _cells(self._rows[i], i, self._end)
+            for name, value in _cells(row, i, self._end).items():
+                if old[name] != value and not (_is_nan(old[name]) and _is_nan(value)):
                     patches.setdefault(name, []).append((i, value))
             self._rows[i] = row
         if patches:
             self.source.patch(patches)
 
-    def _append(self, rows: Sequence[NodeRow]) -> None:
-        columns = self._enter(rows)
-        self.source.stream(columns)
-        self._resize()
-
-    def _anew(self, rows: Sequence[NodeRow]) -> None:
-        gone = [row.key for row in rows if row.over]
-        dropped = set(gone[: max(0, len(gone) - self._limit // 2)])
-        kept = [row for row in rows if row.key not in dropped]
-        # With many that live there is room, or each new one would send all anew.
-        live = len(rows) - len(gone)
-        self._most = max(self._limit, 2 * live + self._limit // 2)
+    def _replace(self, rows: Sequence[JobRow]) -> None:
+        """Draw everything again, without the oldest ended nodes."""
+        ended = [row.key for row in rows if row.ended]
+        dropped = set(ended[: max(0, len(ended) - self._limit // 2)])
+        # With many live nodes there is room, or each new one would replace all again.
+        live = len(rows) - len(ended)
+        self._capacity = max(self._limit, 2 * live + self._limit // 2)
         self._rows, self._index = [], {}
-        self.source.data = self._enter(kept)
-        self._resize()
+        self.source.data = self._add([row for row in rows if row.key not in dropped])
 
-    def _enter(self, rows: Sequence[NodeRow]) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {name: [] for name in self.source.data}
+    def _add(self, rows: Sequence[JobRow]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         for row in rows:
             i = self._index[row.key] = len(self._rows)
             self._rows.append(row)
-            for name, value in cells(row, i, self._stop).items():
+            for name, value in _cells(row, i, self._end).items():
                 columns[name].append(value)
         return columns
 
     def _resize(self) -> None:
-        count = max(FEWEST, len(self._rows))
+        count = max(MIN_ROWS, len(self._rows))
         for bar in self._bars:
             bar.glyph.height = 0.86 if count <= 200 else max(1.0, count / PIXELS)
         for mark in self._marks:
             mark.glyph.size = 12 if count <= 40 else 7 if count <= 200 else 4
 
-    def _figure(self, options: dict[str, Any]) -> Any:
-        plot = figure(
+    def _draw(self, options: dict[str, Any]) -> None:
+        self.figure = plot = figure(
             x_axis_type="datetime",
             x_range=self.x_range,
             y_range=self.y_range,
@@ -188,44 +179,89 @@ class TimelineBars:
         plot.yaxis.minor_tick_line_color = None
         plot.ygrid.visible = False
         plot.toolbar.logo = None
-        items, self._bars = [], []
-        for state in STATES:
-            bar = plot.hbar(
-                y="y",
-                left=f"{state}_from",
-                right=f"{state}_to",
-                height=0.86,
-                color=COLOURS[state],
-                line_color=None,
-                source=self.source,
-            )
-            self._bars.append(bar)
-            items.append(LegendItem(label=MEANING[state], renderers=[bar]))
+        self._bars = [self._bar(state) for state in STATES]
         if self._live:
-            plot.add_layout(self._future)
+            plot.add_layout(self._cover)
         self._marks = [
-            plot.scatter(
-                x=f"{name}_at",
-                y="y",
-                marker=marker,
-                angle=angle,
-                color=colour,
-                line_width=3,
-                size=12,
-                source=self.source,
-            )
-            for name, marker, angle, colour in (
-                ("ended", "dash", math.pi / 2, ENDED),
-                ("failed", "x", 0, FAILED),
-            )
+            self._mark("ended_at", "dash", math.pi / 2, ENDED),
+            self._mark("failed_at", "x", 0, FAILED),
         ]
-        for mark, label in zip(self._marks, ("gone", "gone: failed"), strict=True):
-            items.append(LegendItem(label=label, renderers=[mark]))
-        plot.add_tools(
-            HoverTool(renderers=[*self._bars, *self._marks], tooltips=_TOOLTIPS)
-        )
+        glyphs = [*self._bars, *self._marks]
+        plot.add_tools(HoverTool(renderers=glyphs, tooltips=_TOOLTIPS))
+        labels = [*(_LEGEND[state] for state in STATES), "gone", "gone: failed"]
+        items = [
+            LegendItem(label=label, renderers=[glyph])
+            for label, glyph in zip(labels, glyphs, strict=True)
+        ]
         legend = Legend(items=items, orientation="horizontal", click_policy="hide")
         legend.update(border_line_color=None, padding=2, spacing=12)
         legend.update(label_text_font_size="9pt", glyph_width=16, margin=2)
         plot.add_layout(legend, "above")
-        return plot
+
+    def _bar(self, state: str) -> Any:
+        return self.figure.hbar(
+            y="y",
+            left=f"{state}_from",
+            right=f"{state}_to",
+            height=0.86,
+            color=COLOURS[state],
+            line_color=None,
+            source=self.source,
+        )
+
+    def _mark(self, x: str, marker: str, angle: float, colour: str) -> Any:
+        return self.figure.scatter(
+            x=x,
+            y="y",
+            marker=marker,
+            angle=angle,
+            color=colour,
+            line_width=3,
+            size=12,
+            source=self.source,
+        )
+
+
+def milliseconds(when: float) -> float:
+    """Return local time for bokeh's axes, which know no time zones."""
+    return (when + time.localtime(when).tm_gmtoff) * 1000
+
+
+def time_label() -> str:
+    """Return the label of an axis of `milliseconds`."""
+    zone = time.strftime("%z")
+    return f"time of day (UTC{zone[:3]}:{zone[3:]})"
+
+
+def _cells(row: JobRow, y: int, end: float) -> dict[str, Any]:
+    """Return the values of `_COLUMNS` for one node; live ones end at `end`."""
+    cells: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan)
+    worked = None
+    for state, start, stop in row.periods:
+        cells[f"{state}_from"] = milliseconds(start)
+        cells[f"{state}_to"] = end if stop is None else milliseconds(stop)
+        if state == "working" and stop is not None:
+            worked = stop - start
+    if row.ended:
+        cells["failed_at" if row.failed else "ended_at"] = milliseconds(row.since)
+    return cells | {
+        "y": y,
+        "job": f"{row.id} {row.pool}".rstrip(),
+        "worker": row.worker or "",
+        "host": row.host,
+        "queue": f"({row.queue})" if row.queue else "",
+        "state": row.state.value,
+        "cause": f"- {row.cause}" if row.cause else "",
+        "wait": _duration(row.queue_wait),
+        "startup": _duration(row.startup),
+        "worked": _duration(worked),
+        "restarts": row.restarts,
+    }
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else format_duration(seconds)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

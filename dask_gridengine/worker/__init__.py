@@ -1,1 +1,1 @@
-"""A node's side, once it is wanted: what the grid granted it, and its workers."""
+"""A node's side after its hello: what the grid has given it, and its workers."""

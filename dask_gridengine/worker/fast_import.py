@@ -1,7 +1,4 @@
-"""What Dask imports, and how, before anybody needs it: half of a node's start.
-
-Both are undone, or made good, once Dask is there.
-"""
+"""Import Dask faster: what is left out here is half of a node's start."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-#: Imports numpy for one function only, and does without it where there is none.
+#: Imports numpy for one function only, and works without it.
 ALLOCATES = "distributed.protocol.utils"
 
 
@@ -33,31 +30,31 @@ def yaml_in_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def import_dask_without_numpy() -> Iterator[None]:
-    """Have Dask's communication not import numpy: a quarter of what a node imports.
+    """Import Dask without numpy, which is a quarter of what a node imports.
 
-    It uses it to allocate what messages are read into. Here it does so once a task, or
-    what a task needs, has imported numpy. Without numpy a node has no threads of a BLAS
-    either, and its workers can be forked whatever ``OMP_NUM_THREADS`` says.
+    Dask allocates with it the buffers that it reads messages into. Here it does so once
+    a task, or what a task needs, has imported numpy. Without numpy a node has no BLAS
+    threads either, so its workers can be forked whatever ``OMP_NUM_THREADS`` is.
 
-    Whoever else imports numpy meanwhile, say a plugin of Dask's, gets it.
+    Other importers of numpy, such as a plugin of Dask's, get it.
     """
-    finder = _Absent()
+    finder = _NumpyHider()
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-    if finder.asked:
-        _lend(host_array)
+    if finder.used:
+        _replace_host_array(host_array)
 
 
 def host_array(n: int) -> memoryview:
-    """A buffer of `n` bytes, as Dask allocates it, by numpy if that is imported.
+    """Allocate `n` bytes as Dask does, with numpy if that has been imported.
 
-    Not zeroed then, and in huge pages where those are to be had; see
+    Numpy does not zero them, and uses huge pages if there are any; see
     ``distributed.protocol.utils.host_array``.
     """
-    # Another thread may be in the midst of importing it.
+    # Another thread may be importing it just now.
     empty: Any = getattr(sys.modules.get("numpy"), "empty", None)
     if empty is None:
         return memoryview(bytearray(n))
@@ -65,23 +62,23 @@ def host_array(n: int) -> memoryview:
     return data
 
 
-class _Absent:
-    """A finder that does not find numpy for the module that can do without."""
+class _NumpyHider:
+    """A finder that hides numpy from the module that works without it."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.used = False
 
     def find_spec(
         self, name: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name == "numpy" and _importing() == ALLOCATES:
-            self.asked = True
+        if name == "numpy" and _importing_module() == ALLOCATES:
+            self.used = True
             raise ModuleNotFoundError("numpy is imported later", name=name)
         return None
 
 
-def _importing() -> str:
-    """The module whose import statement is being executed."""
+def _importing_module() -> str:
+    """Return the module whose import statement is being executed."""
     frame: FrameType | None = sys._getframe(1)
     inner = (__name__, "importlib._bootstrap", "importlib._bootstrap_external")
     while frame is not None and frame.f_globals.get("__name__") in inner:
@@ -89,10 +86,10 @@ def _importing() -> str:
     return "" if frame is None else str(frame.f_globals.get("__name__"))
 
 
-def _lend(function: Any) -> None:
-    """Have Dask use it, wherever it has taken up its own."""
-    own = getattr(sys.modules[ALLOCATES], "host_array", None)
+def _replace_host_array(function: Any) -> None:
+    """Replace Dask's function in every module of Dask that has imported it."""
+    dasks = getattr(sys.modules[ALLOCATES], "host_array", None)
     for name, module in list(sys.modules.items()):
-        taken = vars(module).get("host_array") if name.startswith("distributed") else 0
-        if own is not None and taken is own:
+        known = name.startswith("distributed") and vars(module).get("host_array")
+        if known and known is dasks:
             setattr(module, "host_array", function)  # noqa: B010 - not in its types

@@ -1,16 +1,17 @@
 """A fork server that is forked, not executed: Dask is imported once per node.
 
-A Nanny starts its worker in a child process. By ``spawn`` the child imports
-distributed a second time; by plain ``fork`` it inherits whatever locks the Nanny's
-threads happen to hold. Python's own fork server has neither fault, but is itself
-executed anew, so it too imports distributed a second time. Here it is *forked* from
-the node while the node still has a single thread: it inherits the imports, never has
-a second thread, and every worker, first or restarted, is forked from it.
+A Nanny starts its worker in a child process. By ``spawn`` the child imports distributed
+a second time; by plain ``fork`` it inherits the locks that the Nanny's threads happen
+to hold. Python's own fork server has neither fault, but is a new Python process, so it
+imports distributed a second time, too. Here it is *forked* from the node while the node
+still has a single thread: it inherits the imports, never has a second thread, and every
+worker, first or restarted, is forked from it.
 
 `multiprocessing` starts its two servers (fork server and resource tracker) by
-``util.spawnv_passfds(path, argv, fds)``. `start` lends it a version that forks and
-runs the very code the argv asks for. So nothing of their protocol is repeated here,
-and where a Python does it differently, `start` says False and Dask is left to spawn.
+``util.spawnv_passfds(path, argv, fds)``. `start` replaces that for a moment by a
+function that forks and runs the code in ``argv``, so nothing of their protocol is
+repeated here. Where a Python starts them differently, `start` returns False, and Dask
+spawns its workers.
 """
 
 from __future__ import annotations
@@ -24,31 +25,32 @@ from pathlib import Path
 from typing import NoReturn
 
 #: Grid Engine sends these to a job's whole process group (``-notify``, s_rt): only
-#: the node itself may act on them, or the worker dies before it has drained.
+#: the node itself may act on them, or the worker ends before it has drained.
 NOTIFY_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def threads() -> int:
-    """How many threads this process has, those of C libraries included.
+    """Count the threads of this process, those of C libraries included.
 
-    Linux only: elsewhere it says 2, so that nothing is forked.
+    Linux only: elsewhere it returns 2, so that nothing is forked.
     """
     tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.is_dir() else 2
 
 
+def ignore_notify_signals() -> None:
+    """Leave the signals of the process group to the node."""
+    for number in NOTIFY_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def start() -> bool:
-    """Fork the servers `multiprocessing`'s "forkserver" method needs.
+    """Fork the servers of `multiprocessing`, after the imports, before any thread.
 
-    Call it after the imports and before the first thread.
-
-    Returns
-    -------
-    bool
-        False if this process has other threads already or this Python starts its
-        servers in another way. Then nothing has been changed.
+    Returns False, with nothing changed, if this process has other threads or this
+    Python starts its servers in another way.
     """
-    from multiprocessing import forkserver, util  # 6 ms nobody waits for at the door
+    from multiprocessing import forkserver, util  # 6 ms that the hello need not wait
 
     if (running := threads()) != 1 or not hasattr(util, "spawnv_passfds"):
         # E.g. OpenBLAS's, where OMP_NUM_THREADS is above 1 and numpy is imported.
@@ -69,10 +71,10 @@ def start() -> bool:
         if pid := os.fork():
             forked.append(pid)
             return pid
-        util.spawnv_passfds = execute  # a worker's own servers are not our business
+        util.spawnv_passfds = execute  # for the servers that a worker starts itself
         _serve([os.fsdecode(arg) for arg in args], fds, unblocked)
 
-    os.register_at_fork(after_in_child=_reseed)
+    os.register_at_fork(after_in_child=_reseed_numpy)
     util.spawnv_passfds = spawnv_passfds  # type: ignore[assignment]
     try:
         forkserver.set_forkserver_preload([])  # all it needs is imported already
@@ -91,11 +93,10 @@ def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoRe
 
     status = 1
     try:
-        for courtesy in NOTIFY_SIGNALS:
-            signal.signal(courtesy, signal.SIG_IGN)
+        ignore_notify_signals()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Nanny ends workers by it
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        # Forked while it was held: a worker that starts processes would wait for ever.
+        # The fork holds it: a worker that starts processes would wait for ever.
         forkserver._forkserver._lock = threading.Lock()  # type: ignore[attr-defined]
         code = argv[list(argv).index("-c") + 1]
         _close_all_but({0, 1, 2, *fds})
@@ -108,10 +109,10 @@ def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoRe
         os._exit(status)
 
 
-def _reseed() -> None:
-    """Give a worker random numbers of its own; Python does so for `random` only."""
-    if (numpys := sys.modules.get("numpy.random")) is not None:
-        numpys.seed()
+def _reseed_numpy() -> None:
+    """Give each worker its own random numbers; Python does so for `random` only."""
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
 
 
 def _close_all_but(keep: set[int]) -> None:

@@ -1,7 +1,8 @@
-"""A worker's first steps on the network: where it listens, and what keeps it from that.
+"""Where a worker listens, and why it cannot start on the network.
 
-Dask's Nanny tries for 30 s to reach its scheduler and then says "CancelledError" (seen
-with 2026.8). Here it is noticed earlier, and told with address, port and answer.
+Dask's Nanny tries for 30 s to reach its scheduler and then raises "CancelledError"
+(seen with 2026.8). Here that is noticed earlier, and reported with address, port and
+answer.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from dask_gridengine.net.ports import Ports, how_many_held, is_free
 if TYPE_CHECKING:
     from distributed import Worker
 
-SLOW_SECONDS = 4.0  # after which a start is looked into that is not over
+SLOW_SECONDS = 4.0  # after which a start that is not over is examined
 CONNECT_SECONDS = 5.0  # for a server of Dask's to answer, TLS and all
-AGAIN_SECONDS = 1.0  # the same, of one that was looked for in vain already
-PROBE_SECONDS = 3.0  # for the kernel's word on why it did not
+RECHECK_SECONDS = 1.0  # the same, if it has failed already
+PROBE_SECONDS = 3.0  # for the kernel to report why
 
 
 class WorkerStartError(Exception):
-    """This worker cannot be started on this host, and that is why."""
+    """This worker cannot be started on this host, for this cause."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(cause, detail)
@@ -41,15 +42,11 @@ class WorkerStartError(Exception):
 
 
 def listen_options(allocation: Allocation) -> dict[str, Any]:
-    """Keywords of a Nanny, or of a Worker, that say where to listen.
+    """Return the keywords of a Nanny, or of a Worker, that say where to listen.
 
     Without any Dask listens at all addresses, and announces the one from which this
-    host would reach the scheduler.
-
-    Raises
-    ------
-    CannotStart
-        If this host has no such interface.
+    host would reach the scheduler. Raises `WorkerStartError` if this host has no such
+    interface.
     """
     options: dict[str, Any] = {}
     if allocation.interface:
@@ -61,40 +58,25 @@ def listen_options(allocation: Allocation) -> dict[str, Any]:
     return options
 
 
-async def start_or_diagnose(starting: Awaitable[Any], allocation: Allocation) -> Any:
-    """Await the start of a Nanny or a Worker, as long as it can succeed.
+async def start_or_diagnose(server: Awaitable[Any], allocation: Allocation) -> Any:
+    """Start a Nanny or a Worker; raise `WorkerStartError` if it cannot succeed.
 
-    Parameters
-    ----------
-    starting
-        The server, which is started by being awaited.
-    allocation
-        What it shall be.
-
-    Returns
-    -------
-    Nanny or Worker
-
-    Raises
-    ------
-    CannotStart
-        If the scheduler is not reached, or no port is left to listen at.
-    Exception
-        Whatever else its start raises.
+    That is if the scheduler cannot be reached, or no port is left to listen at. Other
+    errors of the start are raised as they are.
     """
-    start = asyncio.ensure_future(starting)
-    options = getattr(starting, "connection_args", {})
+    start = asyncio.ensure_future(server)
+    options = getattr(server, "connection_args", {})
     try:
         await asyncio.wait({start}, timeout=SLOW_SECONDS)
         if not start.done():
-            await _look(allocation, options, CONNECT_SECONDS)
+            await _check_scheduler(allocation, options, CONNECT_SECONDS)
         return await start
     except WorkerStartError:
         raise
     except Exception as exc:
-        # It has had the time it had: this only tells one failure from another.
-        await _look(allocation, options, AGAIN_SECONDS)
-        _count_ports(allocation, exc)
+        # This only tells one failure from another: the start has had its time.
+        await _check_scheduler(allocation, options, RECHECK_SECONDS)
+        _check_ports(allocation, exc)
         raise
     finally:
         start.cancel()
@@ -105,22 +87,15 @@ async def start_or_diagnose(starting: Awaitable[Any], allocation: Allocation) ->
 async def answer(
     address: str, options: dict[str, Any], seconds: float | None = None
 ) -> str:
-    """What a server of Dask's answers: `CONNECTED`, or the kernel's word in a clause.
+    """Return how a server of Dask's answers: `CONNECTED`, or the kernel's error.
 
-    Also `CONNECTED` if only the kernel answers: such a server is busy, no wall.
-
-    Parameters
-    ----------
-    address
-        As Dask has it.
-    options
-        Of its connections.
-    seconds
-        It has for that; `CONNECT_SECONDS` by default.
+    Also `CONNECTED` if only the kernel accepts: then the server is busy, and no
+    firewall is in the way. `options` are those of Dask's connections, `seconds` by
+    default `CONNECT_SECONDS`.
     """
     seconds = CONNECT_SECONDS if seconds is None else seconds
     # As Dask does, for its servers log the loss of any other connection.
-    # `connect` bounds its handshake with the peer by no timeout of its own.
+    # `connect` does not bound its handshake with the peer by its own timeout.
     connecting = connect(address, timeout=seconds, **options)
     try:
         comm = await asyncio.wait_for(connecting, seconds + 0.5)
@@ -131,20 +106,20 @@ async def answer(
 
 
 async def answer_at(address: str, dask_worker: Worker) -> str:
-    """`answer` as a worker gets it; to be run there."""
+    """Return `answer` as a worker gets it; to be run there."""
     return await answer(address, dask_worker.connection_args)
 
 
-async def _look(
+async def _check_scheduler(
     allocation: Allocation, options: dict[str, Any], seconds: float
 ) -> None:
-    """Raise CannotStart if the scheduler's port does not even accept."""
-    said = await answer(allocation.scheduler, options, seconds)
-    if said != CONNECTED:
-        place = join(*get_address_host_port(allocation.scheduler))
+    """Raise `WorkerStartError` if the scheduler's port does not even accept."""
+    result = await answer(allocation.scheduler, options, seconds)
+    if result != CONNECTED:
+        address = join(*get_address_host_port(allocation.scheduler))
         raise WorkerStartError(
             Cause.NO_SCHEDULER,
-            f"{place}: {said}, while the bootstrap at"
+            f"{address}: {result}, while the bootstrap at"
             f" {allocation.bootstrap_address} did answer",
         )
 
@@ -161,8 +136,8 @@ async def _connect_error(host: str, port: int) -> str:
     return CONNECTED
 
 
-def _count_ports(allocation: Allocation, exc: Exception) -> None:
-    """Raise CannotStart if a start failed for want of ports."""
+def _check_ports(allocation: Allocation, exc: Exception) -> None:
+    """Raise `WorkerStartError` if a start failed because no port is free."""
     for text, option in (
         (allocation.port, "worker_port"),
         (allocation.nanny_port, "nanny_port"),
@@ -172,16 +147,16 @@ def _count_ports(allocation: Allocation, exc: Exception) -> None:
             continue
         shared = allocation.nanny and allocation.port == allocation.nanny_port
         if sum(is_free("", port) for port in ports) < 1 + shared:
-            each = "a worker and its Nanny take two" if shared else "one is needed"
+            needed = "a worker and its Nanny need two" if shared else "one is needed"
             raise WorkerStartError(
                 Cause.NO_LISTEN,
-                f"{option}={text!r} has not ports enough left on its host ({each}):"
+                f"{option}={text!r} has too few free ports on this host ({needed}):"
                 f" {how_many_held(ports)}",
             ) from exc
 
 
 def _own_address(allocation: Allocation) -> str:
-    """This host's address on the nodes' network, of the kind the scheduler has."""
+    """Return this host's address on the nodes' interface, of the scheduler's family."""
     try:
         found = on_interface(allocation.interface)
     except OptionError as exc:

@@ -1,7 +1,7 @@
-"""What the lines before Python (``job_script_prologue``) have done, from the log.
+"""Failures of the lines before Python (``job_script_prologue``), read from the log.
 
 The job's shell writes there which line it runs (`dask_gridengine.nodes.job_request`),
-and how each ended that failed. The node reads that, and its hello tells the cluster.
+and how a line failed. The node reads that, and its hello reports it to the cluster.
 """
 
 from __future__ import annotations
@@ -14,44 +14,40 @@ BEGINS, FAILED, ENDED = "prologue: ", "prologue failed, ", "prologue ended the j
 VARIABLE = "GRIDENGINE_PROLOGUE"
 
 MOST_READ = 64 * 1024  # bytes of the log
-MOST_LINES = 3  # of what a failed line has printed
+MOST_LINES = 3  # of the output of a failed line
 MOST_FAILURES = 5
 MOST_LETTERS = 400  # of each
 
 
 def failures() -> list[str]:
-    """What failed before this process became Python; empty if nothing did."""
+    """Return what failed before this process became Python."""
     if not os.environ.pop(VARIABLE, ""):
         return []
     try:
         with open("/proc/self/fd/2", "rb") as log:
             # Its end: a line may have printed much before it failed.
             log.seek(max(0, os.fstat(log.fileno()).st_size - MOST_READ))
-            said = log.read().decode(errors="replace")
-    except OSError:  # the log is no file
-        said = ""
-    return failures_in(said) or ["a line failed"]
+            text = log.read().decode(errors="replace")
+    except OSError:  # the log is not a file
+        text = ""
+    return failures_in(text) or ["a line failed"]
 
 
 def failures_in(log: str) -> list[str]:
-    r"""The failed lines that a log tells of, each with what it printed.
+    r"""Return the failed lines in a log, each with its output.
 
-    Examples
-    --------
     >>> failures_in("prologue: x\nsh: x: not found\nprologue failed, status 127: x\n")
     ['status 127: x (sh: x: not found)']
     """
     found: list[str] = []
-    printed: list[str] = []
+    output: list[str] = []
     for line in log.splitlines():
-        if line.startswith(BEGINS):
-            printed = []
-            continue
         marker = next((m for m in (FAILED, ENDED) if line.startswith(m)), "")
-        if marker:
-            said = "; ".join(printed[-MOST_LINES:])
-            what = line.removeprefix(marker) + (f" ({said})" if said else "")
-            found.append(what[:MOST_LETTERS])
+        if line.startswith(BEGINS):
+            output = []
+        elif marker:
+            printed = f" ({'; '.join(output[-MOST_LINES:])})" if output else ""
+            found.append((line.removeprefix(marker) + printed)[:MOST_LETTERS])
         elif line.strip():
-            printed.append(line.strip())
+            output.append(line.strip())
     return found[:MOST_FAILURES]

@@ -1,7 +1,4 @@
-"""A node's life as Dask workers: start them, drain them when asked, say how they ended.
-
-With `dask_gridengine.worker.nanny` this is all of a node that imports Dask.
-"""
+"""Run a node's Dask workers: start them, drain them on a signal, report their end."""
 
 from __future__ import annotations
 
@@ -35,116 +32,113 @@ from dask_gridengine.worker.network import (
 
 logger = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 5.0  # for a retired worker to close by itself
-ANSWER_SECONDS = 2.0  # for the cluster to say that it lets a node go
-SAMPLE_MS = 1000  # between two looks at the worker's peak memory
+CLOSE_SECONDS = 5.0  # for a retired worker to close
+ANSWER_SECONDS = 2.0  # for the cluster to answer that it drains this node
+SAMPLE_MS = 1000  # between two samples of the workers' peak memory
+DRAIN_REASON = "the node got a signal"
 
 
 def choose_start_method(*, forked: bool) -> None:
-    """Tell Dask how to start worker processes.
-
-    Parameters
-    ----------
-    forked
-        Whether `dask_gridengine.worker.fork_server` runs; otherwise they are spawned.
-    """
+    """Have Dask fork worker processes from our fork server, or spawn them."""
     method = "forkserver" if forked else "spawn"
     dask.config.set({"distributed.worker.multiprocessing-method": method})
     # Dask would import every package it knows into this process, for a fork server of
-    # its own to preload; ours is running and needs none of it.
+    # its own to preload; ours runs already and needs none of it.
     distributed.utils._forkserver_preload_set = True
 
 
 def preload() -> None:
-    """Do once what each worker would do at its start; those to be forked have it then.
+    """Do once what each forked worker would do at its start.
 
     Dask's caches of versions, for which it reads metadata and runs ``uname``, and what
     it imports by name: two thirds of what a forked worker does until it registers.
     """
     get_versions()
     for module in dask.config.get("distributed.worker.http.routes"):
-        with contextlib.suppress(Exception):  # the worker says it, if it is wanted
+        with contextlib.suppress(Exception):  # a worker that needs it raises the error
             importlib.import_module(module)
 
 
-async def live(
-    allocation: Allocation, asked_to_go: asyncio.Future[str]
+async def run_workers(
+    allocation: Allocation, signalled: asyncio.Future[str]
 ) -> WorkerOutcome:
-    """Be the workers of this allocation until the last of them is over.
+    """Run the workers of this allocation until the last of them has ended.
 
-    Parameters
-    ----------
-    allocation
-        What to be.
-    asked_to_go
-        Done with the reason (a signal's name) when the node shall drain.
-
-    Returns
-    -------
-    Life
-        Its cause is FINISHED, DRAINED, KILLED, NO_START or one of `WorkerStartError`.
+    They are drained when `signalled` is done, with a signal's name.
     """
-    life = WorkerOutcome()
-    servers = await _start(allocation, life)
+    outcome = WorkerOutcome()
+    servers = await _start(allocation, outcome)
     if not servers:
-        return life
-    sampler = PeriodicCallback(lambda: _sample(servers, life), SAMPLE_MS)
+        return outcome
+    sampler = PeriodicCallback(lambda: _sample_memory(servers, outcome), SAMPLE_MS)
     sampler.start()
     finished = asyncio.create_task(_all_finished(servers))
-    either: set[asyncio.Future[Any]] = {finished, asked_to_go}
+    either: set[asyncio.Future[Any]] = {finished, signalled}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     sampler.stop()
-    _sample(servers, life)
+    _sample_memory(servers, outcome)
     if not finished.done():
-        life.cause, life.detail = Cause.DRAINED, asked_to_go.result()
-        await _drain(servers, allocation, life.detail)
-    elif life.reason:
-        life.detail = life.reason
+        outcome.cause, outcome.detail = Cause.DRAINED, signalled.result()
+        await _drain(servers, allocation, outcome.detail)
+    elif outcome.reason:
+        outcome.detail = outcome.reason
     await finished
-    return life
+    return outcome
 
 
 async def _all_finished(servers: Sequence[Nanny | Worker]) -> None:
     await asyncio.gather(*(server.finished() for server in servers))
 
 
-async def _start(allocation: Allocation, life: WorkerOutcome) -> list[Nanny | Worker]:
-    """Start all workers; none if one of them cannot, and then `life` says why."""
+async def _start(
+    allocation: Allocation, outcome: WorkerOutcome
+) -> list[Nanny | Worker]:
+    """Start all workers; if one of them fails, none, and note the cause."""
     servers: list[Nanny | Worker] = []
     try:
         for index in range(allocation.processes):
-            servers.append(_make(allocation, index, life))
-        starts = [
-            asyncio.ensure_future(start_or_diagnose(s, allocation)) for s in servers
-        ]
-        await asyncio.wait(starts)  # all: who is closed while it starts hangs
-        for wrong in [start.exception() for start in starts]:
-            if wrong is not None:
-                raise wrong
-    except Exception as exc:
-        life.cause, life.detail = Cause.NO_START, _reason(exc)
-        if isinstance(exc, WorkerStartError):
-            life.cause, life.detail = exc.cause, exc.detail
-            logger.error("this node %s", exc)
-        else:
-            logger.exception("the worker did not start")
-        if life.cause is Cause.NO_START and life.signal and not life.told:
-            # It had started, perhaps worked, and died before its Nanny was told so.
-            life.cause = Cause.KILLED
-            life.detail = f"its worker ended with {life.signal}"
+            servers.append(_make(allocation, index, outcome))
+        starts = (start_or_diagnose(server, allocation) for server in servers)
+        # All: a Nanny that is closed while it starts hangs.
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    except Exception as exc:  # noqa: BLE001 - a start raises anything; it is logged
+        _note_failure(outcome, exc)
         closing = (server.close() for server in servers)
         await asyncio.gather(*closing, return_exceptions=True)
         return []
     return servers
 
 
-def _make(allocation: Allocation, index: int, life: WorkerOutcome) -> Nanny | Worker:
-    name = allocation.name + suffixes(allocation.processes)[index]
-    pinned = share(os.environ, index, allocation.processes)
+def _note_failure(outcome: WorkerOutcome, exc: Exception) -> None:
+    if isinstance(exc, WorkerStartError):
+        outcome.cause, outcome.detail = exc.cause, exc.detail
+        logger.error("this node %s", exc)
+        return
+    logger.error("the worker did not start", exc_info=exc)
+    if outcome.signal and not outcome.start_failed:
+        # It had started, perhaps worked, and died before its Nanny noticed the start.
+        outcome.cause = Cause.KILLED
+        outcome.detail = f"its worker ended with {outcome.signal}"
+        return
+    innermost: BaseException = exc
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    outcome.cause = Cause.NO_START
+    outcome.detail = f"{type(innermost).__name__}: {innermost}"
+
+
+def _make(allocation: Allocation, index: int, outcome: WorkerOutcome) -> Nanny | Worker:
+    environment = {
+        **share(os.environ, index, allocation.processes),
+        **allocation.environment,
+    }
     options: dict[str, Any] = {
         "nthreads": allocation.nthreads,
         "memory_limit": allocation.memory_limit,
-        "name": name,
+        "name": allocation.name + suffixes(allocation.processes)[index],
         "security": _security(allocation.tls),
         "death_timeout": allocation.death_timeout,
         "local_directory": allocation.local_directory,
@@ -155,11 +149,11 @@ def _make(allocation: Allocation, index: int, life: WorkerOutcome) -> Nanny | Wo
         module, _, attribute = worker_class.rpartition(".")
         options["worker_class"] = getattr(importlib.import_module(module), attribute)
     if not allocation.nanny:
-        os.environ.update({**pinned, **allocation.environment})
+        os.environ.update(environment)
         cls = options.pop("worker_class", Worker)
         return cls(allocation.scheduler, **options)
-    options.setdefault("env", {**pinned, **allocation.environment})
-    return NodeNanny(allocation.scheduler, life=life, **options)
+    options.setdefault("env", environment)
+    return NodeNanny(allocation.scheduler, outcome=outcome, **options)
 
 
 def _security(tls: TLSIdentity | None) -> Security:
@@ -178,54 +172,57 @@ def _security(tls: TLSIdentity | None) -> Security:
 async def _drain(
     servers: Sequence[Nanny | Worker], allocation: Allocation, signal: str
 ) -> None:
-    """Have the cluster let this node go: tasks end, data moves, the workers close.
+    """Have the cluster drain this node: tasks end, data moves, the workers close.
 
-    Bounded: the grid kills who takes too long. Where the cluster does not answer the
-    node has its data moved by Dask's own means, which do not wait for tasks.
+    Bounded: the grid kills a node that takes too long. If the cluster does not answer,
+    the node has its data moved by Dask's own means, which do not wait for tasks.
     """
-    addresses = []
     for server in servers:
         if isinstance(server, Nanny):
-            # Only that the worker is not to be started again: it has not stopped yet.
-            Nanny.close_gracefully(server, reason="the node was asked to go")
-            addresses.append(server.worker_address)
-        else:
-            addresses.append(server.address)
-    timeout = allocation.drain_timeout
+            # The worker goes on, but is not to be started again. Not the method of
+            # `NodeNanny`, which would stop it.
+            Nanny.close_gracefully(server, reason=DRAIN_REASON)
     try:
-        given = await _ask_cluster(servers[0], allocation.name, signal)
-        if given is not None:
-            await asyncio.wait_for(_all_finished(servers), given + CLOSE_SECONDS)
+        seconds = await _seconds_to_drain(servers[0], allocation.name, signal)
+        if seconds is not None:
+            await asyncio.wait_for(_all_finished(servers), seconds + CLOSE_SECONDS)
             return
-        # All at once, or they would hand their data to each other.
-        await asyncio.wait_for(
-            servers[0].scheduler.retire_workers(
-                workers=[address for address in addresses if address],
-                close_workers=True,
-                remove=True,
-            ),
-            timeout,
-        )
-        # The workers are told to close by that, and their Nannies close behind them. To
-        # close a Nanny at the same time makes each wait for the other, for 4 s.
+        await asyncio.wait_for(_retire(servers), allocation.drain_timeout)
+        # That closes the workers, and their Nannies close after them. A Nanny that is
+        # closed at the same time waits for its worker, and it for the Nanny, for 4 s.
         await asyncio.wait_for(_all_finished(servers), CLOSE_SECONDS)
     except Exception:
-        logger.warning("could not hand data over to other workers", exc_info=True)
-    closing = (server.close(reason="the node was asked to go") for server in servers)
+        logger.warning("could not move data to other workers", exc_info=True)
+    closing = (server.close(reason=DRAIN_REASON) for server in servers)
     await asyncio.gather(*closing, return_exceptions=True)
 
 
-async def _ask_cluster(server: Nanny | Worker, name: str, signal: str) -> float | None:
-    """Tell the cluster of a signal; the seconds it gives, None if it does not care."""
+async def _retire(servers: Sequence[Nanny | Worker]) -> None:
+    """Retire all at once, or they would move their data to each other."""
+    addresses = [
+        server.worker_address if isinstance(server, Nanny) else server.address
+        for server in servers
+    ]
+    await servers[0].scheduler.retire_workers(
+        workers=[address for address in addresses if address],
+        close_workers=True,
+        remove=True,
+    )
+
+
+async def _seconds_to_drain(
+    server: Nanny | Worker, name: str, signal: str
+) -> float | None:
+    """Report a signal; return the seconds that the cluster takes to drain the node."""
     try:
-        asked = server.scheduler.gridengine_asked_to_go(name=name, signal=signal)
-        return float(await asyncio.wait_for(asked, ANSWER_SECONDS))
+        answer = server.scheduler.gridengine_node_signal(name=name, signal=signal)
+        return float(await asyncio.wait_for(answer, ANSWER_SECONDS))
     except Exception:  # of the network, or whatever the other side raised
-        logger.info("the cluster does not see to this drain", exc_info=True)
+        logger.info("the cluster does not drain this node", exc_info=True)
         return None
 
 
-def _sample(servers: Sequence[Nanny | Worker], life: WorkerOutcome) -> None:
+def _sample_memory(servers: Sequence[Nanny | Worker], outcome: WorkerOutcome) -> None:
     """Note the workers' peak memory; VmHWM is the kernel's own high-water mark."""
     for server in servers:
         pid = server.pid if isinstance(server, Nanny) else os.getpid()
@@ -235,11 +232,5 @@ def _sample(servers: Sequence[Nanny | Worker], life: WorkerOutcome) -> None:
             continue  # between two workers, or not on Linux
         for line in status.splitlines():
             if line.startswith("VmHWM:"):
-                life.peak_memory = max(life.peak_memory, int(line.split()[1]) * 1024)
-
-
-def _reason(exc: BaseException) -> str:
-    """The innermost error, which is the one that says what was wrong."""
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
-    return f"{type(exc).__name__}: {exc}"
+                peak = int(line.split()[1]) * 1024
+                outcome.peak_memory = max(outcome.peak_memory, peak)

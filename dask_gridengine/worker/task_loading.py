@@ -1,9 +1,9 @@
-"""Tasks are unpickled on their worker one by one, so that an error is the task's.
+"""Tasks are unpickled on their worker one by one, so that an error fails its task only.
 
 Dask's scheduler sends many tasks in one message, which the worker unpickles as a whole
 while it reads it. An exception there, a missing module above all, closes the stream to
-the scheduler and with it the worker, which cannot say why; then the task is tried on
-the next worker, until it has closed four.
+the scheduler and with it the worker, without a reason; then the task is tried on the
+next worker, until it has closed four.
 """
 
 from __future__ import annotations
@@ -17,20 +17,12 @@ from typing import Any, NoReturn
 
 from dask_gridengine.errors import ModuleMissing
 
-#: Seconds for the scheduler to say where the client has a module.
-ASK_SECONDS = 5.0
+#: Seconds for the scheduler to answer where the client has a module.
+ANSWER_TIMEOUT = 5.0
 
 
 class PortableTask:
-    """What a task runs, pickled separately within the message to its worker.
-
-    Parameters
-    ----------
-    key
-        The task's.
-    run_spec
-        What it runs, as Dask has it.
-    """
+    """What a task runs, pickled separately within the message to its worker."""
 
     def __init__(self, key: Any, run_spec: Any) -> None:
         self._key, self._run_spec = key, run_spec
@@ -49,7 +41,7 @@ class PortableTask:
 
 
 def load_task(key: Any, pickled: Any, *buffers: Any) -> Any:
-    """What a task runs; something that raises the error if it cannot be unpickled.
+    """Unpickle a task; if that fails, return a task that raises the error.
 
     Called by pickle, while the worker reads its messages.
     """
@@ -66,14 +58,10 @@ def load_task(key: Any, pickled: Any, *buffers: Any) -> Any:
 
 
 def raise_missing(error: ModuleNotFoundError) -> NoReturn:
-    """Raise the same error, with what is known of the module on both sides.
+    """Raise `ModuleMissing` with what is known of the module on both sides.
 
-    To be called in a thread of a task; elsewhere the client is not asked.
-
-    Raises
-    ------
-    ModuleMissing
-        Always; with `error` as its cause if that comes from within another module.
+    Its cause is `error` if that comes from within another module. Only in a thread of a
+    task the client is asked for the module's file.
     """
     module = error.name or ""
     path = _path_at_client(module)
@@ -92,7 +80,7 @@ def _fail(error: Exception) -> NoReturn:
 
 @lru_cache(maxsize=256)
 def _path_at_client(module: str) -> str:
-    """The module's file in the scheduler's process; "" if it is not known."""
+    """Return the module's file in the scheduler's process, or "" if unknown."""
     from distributed.utils import sync
     from distributed.worker import get_worker
 
@@ -102,7 +90,7 @@ def _path_at_client(module: str) -> str:
             worker.loop,
             worker.scheduler.gridengine_module_file,
             module=module,
-            callback_timeout=ASK_SECONDS,
+            callback_timeout=ANSWER_TIMEOUT,
         )
     except Exception:  # noqa: BLE001 - not in a task, or no answer
         return ""

@@ -1,13 +1,11 @@
-"""What the grid says of an array: requests in force, and why it queues."""
+"""Requests in force for an array, and why its nodes queue."""
 
 from __future__ import annotations
-
-import subprocess
-from collections.abc import Sequence
 
 import pytest
 
 from dask_gridengine.batch.sge.array_report import report
+from tests.batch.commands import Commands
 
 JOB = """\
 ==============================================================
@@ -28,21 +26,9 @@ scheduling info:            queue instance "a.q@node1" dropped because it is dis
 """
 
 
-class Grid:
-    """Answers what a test says to commands that begin so."""
-
-    def __init__(self, **answers: str) -> None:
-        self.answers = {
-            "qstat -j": JOB.format(requests="", rest=""),
-            **{key.replace("_", " -"): said for key, said in answers.items()},
-        }
-
-    def __call__(self, command: Sequence[str]) -> str:
-        line = " ".join(command)
-        for known, said in self.answers.items():
-            if line.startswith(known):
-                return said
-        raise subprocess.CalledProcessError(1, list(command))
+def grid(**answers: str) -> Commands:
+    """Commands of a grid that has job 7."""
+    return Commands(**{"qstat_j": JOB.format(requests="", rest=""), **answers})
 
 
 def job(requests: str = "", rest: str = "") -> str:
@@ -50,29 +36,20 @@ def job(requests: str = "", rest: str = "") -> str:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_what_the_site_adds_is_told(spelling: str) -> None:
+def test_requests_that_the_site_adds(spelling: str) -> None:
     """The shorter limit counts; what the options request was not added."""
-    grid = Grid(qstat_j=job(spelling.format("h_rt=3600,s_rt=60,h_vmem=1G,gpu=TRUE")))
-    told = report("7", "-l h_vmem=1g,gpu,h=!node9 -l h_rt=1:0:0", grid)
-    assert told is not None
-    assert told.walltime == 60
-    assert told.added == "-l s_rt=60"
+    run = grid(qstat_j=job(spelling.format("h_rt=3600,s_rt=60,h_vmem=1G,gpu=TRUE")))
+    found = report("7", "-l h_vmem=1g,gpu,h=!node9 -l h_rt=1:0:0", run)
+    assert found is not None
+    assert found.walltime == 60
+    assert found.added == "-l s_rt=60"
 
 
 def test_nothing_is_added() -> None:
     """An array without any request has no walltime."""
-    told = report("7", "", Grid())
-    assert told is not None
-    assert (told.walltime, told.added, told.reasons) == (None, "", ())
-
-
-def test_a_grid_that_does_not_answer() -> None:
-    """It says nothing, and that is what is returned."""
-
-    def run(command: Sequence[str]) -> str:
-        raise subprocess.TimeoutExpired(command, 10)
-
-    assert report("7", "", run) is None
+    found = report("7", "", grid())
+    assert found is not None
+    assert (found.walltime, found.added, found.reasons) == (None, "", ())
 
 
 @pytest.mark.parametrize(
@@ -99,9 +76,9 @@ def test_a_grid_that_does_not_answer() -> None:
 )
 def test_why_it_queues(info: str, words: list[str]) -> None:
     """One line for each kind of reason, with what to type."""
-    told = report("7", "", Grid(qstat_j=job(rest=info)))
-    assert told is not None
-    (reason,) = told.reasons
+    found = report("7", "", grid(qstat_j=job(rest=info)))
+    assert found is not None
+    (reason,) = found.reasons
     assert [word for word in words if word not in reason] == []
 
 
@@ -109,22 +86,22 @@ def test_why_it_queues(info: str, words: list[str]) -> None:
     ("letter", "word"),
     [("d", "disabled"), ("D", "calendar"), ("E", "in error"), ("s", "suspended")],
 )
-def test_queues_that_take_nothing(letter: str, word: str) -> None:
-    """Grid Engine says "disabled" of a calendar, too; the state has the letter."""
+def test_queues_that_take_no_jobs(letter: str, word: str) -> None:
+    """qstat -j prints "disabled" for a calendar, too; the state has the letter."""
     shown = QUEUES.format(letter, letter)
-    told = report("7", "", Grid(qstat_j=job(rest=DROPPED), qstat_f=shown))
-    assert told is not None
-    (reason,) = told.reasons
+    found = report("7", "", grid(qstat_j=job(rest=DROPPED), qstat_f=shown))
+    assert found is not None
+    (reason,) = found.reasons
     assert word in reason.partition(":")[0]
     assert "a.q@node1, a.q@node2" in reason
 
 
-def test_a_full_grid_needs_no_second_question() -> None:
-    """It is said in the words of the first."""
+def test_a_full_grid_needs_one_command() -> None:
+    """qstat -j says that all instances are full."""
     full = DROPPED.replace("disabled", "full")
-    told = report("7", "", Grid(qstat_j=job(rest=full)))
-    assert told is not None
-    assert told.reasons == ("queue full: a.q@node1, a.q@node2",)
+    found = report("7", "", grid(qstat_j=job(rest=full)))
+    assert found is not None
+    assert found.reasons == ("queue full: a.q@node1, a.q@node2",)
 
 
 @pytest.mark.parametrize("info", ["", "(Collecting of scheduler job information is"])
@@ -135,14 +112,14 @@ def test_a_full_grid_needs_no_second_question() -> None:
 def test_a_site_that_has_switched_off_the_messages(
     info: str, state: str, queue: str, word: str
 ) -> None:
-    """Then the states of the job and of all queues are asked for."""
+    """Then the states of the job and of all queues tell."""
     rest = f"scheduling info:   {info} turned off)" if info else ""
     listed = (
         "<job_info><job_list><JB_job_number>7</JB_job_number>"
         f"<state>{state}</state><tasks>1-3:1</tasks></job_list></job_info>"
     )
     shown = QUEUES.format(queue, queue)
-    grid = Grid(qstat_j=job(rest=rest), qstat_u=listed, qstat_f=shown)
-    told = report("7", "", grid)
-    assert told is not None
-    assert [word in reason for reason in told.reasons] == [True]
+    run = grid(qstat_j=job(rest=rest), qstat_u=listed, qstat_f=shown)
+    found = report("7", "", run)
+    assert found is not None
+    assert [word in reason for reason in found.reasons] == [True]

@@ -1,31 +1,32 @@
-"""Which dialect is chosen, and what all of them keep to."""
+"""Which batch system is chosen, and what holds for all of them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
-import dask_gridengine
-from dask_gridengine.batch import dialect, dialect_of
+from dask_gridengine.batch import NAMES, batch_system, batch_system_of
 from dask_gridengine.batch.base import ORDINAL, SUBMISSION, ResourceRequest
+from dask_gridengine.batch.job_environment import read_job_environment
+from dask_gridengine.batch.sge import GridEngine
+from dask_gridengine.errors import ArrayTooLarge, GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
+from tests.batch.commands import Commands
 
-NAMES = ("gridengine", "slurm", "plain")
-PACKAGE = Path(dask_gridengine.__file__).parent
-#: What a job of each grid finds in its environment.
-FOUND = {
+#: Environment of a job of each.
+ENVIRONMENTS = {
     "gridengine": {"JOB_ID": "12", "SGE_TASK_ID": "3"},
     "slurm": {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"},
     "plain": {SUBMISSION: "12", ORDINAL: "3"},
 }
+every_system = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.mark.parametrize(
-    ("system", "name"),
+    ("drms_info", "name"),
     [
         ("SGE 8.1.9", "gridengine"),
         ("SGE 6.2u5", "gridengine"),
@@ -34,65 +35,65 @@ FOUND = {
         ("UGE 8.6.15", "gridengine"),
         ("AGE 2023.1.0", "gridengine"),
         ("Univa Grid Engine 8.5", "gridengine"),
+        ("OCS 9.0.2", "gridengine"),
         ("SLURM 22.05.8", "slurm"),
         ("SLURM", "slurm"),
         ("PBS Professional 13", "plain"),
         ("IBM Spectrum LSF 10.1", "plain"),
-        ("Condor 8", "plain"),
         ("GEneric", "plain"),
         ("", "plain"),
     ],
 )
-def test_a_grid_is_known_by_what_it_calls_itself(system: str, name: str) -> None:
-    """drmsInfo; who is unknown gets what DRMAA alone describes."""
-    assert dialect_of(system).name == name
+def test_a_batch_system_is_recognised_by_its_drms_info(
+    drms_info: str, name: str
+) -> None:
+    """Any other has what DRMAA alone describes."""
+    assert batch_system_of(drms_info).name == name
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_node_says_who_it_is_as_drmaa_does(name: str) -> None:
-    """The id from its environment is the one the grid has told us."""
-    grid = dialect(name)
-    assert grid.name == name
-    job, index = grid.identity(FOUND[name])
-    if grid.arrays:
-        assert grid.parse(grid.form(NodeId(job, index))) == NodeId("12", 3)
+def test_the_environment_may_name_the_batch_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For one that is not recognised; a wrong name is an error."""
+    monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "gridengine")
+    assert batch_system_of("Our Own 1.0").name == "gridengine"
+    monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "pbs")
+    with pytest.raises(ValueError, match="'pbs'"):
+        batch_system_of("SGE 8.1.9")
+
+
+@every_system
+def test_a_node_has_the_same_id_for_itself_and_for_drmaa(name: str) -> None:
+    """A node of an unknown batch system has a number instead."""
+    system = batch_system(name)
+    assert system.name == name
+    job = read_job_environment(name, ENVIRONMENTS[name])
+    if system.arrays:
+        job_id = system.format_job_id(NodeId("12", 3))
+        assert system.parse_job_id(job_id) == (job.job, job.index) == ("12", 3)
     else:
-        assert (job, index) == ("", 3)
-        assert grid.form(grid.parse("any.thing_7[1]")) == "any.thing_7[1]"
+        assert (job.job, job.index) == ("", 3)
+        assert system.format_job_id(system.parse_job_id("any_7[1]")) == "any_7[1]"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_node_is_told_so(name: str) -> None:
-    """Nothing is made up where the grid's variables are missing."""
-    with pytest.raises(KeyError):
-        dialect(name).identity({})
+@every_system
+def test_a_shell_expands_the_name_of_the_log(name: str) -> None:
+    """It is the job's id and its index, as the cluster expects it."""
+    command = ["/bin/sh", "-c", f'echo "{batch_system(name).log_name}"']
+    assert subprocess.check_output(command, env=ENVIRONMENTS[name]) == b"12.3\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_shell_finds_the_name_of_the_log(name: str) -> None:
-    """It is the job's id and its index, as the cluster looks for it."""
-    script = f'echo "{dialect(name).log_name}"'
-    ran = subprocess.run(
-        ["/bin/sh", "-c", script],
-        env=FOUND[name],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout == "12.3\n"
-
-
-@pytest.mark.parametrize("name", NAMES)
+@every_system
 @pytest.mark.parametrize("script", ['a=1\necho "it\'s $a"', "echo '\\0' \"`echo x`\""])
-def test_a_command_arrives_whole(name: str, script: str) -> None:
-    """Each word in one line, and where arguments are put in quotes, without any."""
+def test_a_command_is_delivered_unchanged(name: str, script: str) -> None:
+    """Each argument is one line; where arguments are quoted, it contains no quote."""
     command = ("/bin/sh", "-c", script)
-    wrapped, _ = dialect(name).wrap_command(command, {})
+    wrapped, _ = batch_system(name).wrap_command(command, {})
     assert not any("\n" in word for word in wrapped)
     words = list(wrapped)
     if name != "gridengine":
         assert not any("'" in word for word in words)
-        # As Slurm has it: the job is a script of this line.
+        # As slurm-drmaa writes the job's script.
         line = " ".join([words[0], *(f"'{word}'" for word in words[1:])])
         words = ["/bin/bash", "-c", line]
     plain, ran = (
@@ -102,32 +103,67 @@ def test_a_command_arrives_whole(name: str, script: str) -> None:
     assert (ran.stdout, ran.returncode) == (plain.stdout, plain.returncode)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_own_submit_options_come_last(name: str) -> None:
-    """So that they win, and nothing of them is lost."""
-    resource_request = ResourceRequest(extra_directives=["-R y", "--extra=1"])
-    assert dialect(name).native(resource_request).endswith("-R y --extra=1")
+@every_system
+def test_the_users_submit_options_come_last(name: str) -> None:
+    """So they override the others."""
+    request = ResourceRequest(extra_directives=["-R y", "--extra=1"])
+    assert batch_system(name).submit_options(request).endswith("-R y --extra=1")
 
 
-def test_what_a_grid_cannot_be_asked_for_is_named() -> None:
+def test_options_that_a_batch_system_does_not_support_are_listed() -> None:
     """An unknown one gets only the user's own submit options."""
-    resource_request = ResourceRequest(queue="long", walltime=60, slots=2, memory=10**9)
-    assert dialect("plain").unsupported_options(resource_request) == [
-        "queue",
-        "walltime",
-        "cores",
-    ]
-    assert dialect("gridengine").unsupported_options(resource_request) == []
-    assert dialect("slurm").unsupported_options(resource_request) == []
+    request = ResourceRequest(queue="long", walltime=60, slots=2, resource_spec="gpu=1")
+    unsupported = {
+        name: batch_system(name).unsupported_options(request) for name in NAMES
+    }
+    assert unsupported == {
+        "gridengine": [],
+        "slurm": ["resource_spec"],
+        "plain": ["queue", "resource_spec", "walltime", "cores"],
+    }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_words_name_its_commands(name: str) -> None:
-    """Nobody is sent to qacct where there is none; what is more exact stays."""
-    grid = dialect(name)
-    told = grid.with_advice(Diagnosis(cause=Cause.UNKNOWN)).sentence("node 12.3", "12")
-    assert ("qacct -j 12" in told) == (name == "gridengine")
+@every_system
+def test_advice_names_the_commands_of_the_batch_system(name: str) -> None:
+    """More exact advice is kept."""
+    system = batch_system(name)
+    advised = system.with_advice(Diagnosis(cause=Cause.UNKNOWN)).sentence("it", "12")
+    assert ("qacct -j 12" in advised) == (name == "gridengine")
     exact = Diagnosis(cause=Cause.UNKNOWN, advice="do this")
-    assert grid.with_advice(exact) == exact
-    deleted = grid.with_advice(Diagnosis(cause=Cause.DELETED)).sentence("it")
-    assert deleted == f"it was deleted: {grid.deletion}"
+    assert system.with_advice(exact) == exact
+    deleted = system.with_advice(Diagnosis(cause=Cause.DELETED)).sentence("it")
+    assert deleted == f"it was deleted: {system.deletion}"
+
+
+@every_system
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("none here"),
+        subprocess.CalledProcessError(1, "any"),
+        subprocess.TimeoutExpired("any", 10),
+    ],
+)
+def test_a_command_that_fails_tells_nothing(name: str, error: Exception) -> None:
+    """None is neither an empty set nor a limit of 0."""
+    run, system = Commands(), batch_system(name)
+    run.answers[""] = error
+    assert system.hosts("-q a.q", run) is None
+    assert system.queue_limit("a.q", run) is None
+    assert system.array_running(run) is None
+    assert system.report("7", "", run) is None
+    assert system.suspended(run) is None
+
+
+def test_grid_engines_rejections_have_types() -> None:
+    """By the messages of Son of Grid Engine 8.1.9, with the command that verifies."""
+    reject = GridEngine().submit_error
+    large = reject("you tried to submit a job with more than 3 tasks", 8, "")
+    assert isinstance(large, ArrayTooLarge)
+    assert large.limit == 3
+    full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
+    assert isinstance(reject(full, 8, ""), GridFull)
+    error = reject("unknown queue", 7, "-q nowhere")
+    assert type(error) is SubmitError
+    assert error.check == "qsub -w v -t 1-7 -q nowhere -b y /bin/true"
+    assert reject("no", 7, None).check == ""  # local processes

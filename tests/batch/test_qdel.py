@@ -1,4 +1,4 @@
-"""``qdel``, in the words of Son of Grid Engine."""
+"""Deletion with ``qdel``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.clusters import FakeGrid
 
 
 def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
-    """It goes on to the next one; another refusal is told."""
+    """The next job is deleted; another error is raised."""
     grid = FakeGrid({"8": tmp_path / "mine"}, "ann")
     delete_jobs(["7", "8"], grid)
     assert (grid.deleted, grid.jobs) == (["7", "8"], {})
@@ -31,16 +31,16 @@ def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
         'job "9" task id range "10-20:1" comprises no tasks',
     ],
 )
-def test_tasks_that_are_gone_are_passed_over(gone: str) -> None:
-    """In the words of Son of Grid Engine 8.1.9; other refusals are told."""
-    typed = []
+def test_tasks_that_are_gone_are_ignored(gone: str) -> None:
+    """By the messages of Son of Grid Engine 8.1.9; another error is raised."""
+    commands = []
 
-    def says(command: list[str]) -> str:
-        typed.append(command)
+    def failing(command: list[str]) -> str:
+        commands.append(command)
         raise subprocess.CalledProcessError(1, command, f"{gone}\n", "")
 
-    delete_tasks("9", 10, 20, says)
-    assert typed == [["qdel", "9", "-t", "10-20"]]
+    delete_tasks("9", 10, 20, failing)
+    assert commands == [["qdel", "9", "-t", "10-20"]]
     gone = "denied: not your job"
     with pytest.raises(subprocess.CalledProcessError):
-        delete_tasks("9", 10, 20, says)
+        delete_tasks("9", 10, 20, failing)

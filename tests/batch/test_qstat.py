@@ -1,4 +1,4 @@
-"""Our jobs in what qstat prints, as Son of Grid Engine 8.1.9 printed it."""
+"""Jobs, nodes and queue instances, as Son of Grid Engine 8.1.9 printed them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,39 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch.sge.qstat import marked_jobs_of
+from dask_gridengine.batch.sge.qstat import (
+    find_submission,
+    marked_jobs_of,
+    parse_instances,
+    suspended,
+)
+from dask_gridengine.grid_types import NodeId
+from tests.batch.commands import Commands, printing
 from tests.clusters import FakeGrid
 
-ODD = """\
+SUSPENDED = """<?xml version='1.0'?>
+<job_info><queue_info>
+  <job_list state="running"><JB_job_number>12</JB_job_number><state>Ss</state>
+    <tasks>1</tasks></job_list>
+  <job_list state="running"><JB_job_number>12</JB_job_number><state>S</state>
+    <tasks>3</tasks></job_list>
+  <job_list state="running"><JB_job_number>13</JB_job_number><state>s</state>
+  </job_list>
+</queue_info><job_info></job_info></job_info>
+"""
+JOBS = """\
+==============================================================
+job_number:                 145
+owner:                      root
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=abc,B=x
+y
+job_args:                   -c,echo job_number: 99
+==============================================================
+job_number:                 146
+env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=def
+scheduling info:            Job is in hold state
+"""
+MIXED_JOBS = """\
 ==============================================================
 job_number:                 9
 owner:                      ann
@@ -31,10 +60,48 @@ job_name:                   mine
 env_list:                   GRIDENGINE_SUBMISSION=9fc11b1b
 job_args:                   -m dask_gridengine.node /s/mine-4ec/connection.json
 """
+INSTANCES = """\
+queuename                      qtype resv/used/tot. load_avg arch          states
+---------------------------------------------------------------------------------
+a.q@node1                      BIP   0/3/8          0.11     lx-amd64      D
+      7 0.50000 sleep      root         r     11/30/2026 13:02:04     1 1
+---------------------------------------------------------------------------------
+a.q@node2                      BIP   2/1/8          0.11     lx-amd64
+"""
 
 
-def test_a_job_is_found_with_its_cluster_and_states(tmp_path: Path) -> None:
-    """By owner, mark and path; tasks that wait are counted from their ranges."""
+def failing(stderr: str, stdout: str = "") -> subprocess.CalledProcessError:
+    return subprocess.CalledProcessError(1, "qstat", stdout, stderr)
+
+
+def test_suspended_nodes_are_tasks_of_arrays() -> None:
+    """Other jobs of the user are not nodes; a listing that is cut tells nothing."""
+    assert suspended(printing(SUSPENDED)) == {NodeId("12", 1), NodeId("12", 3)}
+    assert suspended(printing("<cut")) is None
+
+
+@pytest.mark.parametrize(
+    ("submission_id", "jobs"),
+    [("abc", ["145"]), ("def", ["146"]), ("GRIDENGINE", ["145", "146"]), ("ghi", [])],
+)
+def test_jobs_are_found_by_their_submission_id(
+    submission_id: str, jobs: list[str]
+) -> None:
+    """Another cluster may have the same name."""
+    run = Commands(**{"qstat_j node": JOBS})
+    assert find_submission("node", submission_id, run) == jobs
+
+
+def test_no_job_of_that_name_is_an_answer() -> None:
+    """qstat calls it an error. If the qmaster does not answer, it is one."""
+    run = Commands(qstat_j=failing("jobs do not exist: \nx"))
+    assert find_submission("x", "abc", run) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        find_submission("x", "abc", Commands(qstat_j=failing("error: commlib error")))
+
+
+def test_a_clusters_job_is_found_with_its_states(tmp_path: Path) -> None:
+    """By owner and environment; queued tasks are counted from their ranges."""
     grid = FakeGrid({"7": tmp_path / "mine-a", "8": tmp_path / "mine-b"}, "ann")
     first, second = marked_jobs_of("ann", grid)
     assert (first.id, first.directory) == ("7", tmp_path / "mine-a")
@@ -43,50 +110,46 @@ def test_a_job_is_found_with_its_cluster_and_states(tmp_path: Path) -> None:
     assert second.id == "8"
 
 
-def test_what_is_not_ours_is_not_found() -> None:
-    """Neither a job without our mark nor one of somebody else's."""
+def test_other_jobs_are_not_found() -> None:
+    """Neither a job without our variables nor one of another user."""
     rows = "".join(
         f"<job_list><JB_job_number>{job}</JB_job_number><state>r</state></job_list>"
         for job in (9, 10, 11)
     )
-    said = {"-xml": f"<a>{rows}</a>", "9,10,11": ODD}
-    (found,) = marked_jobs_of("ann", lambda command: said[command[-1]])
-    assert found.id == "9"
+    run = Commands(qstat_u=f"<a>{rows}</a>", **{"qstat_j 9,10,11": MIXED_JOBS})
+    (found,) = marked_jobs_of("ann", run)
+    assert (found.id, found.states) == ("9", {"r": 1})
     # Its command is encoded, and its path has a blank, a quote and a comma.
     assert found.directory == Path("/tmp/a b',/mine-4ec")
 
 
-def test_no_job_needs_no_second_question() -> None:
-    """An empty queue is asked about once."""
-    asked = []
-
-    def run(command: object) -> str:
-        asked.append(command)
-        return "<job_info></job_info>"
-
+def test_an_empty_queue_needs_one_command() -> None:
+    """qstat -j without a job is an error."""
+    run = printing("<job_info></job_info>")
     assert marked_jobs_of("ann", run) == []
-    assert len(asked) == 1
+    assert len(run.run) == 1
 
 
 def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
-    """qstat fails for the one it does not know, and tells of the others first."""
+    """qstat fails for the job it does not know, and prints the others first."""
     grid = FakeGrid({"7": tmp_path / "mine-a"}, "ann")
-
-    def run(command: list[str]) -> str:
-        if "-j" in command:
-            said = grid(command)
-            wrong = "Following jobs do not exist or permissions are not sufficient: \n8"
-            raise subprocess.CalledProcessError(1, command, said, wrong)
-        return grid(command)
-
+    gone = "Following jobs do not exist or permissions are not sufficient: \n8"
+    run = Commands(
+        qstat_u=grid(["qstat", "-u", "ann", "-xml"]),
+        qstat_j=failing(gone, grid(["qstat", "-j", "7"])),
+    )
     assert [job.id for job in marked_jobs_of("ann", run)] == ["7"]
 
 
-def test_a_grid_that_does_not_answer_is_no_empty_grid() -> None:
-    """Silence is passed on as an error."""
-
-    def run(command: list[str]) -> str:
-        raise subprocess.CalledProcessError(1, command, "", "unable to contact qmaster")
-
+def test_a_grid_that_does_not_answer_is_not_empty() -> None:
+    """The error is passed on."""
     with pytest.raises(subprocess.CalledProcessError):
-        marked_jobs_of("ann", run)
+        marked_jobs_of("ann", Commands(qstat=failing("unable to contact qmaster")))
+
+
+def test_queue_instances_have_slots_and_states() -> None:
+    """Jobs below an instance are ignored; reserved slots are used."""
+    first, second = parse_instances(INSTANCES)
+    assert (first.queue, first.host) == ("a.q", "node1")
+    assert first.trouble == "closed by a calendar"
+    assert (second.slots, second.used, second.trouble) == (8, 3, "")

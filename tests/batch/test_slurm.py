@@ -1,16 +1,14 @@
-"""Slurm, by what was measured of it: see docs/drms.md."""
+"""Slurm, as measured: see docs/drms.md."""
 
 from __future__ import annotations
-
-import subprocess
-from collections.abc import Sequence
 
 import pytest
 
 from dask_gridengine.batch.base import ResourceRequest
-from dask_gridengine.batch.slurm import Slurm, ended
+from dask_gridengine.batch.slurm import Slurm, end_notice
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
 from dask_gridengine.grid_types import NodeId
+from tests.batch.commands import Commands, printing
 
 SLURM = Slurm()
 
@@ -32,7 +30,7 @@ def test_options_are_those_its_drmaa_takes(
     resource_request: ResourceRequest, line: str
 ) -> None:
     """Plain megabytes, whole minutes as HH:MM:SS, short names."""
-    assert SLURM.native(resource_request) == line
+    assert SLURM.submit_options(resource_request) == line
 
 
 @pytest.mark.parametrize(
@@ -50,32 +48,15 @@ def test_a_value_cannot_become_another_option(
 ) -> None:
     """The line is split at blanks, and has no quotes."""
     with pytest.raises(OptionError):
-        SLURM.native(resource_request)
+        SLURM.submit_options(resource_request)
 
 
 def test_hosts_are_excluded_unless_the_options_choose() -> None:
     """In one option, sorted."""
-    assert SLURM.excluding("-p a", {"n2", "n1"}) == "-p a -x n1,n2"
-    assert SLURM.excluding("-p a", ()) == "-p a"
-    assert SLURM.excluding("--nodelist=n3", {"n1"}) == "--nodelist=n3"
-    assert SLURM.excluding("-x n3", {"n1"}) == "-x n3"
-
-
-def test_cores_and_memory_are_what_was_granted() -> None:
-    """SLURM_CPUS_PER_TASK is not set; memory is in MB, per CPU or per node."""
-    environ = {"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_NODE": "200"}
-    assert (SLURM.slots(environ), SLURM.memory(environ)) == (4, 200 * 2**20)
-    environ = {"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_CPU": "50"}
-    assert SLURM.memory(environ) == 200 * 2**20
-    assert (SLURM.slots({}), SLURM.memory({"SLURM_MEM_PER_NODE": "?"})) == (None, 0)
-
-
-def test_the_raw_number_of_a_task_is_never_its_id() -> None:
-    """Task 9_7 had SLURM_JOB_ID=14; a job by itself is none of our nodes."""
-    environ = {"SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "9"}
-    with pytest.raises(KeyError):
-        SLURM.identity(environ)
-    assert SLURM.identity({**environ, "SLURM_ARRAY_TASK_ID": "7"}) == ("9", 7)
+    assert SLURM.exclude_hosts("-p a", {"n2", "n1"}) == "-p a -x n1,n2"
+    assert SLURM.exclude_hosts("-p a", ()) == "-p a"
+    assert SLURM.exclude_hosts("--nodelist=n3", {"n1"}) == "--nodelist=n3"
+    assert SLURM.exclude_hosts("-x n3", {"n1"}) == "-x n3"
 
 
 LISTED = """8|1|RUNNING
@@ -88,16 +69,9 @@ LISTED = """8|1|RUNNING
 """
 
 
-def test_the_list_says_who_lives_and_how_others_ended() -> None:
-    """By its own states, which do not lie; what is no array is none of ours."""
-    asked: list[Sequence[str]] = []
-
-    def run(command: Sequence[str]) -> str:
-        asked.append(command)
-        return LISTED
-
-    known = SLURM.listed(run)
-    assert [command[0] for command in asked] == ["squeue"]
+def test_squeue_tells_which_nodes_ended_and_how() -> None:
+    """Its states are true; jobs that are not arrays are not nodes."""
+    known = SLURM.list_jobs(Commands(squeue=LISTED))
     assert {node.index for node, end in known.items() if end is None} == {1, 6}
     assert {node.job for node in known} == {"8"}
     ends = {node.index: end for node, end in known.items() if end is not None}
@@ -107,26 +81,22 @@ def test_the_list_says_who_lives_and_how_others_ended() -> None:
     assert "Slurm says TIMEOUT" in str(ends[3])
 
 
-def test_who_was_preempted_is_not_deleted() -> None:
-    """Nobody wanted it gone, so another may take its place."""
-    end = ended(NodeId("8", 1), "PREEMPTED")
+def test_a_preempted_node_is_not_deleted() -> None:
+    """So it is replaced."""
+    end = end_notice(NodeId("8", 1), "PREEMPTED")
     assert end is not None
     assert not end.deleted
 
 
 def test_a_lost_submission_is_found_by_its_comment() -> None:
     """Each job once, and no job of another submission."""
-
-    def run(command: Sequence[str]) -> str:
-        assert command[:4] == ["squeue", "-h", "-n", "mine"]
-        return "12|abc\n12|abc\n13|def\n14|(null)\n"
-
-    assert SLURM.find_marked("mine", "abc", run) == ["12"]
-    assert SLURM.tag("abc") == "--comment=abc"
+    run = Commands(**{"squeue_h -n mine": "12|abc\n12|abc\n13|def\n14|(null)\n"})
+    assert SLURM.find_submission("mine", "abc", run) == ["12"]
+    assert SLURM.marker_options("abc") == "--comment=abc"
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("printed", "seconds"),
     [
         ("infinite\n", None),
         ("1-00:00:00\n", 86400.0),
@@ -135,55 +105,42 @@ def test_a_lost_submission_is_found_by_its_comment() -> None:
         ("n/a\n", None),
     ],
 )
-def test_a_partition_has_a_limit(said: str, seconds: float | None) -> None:
+def test_a_partition_has_a_limit(printed: str, seconds: float | None) -> None:
     """The shortest, where it is listed more than once."""
-    assert SLURM.queue_limit("long", lambda command: said) == seconds
+    assert SLURM.queue_limit("long", printing(printed)) == seconds
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("printed", "reasons"),
     [
         ("PartitionTimeLimit\nPartitionTimeLimit\n", ["PartitionTimeLimit"]),
         ("None\n", []),
         ("", []),
     ],
 )
-def test_why_nodes_queue(said: str, words: list[str]) -> None:
-    """Slurm's own word for it, once."""
-    told = SLURM.report("7", "", lambda command: said)
-    assert told is not None
-    assert [reason.partition(":")[0] for reason in told.reasons] == words
+def test_why_nodes_queue(printed: str, reasons: list[str]) -> None:
+    """Each of Slurm's reasons once."""
+    found = SLURM.report("7", "", printing(printed))
+    assert found is not None
+    assert [reason.partition(":")[0] for reason in found.reasons] == reasons
 
 
-def test_a_mute_grid_tells_nothing() -> None:
-    """No command, no answer: nobody can tell."""
-
-    def run(command: Sequence[str]) -> str:
-        raise subprocess.CalledProcessError(1, command)
-
-    assert SLURM.hosts("-p a", run) is None
-    assert SLURM.queue_limit("a", run) is None
-    assert SLURM.report("7", "", run) is None
-    assert SLURM.hosts("-C big", lambda command: "n1 n2") is None
-    assert SLURM.hosts("-p a", lambda command: "n1\nn2\nn1\n") == {"n1", "n2"}
+def test_hosts_are_those_of_the_partition() -> None:
+    """Unless the options narrow them further."""
+    assert SLURM.hosts("-p a", printing("n1\nn2\nn1\n")) == {"n1", "n2"}
+    assert SLURM.hosts("-C big", printing("n1 n2")) is None
 
 
 def test_an_array_that_is_too_large_comes_as_several() -> None:
-    """It says no number, so the usual one is tried, and then fewer."""
-    said = "Invalid job array specification"
+    """Its message has no number: the default is tried, and then halves."""
+    message = "Invalid job array specification"
     limits = []
     count = 20_000
-    while isinstance(error := SLURM.refusal(said, count, ""), ArrayTooLarge):
+    while isinstance(error := SLURM.submit_error(message, count, ""), ArrayTooLarge):
         limits.append(count := error.limit)
         if len(limits) == 3:
             break
     assert limits == [1000, 500, 250]
-    other = SLURM.refusal("Invalid partition name specified", 5, "-p x")
+    other = SLURM.submit_error("Invalid partition name specified", 5, "-p x")
     assert type(other) is SubmitError
     assert "qsub" not in str(other)
-
-
-def test_a_node_has_one_id_for_everything() -> None:
-    """To ask about it, to delete it, and in the environment."""
-    assert SLURM.form(SLURM.parse("8_3")) == "8_3"
-    assert SLURM.parse("8_3") == NodeId("8", 3)

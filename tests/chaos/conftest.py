@@ -15,7 +15,7 @@ from distributed import Client
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.tasks import counted, runs, slow_identity
 from tests.grid.conftest import Cell, grid

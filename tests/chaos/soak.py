@@ -27,7 +27,7 @@ import psutil
 from dask.distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 
 JOBS = 6
 PAUSE = (4.0, 12.0)  # seconds between faults

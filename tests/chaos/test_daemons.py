@@ -105,7 +105,7 @@ def test_an_execd_that_is_killed_costs_no_node(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Its nodes compute on, none is counted dead, and a new execd has them again."""
-    grid_options["close_timeout"] = 5
+    grid_options["drain_timeout"] = 5
     with (
         GridEngineCluster(jobs=4, **grid_options) as cluster,
         Client(cluster) as client,
@@ -165,7 +165,7 @@ def test_an_outage_of_the_master(
 ) -> None:
     """Nodes compute on without it; what is wished for meanwhile, and what ends, is
     asked for when it is back, once."""
-    grid_options["close_timeout"] = 5
+    grid_options["drain_timeout"] = 5
     with (
         GridEngineCluster(jobs=3, **grid_options) as cluster,
         Client(cluster) as client,

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.conftest import states, working
 from tests.chaos.tasks import slow_identity

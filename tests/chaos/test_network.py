@@ -155,7 +155,7 @@ def test_a_cable_pulled_for_good(
 ) -> None:
     """The computation ends right on the other host, and close() does not wait for what
     cannot be reached."""
-    grid_options["close_timeout"] = 5
+    grid_options["drain_timeout"] = 5
     with contextlib.ExitStack() as stack:
         cluster = GridEngineCluster(jobs=JOBS, **grid_options)
         stack.callback(cluster.close)

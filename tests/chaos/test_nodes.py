@@ -67,7 +67,7 @@ def test_killed_between_its_allocation_and_joining(
 ) -> None:
     """A node that dies as it becomes a worker is replaced, though nobody missed it."""
     preload = tmp_path / "slow.py"
-    preload.write_text(SLOW_ONCE.format(submission_id=str(tmp_path / "slow")))
+    preload.write_text(SLOW_ONCE.format(mark=str(tmp_path / "slow")))
     options["worker_options"] = {"preload": [str(preload)]}
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         healed(cluster, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch.sge.job_states import user_name
+from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.cli.discovery import (
     ALIVE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from distributed.core import Status
 
-from dask_gridengine.batch.sge.job_states import user_name
+from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.cli.discovery import look
 from dask_gridengine.cli.removal import end
 from dask_gridengine.errors import LauncherError

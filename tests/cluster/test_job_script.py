@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.cluster import job_script as jobscript
 from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.options import Options
 
-GRID = dialect("gridengine")
+GRID = batch_system("gridengine")
 
 DRMAA: Any = SimpleNamespace(description="SGE 8.1.9 at gridmaster", kind="drmaa")
 
@@ -66,10 +66,6 @@ def test_without_options_there_is_no_empty_directive(tmp_path: Path) -> None:
         (
             {"memory": "4 GiB", "memory_resource": "h_vmem"},
             "h_vmem is requested for it, charged per slot",
-        ),
-        (
-            {"memory": "1 GB", "memory_resource": "m", "memory_resource_per": "job"},
-            "m is requested for it, charged per job",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_notebook_shows_and_steers_a_cluster(shared: Path, tmp_path: Path) -> 
     )
     data = cells[3].outputs[0].data
     assert "application/vnd.jupyter.widget-view+json" in data
-    line = "3 nodes wanted: 2 working on 1 host"
+    line = "3 nodes requested: 2 working on 1 host"
     assert line in data["text/plain"]
     assert line in printed(cells[4])
     assert "1 failed (1 was killed)" in printed(cells[4])
@@ -153,7 +153,7 @@ def test_without_ipywidgets_the_table_is_all_there_is(
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with cluster(shared, jobs=0) as made:
         assert made._widget() is None
-        assert "0 of 0 wanted" in made._repr_html_()
+        assert "0 of 0 requested" in made._repr_html_()
 
 
 def test_an_adaptive_cluster_says_its_bounds_in_nodes(shared: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
     async def main() -> None:
         made = cluster(shared, jobs=0, asynchronous=True)
         assert repr(made).startswith("GridEngineCluster(")
-        assert "wanted" not in repr(made)
+        assert "requested" not in repr(made)
         with pytest.raises(ClusterNotRunning, match="await"):
             made.timeline()
         async with made:

@@ -34,21 +34,15 @@ def test_a_complex_that_books_it(site: Site) -> None:
     assert "2G" in finding.sentence
     assert {s.key: s.value for s in finding.settings} == {
         "memory-resource": "h_vmem",
-        "memory-resource-per": "slot",
     }
     assert finding.evidence == ("others that book memory: mem_free (per job)",)
 
 
 def test_one_charged_per_job(site: Site) -> None:
-    """To ask for a slot's share of it would be too little."""
+    """The request is for all of the node then, without a further option."""
     finding = look(site, PER_JOB)
-    assert {s.value for s in finding.settings} == {"mem_free", "job"}
-    wrong = look(site, PER_JOB, memory_resource="mem_free", memory="4 GB")
-    assert wrong.status is Status.FAIL
-    assert wrong.advice == "memory_resource_per: job"
-    right = look(
-        site, PER_JOB, memory_resource="mf", memory_resource_per="job", memory="4 GB"
-    )
+    assert {s.value for s in finding.settings} == {"mem_free"}
+    right = look(site, PER_JOB, memory_resource="mf", memory="4 GB")
     assert right.status is Status.PASS
 
 

@@ -38,7 +38,8 @@ def test_some_hosts_take_none(site: Site) -> None:
     finding = run(queues(site.commands, options(), FOUND, "ada"))
     assert finding.status is Status.WARN
     assert "1 host, 5 of 8 slots free" in finding.sentence
-    assert finding.evidence == ("a.q@node2 is overloaded, not heard of by the master",)
+    (evidence,) = finding.evidence
+    assert evidence == "a.q@node2 is overloaded, not reachable for the qmaster"
 
 
 def test_no_host_takes_any(site: Site) -> None:

@@ -103,26 +103,29 @@ def test_its_manager_was_killed(
 
 
 @pytest.mark.parametrize(
-    ("folder", "dialect"),
+    ("folder", "batch_system"),
     [("it's a folder", "gridengine"), ("plain", "plain")],
 )
 @pytest.mark.timeout(300)
 def test_only_what_is_dead_is_deleted(
-    grid: Cell, options: dict[str, Any], shared: Path, folder: str, dialect: str
+    grid: Cell,
+    options: dict[str, Any],
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    batch_system: str,
 ) -> None:
     """``kill`` without a name spares the jobs of a cluster that lives, whatever its
-    path and its grid's dialect; ``ps`` shows each cluster once."""
+    path and its batch system; ``ps`` shows each cluster once."""
     place = shared / folder
     line = Line(place)
     options |= {
         "shared_directory": place,
-        "dialect": dialect,
         "job_extra_directives": ["-h"],  # all stay queued
         "job_script_prologue": ["# a comment"],
     }
-    held = [
-        f"-o{name}={options[name]!r}" for name in ("dialect", "job_extra_directives")
-    ]
+    held = [f"-ojob_extra_directives={options['job_extra_directives']!r}"]
+    monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", batch_system)
     with (
         GridEngineCluster(jobs=2, name="living", **options) as cluster,
         line.start("up", "--jobs=2", "--name=dead", "-o", NO_PAGE, *held) as manager,

@@ -66,7 +66,7 @@ def _look_at(port: int, job: str, cluster: GridEngineCluster) -> None:
         page.get_by_text("1 was killed", exact=True).wait_for(timeout=60_000)
         page.get_by_text(job, exact=False).first.wait_for()
         cluster.scale(6)
-        page.get_by_text("6 nodes wanted").wait_for(timeout=60_000)
+        page.get_by_text("6 nodes requested").wait_for(timeout=60_000)
         page.get_by_text("6 working").wait_for(timeout=60_000)
         if where := os.environ.get("PICTURES"):
             page.screenshot(path=Path(where) / "dashboard.png")

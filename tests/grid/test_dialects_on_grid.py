@@ -18,11 +18,14 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.grid
 
 
-def test_an_unknown_grid_works(grid: Cell, options: dict[str, Any]) -> None:
+def test_an_unknown_grid_works(
+    grid: Cell, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nodes are known without any variable of the grid; ends are seen, what is lost is
     replaced, scaling down and closing delete the right jobs."""
+    monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "plain")
     with (
-        GridEngineCluster(jobs=3, dialect="plain", **options) as cluster,
+        GridEngineCluster(jobs=3, **options) as cluster,
         Client(cluster) as client,
     ):
         watched(client, 3, timeout=60)

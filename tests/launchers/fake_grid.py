@@ -36,13 +36,13 @@ class Findable(GridEngine):
     def __init__(self, library: FakeLibrary) -> None:
         self._library = library
 
-    def find_marked(self, name: str, submission_id: str, run: Runner) -> list[str]:
+    def find_submission(self, name: str, submission_id: str, run: Runner) -> list[str]:
         try:
             return self._library.find(name, submission_id)
         except Unreachable as exc:
             raise OSError(str(exc)) from exc
 
-    def delete_neighbours(self, job: str, first: int, last: int, run: Runner) -> bool:
+    def delete_tasks(self, job: str, first: int, last: int, run: Runner) -> bool:
         return False
 
 

@@ -85,13 +85,10 @@ def test_the_users_environment_has_the_last_word() -> None:
 
 
 def test_where_to_listen_is_told_in_dasks_words() -> None:
-    """Nannies take from the workers' ports unless they have some of their own."""
+    """Nannies take from the workers' ports."""
     given = {"worker_interface": "ib0", "worker_port": "9000:9100"}
     made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port) == ("ib0", "9000:9100")
     assert made.nanny_port == "9000:9100"
-    given["nanny_port"] = "9200"
-    made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
-    assert (made.port, made.nanny_port) == ("9000:9100", "9200")
     made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port, made.nanny_port) == ("", "", "")

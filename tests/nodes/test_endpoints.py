@@ -61,12 +61,7 @@ def test_all_addresses_lead_to_the_door() -> None:
     [
         ({}, ("10.0.0.9:4711", "[fd00::9]:4711")),
         ({"contact_address": "gate:28786"}, ("gate:4711",)),
-        ({"bootstrap_contact_address": "gate:24711"}, ("gate:24711",)),
         ({"contact_address": "tls://[fd00::1]"}, ("[fd00::1]:4711",)),
-        (
-            {"contact_address": "a:1", "bootstrap_contact_address": "b"},
-            ("b:4711",),
-        ),
     ],
 )
 def test_nodes_are_told_where_the_door_is_seen_from_outside(
@@ -90,15 +85,13 @@ def test_a_node_finds_the_scheduler_where_it_found_the_door() -> None:
         ({"contact_address": "gate"}, "tls://gate:8786"),
         ({"contact_address": "gate:28786"}, "tls://gate:28786"),
         ({"contact_address": "tls://[fd00::1]:1"}, "tls://[fd00::1]:1"),
-        ({"bootstrap_contact_address": "b:2"}, "tls://b:8786"),
     ],
 )
 def test_behind_nat_the_user_says_where_the_scheduler_is(
     given: dict[str, str], found: str
 ) -> None:
     """A host, with the port it has out there if that is another one."""
-    via = given.get("bootstrap_contact_address", "gate:4711")
-    assert contact(options(**given), scheduler(), via) == found
+    assert contact(options(**given), scheduler(), "gate:4711") == found
 
 
 def test_dasks_own_contact_address_counts_where_ours_is_not_given() -> None:

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.options import Options
 
-GRID = dialect("gridengine")
+GRID = batch_system("gridengine")
 # A node's interpreter: says what it was called with.
 FAKE_PYTHON = '#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n'
 

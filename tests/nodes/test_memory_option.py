@@ -35,10 +35,6 @@ def options(**given: Any) -> Options:
             "resource_spec='h_vmem=768M', which counts for each slot",
         ),
         (
-            {"resource_spec": "h_vmem=1G", "cores": 4, "memory_resource_per": "job"},
-            "resource_spec='h_vmem=3072M'",
-        ),
-        (
             {"job_extra_directives": ["-l h_vmem=1G"]},
             "'-l h_vmem=3072M' in job_extra_directives",
         ),

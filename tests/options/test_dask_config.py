@@ -1,4 +1,4 @@
-"""What the nodes are told of Dask's config."""
+"""The part of Dask's configuration that nodes get."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dask_gridengine.dask_config import differing_config
 
 
 def test_only_what_differs_is_sent() -> None:
-    """Defaults stay: the nodes have their own; ours are none of their business."""
+    """Nodes have the defaults; what concerns the client stays here."""
     with dask.config.set(
         {
             "distributed.worker.memory.target": 0.123,
@@ -38,8 +38,8 @@ def test_only_what_differs_is_sent() -> None:
     "value",
     [print, {1, 2}, (1, 2), np.arange(3), float("inf"), {1: 2}, [object()], b"x"],
 )
-def test_what_json_has_no_form_for_stays_here(value: object) -> None:
-    """One odd setting must not keep the nodes from the others, nor from an answer."""
+def test_a_value_that_json_cannot_represent_stays_here(value: object) -> None:
+    """The other values beside it are sent."""
     with dask.config.set({"site": {"odd": value, "plain": [1, None, "x"]}}):
         assert differing_config() == {"site": {"plain": [1, None, "x"]}}
 
@@ -59,7 +59,7 @@ def test_what_json_has_no_form_for_stays_here(value: object) -> None:
     )
 )
 @settings(max_examples=50, deadline=None)
-def test_whatever_is_sent_arrives_as_it_was(site: dict[str, Any]) -> None:
+def test_what_is_sent_arrives_unchanged(site: dict[str, Any]) -> None:
     """JSON changes none of it."""
     with dask.config.set({"site-of-ours": site}):
         sent = differing_config()

@@ -1,4 +1,4 @@
-"""Options: where they come from, what they may be, and the command they become."""
+"""Where options come from, and what their values may be."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ import dask
 import pytest
 
 import dask_gridengine
-from dask_gridengine.batch import dialect
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import Ports
 from dask_gridengine.option_defaults import DEFAULTS
-from dask_gridengine.options import OF_JOBQUEUE, Options
+from dask_gridengine.options import Options
+from dask_gridengine.unknown_options import OF_JOBQUEUE, REMOVED
 
-GRID = dialect("gridengine")
 YAML = Path(dask_gridengine.__file__).with_name("gridengine.yaml")
 
 
 def keys() -> list[str]:
     return list(DEFAULTS["gridengine"])
-
-
-# Where a setting comes from
 
 
 def test_the_nearest_source_wins(tmp_path: Path) -> None:
@@ -37,7 +33,7 @@ def test_the_nearest_source_wins(tmp_path: Path) -> None:
     )
     code = """
 import dask, json
-from dask_gridengine.options import OF_JOBQUEUE, Options
+from dask_gridengine.options import Options
 seen = [Options.resolve({"queue": "argument.q"}).queue, None, None]
 with dask.config.set({"gridengine.queue": "set.q"}):
     seen[1] = Options.resolve({}).queue
@@ -45,7 +41,7 @@ options = Options.resolve({"queue": None})
 seen[2] = options.queue
 print(json.dumps([*seen, options.project, options.cores, options.drain_timeout]))
 """
-    said = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", code],
         env={
             **os.environ,
@@ -57,14 +53,8 @@ print(json.dumps([*seen, options.project, options.cores, options.drain_timeout])
         check=True,
         timeout=30,
     )
-    assert json.loads(said.stdout) == [
-        "argument.q",
-        "set.q",
-        "environment.q",
-        "1234",
-        3,
-        30,
-    ]
+    queues = ["argument.q", "set.q", "environment.q"]
+    assert json.loads(ran.stdout) == [*queues, "1234", 3, 30]
 
 
 def test_every_key_is_an_option_and_every_option_a_key() -> None:
@@ -73,7 +63,7 @@ def test_every_key_is_an_option_and_every_option_a_key() -> None:
 
 
 def test_every_key_carries_a_comment() -> None:
-    """The file is the reference of the options: none goes unexplained."""
+    """The file is the reference of the options."""
     lines = YAML.read_text().splitlines()
     found = {
         match[1]: match[2].strip()
@@ -81,10 +71,10 @@ def test_every_key_carries_a_comment() -> None:
         if (match := re.match(r"  ([a-z-]+):[^#]*(.*)", line))
     }
     assert list(found) == keys()
-    assert [key for key, said in found.items() if len(said) < 4] == []
+    assert [key for key, text in found.items() if len(text) < 4] == []
 
 
-def test_the_defaults_are_options_that_make_sense() -> None:
+def test_the_defaults_are_valid() -> None:
     """Nothing has to be given; two clusters get two names."""
     one, other = Options.resolve({}), Options.resolve({})
     assert one.name != other.name
@@ -94,21 +84,56 @@ def test_the_defaults_are_options_that_make_sense() -> None:
 
 
 def test_a_wrong_name_lists_all_and_suggests_one() -> None:
-    """A typo is a TypeError, as for any function, that says what was meant."""
+    """A typo is a TypeError, as for any function, with the nearest name."""
     with pytest.raises(TypeError) as caught:
         Options.resolve({"wall_time": 5})
-    said = str(caught.value)
-    assert "no option 'wall_time' (did you mean 'walltime'?)" in said
-    assert all(name in said for name in Options.names())
+    text = str(caught.value)
+    assert "no option 'wall_time' (did you mean 'walltime'?)" in text
+    assert all(name in text for name in Options.names())
 
 
-def test_a_removed_option_says_what_replaces_it() -> None:
-    """Scripts written for an earlier version are told, rather than shown a list."""
-    with pytest.raises(TypeError, match=r"bundle_imports.*removed.*scaling\.md"):
-        Options.resolve({"bundle_imports": False})
+@pytest.mark.parametrize("name", sorted(REMOVED))
+def test_a_removed_option_is_refused_with_what_replaces_it(name: str) -> None:
+    """As an argument, and in Dask's configuration, whose name is with - or _."""
+    assert name not in Options.names()
+    for key in (name, name.replace("_", "-")):
+        with (
+            dask.config.set({"gridengine": {key: "x"}}),
+            pytest.raises(OptionError, match=name) as refused,
+        ):
+            Options.resolve({})
+        assert REMOVED[name] in str(refused.value)
+    with pytest.raises(OptionError, match=name):
+        Options.resolve({name: "x"})
 
 
-# What values may be
+def test_a_removed_option_in_the_environment_is_refused() -> None:
+    """A site's profile may still set it."""
+    code = "from dask_gridengine.options import Options; Options.resolve({})"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DASK_GRIDENGINE__NANNY_PORT": "9000"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 1
+    assert "worker_port=" in ran.stderr
+
+
+@pytest.mark.parametrize(("consumable", "per"), [("YES", "slot"), ("JOB", "job")])
+def test_how_memory_is_charged_is_read_from_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumable: str, per: str
+) -> None:
+    """``qconf -sc`` has it; without an answer it is per slot, as usual."""
+    options = {"cores": 4, "parallel_environment": "smp", "memory_resource": "mem"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Options.resolve(options).memory_resource_per == "slot"
+    qconf = tmp_path / "qconf"
+    qconf.write_text(f"#!/bin/sh\necho mem m MEMORY '<=' YES {consumable} 0 0\n")
+    qconf.chmod(0o755)
+    assert Options.resolve(options).memory_resource_per == per
+    assert Options.resolve({**options, "cores": 1}).memory_resource_per == "slot"
 
 
 @pytest.mark.parametrize(
@@ -126,11 +151,11 @@ def test_a_removed_option_says_what_replaces_it() -> None:
         ("shared_directory", Path("rel"), Path.cwd() / "rel"),
         ("log_directory", "~/logs", Path.home() / "logs"),
         ("nanny", False, False),
+        ("scheduler_port", 0, None),
         ("nanny", 0, False),  # DASK_GRIDENGINE__NANNY=0
         ("slots", 3, 3),
         ("scheduler_port", 8786, Ports(first=8786, last=8786)),
         ("worker_port", "9000:9100", Ports(first=9000, last=9100)),
-        ("nanny_port", 0, None),
         ("contact_address", "tls://gate:8786", "tls://gate:8786"),
     ],
 )
@@ -142,7 +167,7 @@ def test_values_come_in_one_unit_and_type(
 
 
 def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shared configuration file may say $USER."""
+    """A shared configuration file may contain $USER."""
     monkeypatch.setenv("GROUP", "physics")
     options = Options.resolve({"shared_directory": "/shared/$GROUP"})
     assert options.shared_directory == Path("/shared/physics")
@@ -153,33 +178,20 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("name", "9lives"),
         ("name", "a b"),
-        ("name", "a/b"),
         ("name", "naïve"),
         ("name", "x" * 65),
         ("jobs", -1),
-        ("jobs", 2.5),
-        ("jobs", True),
         ("slots", 0),
         ("cores", 0),
-        ("cores", "2"),
         ("memory", "much"),
-        ("memory", -1),
-        ("memory", []),
-        ("memory", float("inf")),
-        ("memory_resource_per", "node"),
         ("walltime", "1:30"),
         ("walltime", 0),
         ("queue", ["a", "b"]),
-        ("project", 1.5),
         ("python", True),
         ("job_extra_directives", "-m n"),
-        ("job_extra_directives", 5),
         ("job_script_prologue", "module load python"),
-        ("job_script_prologue", [["a"]]),
         ("environment", "A=1"),
-        ("environment", ["A=1"]),
         ("nanny", "maybe"),
-        ("start_method", "thread"),
         ("worker_options", ["resources"]),
         ("worker_options", {"worker_class": int}),
         ("worker_options", {"lifetime": float("nan")}),
@@ -190,17 +202,13 @@ def test_directories_here_are_expanded_here(monkeypatch: pytest.MonkeyPatch) -> 
         ("death_timeout", "soon"),
         ("drain_timeout", 0),
         ("drain_before_walltime", "perhaps"),
-        ("close_timeout", -3),
         ("scheduler_port", "8790:8786"),
-        ("bootstrap_port", 70000),
         ("worker_port", "any"),
         ("contact_address", "gate:ssh"),
-        ("bootstrap_contact_address", "a b"),
-        ("worker_interface", 1.5),
     ],
 )
 def test_a_bad_value_names_its_option(name: str, value: object) -> None:
-    """Found when the cluster is made, not by a hundred nodes; in the user's words."""
+    """When the cluster is made, not on a hundred nodes."""
     with pytest.raises(OptionError, match=rf"^{name}\b"):
         Options.resolve({name: value})
 
@@ -216,7 +224,7 @@ def test_a_shared_directory_is_needed() -> None:
 
 @pytest.mark.parametrize("name", sorted(OF_JOBQUEUE))
 def test_an_option_of_dask_jobqueue_is_refused_with_what_replaces_it(name: str) -> None:
-    """A name that is an option here is not in the list, and one that helps is named."""
+    """Each has another name here, or does not exist."""
     assert name not in Options.names()
     with pytest.raises(TypeError, match=f"'{name}'") as refused:
         Options.resolve({name: "x"})

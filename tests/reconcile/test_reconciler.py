@@ -745,7 +745,7 @@ def test_a_check_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) ->
     async def story() -> None:
         world = World(2)
         world.launcher.places = None
-        del world.cluster.scheduler.silent
+        del world.cluster.scheduler.silent_workers
         world.pool.monitor.start()
         world.pool.wake()
         await until(lambda: "Checking the nodes failed" in caplog.text, "it fails", 5)

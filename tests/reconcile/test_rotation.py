@@ -12,7 +12,7 @@ from distributed import Client
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.job_table import JobRow
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
 from tests.chaos.tasks import counted, runs
 from tests.waiting import wait_until
@@ -141,8 +141,8 @@ def test_a_node_that_leaves_may_have_to_hurry(
         record.notify = 5.0
 
         def ask(signal: str) -> None:
-            assert cluster.scheduler.on_asked_to_go is not None
-            cluster.scheduler.on_asked_to_go("ge-0", signal)
+            assert cluster.scheduler.on_node_signal is not None
+            cluster.scheduler.on_node_signal("ge-0", signal)
 
         cluster.loop.add_callback(ask, "SIGTERM")
         wait_until(lambda: record.state is NodeState.DRAINING, "it drains")

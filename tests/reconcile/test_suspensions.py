@@ -41,7 +41,7 @@ class Scene:
                 clock=self.clock,
                 log_directory="/shared/logs",
             )
-        self.cluster.scheduler.silent = list(silent)
+        self.cluster.scheduler.silent_workers = list(silent)
         self.first, self.second = (bearing(self.pool, f"ge-{i}", i + 1) for i in (0, 1))
         self.registry = self.pool.registry
         self.suspensions = self.pool.monitor.suspensions
@@ -66,7 +66,7 @@ def test_only_silent_nodes_are_asked_about() -> None:
         scene.launcher.found = frozenset({scene.first.id, scene.second.id})
         await scene.look()
         assert scene.launcher.suspended_requests == 0
-        scene.cluster.scheduler.silent = ["ge-0"]
+        scene.cluster.scheduler.silent_workers = ["ge-0"]
         await scene.look()
         assert scene.shown == ["suspended", "working"]
         assert scene.cluster.scheduler.changes == [(["ge-0"], True)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.batch import dialect
+from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.grid_types import ArrayReport, NodeId, NodeRequest
 from dask_gridengine.nodes.array_reports import ArrayReports
@@ -23,7 +23,7 @@ class Queues:
     limits: dict[str, float | None]
     asked: list[str] = field(default_factory=list)
     in_force: float | None = None
-    dialect: BatchSystem = field(default_factory=lambda: dialect("gridengine"))
+    dialect: BatchSystem = field(default_factory=lambda: batch_system("gridengine"))
 
     async def report(self, job: str, native: str) -> ArrayReport:
         return ArrayReport(walltime=self.in_force)

@@ -1,14 +1,19 @@
-"""A scheduler with a witness, a client and workers, all in this process."""
+"""A scheduler, a client and workers, all in this process."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Worker
+import pytest
+from distributed import Client, Scheduler, Worker
 
+from dask_gridengine.scheduler import dashboard
 from dask_gridengine.scheduler.failure_attribution import Evidence
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.waiting import until
@@ -16,21 +21,41 @@ from tests.waiting import until
 
 @contextlib.asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
+    """A scheduler whose pages are loaded at once."""
     given = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", **options}
-    scheduler = await ClusterScheduler(**given)
-    try:
-        yield scheduler
-    finally:
-        await scheduler.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dashboard, "DELAY", 0.0)
+        async with ClusterScheduler(**given) as scheduler:
+            yield scheduler
 
 
-class Listener:
-    """A witness that remembers what it is told, and answers what a test wants."""
+async def page(
+    scheduler: ClusterScheduler, path: str, *, wait: bool = True
+) -> tuple[int, str, str]:
+    """Status, text and final path of a page, by default when all are loaded."""
+
+    def get() -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{scheduler.http_server.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                text = response.read().decode()
+                return response.status, text, response.url.rpartition("/")[2]
+        except urllib.error.HTTPError as exc:
+            return exc.code, "", exc.url or ""
+
+    if wait:
+        await until(lambda: scheduler.http_application.applications, "pages", 30)
+    return await asyncio.to_thread(get)
+
+
+class Info:
+    """A `FailureInfo` that records its calls, and returns what a test sets."""
 
     def __init__(self) -> None:
         self.lost: list[tuple[str, bool]] = []
         self.exits: list[str] = []
-        self.asked: list[list[str]] = []
+        self.resumed: list[str] = []
+        self.explained: list[list[str]] = []
         self.found = Evidence()
 
     def missing(self, name: str, *, expected: bool) -> None:
@@ -43,24 +68,24 @@ class Listener:
         return True
 
     def deaths(self, names: Any) -> str:
-        self.asked.append(list(names))
+        self.explained.append(list(names))
         return f"they died: {', '.join(names)}"
 
     def evidence(self, names: Any) -> Evidence:
         return self.found
 
     def heard(self, name: str) -> None:
-        pass
+        self.resumed.append(name)
 
 
 @contextlib.asynccontextmanager
 async def working(
     folder: Path, count: int = 1, **options: Any
 ) -> AsyncIterator[tuple[ClusterScheduler, Client, list[Worker]]]:
-    """A scheduler with a witness, a client, and workers ``w0``, ``w1``, ..."""
+    """A scheduler with an `Info`, a client, and workers ``w0``, ``w1``, ..."""
     async with contextlib.AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(running(dashboard=False, **options))
-        scheduler.failure_info = Listener()
+        scheduler.attribute_failures(Info())
         workers = [
             Worker(scheduler.address, name=f"w{i}", nthreads=1, local_directory=folder)
             for i in range(count)
@@ -71,14 +96,19 @@ async def working(
         yield scheduler, await stack.enter_async_context(client), workers
 
 
+def info_of(scheduler: ClusterScheduler) -> Info:
+    assert isinstance(scheduler.failure_info, Info)
+    return scheduler.failure_info
+
+
 def nap() -> None:
-    """A task that is still running when its worker is lost."""
+    """A task that still runs when its worker is lost."""
     import time
 
     time.sleep(0.5)
 
 
-async def lose(scheduler: ClusterScheduler, worker: Worker) -> None:
-    """As when its host is lost: the connection breaks."""
+async def lose(scheduler: Scheduler, worker: Worker) -> None:
+    """Break the connection, as when the worker's host is lost."""
     worker.batched_stream.comm.abort()
-    await until(lambda: worker.address not in scheduler.workers, "it is missed")
+    await until(lambda: worker.address not in scheduler.workers, "it is removed")

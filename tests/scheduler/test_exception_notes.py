@@ -1,4 +1,4 @@
-"""Notes on exceptions: who gets them, and what they say."""
+"""Notes on exceptions say why workers died."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def options(shared: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def no_second_chance() -> Iterator[None]:
-    """A task that has killed one worker is given up."""
+def no_failure_allowed() -> Iterator[None]:
+    """A task that has killed one worker fails."""
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         yield
 
@@ -51,8 +51,8 @@ def notes(exception: BaseException) -> list[str]:
     return list(getattr(exception, "__notes__", []))
 
 
-def test_a_note_takes_the_place_of_ours_and_of_no_other() -> None:
-    """What is learnt later replaces what was said first."""
+def test_a_note_replaces_ours_and_no_other() -> None:
+    """A later one knows more."""
     error = ValueError("x")
     error.__notes__ = ["the user's own"]  # type: ignore[attr-defined]
     annotate(error, "first")
@@ -60,8 +60,8 @@ def test_a_note_takes_the_place_of_ours_and_of_no_other() -> None:
     assert notes(error) == ["the user's own", f"{PREFIX}second"]
 
 
-def test_nothing_to_say_is_no_note() -> None:
-    """And it does not take away what was said."""
+def test_an_empty_text_adds_no_note() -> None:
+    """And removes none."""
     error = ValueError("x")
     annotate(error, "")
     assert notes(error) == []
@@ -97,9 +97,9 @@ if __name__ == "__main__":
 def test_a_killed_worker_is_explained_to_clients_in_any_process(
     options: dict[str, Any],
 ) -> None:
-    """With the cause of the death, and who it was."""
+    """With the cause of the death, and the worker."""
     with (
-        no_second_chance(),
+        no_failure_allowed(),
         GridEngineCluster(jobs=1, **options) as cluster,
         Client(cluster) as client,
     ):
@@ -109,15 +109,15 @@ def test_a_killed_worker_is_explained_to_clients_in_any_process(
         assert note.startswith(PREFIX)
         assert "ge-0 (node 1.1 on " in note
         assert "SIGKILL" in note
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", ELSEWHERE, cluster.scheduler_address],
             capture_output=True,
             text=True,
             timeout=60,
         )
-        assert said.stdout.startswith(f"{PREFIX}the workers that ran it:"), said
-        assert "ge-0 (node 1.1 on " in said.stdout
-        assert "SIGKILL" in said.stdout
+        assert done.stdout.startswith(f"{PREFIX}the workers that ran it:"), done
+        assert "ge-0 (node 1.1 on " in done.stdout
+        assert "SIGKILL" in done.stdout
 
 
 def test_no_frame_of_ours_is_in_a_task_s_traceback(options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Dask's logs are silent while any cluster wants them so."""
+"""Dask's logs, filtered while a cluster is open or closes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
+from tests.loops import in_loop
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def handler() -> Iterator[logging.Handler]:
     logging.getLogger("distributed").removeHandler(made)
 
 
-def test_the_level_is_given_back(handler: logging.Handler) -> None:
+def test_the_level_is_restored(handler: logging.Handler) -> None:
     """A name or a number; afterwards it is what it was."""
     with silenced("error"):
         assert handler.level == logging.ERROR
@@ -51,7 +52,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 async def cut_off_a_handshake() -> None:
-    """A peer of a TLS listener goes, amid its handshake, when that has stopped."""
+    """End a TLS handshake when its listener has stopped."""
     arguments = new_security("x").get_listen_args("scheduler")
     listener = TLSListener("127.0.0.1:0", None, **arguments)
     await listener.start()
@@ -68,49 +69,46 @@ async def cut_off_a_handshake() -> None:
         await asyncio.wait_for(accepted.wait(), 5)
         listener.stop()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    # Whatever it says it says in the turns of the loop in which the reset arrives.
+    # It logs in the turns of the loop in which the reset arrives.
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.wait(tasks, timeout=5)
     await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("kept_back", [False, True])
-def test_a_handshake_cut_off_at_the_end_is_no_news(
-    kept_back: bool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("suppressed", [False, True])
+def test_a_handshake_that_the_close_ends_is_not_logged(
+    suppressed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without us distributed logs it as an error; this says when it does no more."""
-    keeping = suppress_close_messages(None) if kept_back else contextlib.nullcontext()
-    with keeping:
+    """Without the filter distributed logs an error; this fails when it does not."""
+    context = suppress_close_messages(None) if suppressed else contextlib.nullcontext()
+    with context:
         asyncio.run(cut_off_a_handshake())
-    said = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
-    assert bool(said) is not kept_back, caplog.text
+    logged = [r for r in caplog.records if "non-started TCPListener" in r.getMessage()]
+    assert bool(logged) is not suppressed, caplog.text
 
 
-def test_what_another_scheduler_loses_is_said() -> None:
+@in_loop
+async def test_losses_of_another_scheduler_are_logged() -> None:
     """However many clusters close at the same time, and in whatever order."""
-
-    async def main() -> None:
-        async with (
-            Scheduler(dashboard_address=":0", port=0) as one,
-            Scheduler(dashboard_address=":0", port=0) as two,
-            Worker(one.address) as mine,
-            Worker(two.address) as others,
-        ):
-            with contextlib.ExitStack() as first:
-                first.enter_context(suppress_close_messages(one))
-                with suppress_close_messages(two):
-                    assert warned(mine.address, others.address) == []
-                assert warned(mine.address, others.address) == [others.address]
-            assert len(warned(mine.address, others.address)) == 2
-
-    asyncio.run(main())
+    async with (
+        Scheduler(dashboard_address=":0", port=0) as one,
+        Scheduler(dashboard_address=":0", port=0) as two,
+        Worker(one.address) as mine,
+        Worker(two.address) as others,
+    ):
+        with contextlib.ExitStack() as first:
+            first.enter_context(suppress_close_messages(one))
+            with suppress_close_messages(two):
+                assert warned(mine.address, others.address) == []
+            assert warned(mine.address, others.address) == [others.address]
+        assert len(warned(mine.address, others.address)) == 2
 
 
 def warned(*addresses: str) -> list[str]:
-    """Those of these workers of whose loss Dask's log tells."""
-    said: list[str] = []
+    """Those of these workers whose loss Dask logs."""
+    messages: list[str] = []
     log, handler = logging.getLogger("distributed.scheduler"), logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     log.addHandler(handler)
     for address in addresses:
         text = (
@@ -118,4 +116,6 @@ def warned(*addresses: str) -> list[str]:
         )
         log.warning(text)
     log.removeHandler(handler)
-    return [address for address in addresses if any(address in text for text in said)]
+    return [
+        address for address in addresses if any(address in text for text in messages)
+    ]

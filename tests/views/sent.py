@@ -1,4 +1,4 @@
-"""What a page's update would send to a browser."""
+"""What an update of the page would send to a browser."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dask_gridengine.views.page import Page
 
 
 class Shown:
-    """A page as a visitor has it, who has seen all that there was."""
+    """The page of a visitor who has seen all nodes there are."""
 
-    def __init__(self, view: NodeHistory, clock: Any) -> None:
-        self.page = Page(view, list, clock=clock)
+    def __init__(self, history: NodeHistory, clock: Any) -> None:
+        self.page = Page(history, list, clock=clock)
         self.page.update()
         self.document = Document()
         self.document.add_root(self.page.root)
         self.document.hold("collect")
 
     def update(self) -> int:
-        """Look again; bytes of what is sent."""
+        """Update the page; return the bytes to send."""
         self.page.update()
         return self.sent()
 
     def sent(self) -> int:
-        """Bytes of what is to be sent since this was asked last."""
+        """Return the bytes to send since the last call."""
         events = list(self.document.callbacks._held_events)
         self.document.callbacks._held_events.clear()
         if not events:

@@ -1,4 +1,4 @@
-"""The nodes, for machines."""
+"""``/json/gridengine.json``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.views.json_api import VERSION, document
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 from tests.simulated import START, Nodes
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
 
 
 def two() -> Nodes:
-    """One that failed, and one in the queue."""
+    """Make a node that failed, and a queued one."""
     nodes = Nodes()
     record, _ = nodes.submit(2)
     nodes.clock.now += 10
@@ -26,47 +26,38 @@ def two() -> Nodes:
     return nodes
 
 
-def test_every_node_is_there() -> None:
-    """With its whole way; what is not known is null."""
-    answer = document(two().view)
-    assert answer["counts"] == {
-        "queued": 1,
-        "arrived": 0,
-        "importing": 0,
-        "working": 0,
-        "suspended": 0,
-        "draining": 0,
-        "gone": 1,
-    }
+def test_every_node_is_served() -> None:
+    """With its times; what is not known is null."""
+    answer = json.loads(json.dumps(document(two().history)))
+    counts = {"arrived": 0, "importing": 0, "working": 0, "suspended": 0, "draining": 0}
+    assert answer["counts"] == {"queued": 1, **counts, "gone": 1}
+    assert answer["pools"] == {"": {"wanted": 1, "counts": answer["counts"]}}
     gone, queued = answer["nodes"]
-    assert (gone["job"], gone["host"], gone["cause"], gone["failed"]) == (
-        "7.1",
-        "node1",
-        "ran into the memory limit",
-        True,
-    )
+    assert (gone["job"], gone["host"], gone["worker"]) == ("7.1", "node1", "ge-0")
+    assert (gone["state"], gone["failed"]) == ("gone", True)
+    assert gone["cause"] == Cause.MEMORY.value
     assert gone["cause_known_from"] == "exit_report"
     assert gone["queue_wait_seconds"] == 10.0
     assert queued["entered"] == {"queued": START}
     assert (queued["host"], queued["cause"], queued["pool"]) == (None, None, None)
 
 
-def test_only_those_that_live() -> None:
-    """?live=1 leaves out who is gone; the counts are of all."""
-    answer = document(two().view, live=True)
+def test_live_nodes_only() -> None:
+    """?live=1 leaves out ended nodes; the counts are of all."""
+    answer = document(two().history, live=True)
     assert [node["job"] for node in answer["nodes"]] == ["7.2"]
     assert answer["counts"]["gone"] == 1
 
 
-def test_it_is_served_before_anybody_has_looked_at_a_page() -> None:
-    """Programs need no bokeh, and need not wait for it."""
+def test_the_route_needs_no_page() -> None:
+    """Programs need no bokeh, and do not wait for its import."""
 
     async def main() -> None:
         async with running() as scheduler:
-            scheduler.show(two().view)
+            scheduler.show(two().history)
             for query, count in (("", 2), ("?live=1", 1), ("?live=0", 2)):
                 path = f"/json/gridengine.json{query}"
-                status, text, _ = await page(scheduler, path)
+                status, text, _ = await page(scheduler, path, wait=False)
                 assert status == 200
                 answer = json.loads(text)
                 assert len(answer["nodes"]) == count
@@ -76,8 +67,8 @@ def test_it_is_served_before_anybody_has_looked_at_a_page() -> None:
 
 
 def test_the_schema_is_documented() -> None:
-    """Each name that is answered stands in docs/dashboard.md, and no other."""
-    answer = document(two().view)
+    """docs/dashboard.md has each key, and no other."""
+    answer = document(two().history)
     text = DOCS.read_text().partition("## JSON")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     assert named == {*answer, *answer["nodes"][0]}

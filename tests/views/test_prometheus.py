@@ -13,7 +13,7 @@ import pytest
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import ENDED_KEPT
 from dask_gridengine.views import prometheus
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 from tests.simulated import Nodes
 
 pytest.importorskip("prometheus_client")
@@ -22,9 +22,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "dashboard.md"
 
 
 async def metrics(nodes: Nodes) -> dict[str, float]:
-    """What ``/metrics`` says of a scheduler with these nodes, less Dask's own."""
+    """Return the metrics of a scheduler with these nodes, without Dask's own."""
     async with running() as scheduler:
-        scheduler.show(nodes.view)
+        scheduler.show(nodes.history)
         status, text, _ = await page(scheduler, "/metrics")
         assert status == 200
         assert "dask_scheduler_workers" in text
@@ -33,12 +33,12 @@ async def metrics(nodes: Nodes) -> dict[str, float]:
 
 
 def labels(**given: str) -> str:
-    all_of_them = {"cluster": "simulated", "pool": "", **given}
-    return ",".join(f'{name}="{all_of_them[name]}"' for name in sorted(all_of_them))
+    found = sorted({"cluster": "simulated", "pool": "", **given}.items())
+    return ",".join(f'{name}="{value}"' for name, value in found)
 
 
-def test_the_metrics_of_dask_have_ours_beside_them() -> None:
-    """States, ends by cause, time in the queue and start-up."""
+def test_metrics_of_nodes() -> None:
+    """Nodes by state, ends by cause, time in the queue and start-up."""
     nodes = Nodes()
     first, second, _ = nodes.submit(3)
     nodes.clock.now += 15
@@ -46,30 +46,30 @@ def test_the_metrics_of_dask_have_ours_beside_them() -> None:
         nodes.arrive(record)
     nodes.work(first)
     nodes.end(second, Cause.MEMORY)
-    said = asyncio.run(metrics(nodes))
+    found = asyncio.run(metrics(nodes))
     name = "dask_gridengine"
-    assert said[f"{name}_nodes{{{labels(state='queued')}}}"] == 1
-    assert said[f"{name}_nodes{{{labels(state='working')}}}"] == 1
-    assert said[f"{name}_nodes_wanted{{{labels()}}}"] == 2
-    assert said[f"{name}_nodes_submitted_total{{{labels()}}}"] == 3
-    cause = labels(cause="ran into the memory limit", failed="true")
-    assert said[f"{name}_nodes_ended_total{{{cause}}}"] == 1
+    assert found[f"{name}_nodes{{{labels(state='queued')}}}"] == 1
+    assert found[f"{name}_nodes{{{labels(state='working')}}}"] == 1
+    assert found[f"{name}_nodes_wanted{{{labels()}}}"] == 2
+    assert found[f"{name}_nodes_submitted_total{{{labels()}}}"] == 3
+    cause = labels(cause=Cause.MEMORY.value, failed="true")
+    assert found[f"{name}_nodes_ended_total{{{cause}}}"] == 1
     wait = f"{name}_queue_wait_seconds"
-    assert said[f"{wait}_bucket{{{labels(le='10.0')}}}"] == 0
-    assert said[f"{wait}_bucket{{{labels(le='20.0')}}}"] == 2
-    assert said[f"{wait}_bucket{{{labels(le='+Inf')}}}"] == 2
-    assert said[f"{wait}_sum{{{labels()}}}"] == 30
-    assert said[f"{name}_startup_seconds_count{{{labels()}}}"] == 1
+    assert found[f"{wait}_bucket{{{labels(le='10.0')}}}"] == 0
+    assert found[f"{wait}_bucket{{{labels(le='20.0')}}}"] == 2
+    assert found[f"{wait}_bucket{{{labels(le='+Inf')}}}"] == 2
+    assert found[f"{wait}_sum{{{labels()}}}"] == 30
+    assert found[f"{name}_startup_seconds_count{{{labels()}}}"] == 1
 
 
-def test_a_closed_cluster_says_nothing_any_more() -> None:
-    """Another one of the same process does not speak for it."""
+def test_a_closed_cluster_is_not_reported() -> None:
+    """Also where the process has another cluster."""
 
     async def main() -> str:
         async with running() as scheduler:
-            scheduler.show(Nodes(name="early").view)
+            scheduler.show(Nodes(name="early").history)
         async with running() as scheduler:
-            scheduler.show(Nodes(name="late").view)
+            scheduler.show(Nodes(name="late").history)
             return (await page(scheduler, "/metrics"))[1]
 
     text = asyncio.run(main())
@@ -78,14 +78,14 @@ def test_a_closed_cluster_says_nothing_any_more() -> None:
 
 
 def test_counters_never_go_down() -> None:
-    """A cause that accounting corrects has been counted."""
+    """A node counts by its first known cause, also when accounting refines it."""
     nodes = Nodes()
     (record,) = nodes.submit(1)
     nodes.end(record, Cause.UNKNOWN)
     before = asyncio.run(metrics(nodes))
     record.diagnosis = Diagnosis(cause=Cause.WALLTIME)
     assert asyncio.run(metrics(nodes)) == before
-    cause = labels(cause="ended without a word", failed="true")
+    cause = labels(cause=Cause.UNKNOWN.value, failed="true")
     assert before[f"dask_gridengine_nodes_ended_total{{{cause}}}"] == 1
 
 
@@ -94,42 +94,40 @@ def test_nodes_that_are_not_kept_are_counted() -> None:
     nodes = Nodes()
     for record in nodes.submit(ENDED_KEPT + 10):
         nodes.end(record, Cause.KILLED)
-    said = asyncio.run(metrics(nodes))
-    cause = labels(cause="was killed", failed="true")
-    assert said[f"dask_gridengine_nodes_submitted_total{{{labels()}}}"] == (
-        ENDED_KEPT + 10
-    )
-    assert said[f"dask_gridengine_nodes_ended_total{{{cause}}}"] == ENDED_KEPT + 10
+    found = asyncio.run(metrics(nodes))
+    cause = labels(cause=Cause.KILLED.value, failed="true")
+    for name in (f"submitted_total{{{labels()}}}", f"ended_total{{{cause}}}"):
+        assert found[f"dask_gridengine_nodes_{name}"] == ENDED_KEPT + 10
 
 
-def test_nothing_is_added_where_there_is_no_prometheus() -> None:
-    """Nor is it loaded: the route says what Dask's says."""
+def test_prometheus_is_optional() -> None:
+    """Without it the route answers as Dask does."""
     code = """
 import sys
 sys.modules["prometheus_client"] = None
 import asyncio
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.simulated import Nodes
-from tests.scheduler.test_scheduler import page, running
+from tests.scheduler.scene import page, running
 
 async def main():
     async with running() as scheduler:
-        scheduler.show(Nodes().view)
+        scheduler.show(Nodes().history)
         print((await page(scheduler, "/metrics"))[1][:40])
 
 asyncio.run(main())
 """
-    said = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
-    assert said.stdout == "# Prometheus metrics are not available, \n", said.stderr
+    assert ran.stdout == "# Prometheus metrics are not available, \n", ran.stderr
 
 
 def test_the_metrics_are_documented() -> None:
-    """Each name stands in docs/dashboard.md, and no other."""
-    said = asyncio.run(metrics(Nodes()))
-    assert said  # wanted, at least
+    """docs/dashboard.md has each name, and no other."""
+    found = asyncio.run(metrics(Nodes()))
+    assert found
     named = set(re.findall(r"^\| `(dask_gridengine_\w+)` \|", DOCS.read_text(), re.M))
-    families = {family.name for family in prometheus._METRICS.collect()}
+    families = {family.name for family in prometheus.COLLECTOR.collect()}
     # Prometheus adds the suffix of counters itself.
     assert {name.removesuffix("_total") for name in named} == families

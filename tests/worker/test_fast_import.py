@@ -1,8 +1,7 @@
-"""What Dask imports on a node before anybody needs it."""
+"""Dask's imports on a node."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -12,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.loops import in_loop
 from tests.stage import client_of, stage
 
 pytest.importorskip("numpy")
 
-LIGHT = """
+IMPORTS = """
 import sys
 from dask_gridengine.worker.fast_import import (
     host_array, import_dask_without_numpy, yaml_in_c
@@ -25,9 +25,9 @@ from dask_gridengine.worker.fast_import import (
 
 
 def run(code: str) -> str:
-    """What a Python that has imported nothing yet prints."""
+    """The output of a Python that has imported nothing yet."""
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT + textwrap.dedent(code)],
+        [sys.executable, "-c", IMPORTS + textwrap.dedent(code)],
         capture_output=True,
         text=True,
     )
@@ -35,13 +35,13 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
-    """Its buffers are ours then, and numpy's as soon as somebody has imported that."""
-    said = run("""
+def test_dask_is_imported_without_numpy_and_uses_it_later() -> None:
+    """Its buffers are numpy's as soon as numpy has been imported."""
+    output = run("""
         with yaml_in_c(), import_dask_without_numpy():
             import distributed
         finders = [type(finder).__name__ for finder in sys.meta_path]
-        print("numpy" in sys.modules, "_Absent" in finders)
+        print("numpy" in sys.modules, "_NumpyHider" in finders)
         import distributed.comm.tcp, distributed.protocol.utils as utils
         print(distributed.comm.tcp.host_array is utils.host_array is host_array)
         view = utils.host_array(3)
@@ -53,7 +53,7 @@ def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
         import yaml
         print(yaml.SafeLoader.__name__)
     """)
-    assert said.splitlines() == [
+    assert output.splitlines() == [
         "False False",
         "True",
         "bytearray False 3 B",
@@ -63,20 +63,20 @@ def test_dask_is_there_without_numpy_and_numpy_is_there_later() -> None:
     ]
 
 
-def test_who_else_imports_numpy_gets_it() -> None:
-    """A plugin of Dask's, say; then Dask has its own buffers."""
-    said = run("""
+def test_other_modules_can_import_numpy() -> None:
+    """Then Dask keeps its own buffers."""
+    output = run("""
         with import_dask_without_numpy():
             import numpy
             import distributed.protocol.utils as utils
         print(numpy.ones(2).sum(), utils.host_array is not host_array)
     """)
-    assert said == "2.0 True"
+    assert output == "2.0 True"
 
 
-def test_a_failed_import_leaves_numpy_to_be_had() -> None:
-    """Whatever is raised while Dask is imported."""
-    said = run("""
+def test_numpy_can_be_imported_after_a_failure() -> None:
+    """Of the import of Dask."""
+    output = run("""
         try:
             with import_dask_without_numpy():
                 import distributed.protocol.utils
@@ -85,22 +85,23 @@ def test_a_failed_import_leaves_numpy_to_be_had() -> None:
             import numpy
         print(numpy.ones(2).sum())
     """)
-    assert said == "2.0"
+    assert output == "2.0"
 
 
-def test_without_numpy_dask_does_as_it_did() -> None:
-    """It is not installed everywhere."""
-    said = run("""
+def test_dask_works_where_numpy_is_not_installed() -> None:
+    """With its own buffers."""
+    output = run("""
         sys.modules["numpy"] = None
         with import_dask_without_numpy():
             import distributed.protocol.utils as utils
         print(type(utils.host_array(3).obj).__name__)
     """)
-    assert said == "bytearray"
+    assert output == "bytearray"
 
 
-def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
-    """And is forked where numpy's own threads would have been in the way of that."""
+@in_loop
+async def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
+    """It is forked although numpy would have threads."""
 
     def look() -> dict[str, Any]:
         return {"numpy": "numpy" in sys.modules, "parent": os.getppid()}
@@ -108,27 +109,23 @@ def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
     def total(values: Any) -> float:
         return float(values.sum())
 
-    async def main() -> None:
-        async with stage(
-            tmp_path, environment={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-        ) as on:
-            on.connect()
-            node = on.start_node()
-            await on.worker()
-            async with client_of(on) as client:
-                (before,) = (await client.run(look)).values()
-                assert not before["numpy"]
-                assert before["parent"] != node.process.pid  # but the template's
-                import numpy as np
+    async with stage(
+        tmp_path, environment={"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    ) as on:
+        node = on.start_node()
+        await on.worker()
+        async with client_of(on) as client:
+            (before,) = (await client.run(look)).values()
+            assert not before["numpy"]
+            assert before["parent"] != node.process.pid  # but the fork server's
+            import numpy as np
 
-                values = np.arange(300_000.0)
-                assert await client.submit(total, values) == values.sum()
-                back = await client.submit(np.square, values)
-                assert (back == values**2).all()
-                (after,) = (await client.run(look)).values()
-                assert after["numpy"]
-            await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
-            assert await node.ended() == 0
-            assert "so spawning" not in node.said()
-
-    asyncio.run(main())
+            values = np.arange(300_000.0)
+            assert await client.submit(total, values) == values.sum()
+            back = await client.submit(np.square, values)
+            assert (back == values**2).all()
+            (after,) = (await client.run(look)).values()
+            assert after["numpy"]
+        await on.scheduler.retire_workers(names=["ge-1"], close_workers=True)
+        assert await node.ended() == 0
+        assert "so spawning" not in node.text()

@@ -18,11 +18,11 @@ import pytest
 
 from tests.waiting import wait_until
 
-#: A node's script. `look` runs in a worker and says what it finds there.
+#: A node's script. `look` runs in a worker and reports what it finds there.
 NODE = """
 import contextlib, json, os, signal, sys, threading, types
 from multiprocessing import forkserver, get_context, resource_tracker, util
-from dask_gridengine.worker import fork_server as template
+from dask_gridengine.worker import fork_server
 
 
 def look(pipe):
@@ -30,10 +30,10 @@ def look(pipe):
         pipe.send({
             "inherited": "inherited" in sys.modules,
             "parent": os.getppid(),
-            "threads": template.threads(),
+            "threads": fork_server.threads(),
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "handlers": [repr(signal.getsignal(number)) for number in SIGNALS],
-            "lent": util.spawnv_passfds.__module__,
+            "replaced": util.spawnv_passfds.__module__,
         })
 
 
@@ -55,23 +55,23 @@ def worker(target=look, method="forkserver"):
     process.start()
     theirs.close()
     with contextlib.closing(ours):
-        said = ours.recv()
+        answer = ours.recv()
     process.join()
-    return said
+    return answer
 
 
-def say(**found):
+def report(**found):
     print(json.dumps(found), flush=True)
 
 
 def servers():
     tracker = resource_tracker._resource_tracker._pid
-    return {"template": forkserver._forkserver._forkserver_pid, "tracker": tracker}
+    return {"fork_server": forkserver._forkserver._forkserver_pid, "tracker": tracker}
 
 
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 if __name__ == "__main__":
-    # No file holds it: whoever has it has inherited it.
+    # There is no such file: a process that has it has inherited it.
     sys.modules["inherited"] = types.ModuleType("inherited")
 """
 
@@ -80,7 +80,7 @@ Node = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Any:
-    """Start a node that runs this code; what is left of it is killed afterwards."""
+    """Start a node that runs this code; it is killed afterwards."""
     started: list[subprocess.Popen[str]] = []
 
     def start(code: str, **environment: str) -> subprocess.Popen[str]:
@@ -106,16 +106,16 @@ def start(tmp_path: Path) -> Any:
         process.communicate(timeout=10)
 
 
-def told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a node that runs to its end has said."""
+def output(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a node reports that runs to its end."""
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    said: dict[str, Any] = json.loads(out)
-    return {**said, "stderr": err}
+    found: dict[str, Any] = json.loads(out)
+    return {**found, "stderr": err}
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie waits only for whoever adopted it."""
+    """Whether a process has ended; a zombie waits only for its parent."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -123,102 +123,103 @@ def gone(pid: int) -> bool:
 
 
 def test_workers_are_forked_and_find_the_imports_done(start: Node) -> None:
-    """Every one, first or later, is a child of the template and has its modules."""
-    said = told(
+    """Each, first or later, is a child of the fork server and has its modules."""
+    found = output(
         start("""
-            started, before = template.start(), util.spawnv_passfds.__module__
-            say(started=started, workers=[worker(), worker()], lent=before, **servers())
+            started, before = fork_server.start(), util.spawnv_passfds.__module__
+            report(started=started, workers=[worker(), worker()], replaced=before,
+                **servers())
         """)
     )
-    assert said["started"] is True
-    assert said["lent"] == "multiprocessing.util"
-    for worker in said["workers"]:
+    assert found["started"] is True
+    assert found["replaced"] == "multiprocessing.util"
+    for worker in found["workers"]:
         assert worker["inherited"]
-        assert worker["parent"] == said["template"]
+        assert worker["parent"] == found["fork_server"]
         assert worker["threads"] == 1
-    assert said["stderr"] == ""
+    assert found["stderr"] == ""
 
 
 def test_with_another_thread_nothing_is_forked(start: Node) -> None:
-    """A thread may hold any lock: Dask is left to spawn, and finds all as it was."""
-    said = told(
+    """A thread may hold any lock: Dask spawns, and nothing has been changed."""
+    found = output(
         start("""
             stop = threading.Event()
             other = threading.Thread(target=stop.wait)
             other.start()
-            started, found = template.start(), servers()
+            started, found = fork_server.start(), servers()
             stop.set()
             other.join()
-            say(started=started, lent=util.spawnv_passfds.__module__, **found,
+            report(started=started, replaced=util.spawnv_passfds.__module__, **found,
                 blocked=sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
                 spawned=worker(method="spawn"))
         """)
     )
-    assert said["started"] is False
-    assert said["template"] is None
-    assert said["tracker"] is None
-    assert said["lent"] == "multiprocessing.util"
-    assert said["blocked"] == []
-    assert not said["spawned"]["inherited"]
+    assert found["started"] is False
+    assert found["fork_server"] is None
+    assert found["tracker"] is None
+    assert found["replaced"] == "multiprocessing.util"
+    assert found["blocked"] == []
+    assert not found["spawned"]["inherited"]
 
 
-def test_the_courtesy_signals_end_no_worker(start: Node) -> None:
-    """USR1 and USR2 go to the whole group: workers ignore them; TERM still ends one."""
-    said = told(
+def test_the_notify_signals_end_no_worker(start: Node) -> None:
+    """USR1 and USR2 go to the whole group: workers ignore them; TERM ends one."""
+    found = output(
         start("""
             for number in SIGNALS:
                 signal.signal(number, lambda *_: os._exit(3))  # as a node does
-            template.start()
+            fork_server.start()
             os.killpg(0, 0)
             found = worker()
             for number in SIGNALS[:2]:
-                os.kill(servers()["template"], number)
+                os.kill(servers()["fork_server"], number)
                 os.kill(servers()["tracker"], number)
-            say(**found, still=worker()["parent"], **servers(),
+            report(**found, still=worker()["parent"], **servers(),
                 own=[signal.getsignal(number).__name__ for number in SIGNALS])
         """)
     )
     ignored, default = repr(signal.SIG_IGN), repr(signal.SIG_DFL)
-    assert said["handlers"] == [ignored, ignored, default]
-    assert said["blocked"] == []
-    assert said["still"] == said["template"]
-    assert said["own"] == ["<lambda>"] * 3
+    assert found["handlers"] == [ignored, ignored, default]
+    assert found["blocked"] == []
+    assert found["still"] == found["fork_server"]
+    assert found["own"] == ["<lambda>"] * 3
 
 
-def test_a_path_too_long_for_a_socket_is_no_disaster(
+def test_with_a_path_too_long_for_a_socket_dask_spawns(
     start: Node, tmp_path: Path
 ) -> None:
-    """A TMPDIR of more than a Unix socket's name: it is said, and Dask spawns."""
+    """The reason is logged."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    said = told(
+    found = output(
         start(
             """
-            started = template.start()
-            say(started=started, lent=util.spawnv_passfds.__module__,
-                template=servers()["template"], spawned=worker(method="spawn"))
+            started = fork_server.start()
+            report(started=started, replaced=util.spawnv_passfds.__module__,
+                fork_server=servers()["fork_server"], spawned=worker(method="spawn"))
             """,
             TMPDIR=str(deep),
         )
     )
-    assert said["started"] is False
-    assert said["template"] is None
-    assert said["lent"] == "multiprocessing.util"
-    assert "inherited" in said["spawned"]
-    assert "no fork server, spawning: AF_UNIX path too long" in said["stderr"]
+    assert found["started"] is False
+    assert found["fork_server"] is None
+    assert found["replaced"] == "multiprocessing.util"
+    assert "inherited" in found["spawned"]
+    assert "no fork server, spawning: AF_UNIX path too long" in found["stderr"]
 
 
 @pytest.mark.parametrize("end", ["by itself", "SIGKILL"])
 def test_the_servers_end_with_their_node(start: Node, end: str) -> None:
-    """However it ends: nothing holds the grid's slot, or its memory, any longer."""
+    """Nothing keeps the grid's slot or memory any longer."""
     node = start("""
-        template.start()
-        say(worker=worker(), **servers())
+        fork_server.start()
+        report(worker=worker(), **servers())
         sys.stdin.read()
     """)
     assert node.stdout is not None
-    said = json.loads(node.stdout.readline())
-    pids = [said["template"], said["tracker"]]
+    found = json.loads(node.stdout.readline())
+    pids = [found["fork_server"], found["tracker"]]
     assert not any(gone(pid) for pid in pids)
     if end == "SIGKILL":
         node.send_signal(signal.SIGKILL)
@@ -226,12 +227,12 @@ def test_the_servers_end_with_their_node(start: Node, end: str) -> None:
     wait_until(lambda: all(gone(pid) for pid in pids), "both servers gone", 10)
 
 
-def test_the_template_keeps_only_the_descriptors_it_needs(
+def test_the_fork_server_keeps_only_the_descriptors_it_needs(
     start: Node, tmp_path: Path
 ) -> None:
-    """The node's files and sockets stay the node's: a closed one is really closed."""
+    """A file or socket that the node closes is really closed."""
     (tmp_path / "held").touch()
-    said = told(
+    found = output(
         start("""
             import socket
             held = open(sys.argv[0].replace("node.py", "held"))
@@ -242,60 +243,60 @@ def test_the_template_keeps_only_the_descriptors_it_needs(
                 links = [f"{folder}/{name}" for name in os.listdir(folder)]
                 return [os.readlink(link) for link in links if os.path.lexists(link)]
 
-            template.start()
+            fork_server.start()
             worker()
-            say(**{name: descriptors(pid) for name, pid in servers().items()},
+            report(**{name: descriptors(pid) for name, pid in servers().items()},
                 node=[os.readlink(f"/proc/self/fd/{pair[0].fileno()}"), held.name])
         """)
     )
-    assert str(tmp_path / "held") == said["node"][1]
-    for server in ("template", "tracker"):
-        assert not set(said["node"]) & set(said[server]), said
-    assert sum(name.startswith("socket:") for name in said["template"]) == 1
+    assert str(tmp_path / "held") == found["node"][1]
+    for server in ("fork_server", "tracker"):
+        assert not set(found["node"]) & set(found[server]), found
+    assert sum(name.startswith("socket:") for name in found["fork_server"]) == 1
 
 
 def test_a_worker_may_start_processes_of_its_own(start: Node) -> None:
-    """In it multiprocessing is as ever: nothing lent, and no lock held by nobody."""
-    said = told(
+    """Its multiprocessing is unchanged, and no lock is held."""
+    found = output(
         start("""
-            template.start()
+            fork_server.start()
             child, grandchild = worker(), worker(grandparent)
-            say(child=child, grandchild=grandchild)
+            report(child=child, grandchild=grandchild)
         """)
     )
-    assert said["child"]["lent"] == "multiprocessing.util"
-    assert not said["grandchild"]["inherited"]
+    assert found["child"]["replaced"] == "multiprocessing.util"
+    assert not found["grandchild"]["inherited"]
 
 
 def test_every_worker_draws_its_own_random_numbers(start: Node) -> None:
-    """Restarted workers do not repeat each other, where numpy was there at the fork."""
-    said = told(
+    """Also if numpy was imported before the fork."""
+    found = output(
         start(
             """
             import numpy.random, random
-            started = template.start()
-            say(started=started, drawn=[worker(draw) for _ in range(3)])
+            started = fork_server.start()
+            report(started=started, drawn=[worker(draw) for _ in range(3)])
             """,
             OMP_NUM_THREADS="1",
             OPENBLAS_NUM_THREADS="1",
         )
     )
-    assert said["started"] is True
-    assert len({numpys for numpys, _ in said["drawn"]}) == 3
-    assert len({pythons for _, pythons in said["drawn"]}) == 3
+    assert found["started"] is True
+    assert len({numpys for numpys, _ in found["drawn"]}) == 3
+    assert len({pythons for _, pythons in found["drawn"]}) == 3
 
 
-def test_a_killed_template_is_replaced(start: Node) -> None:
-    """Python's own fork server steps in: slower, but workers start again."""
-    said = told(
+def test_a_killed_fork_server_is_replaced(start: Node) -> None:
+    """By Python's own: slower, but workers start again."""
+    found = output(
         start("""
-            template.start()
+            fork_server.start()
             first = worker()
-            os.kill(servers()["template"], signal.SIGKILL)
-            os.waitid(os.P_PID, servers()["template"], os.WEXITED | os.WNOWAIT)
-            say(first=first, second=worker())
+            os.kill(servers()["fork_server"], signal.SIGKILL)
+            os.waitid(os.P_PID, servers()["fork_server"], os.WEXITED | os.WNOWAIT)
+            report(first=first, second=worker())
         """)
     )
-    assert said["first"]["inherited"]
-    assert not said["second"]["inherited"]
-    assert said["first"]["parent"] != said["second"]["parent"]
+    assert found["first"]["inherited"]
+    assert not found["second"]["inherited"]
+    assert found["first"]["parent"] != found["second"]["parent"]

@@ -1,4 +1,4 @@
-"""Which device each worker of a node sees."""
+"""Which devices each worker of a node sees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dask_gridengine.worker.gpu import devices, share
     ],
 )
 def test_devices_are_found(environ: dict[str, str], found: list[str]) -> None:
-    """What the site has made visible counts before a grant of a resource map."""
+    """What the site has made visible has precedence over a resource map."""
     assert devices(environ) == found
 
 
@@ -36,12 +36,12 @@ def test_devices_are_found(environ: dict[str, str], found: list[str]) -> None:
 def test_workers_of_a_node_share_its_devices(
     granted: str, processes: int, shares: list[str]
 ) -> None:
-    """Each device is somebody's, and nobody has none."""
+    """Each device is used, and each worker has one."""
     environ = {"SGE_HGR_gpu": granted}
     seen = [share(environ, index, processes) for index in range(processes)]
     assert seen == [{"CUDA_VISIBLE_DEVICES": mine} for mine in shares]
 
 
 def test_without_devices_nothing_is_set() -> None:
-    """An empty variable would hide the devices of a site that does not grant them."""
+    """An empty variable would hide the devices of other sites."""
     assert share({}, 0, 1) == {}

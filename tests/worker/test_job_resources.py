@@ -1,4 +1,4 @@
-"""What a node finds out about itself, in processes with real limits."""
+"""What a node reports of itself, in processes with real limits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ import distributed
 import pytest
 
 import dask_gridengine
-from dask_gridengine.worker import job_resources as granted
+from dask_gridengine.worker import job_resources
 
 CODE = """
 import json, sys
-from dask_gridengine import batch as dialects
-from dask_gridengine.worker import job_resources as granted
-json.dump(vars(granted.hello(dialects.dialect("gridengine"))), sys.stdout)
+from dask_gridengine.worker import job_resources
+json.dump(vars(job_resources.hello("gridengine")), sys.stdout)
 """
 
 
@@ -30,9 +29,9 @@ def describe(
     limits: dict[int, int] | None = None, **environment: str
 ) -> dict[str, Any]:
     """The hello of a process with these limits and variables."""
-    said = run(limits, **environment)
-    assert said.returncode == 0, said.stderr
-    hello: dict[str, Any] = json.loads(said.stdout)
+    done = run(limits, **environment)
+    assert done.returncode == 0, done.stderr
+    hello: dict[str, Any] = json.loads(done.stdout)
     return hello
 
 
@@ -57,20 +56,20 @@ def run(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def test_a_task_of_an_array_knows_who_and_where_it_is() -> None:
-    """Job, index, slots, host and versions, and a new incarnation every time."""
+def test_a_hello_has_ids_host_and_versions() -> None:
+    """And a new token for each process."""
     one = describe(JOB_ID="123", SGE_TASK_ID="7", NSLOTS="4")
     other = describe(JOB_ID="123", SGE_TASK_ID="7", NSLOTS="4")
     assert (one["job"], one["index"], one["slots"]) == ("123", 7, 4)
     assert one["host"] == os.uname().nodename
     assert one["host_cpus"] == os.cpu_count()
     assert one["host_memory"] > 2**20
-    assert one["versions"] == granted.versions()
+    assert one["versions"] == job_resources.versions()
     assert one["process_token"] != other["process_token"]
 
 
 def test_a_node_knows_its_age_without_a_clock() -> None:
-    """In seconds since its shell was started, whatever the host thinks the time is."""
+    """In seconds since its shell was started."""
     hello = describe(JOB_ID="1", SGE_TASK_ID="1", QUEUE="long.q")
     assert 0 <= hello["age"] < 30
     assert hello["queue"] == "long.q"
@@ -80,18 +79,18 @@ def test_a_node_knows_its_age_without_a_clock() -> None:
     ("config", "seconds"),
     [("queue=all.q\nnotify=10\n", 10.0), ("notify=soon\n", 0.0), (None, 0.0)],
 )
-def test_the_grace_of_a_signal_is_in_the_job_s_spool(
+def test_the_notify_time_is_in_the_job_s_spool(
     tmp_path: Path, config: str | None, seconds: float
 ) -> None:
-    """As Son of Grid Engine leaves it there; elsewhere it is not known."""
+    """Son of Grid Engine writes it there; elsewhere it is unknown."""
     if config is not None:
         (tmp_path / "config").write_text(config)
     hello = describe(JOB_ID="1", SGE_TASK_ID="1", SGE_JOB_SPOOL_DIR=str(tmp_path))
     assert hello["notify"] == seconds
 
 
-def test_without_a_word_on_slots_it_is_one() -> None:
-    """NSLOTS is set by every Grid Engine; a node started by hand has one slot."""
+def test_without_nslots_there_is_one_slot() -> None:
+    """Every Grid Engine sets it; a node started by hand has none."""
     assert describe(JOB_ID="1", SGE_TASK_ID="1")["slots"] == 1
 
 
@@ -104,7 +103,7 @@ def test_without_a_word_on_slots_it_is_one() -> None:
     ],
 )
 def test_the_grids_limits_are_seen(limits: dict[int, int], memory: int) -> None:
-    """h_vmem and h_data are what a node would be killed for; the smaller counts."""
+    """A node is killed for h_vmem and h_data; the smaller counts."""
     unlimited = describe(JOB_ID="1", SGE_TASK_ID="1")["memory"]
     seen = describe(limits, JOB_ID="1", SGE_TASK_ID="1")["memory"]
     assert seen == (min(memory, unlimited) if unlimited else memory)
@@ -115,23 +114,21 @@ def test_the_grids_limits_are_seen(limits: dict[int, int], memory: int) -> None:
     [
         ({"SGE_TASK_ID": "1"}, "KeyError: 'JOB_ID'"),
         ({"JOB_ID": "1"}, "KeyError: 'SGE_TASK_ID'"),
-        # What Grid Engine says in a job that is no array.
+        # Grid Engine's value in a job that is no array.
         ({"JOB_ID": "1", "SGE_TASK_ID": "undefined"}, "ValueError: .*'undefined'"),
     ],
 )
-def test_what_is_no_array_task_is_told_so(
-    environment: dict[str, str], error: str
-) -> None:
-    """A node started by hand, or by a plain qsub, ends with the variable's name."""
-    said = run(**environment)
-    assert said.returncode != 0
-    last = said.stderr.strip().splitlines()[-1]
+def test_a_missing_variable_is_named(environment: dict[str, str], error: str) -> None:
+    """When a node is started by hand, or by a plain qsub."""
+    done = run(**environment)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(error.partition(":")[0])
     assert error.rpartition("'")[0].rpartition("'")[2] in last
 
 
 def test_the_first_package_on_the_path_counts(tmp_path: Path) -> None:
-    """As in an import; and it is found in whatever form it was installed."""
+    """As in an import, in whatever form it was installed."""
     for place, name in [
         ("first", "dask-1.2.3.egg-info"),
         ("second", "distributed-4.5.6.dist-info"),
@@ -151,23 +148,19 @@ places = {[str(tmp_path / place) for place in ("first", "second", "third")]}
 sys.path[:] = places + [place for place in sys.path if "-packages" not in place]
 print(sorted(versions().items()))
 """
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"{code}",
-        ],
+    done = subprocess.run(
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert "('dask', '1.2.3')" in said.stdout, said.stderr
-    assert "('distributed', '4.5.6')" in said.stdout
+    assert "('dask', '1.2.3')" in done.stdout, done.stderr
+    assert "('distributed', '4.5.6')" in done.stdout
 
 
 def test_versions_are_those_that_would_be_imported() -> None:
     """Read from the packages' metadata, they are the same and cost no import."""
-    versions = granted.versions()
+    versions = job_resources.versions()
     assert versions["dask"] == dask.__version__ == version("dask")
     assert versions["distributed"] == distributed.__version__
     assert versions["dask-gridengine"] == dask_gridengine.__version__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ import pytest
 from distributed.core import Server
 
 from dask_gridengine.exit_causes import Cause
+from tests.loops import in_loop
 from tests.stage import client_of, stage
 from tests.waiting import until
 
@@ -23,38 +23,39 @@ def names(scheduler: object) -> list[str]:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_one_node_becomes_several_workers(start_method: str, tmp_path: Path) -> None:
+@in_loop
+async def test_one_node_becomes_several_workers(
+    start_method: str, tmp_path: Path
+) -> None:
     """Each in a process of its own, named after the node; forked they share imports.
 
-    Their semaphores are taken away when all have opened theirs, so none misses any
-    when they start together, and none is left when they are started again together.
+    Their semaphores are unlinked when all have opened theirs: none fails to open one,
+    and none is left, also when they are started again together.
     """
-
-    async def main() -> None:
-        async with stage(tmp_path, processes=3, start_method=start_method) as on:
-            on.connect()
-            node = on.start_node()
-            for name in WORKERS:
-                await on.worker(name)
-            async with client_of(on) as client:
-                pids = await client.run(os.getpid)
-                parents = await client.run(os.getppid)
-                assert len({*pids.values()}) == 3
-                assert len({*parents.values()}) == 1
-                for pid in pids.values():
-                    os.kill(pid, signal.SIGKILL)
-                await until(lambda: not on.scheduler.workers, "all missed", 20)
-                await until(lambda: names(on.scheduler) == WORKERS, "again", 30)
-                assert not {*pids.values()} & {*(await client.run(os.getpid)).values()}
-            await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
-            assert await node.ended() == 0
-            assert (await on.exit_report()).cause == Cause.FINISHED.value
-
-    asyncio.run(main())
+    async with stage(tmp_path, processes=3, start_method=start_method) as on:
+        node = on.start_node()
+        for name in WORKERS:
+            await on.worker(name)
+        async with client_of(on) as client:
+            pids = await client.run(os.getpid)
+            parents = await client.run(os.getppid)
+            assert len({*pids.values()}) == 3
+            assert len({*parents.values()}) == 1
+            for pid in pids.values():
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda: not on.scheduler.workers, "all are lost", 20)
+            await until(lambda: names(on.scheduler) == WORKERS, "all again", 30)
+            assert not {*pids.values()} & {*(await client.run(os.getpid)).values()}
+        await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
+        assert await node.ended() == 0
+        assert (await on.exit_report()).cause == Cause.FINISHED.value
 
 
-def test_what_each_worker_would_do_at_its_start_is_done_once(tmp_path: Path) -> None:
-    """The forked ones find versions read, and what Dask imports by name imported."""
+@in_loop
+async def test_common_imports_are_done_before_the_fork(
+    tmp_path: Path,
+) -> None:
+    """Versions are read, and the modules imported that Dask imports by name."""
 
     def look() -> tuple[int, bool]:
         from distributed.versions import _version_cached
@@ -62,88 +63,75 @@ def test_what_each_worker_would_do_at_its_start_is_done_once(tmp_path: Path) -> 
         read = _version_cached.cache_info().misses
         return read, "distributed.http.worker.prometheus" in sys.modules
 
-    async def main() -> None:
-        async with stage(tmp_path, processes=3) as on:
-            on.connect()
-            node = on.start_node()
-            for name in WORKERS:
-                await on.worker(name)
-            async with client_of(on) as client:
-                (before,) = {*(await client.run(look, nanny=True)).values()}
-                assert before[0] > 0
-                assert before[1]
-                assert {*(await client.run(look)).values()} == {before}
-            await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
-            assert await node.ended() == 0
-
-    asyncio.run(main())
+    async with stage(tmp_path, processes=3) as on:
+        node = on.start_node()
+        for name in WORKERS:
+            await on.worker(name)
+        async with client_of(on) as client:
+            (before,) = {*(await client.run(look, nanny=True)).values()}
+            assert before[0] > 0
+            assert before[1]
+            assert {*(await client.run(look)).values()} == {before}
+        await on.scheduler.retire_workers(names=WORKERS, close_workers=True)
+        assert await node.ended() == 0
 
 
-def test_a_killed_worker_is_started_again_beside_the_others(tmp_path: Path) -> None:
-    """They go on, and so does the node."""
-
-    async def main() -> None:
-        async with stage(tmp_path, processes=2) as on:
-            on.connect()
-            on.start_node()
-            for name in WORKERS[:2]:
-                await on.worker(name)
-            async with client_of(on) as client:
-                before = await client.run(os.getpid)
-                killed, other = before
-                os.kill(before[killed], signal.SIGKILL)
-                await until(lambda: killed not in on.scheduler.workers, "missed", 20)
-                assert other in on.scheduler.workers
-                await until(lambda: len(on.scheduler.workers) == 2, "two again", 30)
-                assert (await client.run(os.getpid))[other] == before[other]
-
-    asyncio.run(main())
-
-
-def test_a_node_that_is_asked_to_go_hands_over_what_all_its_workers_hold(
+@in_loop
+async def test_a_killed_worker_is_started_again_beside_the_others(
     tmp_path: Path,
 ) -> None:
-    """To other nodes, not to each other; then they close together."""
+    """They go on, and so does the node."""
+    async with stage(tmp_path, processes=2) as on:
+        on.start_node()
+        for name in WORKERS[:2]:
+            await on.worker(name)
+        async with client_of(on) as client:
+            before = await client.run(os.getpid)
+            killed, other = before
+            os.kill(before[killed], signal.SIGKILL)
+            await until(lambda: killed not in on.scheduler.workers, "its loss", 20)
+            assert other in on.scheduler.workers
+            await until(lambda: len(on.scheduler.workers) == 2, "two again", 30)
+            assert (await client.run(os.getpid))[other] == before[other]
 
-    async def main() -> None:
-        async with stage(tmp_path, processes=2) as on:
-            on.connect()
-            node = on.start_node()
-            for name in WORKERS[:2]:
+
+@in_loop
+async def test_a_node_that_drains_moves_the_data_of_all_its_workers(
+    tmp_path: Path,
+) -> None:
+    """To other nodes, not to each other."""
+    async with stage(tmp_path, processes=2) as on:
+        node = on.start_node()
+        for name in WORKERS[:2]:
+            await on.worker(name)
+        async with client_of(on) as client:
+            held = client.map(abs, range(-20, 0), pure=False)
+            await client.gather(held)
+            staying = on.start_node(index=2)
+            for name in ("ge-2-0", "ge-2-1"):
                 await on.worker(name)
-            async with client_of(on) as client:
-                held = client.map(abs, range(-20, 0), pure=False)
-                await client.gather(held)
-                staying = on.start_node(index=2)
-                for name in ("ge-2-0", "ge-2-1"):
-                    await on.worker(name)
-                node.process.terminate()
-                assert await node.ended() == 0
-                assert {ws.name for ws in on.scheduler.workers.values()} == {
-                    "ge-2-0",
-                    "ge-2-1",
-                }
-                assert await client.gather(held) == list(range(20, 0, -1))
-                staying.process.terminate()
-
-    asyncio.run(main())
+            node.process.terminate()
+            assert await node.ended() == 0
+            assert {ws.name for ws in on.scheduler.workers.values()} == {
+                "ge-2-0",
+                "ge-2-1",
+            }
+            assert await client.gather(held) == list(range(20, 0, -1))
+            staying.process.terminate()
 
 
-def test_a_nanny_looks_at_its_loop_twice_a_second(tmp_path: Path) -> None:
-    """Dask's fifty times are a third of what an idle node costs; a worker's stay."""
+@in_loop
+async def test_a_nanny_checks_its_loop_twice_a_second(tmp_path: Path) -> None:
+    """Dask's fifty times are a third of what an idle node costs."""
 
     def interval(dask_worker: Server) -> float:
         return float(dask_worker.periodic_callbacks["tick"].callback_time)
 
-    async def main() -> None:
-        async with stage(tmp_path, processes=2) as on:
-            on.connect()
-            on.start_node()
-            for name in WORKERS[:2]:
-                await on.worker(name)
-            async with client_of(on) as client:
-                assert {*(await client.run(interval, nanny=True)).values()} == {500.0}
-                assert {*(await client.run(interval)).values()} == {20.0}
-            await on.scheduler.retire_workers(names=WORKERS[:2], close_workers=True)
-
-    asyncio.run(main())
+    async with stage(tmp_path, processes=2) as on:
+        on.start_node()
+        for name in WORKERS[:2]:
+            await on.worker(name)
+        async with client_of(on) as client:
+            assert {*(await client.run(interval, nanny=True)).values()} == {500.0}
+            assert {*(await client.run(interval)).values()} == {20.0}
+        await on.scheduler.retire_workers(names=WORKERS[:2], close_workers=True)

@@ -1,4 +1,4 @@
-"""A worker's first steps on the network, in real nodes at a real scheduler."""
+"""Where a worker listens, and why it cannot start, in real nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.bootstrap.certificates import new_security, worker_identity
+from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.worker import network as reaching
 from dask_gridengine.worker.network import (
@@ -19,6 +19,7 @@ from dask_gridengine.worker.network import (
     start_or_diagnose,
 )
 from tests.bootstrap.test_client import black_hole, closed_port, mute
+from tests.loops import in_loop
 from tests.samples import allocation, two_in_a_row
 from tests.stage import Stage, stage
 from tests.waiting import until
@@ -27,32 +28,32 @@ ONE_HOST = {"nanny": False, "interface": "127.0.0.0/8"}
 
 
 @pytest.mark.parametrize("nanny", [True, False])
-def test_ports_and_interface_are_dasks_own_options(nanny: bool) -> None:
+def test_ports_and_interface_are_options_of_dask(nanny: bool) -> None:
     """A Nanny has one port, and one for its worker; without one there is one."""
-    told = allocation(
+    given = allocation(
         nanny=nanny, interface="lo", port="9000:9100", nanny_port="9200:9300"
     )
     ports = {"port": "9000:9100"}
     if nanny:
         ports = {"port": "9200:9300", "worker_port": "9000:9100"}
-    assert listen_options(told) == {"host": "127.0.0.1", **ports}
+    assert listen_options(given) == {"host": "127.0.0.1", **ports}
 
 
-def test_where_nothing_is_asked_dask_finds_its_address_itself() -> None:
+def test_without_options_dask_finds_its_address() -> None:
     """It takes the one from which this host would reach the scheduler."""
     assert listen_options(allocation()) == {}
 
 
 def test_an_interface_has_an_address_of_the_schedulers_kind() -> None:
-    """IPv6 in brackets, as Dask takes it."""
+    """IPv6 in brackets, as Dask expects it."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    told = allocation(interface="lo", scheduler="tls://[::1]:8786")
-    assert listen_options(told) == {"host": "[::1]"}
+    given = allocation(interface="lo", scheduler="tls://[::1]:8786")
+    assert listen_options(given) == {"host": "[::1]"}
 
 
-def test_an_interface_that_is_not_there_lists_those_that_are() -> None:
-    """It is the nodes' interface, so it is told by the node."""
+def test_an_unknown_interface_lists_those_of_the_host() -> None:
+    """The node finds out: it is the nodes' interface."""
     with pytest.raises(WorkerStartError, match=r"worker_interface 'ib9'.*lo") as caught:
         listen_options(allocation(interface="ib9"))
     assert caught.value.cause is Cause.NO_LISTEN
@@ -63,37 +64,34 @@ async def never() -> None:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLOW_SECONDS", "CONNECT_SECONDS", "PROBE_SECONDS"):
         monkeypatch.setattr(reaching, name, 0.3)
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeouts")
 @pytest.mark.parametrize(
     ("place", "answer"),
     [(black_hole, "no answer in 0.3 s (a firewall, or no"), (closed_port, "refused")],
 )
-def test_a_scheduler_out_of_reach_is_told_with_its_answer(
+@in_loop
+async def test_an_unreachable_scheduler_is_reported_with_its_answer(
     place: Callable[[], contextlib.AbstractContextManager[str]], answer: str
 ) -> None:
-    """Address, port, what came back, and which address did answer."""
-
-    async def main() -> None:
-        with place() as address:
-            told = allocation(scheduler=f"tcp://{address}")
-            with pytest.raises(WorkerStartError) as caught:
-                await asyncio.wait_for(start_or_diagnose(never(), told), 10)
-        assert caught.value.cause is Cause.NO_SCHEDULER
-        assert f"{address}: " in caught.value.detail
-        assert answer in caught.value.detail
-        assert told.bootstrap_address in caught.value.detail
-
-    asyncio.run(main())
+    """Address, port, error, and which address did answer."""
+    with place() as address:
+        given = allocation(scheduler=f"tcp://{address}")
+        with pytest.raises(WorkerStartError) as caught:
+            await asyncio.wait_for(start_or_diagnose(never(), given), 10)
+    assert caught.value.cause is Cause.NO_SCHEDULER
+    assert f"{address}: " in caught.value.detail
+    assert answer in caught.value.detail
+    assert given.bootstrap_address in caught.value.detail
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_slow_start_is_left_alone() -> None:
-    """Where the scheduler accepts, the reason is another one, and may pass."""
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_slow_start_is_not_interrupted() -> None:
+    """If the scheduler accepts, there is another reason, which may pass."""
 
     async def slow() -> str:
         await until(lambda: loop.time() > end, "a second")
@@ -104,94 +102,83 @@ def test_a_slow_start_is_left_alone() -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + 1.5
         with mute() as address:
-            told = allocation(scheduler=f"tcp://{address}")
-            assert await start_or_diagnose(slow(), told) == "a worker"
+            given = allocation(scheduler=f"tcp://{address}")
+            assert await start_or_diagnose(slow(), given) == "a worker"
 
     loop: asyncio.AbstractEventLoop
     end = 0.0
     asyncio.run(main())
 
 
-@pytest.mark.usefixtures("hasty")
-def test_another_failure_is_not_taken_for_the_network() -> None:
-    """What a start raises is passed on while the scheduler can be reached."""
+@pytest.mark.usefixtures("short_timeouts")
+@in_loop
+async def test_another_error_is_not_blamed_on_the_network() -> None:
+    """It is raised as it is if the scheduler can be reached."""
 
     async def broken() -> None:
         raise ZeroDivisionError("a bug")
 
-    async def main() -> None:
-        with mute() as address:
-            told = allocation(scheduler=f"tcp://{address}")
-            with pytest.raises(ZeroDivisionError):
-                await start_or_diagnose(broken(), told)
-
-    asyncio.run(main())
+    with mute() as address:
+        given = allocation(scheduler=f"tcp://{address}")
+        with pytest.raises(ZeroDivisionError):
+            await start_or_diagnose(broken(), given)
 
 
 async def ends(on: Stage, cause: Cause) -> str:
-    """Start a node that cannot; what it says of that."""
+    """Start a node that cannot become a worker; the detail of its report."""
     node = on.start_node()
-    said = await on.exit_report()
-    assert said.cause == cause.value
+    report = await on.exit_report()
+    assert report.cause == cause.value
     assert await node.ended() == EXIT_STATUS[cause]
-    assert "Traceback" not in node.said()
-    return said.detail
+    assert "Traceback" not in node.text()
+    return report.detail
 
 
 @pytest.mark.timeout(90)
-def test_a_node_tells_that_it_does_not_reach_the_scheduler(tmp_path: Path) -> None:
-    """Soon, in its farewell, and without a traceback: there is nothing to debug."""
+@in_loop
+async def test_a_node_reports_that_it_cannot_reach_the_scheduler(
+    tmp_path: Path,
+) -> None:
+    """Soon, in its exit report, and without a traceback in its log."""
     security = new_security("dask-x")
 
-    async def main() -> None:
-        with black_hole() as wall:
-            async with stage(tmp_path, scheduler=f"tls://{wall}") as on:
-                on.tls = worker_identity(security)
-                on.connect()
-                detail = await ends(on, Cause.NO_SCHEDULER)
-            assert detail.startswith(f"{wall}: no answer in 3 s")
-
-    asyncio.run(main())
+    with black_hole() as wall:
+        async with stage(tmp_path, security=security, scheduler=f"tls://{wall}") as on:
+            detail = await ends(on, Cause.NO_SCHEDULER)
+        assert detail.startswith(f"{wall}: no answer in 3 s")
 
 
 @pytest.mark.parametrize("nanny", [True, False])
-def test_workers_listen_at_the_ports_they_may(nanny: bool, tmp_path: Path) -> None:
-    """Two nodes on a host share a range, and a third is told that it is too small."""
-
-    async def main() -> None:
-        with two_in_a_row() as (held, ports):
-            free = str(ports.last)
-        # Without a Nanny one port does; the other one of the two was just released.
-        told = {"port": f"{held}:{free}", "nanny_port": f"{held}:{free}"}
-        async with stage(tmp_path, nanny=nanny, **told) as on:
-            on.connect()
-            first = [await started(on, 1)]
-            if not nanny:
-                first.append(await started(on, 2))
-            there = {int(address.rpartition(":")[2]) for address in first}
-            assert there <= {held, ports.last}
-            node = on.start_node(3)
-            said = await on.exit_report()
-            assert said.cause == Cause.NO_LISTEN.value
-            assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
-            assert f"worker_port='{held}:{free}'" in said.detail
-            assert "2 of 2 are held" in said.detail
+@in_loop
+async def test_workers_listen_at_the_given_ports(nanny: bool, tmp_path: Path) -> None:
+    """Two nodes on a host share a range, and a third reports that it is too small."""
 
     async def started(on: Stage, index: int) -> str:
         on.start_node(index)
         return await on.worker(f"ge-{index}")
 
-    asyncio.run(main())
+    with two_in_a_row() as (held, ports):
+        free = str(ports.last)
+    # Without a Nanny one port does; the other one of the two was just released.
+    given = {"port": f"{held}:{free}", "nanny_port": f"{held}:{free}"}
+    async with stage(tmp_path, nanny=nanny, **given) as on:
+        first = [await started(on, 1)]
+        if not nanny:
+            first.append(await started(on, 2))
+        there = {int(address.rpartition(":")[2]) for address in first}
+        assert there <= {held, ports.last}
+        node = on.start_node(3)
+        report = await on.exit_report()
+        assert report.cause == Cause.NO_LISTEN.value
+        assert await node.ended() == EXIT_STATUS[Cause.NO_LISTEN]
+        assert f"worker_port='{held}:{free}'" in report.detail
+        assert "2 of 2 are held" in report.detail
 
 
-def test_a_worker_listens_on_the_interface_it_is_told(tmp_path: Path) -> None:
-    """There, and nowhere else; a network says where names differ between hosts."""
-
-    async def main() -> None:
-        async with stage(tmp_path, **ONE_HOST) as on:
-            on.connect()
-            on.start_node()
-            address = await on.worker()
-            assert address.startswith("tcp://127.0.0.1:")
-
-    asyncio.run(main())
+@in_loop
+async def test_a_worker_listens_on_the_given_interface(tmp_path: Path) -> None:
+    """A network, where the names of interfaces differ between hosts."""
+    async with stage(tmp_path, **ONE_HOST) as on:
+        on.start_node()
+        address = await on.worker()
+        assert address.startswith("tcp://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""What a log tells of the lines before Python."""
+"""Failures of the lines before Python, in a log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dask_gridengine.worker.prologue import BEGINS, FAILED, MOST_LETTERS, failur
 
 
 def test_each_failed_line_has_what_it_printed_itself() -> None:
-    """Not what the lines before it printed, nor more than fits into a hello."""
+    """Not the output of lines before it, nor more than fits into a hello."""
     log = (
         f"on node1:\n{BEGINS}echo fine\nfine\n{BEGINS}false\n"
         f"{FAILED}status 1: false\n{BEGINS}noisy\n{'x' * 9999}\n"
@@ -19,5 +19,5 @@ def test_each_failed_line_has_what_it_printed_itself() -> None:
 
 
 def test_a_log_without_failures_has_none() -> None:
-    """Whatever the program itself writes there later."""
+    """Whatever the program itself writes there."""
     assert failures_in(f"{BEGINS}echo\nprologue\nfailed\n") == []

@@ -41,10 +41,10 @@ def working(cluster: GridEngineCluster) -> int:
     return cluster.counts.get(NodeState.WORKING.value, 0)
 
 
-def test_a_node_is_as_many_workers_as_it_is_asked_to_be(
+def test_a_node_has_several_workers(
     options: dict[str, Any],
 ) -> None:
-    """They share its cores and its memory; Dask's counts agree with each other."""
+    """They share its cores and memory; Dask's counts agree with each other."""
     with (
         GridEngineCluster(jobs=2, memory="1 GB", **options) as cluster,
         Client(cluster) as client,
@@ -56,14 +56,14 @@ def test_a_node_is_as_many_workers_as_it_is_asked_to_be(
         assert {info["nthreads"] for info in infos} == {1}
         assert {info["memory_limit"] for info in infos} == {500_000_000}
         assert working(cluster) == len(cluster.jobs()) == 2
-        for asked in ("ge-1", "ge-1-1"):
-            assert "became ge-1" in cluster.explain(asked)
+        for name in ("ge-1", "ge-1-1"):
+            assert "became ge-1" in cluster.explain(name)
 
 
-def test_the_configuration_says_it_as_well_as_the_caller(
+def test_processes_may_be_configured(
     options: dict[str, Any],
 ) -> None:
-    """Peers count wrongly where it is not a keyword (dask-jobqueue#498, #691)."""
+    """dask-jobqueue counts wrongly if it is not a keyword (its issues 498, 691)."""
     given = {"gridengine.processes": 2, "gridengine.cores": 2}
     with dask.config.set(given):
         del options["processes"], options["cores"]
@@ -74,7 +74,7 @@ def test_the_configuration_says_it_as_well_as_the_caller(
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes"),
+    ("requested", "nodes"),
     [
         ({"n": 4}, 2),
         ({"n": 5}, 3),
@@ -84,34 +84,34 @@ def test_the_configuration_says_it_as_well_as_the_caller(
     ],
 )
 def test_scale_counts_workers_jobs_nodes(
-    options: dict[str, Any], asked: dict[str, Any], nodes: int
+    options: dict[str, Any], requested: dict[str, Any], nodes: int
 ) -> None:
     """In whole nodes, of two workers, two cores and 1 GB here."""
     with GridEngineCluster(memory="1 GB", **options) as cluster:
-        cluster.scale(**asked)
+        cluster.scale(**requested)
         assert cluster.wanted == len(cluster.jobs()) == nodes
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"processes": 3}, "cores=3"),
         ({"nanny": False}, "nanny=False"),
         ({"jobs": 2, "n_workers": 6}, "give one"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
-    options: dict[str, Any], wrong: dict[str, Any], said: str
+def test_options_that_contradict_each_other_are_rejected(
+    options: dict[str, Any], wrong: dict[str, Any], message: str
 ) -> None:
-    """Before anything is asked for, with what to type instead."""
-    with pytest.raises(OptionError, match=said):
+    """Before anything is submitted, with what to type instead."""
+    with pytest.raises(OptionError, match=message):
         GridEngineCluster(**{**options, **wrong})
 
 
-def test_scaling_down_takes_whole_nodes_and_loses_nothing(
+def test_scaling_down_removes_whole_nodes_and_loses_nothing(
     options: dict[str, Any],
 ) -> None:
-    """What both workers of a node hold moves to other nodes; nothing is run again."""
+    """The data of both workers of a node moves to other nodes; no task runs again."""
     with (
         GridEngineCluster(jobs=3, **options) as cluster,
         Client(cluster) as client,
@@ -134,7 +134,7 @@ def _holders(client: Client, cluster: GridEngineCluster) -> set[str]:
 
 
 def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
-    """It is started again in place; no job is asked for, and its end is explained."""
+    """It is started again there; no job is submitted, and its end is explained."""
     with (
         GridEngineCluster(jobs=2, **options) as cluster,
         Client(cluster) as client,
@@ -156,7 +156,7 @@ def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
         assert "ended with SIGKILL" in cluster.explain()
 
 
-def test_a_node_that_is_lost_is_replaced_with_all_its_workers(
+def test_a_lost_node_is_replaced_with_all_its_workers(
     options: dict[str, Any],
 ) -> None:
     """One node for two workers, under new names."""

@@ -1,4 +1,4 @@
-"""The user's own modules on the nodes, and what is said where one is missing."""
+"""The user's own modules on the nodes, and errors where one is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # As a notebook does it, before it starts a cluster.
+    # As notebooks do before they start a cluster.
     sys.path.append(str(Path(__file__).parent / "packed.zip"))
     import beside, in_pythonpath, packed
     from distributed import Client
@@ -71,7 +71,7 @@ def project(tmp_path: Path, shared: Path) -> Path:
 
 
 def run(command: list[str], cwd: Path, *path: Path) -> str:
-    """What a user's command prints, with these directories as PYTHONPATH."""
+    """The output of a user's command, with these directories as PYTHONPATH."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ["HOME"],
@@ -92,20 +92,20 @@ def run(command: list[str], cwd: Path, *path: Path) -> str:
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_workers_import_what_a_script_imports(project: Path, start_method: str) -> None:
     """From the script's directory, PYTHONPATH, and what was appended to sys.path."""
-    said = run(
+    output = run(
         ["../main.py", start_method], project / "sub", project.parents[1] / "libs"
     )
-    assert "all found" in said
+    assert "all found" in output
 
 
 def test_workers_import_what_a_program_of_a_package_imports(project: Path) -> None:
     """``python -m package.main``, from any directory."""
-    said = run(
+    output = run(
         ["-m", "package.main", "fork"],
         project.parents[1],
         *(project.parents[1] / "libs", project.parent, project),
     )
-    assert "all found" in said
+    assert "all found" in output
 
 
 def module(folder: Path, name: str, text: str = MODULE) -> Path:
@@ -122,10 +122,10 @@ def cluster(shared: Path) -> Iterator[GridEngineCluster]:
         yield made
 
 
-def test_a_missing_module_is_an_error_of_the_task(
+def test_a_missing_module_fails_the_task(
     cluster: GridEngineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names module, host and the client's file; no worker ends."""
+    """The error names module, host and the client's file; no worker ends."""
     path = module(tmp_path / "later", "imported_later")
     monkeypatch.syspath_prepend(path.parent)
     imported = importlib.import_module("imported_later")
@@ -175,7 +175,7 @@ def leave(pid: int) -> ExitsElsewhere:
 def test_an_exit_while_a_task_is_unpickled_ends_no_worker(
     cluster: GridEngineCluster,
 ) -> None:
-    """The task fails with what was said, and is not tried on other workers."""
+    """The task fails with its message, and is not tried on other workers."""
     with Client(cluster) as client:
         with pytest.raises(RuntimeError, match="no device here"):
             client.submit(id, ExitsElsewhere()).result(timeout=60)
@@ -183,10 +183,10 @@ def test_an_exit_while_a_task_is_unpickled_ends_no_worker(
     assert [node.state.value for node in cluster.jobs()] == ["working"]
 
 
-def test_an_error_while_a_task_is_unpickled_is_the_tasks(
+def test_an_error_while_a_task_is_unpickled_fails_that_task(
     cluster: GridEngineCluster,
 ) -> None:
-    """Whatever it is: the tasks that were sent with it are not affected."""
+    """The tasks that were sent with it are not affected."""
     with Client(cluster) as client:
         others = client.map(lambda x: x, range(20), pure=False)
         with pytest.raises(ZeroDivisionError, match="read elsewhere"):
@@ -199,7 +199,7 @@ def test_an_error_while_a_task_is_unpickled_is_the_tasks(
 def test_map_names_a_missing_module_too(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The advice is about the module, not about files to be opened elsewhere."""
+    """With advice on modules, not on open files."""
     path = module(tmp_path / "later", "mapped_later")
     with gridengine.ProcessScheduler(1) as scheduler:
         assert list(gridengine.map(abs, [-1], scheduler=scheduler)) == [1]
@@ -214,7 +214,7 @@ def test_map_names_a_missing_module_too(
 def test_the_clients_modules_do_not_replace_installed_ones(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the client adds comes behind the node's standard library and packages."""
+    """They come after the node's standard library and packages."""
     for name in ("yaml", "colorsys", "only_here"):
         module(tmp_path / "own", name)
     monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path / "own")])

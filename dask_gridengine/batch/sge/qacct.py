@@ -1,18 +1,20 @@
-"""What ``qacct`` prints of a node that has ended. Pure."""
+"""Accounting records of ended nodes, from ``qacct``."""
 
 from __future__ import annotations
 
 import re
 
-from dask_gridengine.grid_types import AccountingRecord
-
-_FIELD = re.compile(r"^(\w+)[ \t]+(.*?)[ \t]*$", re.MULTILINE)
-_FAILED = re.compile(r"(\d+)(?:\s*:\s*(.*))?")
-_SIZE = re.compile(r"([\d.]+)\s*([KMGTP]?)B?", re.IGNORECASE)
+from dask_gridengine.batch.base import Runner
+from dask_gridengine.grid_types import AccountingRecord, NodeId
 
 
-def parse_account(listed: str) -> AccountingRecord | None:
-    """The last record in what ``qacct -j`` prints: a job run again has several.
+def account(node: NodeId, run: Runner) -> AccountingRecord | None:
+    """Return the accounting record of a node; raise what `run` raises."""
+    return parse_account(run(["qacct", "-j", node.job, "-t", str(node.index)]))
+
+
+def parse_account(listing: str) -> AccountingRecord | None:
+    """Parse the last record that ``qacct -j`` prints: a job run again has several.
 
     Examples
     --------
@@ -20,8 +22,8 @@ def parse_account(listed: str) -> AccountingRecord | None:
     AccountingRecord(host='node1', failed='28: changing into working directory', \
 exit_status=None, ran=None, peak_memory=0)
     """
-    record = re.split(r"^=+$", listed, flags=re.MULTILINE)[-1]
-    fields = dict(_FIELD.findall(record))
+    record = re.split(r"^=+$", listing, flags=re.MULTILINE)[-1]
+    fields = dict(re.findall(r"^(\w+)[ \t]+(.*?)[ \t]*$", record, re.MULTILINE))
     if "hostname" not in fields:
         return None
     status = re.match(r"\d+", fields.get("exit_status", ""))
@@ -36,15 +38,15 @@ exit_status=None, ran=None, peak_memory=0)
 
 
 def _failed(text: str) -> str:
-    found = _FAILED.match(text)
+    found = re.match(r"(\d+)(?:\s*:\s*(.*))?", text)
     if not found or int(found[1]) == 0:
         return ""
     return f"{found[1]}: {found[2]}" if found[2] else found[1]
 
 
 def _bytes(text: str) -> int:
-    """A size as qacct writes it, "1.414MB" or "1.414M", in powers of 1024."""
-    found = _SIZE.fullmatch(text)
+    """Parse a size as qacct prints it, "1.414MB" or "1.414M", in powers of 1024."""
+    found = re.fullmatch(r"([\d.]+)\s*([KMGTP]?)B?", text, re.IGNORECASE)
     if not found:
         return 0
     unit: int = 1 << 10 * " KMGTP".index(found[2].upper() or " ")

@@ -1,4 +1,4 @@
-"""``qdel``: jobs, and many tasks of one array in one call."""
+"""Deletion of jobs with ``qdel``."""
 
 from __future__ import annotations
 
@@ -7,37 +7,26 @@ from collections.abc import Collection
 
 from dask_gridengine.batch.base import Runner
 
-#: What qdel says of a job, and of tasks, that there are not any more.
+#: Parts of qdel's messages if a job, or its tasks, have ended already.
 _GONE = ("does not exist", "comprises no tasks")
 
 
 def delete_jobs(jobs: Collection[str], run: Runner) -> None:
-    """Have these jobs deleted; those that are gone are passed over.
-
-    Raises
-    ------
-    OSError, subprocess.SubprocessError
-        If there is no qdel, or it will not.
-    """
-    for job in jobs:  # one by one: qdel gives up at the first it does not know
+    """Delete jobs, and ignore those that have ended; raise what `run` raises."""
+    for job in jobs:  # one call each: qdel stops at the first job it does not know
         _delete(["qdel", job], run)
 
 
-def delete_tasks(job: str, first: int, last: int, run: Runner) -> None:
-    """Have these tasks of an array deleted; those that are gone are passed over.
-
-    Raises
-    ------
-    OSError, subprocess.SubprocessError
-        If there is no qdel, or it will not.
-    """
+def delete_tasks(job: str, first: int, last: int, run: Runner) -> bool:
+    """Delete a range of an array in one call; see `BatchSystem.delete_tasks`."""
     _delete(["qdel", job, "-t", f"{first}-{last}"], run)
+    return True
 
 
 def _delete(command: list[str], run: Runner) -> None:
     try:
         run(command)
     except subprocess.CalledProcessError as exc:
-        said = f"{exc.stdout}{exc.stderr}"
-        if not any(gone in said for gone in _GONE):
+        message = f"{exc.stdout}{exc.stderr}"
+        if not any(gone in message for gone in _GONE):
             raise

@@ -1,15 +1,9 @@
-"""Jobs of this user that are nodes of ours, whether or not their cluster still lives.
-
-A job is a node's by its owner and by the variable that each submission is given;
-another variable names its cluster's directory. ``qstat`` shows all three, also when
-nothing else is left.
-
-Rejected: reading the directory from the job's arguments. Quotes, here-documents and
-the base64 of an unknown grid hide it there.
-"""
+"""Jobs, nodes and queue instances, as ``qstat`` lists them."""
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -22,99 +16,213 @@ from dask_gridengine.batch.base import (
     DIRECTORY,
     SUBMISSION,
     Runner,
+    output_of,
     read_directory,
 )
+from dask_gridengine.grid_types import NodeId
 
-_DIRECTORY = re.compile(rf"\b{DIRECTORY}=([^,\s]+)")
-_AT_ONCE = 200  # jobs that qstat is asked about at a time: a command line is finite
+_BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
+
+#: Letters of a queue instance's state (man 1 qstat).
+INSTANCE_STATES = {
+    "a": "overloaded",
+    "A": "overloaded",
+    "C": "closed by a calendar",
+    "D": "closed by a calendar",
+    "E": "in error",
+    "S": "suspended by another queue",
+    "c": "ambiguously configured",
+    "d": "disabled",
+    "o": "orphaned",
+    "s": "suspended",
+    "u": "not reachable for the qmaster",
+}
+
+
+def user_name() -> str:
+    """Return the user of this process; the environment may name another one."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def suspended(run: Runner) -> frozenset[NodeId] | None:
+    """Return the nodes that a user, a queue or a threshold has suspended."""
+    try:
+        rows = job_states(run(["qstat", "-u", user_name(), "-s", "s", "-xml"]))
+        return frozenset(
+            NodeId(job, index)
+            for job, _, tasks in rows
+            for indices in tasks
+            for index in indices
+        )
+    except (OSError, subprocess.SubprocessError, ElementTree.ParseError):
+        return None
+
+
+def job_states(listing: str) -> Iterator[tuple[str, str, list[range]]]:
+    """Yield job, state (man 1 qstat) and task indices of each row of ``qstat -xml``.
+
+    Examples
+    --------
+    >>> row = "<r><job_list><JB_job_number>7</JB_job_number><state>hqw</state>"
+    >>> list(job_states(row + "<tasks>2-4:2,9</tasks></job_list></r>"))
+    [('7', 'hqw', [range(2, 5, 2), range(9, 10)])]
+    """
+    for row in ElementTree.fromstring(listing).iter("job_list"):
+        job, state = row.findtext("JB_job_number"), row.findtext("state")
+        if job and state:
+            tasks = list(_task_ranges(row.findtext("tasks") or ""))
+            yield job.strip(), state.strip(), tasks
+
+
+def _task_ranges(tasks: str) -> Iterator[range]:
+    for part in tasks.split(","):
+        if match := re.fullmatch(r"\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*", part):
+            first, last, step = match.groups()
+            yield range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def find_submission(name: str, submission_id: str, run: Runner) -> list[str]:
+    """Return the ids of jobs of this name that have the id in their environment.
+
+    While the qmaster hangs, a submission fails after two minutes, and is queued when
+    the qmaster continues (8.1.9). DRMAA does not know its job id then.
+
+    Raises what `run` raises.
+    """
+    try:
+        listing = run(["qstat", "-j", name])
+    except subprocess.CalledProcessError as exc:
+        if "do not exist" in (exc.stderr or ""):
+            return []
+        raise
+    parts = split_jobs(listing)
+    return [field(part, "job_number") for part in parts if submission_id in part]
+
+
+def split_jobs(listing: str) -> list[str]:
+    """Split the output of ``qstat -j`` into one part for each job."""
+    parts = re.split(r"^=+$", listing, flags=re.MULTILINE)
+    return [part for part in parts if field(part, "job_number")]
+
+
+def field(part: str, name: str) -> str:
+    """Return a field of ``qstat -j``; "" if it is missing.
+
+    Grid Engines differ in case, and in "_" or a blank between words.
+
+    Examples
+    --------
+    >>> field("hard_resource_list:  h_rt=20", "hard resource list")
+    'h_rt=20'
+    """
+    words = re.split("[ _]", name)
+    pattern = rf"^(?:global[ _])?{'[ _]'.join(words)}:[ \t]*(.*?)[ \t]*$"
+    found = re.search(pattern, part, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkedJob:
-    """One array of a cluster."""
+    """One array of a cluster, which may have ended."""
 
     id: str
-    name: str  # the cluster's
-    directory: Path | None  # the cluster's; None if the job does not say
-    states: dict[str, int]  # Grid Engine's letters to how many nodes: {"r": 2}
-    submitted: str  # in Grid Engine's words
+    name: str  # of the cluster
+    directory: Path | None  # of the cluster; None if the job does not name it
+    states: dict[str, int]  # Grid Engine's letters and the number of nodes: {"r": 2}
+    submitted: str  # as Grid Engine prints the time
 
 
 def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
-    """This user's jobs that are nodes of ours.
+    """Return this user's jobs that are nodes of a cluster.
 
-    Raises
-    ------
-    OSError, subprocess.SubprocessError
-        If there is no qstat, or it fails.
+    A job is one if its environment has our variables. The job's arguments do not tell:
+    quoting and base64 hide the directory there.
+
+    Raises what `run` raises.
     """
-    states = _states(run(["qstat", "-u", user, "-xml"]))
-    ids, found = list(states), []
-    for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
-        for part in _parts(_details(some, run)):
-            job = _field(part, "job_number")
-            if _field(part, "owner") == user and f"{SUBMISSION}=" in part:
-                found.append(_marked(part, job, states.get(job, Counter())))
-    return found
+    states: dict[str, Counter[str]] = {}
+    for job, state, tasks in job_states(run(["qstat", "-u", user, "-xml"])):
+        # A job that is not an array has no tasks.
+        states.setdefault(job, Counter())[state] += sum(map(len, tasks)) or 1
+    ids = list(states)
+    parts = [
+        part
+        for first in range(0, len(ids), _BATCH)
+        for part in split_jobs(_describe(ids[first : first + _BATCH], run))
+    ]
+    return [
+        _marked_job(part, states)
+        for part in parts
+        if field(part, "owner") == user and f"{SUBMISSION}=" in part
+    ]
 
 
-def _details(ids: Collection[str], run: Runner) -> str:
+def _describe(ids: Collection[str], run: Runner) -> str:
     try:
         return run(["qstat", "-j", ",".join(ids)])
     except subprocess.CalledProcessError as exc:
-        # One of them ended meanwhile; the others are told of all the same.
+        # One of the jobs has ended meanwhile; the others are printed.
         if "do not exist" not in f"{exc.stdout}{exc.stderr}":
             raise
         return str(exc.stdout or "")
 
 
-def _states(listing: str) -> dict[str, Counter[str]]:
-    """Job id to states, of what ``qstat -xml`` prints.
+def _marked_job(part: str, states: dict[str, Counter[str]]) -> MarkedJob:
+    job = field(part, "job_number")
+    match = re.search(rf"\b{DIRECTORY}=([^,\s]+)", part)
+    return MarkedJob(
+        id=job,
+        name=field(part, "job_name"),
+        directory=read_directory(match[1]) if match else None,
+        states=dict(states.get(job, {})),
+        submitted=field(part, "submission_time"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One queue on one host."""
+
+    queue: str
+    host: str
+    slots: int
+    used: int  # or reserved
+    states: str  # letters; "" if the instance takes jobs
+
+    @property
+    def trouble(self) -> str:
+        """Why the instance takes no jobs; "" if it does."""
+        words = (INSTANCE_STATES.get(letter, letter) for letter in self.states)
+        return ", ".join(dict.fromkeys(words))
+
+
+def instances(run: Runner) -> list[Instance]:
+    """Return all queue instances; none if qstat fails."""
+    return parse_instances(output_of(["qstat", "-f", "-s", "r"], run) or "")
+
+
+def parse_instances(listing: str) -> list[Instance]:
+    r"""Parse the output of ``qstat -f``.
 
     Examples
     --------
-    >>> row = "<r><job_list><JB_job_number>7</JB_job_number><state>qw</state>"
-    >>> {job: dict(n) for job, n in _states(
-    ...     row + "<tasks>2-9:2,12</tasks></job_list></r>").items()}
-    {'7': {'qw': 5}}
+    >>> parse_instances("a.q@node1  BIP   0/1/8   0.1  lx-amd64   au")[0]
+    Instance(queue='a.q', host='node1', slots=8, used=1, states='au')
     """
-    found: dict[str, Counter[str]] = {}
-    for row in ElementTree.fromstring(listing).iter("job_list"):
-        job, state = row.findtext("JB_job_number"), row.findtext("state")
-        if job and state:
-            count = _count(row.findtext("tasks") or "")
-            found.setdefault(job.strip(), Counter())[state.strip()] += count
-    return found
+    return list(_instances(listing))
 
 
-def _count(tasks: str) -> int:
-    """How many tasks ``1-9:2,12`` are; a job that is no array is one."""
-    total = 0
-    for part in filter(None, tasks.split(",")):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*", part)
-        if match:
-            first, last, step = match.groups()
-            total += (int(last or first) - int(first)) // int(step or 1) + 1
-    return total or 1
-
-
-def _parts(listing: str) -> Iterator[str]:
-    parts = re.split(r"^=+$", listing, flags=re.MULTILINE)
-    return (part for part in parts if _field(part, "job_number"))
-
-
-def _field(part: str, name: str) -> str:
-    found = re.search(rf"^{name}:\s*(.*?)\s*$", part, re.MULTILINE)
-    return found[1] if found else ""
-
-
-def _marked(part: str, job: str, states: Counter[str]) -> MarkedJob:
-    match = _DIRECTORY.search(part)
-    return MarkedJob(
-        id=job,
-        name=_field(part, "job_name"),
-        directory=read_directory(match[1]) if match else None,
-        states=dict(states),
-        submitted=_field(part, "submission_time"),
-    )
+def _instances(listing: str) -> Iterator[Instance]:
+    for line in listing.splitlines():
+        words = line.split()
+        if len(words) < 4 or "@" not in words[0] or words[2].count("/") not in (1, 2):
+            continue
+        numbers = words[2].split("/")
+        if not all(number.isdigit() for number in numbers):
+            continue
+        *used, slots = map(int, numbers)
+        queue, _, host = words[0].partition("@")
+        states = words[5] if len(words) > 5 else ""
+        yield Instance(
+            queue=queue, host=host, slots=slots, used=sum(used), states=states
+        )

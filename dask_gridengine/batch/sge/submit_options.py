@@ -1,7 +1,7 @@
-"""From options to one line of submit options (DRMAA's native specification). Pure.
+"""Submit options of Grid Engine: one line of options (DRMAA's native specification).
 
-Grid Engine splits that line at blanks and has no quoting we could rely on, so a value
-that would fall apart, or would become an option of its own, is refused by name.
+Grid Engine splits the line at blanks and has no quoting, so a value that would be cut,
+or read as another option, is rejected.
 """
 
 from __future__ import annotations
@@ -9,98 +9,94 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from dask_gridengine.batch.base import (
+    ResourceRequest,
+    directive,
+    option_value,
+    parse_time,
+)
 from dask_gridengine.errors import OptionError
 
-_UNSAFE = re.compile(r"[\s\"'\\`]")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
-_LONGEST_EXPRESSION = 2000  # characters
+#: Resources that limit the walltime. At ``s_rt`` the grid sends SIGUSR1, at ``h_rt``
+#: SIGKILL (man 5 queue_conf); a node ends before the first of them.
+WALLTIME_LIMITS = ("h_rt", "s_rt")
+#: The longest expression of excluded hosts. With more characters Grid Engine rejects
+#: the submission: "exceed the limit 2048 characters" (Son of Grid Engine 8.1.9).
+LONGEST_EXPRESSION = 2000
 
 
-def native_specification(
-    *,
-    queue: str | None = None,
-    project: str | None = None,
-    walltime: float | None = None,
-    resource_spec: str | None = None,
-    parallel_environment: str | None = None,
-    slots: int = 1,
-    memory_resource: str | None = None,
-    memory: int | None = None,
-    memory_resource_per: str = "slot",
-    array_concurrency: int | None = None,
-    extra_directives: Sequence[str] = (),
-) -> str:
-    """Render what one node asks for as one line of submit options.
-
-    Parameters
-    ----------
-    queue
-        One or more, as after ``qsub -q``.
-    walltime
-        Seconds, asked for as ``h_rt``.
-    resource_spec
-        As after ``qsub -l``.
-    slots
-        Per node; more than one need a parallel environment.
-    memory_resource
-        The complex to ask `memory` of, named as in ``qconf -sc``.
-    memory
-        Bytes of the whole node; 0 and None ask for none.
-    memory_resource_per
-        ``"slot"`` if Grid Engine charges the complex per slot (consumable YES): each
-        slot then asks for its share. ``"job"`` if once per job (JOB).
-        Source: ``man 5 complex``, Son of Grid Engine 8.1.9.
-    array_concurrency
-        How many nodes of an array may run at once (``-tc``).
-    extra_directives
-        Further options, each as after ``qsub``; they come last.
-
-    Raises
-    ------
-    OptionError
-        If a value would become something else in that line, the same resource is
-        asked for twice, or the options do not go together.
+def submit_options(request: ResourceRequest) -> str:
+    """Render a request as one line of submit options.
 
     Examples
     --------
-    >>> native_specification(queue="long.q", walltime=3600, slots=4,
-    ...     parallel_environment="smp", memory_resource="h_vmem", memory=2**32)
+    >>> submit_options(ResourceRequest(queue="long.q", walltime=3600, slots=4,
+    ...     parallel_environment="smp", memory_resource="h_vmem", memory=2**32))
     '-q long.q -l h_rt=3600,h_vmem=1073741824 -pe smp 4'
     """
     words: list[str] = []
-    if queue:
-        words += ["-q", _safe("queue", queue)]
-    if project:
-        words += ["-P", _safe("project", project, comma=False)]
-    resources = list(_split_resources(resource_spec))
-    if walltime is not None:
-        resources.append(f"h_rt={math.ceil(walltime)}")
-    if memory_resource and memory:
-        name = _safe("memory_resource", memory_resource, comma=False)
-        share = slots if memory_resource_per == "slot" else 1
-        resources.append(f"{name}={-(-memory // share)}")
-    if resources:
-        _refuse_repetition(resources)
+    if request.queue:
+        words += ["-q", option_value("queue", request.queue)]
+    if request.project:
+        words += ["-P", option_value("project", request.project, comma=False)]
+    if resources := list(_resources(request)):
+        _reject_repetition(resources)
         words += ["-l", ",".join(resources)]
-    words += _parallel(parallel_environment, slots)
-    if array_concurrency is not None:
-        words += ["-tc", str(array_concurrency)]
-    return " ".join([*words, *map(_directive, extra_directives)])
+    words += _parallel(request.parallel_environment, request.slots)
+    return " ".join([*words, *map(directive, request.extra_directives)])
+
+
+def _resources(request: ResourceRequest) -> Iterator[str]:
+    spec = request.resource_spec
+    for resource in option_value("resource_spec", spec).split(",") if spec else ():
+        if not resource.partition("=")[0]:
+            raise OptionError(
+                f"resource_spec={spec!r} has no resource name at {resource!r}\n"
+                "  Hint: write it as after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc"
+                " lists the names)"
+            )
+        yield resource
+    if request.walltime is not None:
+        yield f"h_rt={math.ceil(request.walltime)}"
+    if request.memory_resource and request.memory:
+        name = option_value("memory_resource", request.memory_resource, comma=False)
+        # A consumable YES is charged for each slot, JOB once (man 5 complex).
+        shares = request.slots if request.memory_resource_per == "slot" else 1
+        yield f"{name}={-(-request.memory // shares)}"
+
+
+def _reject_repetition(resources: Sequence[str]) -> None:
+    """Grid Engine would use the last one, without an error."""
+    names = [resource.partition("=")[0] for resource in resources]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(
+                f"{name} is requested twice: -l {','.join(resources)}; it comes from"
+                " two of the options resource_spec, walltime (h_rt), memory_resource"
+            )
+
+
+def _parallel(environment: str | None, slots: int) -> list[str]:
+    if environment:
+        name = option_value("parallel_environment", environment, comma=False)
+        return ["-pe", name, str(slots)]
+    if slots > 1:
+        raise OptionError(
+            f"cores={slots} need a parallel environment that puts all slots on one host"
+            " (allocation_rule $pe_slots)\n"
+            "  Hint: parallel_environment='smp', for example: qconf -spl lists the"
+            " names, qconf -sp NAME shows one"
+        )
+    return []
 
 
 def exclude_hosts(native: str, hosts: Collection[str]) -> str:
-    """Submit options with these hosts excluded.
+    """Exclude hosts, unless the options choose hosts themselves.
 
-    Options that choose their hosts themselves stay as they are, and names that are no
-    plain host names are left out. So are the last ones where all would be longer than
-    Grid Engine takes: "exceed the limit 2048 characters" (Son of Grid Engine 8.1.9).
-
-    Parameters
-    ----------
-    native
-        Submit options as one line.
+    Names that are not plain host names are left out.
 
     Examples
     --------
@@ -109,21 +105,28 @@ def exclude_hosts(native: str, hosts: Collection[str]) -> str:
     >>> exclude_hosts("-l h=node*", {"node1"})
     '-l h=node*'
     """
-    names = sorted(f"!{host}" for host in set(hosts) if _HOST.fullmatch(host))
+    plain = (host for host in set(hosts) if re.fullmatch(r"[A-Za-z0-9._-]+", host))
+    names = sorted(f"!{host}" for host in plain)
     lengths = itertools.accumulate(len(name) + 1 for name in names)
-    fitting = [
-        name
-        for name, length in zip(names, lengths, strict=True)
-        if length <= _LONGEST_EXPRESSION
-    ]
+    fitting = sum(length <= LONGEST_EXPRESSION for length in lengths)
     if not fitting or _chooses_hosts(native):
         return native
-    hard = ["-hard"] if _ends_soft(native) else []
-    return " ".join([*native.split(), *hard, "-l", f"h={'&'.join(fitting)}"])
+    modes = [word for word in native.split() if word in ("-soft", "-hard")]
+    hard = ["-hard"] if modes[-1:] == ["-soft"] else []
+    expression = "&".join(names[:fitting])
+    return " ".join([*native.split(), *hard, "-l", f"h={expression}"])
+
+
+def _chooses_hosts(native: str) -> bool:
+    words = (word for word in native.split() if word not in ("-soft", "-hard"))
+    all_hard = " ".join(words)
+    if any("@" in value for _, value in hard_requests(all_hard, ("-q", "-masterq"))):
+        return True
+    return not {"h", "hostname"}.isdisjoint(requested_resources(all_hard))
 
 
 def hard_requests(native: str, options: Collection[str]) -> Iterator[tuple[str, str]]:
-    """These of the options in a line, each with its first value; none behind -soft.
+    """Find options in a line, each with its first value; not those after -soft.
 
     Examples
     --------
@@ -138,79 +141,74 @@ def hard_requests(native: str, options: Collection[str]) -> Iterator[tuple[str, 
             yield word, value
 
 
-def _chooses_hosts(native: str) -> bool:
-    words = [word for word in native.split() if word not in ("-soft", "-hard")]
-    for option, value in hard_requests(" ".join(words), ("-l", "-q", "-masterq")):
-        if option != "-l" and "@" in value:
-            return True
-        names = {resource.partition("=")[0] for resource in value.split(",")}
-        if option == "-l" and names & {"h", "hostname"}:
-            return True
-    return False
+def requested_resources(native: str) -> dict[str, str]:
+    """Return the hard resource requests in a line, by name.
+
+    Examples
+    --------
+    >>> requested_resources("-l h_rt=60,gpu -l mem=1G -soft -l arch=x")
+    {'h_rt': '60', 'gpu': '', 'mem': '1G'}
+    """
+    values = (value for _, value in hard_requests(native, ("-l",)))
+    return resources_in(",".join(values))
 
 
-def _ends_soft(native: str) -> bool:
-    modes = [word for word in native.split() if word in ("-soft", "-hard")]
-    return modes[-1:] == ["-soft"]
+def resources_in(text: str) -> dict[str, str]:
+    """Split ``a=1,b`` into names and values."""
+    pairs = (part.partition("=") for part in text.split(","))
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 
 
-def _safe(name: str, value: str, *, comma: bool = True) -> str:
-    found = _UNSAFE.search(value)
-    bad = found.group() if found else "," if not comma and "," in value else ""
-    if bad:
-        raise OptionError(
-            f"{name}={value!r} holds {bad!r}, which Grid Engine would take for the end"
-            " of the value; leave it out"
-        )
-    if value.startswith("-"):
-        raise OptionError(
-            f"{name}={value!r} begins with '-', so Grid Engine would take it for an"
-            " option; options of your own go into job_extra_directives"
-        )
-    return value
+def requested_limit(native: str) -> float | None:
+    """Return the shorter of the requested ``h_rt`` and ``s_rt``, in seconds.
+
+    Examples
+    --------
+    >>> requested_limit("-q long.q -l h_rt=3600,gpu=1 -l s_rt=0:50:00")
+    3000.0
+    >>> requested_limit("-soft -l h_rt=60") is None
+    True
+    """
+    return shortest_limit(requested_resources(native))
 
 
-def _split_resources(spec: str | None) -> Iterator[str]:
-    if not spec:
-        return
-    for resource in _safe("resource_spec", spec).split(","):
-        if not resource or resource.startswith("="):
-            raise OptionError(
-                f"resource_spec={spec!r}: nothing is named at {resource!r}; write it as"
-                " after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc lists the names)"
-            )
-        yield resource
+def shortest_limit(resources: Mapping[str, str]) -> float | None:
+    """Return the shorter of ``h_rt`` and ``s_rt`` among resources, in seconds."""
+    return shortest(resources.get(name, "") for name in WALLTIME_LIMITS)
 
 
-def _refuse_repetition(resources: Sequence[str]) -> None:
-    """Grid Engine would silently take the last one."""
-    names = [resource.partition("=")[0] for resource in resources]
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError(
-                f"{name} is asked for twice: -l {','.join(resources)}; it comes from"
-                " two of the options resource_spec, walltime (h_rt), memory_resource"
-            )
+def shortest(values: Iterable[str]) -> float | None:
+    """Return the shortest of these times in seconds; None if none is finite.
+
+    Examples
+    --------
+    >>> shortest(["INFINITY", "24:00:00", "90"])
+    90.0
+    """
+    return min(filter(None, map(parse_time, values)), default=None)
 
 
-def _parallel(environment: str | None, slots: int) -> list[str]:
-    if environment:
-        name = _safe("parallel_environment", environment, comma=False)
-        return ["-pe", name, str(slots)]
-    if slots > 1:
-        raise OptionError(
-            f"{slots} cores need a parallel environment that puts them on one host"
-            " (allocation_rule $pe_slots): parallel_environment='smp', say.\n"
-            "  what there is: qconf -spl lists them, qconf -sp NAME shows one"
-        )
-    return []
+def wrap_command(
+    command: tuple[str, ...], environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    r"""Encode a command so that Grid Engine delivers it unchanged.
 
+    libdrmaa cuts an argument at its first newline and a variable at its second "=",
+    without an error. Such a command is wrapped in a shell that decodes it.
 
-def _directive(text: str) -> str:
-    directive = text.strip()
-    if not directive.startswith("-") or re.search(r"[\n\r\"'`\\]", directive):
-        raise OptionError(
-            f"job_extra_directives: {text!r} must be one submit option as after qsub,"
-            " e.g. '-R y', in one line and without quotes"
-        )
-    return directive
+    Examples
+    --------
+    >>> wrap_command(("sleep", "1"), {"A": "b"})
+    (('sleep', '1'), {'A': 'b'})
+    >>> wrap_command(("echo", "a\nb"), {})[0][2]
+    'eval "$(printf %b \'exec echo \\0047a\\0012b\\0047\')"'
+    """
+    cut = {name: value for name, value in environment.items() if "=" in value}
+    if not cut and not any("\n" in word for word in command):
+        return command, dict(environment)
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in cut.items()]
+    script = "; ".join([*exports, f"exec {shlex.join(command)}"])
+    for letter in ("\\", "\n", "'"):
+        script = script.replace(letter, f"\\{ord(letter):04o}")
+    kept = {name: value for name, value in environment.items() if name not in cut}
+    return ("/bin/sh", "-c", f"""eval "$(printf %b '{script}')\""""), kept

@@ -20,7 +20,7 @@ NO_SUCH_JOB = "the grid has no such job any more, and no record of how it ended"
 
 
 class ListedLibrary(Library):
-    """As `Library`, but what has ended is read from `BatchSystem.listed`.
+    """As `Library`, but what has ended is read from `BatchSystem.list_jobs`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ListedLibrary(Library):
         clock: Callable[[], float] = steady_time,
     ) -> None:
         super().__init__(contact, dialect)
-        self._books = JobList(lambda: self.dialect.listed(run), clock)
+        self._books = JobList(lambda: self.dialect.list_jobs(run), clock)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """See `Library.submit`."""

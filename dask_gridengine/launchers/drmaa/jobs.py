@@ -180,14 +180,16 @@ class Jobs:
             if len(group.nodes) >= MANY:
                 self._deletions.append(group)
             else:
-                self._deletions.extend(map(self._library.dialect.form, group.nodes))
+                self._deletions.extend(
+                    map(self._library.dialect.format_job_id, group.nodes)
+                )
 
     def delete_all(self) -> None:
         """Have everything deleted, also jobs whose submission we never heard of."""
         self._doomed.update(self._live)
         self._wanted.clear()
         jobs = {node.job: None for node in self._live}
-        everything = [EVERYTHING] if self._library.dialect.deletes_all else []
+        everything = [EVERYTHING] if self._library.dialect.deletes_session else []
         self._deletions = deque([*jobs, *everything])
         lost = {(name, submission_id) for _, name, submission_id in self._searches}
         self._searches = [
@@ -277,7 +279,7 @@ class Jobs:
         if isinstance(what, TaskRange):
             self._deletions.popleft()
             if not self._delete_neighbours(what):
-                form = self._library.dialect.form
+                form = self._library.dialect.format_job_id
                 self._deletions.extendleft(map(form, reversed(what.nodes)))
             return
         try:

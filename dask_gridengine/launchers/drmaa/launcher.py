@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dask_gridengine.batch import dialect_of
+from dask_gridengine.batch import batch_system_of
 from dask_gridengine.batch.base import BatchSystem, Runner
 from dask_gridengine.blocking import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
@@ -100,14 +100,14 @@ def _program(
         advise=lambda failed: _advice(failed, master),
         nodes_outlive_it=True,
         grid_info=lambda ready: DrmaaGridInfo(
-            dialect_of(ready["system"], dialect), ours
+            batch_system_of(ready["system"], dialect), ours
         ),
         opening=timeout,
     )
 
 
 def _describe(system: str, dialect: str | None) -> str:
-    title = dialect_of(system, dialect).title
+    title = batch_system_of(system, dialect).title
     return f"{title[0].upper()}{title[1:]} through DRMAA ({system})"
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from dask_gridengine.batch import dialect_of
+from dask_gridengine.batch import batch_system_of
 from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 
@@ -79,7 +79,7 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.dialect = dialect_of(self.system, dialect)
+        self.dialect = batch_system_of(self.system, dialect)
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array, always an array, so that ids have one shape.
@@ -101,7 +101,7 @@ class Library:
             # All or none, and not all will.
             for node in nodes:
                 with suppress(Unreachable, Failed):
-                    self.delete(self.dialect.form(node))
+                    self.delete(self.dialect.format_job_id(node))
             raise
         return nodes
 
@@ -125,7 +125,7 @@ class Library:
                 raise SubmissionRejected(_text(exc)) from exc
             finally:
                 self._session.deleteJobTemplate(template)
-        return [self.dialect.parse(job_id) for job_id in ids]
+        return [self.dialect.parse_job_id(job_id) for job_id in ids]
 
     def next_end(self) -> EndNotice | None:
         """One end notice that has arrived, if any; never waits.
@@ -154,10 +154,12 @@ class Library:
             except Exception as exc:
                 if "code 24:" not in str(exc):
                     raise
-                node = self.dialect.parse(name.value.decode())
+                node = self.dialect.parse_job_id(name.value.decode())
                 return EndNotice(node=node, reason=NO_RECORD, deleted=True)
             said = helpers.adapt_rusage(usage)  # frees it
-            return self._end(self.dialect.parse(name.value.decode()), status, said)
+            return self._end(
+                self.dialect.parse_job_id(name.value.decode()), status, said
+            )
 
     def state(self, node: NodeId) -> State:
         """Ask the master about one node: a round trip of 0.3 to 3 ms.
@@ -169,7 +171,7 @@ class Library:
         states = self._drmaa.JobState
         with self._translated():
             try:
-                said = self._session.jobStatus(self.dialect.form(node))
+                said = self._session.jobStatus(self.dialect.format_job_id(node))
             except self._errors.InvalidJobException:
                 return State.UNKNOWN
         return State.OVER if said in (states.DONE, states.FAILED) else State.ALIVE
@@ -186,7 +188,7 @@ class Library:
             with self._translated(), suppress(self._errors.InvalidJobException):
                 self._session.control(job_id, terminate)
         except Failed as exc:
-            if not any(said in str(exc) for said in self.dialect.gone):
+            if not any(said in str(exc) for said in self.dialect.gone_messages):
                 raise
 
     def follow(self, nodes: Collection[NodeId]) -> None:
@@ -278,7 +280,7 @@ def _fill(
     template.jobEnvironment = environment
     template.workingDirectory = "/"  # on every host; the node opens its own log
     template.outputPath, template.joinFiles = ":/dev/null", True
-    tag = dialect.tag(request.environment.get(SUBMISSION, ""))
+    tag = dialect.marker_options(request.environment.get(SUBMISSION, ""))
     if native := " ".join(part for part in (request.native, tag) if part):
         template.nativeSpecification = native
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 def _open(contact: str | None, dialect: str | None) -> Library:
     library = Library(contact, dialect)
-    if library.dialect.notices:
+    if library.dialect.reliable_notices:
         return library
     library.exit()  # of each process there is one session at a time
     run = partial(run_command, environment=os.environ)

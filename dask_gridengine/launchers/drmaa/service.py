@@ -174,7 +174,7 @@ class Service:
 
     def _find(self, name: str, submission_id: str) -> list[str]:
         try:
-            return self._library.dialect.find_marked(name, submission_id, self._run)
+            return self._library.dialect.find_submission(name, submission_id, self._run)
         except (LookupError, FileNotFoundError) as exc:
             raise Failed(f"cannot look for lost submissions: {exc}") from exc
         except subprocess.CalledProcessError as exc:
@@ -184,7 +184,7 @@ class Service:
             raise Unreachable(str(exc)) from exc
 
     def _delete_neighbours(self, group: TaskRange) -> bool:
-        delete = self._library.dialect.delete_neighbours
+        delete = self._library.dialect.delete_tasks
         try:
             return delete(group.job, group.first, group.last, self._run)
         except (OSError, subprocess.SubprocessError):

@@ -1,0 +1,73 @@
+"""The cluster's pages on the HTTP server of Dask's scheduler.
+
+To import bokeh takes 0.4 s, during which the first nodes would wait for an answer. So
+the pages that are drawn with it are added shortly after the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any
+
+from distributed import Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.http.utils import get_handlers
+from tornado.web import Application
+
+from dask_gridengine.blocking import in_thread
+from dask_gridengine.nodes.history import NodeHistory
+from dask_gridengine.views import json_api, prometheus
+
+DASHBOARD = "distributed.dashboard.scheduler"
+OUR_PAGE = "dask_gridengine.views.page"
+WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
+#: Seconds after the start of the scheduler: local nodes have registered by then.
+DELAY = 2.0
+
+
+class Dashboard(SchedulerPlugin):  # type: ignore[misc]
+    """Serve JSON and metrics from the start, and pages a moment later."""
+
+    name = "gridengine-dashboard"
+
+    def __init__(
+        self, scheduler: Scheduler, prefix: str | None, *, pages: bool
+    ) -> None:
+        self._scheduler, self._prefix, self._pages = scheduler, prefix, pages
+        self._loading: asyncio.Task[None] | None = None
+        self._counters: prometheus.ClusterCounters | None = None
+        json_api.connect(scheduler, prefix)
+
+    def show(self, view: NodeHistory) -> None:
+        """Add the metrics of these nodes."""
+        self._counters = prometheus.connect(view)
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Load the pages in the background."""
+        if self._pages:
+            self._loading = asyncio.create_task(self._load())
+
+    async def close(self) -> None:
+        """Stop to load pages, and remove the metrics."""
+        if self._loading is not None:
+            self._loading.cancel()
+        prometheus.disconnect(self._counters)
+
+    async def _load(self) -> None:
+        await asyncio.sleep(DELAY)
+        http = self._scheduler.http_application
+        try:
+            # In a thread: from a slow file server it takes seconds.
+            dask, ours = await in_thread(_import, DASHBOARD, OUR_PAGE)
+        except ImportError:
+            pages = get_handlers(self._scheduler, [WITHOUT_BOKEH], prefix=self._prefix)
+            http.add_application(Application(pages))
+            return
+        server = self._scheduler.http_server
+        dask.connect(http, server, self._scheduler, prefix=self._prefix)
+        ours.connect(self._scheduler, self._prefix)
+
+
+def _import(*names: str) -> list[Any]:
+    return [importlib.import_module(name) for name in names]
