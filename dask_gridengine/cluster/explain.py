@@ -117,13 +117,15 @@ def explain_deaths(records: Iterable[NodeRecord]) -> str:
     """Why the workers of these nodes died, a line each, for a note of an exception."""
     lines = []
     for record in records:
-        who = f"{record.worker} ({record})"
+        subject = f"{record.worker} ({record})"
         if record.ending and record.diagnosis is not None:
-            lines.append(record.diagnosis.sentence(who, record.id.job))
+            lines.append(record.diagnosis.sentence(subject, record.id.job))
         elif record.death is not None:
-            lines.append(record.death.sentence(f"the worker of {who}", record.id.job))
+            lines.append(
+                record.death.sentence(f"the worker of {subject}", record.id.job)
+            )
         else:
-            lines.append(f"{who}: the cause of its worker's death is not known yet")
+            lines.append(f"{subject}: the cause of its worker's death is not known yet")
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -167,10 +169,10 @@ def _leaving(registry: Iterable[NodeRecord]) -> Iterator[str]:
         why = record.turned
         if why is None or record.over:
             continue
-        told = f"{record} ({record.worker}) takes no new tasks and leaves: {why.detail}"
+        text = f"{record} ({record.worker}) takes no new tasks and leaves: {why.detail}"
         if record.unfinished:
-            told += f"; it cannot finish: {record.unfinished}"
-        yield told
+            text += f"; it cannot finish: {record.unfinished}"
+        yield text
 
 
 def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
@@ -180,11 +182,11 @@ def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         for record in registry
         if record.ending and record.diagnosis is not None
     ]
-    for records, told in _alike(pairs):
+    for records, diagnosis in _alike(pairs):
         example = records[-1]
         many = len(records) > 1
-        sentence = told.sentence(_subject(records), example.id.job, many=many)
-        if told.cause.log_says_more:
+        sentence = diagnosis.sentence(_subject(records), example.id.job, many=many)
+        if diagnosis.cause.log_says_more:
             sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 
@@ -203,10 +205,10 @@ def _dropped(registry: NodeRegistry) -> Iterator[str]:
 def _deaths(registry: Iterable[NodeRecord]) -> Iterator[str]:
     """Workers that died and were restarted by their Nanny: their nodes go on."""
     pairs = [(record, record.death) for record in registry if record.death is not None]
-    for records, told in _alike(pairs):
+    for records, diagnosis in _alike(pairs):
         times = sum(record.restarts for record in records)
-        who = f"the worker of {_subject(records)} ({_times(times)}, and started again)"
-        yield told.sentence(who, records[-1].id.job)
+        subject = f"the worker of {_subject(records)} ({_times(times)}, and restarted)"
+        yield diagnosis.sentence(subject, records[-1].id.job)
 
 
 def _prologues(registry: Iterable[NodeRecord]) -> Iterator[str]:
@@ -236,8 +238,8 @@ def _alike(
         ((detail, alike),) = details.most_common(1)
         if detail and alike < len(group):
             detail += f" (and {len(group) - alike} with other details)"
-        told = Diagnosis(cause=cause, detail=detail, advice=advice)
-        yield [record for record, _ in group], told
+        common = Diagnosis(cause=cause, detail=detail, advice=advice)
+        yield [record for record, _ in group], common
 
 
 def _subject(records: Collection[NodeRecord]) -> str:
@@ -265,12 +267,12 @@ def _history(record: NodeRecord) -> str:
         ("gone", record.gone),
     ]
     passed = [(what, when) for what, when in marks if when is not None]
-    told = []
+    parts = []
     for (what, when), (_, then) in itertools.pairwise(passed):
-        told.append(f"{what} for {format_time(max(0.0, then - when))}")
+        parts.append(f"{what} for {format_time(max(0.0, then - when))}")
     what, when = passed[-1]
-    told.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
-    return f"node {record.id}: {', '.join(told)}"
+    parts.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
+    return f"node {record.id}: {', '.join(parts)}"
 
 
 def _addresses_tried(record: NodeRecord) -> Iterator[str]:

@@ -20,7 +20,7 @@ from dask_gridengine.cluster.opening import close_pool, open_pool, stop_admittin
 from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.cluster.pool_selection import Requirements
 from dask_gridengine.cluster.reachability import ReachabilityChecker
-from dask_gridengine.errors import ClusterNotRunning, OptionError
+from dask_gridengine.errors import ClusterNotRunning, GridEngineError, OptionError
 from dask_gridengine.net.addresses import bracketed
 from dask_gridengine.nodes.endpoints import dashboard_address, listen_at
 from dask_gridengine.options import Options
@@ -56,7 +56,7 @@ class Watchers:
     @property
     def findings(self) -> list[str]:
         """What keeps tasks waiting at present."""
-        return [*self.requirements.said, *self.blocked.findings]
+        return [*self.requirements.findings, *self.blocked.findings]
 
 
 class Lifecycle:
@@ -99,7 +99,8 @@ class Lifecycle:
     def log_error(self, task: asyncio.Task[Any]) -> None:
         """Log the error of a background task."""
         if not task.cancelled() and (error := task.exception()) and not self.ending:
-            logger.warning("%s", error)
+            bug = None if isinstance(error, GridEngineError) else error
+            logger.warning("%s", error, exc_info=bug)
 
     async def start(self) -> None:
         """Start the cluster; several callers wait for the same start."""
@@ -259,8 +260,9 @@ class Lifecycle:
             await pool.monitor.stop()
         if self.reachability is not None:
             await self.reachability.aclose()
-        for pool in pools:
-            pool.mark_cancelled(list(cluster.worker_spec))
+        for pool in pools:  # also nodes that are replaced, which are not desired
+            live = pool.registry.live.values()
+            pool.mark_cancelled([r.worker for r in live if r.worker is not None])
         await asyncio.gather(*map(stop_admitting, pools))
         for pool in pools:
             pool.drop_names(pool.names)

@@ -36,7 +36,7 @@ class Requirements:
         self._scheduler, self._pools, self._note = scheduler, pools, note
         self._adapts = adapts
         self.offers = {pool: pool.options.offered for pool in pools}
-        self.said: set[str] = set()  # what is wrong at present
+        self.findings: set[str] = set()  # what is wrong at present
         self._callback = ThrottledCallback(self.check)
 
     def start(self) -> None:
@@ -55,23 +55,23 @@ class Requirements:
     def check(self) -> None:
         """Check the waiting tasks once."""
         waiting = self._waiting()
-        said = set()
+        found = set()
         for required, tasks in waiting.items():
             if any(satisfies(ws.resources, dict(required)) for ws in self._workers()):
                 continue  # it waits for something else
             pool_for = self.pool_for(dict(required))
             if pool_for is None:
-                said.add(self._fail_unsatisfiable(required, tasks))
+                found.add(self._fail_unsatisfiable(required, tasks))
             elif not (
                 pool_for.wanted
                 or pool_for.reconciler.deleted_nodes
                 or self._adapts(pool_for)
             ):
-                said.add(self._describe_unrequested(pool_for, required, tasks))
-        for text in said - self.said:
+                found.add(self._describe_unrequested(pool_for, required, tasks))
+        for text in found - self.findings:
             self._note(text)
             logger.warning("%s", text)
-        self.said = said
+        self.findings = found
 
     def fail_unsatisfiable(self, pool: NodePool, error: NodesFailed) -> None:
         """Give the reason to tasks that only a pool can run whose nodes all fail."""

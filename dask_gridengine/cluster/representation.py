@@ -32,7 +32,7 @@ class Representation:
 
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster = cluster
-        self._summary = NodeSummary(cluster.view)
+        self.summary = NodeSummary(cluster.view)
         self._explained: tuple[tuple[int, ...], float, list[str]] = (), 0.0, []
 
     def line(self) -> str:
@@ -53,7 +53,7 @@ class Representation:
         watchers = cluster._lifecycle.watchers
         paused = watchers.blocked.paused if watchers else 0
         queues = ", ".join(self._why_nodes_queue())
-        nodes = one_line(self._summary, self.bounds(), paused=paused, queue=queues)
+        nodes = one_line(self.summary, self.bounds(), paused=paused, queue=queues)
         return f"{'; '.join([line, closed + nodes, *cluster._hints()])})"
 
     def _why_nodes_queue(self) -> list[str]:
@@ -86,7 +86,7 @@ class Representation:
         closed = cluster.status is Status.closed
         log = [text for _, text in cluster._cluster_manager_logs][-LOG_LINES:]
         return table(
-            self._summary,
+            self.summary,
             kind=type(cluster).__name__,
             link=cluster.dashboard_link.replace("/status", "/gridengine"),
             address="" if closed else cluster.scheduler_address,

@@ -147,12 +147,12 @@ def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
     more than the maximum; if memory limits them and the memory of a node is not known;
     or if one limit is given both in workers and in nodes.
     """
-    told = {name: value for name, value in given.items() if value is not None}
+    present = {name: value for name, value in given.items() if value is not None}
     least = math.ceil(max(_limits(options, "minimum", given), default=0))
     limit = min(_limits(options, "maximum", given), default=math.inf)
     most = math.floor(limit) if math.isfinite(limit) else limit
     if least > most:
-        shown = ", ".join(f"{k}={v!r}" for k, v in told.items() if k not in given)
+        shown = ", ".join(f"{k}={v!r}" for k, v in present.items() if k not in given)
         raise OptionError(
             f"{shown}: at least {least} workers and at most {most}\n"
             "  Hint: the minimum must not be more than the maximum"

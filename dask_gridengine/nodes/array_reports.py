@@ -14,7 +14,7 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a node queues before the grid is asked why, and between such requests.
+#: Seconds that a node queues before this asks the grid why, and between such requests.
 QUEUES_LONG, AGAIN = 5.0, 60.0
 
 

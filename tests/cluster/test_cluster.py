@@ -970,7 +970,7 @@ def test_a_worker_that_uses_too_much_memory_is_explained(
         assert "ran into the memory limit" in said
         assert "memory=" in said
         assert "ran into the memory limit" in cluster.explain("ge-0")
-        assert "started again" in cluster.explain()
+        assert "restarted" in cluster.explain()
 
 
 def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ def test_workers_that_were_started_anew_are_told(pool: NodePool) -> None:
         record.host, record.restarts = "node3", 2
         record.death = out_of_memory(GB, GB, "Nanny", "where its Nanny ends a worker")
     assert (
-        "the worker of 2 nodes on node3 (4 times, and started again) ran into the"
+        "the worker of 2 nodes on node3 (4 times, and restarted) ran into the"
         " memory limit"
     ) in explain([pool])
 

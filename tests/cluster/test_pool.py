@@ -101,9 +101,9 @@ def test_a_number_needs_its_pool(
     [
         ({"jobs": 2}, r"2 nodes of which pool"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
-        ({"pools": {"a-1": {}}}, "'a-1' cannot be a pool's name"),
-        ({"pools": {"a": 3}}, "it is a dict of options"),
-        ({"pools": {"a": {"security": False}}}, "whole cluster's"),
+        ({"pools": {"a-1": {}}}, "'a-1' cannot be the name of a pool"),
+        ({"pools": {"a": 3}}, "expected a dict of options"),
+        ({"pools": {"a": {"security": False}}}, "whole cluster"),
         ({"pools": {"a": {"resources": {"GPU": 0}}}}, "pool a: .*GPU=0"),
         ({"pools": {"a": {"interface": "ib9"}}}, "pool a: .*ib9"),
     ],
