@@ -186,7 +186,8 @@ async def look(cluster: Any) -> None:
     """As people do."""
     await timed("jobs(), as text", lambda: str(cluster.jobs()))
     await timed("explain()", cluster.explain)
-    await timed("explain('1.7')", lambda: cluster.explain("1.7"))
+    node = str(next(iter(cluster.pool().registry.live)))  # ended ones are dropped
+    await timed("explain(node)", lambda: cluster.explain(node))
     await timed("repr", lambda: repr(cluster))
     await timed("the notebook's table", cluster._repr_html_)
     await timed("get_logs()", lambda: cluster.get_logs(scheduler=False, workers=False))

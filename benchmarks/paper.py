@@ -15,7 +15,7 @@ from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 class Paper:
     """A launcher that queues all, and ends each node when it is told to."""
 
-    kind, description = "drmaa", "paper"
+    kind, description, slots = "drmaa", "paper", None
 
     def __init__(self, on_end: Callable[[EndNotice], None]) -> None:
         self.dialect = GridEngine()
@@ -36,7 +36,7 @@ class Paper:
     def end(self, node: NodeId) -> None:
         self._on_end(EndNotice(node=node, exit_status=0))
 
-    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+    async def recheck(self, nodes: Collection[NodeId]) -> None:
         self.calls += 1
 
     async def hosts(self, native: str) -> None:
@@ -46,6 +46,12 @@ class Paper:
         self.calls += 1
 
     async def array_running(self) -> None:
+        self.calls += 1
+
+    async def report(self, job: str, native: str) -> None:
+        self.calls += 1
+
+    async def suspended(self) -> None:
         self.calls += 1
 
     async def account(self, node: NodeId, timeout: float = 0.0) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dask_gridengine._version import __version__
 
 if TYPE_CHECKING:
-    from dask_gridengine.cli.connect import connect
+    from dask_gridengine.cli.client import connect
     from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.errors import (
         ArrayTooLarge,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "GridEngineCluster": "cluster.cluster",
-    "connect": "cli.connect",
+    "connect": "cli.client",
     "GridEngineError": "errors",
     "OptionError": "errors",
     "LauncherError": "errors",

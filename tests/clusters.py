@@ -1,4 +1,4 @@
-"""Clusters as the command line meets them: from outside, by their files."""
+"""Clusters for tests of the command line: running, dead, and on a simulated grid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DASK = str(Path(sys.executable).with_name("dask"))
 
 @contextlib.contextmanager
 def running(shared: Path, **options: Any) -> Iterator[GridEngineCluster]:
-    """A cluster of local processes, with a loop of its own that answers."""
+    """Run a cluster of local processes with its own event loop."""
     given: dict[str, Any] = {
         "launcher": "process",
         "shared_directory": shared,
@@ -42,12 +42,12 @@ def running(shared: Path, **options: Any) -> Iterator[GridEngineCluster]:
 
 
 def typed(*arguments: str, answer: str | None = None) -> Result:
-    """What ``dask gridengine ARGUMENTS`` prints, in this process."""
+    """Run ``dask gridengine ARGUMENTS`` in this process."""
     return CliRunner().invoke(gridengine, arguments, input=answer)
 
 
 def ended_process() -> ProcessIdentity:
-    """A process of this host that is not there any more."""
+    """Return the identity of a process of this host that has ended."""
     process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     identity = ProcessIdentity.of(process.pid)
     process.communicate()
@@ -56,7 +56,7 @@ def ended_process() -> ProcessIdentity:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[str]:
-    """An address where somebody listens who never says a word."""
+    """An address that accepts connections and never replies."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -64,13 +64,13 @@ def deaf() -> Iterator[str]:
 
 
 def closed_port() -> str:
-    """An address where nobody listens."""
+    """An address that refuses connections."""
     with deaf() as address:
         return address
 
 
 def left_behind(shared: Path, name: str = "lost", **changes: Any) -> Path:
-    """The directory of a cluster whose process is gone."""
+    """Make the directory of a cluster whose process has ended."""
     directory = make_private_directory(shared, name)
     given: dict[str, Any] = {
         "cluster": name,
@@ -89,16 +89,16 @@ def left_behind(shared: Path, name: str = "lost", **changes: Any) -> Path:
 
 
 class FakeGrid:
-    """qstat and qdel of a grid with these jobs, in the words of Son of Grid Engine.
+    """qstat and qdel of a grid with these jobs, with the output of Son of Grid Engine.
 
     Parameters
     ----------
     jobs
         Job id to the directory of its cluster.
     user
-        Whose jobs they are.
+        Owner of the jobs.
     silent
-        Those of the jobs that do not say which directory it is.
+        Ids of the jobs that do not name their cluster's directory.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class FakeGrid:
     def _delete(self, job: str) -> str:
         self.deleted.append(job)
         if self.jobs.pop(job, None) is None:
-            said = f'denied: job "{job}" does not exist\n'
-            raise subprocess.CalledProcessError(1, ["qdel", job], said, "")
+            output = f'denied: job "{job}" does not exist\n'
+            raise subprocess.CalledProcessError(1, ["qdel", job], output, "")
         return f"{self.user} has deleted job {job}\n"
 
     def _directory(self, job: str) -> str:
@@ -133,7 +133,7 @@ class FakeGrid:
         return f"<job_info>{rows}</job_info>"
 
     def _details(self, ids: str) -> str:
-        asked = [job for job in ids.split(",") if job in self.jobs]
+        found = [job for job in ids.split(",") if job in self.jobs]
         return "".join(
             "==============================================\n"
             f"job_number:                 {job}\n"
@@ -143,5 +143,5 @@ class FakeGrid:
             "env_list:                   TERM=NONE,GRIDENGINE_SUBMISSION=f33513"
             f"{self._directory(job)}\n"
             "job_args:                   -c,exec python -m dask_gridengine.node\n"
-            for job in asked
+            for job in found
         )

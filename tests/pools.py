@@ -61,7 +61,7 @@ class FakeLauncher:
     async def cancel(self, nodes: Collection[NodeId]) -> None:
         self.cancelled += nodes
 
-    async def ask_about(self, nodes: Collection[NodeId]) -> None:
+    async def recheck(self, nodes: Collection[NodeId]) -> None:
         self.asked += nodes
 
     async def hosts(self, native: str) -> frozenset[str] | None:

@@ -1,86 +1,126 @@
-"""``dask gridengine config``: each setting, and where it came from."""
+"""``dask gridengine config``: show each setting and where it was set.
+
+Dask merges its files and the environment when it is imported and does not record which
+of them has set a key. So this module reads them again, in the same order.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
-import sys
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+import dask.config
 
-from dask_gridengine.cli.common import (
-    parse_pairs,
-    sentences,
-    set_option,
-    setting_keys,
-)
+from dask_gridengine.cli.formatting import print_table
 from dask_gridengine.errors import OptionError
+from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
+from dask_gridengine.options import Options
+from dask_gridengine.unknown_options import REMOVED
+
+DEFAULT, ARGUMENT = "default", "argument"
+HIDDEN = "(hidden)"
+OTHER_KEYS = {"map"}  # read by `gridengine.map`, which uses this package
+
+#: Keys whose values may be passwords or the like.
+_SECRET = re.compile(r"pass|secret|token|credential|private|api.?key", re.IGNORECASE)
+#: User and password in a URL.
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
-def _keys(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    found = setting_keys(context, parameter, incomplete)
-    return [CompletionItem(item.value.rstrip("=")) for item in found]
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One key under ``gridengine:``."""
+
+    key: str  # as in YAML, e.g. "max-jobs"
+    value: Any  # secrets are hidden
+    source: str  # `DEFAULT`, `ARGUMENT`, a file, or a variable as "$NAME"
 
 
-@click.command("config", short_help="Show each setting, and where it came from.")
-@click.argument("keys", metavar="[KEY]...", nargs=-1, shell_complete=_keys)
-@click.option("--changed", is_flag=True, help="Only what is not the default.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@set_option
-@sentences
-def command(
-    keys: tuple[str, ...], changed: bool, as_json: bool, pairs: tuple[str, ...]
-) -> None:
-    """Show each setting, its value, and where that came from.
-
-    From a file of Dask's configuration, a variable of the environment, -o, or the
-    default. Secrets are hidden. Keys that are no settings are named, and so are values
-    that make no sense; the exit status is 1 then.
-
-    \b
-    Examples:
-      dask gridengine config
-      dask gridengine config queue walltime
-    """
-    from dask_gridengine.cli.provenance import DEFAULT, settings, unknown
-    from dask_gridengine.options import Options
-
-    given = parse_pairs(pairs)
-    found = settings({key.replace("_", "-"): value for key, value in given.items()})
-    wanted = [key.replace("_", "-") for key in keys]
-    if lost := sorted({*wanted} - {setting.key for setting in found}):
-        raise click.UsageError(f"there is no setting {lost[0]!r}")
-    found = [s for s in found if not wanted or s.key in wanted]
-    found = [s for s in found if not changed or s.source != DEFAULT]
+def print_settings(
+    keys: Collection[str], given: Mapping[str, Any], *, changed: bool, as_json: bool
+) -> int:
+    """Print the settings and what is wrong with them; returns the exit status."""
+    selected = [key.replace("_", "-") for key in keys] or list(DEFAULTS[SECTION])
+    for key in selected:
+        if key not in DEFAULTS[SECTION]:
+            raise click.UsageError(f"there is no setting {key!r}")
+    settings = [s for s in _settings(given) if s.key in selected]
+    if changed:
+        settings = [s for s in settings if s.source != DEFAULT]
     if as_json:
-        rows = [vars(setting) for setting in found]
-        click.echo(json.dumps(rows, indent=2, default=str))
+        click.echo(json.dumps([vars(s) for s in settings], indent=2, default=str))
+    elif settings:
+        rows = [(s.key, _one_line(s.value), s.source) for s in settings]
+        print_table(("key", "value", "from"), rows)
     else:
-        _table(found)
-    mistakes = [str(key) for key in unknown()]
+        click.echo("all settings have their defaults")
+    mistakes = list(_mistakes(given))
+    for mistake in mistakes:
+        click.echo(f"Error: {mistake}", err=True)
+    return 1 if mistakes else 0
+
+
+def _settings(given: Mapping[str, Any]) -> Iterator[Setting]:
+    """List each setting with its effective value and the last source that set it."""
+    arguments = {k.replace("_", "-"): v for k, v in given.items() if v is not None}
+    sections = [*_configured_sections(), (ARGUMENT, arguments)]
+    for key in DEFAULTS[SECTION]:
+        sources = [source for source, section in sections if key in section]
+        value = _hide(key, configured(key, arguments.get(key)))
+        yield Setting(key=key, value=value, source=[DEFAULT, *sources][-1])
+
+
+def _mistakes(given: Mapping[str, Any]) -> Iterator[str]:
+    removed = {name.replace("_", "-") for name in REMOVED}  # `Options` reports them
+    known = {*DEFAULTS[SECTION], *OTHER_KEYS, *removed}
+    for source, section in _configured_sections():
+        for key in section:
+            if key not in known:
+                near = difflib.get_close_matches(key, DEFAULTS[SECTION], n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                yield f"{source}: gridengine.{key} is not a setting{hint}"
     try:
         Options.resolve(given)
     except OptionError as exc:
-        mistakes.append(str(exc))
-    for mistake in mistakes:
-        click.echo(f"dask gridengine config: {mistake}", err=True)
-    if mistakes:
-        sys.exit(1)
+        yield str(exc)
 
 
-def _table(found: list[Any]) -> None:
-    from dask_gridengine.cli.tables import print_table
+def _configured_sections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the section of each file and variable; a later one has precedence."""
+    paths = dask.config.paths
+    for file, config in dask.config.collect_yaml(paths, return_paths=True):
+        yield str(file), _section(config)
+    for name, value in os.environ.items():
+        if name.startswith("DASK_"):
+            yield f"${name}", _section(dask.config.collect_env({name: value}))
 
-    if not found:
-        click.echo("nothing is changed: all settings have their defaults")
-        return
-    rows = [(setting.key, _written(setting.value), setting.source) for setting in found]
-    print_table(("key", "value", "from"), rows)
+
+def _section(config: Any) -> dict[str, Any]:
+    section = config.get(SECTION) if isinstance(config, Mapping) else None
+    if not isinstance(section, Mapping):
+        return {}
+    return {str(key).replace("_", "-"): value for key, value in section.items()}
 
 
-def _written(value: Any) -> str:
-    """As in YAML, in one line."""
+def _hide(key: str, value: Any) -> Any:
+    """Replace secrets in a setting's value."""
+    if isinstance(value, Mapping):
+        return {
+            name: HIDDEN
+            if key == "environment" or _SECRET.search(str(name))
+            else _hide(str(name), part)  # a pool has settings of its own
+            for name, part in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_hide(key, part) for part in value]
+    return _USERINFO.sub(HIDDEN, value) if isinstance(value, str) else value
+
+
+def _one_line(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)

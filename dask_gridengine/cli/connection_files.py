@@ -1,137 +1,138 @@
-"""Which clusters there are: one connection file each, in the shared directory.
+"""The user's clusters, found by the connection files in the shared directory.
 
-Light, because shell completion looks here: no Dask but its configuration.
+Shell completion imports this module, so it imports neither Dask nor ZeroMQ.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from dask_gridengine.errors import BootstrapError, OptionError
 
-SETTINGS = Path(__file__).parents[1] / "gridengine.yaml"
+
+class NamedCluster(Protocol):
+    """A cluster as users refer to it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def directories(self) -> tuple[Path, ...]: ...
+
+
+Cluster = TypeVar("Cluster", bound=NamedCluster)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A cluster that is not closed, or was not when its host went down.
+class ClusterEntry:
+    """A cluster that has a connection file: it runs, or ended without closing."""
 
-    Of one with several pools each has a directory and a door; any of them will do.
-    """
-
-    directories: tuple[Path, ...]  # its own, in the shared one
-    connection: Connection
-
-    @property
-    def directory(self) -> Path:
-        return self.directories[0]
+    directories: tuple[Path, ...]  # one for each pool, in the shared directory
+    connection: Connection  # of the first pool; each pool serves control requests
 
     @property
     def open(self) -> bool:
-        """Whether any of its connection files is still there."""
-        return any((place / FILE_NAME).exists() for place in self.directories)
+        """Whether one of its connection files still exists."""
+        return any((path / FILE_NAME).exists() for path in self.directories)
 
     @property
     def name(self) -> str:
-        """The cluster's; its pools' jobs have theirs behind it."""
-        told = self.connection
-        return told.cluster.removesuffix(f"-{told.pool}") if told.pool else told.cluster
+        """Name of the cluster, without the name of the pool that follows it."""
+        connection = self.connection
+        suffix = f"-{connection.pool}" if connection.pool else ""
+        return connection.cluster.removesuffix(suffix)
+
+    def _with_pool(self, other: ClusterEntry) -> ClusterEntry:
+        return replace(self, directories=(*self.directories, *other.directories))
 
 
 def shared_directory(given: str | os.PathLike[str] | None = None) -> Path:
-    """Where clusters of this user put their files, if nothing else is `given`."""
-    from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
+    """Return the directory `given`, or the configured one, as an absolute path."""
+    from dask_gridengine.option_defaults import configured, default
 
     name = "shared-directory"
-    place = configured(name, given or None) or DEFAULTS[SECTION][name]
+    place = configured(name, given or None) or default(name)
     return Path(os.path.expandvars(place)).expanduser().absolute()
 
 
-def entries(shared: Path) -> list[Entry]:
-    """All clusters with a connection file there, the oldest first.
+def read_entries(shared: Path) -> list[ClusterEntry]:
+    """Read all connection files in a directory; the oldest cluster comes first.
 
-    Files that cannot be read, or that others can read, are passed over.
+    Skips files that cannot be read, and files that others can read.
     """
-    found = [entry for path in _files(shared) if (entry := read_entry(path.parent))]
-    return _joined(sorted(found, key=lambda entry: entry.connection.started))
+    try:
+        paths = sorted(shared.glob(f"*/{FILE_NAME}"))
+    except OSError:
+        return []
+    entries = [entry for path in paths if (entry := read_entry(path.parent))]
+    return _join_pools(sorted(entries, key=lambda entry: entry.connection.started))
 
 
-def _joined(doors: Iterable[Entry]) -> list[Entry]:
-    """Pools of one cluster as one entry."""
-    clusters: list[tuple[Entry, set[str]]] = []
-    for one in doors:
-        told = one.connection
-        who, pool = (one.name, told.host, told.process), told.pool
-        for i, (entry, pools) in enumerate(clusters):
-            other = entry.connection
-            same = (entry.name, other.host, other.process) == who
-            # One process may have two clusters of a name, but none a pool twice.
-            if same and pool and pool not in pools and "" not in pools:
-                whole = (*entry.directories, *one.directories)
-                clusters[i] = (replace(entry, directories=whole), pools | {pool})
-                break
-        else:
-            clusters.append((one, {pool}))
-    return [entry for entry, _ in clusters]
-
-
-def read_entry(directory: Path) -> Entry | None:
-    """The cluster whose directory this is; None if it has no connection file."""
+def read_entry(directory: Path) -> ClusterEntry | None:
+    """Read the connection file of one cluster; None without a valid file."""
     path = directory / FILE_NAME
     try:
         if path.stat().st_uid != os.getuid():
-            return None  # whoever wrote it knows its keys, and would hear us
-        return Entry(directories=(directory,), connection=Connection.read(path))
+            return None  # its author knows the keys and could read our requests
+        return ClusterEntry(directories=(directory,), connection=Connection.read(path))
     except (OSError, BootstrapError):
         return None
 
 
-def labels(names: Mapping[Path, str]) -> dict[Path, str]:
-    """What to call each of these directories' clusters: by name, if only one has it.
+def _join_pools(entries: Iterable[ClusterEntry]) -> list[ClusterEntry]:
+    """Join the pools of each cluster into one entry."""
+    clusters: list[tuple[ClusterEntry, set[str]]] = []
+    for entry in entries:
+        pool = entry.connection.pool
+        for i, (other, pools) in enumerate(clusters):
+            # A process may have two clusters of one name; a pool occurs once in each.
+            new = pool and pool not in pools and "" not in pools
+            if new and _identity(other) == _identity(entry):
+                clusters[i] = (other._with_pool(entry), pools | {pool})
+                break
+        else:
+            clusters.append((entry, {pool}))
+    return [entry for entry, _ in clusters]
 
-    Examples
-    --------
-    >>> two = {Path("/s/a-1"): "a", Path("/s/a-2"): "a", Path("/s/b-1"): "b"}
-    >>> sorted(labels(two).values())
-    ['a-1', 'a-2', 'b']
-    """
-    often = Counter(names.values())
-    return {
-        directory: name if often[name] == 1 else directory.name
-        for directory, name in names.items()
-    }
+
+def _identity(entry: ClusterEntry) -> tuple[object, ...]:
+    return entry.name, entry.connection.host, entry.connection.process
 
 
-def choose(entries: Collection[Entry], asked: str | None) -> list[Entry]:
-    """Those that are called so, by name or directory; all if nothing is asked for.
+def unique_labels(clusters: Sequence[NamedCluster]) -> list[str]:
+    """Return the shortest unique text for each cluster: its name or its directory's."""
+    count = Counter(cluster.name for cluster in clusters)
+    return [
+        cluster.directories[0].name
+        if count[cluster.name] > 1 and cluster.directories
+        else cluster.name
+        for cluster in clusters
+    ]
+
+
+def select(clusters: Sequence[Cluster], names: Iterable[str]) -> list[Cluster]:
+    """Select clusters by name, directory name or path of the directory.
 
     Raises
     ------
     OptionError
-        If there is none.
+        If a name fits no cluster.
     """
-    if asked is None:
-        return list(entries)
-    found = [
-        entry
-        for entry in entries
-        if asked
-        in (entry.name, *(n for d in entry.directories for n in (d.name, str(d))))
-    ]
-    if not found:
-        named = labels({entry.directory: entry.name for entry in entries}).values()
-        there = ", ".join(named) or "none"
-        raise OptionError(f"no cluster {asked!r}; there are: {there}")
-    return found
+    selected: list[Cluster] = []
+    for name in names:
+        fitting = [cluster for cluster in clusters if name in _names(cluster)]
+        if not fitting:
+            existing = ", ".join(unique_labels(clusters)) or "none"
+            raise OptionError(f"no cluster {name!r}. Your clusters: {existing}")
+        selected += [cluster for cluster in fitting if cluster not in selected]
+    return selected
 
 
-def _files(shared: Path) -> Iterator[Path]:
-    try:
-        yield from sorted(shared.glob(f"*/{FILE_NAME}"))
-    except OSError:
-        return
+def _names(cluster: NamedCluster) -> set[str]:
+    directories = cluster.directories
+    return {cluster.name, *(d.name for d in directories), *map(str, directories)}

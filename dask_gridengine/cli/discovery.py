@@ -1,9 +1,9 @@
-"""A user's clusters, seen from outside: who answers, who is gone, what is left of them.
+"""All clusters of this user, by their connection files and their jobs on the grid.
 
-"Gone" needs proof, because what is left of a cluster that is gone may be deleted: its
-process has ended, or the directory that its jobs name is not there. Silence proves
-nothing: it may be suspended, or a firewall in between. Nor do jobs that lead to no
-connection file: their cluster is "unknown".
+What a cluster in the state "gone" has left may be deleted, so that state needs proof:
+the cluster's process has ended, or the directory that its jobs name does not exist.
+Silence is not a proof: the process may be suspended, or behind a firewall. Jobs that
+lead to no connection file are not a proof either: their cluster is "unknown".
 """
 
 from __future__ import annotations
@@ -12,156 +12,216 @@ import os
 import socket
 import stat
 import subprocess
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dask_gridengine.batch.base import Runner
 from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of, user_name
 from dask_gridengine.bootstrap.connection_file import Connection
-from dask_gridengine.cli.client import ask_cluster
-from dask_gridengine.cli.connection_files import Entry, entries, labels
-from dask_gridengine.errors import GridEngineError, NoAnswer
+from dask_gridengine.cli.client import send_request
+from dask_gridengine.cli.connection_files import (
+    ClusterEntry,
+    read_entries,
+    select,
+    unique_labels,
+)
+from dask_gridengine.errors import GridEngineError, NoAnswer, OptionError
 from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa.discovery import find_root
 from dask_gridengine.net.addresses import split
 
 ALIVE, GONE, SILENT, UNKNOWN = "alive", "gone", "silent", "unknown"
-NO_GRID = "there is no Grid Engine here (SGE_ROOT is not set)"
-AT_ONCE = 16  # clusters that are asked at a time
+NO_GRID = "Grid Engine is not set up here (SGE_ROOT is not set)"
+MAX_REQUESTS = 16  # clusters that are queried at the same time
 LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
+
+#: Jobs by the cluster directory that they name, or by their id if they name none.
+JobsByDirectory = Mapping[Path | str, Sequence[MarkedJob]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterInfo:
-    """One cluster, as far as it can be seen from here."""
+    """One cluster, as seen from this process."""
 
     name: str
-    label: str  # its name, or where that is not unique its directory's, or its job's
-    directories: tuple[Path, ...]  # one for each pool; none is known of some jobs
-    entry: Entry | None  # None if it has no connection file any more
-    state: str  # `ALIVE`, `GONE`, `SILENT` or `UNKNOWN`
-    why: str  # it is not `ALIVE`; "" if it is
-    status: dict[str, Any]  # what it says of itself; see `snapshot`
-    jobs: tuple[MarkedJob, ...]  # that the grid has of it
+    label: str  # unique: its name, or the name of its directory
+    directories: tuple[Path, ...] = ()  # one for each pool; not known of some jobs
+    entry: ClusterEntry | None = None  # None if it has no connection file any more
+    state: str = UNKNOWN  # `ALIVE`, `GONE`, `SILENT` or `UNKNOWN`
+    why: str = ""  # reason for the state if it is not `ALIVE`
+    status: dict[str, Any] = field(default_factory=dict)  # its own; see `snapshot`
+    jobs: tuple[MarkedJob, ...] = ()  # on the grid
 
     @property
-    def directory(self) -> Path | None:
-        return self.directories[0] if self.directories else None
+    def connection(self) -> Connection | None:
+        return self.entry.connection if self.entry else None
 
     @property
-    def tasks_left(self) -> dict[str, int]:
-        """Grid Engine's letters to how many of its nodes are in that state."""
-        total: defaultdict[str, int] = defaultdict(int)
+    def grid_states(self) -> Counter[str]:
+        """Number of its nodes by Grid Engine's letters for their state."""
+        total: Counter[str] = Counter()
         for job in self.jobs:
-            for state, count in job.states.items():
-                total[state] += count
-        return dict(total)
+            total.update(job.states)
+        return total
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overview:
-    """All that was seen."""
+class Discovery:
+    """All clusters of this user."""
 
     clusters: tuple[ClusterInfo, ...]  # the oldest first
-    grid: str  # why no jobs were looked for, e.g. `NO_GRID`; "" if they were
+    grid_problem: str  # why no jobs could be listed, e.g. `NO_GRID`; "" if they were
+
+    @property
+    def grid_note(self) -> str:
+        """A clause for messages that no cluster was found; "" if all was searched."""
+        problem = self.grid_problem
+        return f"; did not search the grid: {problem}" if problem else ""
 
 
-def look(shared: Path, run: Runner | None = None) -> Overview:
-    """Look for all clusters of this user: in the directory, and on the grid.
+def run_grid_command(command: Sequence[str]) -> str:
+    """Run a command of Grid Engine, if Grid Engine is set up."""
+    if find_root(os.environ) is None:
+        raise FileNotFoundError(NO_GRID)
+    return run_command(command, os.environ)
 
-    Parameters
-    ----------
-    shared
-        Where clusters put their files. Those that put them elsewhere are found by
-        their jobs.
-    run
-        Runs qstat; this host's by default.
+
+def describe_failure(exc: OSError | subprocess.SubprocessError) -> str:
+    """Describe why a command of Grid Engine failed, by its own output if possible."""
+    outputs = (getattr(exc, "stderr", ""), getattr(exc, "stdout", ""), exc, repr(exc))
+    return next(text for output in outputs if (text := str(output or "").strip()))
+
+
+def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
+    """Find all clusters of this user: in the shared directory, and on the grid.
+
+    Clusters with another shared directory are found by their jobs.
     """
-    jobs, problem = _jobs(run)
+    jobs, problem = _list_jobs(run)
     by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
         by_directory[_real(job.directory) if job.directory else job.id].append(job)
-    known = _known(shared, by_directory)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda entry: _sight(entry, by_directory), known))
-    there = [seen for seen in found if seen is not None]  # others closed meanwhile
-    places = {_real(place) for entry in known for place in entry.directories}
-    strays = [
-        _stray(place, left)
-        for place, left in by_directory.items()
-        if place not in places
+    entries = _all_entries(shared, by_directory)
+    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+        probed = list(pool.map(lambda entry: _inspect(entry, by_directory), entries))
+    known = _real_directories(entries)
+    clusters = [
+        *(cluster for cluster in probed if cluster is not None),
+        *(_orphaned(p, jobs) for p, jobs in by_directory.items() if p not in known),
     ]
-    return Overview(clusters=tuple(_labelled([*there, *strays])), grid=problem)
+    labels = unique_labels(clusters)
+    labelled = (replace(c, label=x) for c, x in zip(clusters, labels, strict=True))
+    return Discovery(clusters=tuple(labelled), grid_problem=problem)
 
 
-def _known(shared: Path, by_directory: Mapping[Path | str, object]) -> list[Entry]:
-    """Clusters with a file in the shared directory, and those with jobs elsewhere."""
-    found = entries(shared)
-    places = {_real(place) for entry in found for place in entry.directories}
+def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
+    """Find the cluster of this name, or all.
+
+    Raises
+    ------
+    OptionError
+        If there is none.
+    """
+    found = discover(shared)
+    if cluster is not None:
+        return select(found.clusters, [cluster])
+    if not found.clusters:
+        raise OptionError(
+            f"you have no cluster in {shared}{found.grid_note}\n"
+            "  Hint: to start one: dask gridengine up --jobs 4"
+        )
+    return list(found.clusters)
+
+
+def _list_jobs(run: Runner) -> tuple[list[MarkedJob], str]:
+    try:
+        return marked_jobs_of(user_name(), run), ""
+    except (OSError, subprocess.SubprocessError) as exc:
+        reason = describe_failure(exc).splitlines()[-1]
+        return [], reason if reason == NO_GRID else f"qstat failed: {reason}"
+
+
+def _all_entries(shared: Path, by_directory: JobsByDirectory) -> list[ClusterEntry]:
+    """Read the clusters in the shared directory, and those with jobs elsewhere."""
+    entries = read_entries(shared)
+    known = _real_directories(entries)
     elsewhere = {
-        place.parent
-        for place in by_directory
-        if isinstance(place, Path) and place not in places
+        p.parent for p in by_directory if isinstance(p, Path) and p not in known
     }
-    return found + [
+    return entries + [
         entry
         for other in sorted(elsewhere - {_real(shared)})
-        for entry in entries(other)
-        if any(_real(place) in by_directory for place in entry.directories)
+        for entry in read_entries(other)
+        if not _real_directories([entry]).isdisjoint(by_directory)
     ]
 
 
 def _real(directory: Path) -> Path:
-    """A job and the user may name one directory by different links."""
+    """Resolve links: a job and the user may name one directory by different links."""
     return Path(os.path.realpath(directory))
 
 
-def host_runner() -> Runner:
-    """Runs Grid Engine's commands as this process would."""
-    return lambda command: run_command(command, os.environ)
+def _real_directories(entries: Iterable[ClusterEntry]) -> set[Path]:
+    return {_real(directory) for entry in entries for directory in entry.directories}
 
 
-def see(entry: Entry) -> tuple[str, str, dict[str, Any]]:
-    """Whether a cluster answers: its state, why it is thought so, what it says."""
-    connection, tried = entry.connection, {}
-    if not _only_there(connection):
+def _inspect(entry: ClusterEntry, by_directory: JobsByDirectory) -> ClusterInfo | None:
+    """Query one cluster; None if it was closed meanwhile."""
+    state, why, status = _probe(entry.connection)
+    if state != ALIVE and not entry.open:
+        return None
+    directories = [_real(directory) for directory in entry.directories]
+    return ClusterInfo(
+        name=entry.name,
+        label=entry.name,
+        directories=entry.directories,
+        entry=entry,
+        state=state,
+        why=why,
+        status=status,
+        jobs=tuple(job for d in directories for job in by_directory.get(d, ())),
+    )
+
+
+def _probe(connection: Connection) -> tuple[str, str, dict[str, Any]]:
+    """Return the state of a cluster, the reason for it, and its status."""
+    tried: Mapping[str, str] = {}
+    if not _only_on_its_host(connection):
         try:
-            return ALIVE, "", ask_cluster(connection, "status")
+            return ALIVE, "", send_request(connection, "status")
         except NoAnswer as exc:
             tried = exc.tried
         except GridEngineError as exc:
             return ALIVE, str(exc), {}
     if connection.process.has_ended():
-        return GONE, f"process {connection.pid} is not there any more", {}
-    return SILENT, _silence(connection, tried), {}
+        return GONE, f"process {connection.pid} has ended", {}
+    return SILENT, _explain_silence(connection, tried), {}
 
 
-def _silence(connection: Connection, tried: dict[str, str]) -> str:
-    """Why a cluster does not answer, as far as can be seen from here."""
+def _explain_silence(connection: Connection, tried: Mapping[str, str]) -> str:
     host, process = connection.host, connection.process
     if not process.boot:
-        return f"whether process {process.pid} lives cannot be told from here"
+        return f"cannot tell from here whether process {process.pid} runs"
     if process.here:
-        return f"process {process.pid} is there, but is suspended or busy"
-    if _only_there(connection):
-        return f"it can be asked on {host} only"
+        return f"process {process.pid} runs, but is suspended or busy"
+    if _only_on_its_host(connection):
+        return f"it can only be reached on {host}"
     if host == socket.gethostname():
         return (
-            f"process {process.pid} is of another container or boot of {host}, and does"
-            " not answer"
+            f"process {process.pid} belongs to another container or boot of {host} and"
+            " does not answer"
         )
-    # Refused is no proof either: there are firewalls that say so in a host's name.
-    outside = {a: said for a, said in tried.items() if not _loopback(a)}
-    answers = ", ".join(f"{address}: {said}" for address, said in outside.items())
+    # Also "connection refused" is not a proof: some firewalls send it.
+    answers = ", ".join(f"{a}: {why}" for a, why in tried.items() if not _loopback(a))
     return f"{host} does not answer ({answers})"
 
 
-def _only_there(connection: Connection) -> bool:
-    """Whether it listens to its own host alone, and that is another one."""
+def _only_on_its_host(connection: Connection) -> bool:
+    """Whether it listens only to the loopback of another host."""
     return connection.host != socket.gethostname() and all(
         _loopback(address) for address in connection.addresses
     )
@@ -171,74 +231,36 @@ def _loopback(address: str) -> bool:
     return split(address)[0].startswith(LOOPBACK_PREFIXES)
 
 
-def _jobs(run: Runner | None) -> tuple[list[MarkedJob], str]:
-    if run is None and find_root(os.environ) is None:
-        return [], NO_GRID
-    try:
-        return marked_jobs_of(user_name(), run or host_runner()), ""
-    except FileNotFoundError:
-        return [], "there is no qstat here"
-    except subprocess.CalledProcessError as exc:
-        said = (exc.stderr or exc.stdout or "").strip().splitlines()
-        return [], f"qstat failed: {said[-1] if said else exc}"
-    except (OSError, subprocess.SubprocessError) as exc:
-        return [], f"qstat failed: {exc}"
-
-
-def _sight(
-    entry: Entry, by_directory: Mapping[Path | str, list[MarkedJob]]
-) -> ClusterInfo | None:
-    state, why, status = see(entry)
-    if state != ALIVE and not entry.open:
-        return None
-    jobs = [
-        job for place in entry.directories for job in by_directory.get(_real(place), ())
-    ]
+def _orphaned(origin: Path | str, jobs: Sequence[MarkedJob]) -> ClusterInfo:
+    """Describe the cluster of jobs that lead to no connection file."""
+    name = jobs[0].name
+    if not isinstance(origin, Path):
+        # Labelled with the job id: a running cluster may have the same name.
+        why = f"job {origin} ({name}) does not name its cluster"
+        return ClusterInfo(name=origin, label=origin, jobs=tuple(jobs), why=why)
+    gone = _provably_gone(origin)
     return ClusterInfo(
-        name=entry.name,
-        label=entry.name,
-        directories=entry.directories,
-        entry=entry,
-        state=state,
-        why=why,
-        status=status,
+        name=name,
+        label=name,
+        directories=(origin,),
+        state=GONE if gone else UNKNOWN,
+        why=f"{origin} does not exist" if gone else f"no connection file in {origin}",
         jobs=tuple(jobs),
     )
-
-
-def _stray(place: Path | str, jobs: list[MarkedJob]) -> ClusterInfo:
-    """Jobs that lead to no connection file."""
-    seen = ClusterInfo(
-        name=jobs[0].name,
-        label=jobs[0].name,
-        directories=(place,) if isinstance(place, Path) else (),
-        entry=None,
-        state=UNKNOWN,
-        why="",
-        status={},
-        jobs=tuple(jobs),
-    )
-    if not isinstance(place, Path):
-        # Not called by its name, which may be that of a cluster that lives.
-        why = f"job {place} ({seen.name}) does not say which cluster it belongs to"
-        return replace(seen, name=place, label=place, why=why)
-    if _provably_gone(place):
-        return replace(seen, state=GONE, why=f"its directory {place} is gone")
-    return replace(seen, why=f"no connection file can be read in {place}")
 
 
 def _provably_gone(directory: Path) -> bool:
-    """Whether a cluster's directory is missing where it would be seen.
+    """Whether a cluster's directory is missing although its file system is mounted.
 
-    Where its file system is not mounted the directory above is missing, too, or it is
-    an empty mount point or another host's ``/tmp``, which are root's.
+    If it is not mounted, the parent is missing as well, or is an empty mount point or
+    the ``/tmp`` of another host. Both belong to root.
     """
     try:
-        above = directory.parent.stat()
+        parent = directory.parent.stat()
         os.listdir(directory.parent)
     except OSError:
         return False
-    if not stat.S_ISDIR(above.st_mode) or above.st_uid != os.getuid():
+    if not stat.S_ISDIR(parent.st_mode) or parent.st_uid != os.getuid():
         return False
     try:
         directory.stat()
@@ -247,11 +269,3 @@ def _provably_gone(directory: Path) -> bool:
     except OSError:
         pass
     return False
-
-
-def _labelled(found: list[ClusterInfo]) -> list[ClusterInfo]:
-    called = labels({s.directory: s.name for s in found if s.directory is not None})
-    return [
-        replace(s, label=called[s.directory]) if s.directory is not None else s
-        for s in found
-    ]

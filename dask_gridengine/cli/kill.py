@@ -1,121 +1,173 @@
-"""``dask gridengine kill``: end forgotten clusters, and what is left of them."""
+"""``dask gridengine kill``: close clusters and remove what dead ones left.
+
+Touches only what `discovery` has found: clusters whose connection file this user owns,
+and jobs of this user that carry the marks of this package.
+"""
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from dask_gridengine.cli.common import cluster_names, sentences, shared_option
-from dask_gridengine.cli.connection_files import shared_directory
-from dask_gridengine.errors import GridEngineError
+from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.sge.qdel import delete_jobs
+from dask_gridengine.batch.sge.qstat import marked_jobs_of, user_name
+from dask_gridengine.cli.client import send_request
+from dask_gridengine.cli.connection_files import ClusterEntry, select
+from dask_gridengine.cli.discovery import (
+    ALIVE,
+    GONE,
+    ClusterInfo,
+    describe_failure,
+    discover,
+    run_grid_command,
+)
+from dask_gridengine.cli.formatting import format_process, print_table
+from dask_gridengine.cli.ps import format_jobs, format_nodes
+from dask_gridengine.errors import GridEngineError, LauncherError
+from dask_gridengine.launchers.child import remove_shared_directory
 
-if TYPE_CHECKING:
-    from dask_gridengine.cli.discovery import ClusterInfo, Overview
+COLUMNS = ("cluster", "manager", "on", "age", "jobs", "nodes")
+POLL_SECONDS = 0.3
+CLOSE_SECONDS = 120.0  # for a cluster to finish running tasks and close
+DELETE_SECONDS = 15.0  # for deleted jobs to leave the grid's list
 
 
-@click.command("kill", short_help="End forgotten clusters, or those named.")
-@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=cluster_names)
-@click.option("--all", "everything", is_flag=True, help="Also those that are alive.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--now", is_flag=True, help="Do not wait for tasks that run.")
-@shared_option
-@sentences
-def command(
-    names: tuple[str, ...],
-    everything: bool,
-    yes: bool,
-    now: bool,
-    shared: Path | None,
+def kill_clusters(
+    shared: Path, names: Sequence[str], *, everything: bool, yes: bool, now: bool
 ) -> None:
-    """End clusters: those named, or all, or by default those whose manager is gone.
-
-    What would be ended is listed first. A manager that lives lets the tasks that run
-    end, gives all nodes back and tidies up. Of one that is gone the jobs are deleted,
-    and its files. Nothing but your own clusters is ever touched.
-
-    \b
-    Examples:
-      dask gridengine kill
-      dask gridengine kill mine --yes
-    """
-    from dask_gridengine.cli.discovery import look
-
-    place = shared_directory(shared)
-    seen = look(place)
-    cancelled = _choose(seen, names, everything)
-    if not cancelled:
-        _say_none(seen, place)
+    """List the clusters to end, ask for confirmation, and end them."""
+    found = discover(shared)
+    if names:
+        selected = select(found.clusters, names)
+    else:
+        selected = [c for c in found.clusters if everything or c.state == GONE]
+    if not selected:
+        click.echo(f"nothing to end: no cluster in {shared} is gone{found.grid_note}")
+        if found.clusters:
+            _print(found.clusters)
+            click.echo("To end a cluster that is not gone: dask gridengine kill NAME")
         return
-    _list(cancelled)
+    _print(selected)
     if not yes:
-        click.confirm("End this?" if len(cancelled) == 1 else "End these?", abort=True)
-    if not all([_end(cluster, now=now) for cluster in cancelled]):
+        click.confirm("End this?" if len(selected) == 1 else "End these?", abort=True)
+    if not all([_end_and_print(cluster, now=now) for cluster in selected]):
         sys.exit(1)
 
 
-def _choose(
-    seen: Overview, names: Collection[str], everything: bool
-) -> list[ClusterInfo]:
-    from dask_gridengine.cli.discovery import GONE
-    from dask_gridengine.cli.selection import named
-
-    if names:
-        return named(seen.clusters, names)
-    return [c for c in seen.clusters if everything or c.state == GONE]
-
-
-def _say_none(seen: Overview, place: Path) -> None:
-    grid = f"; no jobs were looked for: {seen.grid}" if seen.grid else ""
-    if not seen.clusters:
-        click.echo(f"nothing to end: no cluster of yours in {place}{grid}")
-        return
-    click.echo(f"nothing to end: no cluster is without its manager{grid}")
-    for cluster in seen.clusters:
-        why = f" ({cluster.why})" if cluster.why else ""
-        click.echo(
-            f"  {cluster.label} is {cluster.state}{why}; to end it:"
-            f" dask gridengine kill {cluster.label}"
-        )
-
-
-def _list(cancelled: Collection[ClusterInfo]) -> None:
-    from dask_gridengine.cli.ps import nodes
-    from dask_gridengine.cli.tables import print_table, since
-
-    rows = []
-    for cluster in cancelled:
-        connection = cluster.entry.connection if cluster.entry else None
-        ids = ", ".join(job.id for job in cluster.jobs)
-        rows.append(
-            (
-                cluster.label,
-                cluster.state,
-                f"{connection.host} {connection.pid}" if connection else "-",
-                since(time.time() - connection.started)
-                if connection
-                else cluster.jobs[0].submitted,
-                ids or "-",
-                nodes(cluster).partition(" (job")[0],
-            )
-        )
-    print_table(("cluster", "manager", "on", "for", "jobs", "nodes"), rows)
-    for cluster in cancelled:
+def _print(clusters: Sequence[ClusterInfo]) -> None:
+    print_table(COLUMNS, [_row(cluster) for cluster in clusters])
+    for cluster in clusters:
         if cluster.why:
             click.echo(f"{cluster.label}: {cluster.why}")
 
 
-def _end(cluster: ClusterInfo, *, now: bool) -> bool:
-    from dask_gridengine.cli.removal import end
+def _row(cluster: ClusterInfo) -> tuple[str, ...]:
+    jobs, nodes = format_jobs(cluster) or "-", format_nodes(cluster)
+    process = format_process(cluster.connection)
+    return cluster.label, cluster.state, *process, jobs, nodes
 
+
+def _end_and_print(cluster: ClusterInfo, *, now: bool) -> bool:
     try:
-        for step in end(cluster, now=now):
+        for step in end_cluster(cluster, now=now):
             click.echo(step)
     except GridEngineError as exc:
-        click.echo(f"dask gridengine kill: {exc}", err=True)
+        click.echo(f"Error: {exc}", err=True)
         return False
     return True
+
+
+def end_cluster(
+    cluster: ClusterInfo,
+    *,
+    now: bool = False,
+    timeout: float = CLOSE_SECONDS,
+    run: Runner = run_grid_command,
+) -> Iterator[str]:
+    """End one cluster; yields a sentence for each thing that was done.
+
+    Raises
+    ------
+    LauncherError
+        If jobs cannot be deleted, or the cluster is not closed in `timeout` seconds.
+    """
+    if cluster.state == ALIVE and cluster.entry:
+        command = "close" if now else "drain"
+        yield from _close(cluster.label, cluster.entry, command, timeout)
+        return
+    if cluster.jobs:
+        yield from _delete_jobs(cluster, run)
+    if cluster.state == GONE:
+        yield from _remove_files(cluster)
+    elif cluster.directories:
+        paths = shlex.join(map(str, cluster.directories))
+        yield (
+            f"{cluster.label}: did not remove {paths}, because its manager may still"
+            f" run: {cluster.why}. If it does not run: rm -r {paths}"
+        )
+
+
+def _close(
+    label: str, entry: ClusterEntry, command: str, timeout: float
+) -> Iterator[str]:
+    """Have a cluster close itself; it removes its connection files at the end."""
+    host = entry.connection.host
+    try:
+        send_request(entry.connection, command)
+    except GridEngineError as exc:
+        raise LauncherError(f"could not close {label}: {exc}") from exc
+    after = " after its running tasks" if command == "drain" else ""
+    yield f"{label}: its manager on {host} closes it{after}"
+    deadline = time.monotonic() + timeout
+    while entry.open:
+        if time.monotonic() > deadline:
+            raise LauncherError(
+                f"{label} is not closed after {timeout:g} s\n"
+                f"  Hint: dask gridengine explain --cluster {label}"
+            )
+        time.sleep(POLL_SECONDS)
+    yield f"{label}: closed"
+
+
+def _delete_jobs(cluster: ClusterInfo, run: Runner) -> Iterator[str]:
+    ids = [job.id for job in cluster.jobs]
+    try:
+        delete_jobs(ids, run)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise LauncherError(
+            f"could not delete jobs {', '.join(ids)}: {describe_failure(exc)}\n"
+            f"  Hint: qdel {' '.join(ids)}"
+        ) from exc
+    yield f"{cluster.label}: deleted job {', '.join(ids)}"
+    deadline = time.monotonic() + DELETE_SECONDS
+    while left := _still_listed(ids, run):
+        if time.monotonic() > deadline:
+            yield (
+                f"{cluster.label}: job {', '.join(left)} is still in the grid's list."
+                f" If its host is lost: qdel -f {' '.join(left)}"
+            )
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _still_listed(ids: Sequence[str], run: Runner) -> Sequence[str]:
+    try:
+        listed = {job.id for job in marked_jobs_of(user_name(), run)}
+    except (OSError, subprocess.SubprocessError):
+        return ids
+    return [job for job in ids if job in listed]
+
+
+def _remove_files(cluster: ClusterInfo) -> Iterator[str]:
+    for directory in cluster.directories:
+        existed = directory.exists()
+        remove_shared_directory(directory)
+        if existed and not directory.exists():
+            yield f"{cluster.label}: removed {directory}"

@@ -1,4 +1,4 @@
-"""A cluster's snapshot as people look at it: a live picture, or lines in a log."""
+"""Show a running cluster: a live picture on a terminal, or else lines of text."""
 
 from __future__ import annotations
 
@@ -11,46 +11,41 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-from dask_gridengine.cli.tables import COLOURS, format_answer, since
+from dask_gridengine.cli.formatting import COLOURS
+from dask_gridengine.cli.ps import format_requested
 from dask_gridengine.clock import steady_time
+from dask_gridengine.formatting import format_counts, format_duration, plural
 
-HOSTS_SHOWN = 12
-WINDOW = ("COLUMNS", "LINES")
-TROUBLE_SHOWN = 6  # lines of what is the matter
-STATES = (
-    "queued",
-    "arrived",
-    "importing",
-    "working",
-    "suspended",
-    "draining",
-    "gone",
-)
+MAX_HOSTS = 12
+MAX_PROBLEM_LINES = 6
+LOGGERS = ("", "distributed", "tornado", "bokeh")
 
 
-class Screen:
-    """Shows snapshots until it is left; never fails, for there may be nobody left.
+class LiveView:
+    """Shows snapshots of a cluster until it is left.
 
-    A terminal that is gone (SIGHUP) must not keep a cluster from being drained.
+    Never fails: a terminal that was closed (SIGHUP) must not keep the cluster from
+    finishing its tasks.
     """
 
-    def __init__(self, out: Console | None = None) -> None:
-        # A shell may export COLUMNS of long ago; the window is what counts.
-        environment = {k: v for k, v in os.environ.items() if k not in WINDOW}
-        self._out = out or Console(highlight=False, _environ=environment)
+    def __init__(self) -> None:
+        # A shell may export the size that its window had at the start.
+        unset = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        self._console = Console(highlight=False, _environ=unset)
         self._live: Live | None = None
-        self._line = ""
-        self._dead = False
-        self._began = steady_time()
+        self._last_line = ""
+        self._closed = False
+        self._started = steady_time()
         self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
 
-    def __enter__(self) -> Screen:
-        if self._out.is_terminal:
-            self._live = Live(console=self._out, auto_refresh=False, transient=True)
+    def __enter__(self) -> LiveView:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._try(self._live.start)
-            self._take_logs()
+            self._redirect_logs()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,33 +54,34 @@ class Screen:
         if self._live is not None:
             self._try(self._live.stop)
 
-    def show(self, status: dict[str, Any], trouble: str, footer: str) -> None:
-        """Show how things are now."""
+    def show(self, status: dict[str, Any], problems: str, footer: str) -> None:
+        """Show a snapshot: replace the picture, or print a line if it differs."""
         if self._live is not None:
-            whole = picture(status, trouble, footer, steady_time() - self._began)
-            self._try(lambda live: live.update(whole, refresh=True), self._live)
-        elif (line := summary(status)) != self._line:
-            self._line = line
-            self.say(f"{time.strftime('%H:%M:%S')} {line}")
+            age = format_duration(steady_time() - self._started)
+            picture = _picture(status, age, problems, footer)
+            self._try(lambda live: live.update(picture, refresh=True), self._live)
+        elif (line := _one_line(status)) != self._last_line:
+            self._last_line = line
+            self.print(f"{time.strftime('%H:%M:%S')} {line}")
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def print(self, text: str) -> None:
+        """Print a line that stays."""
         self._try(self._print, text)
 
     def _print(self, text: str) -> None:
-        self._out.print(text, markup=False, soft_wrap=True)
-        self._out.file.flush()
+        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.file.flush()
 
     def _try(self, action: Callable[..., object], *arguments: object) -> None:
-        if not self._dead:
+        if not self._closed:
             try:
                 action(*arguments)
             except OSError:
-                self._dead = True
+                self._closed = True
 
-    def _take_logs(self) -> None:
-        """Have log lines scroll by above the picture, not through it."""
-        for name in ("", "distributed", "tornado", "bokeh"):
+    def _redirect_logs(self) -> None:
+        """Print log lines above the picture: `Live` has replaced ``sys.stderr``."""
+        for name in LOGGERS:
             for handler in logging.getLogger(name).handlers:
                 if (
                     isinstance(handler, logging.StreamHandler)
@@ -95,72 +91,63 @@ class Screen:
                     handler.setStream(sys.stderr)
 
 
-def picture(
-    status: dict[str, Any], trouble: str, footer: str, seconds: float
+def _picture(
+    status: dict[str, Any], age: str, problems: str, footer: str
 ) -> RenderableType:
-    """All that matters in a dozen lines."""
     name = Text(status["name"], style="bold")
-    head = Text.assemble(name, f"  {status['launcher']}, for {since(seconds)}")
-    lines = [
-        head,
-        _row("dashboard", Text(status["dashboard"] or "-")),
-        _row("nodes", _states(status)),
-        _row("hosts", Text(hosts(status))),
-        _row("queue", Text(queue(status))),
-        _row("tasks", Text(tasks(status))),
-    ]
-    for line in trouble.splitlines()[:TROUBLE_SHOWN]:
-        lines.append(Text(line, style="yellow", overflow="ellipsis", no_wrap=True))
-    return Group(*lines, Text(footer, style="dim"))
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row("dashboard", Text(status["dashboard"] or "-"))
+    rows.add_row("nodes", _nodes(status))
+    rows.add_row("hosts", Text(_hosts(status)))
+    rows.add_row("queue", Text(_queue(status)))
+    rows.add_row("tasks", Text(_tasks(status)))
+    return Group(
+        Text.assemble(name, f"  {status['launcher']}, for {age}"),
+        rows,
+        *(
+            Text(line, style="yellow", overflow="ellipsis", no_wrap=True)
+            for line in problems.splitlines()[:MAX_PROBLEM_LINES]
+        ),
+        Text(footer, style="dim"),
+    )
 
 
-def summary(status: dict[str, Any]) -> str:
-    """Nodes and hosts in a line; how it is told apart from the line before."""
-    states = format_answer(status["states"]) or "no node"
-    return f"{_wanted(status)}: {states}; hosts: {hosts(status)}"
+def _one_line(status: dict[str, Any]) -> str:
+    states = format_counts(status["states"]) or "none"
+    return f"{format_requested(status)} requested: {states}; hosts: {_hosts(status)}"
 
 
-def hosts(status: dict[str, Any]) -> str:
-    """Each host and how many nodes it has, those with the most first."""
-    found = status["hosts"]
-    some = [f"{host} {sum(counts.values())}" for host, counts in found.items()]
-    more = len(some) - HOSTS_SHOWN
-    rest = f" and {more} more" if more > 0 else ""
-    return f"{', '.join(some[:HOSTS_SHOWN])}{rest}" or "none yet"
-
-
-def queue(status: dict[str, Any]) -> str:
-    """How long nodes wait, and have waited."""
-    waits = status["queue"]
-    told = []
-    if waits["waiting"]:
-        told.append(f"{waits['waiting']} wait, the first for {since(waits['longest'])}")
-    if waits["median_wait"] is not None:
-        told.append(f"those that came had waited {waits['median_wait']:.1f} s (median)")
-    return "; ".join(told) or "empty"
-
-
-def tasks(status: dict[str, Any]) -> str:
-    """Dask's tasks by state, and who there is to run them."""
-    counts = format_answer(status["tasks"]) or "none"
-    return f"{counts}  ({status['workers']} workers, {status['threads']} threads)"
-
-
-def _wanted(status: dict[str, Any]) -> str:
-    if bounds := status["adaptive"]:
-        return f"{status['wanted']} wanted (adaptive, {bounds})"
-    return f"{status['wanted']} wanted"
-
-
-def _states(status: dict[str, Any]) -> Text:
-    text = Text(f"{_wanted(status)}: ")
-    parts = [
+def _nodes(status: dict[str, Any]) -> Text:
+    states = [
         Text(f"{count} {state}", style=COLOURS.get(state, ""))
-        for state in STATES
-        if (count := status["states"].get(state, 0))
+        for state, count in status["states"].items()
+        if count
     ]
-    return text + (Text(", ").join(parts) if parts else Text("none is there"))
+    requested = Text(f"{format_requested(status)} requested: ")
+    return requested + Text(", ").join(states or [Text("none")])
 
 
-def _row(title: str, body: Text) -> Text:
-    return Text.assemble((f"{title:10}", "bold"), body)
+def _hosts(status: dict[str, Any]) -> str:
+    hosts = [f"{host} {sum(n.values())}" for host, n in status["hosts"].items()]
+    more = len(hosts) - MAX_HOSTS
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{', '.join(hosts[:MAX_HOSTS])}{rest}" or "none yet"
+
+
+def _queue(status: dict[str, Any]) -> str:
+    queue, parts = status["queue"], []
+    if queue["waiting"]:
+        longest = format_duration(queue["longest"])
+        parts.append(f"{plural(queue['waiting'], 'node')}, for up to {longest}")
+    if queue["median_wait"] is not None:
+        median = format_duration(queue["median_wait"])
+        parts.append(f"nodes waited {median} (median)")
+    return "; ".join(parts) or "empty"
+
+
+def _tasks(status: dict[str, Any]) -> str:
+    tasks = format_counts(status["tasks"]) or "none"
+    workers, threads = status["workers"], status["threads"]
+    return f"{tasks}  ({plural(workers, 'worker')}, {plural(threads, 'thread')})"

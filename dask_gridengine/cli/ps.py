@@ -1,127 +1,92 @@
-"""``dask gridengine ps``: the clusters there are, and their nodes by state."""
+"""``dask gridengine ps``: list the clusters with their nodes by state."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from dask_gridengine.cli.common import sentences, shared_option
-from dask_gridengine.cli.connection_files import shared_directory
+from dask_gridengine.cli.discovery import (
+    GONE,
+    NO_GRID,
+    UNKNOWN,
+    ClusterInfo,
+    discover,
+)
+from dask_gridengine.cli.formatting import format_process, print_table
+from dask_gridengine.formatting import format_counts
 
-if TYPE_CHECKING:
-    from dask_gridengine.cli.discovery import ClusterInfo, Overview
-
-COLUMNS = ("cluster", "manager", "on", "for", "wanted", "nodes", "tasks")
+COLUMNS = ("cluster", "manager", "on", "age", "requested", "nodes", "tasks")
 
 
-@click.command("ps", short_help="Show your clusters: nodes by state.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@shared_option
-@sentences
-def command(as_json: bool, shared: Path | None) -> None:
-    """Show your clusters, whoever started them and wherever: nodes by state.
-
-    Each is asked. Of one whose manager (the Python that started it) is gone, what is
-    left on the grid is shown.
-
-    \b
-    Example:
-      dask gridengine ps
-    """
-    from dask_gridengine.cli.discovery import look
-
-    place = shared_directory(shared)
-    seen = look(place)
+def list_clusters(shared: Path, *, as_json: bool) -> None:
+    """Print a table of all clusters, or JSON."""
+    found = discover(shared)
     if as_json:
-        click.echo(json.dumps([_plain(cluster) for cluster in seen.clusters], indent=2))
+        rows = [_json_row(cluster) for cluster in found.clusters]
+        click.echo(json.dumps(rows, indent=2))
         return
-    if not seen.clusters:
-        click.echo(f"no cluster of yours: none in {place}, {_grid(seen)}")
+    if not found.clusters:
+        note = found.grid_note or ", and no nodes on the grid"
+        click.echo(f"no clusters in {shared}{note}")
         return
-    _show(seen)
-
-
-def _show(seen: Overview) -> None:
-    from dask_gridengine.cli.discovery import NO_GRID
-    from dask_gridengine.cli.tables import print_table
-
-    print_table(COLUMNS, [row(cluster) for cluster in seen.clusters])
-    for cluster in seen.clusters:
+    print_table(COLUMNS, [_row(cluster) for cluster in found.clusters])
+    for cluster in found.clusters:
         if cluster.why:
             click.echo(f"{cluster.label}: {remark(cluster)}")
-    if seen.grid not in ("", NO_GRID):
-        click.echo(f"({_grid(seen)})", err=True)
+    if found.grid_problem not in ("", NO_GRID):
+        click.echo(f"Did not search the grid: {found.grid_problem}", err=True)
 
 
-def row(cluster: ClusterInfo) -> tuple[str, ...]:
-    """One line of the table."""
-    from dask_gridengine.cli.tables import since
-
-    connection = cluster.entry.connection if cluster.entry else None
-    status = cluster.status
-    return (
-        cluster.label,
-        cluster.state,
-        f"{connection.host} {connection.pid}" if connection else "-",
-        since(time.time() - connection.started) if connection else "-",
-        _wanted(status),
-        nodes(cluster),
-        _tasks(status.get("tasks", {})),
-    )
-
-
-def nodes(cluster: ClusterInfo) -> str:
-    """Its nodes by state: as it says, or else as the grid does."""
-    from dask_gridengine.cli.tables import format_answer
-
+def format_nodes(cluster: ClusterInfo) -> str:
+    """Format nodes by state, as the cluster reports them, or else as the grid does."""
     if cluster.status:
-        return format_answer(cluster.status["states"]) or "none"
+        return format_counts(cluster.status["states"]) or "none"
     if not cluster.jobs:
         return "-"
-    jobs = ", ".join(job.id for job in cluster.jobs)
-    return f"{format_answer(cluster.tasks_left) or 'none'} (job {jobs})"
+    return format_counts(cluster.grid_states) or "none"
+
+
+def format_jobs(cluster: ClusterInfo) -> str:
+    """List the job ids of a cluster's arrays."""
+    return ", ".join(job.id for job in cluster.jobs)
 
 
 def remark(cluster: ClusterInfo) -> str:
-    """What is the matter with one that does not answer, and what to type."""
-    from dask_gridengine.cli.discovery import GONE, UNKNOWN
-
+    """Explain why a cluster does not answer, and what to type."""
+    if cluster.state == GONE:
+        return f"{cluster.why}. To clean up: dask gridengine kill {cluster.label}"
     if cluster.state == UNKNOWN:
         return (
-            f"{cluster.why}; if you know that it does not run:"
+            f"{cluster.why}. To delete its jobs if it does not run any more:"
             f" dask gridengine kill {cluster.label}"
         )
-    if cluster.state != GONE:
-        return cluster.why
-    return f"{cluster.why}; to end what is left: dask gridengine kill {cluster.label}"
+    return cluster.why
 
 
-def _wanted(status: dict[str, Any]) -> str:
-    if not status:
-        return "-"
-    if bounds := status["adaptive"]:
-        return f"{status['wanted']} (adaptive, {bounds})"
-    return str(status["wanted"])
+def format_requested(status: dict[str, Any]) -> str:
+    """Format how many nodes a cluster requests."""
+    adaptive = f" (adaptive, {status['adaptive']})" if status["adaptive"] else ""
+    return f"{status['wanted']}{adaptive}"
 
 
-def _tasks(tasks: dict[str, int]) -> str:
-    from dask_gridengine.cli.tables import format_answer
+def _row(cluster: ClusterInfo) -> tuple[str, ...]:
+    status = cluster.status
+    jobs = "" if status or not cluster.jobs else f" (job {format_jobs(cluster)})"
+    return (
+        cluster.label,
+        cluster.state,
+        *format_process(cluster.connection),
+        format_requested(status) if status else "-",
+        f"{format_nodes(cluster)}{jobs}",
+        format_counts(status.get("tasks", {})) or "-",
+    )
 
-    return format_answer(tasks) or "-"
 
-
-def _grid(seen: Overview) -> str:
-    if seen.grid:
-        return f"jobs on the grid were not looked for: {seen.grid}"
-    return "and no job of one on the grid"
-
-
-def _plain(cluster: ClusterInfo) -> dict[str, Any]:
-    connection = cluster.entry.connection if cluster.entry else None
+def _json_row(cluster: ClusterInfo) -> dict[str, Any]:
+    connection = cluster.connection
     return {
         "cluster": cluster.label,
         "name": cluster.name,

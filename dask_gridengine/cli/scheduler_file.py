@@ -1,10 +1,10 @@
-"""A scheduler file, for programs that call ``Client(scheduler_file=F)``.
+"""A scheduler file, for programs that call ``Client(scheduler_file=FILE)``.
 
-Dask's file holds an address, and with TLS that is not enough. So beside ``F`` there is
-``F.pem``, with what a client needs: CA, certificate and key, readable by nobody else.
-Dask takes both from its configuration; see `environment`.
+Dask's file holds an address; with TLS a client also needs an identity. So beside
+``FILE`` there is ``FILE.pem`` with CA, certificate and key, readable only by its owner.
+Dask reads their path from its configuration; see `SchedulerFile.environment`.
 
-Rejected: the identity within ``F``, which Dask would not read; and Dask's
+Rejected: the identity in ``FILE``, which Dask would not read; and Dask's
 ``security-loader``, which it does not call for a scheduler file (distributed 2026.8).
 """
 
@@ -23,70 +23,49 @@ from dask_gridengine.errors import OptionError
 
 
 class SchedulerFile:
-    """``F`` and ``F.pem``, for the life of a cluster.
-
-    Parameters
-    ----------
-    path
-        Of ``F``.
-    """
+    """``FILE`` and ``FILE.pem``, which exist as long as the cluster runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
         self.pem = self.path.with_name(f"{self.path.name}.pem")
-        self._id = secrets.token_hex(8)  # tells ours from the next cluster's
+        self._id = secrets.token_hex(8)  # distinguishes it from another cluster's file
 
     def check(self) -> None:
-        """Raise OptionError if it cannot be written, or is something else's."""
+        """Raise OptionError if it cannot be written, or would replace another file."""
         if not self.path.parent.is_dir():
             raise OptionError(f"--scheduler-file: no directory {self.path.parent}")
         if self.path.exists() and not _is_scheduler_file(self.path):
             raise OptionError(
-                f"--scheduler-file: {self.path} is there and is no scheduler file; it"
-                " is left alone. Name another, or remove it"
+                f"--scheduler-file: {self.path} exists and is not a scheduler file\n"
+                "  Hint: remove it, or use another name"
             )
 
-    def write(self, identity: Mapping[str, Any], address: str, directory: Path) -> None:
-        """Write ``F``, by renaming: a client that waits for it never sees half of it.
+    def write(
+        self,
+        scheduler: Mapping[str, Any],
+        address: str,
+        directory: Path,
+        tls: TLSIdentity | None,
+    ) -> None:
+        """Write both files; OptionError if that fails.
 
-        Parameters
-        ----------
-        identity
-            What the scheduler says of itself.
-        address
-            Where clients reach it.
-        directory
-            The cluster's own.
-
-        Raises
-        ------
-        OptionError
-            If it cannot be written.
+        The identity comes first: a client that sees ``FILE`` may need it.
         """
+        if tls is not None:
+            _write(self.pem, "\n".join([tls.key, tls.certificate, tls.ca]))
         ours = {"directory": str(directory), "file": self._id}
-        body = {**identity, "address": address, "workers": {}, "gridengine": ours}
-        _replace(self.path, json.dumps(body, indent=2, default=str))
-
-    def write_identity(self, tls: TLSIdentity) -> None:
-        """Write ``F.pem``. Before ``F``: who sees that may need this.
-
-        Raises
-        ------
-        OptionError
-            If it cannot be written.
-        """
-        _replace(self.pem, "\n".join([tls.key, tls.certificate, tls.ca]))
+        body = {**scheduler, "address": address, "workers": {}, "gridengine": ours}
+        _write(self.path, json.dumps(body, indent=2, default=str))
 
     def remove(self) -> None:
-        """Take both away, unless another cluster has written its own there."""
+        """Remove both files, unless another cluster has replaced them."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(self.path.read_text())["gridengine"]["file"]
-            if told == self._id:
+            if json.loads(self.path.read_text())["gridengine"]["file"] == self._id:
                 self.path.unlink()
                 self.pem.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, str]:
-        """Variables by which Dask's clients find ``F.pem``."""
+        """Return the variables by which Dask's clients find ``FILE.pem``."""
         return {
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(self.pem),
             "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": str(self.pem),
@@ -100,17 +79,18 @@ def _is_scheduler_file(path: Path) -> bool:
         return False
 
 
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner can read; it appears complete, by renaming."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        # O_EXCL and the mode at creation: nobody else can ever have it open.
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # O_EXCL and the mode at creation: no other user can ever open it.
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(fd, "w") as file:
                 file.write(text)
-            aside.replace(path)
+            temporary.replace(path)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as exc:
         raise OptionError(f"cannot write {path}: {exc}") from exc

@@ -1,75 +1,174 @@
-"""``dask gridengine up``: a cluster for the life of the command."""
+"""``dask gridengine up``: run a cluster, show it, finish its tasks, close it.
+
+The cluster has its own thread. So a terminal that is stopped (Ctrl-S) stops the picture
+and not the scheduler.
+"""
 
 from __future__ import annotations
 
-import sys
+import asyncio
+import logging
+import shlex
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
+from distributed.core import Status
 
-from dask_gridengine.cli.common import parse_pairs, sentences, set_option
+from dask_gridengine.bootstrap.certificates import client_identity
+from dask_gridengine.cli.connection_files import read_entries
+from dask_gridengine.cli.live_view import LiveView
+from dask_gridengine.cli.scheduler_file import SchedulerFile
+from dask_gridengine.cli.stop_signals import StopSignals
+from dask_gridengine.cluster.cluster import GridEngineCluster
+from dask_gridengine.formatting import plural
+from dask_gridengine.nodes.endpoints import contact
+from dask_gridengine.options import Options
+from dask_gridengine.process_identity import ProcessIdentity
+from dask_gridengine.reconcile.drain import busy, drain_cluster
+from dask_gridengine.views.snapshot import snapshot
+
+SHOW_SECONDS = 0.5  # between two pictures
+EXPLAIN_SECONDS = 2.0  # between two calls of explain(), which walks through all nodes
+DRAIN_SECONDS = 0.1  # between two pictures while running tasks finish
+
+FOOTER = "Ctrl-C: close after the running tasks; twice: close now"
 
 
-@click.command("up", short_help="Have a cluster, and look at it; Ctrl-C ends it.")
-@click.option("--jobs", type=click.IntRange(min=0), help="Nodes to ask for.")
-@click.option(
-    "--adapt",
-    nargs=2,
-    type=click.IntRange(min=0),
-    metavar="MIN MAX",
-    help="Let the number of nodes follow the work, between these.",
-)
-@click.option(
-    "--scheduler-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="F",
-    help="Write F for Client(scheduler_file=F), and F.pem, its TLS identity.",
-)
-@click.option("--name", help="Of the cluster and its jobs.  [default: one made up]")
-@click.option(
-    "--launcher",
-    type=click.Choice(["drmaa", "process"]),
-    help="How nodes are started.  [default: the best there is]",
-)
-@set_option
-@sentences
-def command(
-    jobs: int | None,
+def configured_jobs(options: dict[str, Any]) -> int:
+    """Return the number of nodes that options and configuration request."""
+    resolved = Options.resolve(options)
+    pools = resolved.pools.values()
+    return sum(pool.jobs for pool in pools) if pools else resolved.jobs
+
+
+def run(
+    options: dict[str, Any],
+    *,
     adapt: tuple[int, int] | None,
     scheduler_file: Path | None,
-    name: str | None,
-    launcher: str | None,
-    pairs: tuple[str, ...],
+) -> int:
+    """Run a cluster until it is closed; returns the exit status."""
+    file = SchedulerFile(scheduler_file) if scheduler_file else None
+    if file is not None:
+        file.check()
+    with StopSignals() as signals:
+        try:
+            cluster = GridEngineCluster(**options, quiet=True)
+        except KeyboardInterrupt:
+            return signals.status
+        signals.interrupting = False
+        try:
+            if adapt is not None:
+                cluster.adapt(minimum_jobs=adapt[0], maximum_jobs=adapt[1])
+            if file is not None:
+                _write_scheduler_file(cluster, file)
+            view = LiveView()
+            for line in _introduction(cluster, file):
+                view.print(line)
+            with view:
+                result, status = _run(cluster, signals, view)
+                cluster.close()
+            view.print(f"{cluster.name} was closed {result}; no nodes are left")
+            return status
+        finally:
+            cluster.close()
+            if file is not None:
+                file.remove()
+
+
+def _run(
+    cluster: GridEngineCluster, signals: StopSignals, view: LiveView
+) -> tuple[str, int]:
+    """Show the cluster until it is ended; returns how, and the exit status."""
+    _show(cluster, signals, view)
+    if not signals.count:
+        return "by another process", 0
+    lost = _drain(cluster, signals, view)
+    if signals.count > 1:
+        # Dask logs each connection that is lost while its workers have tasks.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        return "immediately", signals.status
+    if lost:
+        return f"after finish-timeout and lost {plural(lost, 'task')}", 1
+    return "after its running tasks", 0
+
+
+def _show(cluster: GridEngineCluster, signals: StopSignals, view: LiveView) -> None:
+    problems, due = "", 0.0
+    while not signals.count and cluster.status is Status.running:
+        if time.monotonic() >= due:
+            problems = cluster.sync(_problems, cluster)
+            due = time.monotonic() + EXPLAIN_SECONDS
+        _update(cluster, view, problems, FOOTER)
+        signals.wait(SHOW_SECONDS)
+
+
+def _drain(cluster: GridEngineCluster, signals: StopSignals, view: LiveView) -> int:
+    """Let running tasks finish; returns how many are lost."""
+    loop = cluster.loop.asyncio_loop
+    draining = asyncio.run_coroutine_threadsafe(drain_cluster(cluster), loop)
+    printed = False
+    while not draining.done() and signals.count < 2:
+        running = busy(cluster)
+        footer = f"waiting for {plural(running, 'task')}; Ctrl-C: close now"
+        if running and not printed:
+            view.print(f"{cluster.name}: {footer}")
+            printed = True
+        _update(cluster, view, "", footer)
+        signals.wait(DRAIN_SECONDS)
+    if not draining.done():
+        draining.cancel()
+        return busy(cluster)
+    return draining.result()
+
+
+def _update(
+    cluster: GridEngineCluster, view: LiveView, problems: str, footer: str
 ) -> None:
-    """Have a cluster for as long as this command runs, and look at it.
-
-    Ctrl-C ends it: tasks that run may finish; a second Ctrl-C ends it at once. So do
-    SIGTERM and SIGHUP. Exit status: 0 when it was ended gently, 1 when it could not
-    start or lost tasks, 128 + the signal's number when it was ended at once.
-
-    \b
-    Examples:
-      dask gridengine up --jobs 20 --name mine
-      dask gridengine up --adapt 0 50 --scheduler-file ~/scheduler.json
-    """
-    if jobs is not None and adapt is not None:
-        raise click.UsageError("--jobs and --adapt: give one")
-    if adapt is not None and adapt[0] > adapt[1]:
-        raise click.UsageError(f"--adapt {adapt[0]} {adapt[1]}: MIN is above MAX")
-    options: dict[str, Any] = parse_pairs(pairs)
-    told = {"jobs": jobs, "name": name, "launcher": launcher}
-    options.update({key: value for key, value in told.items() if value is not None})
-
-    from dask_gridengine.cli.up_session import run
-    from dask_gridengine.options import Options
-
-    if adapt is None and jobs is None and not _asked(Options.resolve(options)):
-        raise click.UsageError("no nodes are asked for: --jobs N or --adapt MIN MAX")
-    sys.exit(run(options, adapt=adapt, scheduler_file=scheduler_file))
+    status = cluster.sync(_snapshot, cluster)
+    if status is not None:
+        view.show(status, problems, footer)
 
 
-def _asked(options: Any) -> int:
-    """How many nodes the configuration asks for by itself, of all pools."""
-    pools = options.pools.values()
-    return sum(pool.jobs for pool in pools) if pools else int(options.jobs)
+async def _snapshot(cluster: GridEngineCluster) -> dict[str, Any] | None:
+    """Take a snapshot in the cluster's loop, where it cannot close meanwhile."""
+    return snapshot(cluster) if cluster.status is Status.running else None
+
+
+async def _problems(cluster: GridEngineCluster) -> str:
+    if cluster.status is not Status.running:
+        return ""
+    return cluster.explain().partition("\n")[2]
+
+
+def _write_scheduler_file(cluster: GridEngineCluster, file: SchedulerFile) -> None:
+    (entry,) = (
+        entry
+        for entry in read_entries(cluster.options.shared_directory)
+        if entry.name == cluster.name
+        and entry.connection.process == ProcessIdentity.of()
+        and entry.connection.host == socket.gethostname()
+    )
+    # Clients get the address that nodes try first.
+    address = contact(cluster.options, cluster.scheduler, entry.connection.addresses[0])
+    identity = cluster.scheduler.identity(0)
+    tls = client_identity(cluster.security)
+    file.write(identity, address, entry.directories[0], tls)
+
+
+def _introduction(
+    cluster: GridEngineCluster, file: SchedulerFile | None
+) -> Iterator[str]:
+    """Describe the cluster, and what to type in another process to use it."""
+    yield f"{cluster.name}: {cluster.launcher_description}"
+    yield f'  to use it: client = dask_gridengine.connect("{cluster.name}")'
+    if file is None:
+        return
+    if file.pem.exists():
+        yield "  or, in programs that read the scheduler file:"
+        for name, value in file.environment().items():
+            yield f"    export {name}={shlex.quote(value)}"
+    yield f'    client = Client(scheduler_file="{file.path}")'

@@ -1,4 +1,4 @@
-"""One session child: its process, its pipes, and the requests that are under way."""
+"""The launcher's side of the pipes to one child process."""
 
 from __future__ import annotations
 
@@ -9,185 +9,167 @@ import itertools
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.grid_types import signal_name
-from dask_gridengine.launchers.protocol import Message, decode, encode
-from dask_gridengine.launchers.spawn import start_child
+from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.messages import READY, Message, decode, encode
 
 STDERR_LINES = 20  # kept, to be quoted when the child dies
-STDERR_GRACE = 0.5  # seconds between the end of stdout and giving up on stderr
-EXIT_SECONDS = 0.5  # for a child to end that has closed its pipes
-EXIT_INTERVAL = 0.01  # seconds between looks
+STDERR_GRACE = 0.5  # seconds to wait for the end of the second output pipe
+EXIT_GRACE = 0.5  # seconds to wait for the exit of a child that closed its pipes
+EXIT_INTERVAL = 0.01  # seconds between checks for its exit
 
 
-class SessionDied(LauncherError):
-    """The session child is gone; what it was asked for may or may not have happened."""
+class ChildDied(LauncherError):
+    """The child process has died; its pending requests may or may not be done."""
 
 
 class Channel:
-    """A session child and the lines to and from it. Made by `open`.
+    """A child process, its pipes, and the requests that wait for a reply.
 
     The child is a plain `subprocess.Popen`: asyncio's own transport SIGKILLs its child
-    when it is garbage-collected, and a session must outlive us long enough to clean up.
-
-    Attributes
-    ----------
-    hello
-        The child's first message.
+    when it is garbage-collected, and this child must live on to delete its jobs.
     """
-
-    hello: Message
 
     def __init__(
         self,
         process: subprocess.Popen[bytes],
         on_event: Callable[[Message], None],
-        on_death: Callable[[str], None],
     ) -> None:
         self._process = process
-        self._on_event, self._on_death = on_event, on_death
+        self._on_event = on_event
+        self._on_death: Callable[[str], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Message]] = {}
-        self._first: asyncio.Future[Message] = self._loop.create_future()
-        self._first.add_done_callback(_look_at)
+        self._ids = itertools.count(READY + 1)
+        self._pending: dict[int, asyncio.Future[Message]] = {}
         self._dead: asyncio.Future[str] = self._loop.create_future()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._trouble = ""
-        self._closing = False
-        self._ended = 0  # of stdout and stderr
+        self._protocol_error = ""
+        self._ended_pipes = 0  # of stdout and stderr
         self._pipes: list[asyncio.BaseTransport] = []
 
     @classmethod
     async def open(
         cls,
-        module: str,
-        *,
+        program: ChildProgram,
+        *arguments: str,
         on_event: Callable[[Message], None],
-        on_death: Callable[[str], None],
-        arguments: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
-        timeout: float = 30,
-    ) -> Channel:
-        """Start a child and wait for its first message.
+    ) -> tuple[Channel, Message]:
+        """Start a child; return its channel and its first message.
 
-        Parameters
-        ----------
-        module
-            Its program; has a function ``main``.
-        on_event
-            Given every later message that is no reply.
-        on_death
-            Given a sentence, once, when an opened child ends without `aclose`.
-        environment
-            Its whole environment; ours if None.
-
-        Raises
-        ------
-        SessionDied
-            If it ends, or says nothing for `timeout` seconds, or nothing sensible.
+        `on_event` gets every message that is not a reply. Raises `ChildDied` if the
+        child ends, hangs, or sends an invalid message.
         """
-        self = cls(start_child(module, arguments, environment), on_event, on_death)
+        self = cls(program.start(*arguments), on_event)
         try:
+            ready = self._expect(READY)
             await self._connect()
-            await asyncio.wait([self._first], timeout=timeout)
-            if not self._first.done():
-                raise SessionDied(self._exit_message(f"said nothing for {timeout:g} s"))
-            self.hello = self._first.result()
+            await asyncio.wait([ready], timeout=program.start_timeout)
+            if not ready.done():
+                problem = f"did not start within {program.start_timeout:g} s"
+                raise ChildDied(self._exit_message(problem))
+            return self, ready.result()
         except BaseException:
             self.kill()
             raise
-        return self
 
     @property
     def pid(self) -> int:
         """The child's process id."""
         return self._process.pid
 
-    def ask(self, kind: str, **fields: object) -> asyncio.Future[Message]:
-        """Send a request. The future has its reply, or raises `SessionDied`.
+    def watch(self, on_death: Callable[[str], None]) -> None:
+        """Have a death without `aclose` or `kill` reported once, with what happened.
 
-        Cancelling the future does not recall the request: wait for it by
+        Raises `ChildDied` if the child has died already.
+        """
+        if self._dead.done():
+            raise ChildDied(self._dead.result())
+        self._on_death = on_death
+
+    def request(self, kind: str, **fields: object) -> asyncio.Future[Message]:
+        """Send a request; return a future of its reply, which may be `ChildDied`.
+
+        Cancelling the future does not recall the request: wait for it with
         `asyncio.wait` or `asyncio.shield`.
         """
-        reply: asyncio.Future[Message] = self._loop.create_future()
-        reply.add_done_callback(_look_at)
+        number = next(self._ids)
+        reply = self._expect(number)
         if self._dead.done():
-            reply.set_exception(SessionDied(self._dead.result()))
-            return reply
-        number = next(self._numbers)
-        self._asked[number] = reply
-        self._to_child.write(encode(kind, id=number, **fields))
+            self._fail_pending(self._dead.result())
+        else:
+            self._to_child.write(encode(kind, id=number, **fields))
         return reply
 
     async def aclose(self, timeout: float) -> bool:
-        """Close its stdin; whether it ended within `timeout` seconds."""
-        self._closing = True
+        """Close the child's stdin; return whether it ended within `timeout` seconds."""
+        self._on_death = None
         self._to_child.close()
         await asyncio.wait([self._dead], timeout=timeout)
         return self._dead.done()
 
     def kill(self) -> None:
-        """SIGKILL, for a child that does not go. It is not reported as a death."""
-        self._closing = True
+        """Kill a child that does not end; `on_death` is not called."""
+        self._on_death = None
         self._process.kill()
         self._die("was killed")
 
     def detach(self) -> None:
-        """Leave the child to itself: it has more to do, and nobody to tell."""
-        self._dead.set_result(f"session {self.pid} was left to itself")
+        """Leave the child running, and stop listening to it."""
+        self._dead.set_result(f"process {self.pid} was left running")
         self._close_pipes()
-        self._reap()
+
+    def _expect(self, number: int) -> asyncio.Future[Message]:
+        reply: asyncio.Future[Message] = self._loop.create_future()
+        reply.add_done_callback(_mark_retrieved)
+        self._pending[number] = reply
+        return reply
 
     async def _connect(self) -> None:
-        stdin, stdout, stderr = (
-            self._process.stdin,
-            self._process.stdout,
-            self._process.stderr,
-        )
-        connect = self._loop.connect_read_pipe
+        process, connect = self._process, self._loop.connect_read_pipe
         self._to_child, _ = await self._loop.connect_write_pipe(
-            asyncio.BaseProtocol, stdin
+            asyncio.BaseProtocol, process.stdin
         )
         self._pipes.append(self._to_child)
-        for pipe, hear in ((stderr, self._hear_complaint), (stdout, self._hear)):
-            make = functools.partial(_Lines, hear, self._pipe_ended)
-            self._pipes.append((await connect(make, pipe))[0])
+        for pipe, on_line in (
+            (process.stderr, self._on_stderr),
+            (process.stdout, self._on_message),
+        ):
+            protocol = functools.partial(_Lines, on_line, self._on_pipe_end)
+            self._pipes.append((await connect(protocol, pipe))[0])
 
-    def _hear(self, line: bytes) -> None:
-        if self._trouble:
-            return  # it is being killed
+    def _on_message(self, line: bytes) -> None:
+        if self._protocol_error:
+            return  # the child is being killed
         try:
             message = decode(line)
-            if not self._first.done():
-                self._first.set_result(message)
-            elif message["kind"] == "reply":
-                self._asked.pop(message["id"]).set_result(message)
+            if message["kind"] == "reply":
+                self._pending.pop(message["id"]).set_result(message)
             else:
                 self._on_event(message)
         except (ValueError, KeyError):
-            self._trouble = f"said what is no message: {line[:200]!r}"
+            self._protocol_error = f"sent an invalid message: {line[:200]!r}"
             self._process.kill()
 
-    def _hear_complaint(self, line: bytes) -> None:
+    def _on_stderr(self, line: bytes) -> None:
         self._stderr.append(line.decode(errors="replace").rstrip())
 
-    def _pipe_ended(self) -> None:
-        # Both end in the same moment, in either order, and each may hold the last news.
-        self._ended += 1
-        delay = STDERR_GRACE if self._ended < 2 else 0
-        deadline = self._loop.time() + delay + EXIT_SECONDS
-        self._loop.call_later(delay, self._look_for_exit, deadline)
+    def _on_pipe_end(self) -> None:
+        # Both end in the same moment, in either order; each may hold the last message.
+        self._ended_pipes += 1
+        delay = STDERR_GRACE if self._ended_pipes < 2 else 0
+        deadline = self._loop.time() + delay + EXIT_GRACE
+        self._loop.call_later(delay, self._check_exit, deadline)
 
-    def _look_for_exit(self, deadline: float) -> None:
-        """Note how the child ended, which closed its pipes; or end it."""
+    def _check_exit(self, deadline: float) -> None:
+        """Record how the child ended; kill it if it lives on with closed pipes."""
         if self._dead.done():
             return
         code = self._process.poll()
         if code is None and self._loop.time() < deadline:
-            self._loop.call_later(EXIT_INTERVAL, self._look_for_exit, deadline)
+            self._loop.call_later(EXIT_INTERVAL, self._check_exit, deadline)
         elif code is None:
             self._process.kill()
             self._die("closed its pipes")
@@ -196,43 +178,41 @@ class Channel:
         else:
             self._die(f"ended with exit status {code}")
 
-    def _die(self, how: str) -> None:
+    def _die(self, problem: str) -> None:
         if self._dead.done():
             return
-        text = self._exit_message(self._trouble or how)
+        text = self._exit_message(self._protocol_error or problem)
         self._dead.set_result(text)
         self._close_pipes()
-        self._reap()
-        waiting, self._asked = self._asked, {}
-        for reply in waiting.values():
-            reply.set_exception(SessionDied(text))
-        if not self._first.done():
-            self._first.set_exception(SessionDied(text))
-        elif not self._closing:
+        self._fail_pending(text)
+        if self._on_death is not None:
             self._on_death(text)
+
+    def _fail_pending(self, text: str) -> None:
+        pending, self._pending = self._pending, {}
+        for reply in pending.values():
+            reply.set_exception(ChildDied(text))
 
     def _close_pipes(self) -> None:
         for pipe in self._pipes:
             pipe.close()
-
-    def _reap(self) -> None:
-        """Wait in a thread for its exit, which a dead disk may delay for ever."""
-        # `Popen` warns of a child that nobody waits for. At Python's exit there may be
-        # no thread any more, but then nobody is warned.
+        # Wait in a thread for the exit, which a dead disk may delay for ever; `Popen`
+        # warns of a child that is never waited for. At Python's exit threads may no
+        # longer start, but then there is no warning either.
         if self._process.poll() is None:
             with contextlib.suppress(RuntimeError):
                 threading.Thread(
                     target=self._process.wait, name="Dask-reap", daemon=True
                 ).start()
 
-    def _exit_message(self, how: str) -> str:
-        said = "".join(f"\n  {line}" for line in self._stderr)
-        words = f"; its last words:{said}" if said else " without a word on stderr"
-        return f"the launcher's session (process {self.pid}) {how}{words}"
+    def _exit_message(self, problem: str) -> str:
+        lines = "".join(f"\n  {line}" for line in self._stderr)
+        stderr = f"; its stderr ends with:{lines}" if lines else ", with empty stderr"
+        return f"the launcher's child process ({self.pid}) {problem}{stderr}"
 
 
 class _Lines(asyncio.Protocol):
-    """Cuts the bytes of a pipe into lines."""
+    """Splits the bytes of a pipe into lines."""
 
     def __init__(
         self, on_line: Callable[[bytes], None], on_end: Callable[[], None]
@@ -249,7 +229,7 @@ class _Lines(asyncio.Protocol):
         self._on_end()
 
 
-def _look_at(future: asyncio.Future[Message]) -> None:
-    """Nobody may be waiting any more; then its exception is no news."""
+def _mark_retrieved(future: asyncio.Future[Message]) -> None:
+    """Prevent asyncio's warning about an exception that is never awaited."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""What both session children need: their end of the pipe, and an eye on the parent."""
+"""The child's side of the pipe to its launcher; both kinds of child use it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from pathlib import Path
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.grid_types import EndNotice
-from dask_gridengine.launchers.protocol import Message, decode, encode, pack
+from dask_gridengine.launchers.messages import Message, decode, encode, to_ranges
 
 
 def parse_arguments(arguments: list[str]) -> Namespace:
-    """The command line of a session child, as `Channel` writes it."""
+    """Parse the command line of a child."""
     parser = ArgumentParser(description="started by dask_gridengine, not by hand")
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--cleanup", type=Path, help="shared directory of the cluster")
     parser.add_argument("--slots", type=int, help="process launcher: nodes at a time")
     parser.add_argument("--contact", help="DRMAA launcher: session to take over")
-    parser.add_argument("--dialect", help="DRMAA launcher: the grid's, if not its own")
     return parser.parse_args(arguments)
 
 
 class ParentPipe:
-    """Lines from the parent, lines to it, and whether it is still there.
+    """Messages from and to the parent, and whether the parent still lives.
 
-    The pipes are taken off descriptors 0 and 1: whatever a library prints then goes
-    to stderr and never into the middle of a message.
+    The pipes are moved away from descriptors 0 and 1: what a library prints then goes
+    to stderr, and never into the middle of a message.
     """
 
     def __init__(self, parent: int) -> None:
@@ -44,15 +43,15 @@ class ParentPipe:
         self._ended = False
 
     def fileno(self) -> int:
-        """For `select` and event loops: readable when `receive` will not block."""
+        """Return a descriptor that is readable when `receive` will not block."""
         return self._in
 
     @property
     def parent_gone(self) -> bool:
-        """Whether nobody is left to speak to.
+        """Whether the parent has closed its end of the pipe or is dead.
 
-        The end of input alone does not prove life: a fork of the parent may hold the
-        pipe open. So the parent's process id is asked as well.
+        An open pipe does not prove that the parent lives: a fork of it may hold the
+        pipe open. So its process id is checked as well.
         """
         return self._ended or self.parent_dead
 
@@ -62,14 +61,14 @@ class ParentPipe:
         return os.getppid() != self._parent
 
     def outlives_parent(self, timeout: float = 5.0) -> bool:
-        """Whether the parent is dead, or dying: its pipes close a moment before."""
+        """Wait for a dying parent, whose pipes close first; return whether it died."""
         deadline = time.monotonic() + timeout
         while self._ended and not self.parent_dead and time.monotonic() < deadline:
             time.sleep(0.05)
         return self.parent_dead
 
     def receive(self) -> Iterator[Message]:
-        """Read once; yield the messages that are complete by now."""
+        """Read once, and yield the messages that are complete by now."""
         data = os.read(self._in, 1 << 20)
         self._ended = self._ended or not data
         self._partial += data
@@ -78,31 +77,30 @@ class ParentPipe:
             yield decode(line)
 
     def send(self, kind: str, **fields: object) -> None:
-        """Say something; that nobody listens any more is noticed elsewhere."""
+        """Send a message; a closed pipe is not an error, `parent_gone` tells of it."""
         view = memoryview(encode(kind, **fields))
         with contextlib.suppress(BrokenPipeError):
             while view:
                 view = view[os.write(self._out, view) :]
 
+    def send_end(self, end: EndNotice) -> None:
+        """Send an end notice."""
+        fields = {name: value for name, value in vars(end).items() if name != "node"}
+        self.send("end", nodes=to_ranges([end.node]), **fields)
 
-def end_fields(end: EndNotice) -> Message:
-    """An end notice as the fields of a message."""
-    fields = {name: value for name, value in vars(end).items() if name != "node"}
-    return {"nodes": pack([end.node]), **fields}
 
-
-def complain(text: str) -> None:
-    """Write a line to stderr: the parent quotes the last ones when we die."""
+def write_error(text: str) -> None:
+    """Write a line to stderr; the parent quotes the last lines when the child dies."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"dask_gridengine: {text}\n")
         sys.stderr.flush()
 
 
 def remove_shared_directory(directory: Path | None) -> None:
-    """Remove what a cluster that died left on the shared file system.
+    """Remove what a dead cluster left on the shared file system.
 
-    Only what the cluster put there by name: a wrong path must not cost anybody data.
-    Without a connection file it goes only if it is empty.
+    Removes only what the cluster created, by name: a wrong path must not delete a
+    user's data. Without a connection file only an empty directory is removed.
     """
     if directory is None or not directory.is_dir():
         return
@@ -112,4 +110,4 @@ def remove_shared_directory(directory: Path | None) -> None:
             (directory / FILE_NAME).unlink(missing_ok=True)
         directory.rmdir()
     except OSError as exc:
-        complain(f"could not remove {directory}: {exc}")
+        write_error(f"could not remove {directory}: {exc}")

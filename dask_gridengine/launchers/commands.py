@@ -1,4 +1,4 @@
-"""Running a grid's own commands, for what DRMAA has nothing like."""
+"""Run a batch system's commands, for what DRMAA cannot do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ TIMEOUT = 10.0  # seconds
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """A `Runner`, given an environment.
+    """Return what a command prints, in English.
 
-    Raises
-    ------
-    OSError
-        If there is no such command.
-    subprocess.SubprocessError
-        If it fails, or says nothing for 10 s.
+    Raises `OSError` if there is no such command, `subprocess.SubprocessError` if it
+    fails or takes longer than 10 s.
     """
     return subprocess.run(
         command,
@@ -26,5 +22,5 @@ def run_command(command: Sequence[str], environment: Mapping[str, str]) -> str:
         timeout=TIMEOUT,
         text=True,
         errors="replace",
-        env={**environment, "LC_ALL": "C"},  # it may speak the user's language
+        env={**environment, "LC_ALL": "C"},
     ).stdout

@@ -1,223 +1,212 @@
-"""Keeps a session running: opens one, and replaces it when it dies."""
+"""Keep a launcher's child process running, and report each node's end once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
-from dask_gridengine.batch import batch_system
-from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import (
     DrmCommunicationError,
     LauncherError,
     LauncherUnavailable,
 )
-from dask_gridengine.grid_types import AccountingRecord, ArrayReport, NodeId
-from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.end_notices import EndNotices
-from dask_gridengine.launchers.protocol import Message, pack
+from dask_gridengine.grid_types import EndCallback, EndNotice, NodeId
+from dask_gridengine.launchers.channel import Channel, ChildDied
+from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.messages import Message, from_ranges, to_ranges
 
 logger = logging.getLogger(__name__)
 
-STABLE = 300.0  # a session that lived so many seconds gives its successor all tries
+STABLE = 300.0  # seconds; the restart of a child that ran longer has no back-off
 
 
-class GridInfo:
-    """What is asked of a grid beside its session; here nobody can tell."""
+class EndNotices:
+    """Reports the end of every node once, and not before its id is known."""
 
-    dialect: BatchSystem = batch_system(
-        "gridengine"
-    )  # which local processes speak, too
-
-    async def hosts(self, native: str) -> frozenset[str] | None:
-        """See `Launcher.hosts`."""
-        return None
-
-    async def queue_limit(self, queue: str) -> float | None:
-        """See `Launcher.queue_limit`."""
-        return None
-
-    async def array_running(self) -> int | None:
-        """See `Launcher.array_running`."""
-        return None
-
-    async def report(self, job: str, native: str) -> ArrayReport | None:
-        """See `Launcher.report`."""
-        return None
-
-    async def suspended(self) -> frozenset[NodeId] | None:
-        """See `Launcher.suspended`."""
-        return None
-
-    async def account(self, node: NodeId, timeout: float) -> AccountingRecord | None:
-        """See `Launcher.account`."""
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionProgram:
-    """Which program a launcher's session runs, and what people are told about it."""
-
-    kind: str  # the launcher's name
-    module: str  # has a function ``main``
-    describe: Callable[[Message], str]  # from "ready"
-    advise: Callable[[Message], str]  # what to do; from "failed", or {} if it died
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] | None = None  # ours if None
-    nodes_outlive_it: bool = False
-    tidy: Callable[[Message], None] = lambda ready: None  # after it died, from "ready"
-    opening: float = 30.0  # seconds it has to say that it is ready
-    answering: float = 60.0  # seconds it has to answer a request
-    grid_info: Callable[[Message], GridInfo] = lambda ready: GridInfo()
-    respawn: tuple[float, ...] = (0.0, 0.5, 2.0, 10.0, 30.0)  # before each try, seconds
-
-
-class SessionSupervisor:
-    """The one session of a launcher, and its successors.
-
-    Parameters
-    ----------
-    program
-        What a session runs.
-    ledger
-        Whose nodes a successor adopts, or which died with their session.
-    on_event
-        Given every message of a session that is no reply.
-    """
-
-    def __init__(
-        self,
-        program: SessionProgram,
-        ledger: EndNotices,
-        on_event: Callable[[Message], None],
-    ) -> None:
-        self._program, self._ledger = program, ledger
-        self._on_event = on_event
-        self._loop = asyncio.get_running_loop()
-        self._session: Channel | None = None
-        self._ready: Message = {}  # the first message of the session or its forerunner
-        self._born = 0.0
-        self._tries = 0  # to replace it
-        self._recovery: asyncio.Task[None] | None = None
-        self._stopped = False
-        self.lost = ""  # why there is no session
+    def __init__(self, on_end: EndCallback) -> None:
+        self._on_end = on_end
+        self._live: dict[NodeId, bool] = {}  # whether we cancelled it
+        self._early: dict[NodeId, EndNotice] = {}
 
     @property
-    def ready(self) -> Message:
-        """What the session said first."""
-        return self._ready
+    def live(self) -> Collection[NodeId]:
+        """The nodes whose end is not reported yet."""
+        return self._live.keys()
 
     @property
-    def alive(self) -> bool:
-        """Whether there is a session."""
-        return self._session is not None
+    def cancelled(self) -> list[NodeId]:
+        """The live nodes that we cancelled."""
+        return [node for node, cancelled in self._live.items() if cancelled]
 
-    async def open(self) -> None:
-        """Start a session, and hand our nodes over if it is not the first.
+    def add(self, nodes: Iterable[NodeId]) -> None:
+        """Add new nodes; their ends that came early wait for `report_early`."""
+        self._live.update(dict.fromkeys(nodes, False))
 
-        Raises
-        ------
-        LauncherUnavailable
-            If it cannot be had, with what it said and what to do.
-        """
-        program = self._program
-        contact = self._ready.get("contact")
-        hello: Message = {}
+    def mark_cancelled(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        """Record that we cancelled these nodes; return the live ones."""
+        known = [node for node in nodes if node in self._live]
+        self._live.update(dict.fromkeys(known, True))
+        return known
+
+    def report(self, end: EndNotice) -> None:
+        """Report an end, or keep it until its node is added."""
+        if end.node not in self._live:
+            self._early[end.node] = end
+            return
+        if self._live.pop(end.node):
+            end = replace(end, cancelled=True, deleted=False, unstarted=False)
         try:
-            session = await Channel.open(
-                program.module,
-                on_event=self._on_event,
-                on_death=self._died,
-                arguments=(
-                    *program.arguments,
-                    *(("--contact", contact) if contact else ()),
-                ),
-                environment=program.environment,
-                timeout=program.opening,
-            )
-            hello = session.hello
-            if hello["kind"] != "ready":
-                await session.aclose(timeout=1)
-                raise LauncherError(hello["text"])
-            if self._ledger.live:
-                await self._hand_over(session)
-        except LauncherError as exc:
-            advice = program.advise(hello)
-            raise LauncherUnavailable(program.kind, str(exc), advice) from exc
-        self._session, self._ready = session, hello
-        self._born = self._loop.time()
+            self._on_end(end)
+        except Exception:
+            # An error in the cluster's callback must not lose the other notices.
+            logger.exception("could not handle the end of node %s", end.node)
 
-    async def get(self, timeout: float) -> Channel:
-        """The session there is, or within `timeout` seconds a new one.
+    def report_early(self, nodes: Iterable[NodeId]) -> None:
+        """Report the ends of these nodes that came before they were added."""
+        for end in self.discard(nodes):
+            self.report(end)
 
-        Raises
-        ------
-        DrmCommunicationError
-            If it died and cannot be replaced now; the next call will try again.
-        LauncherError
-            If it died and its nodes with it, or this was stopped.
+    def discard(self, nodes: Iterable[NodeId]) -> list[EndNotice]:
+        """Remove and return the early ends of these nodes."""
+        return [self._early.pop(node) for node in nodes if node in self._early]
+
+    def report_all(self, *, reason: str, cancelled: bool = False) -> None:
+        """Report every live node as ended."""
+        for node in list(self._live):
+            self.report(EndNotice(node=node, cancelled=cancelled, reason=reason))
+
+
+class ChildSupervisor:
+    """Starts a launcher's child, and a new one when it dies."""
+
+    def __init__(self, program: ChildProgram, on_end: EndCallback) -> None:
+        self.program = program
+        self.ends = EndNotices(on_end)
+        #: The first message of the child, or of the last one.
+        self.ready: Message = {}
+        self._loop = asyncio.get_running_loop()
+        self._channel: Channel | None = None
+        self._started = 0.0
+        self._restarts = 0
+        self._restart: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._problem = ""  # why there is no child
+
+    @classmethod
+    async def open(cls, program: ChildProgram, on_end: EndCallback) -> ChildSupervisor:
+        """Start the first child; raise `LauncherUnavailable` if it does not start."""
+        self = cls(program, on_end)
+        await self._start()
+        return self
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a child."""
+        return self._channel is not None
+
+    async def channel(self, timeout: float) -> Channel:
+        """Return the channel of the child; wait `timeout` seconds for a restart.
+
+        Raises `DrmCommunicationError` if the child cannot be restarted now (the next
+        call tries again), `LauncherError` if the nodes died with it.
         """
-        if self._session is None and self._program.nodes_outlive_it:
-            self._recover()
-            if self._recovery is not None:
-                await asyncio.wait([self._recovery], timeout=timeout)
-        if self._session is not None:
-            return self._session
-        error = (
-            DrmCommunicationError if self._program.nodes_outlive_it else LauncherError
-        )
-        raise error(self.lost or "the session's replacement is under way")
+        if self._channel is None and self.program.nodes_survive and not self._stopped:
+            await asyncio.wait([self._restart_soon()], timeout=timeout)
+        if self._channel is not None:
+            return self._channel
+        error = DrmCommunicationError if self.program.nodes_survive else LauncherError
+        raise error(self._problem)
 
     def stop(self) -> None:
-        """Have no session any more, and no successor."""
+        """Stop supervising the child, and start no new one."""
         self._stopped = True
-        self._session, self.lost = None, "this launcher is closed"
-        if self._recovery is not None:
-            self._recovery.cancel()
+        self._channel, self._problem = None, "this launcher is closed"
+        if self._restart is not None:
+            self._restart.cancel()
 
-    async def _hand_over(self, session: Channel) -> None:
-        reply = session.ask(
-            "adopt",
-            nodes=pack(self._ledger.live),
-            cancelled=pack(self._ledger.cancelled),
+    def report_lost_nodes(self) -> None:
+        """Report all nodes as ended if they died with the child."""
+        if not self.program.nodes_survive and not self.running:
+            self.ends.report_all(reason=f"the launcher died: {self._problem}")
+
+    async def _start(self) -> None:
+        """Start a child, and make it take over the live nodes."""
+        contact = self.ready.get("contact")
+        arguments = ("--contact", contact) if contact else ()
+        advice = self.program.advice
+        try:
+            channel, ready = await Channel.open(
+                self.program, *arguments, on_event=self._on_event
+            )
+            if "error" in ready:
+                await channel.aclose(timeout=1)
+                advice = ready.get("advice", advice)
+                raise LauncherError(ready["text"])
+            if self.ends.live:
+                await self._hand_over(channel)
+            channel.watch(self._on_death)
+        except LauncherError as exc:
+            raise LauncherUnavailable(self.program.kind, str(exc), advice) from exc
+        self._channel, self.ready = channel, ready
+        self._started = self._loop.time()
+
+    async def _hand_over(self, channel: Channel) -> None:
+        reply = channel.request(
+            "take_over",
+            nodes=to_ranges(self.ends.live),
+            cancelled=to_ranges(self.ends.cancelled),
         )
-        await asyncio.wait([reply], timeout=self._program.answering)
-        if not reply.done():
-            session.kill()
-            raise SessionDied("the new session did not take over the nodes in time")
-        if "error" in (answer := reply.result()):
-            session.kill()
-            raise LauncherError(answer["text"])
+        await asyncio.wait([reply], timeout=self.program.reply_timeout)
+        try:
+            if not reply.done():
+                raise ChildDied("the new child process did not take over the nodes")
+            if "error" in (answer := reply.result()):
+                raise LauncherError(answer["text"])
+        except LauncherError:
+            channel.kill()
+            raise
 
-    def _died(self, why: str) -> None:
-        self._session, self.lost = None, why
-        if self._program.nodes_outlive_it:
-            logger.warning("%s; its nodes are not affected, starting another", why)
-            if self._loop.time() - self._born > STABLE:
-                self._tries = 0
-            self._recover()
+    def _on_event(self, message: Message) -> None:
+        if message["kind"] == "note":
+            logger.warning("%s", message["text"])
+        elif message["kind"] == "end":
+            fields = {k: v for k, v in message.items() if k not in ("kind", "nodes")}
+            for node in from_ranges(message["nodes"]):
+                self.ends.report(EndNotice(node=node, **fields))
+
+    def _on_death(self, problem: str) -> None:
+        if self._stopped:
+            return
+        self._channel, self._problem = None, problem
+        if self.program.nodes_survive:
+            logger.warning("%s; running nodes go on, restarting it", problem)
+            if self._loop.time() - self._started > STABLE:
+                self._restarts = 0
+            self._restart_soon()
         else:
-            logger.warning("%s; its nodes died with it", why)
-            self._program.tidy(self._ready)
-            self._ledger.end_all(reason=f"the launcher died: {why}")
+            logger.warning("%s; its nodes died with it", problem)
+            self.program.remove_remains(self.ready)
+            self.report_lost_nodes()
 
-    def _recover(self) -> None:
-        if not self._stopped and (self._recovery is None or self._recovery.done()):
-            self._recovery = self._loop.create_task(self._replace())
+    def _restart_soon(self) -> asyncio.Task[None]:
+        if self._restart is None or self._restart.done():
+            self._restart = self._loop.create_task(self._restart_child())
+        return self._restart
 
-    async def _replace(self) -> None:
-        """Try while there are tries left, and once for each request after that."""
-        while True:
-            spent = self._tries >= len(self._program.respawn)
-            if not spent:
-                self._tries += 1
-                await asyncio.sleep(self._program.respawn[self._tries - 1])
+    async def _restart_child(self) -> None:
+        """Try with each delay that is left, then once for each call of `channel`."""
+        delays = self.program.restart_delays
+        while not self.running:
+            last_try = self._restarts >= len(delays)
+            if not last_try:
+                self._restarts += 1
+                await asyncio.sleep(delays[self._restarts - 1])
             try:
-                await self.open()
+                await self._start()
             except LauncherError as exc:
-                self.lost = str(exc)
-                logger.warning("the session cannot be replaced yet: %s", exc)
-            if self._session is not None or spent:
+                self._problem = str(exc)
+                logger.warning("could not restart the launcher's child: %s", exc)
+            if last_try:
                 return

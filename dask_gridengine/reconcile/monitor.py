@@ -138,7 +138,7 @@ class NodeMonitor:
         await self.suspensions.check(ask)
         if ask:
             # The grid may know better, and then its notice is here before the limit.
-            await pool.launcher.ask_about([record.id for record in ask])
+            await pool.launcher.recheck([record.id for record in ask])
         if not lost:
             return
         live = pool.registry.live.values()

@@ -1,15 +1,18 @@
-"""Questions to a cluster over its own door, with real CURVE."""
+"""Control requests over the bootstrap channel with real CURVE, and `connect`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dask_gridengine import OptionError, connect
 from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER
 from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
 from dask_gridengine.bootstrap.messages import (
@@ -20,31 +23,32 @@ from dask_gridengine.bootstrap.messages import (
     NotNeeded,
 )
 from dask_gridengine.bootstrap.server import BootstrapServer
-from dask_gridengine.cli.client import UNHEARD, ask_cluster
+from dask_gridengine.cli.client import NO_REPLY, send_request
+from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.errors import GridEngineError, NoAnswer
-from tests.clusters import closed_port, deaf
+from tests.clusters import closed_port, deaf, left_behind, running
 
-Answering = Callable[[ControlRequest], Awaitable[ControlReply]]
-
-
-async def echo(ask: ControlRequest) -> ControlReply:
-    """Tells what it was asked."""
-    body = {"what": ask.what, "about": ask.about, "via": ask.via}
-    return ControlReply(process_token=ask.process_token, body=body, error="")
+Handler = Callable[[ControlRequest], Awaitable[ControlReply]]
 
 
-def leave(hello: Hello) -> NotNeeded:
+async def echo(request: ControlRequest) -> ControlReply:
+    """Reply with the request."""
+    body = {"what": request.what, "about": request.about, "via": request.via}
+    return ControlReply(process_token=request.process_token, body=body, error="")
+
+
+def reject(hello: Hello) -> NotNeeded:
     return NotNeeded(process_token=hello.process_token, reason="a test")
 
 
-def ignore(said: ExitReport) -> None:
+def ignore(report: ExitReport) -> None:
     pass
 
 
 @contextlib.asynccontextmanager
-async def bootstrap_server(answer: Answering | None) -> AsyncIterator[Connection]:
-    server = BootstrapServer(on_hello=leave, on_farewell=ignore)
-    server.on_ask = answer
+async def bootstrap_server(handler: Handler | None) -> AsyncIterator[Connection]:
+    server = BootstrapServer(on_hello=reject, on_farewell=ignore)
+    server.on_ask = handler
     server.start("127.0.0.1")
     try:
         yield Connection(
@@ -58,69 +62,71 @@ async def bootstrap_server(answer: Answering | None) -> AsyncIterator[Connection
         await server.aclose()
 
 
-async def asked(connection: Connection, *question: str, **how: Any) -> dict[str, Any]:
-    return await asyncio.to_thread(ask_cluster, connection, *question, **how)
+async def request(connection: Connection, *args: str, **options: Any) -> dict[str, Any]:
+    return await asyncio.to_thread(send_request, connection, *args, **options)
 
 
-def test_a_question_is_answered() -> None:
-    """The answer comes back, and tells by which address the door was reached."""
+def test_a_request_gets_its_reply() -> None:
+    """The request also tells by which address it reached the cluster."""
 
     async def main() -> None:
         async with bootstrap_server(echo) as connection:
-            told = await asked(connection, "explain", "ge-3")
+            reply = await request(connection, "explain", "ge-3")
             (via,) = connection.addresses
-            assert told == {"what": "explain", "about": "ge-3", "via": via}
+            assert reply == {"what": "explain", "about": "ge-3", "via": via}
 
     asyncio.run(main())
 
 
-def test_a_refusal_is_an_error_in_the_cluster_s_words() -> None:
-    """What it says is what the user reads."""
+def test_an_error_reply_is_raised() -> None:
+    """The user sees the cluster's own message."""
 
-    async def refuse(ask: ControlRequest) -> ControlReply:
+    async def refuse(request: ControlRequest) -> ControlReply:
         return ControlReply(
-            process_token=ask.process_token, body={}, error="never heard of ge-9"
+            process_token=request.process_token, body={}, error="no node ge-9"
         )
 
     async def main() -> None:
         async with bootstrap_server(refuse) as connection:
-            with pytest.raises(GridEngineError, match="never heard of ge-9"):
-                await asked(connection, "explain", "ge-9")
+            with pytest.raises(GridEngineError, match="no node ge-9"):
+                await request(connection, "explain", "ge-9")
 
     asyncio.run(main())
 
 
-def test_a_cluster_that_starts_says_so() -> None:
-    """Its door is open before there is anybody to answer."""
+def test_a_starting_cluster_replies_with_an_error() -> None:
+    """Its port is open before it can answer."""
 
     async def main() -> None:
         async with bootstrap_server(None) as connection:
-            with pytest.raises(GridEngineError, match="it is starting"):
-                await asked(connection, "status")
+            with pytest.raises(GridEngineError) as caught:
+                await request(connection, "status")
+            assert not isinstance(caught.value, NoAnswer)
 
     asyncio.run(main())
 
 
-def test_who_has_not_the_key_is_not_heard() -> None:
-    """A question of a stranger is never answered, and never put."""
-    grid_info = []
+def test_a_request_without_the_key_is_dropped() -> None:
+    """It gets no reply, and does not reach the handler."""
+    handled = []
 
-    async def note(ask: ControlRequest) -> ControlReply:
-        grid_info.append(ask)
-        return await echo(ask)
+    async def note(request: ControlRequest) -> ControlReply:
+        handled.append(request)
+        return await echo(request)
 
     async def main() -> None:
         async with bootstrap_server(note) as connection:
             stranger = replace(connection, node_keys=CurveKeys.generate())
-            with pytest.raises(NoAnswer, match=UNHEARD):
-                await asked(stranger, "status", seconds=0.5)
-            assert grid_info == []
+            with pytest.raises(NoAnswer) as caught:
+                await request(stranger, "status", timeout=0.5)
+            assert [*caught.value.tried.values()] == [NO_REPLY]
+            assert handled == []
 
     asyncio.run(main())
 
 
-def test_nobody_there_is_told_by_the_kernel_s_word() -> None:
-    """A closed port and one that is silent are different things."""
+def test_a_closed_port_and_a_silent_one_are_told_apart() -> None:
+    """The error has the reason for each address."""
     connection = Connection(
         cluster="mine",
         addresses=(closed_port(),),
@@ -128,45 +134,90 @@ def test_nobody_there_is_told_by_the_kernel_s_word() -> None:
         node_keys=CurveKeys.generate(),
         timeout=5.0,
     )
-    with pytest.raises(NoAnswer, match="connection refused"):
-        ask_cluster(connection, "status")
+    with pytest.raises(NoAnswer) as caught:
+        send_request(connection, "status")
+    assert [*caught.value.tried.values()] == ["connection refused"]
     with deaf() as address:
         silent = replace(connection, addresses=(address,))
-        with pytest.raises(NoAnswer, match=UNHEARD):
-            ask_cluster(silent, "status", seconds=0.5)
+        with pytest.raises(NoAnswer) as caught:
+            send_request(silent, "status", timeout=0.5)
+    assert [*caught.value.tried.values()] == [NO_REPLY]
 
 
-def test_too_long_an_answer_says_what_to_ask_instead() -> None:
-    """No frame is larger than who asks would read."""
+def test_a_reply_that_is_too_long_is_an_error() -> None:
+    """No frame is longer than the client accepts."""
 
-    async def long(ask: ControlRequest) -> ControlReply:
+    async def long(request: ControlRequest) -> ControlReply:
         body = {"logs": "x" * MAX_FROM_CLUSTER}
-        return ControlReply(process_token=ask.process_token, body=body, error="")
+        return ControlReply(process_token=request.process_token, body=body, error="")
 
     async def main() -> None:
         async with bootstrap_server(long) as connection:
-            with pytest.raises(GridEngineError, match="ask about one node"):
-                await asked(connection, "logs")
+            with pytest.raises(GridEngineError, match="one node"):
+                await request(connection, "logs")
 
     asyncio.run(main())
 
 
-def test_slow_answers_keep_nobody_waiting() -> None:
-    """While one question is still being answered, another gets its answer."""
+def test_a_slow_request_does_not_delay_others() -> None:
+    """While the cluster works on one request, another gets its reply."""
 
     async def main() -> None:
         release = asyncio.Event()
 
-        async def slow(ask: ControlRequest) -> ControlReply:
-            if ask.what == "logs":
+        async def slow(request: ControlRequest) -> ControlReply:
+            if request.what == "logs":
                 await release.wait()
-            return await echo(ask)
+            return await echo(request)
 
         async with bootstrap_server(slow) as connection:
-            waiting = asyncio.ensure_future(asked(connection, "logs", seconds=20))
-            assert (await asked(connection, "status"))["what"] == "status"
+            waiting = asyncio.ensure_future(request(connection, "logs", timeout=20))
+            assert (await request(connection, "status"))["what"] == "status"
             assert not waiting.done()
             release.set()
             assert (await waiting)["what"] == "logs"
 
     asyncio.run(main())
+
+
+def test_connect_by_name_directory_or_scheduler_file(
+    shared: Path, tmp_path: Path
+) -> None:
+    """The TLS identity comes from the cluster; the caller needs no secret."""
+    file = SchedulerFile(tmp_path / "f.json")
+    file.check()
+    with running(shared, jobs=1) as cluster:
+        (directory,) = shared.iterdir()
+        scheduler = cluster.scheduler.identity(0)
+        file.write(scheduler, cluster.scheduler_address, directory, None)
+        for name in (None, "mine", directory, file.path):
+            with connect(name, shared_directory=shared, set_as_default=False) as client:
+                assert client.submit(sum, [1, 2, 3], pure=False).result() == 6
+    with pytest.raises(OptionError):
+        connect(file.path)
+    file.remove()
+
+
+def test_connect_without_encryption(shared: Path) -> None:
+    """A cluster without TLS has clients without TLS."""
+    with (
+        running(shared, jobs=1, security=False),
+        connect(shared_directory=shared, set_as_default=False) as client,
+    ):
+        assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_connect_needs_exactly_one_running_cluster(shared: Path) -> None:
+    """The error lists what to type; clusters that do not answer do not count."""
+    with pytest.raises(OptionError, match="dask gridengine up"):
+        connect(shared_directory=shared)
+    lost, other = left_behind(shared), left_behind(shared, "other")
+    with pytest.raises(OptionError, match=rf"connect\('{lost}'\)"):
+        connect(shared_directory=shared)
+    with (
+        running(shared, jobs=1),
+        connect(shared_directory=shared, set_as_default=False) as client,
+    ):
+        assert client.submit(sum, [1, 2]).result() == 3
+    shutil.rmtree(lost)
+    shutil.rmtree(other)

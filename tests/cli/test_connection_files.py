@@ -1,4 +1,4 @@
-"""Which clusters there are, by their files."""
+"""Clusters are found by their connection files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.cli.connection_files import (
-    choose,
-    entries,
-    labels,
+    read_entries,
     read_entry,
+    select,
     shared_directory,
+    unique_labels,
 )
 from dask_gridengine.errors import OptionError
 from dask_gridengine.process_identity import ProcessIdentity
@@ -23,46 +23,47 @@ from tests.clusters import left_behind
 
 
 def test_each_connection_file_is_a_cluster(tmp_path: Path) -> None:
-    """The oldest comes first; a directory without such a file is none."""
+    """The oldest comes first; other directories are skipped."""
     newer = left_behind(tmp_path, "newer", started=time.time())
     older = left_behind(tmp_path, "older")
     (tmp_path / "logs-of-old").mkdir()
-    assert [entry.directory for entry in entries(tmp_path)] == [older, newer]
-    assert entries(tmp_path / "nowhere") == []
+    found = read_entries(tmp_path)
+    assert [entry.directories for entry in found] == [(older,), (newer,)]
+    assert read_entries(tmp_path / "nowhere") == []
 
 
 def test_pools_are_one_cluster(tmp_path: Path) -> None:
-    """Each has a door of its own; by name, host and process they belong together."""
+    """Pools of one name, host and process belong together."""
     one, other = ProcessIdentity(pid=7), ProcessIdentity(pid=8)
     pools = [
         left_behind(tmp_path, f"mine-{pool}", pool=pool, process=one)
         for pool in ("cpu", "big")
     ]
     left_behind(tmp_path, "mine-cpu", pool="cpu", process=other)
-    first, second = entries(tmp_path)
+    first, second = read_entries(tmp_path)
     assert first.name == second.name == "mine"
     assert {*first.directories} == {*pools}
     assert len(second.directories) == 1
 
 
-def test_what_others_can_read_is_passed_over(tmp_path: Path) -> None:
-    """Its keys count as stolen; and a broken file spoils no list."""
+def test_invalid_files_are_skipped(tmp_path: Path) -> None:
+    """Keys that others can read count as stolen; a broken file is ignored."""
     lax = left_behind(tmp_path, "lax")
     (lax / FILE_NAME).chmod(0o644)
     (left_behind(tmp_path, "broken") / FILE_NAME).write_text("{")
-    assert entries(tmp_path) == []
+    assert read_entries(tmp_path) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_somebody_else_s_file_is_passed_over(tmp_path: Path) -> None:
-    """Who wrote it knows its keys, and would be told what we ask."""
+def test_a_file_of_another_user_is_skipped(tmp_path: Path) -> None:
+    """Its author knows the keys, and could read our requests."""
     theirs = left_behind(tmp_path, "theirs")
     os.chown(theirs / FILE_NAME, 65534, -1)
     assert read_entry(theirs) is None
 
 
-def test_an_earlier_version_s_file_names_no_author(tmp_path: Path) -> None:
-    """It is not taken for ours because it does not say whose it is."""
+def test_a_file_of_an_earlier_version_identifies_no_process(tmp_path: Path) -> None:
+    """It must not be attributed to this process and host."""
     directory = left_behind(tmp_path, "old")
     path = directory / FILE_NAME
     body = json.loads(path.read_text())
@@ -74,23 +75,23 @@ def test_an_earlier_version_s_file_names_no_author(tmp_path: Path) -> None:
     assert (entry.connection.host, entry.connection.pid) == ("", 0)
 
 
-def test_clusters_are_called_by_name_where_one_has_it(tmp_path: Path) -> None:
-    """Else by their directories' names; both can be typed."""
+def test_clusters_are_selected_by_name_or_directory(tmp_path: Path) -> None:
+    """The label is the name if it is unique, and else the directory's name."""
     one, two = left_behind(tmp_path, "twin"), left_behind(tmp_path, "twin")
     left_behind(tmp_path, "other")
-    found = entries(tmp_path)
-    called = labels({entry.directory: entry.name for entry in found})
-    assert sorted(called.values()) == sorted([one.name, two.name, "other"])
-    assert len(choose(found, "twin")) == 2
-    assert [entry.directory for entry in choose(found, one.name)] == [one]
-    with pytest.raises(OptionError, match=r"no cluster 'nobody'; there are: .*other"):
-        choose(found, "nobody")
+    found = read_entries(tmp_path)
+    assert sorted(unique_labels(found)) == sorted([one.name, two.name, "other"])
+    assert len(select(found, ["twin"])) == 2
+    assert [entry.directories for entry in select(found, [one.name])] == [(one,)]
+    assert select(found, [str(one), one.name]) == select(found, [one.name])
+    with pytest.raises(OptionError, match="other"):
+        select(found, ["unknown"])
 
 
 def test_the_shared_directory_is_as_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its variables and ~ expanded, as the cluster does it."""
+    """Variables and ~ are expanded, as in the cluster."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert shared_directory() == tmp_path / ".dask-gridengine"
     assert shared_directory("~/x") == tmp_path / "x"

@@ -1,10 +1,9 @@
-"""Clusters seen from outside: alive, gone, or neither for sure."""
+"""The states of clusters: a cluster is only "gone" if there is a proof."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,8 +19,9 @@ from dask_gridengine.cli.discovery import (
     NO_GRID,
     SILENT,
     UNKNOWN,
-    look,
+    discover,
 )
+from dask_gridengine.net.addresses import join, plausible, split
 from dask_gridengine.process_identity import ProcessIdentity
 from tests.clusters import FakeGrid, closed_port, deaf, left_behind, running
 
@@ -30,36 +30,36 @@ def no_jobs(command: object) -> str:
     return "<job_info></job_info>"
 
 
-def test_one_that_answers_is_alive(shared: Path) -> None:
-    """And tells how its nodes stand."""
+def test_a_cluster_that_answers_is_alive(shared: Path) -> None:
+    """It reports the states of its nodes."""
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
-        (seen,) = look(shared, no_jobs).clusters
+        (seen,) = discover(shared, no_jobs).clusters
         assert (seen.state, seen.label, seen.why) == (ALIVE, "mine", "")
         assert seen.status["states"] == {"working": 1}
-    assert look(shared, no_jobs).clusters == ()
+    assert discover(shared, no_jobs).clusters == ()
 
 
-def test_pools_are_seen_once(shared: Path) -> None:
-    """A cluster with several kinds of nodes has several doors, and is one."""
+def test_a_cluster_with_pools_is_listed_once(shared: Path) -> None:
+    """Each pool has a connection file."""
     with running(shared, pools={"cpu": {}, "big": {}}):
-        (seen,) = look(shared, no_jobs).clusters
+        (seen,) = discover(shared, no_jobs).clusters
         assert (seen.state, seen.name, len(seen.directories)) == (ALIVE, "mine", 2)
 
 
-def test_one_whose_process_is_not_there_is_gone(tmp_path: Path) -> None:
-    """On its own host the process table is proof, of a process reused as well."""
+def test_a_cluster_whose_process_has_ended_is_gone(tmp_path: Path) -> None:
+    """On its own host the process table is a proof, also if the id is used again."""
     left_behind(tmp_path)
     ours = ProcessIdentity.of()
     left_behind(tmp_path, "reused", process=replace(ours, started=ours.started - 1))
-    lost, reused = look(tmp_path, no_jobs).clusters[::-1]
+    lost, reused = discover(tmp_path, no_jobs).clusters[::-1]
     for seen in (lost, reused):
         assert seen.state == GONE
-        assert "is not there any more" in seen.why
+        assert "has ended" in seen.why
 
 
-def test_one_that_is_suspended_is_not_gone(tmp_path: Path) -> None:
-    """Its process is there: silence is not death."""
+def test_a_suspended_cluster_is_not_gone(tmp_path: Path) -> None:
+    """Its process exists; silence does not prove that it has ended."""
     with deaf() as address, subprocess.Popen(["sleep", "60"]) as process:
         process.send_signal(signal.SIGSTOP)
         left_behind(
@@ -67,7 +67,7 @@ def test_one_that_is_suspended_is_not_gone(tmp_path: Path) -> None:
             process=ProcessIdentity.of(process.pid),
             addresses=(address,),
         )
-        (seen,) = look(tmp_path, no_jobs).clusters
+        (seen,) = discover(tmp_path, no_jobs).clusters
         process.kill()
     assert seen.state == SILENT
     assert "suspended or busy" in seen.why
@@ -76,71 +76,70 @@ def test_one_that_is_suspended_is_not_gone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("127.0.0.1:4711", "it can be asked on elsewhere only"),
+        ("127.0.0.1:4711", "only be reached on elsewhere"),
         ("192.0.2.1:4711", "elsewhere does not answer"),
     ],
 )
 def test_silence_of_another_host_proves_nothing(
     tmp_path: Path, address: str, why: str
 ) -> None:
-    """One that listens on its loopback is not asked on ours."""
+    """A cluster on the loopback of another host is not searched on ours."""
     process = ProcessIdentity(boot="another", namespace="pid:[1]", pid=7, started=1)
     left_behind(tmp_path, host="elsewhere", addresses=(address,), process=process)
-    (seen,) = look(tmp_path, no_jobs).clusters
+    (seen,) = discover(tmp_path, no_jobs).clusters
     assert seen.state == SILENT
     assert why in seen.why
 
 
 def test_another_host_that_refuses_may_be_a_firewall(tmp_path: Path) -> None:
-    """Some say "connection refused" in the name of a host whose cluster lives."""
-    port = closed_port().rpartition(":")[2]
-    own = _address()
+    """Some firewalls refuse connections to a host whose cluster runs."""
+    own = [host for host in plausible() if not host.startswith(("127.", "::1"))]
+    if not own:
+        pytest.skip("this host has no network")
+    address = join(own[0], split(closed_port())[1])
     process = ProcessIdentity(boot="another", namespace="pid:[1]", pid=7, started=1)
-    left_behind(
-        tmp_path, host="elsewhere", addresses=(f"{own}:{port}",), process=process
-    )
-    (seen,) = look(tmp_path, no_jobs).clusters
+    left_behind(tmp_path, host="elsewhere", addresses=(address,), process=process)
+    (seen,) = discover(tmp_path, no_jobs).clusters
     assert seen.state == SILENT
     assert "connection refused" in seen.why
 
 
-def test_jobs_are_their_cluster_s_and_without_one_their_own(tmp_path: Path) -> None:
-    """What the grid still has is shown with the cluster it is of, known or not; a
-    directory elsewhere is found by its jobs."""
+def test_jobs_are_listed_with_their_cluster(tmp_path: Path) -> None:
+    """A cluster with another shared directory, or without a file, is found by them."""
     here = left_behind(tmp_path / "shared", "here")
     elsewhere = left_behind(tmp_path / "other", "elsewhere")
     nowhere = tmp_path / "nowhere-x"
     jobs = {"7": here, "8": elsewhere, "9": nowhere}
-    seen = look(tmp_path / "shared", FakeGrid(jobs, user_name())).clusters
+    seen = discover(tmp_path / "shared", FakeGrid(jobs, user_name())).clusters
     by_label = {cluster.label: cluster for cluster in seen}
     assert [job.id for job in by_label["here"].jobs] == ["7"]
-    assert by_label["here"].tasks_left == {"qw": 3}
+    assert dict(by_label["here"].grid_states) == {"qw": 3}
     assert by_label["elsewhere"].directories == (elsewhere,)
     assert by_label[nowhere.name].entry is None
     assert by_label[nowhere.name].state == GONE
 
 
 def test_jobs_that_lead_to_no_cluster_are_unknown(tmp_path: Path) -> None:
-    """A directory that cannot be seen, or without a readable connection file, or that
-    the job does not name, proves no death."""
+    """It proves nothing if the directory is not mounted, or has no valid file, or the
+    job does not name it."""
     unreadable = left_behind(tmp_path, "unreadable")
     (unreadable / FILE_NAME).write_text("{")
     jobs = {"7": tmp_path / "not mounted" / "x-1", "8": unreadable, "9": tmp_path / "y"}
-    seen = look(tmp_path, FakeGrid(jobs, user_name(), silent=["9"])).clusters
+    seen = discover(tmp_path, FakeGrid(jobs, user_name(), silent=["9"])).clusters
     assert {cluster.state for cluster in seen} == {UNKNOWN}
     assert sorted(job.id for cluster in seen for job in cluster.jobs) == ["7", "8", "9"]
-    # Called by its number: its name may be that of a cluster that lives.
+    # Labelled with the job id: a running cluster may have the same name.
     assert "9" in {cluster.label for cluster in seen}
     assert "y" not in {cluster.name for cluster in seen}
 
 
 @pytest.mark.parametrize("name", ["it's a folder", "a,b=c", "ä%20"])
-def test_odd_letters_in_a_path_hide_no_cluster(tmp_path: Path, name: str) -> None:
-    """Its jobs are shown with it, and nothing else is; also through a link."""
+def test_unusual_characters_in_a_path(tmp_path: Path, name: str) -> None:
+    """The jobs belong to the cluster, also if the path is a link."""
     lost = left_behind(tmp_path / name)
     (tmp_path / "link").symlink_to(tmp_path / name)
     for shared in (tmp_path / name, tmp_path / "link"):
-        (seen,) = look(shared, FakeGrid({"7": lost}, user_name())).clusters
+        (seen,) = discover(shared, FakeGrid({"7": lost}, user_name())).clusters
         assert (seen.state, [job.id for job in seen.jobs]) == (GONE, ["7"])
 
 
@@ -148,7 +147,7 @@ def test_odd_letters_in_a_path_hide_no_cluster(tmp_path: Path, name: str) -> Non
     sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces"
 )
 def test_one_in_another_pid_namespace_is_not_gone(tmp_path: Path) -> None:
-    """Its process id means nothing here, though the host's name is the same."""
+    """Its process id means nothing here, although the host's name is the same."""
     made = (
         "from pathlib import Path; import os, sys;"
         " from tests.clusters import left_behind;"
@@ -161,42 +160,29 @@ def test_one_in_another_pid_namespace_is_not_gone(tmp_path: Path) -> None:
         [*inside, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        if not said:
+        started = process.stdout.readline()
+        if not started:
             pytest.skip("no PID namespace can be made here")
-        (seen,) = look(tmp_path, no_jobs).clusters
+        (seen,) = discover(tmp_path, no_jobs).clusters
         assert (seen.state, seen.entry is not None) == (SILENT, True)
         assert "container" in seen.why
         process.communicate(b"")
-    (seen,) = look(tmp_path, no_jobs).clusters
-    assert seen.state == SILENT  # from here this cannot be told
+    (seen,) = discover(tmp_path, no_jobs).clusters
+    assert seen.state == SILENT  # no proof from here that it has ended
 
 
-def test_without_a_grid_it_says_why_no_jobs_were_looked_for(
+def test_the_reason_why_no_jobs_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No Grid Engine, no qstat and one that fails are told apart."""
+    """No Grid Engine, no qstat, or a qstat that fails."""
     monkeypatch.delenv("SGE_ROOT", raising=False)
     monkeypatch.setenv("SGE_CELL", "none")
-    assert look(tmp_path).grid == NO_GRID
+    assert discover(tmp_path).grid_problem == NO_GRID
     monkeypatch.setenv("SGE_ROOT", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert look(tmp_path).grid == "there is no qstat here"
+    assert "No such file" in discover(tmp_path).grid_problem
 
     def failing(command: list[str]) -> str:
         raise subprocess.CalledProcessError(1, command, "", "x\nno qmaster\n")
 
-    assert look(tmp_path, failing).grid == "qstat failed: no qmaster"
-
-
-def _address() -> str:
-    """One of this host's that is not its loopback; or that, under another name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            own = str(probe.getsockname()[0])
-        except OSError:
-            own = "127.0.0.1"
-    if own.startswith("127.") or sys.platform != "linux":
-        pytest.skip("this host has no network")
-    return own
+    assert discover(tmp_path, failing).grid_problem == "qstat failed: no qmaster"

@@ -1,17 +1,29 @@
-"""``kill``: what is forgotten ends, what lives only by its name."""
+"""``kill``: dead clusters are removed; a running cluster is closed only by its name."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import pytest
 from distributed.core import Status
 
-from tests.clusters import left_behind, running, typed
+from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.cli.discovery import ClusterInfo, discover
+from dask_gridengine.cli.kill import end_cluster
+from dask_gridengine.errors import LauncherError
+from dask_gridengine.process_identity import ProcessIdentity
+from tests.clusters import FakeGrid, deaf, left_behind, running, typed
 from tests.waiting import wait_until
 
 
-def test_forgotten_ones_end_when_the_user_says_yes(shared: Path) -> None:
-    """They are listed first; without a yes nothing is done."""
+def only_cluster(shared: Path, grid: FakeGrid) -> ClusterInfo:
+    (cluster,) = discover(shared, grid).clusters
+    return cluster
+
+
+def test_dead_clusters_are_removed_after_confirmation(shared: Path) -> None:
+    """They are listed first; without a confirmation they stay."""
     lost = left_behind(shared)
     where = ("--shared-directory", str(shared))
     ended = typed("kill", *where, answer="n\n")
@@ -25,21 +37,77 @@ def test_forgotten_ones_end_when_the_user_says_yes(shared: Path) -> None:
     assert "nothing to end" in typed("kill", *where).output
 
 
-def test_one_that_lives_ends_by_its_name_alone(shared: Path) -> None:
-    """Through its manager, so that what runs may finish."""
+def test_a_running_cluster_is_closed_only_by_its_name(shared: Path) -> None:
+    """Its manager closes it; when the command ends, the cluster is closed."""
     where = ("--shared-directory", str(shared))
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
-        spared = typed("kill", "--yes", *where)
-        assert "mine is alive" in spared.output
+        assert "nothing to end" in typed("kill", "--yes", *where).output
         ended = typed("kill", "mine", "--yes", *where)
         assert ended.exit_code == 0, ended.output
         assert "mine: closed" in ended.output
+        assert not list(shared.rglob("connection.json"))
         wait_until(lambda: cluster.status is Status.closed, "closed")
 
 
-def test_a_name_that_is_nobodys(shared: Path) -> None:
-    """It is said whose there are."""
+def test_an_unknown_name_is_an_error(shared: Path) -> None:
+    """It is not ignored."""
     ended = typed("kill", "x", "--yes", "--shared-directory", str(shared))
     assert ended.exit_code == 1
-    assert "no cluster 'x'; there are: none" in ended.output
+    assert "'x'" in ended.output
+
+
+def test_jobs_and_files_of_a_dead_cluster_are_deleted(tmp_path: Path) -> None:
+    """Those of another cluster stay."""
+    lost, other = left_behind(tmp_path), left_behind(tmp_path, "other")
+    grid = FakeGrid({"7": lost, "8": other}, user_name())
+    cluster = {c.label: c for c in discover(tmp_path, grid).clusters}["lost"]
+    assert "lost: deleted job 7" in [*end_cluster(cluster, run=grid)]
+    assert grid.deleted == ["7"]
+    assert not lost.exists()
+    assert other.exists()
+    # Repeating it does nothing, and is not an error.
+    assert [*end_cluster(cluster, run=grid)] == ["lost: deleted job 7"]
+
+
+def test_files_of_a_silent_cluster_stay(tmp_path: Path) -> None:
+    """Its jobs are deleted; the output has the command that removes the files."""
+    with subprocess.Popen(["sleep", "60"]) as process, deaf() as address:
+        identity = ProcessIdentity.of(process.pid)
+        lost = left_behind(tmp_path, process=identity, addresses=(address,))
+        grid = FakeGrid({"7": lost}, user_name())
+        steps = [*end_cluster(only_cluster(tmp_path, grid), run=grid)]
+        process.kill()
+    assert grid.deleted == ["7"]
+    assert f"rm -r {lost}" in steps[-1]
+    assert (lost / "connection.json").exists()
+
+
+def test_jobs_that_do_not_name_their_cluster_are_deleted(tmp_path: Path) -> None:
+    """No file is touched."""
+    grid = FakeGrid({"7": tmp_path / "x"}, user_name(), silent=["7"])
+    cluster = only_cluster(tmp_path, grid)
+    assert [*end_cluster(cluster, run=grid)] == ["7: deleted job 7"]
+    assert grid.deleted == ["7"]
+
+
+def test_a_failing_qdel_is_an_error(tmp_path: Path) -> None:
+    """It has qdel's message and what to type; the files that lead to the jobs stay."""
+    lost = left_behind(tmp_path)
+    cluster = only_cluster(tmp_path, FakeGrid({"7": lost}, user_name()))
+
+    def denied(command: object) -> str:
+        raise subprocess.CalledProcessError(1, "qdel", "", "no qmaster")
+
+    with pytest.raises(LauncherError, match=r"(?s)no qmaster.*qdel 7"):
+        list(end_cluster(cluster, run=denied))
+    assert lost.exists()
+
+
+def test_a_cluster_that_does_not_close_in_time_is_an_error(shared: Path) -> None:
+    """The hint is the command that shows what it waits for."""
+    with running(shared) as cluster:
+        mine = only_cluster(shared, FakeGrid({}, user_name()))
+        with pytest.raises(LauncherError, match="explain --cluster mine"):
+            list(end_cluster(mine, timeout=0))
+        wait_until(lambda: cluster.status is Status.closed, "closed")

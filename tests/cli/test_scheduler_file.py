@@ -1,4 +1,4 @@
-"""A scheduler file, and beside it what a client needs with TLS."""
+"""A scheduler file, and the TLS identity beside it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tests.clusters import running
 def test_a_program_that_knows_only_dask(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Client(scheduler_file=F) works with the variables that are printed; the key is
-    for the user's eyes alone; both files go with the cluster."""
+    """Client(scheduler_file=F) works with the variables that are printed; only the
+    owner can read the key; both files are removed with the cluster."""
     from dask import config
 
     file = SchedulerFile(tmp_path / "f.json")
     with running(shared, jobs=1) as cluster:
         identity = client_identity(cluster.security)
-        assert identity is not None
-        file.write_identity(identity)
-        place = cluster.pool().directory
-        file.write(cluster.scheduler.identity(0), cluster.scheduler_address, place)
+        scheduler = cluster.scheduler.identity(0)
+        file.write(scheduler, cluster.scheduler_address, tmp_path, identity)
         assert stat.S_IMODE(file.pem.stat().st_mode) == 0o600
         tls = "distributed.comm.tls"
-        told = config.collect_env(file.environment())
+        variables = config.collect_env(file.environment())
         with (
             config.set(
                 {
-                    f"{tls}.ca-file": config.get(f"{tls}.ca-file", config=told),
-                    f"{tls}.client.cert": config.get(f"{tls}.client.cert", config=told),
+                    f"{tls}.ca-file": config.get(f"{tls}.ca-file", config=variables),
+                    f"{tls}.client.cert": config.get(
+                        f"{tls}.client.cert", config=variables
+                    ),
                 }
             ),
             Client(scheduler_file=str(file.path), set_as_default=False) as client,
@@ -47,12 +47,12 @@ def test_a_program_that_knows_only_dask(
     assert not file.pem.exists()
 
 
-def test_another_s_file_is_left_alone(tmp_path: Path) -> None:
-    """Neither what is no scheduler file is overwritten, nor the next cluster's
-    removed."""
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    """A file that is not a scheduler file is not replaced, and the scheduler file of
+    another cluster is not removed."""
     path = tmp_path / "f.json"
     path.write_text("precious")
-    with pytest.raises(OptionError, match="is left alone"):
+    with pytest.raises(OptionError, match="not a scheduler file"):
         SchedulerFile(path).check()
     with pytest.raises(OptionError, match="no directory"):
         SchedulerFile(tmp_path / "nowhere" / "f.json").check()
@@ -60,6 +60,6 @@ def test_another_s_file_is_left_alone(tmp_path: Path) -> None:
     old = SchedulerFile(path)
     old.check()
     new = SchedulerFile(path)
-    new.write({}, "tls://a:1", tmp_path)
+    new.write({}, "tls://a:1", tmp_path, None)
     old.remove()
     assert path.exists()

@@ -1,4 +1,4 @@
-"""``up``: a cluster for the life of a command, in a pipe and in a real terminal."""
+"""``up`` in a pipe and in a real terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine import connect
-from dask_gridengine.cli.signals import StopSignals
+from dask_gridengine.cli.stop_signals import StopSignals
 from tests.clusters import DASK, typed
 from tests.waiting import wait_until
 
@@ -31,7 +31,7 @@ def command(shared: Path, *arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def up(shared: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """It runs, with all its output in a pipe."""
+    """Run it with all its output in a pipe."""
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command(shared, *arguments), text=True, **pipe) as process:
         try:
@@ -41,7 +41,7 @@ def up(shared: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
-    """What it prints, to the first line with that in it."""
+    """Read its output to the first line that matches."""
     assert process.stdout is not None
     found = []
     for line in process.stdout:
@@ -52,57 +52,65 @@ def lines_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
 
 
 def test_in_a_pipe(shared: Path, tmp_path: Path) -> None:
-    """A line for each change; others use it meanwhile; SIGTERM drains it, and nothing
-    is left."""
+    """It prints a line for each change; other processes can use the cluster; SIGTERM
+    closes it, and no file is left."""
     file = tmp_path / "s.json"
     with up(shared, "--jobs=2", f"--scheduler-file={file}") as process:
-        said = lines_until(process, "2 working")
-        assert '  to use it: client = dask_gridengine.connect("mine")' in said
-        assert not any("\x1b" in line for line in said)
+        lines = lines_until(process, "2 working")
+        assert '  to use it: client = dask_gridengine.connect("mine")' in lines
+        assert not any("\x1b" in line for line in lines)
         with connect(file, set_as_default=False) as client:
             assert client.submit(sum, [1, 2, 3]).result() == 6
         process.send_signal(signal.SIGTERM)
-        said = lines_until(process, "all nodes are given back")
+        lines = lines_until(process, "no nodes are left")
         assert process.wait(20) == 0
     assert not file.exists()
 
 
-def test_what_others_still_hold_is_one_line(shared: Path) -> None:
-    """Results go with the cluster; of which workers is said, and no page of keys."""
+def test_lost_results_are_one_line(shared: Path) -> None:
+    """The output names the workers that held results, and not each key."""
     with up(shared, "--jobs=2") as process:
         lines_until(process, "2 working")
         with connect(shared_directory=shared, set_as_default=False) as client:
             held = client.map(abs, range(20))
             client.gather(held)
             process.send_signal(signal.SIGTERM)
-            said = lines_until(process, "all nodes are given back")
+            lines = lines_until(process, "no nodes are left")
             assert process.wait(20) == 0
-    assert sum("held is lost" in line for line in said) == 1
-    assert not [line for line in said if "distributed." in line]
+    assert sum("held is lost" in line for line in lines) == 1
+    assert not [line for line in lines if "distributed." in line]
 
 
 def test_adaptive(shared: Path) -> None:
-    """--adapt MIN MAX: the number of nodes follows the work."""
+    """--adapt MIN MAX: the number of nodes follows the amount of work."""
     with up(shared, "--adapt", "0", "2") as process:
-        lines_until(process, r"0 wanted \(adaptive, 0 to 2\)")
+        lines_until(process, r"0 \(adaptive, 0 to 2\) requested")
         with connect(shared_directory=shared, set_as_default=False) as client:
             assert client.submit(sum, [1, 2, 3]).result(30) == 6
         process.send_signal(signal.SIGINT)
-        lines_until(process, "given back")
+        lines_until(process, "no nodes are left")
         assert process.wait(20) == 0
 
 
-def test_mistakes() -> None:
-    """Each is told before anything is started."""
-    assert "no nodes are asked for" in typed("up").output
-    assert "give one" in typed("up", "--jobs=1", "--adapt", "0", "1").output
-    assert "MIN is above MAX" in typed("up", "--adapt", "2", "1").output
-    assert "KEY=VALUE" in typed("up", "--jobs=1", "-o", "queue").output
-    assert "did you mean 'queue'" in typed("up", "--jobs=1", "-o", "queu=x").output
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--jobs N"),
+        (["--jobs=1", "--adapt", "0", "1"], "--adapt"),
+        (["--adapt", "2", "1"], "MIN is above MAX"),
+        (["--jobs=1", "-o", "queue"], "KEY=VALUE"),
+        (["--jobs=1", "-o", "queu=x"], "'queue'"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], expected: str) -> None:
+    """It is an error before anything is started."""
+    ended = typed("up", *arguments)
+    assert ended.exit_code == 2
+    assert expected in ended.output
 
 
 def test_signals_are_counted() -> None:
-    """The first asks gently, the second insists; what was there comes back."""
+    """Afterwards the previous handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as stops:
         stops.interrupting = False
@@ -113,7 +121,7 @@ def test_signals_are_counted() -> None:
 
 
 class Terminal:
-    """tmux, with a screen that can be looked at and typed into."""
+    """A terminal in tmux."""
 
     def __init__(self, line: str) -> None:
         self._name = f"test-{uuid.uuid4().hex[:8]}"
@@ -125,7 +133,7 @@ class Terminal:
         return subprocess.run(done, capture_output=True, text=True, check=True).stdout
 
     def screen(self) -> str:
-        """What stands there."""
+        """Return the text on the screen."""
         return self._tmux("capture-pane", "-p")
 
     def press(self, key: str) -> None:
@@ -142,24 +150,25 @@ class Terminal:
     shutil.which("tmux") is None, reason="no tmux: apt-get install tmux"
 )
 def test_in_a_terminal(shared: Path) -> None:
-    """A live picture that follows the window; Ctrl-C drains, and leaves a clean
-    screen, no job and no file."""
+    """The picture follows the size of the window; Ctrl-C closes the cluster and leaves
+    a clean screen and no file."""
     script = shared.parent / "up.sh"
     words = shlex.join(command(shared, "--jobs=2"))
-    # A terminal tells Ctrl-C to all that run in it.
+    # A terminal sends Ctrl-C to all its foreground processes.
     script.write_text(f"trap : INT\n{words}; echo status $?; exec sleep 60\n")
     terminal = Terminal(f"sh {script}")
     try:
         wait_until(
-            lambda: "2 wanted: 2 working" in terminal.screen(),
+            lambda: "2 requested: 2 working" in terminal.screen(),
             "two nodes on the screen",
             30,
             terminal.screen,
         )
-        assert "Ctrl-C lets running tasks end" in terminal.screen()
-        terminal.resize(60, 20)
+        footer = "Ctrl-C: close after the running tasks; twice: close now"
+        assert footer in terminal.screen()
+        terminal.resize(50, 20)
         wait_until(
-            lambda: "\ntwice: at once" in terminal.screen(),
+            lambda: "\nclose now" in terminal.screen(),
             "the picture at its new width",
             10,
             terminal.screen,
@@ -168,6 +177,6 @@ def test_in_a_terminal(shared: Path) -> None:
         wait_until(
             lambda: "status 0" in terminal.screen(), "its end", 20, terminal.screen
         )
-        assert "all nodes are given back" in terminal.screen()
+        assert "mine was closed" in terminal.screen()
     finally:
         terminal.close()

@@ -1,4 +1,4 @@
-"""The command line on a real grid: a cluster seen, explained and ended from outside."""
+"""The command line on a real grid: list, explain and close a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.grid, pytest.mark.timeout(120)]
 NO_PAGE = "scheduler-options={'dashboard_address': ':0'}"
 
 
-class Line:
+class Shell:
     """The command line of a user with this shared directory."""
 
     def __init__(self, shared: Path) -> None:
@@ -56,49 +56,49 @@ class Line:
 
 
 @pytest.fixture
-def line(grid: Cell, shared: Path) -> Line:
-    return Line(shared)
+def shell(grid: Cell, shared: Path) -> Shell:
+    return Shell(shared)
 
 
 @pytest.fixture
-def manager(line: Line) -> Iterator[subprocess.Popen[bytes]]:
-    """``up`` with two nodes at work."""
-    with line.start("up", "--jobs=2", "--name=mine", "-o", NO_PAGE) as process:
+def manager(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
+    """``up`` with two working nodes."""
+    with shell.start("up", "--jobs=2", "--name=mine", "-o", NO_PAGE) as process:
         try:
             wait_until(
-                lambda: working(line) == 2, "two nodes at work", 30, line.clusters
+                lambda: working(shell) == 2, "two working nodes", 30, shell.clusters
             )
             yield process
         finally:
             process.kill()
 
 
-def working(line: Line) -> int:
-    status = line.clusters().get("mine", {}).get("status") or {}
+def working(shell: Shell) -> int:
+    status = shell.clusters().get("mine", {}).get("status") or {}
     return int(status.get("states", {}).get("working", 0))
 
 
-def test_seen_from_another_shell(
-    line: Line, manager: subprocess.Popen[bytes], shared: Path
+def test_a_cluster_of_another_process(
+    shell: Shell, manager: subprocess.Popen[bytes], shared: Path
 ) -> None:
-    """Its nodes and their story, a client, and a gentle end by name."""
-    (job,) = line.clusters()["mine"]["jobs"]
-    assert "worked" in line.type("explain", f"{job['id']}.1")
-    assert "Registered to" in line.type("logs", f"{job['id']}.1")
+    """Other processes can explain its nodes, connect a client, and close it."""
+    (job,) = shell.clusters()["mine"]["jobs"]
+    assert "worked" in shell.type("explain", f"{job['id']}.1")
+    assert "Registered to" in shell.type("logs", f"{job['id']}.1")
     with connect("mine", shared_directory=shared, set_as_default=False) as client:
         assert client.submit(sum, [1, 2, 3]).result() == 6
-    assert "mine: closed" in line.type("kill", "mine", "--yes")
+    assert "mine: closed" in shell.type("kill", "mine", "--yes")
     assert manager.wait(20) == 0
 
 
 def test_its_manager_was_killed(
-    line: Line, manager: subprocess.Popen[bytes], shared: Path
+    shell: Shell, manager: subprocess.Popen[bytes], shared: Path
 ) -> None:
-    """The grid is rid of its nodes by itself; what files are left go with ``kill``."""
+    """Its launcher deletes its jobs; ``kill`` removes its files."""
     manager.kill()
     manager.wait()
-    line.type("kill", "--yes")
-    wait_until(lambda: line.clusters() == {}, "no cluster", 20, line.clusters)
+    shell.type("kill", "--yes")
+    wait_until(lambda: shell.clusters() == {}, "no cluster", 20, shell.clusters)
     wait_until(lambda: not list(shared.iterdir()), "no file", 10)
 
 
@@ -115,10 +115,9 @@ def test_only_what_is_dead_is_deleted(
     folder: str,
     batch_system: str,
 ) -> None:
-    """``kill`` without a name spares the jobs of a cluster that lives, whatever its
-    path and its batch system; ``ps`` shows each cluster once."""
+    """``kill`` without a name deletes no job of a running cluster, for any path and any
+    batch system; ``ps`` lists each cluster once."""
     place = shared / folder
-    line = Line(place)
     options |= {
         "shared_directory": place,
         "job_extra_directives": ["-h"],  # all stay queued
@@ -126,19 +125,20 @@ def test_only_what_is_dead_is_deleted(
     }
     held = [f"-ojob_extra_directives={options['job_extra_directives']!r}"]
     monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", batch_system)
+    shell = Shell(place)
     with (
         GridEngineCluster(jobs=2, name="living", **options) as cluster,
-        line.start("up", "--jobs=2", "--name=dead", "-o", NO_PAGE, *held) as manager,
+        shell.start("up", "--jobs=2", "--name=dead", "-o", NO_PAGE, *held) as manager,
     ):
         try:
             wait_until(lambda: " dead " in grid.qstat(), "its jobs", 90, grid.qstat)
-            # Its session as well, which would delete its jobs, and has no successor.
+            # Its launcher as well, which would delete its jobs and be restarted.
             manager.send_signal(signal.SIGSTOP)
             for process in psutil.Process(manager.pid).children(recursive=True):
                 process.kill()
             manager.kill()
             manager.wait()
-            seen = line.clusters()
+            seen = shell.clusters()
             assert {name: seen[name]["manager"] for name in seen} == {
                 "living": "alive",
                 "dead": "gone",
@@ -146,8 +146,7 @@ def test_only_what_is_dead_is_deleted(
             mine = {row.id.job.partition(".")[0] for row in cluster.jobs()}
             dead = {job["id"] for job in seen["dead"]["jobs"]}
             assert {job["id"] for job in seen["living"]["jobs"]} == mine
-            said = line.type("kill", "--yes")
-            assert "dead: deleted job" in said
+            assert "dead: deleted job" in shell.type("kill", "--yes")
             wait_until(
                 lambda: (
                     not dead & {row.split()[0] for row in grid.qstat().splitlines()[2:]}
@@ -164,16 +163,15 @@ def test_only_what_is_dead_is_deleted(
 
 
 def test_its_manager_hangs(
-    grid: Cell, line: Line, manager: subprocess.Popen[bytes]
+    grid: Cell, shell: Shell, manager: subprocess.Popen[bytes]
 ) -> None:
-    """Then silence is no proof: only who names it has its jobs deleted, and its files
-    stay."""
+    """Its jobs are only deleted by its name, and its files stay."""
     manager.send_signal(signal.SIGSTOP)
-    assert line.clusters()["mine"]["manager"] == "silent"
-    assert "nothing to end" in line.type("kill", "--yes")
-    assert "may live" in line.type("kill", "mine", "--yes")
+    assert shell.clusters()["mine"]["manager"] == "silent"
+    assert "nothing to end" in shell.type("kill", "--yes")
+    assert "may still run" in shell.type("kill", "mine", "--yes")
     assert grid.qstat() == ""
     manager.send_signal(signal.SIGCONT)
-    wait_until(lambda: line.clusters()["mine"]["manager"] == "alive", "it goes on", 20)
+    wait_until(lambda: shell.clusters()["mine"]["manager"] == "alive", "it goes on", 20)
     manager.send_signal(signal.SIGTERM)
     assert manager.wait(30) == 0

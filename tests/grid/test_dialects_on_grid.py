@@ -10,7 +10,7 @@ import pytest
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.launchers.session import SessionLauncher
+from dask_gridengine.launchers.base import Launcher
 from tests.grid.conftest import Cell
 from tests.nannies import watched
 from tests.waiting import wait_until
@@ -29,7 +29,7 @@ def test_an_unknown_grid_works(
         Client(cluster) as client,
     ):
         watched(client, 3, timeout=60)
-        assert isinstance(launcher := cluster.pool().launcher, SessionLauncher)
+        assert isinstance(launcher := cluster.pool().launcher, Launcher)
         assert "This grid through DRMAA (SGE" in launcher.description
         assert client.gather(client.map(abs, range(-9, 0))) == list(range(9, 0, -1))
         # An array of one each, as the grid has it.

@@ -1,4 +1,4 @@
-"""The DRMAA launcher on a real Grid Engine: what its promises rest on."""
+"""The DRMAA launcher on a real Grid Engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,16 +22,16 @@ from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.batch.sge.submit_options import exclude_hosts
 from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
-from dask_gridengine.launchers.drmaa.jobs import UNSURE
-from dask_gridengine.launchers.drmaa.library import (
-    ABANDONED,
+from dask_gridengine.launchers.drmaa.jobs import UNCONFIRMED
+from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher, drmaa_program
+from dask_gridengine.launchers.drmaa.library import ABANDONED, NO_RECORD
+from dask_gridengine.launchers.drmaa.usage import (
     APPLICATION_ERROR,
     DELETED,
-    NO_RECORD,
     UNSTARTED,
 )
 from dask_gridengine.launchers.select import open_launcher
-from dask_gridengine.launchers.session import SessionLauncher
+from dask_gridengine.launchers.supervisor import ChildSupervisor
 from tests.grid.conftest import Cell
 from tests.launchers.conftest import Ends
 from tests.waiting import until, wait_until
@@ -44,13 +43,13 @@ HELD = "-h"  # stays in the queue
 
 @pytest.fixture
 def ends() -> Ends:
-    """What a launcher reports its ends to."""
+    """An end callback for a launcher."""
     return Ends()
 
 
 @asynccontextmanager
-async def drmaa(ends: Ends, cleanup: Path | None = None) -> AsyncIterator[Any]:
-    launcher = await open_launcher("drmaa", ends, cleanup=cleanup)
+async def drmaa(ends: Ends) -> AsyncIterator[Any]:
+    launcher = await open_launcher("drmaa", ends)
     try:
         yield launcher
     finally:
@@ -65,10 +64,11 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), timeout=100))
 
 
-def session() -> psutil.Process:
-    """The launcher's child."""
-    (child,) = (c for c in psutil.Process().children() if c.name().startswith("python"))
-    return child
+def child() -> psutil.Process:
+    """Return the launcher's child."""
+    children = psutil.Process().children()
+    (process,) = (each for each in children if each.name().startswith("python"))
+    return process
 
 
 def master() -> psutil.Process:
@@ -76,8 +76,8 @@ def master() -> psutil.Process:
     return psutil.Process(int((spool / "qmaster" / "qmaster.pid").read_text()))
 
 
-def test_it_says_which_grid_engine_it_found(ends: Ends) -> None:
-    """Also as the best there is, without being asked for."""
+def test_the_description_has_the_grid_engine(ends: Ends) -> None:
+    """A configured grid is the default."""
 
     async def main() -> None:
         launcher = await open_launcher(None, ends)
@@ -88,9 +88,9 @@ def test_it_says_which_grid_engine_it_found(ends: Ends) -> None:
     run(main)
 
 
-def test_ends_are_told_as_they_were(ends: Ends) -> None:
-    """Exit status, signal, or that the command could not be started; and how long."""
-    wanted: dict[NodeId, dict[str, Any]] = {}
+def test_ends_have_their_cause(ends: Ends) -> None:
+    """Exit status, signal, or that the command could not be started; and the time."""
+    expected: dict[NodeId, dict[str, Any]] = {}
     scripts: dict[str, dict[str, Any]] = {
         "exit 0": {"exit_status": 0},
         "exit 3": {"exit_status": 3},
@@ -104,33 +104,31 @@ def test_ends_are_told_as_they_were(ends: Ends) -> None:
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
-            for script, told in scripts.items():
+            for script, end in scripts.items():
                 request = shell(script, native="-l s_rt=2" if "USR1" in script else "")
                 (node,) = await launcher.submit(request, 1)
-                wanted[node] = told
+                expected[node] = end
             missing = NodeRequest(name="node", command=("/no/such/command",))
             (never,) = await launcher.submit(missing, 1)
-            wanted[never] = {"unstarted": True, "reason": UNSTARTED}
+            expected[never] = {"unstarted": True, "reason": UNSTARTED}
             limited = shell("sleep 1000", native="-l h_rt=2")
             (long,) = await launcher.submit(limited, 1)
-            wanted[long] = {"signal": "SIGKILL"}
-            told = await ends.of(wanted, timeout=30)
-            assert [replace(end, ran=None, peak_memory=0) for end in told] == [
-                EndNotice(node=n, **how) for n, how in wanted.items()
+            expected[long] = {"signal": "SIGKILL"}
+            ended = await ends.of(list(expected), timeout=30)
+            assert [replace(end, ran=None, peak_memory=0) for end in ended] == [
+                EndNotice(node=n, **how) for n, how in expected.items()
             ]
-            by_node = {end.node: end for end in told}
+            by_node = {end.node: end for end in ended}
             assert by_node[never].ran is None
-            assert all(end.ran is not None for end in told if end.node != never)
+            assert all(end.ran is not None for end in ended if end.node != never)
             assert (by_node[long].ran or 0) >= 2
             assert by_node[long].peak_memory > 100_000
 
     run(main)
 
 
-def test_the_accounting_knows_those_that_died_without_a_word(
-    ends: Ends, grid: Cell
-) -> None:
-    """How, where, how long and how big; of a node that never ran there is nothing."""
+def test_ended_nodes_have_accounting_records(ends: Ends, grid: Cell) -> None:
+    """Nodes that never ran have none."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -155,7 +153,7 @@ def test_the_accounting_knows_those_that_died_without_a_word(
 
 
 def test_the_hosts_of_options_are_found(ends: Ends) -> None:
-    """By qselect, which knows of every host; nobody can tell of nonsense."""
+    """By qselect, which knows every host; None for invalid options."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -163,8 +161,8 @@ def test_the_hosts_of_options_are_found(ends: Ends) -> None:
             everything = "-q all.q -l h_rt=60 -R y -pe smp 4 -l h=!node1&!node9"
             assert await launcher.hosts(everything) == {"node2"}
             assert await launcher.hosts("-q *@node1") == {"node1"}
-            for nonsense in ("-q nowhere.q", "-pe none 2", "-l gold=1"):
-                assert await launcher.hosts(nonsense) is None
+            for invalid in ("-q nowhere.q", "-pe none 2", "-l gold=1"):
+                assert await launcher.hosts(invalid) is None
 
     run(main)
 
@@ -175,7 +173,7 @@ def test_the_hosts_of_options_are_found(ends: Ends) -> None:
 def test_excluded_hosts_run_nothing(
     ends: Ends, native: str, shared: Path, grid: Cell
 ) -> None:
-    """With whatever else was asked for, and as many as Grid Engine takes."""
+    """With any other options, and as many hosts as Grid Engine accepts."""
     script = f"hostname >{shared}/host-$JOB_ID-$SGE_TASK_ID"
     many = [f"node{index}-with-a-long-name.example.org" for index in range(100, 400)]
 
@@ -196,18 +194,18 @@ def test_excluded_hosts_run_nothing(
         path.unlink()
 
 
-def test_a_silent_node_that_is_over_is_found(ends: Ends, grid: Cell) -> None:
-    """Also one whose notice went astray; one that lives is no end."""
+def test_a_recheck_finds_an_ended_node(ends: Ends, grid: Cell) -> None:
+    """Also one whose notice was lost; a live node stays."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             held = await launcher.submit(shell("sleep 1000", native=HELD), 2)
-            killed = session()
-            killed.suspend()  # it takes no notices
+            killed = child()
+            killed.suspend()  # it receives no notices
             grid.run("qdel", held[0].job, "-t", "1")
             killed.kill()
-            await until(lambda: session() != killed, "another session")
-            await launcher.ask_about(held)
+            await until(lambda: child() != killed, "another child")
+            await launcher.recheck(held)
             await ends.of(held[:1], timeout=30)
             assert ends.nodes == held[:1]
 
@@ -215,7 +213,7 @@ def test_a_silent_node_that_is_over_is_found(ends: Ends, grid: Cell) -> None:
 
 
 def test_a_command_arrives_whole(ends: Ends, tmp_path: Path) -> None:
-    """libdrmaa cuts arguments at newlines and values at "="; we put them together."""
+    """Though libdrmaa cuts arguments at newlines and values at "="."""
     seen = tmp_path / "seen.json"
     program = (
         "import json, os, sys\n"
@@ -243,20 +241,8 @@ def test_a_command_arrives_whole(ends: Ends, tmp_path: Path) -> None:
     assert directory == "/"
 
 
-def test_what_glibc_was_told_stays_with_the_session(ends: Ends, tmp_path: Path) -> None:
-    """Not even ``-V`` hands it on."""
-
-    async def main() -> None:
-        async with drmaa(ends) as launcher:
-            request = shell(f"env >{tmp_path}/env", native="-V")
-            await ends.of(await launcher.submit(request, 1))
-
-    run(main)
-    assert "GLIBC_TUNABLES" not in (tmp_path / "env").read_text()
-
-
 @pytest.mark.parametrize(
-    ("native", "count", "told"),
+    ("native", "count", "text"),
     [
         ("-q nowhere.q", 1, "nowhere.q"),
         ("-l gold=1", 1, "gold"),
@@ -266,16 +252,16 @@ def test_what_glibc_was_told_stays_with_the_session(ends: Ends, tmp_path: Path) 
         ("", 75_001, "75000"),
     ],
 )
-def test_a_refusal_keeps_the_grids_words(
-    ends: Ends, native: str, count: int, told: str
+def test_a_rejection_has_the_grids_text(
+    ends: Ends, native: str, count: int, text: str
 ) -> None:
-    """And nothing is queued; the launcher goes on."""
+    """Nothing is queued, and the next submission works."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             with pytest.raises(SubmitError) as caught:
                 await launcher.submit(shell("exit 0", native=native), count)
-            assert told in caught.value.reason
+            assert text in caught.value.reason
             (end,) = await ends.of(await launcher.submit(shell("exit 0"), 1))
             assert end.exit_status == 0
 
@@ -283,7 +269,7 @@ def test_a_refusal_keeps_the_grids_words(
 
 
 def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
-    """Queued or running; the others stay."""
+    """Queued or running nodes; the others stay."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -299,8 +285,8 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
     run(main)
 
 
-def test_many_of_an_array_are_cancelled_at_once(ends: Ends, grid: Cell) -> None:
-    """All that was meant, and nothing beside it."""
+def test_many_nodes_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
+    """By one command; the others stay."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -314,8 +300,8 @@ def test_many_of_an_array_are_cancelled_at_once(ends: Ends, grid: Cell) -> None:
     run(main)
 
 
-def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
-    """By a user or an administrator with qdel; we did not cancel it."""
+def test_jobs_deleted_by_others_are_reported_as_deleted(ends: Ends, grid: Cell) -> None:
+    """By a user or an administrator with qdel."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -325,19 +311,19 @@ def test_what_others_delete_is_told_as_that(ends: Ends, grid: Cell) -> None:
             (held,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
             await until(lambda: grid.qstat().count(" r ") == 2, "two running")
             grid.run("qdel", running.job, warned.job, held.job)
-            told = await ends.of([running, warned, held])
-            assert [replace(end, ran=None, peak_memory=0) for end in told] == [
+            ended = await ends.of([running, warned, held])
+            assert [replace(end, ran=None, peak_memory=0) for end in ended] == [
                 EndNotice(node=running, reason=DELETED, deleted=True),
                 EndNotice(node=warned, reason=DELETED, deleted=True),
                 EndNotice(node=held, reason=NO_RECORD, deleted=True),
             ]
-            assert [end.ran is None for end in told] == [False, False, True]
+            assert [end.ran is None for end in ended] == [False, False, True]
 
     run(main)
 
 
 def test_a_node_whose_shepherd_dies_was_not_deleted(ends: Ends, grid: Cell) -> None:
-    """Nor could it not be started: the grid itself does not know what became of it."""
+    """The grid itself does not know how it ended."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -363,27 +349,11 @@ def test_a_node_whose_shepherd_dies_was_not_deleted(ends: Ends, grid: Cell) -> N
     run(main)
 
 
-def test_a_thousand_nodes_come_and_go_quickly(ends: Ends) -> None:
-    """As one array, in a few calls; every end is told."""
-
-    async def main() -> None:
-        async with drmaa(ends) as launcher:
-            start = time.monotonic()
-            nodes = await launcher.submit(shell("sleep 1000", native=HELD), 1000)
-            await launcher.cancel(nodes[::2])
-            await ends.of(nodes[::2])
-            await launcher.cancel(nodes)
-            await ends.of(nodes)
-            assert time.monotonic() - start < 10
-
-    run(main)
-
-
 @pytest.mark.parametrize("ending", ["sleep", "fork", "exit"])
 def test_nothing_outlives_the_parent(grid: Cell, shared: Path, ending: str) -> None:
-    """Killed, killed while a fork holds our pipe, or at its end without closing.
+    """Its jobs are deleted, running or queued, and its directory is removed.
 
-    Its jobs are deleted, running or queued, and its directory is removed.
+    Also when it ends without closing, or a fork of it holds the pipe.
     """
     shared = shared / "dask-1"
     shared.mkdir()
@@ -393,23 +363,23 @@ def test_nothing_outlives_the_parent(grid: Cell, shared: Path, ending: str) -> N
     ) as parent:
         assert parent.stdin
         assert parent.stdout
-        told = json.loads(parent.stdout.readline())
+        child_pid = json.loads(parent.stdout.readline())["child"]
         wait_until(lambda: " r " in grid.qstat(), "a running node", 20)
         children = psutil.Process(parent.pid).children()
         if ending == "exit":
             parent.stdin.close()
         else:
             parent.kill()
-        wait_until(lambda: not psutil.pid_exists(told["session"]), "its end", 30)
-        for child in children:
-            if child.pid != told["session"]:
-                child.kill()
+        wait_until(lambda: not psutil.pid_exists(child_pid), "its end", 30)
+        for process in children:
+            if process.pid != child_pid:
+                process.kill()
     wait_until(lambda: grid.qstat() == "", "an empty queue", 30, grid.qstat)
     assert not shared.exists()
 
 
-def test_a_killed_session_costs_no_node(ends: Ends, tmp_path: Path) -> None:
-    """Another takes over; ends come with their exit status, cancelling works."""
+def test_nodes_survive_a_killed_child(ends: Ends, tmp_path: Path) -> None:
+    """A new one takes over; ends have their exit status, cancelling works."""
     gate = tmp_path / "gate"
 
     async def main() -> None:
@@ -417,13 +387,13 @@ def test_a_killed_session_costs_no_node(ends: Ends, tmp_path: Path) -> None:
             script = f"while [ ! -e {gate} ]; do sleep 0.1; done; exit 7"
             running = await launcher.submit(shell(script), 2)
             held = await launcher.submit(shell("sleep 1000", native=HELD), 2)
-            killed = session()
+            killed = child()
             killed.kill()
             await launcher.cancel(held[:1])
-            assert session().pid != killed.pid
+            assert child().pid != killed.pid
             gate.touch()
-            told = await ends.of(running, timeout=30)
-            assert [end.exit_status for end in told] == [7, 7]
+            ended = await ends.of(running, timeout=30)
+            assert [end.exit_status for end in ended] == [7, 7]
             assert (await ends.of(held[:1]))[0].cancelled
             assert len(ends.seen) == 3
             (end,) = await ends.of(await launcher.submit(shell("exit 5"), 1))
@@ -432,14 +402,14 @@ def test_a_killed_session_costs_no_node(ends: Ends, tmp_path: Path) -> None:
     run(main)
 
 
-def test_an_end_without_a_session_is_found_out(ends: Ends, grid: Cell) -> None:
-    """A node that is over when the next session begins, and whose notice is gone."""
+def test_an_end_between_two_children_is_found(ends: Ends, grid: Cell) -> None:
+    """A node that has ended when the new child starts, and whose notice is lost."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             nodes = await launcher.submit(shell("sleep 1000", native=HELD), 1)
-            killed = session()
-            killed.suspend()  # it takes no notices
+            killed = child()
+            killed.suspend()  # it receives no notices
             grid.run("qdel", nodes[0].job)
             killed.kill()
             (end,) = await ends.of(nodes, timeout=30)
@@ -450,7 +420,7 @@ def test_an_end_without_a_session_is_found_out(ends: Ends, grid: Cell) -> None:
 
 
 def test_a_master_that_hangs_loses_no_end(ends: Ends, tmp_path: Path) -> None:
-    """Ends that come meanwhile are told when it goes on, with their exit status."""
+    """Ends meanwhile are reported when it goes on, with their exit status."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -469,24 +439,25 @@ def test_a_master_that_hangs_loses_no_end(ends: Ends, tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_submission_without_answer_is_found_by_its_mark(
+def test_an_unacknowledged_submission_is_found_by_its_id(
     ends: Ends, grid: Cell
 ) -> None:
-    """A master that hangs may queue it later; nobody ever hears the job's id.
+    """A master that hangs may queue it later, and the job's id is never received.
 
-    That takes two minutes, so here qsub queues what the master would have.
+    That takes two minutes, so here qsub queues what the master would have queued.
     """
     qsub = ("qsub", "-terse", "-h", "-N", "node", "-b", "y", "-o", "/dev/null")
 
     async def main() -> None:
-        async with drmaa(ends) as launcher:
+        supervisor = await ChildSupervisor.open(await drmaa_program(), ends)
+        async with contextlib.aclosing(DrmaaLauncher(supervisor)) as launcher:
             (ours,) = await launcher.submit(shell("sleep 1000", native=HELD), 1)
-            submission_id = (*qsub, "-v", f"{SUBMISSION}=abc123")
-            lost = grid.run(*submission_id, "-t", "1-3", "sleep", "9").partition(".")[0]
+            marked = (*qsub, "-v", f"{SUBMISSION}=abc123")
+            lost = grid.run(*marked, "-t", "1-3", "sleep", "9").partition(".")[0]
             other = grid.run(*qsub, "sleep", "9").strip()
             assert lost in grid.qstat()
-            channel = await launcher._session()
-            await channel.ask(
+            channel = await supervisor.channel(0)
+            await channel.request(
                 "delete_unacknowledged", name="node", submission_id="abc123"
             )
             await until(lambda: lost not in grid.qstat(), "it is gone", 10, grid.qstat)
@@ -497,13 +468,13 @@ def test_a_submission_without_answer_is_found_by_its_mark(
     run(main)
 
 
-def test_a_master_that_is_restarted_loses_no_wish(
+def test_a_restarted_master_loses_no_cancellation(
     ends: Ends, grid: Cell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While it is away submissions fail, and cancelling is made up for.
+    """While it is away submissions fail, and cancellations are retried later.
 
-    Nodes that run are left out: after a restart Grid Engine itself does not know for
-    ten minutes that they are over.
+    Not tested with running nodes: after a restart Grid Engine itself does not know for
+    ten minutes that they have ended.
     """
 
     async def main() -> None:
@@ -518,13 +489,13 @@ def test_a_master_that_is_restarted_loses_no_wish(
                 assert ends.seen == []
             finally:
                 await asyncio.to_thread(grid.control, "start-master")
-            told = await ends.of(nodes[:2], timeout=60)
-            assert all(end.cancelled for end in told)
+            ended = await ends.of(nodes[:2], timeout=60)
+            assert all(end.cancelled for end in ended)
             assert await launcher.submit(shell("sleep 1000", native=HELD), 1)
             assert len(ends.seen) == 2
             grid.run("qdel", nodes[2].job)
             (end,) = await ends.of(nodes[2:], timeout=30)
-            assert (end.deleted, end.reason) == (False, UNSURE)
+            assert (end.deleted, end.reason) == (False, UNCONFIRMED)
 
     run(main)
     assert caplog.text.count("does not answer") == 1
@@ -532,19 +503,19 @@ def test_a_master_that_is_restarted_loses_no_wish(
 
 
 def test_a_cancelled_submission_leaves_no_job(ends: Ends, grid: Cell) -> None:
-    """Ctrl-C at the wrong moment: what it still queues is deleted, and not reported."""
+    """What it still queues is deleted, and its end is not reported."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             request = shell("sleep 1000", native=HELD)
             submitting = asyncio.create_task(launcher.submit(request, 500))
             await asyncio.sleep(0)
-            session().suspend()
+            child().suspend()
             await asyncio.sleep(0)
             submitting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await submitting
-            session().resume()
+            child().resume()
             (node,) = await launcher.submit(shell("exit 0"), 1)
             await ends.of([node])
             await until(lambda: grid.qstat() == "", "an empty queue", 20, grid.qstat)
@@ -553,15 +524,15 @@ def test_a_cancelled_submission_leaves_no_job(ends: Ends, grid: Cell) -> None:
     run(main)
 
 
-def test_sigterm_to_the_session_is_no_loss_of_control(ends: Ends) -> None:
-    """It deletes its jobs; the next session finds that out and takes new ones."""
+def test_after_sigterm_to_the_child_a_new_one_starts(ends: Ends) -> None:
+    """The old one deletes its jobs; the new one finds their ends."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
             nodes = await launcher.submit(shell("sleep 1000", native=HELD), 2)
-            session().send_signal(signal.SIGTERM)
-            told = await ends.of(nodes, timeout=40)
-            assert not any(end.cancelled for end in told)
+            child().send_signal(signal.SIGTERM)
+            ended = await ends.of(nodes, timeout=40)
+            assert not any(end.cancelled for end in ended)
             (end,) = await ends.of(await launcher.submit(shell("exit 5"), 1))
             assert end.exit_status == 5
 
@@ -569,10 +540,9 @@ def test_sigterm_to_the_session_is_no_loss_of_control(ends: Ends) -> None:
 
 
 def test_closing_leaves_an_empty_queue(ends: Ends, grid: Cell) -> None:
-    """When it returns the nodes are gone, not only on their way."""
+    """The nodes are gone when it returns."""
 
     async def main() -> None:
-        launcher: SessionLauncher
         async with drmaa(ends) as launcher:
             await launcher.submit(shell("sleep 1000"), 4)
             await launcher.submit(shell("sleep 1000", native=HELD), 4)

@@ -1,9 +1,10 @@
-"""A fake session for the tests of what speaks with one, and ends to wait for."""
+"""A fake child process, and an end callback that remembers."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
-from dask_gridengine.launchers.protocol import Message, decode
-from dask_gridengine.launchers.supervisor import SessionProgram
+from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.messages import Message, decode
 from tests.waiting import until
 
 
@@ -29,8 +30,10 @@ class Ends:
     def nodes(self) -> list[NodeId]:
         return [end.node for end in self.seen]
 
-    async def of(self, nodes: Any, timeout: float = 10) -> list[EndNotice]:
-        """Wait until all these have ended; their ends, in the order of `nodes`."""
+    async def of(
+        self, nodes: Collection[NodeId], timeout: float = 10
+    ) -> list[EndNotice]:
+        """Wait until all these nodes have ended; return their ends in this order."""
         await until(
             lambda: set(self.nodes) >= set(nodes),
             f"ends of {nodes}",
@@ -44,58 +47,53 @@ class Ends:
 
 @pytest.fixture
 def ends() -> Ends:
-    """What a launcher reports its ends to."""
+    """An end callback for a launcher."""
     return Ends()
 
 
 @dataclass
-class Fake:
-    """A fake session's behaviour, and what it has heard."""
+class FakeChild:
+    """The behaviour of the fake child, and the requests it received."""
 
     directory: Path
 
     def behave(self, *words: str) -> None:
-        """From now on; see `fake_session` for the words."""
+        """Set the behaviour from now on; see `fake_child` for the words."""
         new = self.directory / "behaviour.new"
         new.write_text("\n".join(words))
         new.rename(self.directory / "behaviour")
 
-    @property
-    def heard(self) -> list[Message]:
-        path = self.directory / "heard"
+    def received(self, kind: str) -> list[Message]:
+        path = self.directory / "received"
         lines = path.read_bytes().splitlines() if path.exists() else []
-        return [decode(line) for line in lines]
-
-    def heard_of(self, kind: str) -> list[Message]:
-        return [message for message in self.heard if message["kind"] == kind]
+        return [message for message in map(decode, lines) if message["kind"] == kind]
 
     def kill(self) -> None:
-        """SIGKILL to the child that spoke last."""
+        """Send SIGKILL to the child that started last."""
         os.kill(self.pid, signal.SIGKILL)
 
     @property
     def pid(self) -> int:
         return int((self.directory / "pid").read_text())
 
-    def program(self, **changes: Any) -> SessionProgram:
-        """For a launcher, with short times."""
+    def program(self, **changes: Any) -> ChildProgram:
+        """Return the program for a launcher, with short times."""
         settings: dict[str, Any] = {
             "kind": "fake",
-            "module": "tests.launchers.fake_session",
+            "module": "tests.launchers.fake_child",
             "arguments": (str(self.directory),),
-            "describe": lambda ready: f"a fake ({ready['system']})",
-            "advise": lambda failed: f"grow {failed.get('lacking', 'up')}",
-            "nodes_outlive_it": True,
-            "opening": 5.0,
-            "answering": 5.0,
-            "respawn": (0.0, 0.05, 0.1),
+            "advice": "the default advice",
+            "nodes_survive": True,
+            "start_timeout": 5.0,
+            "reply_timeout": 5.0,
+            "restart_delays": (0.0, 0.05, 0.1),
         }
-        return SessionProgram(**{**settings, **changes})
+        return ChildProgram(**{**settings, **changes})
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Fake:
-    """A fake session that behaves well until told otherwise."""
-    fake = Fake(tmp_path)
+def fake(tmp_path: Path) -> FakeChild:
+    """A fake child that answers all requests until its behaviour is changed."""
+    fake = FakeChild(tmp_path)
     fake.behave()
     return fake

@@ -1,171 +1,188 @@
-"""One session child, its requests and its end."""
+"""One child process, its requests and its end."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
-from dask_gridengine.launchers.channel import Channel, SessionDied
-from dask_gridengine.launchers.protocol import Message
-from tests.launchers.conftest import Fake
+from dask_gridengine.launchers.channel import Channel, ChildDied
+from dask_gridengine.launchers.child_program import ChildProgram
+from tests.launchers.conftest import FakeChild
 from tests.waiting import until, wait_until
 
 
-class Listener:
-    """Hears events and the death of a channel."""
-
-    def __init__(self) -> None:
-        self.events: list[Message] = []
-        self.deaths: list[str] = []
-
-    async def open(self, fake: Fake, timeout: float = 5) -> Channel:
-        return await Channel.open(
-            "tests.launchers.fake_session",
-            arguments=[str(fake.directory)],
-            on_event=self.events.append,
-            on_death=self.deaths.append,
-            timeout=timeout,
-        )
+async def open_channel(
+    fake: FakeChild, timeout: float = 5
+) -> tuple[Channel, list[str]]:
+    """Return a channel, and a list that its death will be added to."""
+    deaths: list[str] = []
+    channel, ready = await Channel.open(
+        fake.program(start_timeout=timeout), on_event=lambda message: None
+    )
+    assert ready["system"] == "FAKE 1.0"
+    channel.watch(deaths.append)
+    return channel, deaths
 
 
-def test_replies_find_their_requests(fake: Fake) -> None:
-    """In any number at once; the first message is kept as the hello."""
+def test_replies_find_their_requests(fake: FakeChild) -> None:
+    """Of many at once."""
 
     async def main() -> None:
-        listener = Listener()
-        channel = await listener.open(fake)
-        assert channel.hello["system"] == "FAKE 1.0"
-        replies = [channel.ask("submit", count=n) for n in range(1, 50)]
+        channel, deaths = await open_channel(fake)
+        replies = [channel.request("submit", count=n) for n in range(1, 50)]
         for count, reply in enumerate(replies, 1):
             ((runs,),) = (await reply)["nodes"].values()
             assert runs == [1, count]
         assert await channel.aclose(timeout=5)
-        assert listener.deaths == []
+        assert deaths == []
 
     asyncio.run(main())
 
 
-def test_big_messages_go_both_ways(fake: Fake) -> None:
-    """No limit of a line breaks a request: an environment may be long."""
+def test_large_messages_arrive(fake: FakeChild) -> None:
+    """A request has no size limit: an environment may be large."""
 
     async def main() -> None:
-        channel = await Listener().open(fake)
-        await channel.ask("cancel", nodes={"1": []}, padding="x" * 3_000_000)
+        channel, _ = await open_channel(fake)
+        await channel.request("cancel", nodes={"1": []}, padding="x" * 3_000_000)
         assert await channel.aclose(timeout=5)
 
     asyncio.run(main())
-    assert len(fake.heard[0]["padding"]) == 3_000_000
+    assert len(fake.received("cancel")[0]["padding"]) == 3_000_000
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told"),
+    ("behaviour", "problem"),
     [
-        ("dies-at-start", r"ended with exit status 1; .*\n  cannot find\n  my feet"),
-        ("silent", r"said nothing for 0.7 s"),
-        ("babbles", r"said what is no message: b'Hello, I am a library"),
+        ("dies-at-start", r"exit status 1; .*\n  cannot find\n  my feet"),
+        ("hangs-at-start", r"did not start within 0.7 s"),
+        ("prints-at-start", r"sent an invalid message: b'Hello, I am a library"),
     ],
 )
-def test_a_child_that_does_not_start_is_told_of(
-    fake: Fake, behaviour: str, told: str
+def test_a_child_that_does_not_start_is_an_error(
+    fake: FakeChild, behaviour: str, problem: str
 ) -> None:
-    """With its last words, within the time given, and it is gone afterwards."""
+    """The error has the end of its stderr, and it is gone afterwards."""
     fake.behave(behaviour)
-    listener = Listener()
-    with pytest.raises(SessionDied, match=told):
-        asyncio.run(listener.open(fake, timeout=0.7))
-    assert listener.deaths == []
+    with pytest.raises(ChildDied, match=problem):
+        asyncio.run(open_channel(fake, timeout=0.7))
 
 
-def test_a_death_fails_what_was_asked_and_is_told_once(fake: Fake) -> None:
+def test_a_death_fails_all_requests_and_is_reported_once(fake: FakeChild) -> None:
     """With the signal and what C wrote to stderr; later requests fail at once."""
-    fake.behave("dies-of-submit", "ignores-cancel")
+    fake.behave("dies-at-submit", "ignores-cancel")
 
     async def main() -> None:
-        listener = Listener()
-        channel = await listener.open(fake)
-        asked = [channel.ask("cancel"), channel.ask("submit"), channel.ask("cancel")]
-        await asyncio.wait(asked, timeout=5)
-        asked.append(channel.ask("cancel"))
-        for reply in asked:
-            with pytest.raises(SessionDied, match=r"SIGSEGV.*\n  Assertion"):
+        channel, deaths = await open_channel(fake)
+        kinds = ["cancel", "submit", "cancel"]
+        replies = [channel.request(kind) for kind in kinds]
+        await asyncio.wait(replies, timeout=5)
+        replies.append(channel.request("cancel"))
+        for reply in replies:
+            with pytest.raises(ChildDied, match=r"SIGSEGV.*\n  Assertion"):
                 await reply
-        assert len(listener.deaths) == 1
+        assert len(deaths) == 1
+        with pytest.raises(ChildDied, match="SIGSEGV"):
+            channel.watch(deaths.append)
         assert await channel.aclose(timeout=5)
 
     asyncio.run(main())
 
 
-def test_babble_in_mid_life_is_a_death(fake: Fake) -> None:
-    """A child that cannot be understood any more is not trusted with requests."""
+def test_a_child_that_sends_an_invalid_message_is_killed(fake: FakeChild) -> None:
+    """It is not trusted with further requests."""
 
     async def main() -> None:
-        listener = Listener()
-        channel = await listener.open(fake)
-        fake.behave("babbles-at-submit")
-        channel.ask("submit", count=1)
-        await until(lambda: listener.deaths, "its death")
-        assert "no message: b'error: commlib error'" in listener.deaths[0]
+        channel, deaths = await open_channel(fake)
+        fake.behave("prints-at-submit")
+        channel.request("submit", count=1)
+        await until(lambda: deaths, "its death")
+        assert "b'error: commlib error'" in deaths[0]
 
     asyncio.run(main())
 
 
-def test_a_child_that_closes_its_pipes_and_stays_is_killed(fake: Fake) -> None:
+def test_a_child_that_closes_its_pipes_and_stays_is_killed(fake: FakeChild) -> None:
     """The event loop serves others while it waits for the child's exit."""
     fake.behave("closes-pipes-at-submit")
 
     async def main() -> None:
-        listener = Listener()
-        channel = await listener.open(fake)
-        child = psutil.Process(channel.pid)
-        channel.ask("submit", count=1)
-        await until(lambda: child.num_fds() < 3, "closed pipes")
-        turns = 0
-        while not listener.deaths:
+        channel, deaths = await open_channel(fake)
+        process = psutil.Process(channel.pid)
+        channel.request("submit", count=1)
+        await until(lambda: process.num_fds() < 3, "closed pipes")
+        iterations = 0
+        while not deaths:
             await asyncio.sleep(0.01)
-            turns += 1
-        assert "closed its pipes" in listener.deaths[0]
-        assert turns > 3
+            iterations += 1
+        assert "closed its pipes" in deaths[0]
+        assert iterations > 3
         await until(lambda: not psutil.pid_exists(channel.pid), "its end")
 
     asyncio.run(main())
 
 
-def test_a_child_that_does_not_go_can_be_killed(fake: Fake) -> None:
-    """Closing says that it did not end in time."""
+def test_a_child_that_does_not_end_can_be_killed(fake: FakeChild) -> None:
+    """Closing returns that it did not end in time."""
     fake.behave("immortal")
 
     async def main() -> None:
-        listener = Listener()
-        channel = await listener.open(fake)
+        channel, deaths = await open_channel(fake)
         assert not await channel.aclose(timeout=0.2)
         channel.kill()
         await until(lambda: not psutil.pid_exists(channel.pid), "its end")
-        assert listener.deaths == []
+        assert deaths == []
 
     asyncio.run(main())
 
 
-def test_a_child_that_is_let_go_lives_on(fake: Fake) -> None:
-    """Neither the end of the loop nor the end of our process takes it along."""
+def test_a_detached_child_lives_on(fake: FakeChild) -> None:
+    """It survives the end of the loop and of our process."""
     fake.behave("immortal")
-    program = (
+    script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from tests.launchers.conftest import Fake\n"
-        "from tests.launchers.test_channel import Listener\n"
+        "from tests.launchers.conftest import FakeChild\n"
+        "from tests.launchers.test_channel import open_channel\n"
         "async def main():\n"
-        "    channel = await Listener().open(Fake(Path(sys.argv[1])))\n"
+        "    channel, _ = await open_channel(FakeChild(Path(sys.argv[1])))\n"
         "    await channel.aclose(timeout=0.1)\n"
         "    channel.detach()\n"
         "asyncio.run(main())\n"
     )
-    command = [sys.executable, "-W", "error", "-c", program, str(fake.directory)]
-    ran = subprocess.run(command, capture_output=True, timeout=20, check=True)
-    assert ran.stderr == b""
+    command = [sys.executable, "-W", "error", "-c", script, str(fake.directory)]
+    run = subprocess.run(command, capture_output=True, timeout=20, check=True)
+    assert run.stderr == b""
     assert psutil.pid_exists(fake.pid)
     fake.behave()
     wait_until(lambda: not psutil.pid_exists(fake.pid), "its end")
+
+
+def test_a_users_file_is_not_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook's directory may contain a queue.py or a json.py."""
+    for name in ("json.py", "queue.py", "select.py", "drmaa.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    module = "tests.launchers.nothing"
+    program = ChildProgram(kind="fake", module=module, advice="")
+    with program.start() as child:
+        _, errors = child.communicate(timeout=10)
+    assert b"No module named 'tests.launchers.nothing'" in errors
+
+
+def test_a_child_has_a_session_of_its_own(fake: FakeChild) -> None:
+    """Ctrl-C in the parent's terminal does not reach it."""
+    with fake.program().start() as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert os.getsid(child.pid) == child.pid
+        child.communicate(timeout=10)
+    assert child.returncode == 0

@@ -15,8 +15,8 @@ def test_a_command_runs_in_its_environment_and_in_english() -> None:
     program = (
         "import os, sys; sys.stdin.read(); print(os.environ['A'], os.environ['LC_ALL'])"
     )
-    said = run_command([sys.executable, "-c", program], {"A": "b", "LC_ALL": "de_DE"})
-    assert said == "b C\n"
+    output = run_command([sys.executable, "-c", program], {"A": "b", "LC_ALL": "de_DE"})
+    assert output == "b C\n"
     with pytest.raises(subprocess.CalledProcessError):
         run_command([sys.executable, "-c", "exit(1)"], {})
     with pytest.raises(FileNotFoundError):

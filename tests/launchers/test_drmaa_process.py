@@ -1,4 +1,4 @@
-"""The DRMAA launcher's child, where it does not come as far as a session."""
+"""The DRMAA launcher's child, where it cannot open a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.launchers.drmaa.discovery import TUNABLE
+from dask_gridengine.launchers.drmaa.discovery import (
+    INSTALL_LIBRARY,
+    SETTINGS,
+    STATIC_TLS_TUNABLE,
+)
+from dask_gridengine.launchers.drmaa.process import INSTALL_PACKAGE
 
 MODULE = "dask_gridengine.launchers.drmaa.process"
 FAKE_DRMAA = """
@@ -27,7 +32,7 @@ class Session:
 
 
 def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
-    """Run it with a ``drmaa`` package from `place`; its only words, and its stderr."""
+    """Run it with a ``drmaa`` package from `place`; return its message and stderr."""
     path = os.pathsep.join([str(place), *sys.path])
     command = [sys.executable, "-m", MODULE, "--parent", str(os.getpid())]
     ran = subprocess.run(
@@ -43,47 +48,54 @@ def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.parametrize(
-    ("module", "lacking", "text"),
+    ("module", "advice", "text"),
     [
-        ("raise ModuleNotFoundError('No module named drmaa')", "package", "No module"),
-        ("raise OSError('static TLS block')", "library", "static TLS block"),
-        ("raise RuntimeError('no libdrmaa')", "library", "no libdrmaa"),
+        (
+            "raise ModuleNotFoundError('No module named drmaa')",
+            INSTALL_PACKAGE,
+            "No module",
+        ),
+        ("raise OSError('static TLS block')", INSTALL_LIBRARY, "static TLS block"),
+        ("raise RuntimeError('no libdrmaa')", INSTALL_LIBRARY, "no libdrmaa"),
         (
             FAKE_DRMAA.format(error="DrmCommunicationException('code 2: no route')"),
-            "master",
+            None,
             "no route",
         ),
         (
             FAKE_DRMAA.format(error="DrmaaException('code 1: set SGE_ROOT')"),
-            "cell",
+            SETTINGS,
             "set SGE_ROOT",
         ),
     ],
 )
-def test_what_is_lacking_is_said(
-    tmp_path: Path, module: str, lacking: str, text: str
+def test_the_only_message_has_the_problem_and_advice(
+    tmp_path: Path, module: str, advice: str | None, text: str
 ) -> None:
-    """In its first and only message; the parent knows what to advise."""
+    """A master that does not answer is left to the parent, which knows its host."""
     (tmp_path / "drmaa.py").write_text(module)
-    said, _ = run_session(tmp_path)
-    assert said["kind"] == "failed"
-    assert said["lacking"] == lacking
-    assert text in said["text"]
-    assert "code" not in said["text"]
+    message, _ = run_session(tmp_path)
+    assert message["error"] == "internal"
+    assert message.get("advice") == advice
+    assert text in message["text"]
+    assert "code" not in message["text"]
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (TUNABLE, None),
-        (f"glibc.malloc.check=1:{TUNABLE}", "glibc.malloc.check=1"),
-        (f"{TUNABLE}:{TUNABLE}", TUNABLE),  # the user has set it as well
+        (STATIC_TLS_TUNABLE, None),
+        (f"glibc.malloc.check=1:{STATIC_TLS_TUNABLE}", "glibc.malloc.check=1"),
+        (
+            f"{STATIC_TLS_TUNABLE}:{STATIC_TLS_TUNABLE}",
+            STATIC_TLS_TUNABLE,
+        ),  # the user has set it as well
     ],
 )
-def test_what_glibc_was_told_does_not_reach_the_jobs(
+def test_the_tunable_for_glibc_does_not_reach_the_jobs(
     tmp_path: Path, before: str, after: str | None
 ) -> None:
-    """Only ours is taken out of the environment that ``-V`` hands on."""
+    """Only ours is removed from the environment that ``-V`` copies."""
     (tmp_path / "drmaa.py").write_text(FAKE_DRMAA.format(error="DrmaaException()"))
     _, errors = run_session(tmp_path, GLIBC_TUNABLES=before)
     assert errors == repr(after)

@@ -1,7 +1,6 @@
-"""A grid the size of one machine. Each test has one in a process of its own.
+"""The executor of local processes, through the process launcher.
 
-The grid collects all children of its process, so it does not go together with pytest;
-the process launcher is the way to it.
+It collects all children of its process, so it cannot run in pytest's.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -22,8 +20,8 @@ import psutil
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
+from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.local.launcher import open_process
-from dask_gridengine.launchers.session import SessionLauncher
 from tests.launchers.conftest import Ends
 from tests.waiting import until
 
@@ -35,7 +33,7 @@ def shell(script: str, **fields: Any) -> NodeRequest:
 
 
 @asynccontextmanager
-async def small_grid(ends: Ends, slots: int = 2) -> AsyncIterator[SessionLauncher]:
+async def open_executor(ends: Ends, slots: int = 2) -> AsyncIterator[Launcher]:
     launcher = await open_process(ends, slots=slots)
     try:
         yield launcher
@@ -58,7 +56,7 @@ async def pid_in(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "expected"),
     [
         ("exit 0", {"exit_status": 0}),
         ("exit 3", {"exit_status": 3}),
@@ -67,29 +65,29 @@ async def pid_in(path: Path) -> int:
         ("kill -USR1 $$", {"signal": "SIGUSR1"}),
     ],
 )
-def test_an_end_is_told_as_it_was(
-    ends: Ends, script: str, told: dict[str, Any]
+def test_an_end_has_an_exit_status_or_a_signal(
+    ends: Ends, script: str, expected: dict[str, Any]
 ) -> None:
-    """Exit status or signal, never both."""
+    """Never both."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             (end,) = await ends.of(nodes)
             assert replace(end, ran=None, peak_memory=0) == EndNotice(
-                node=nodes[0], **told
+                node=nodes[0], **expected
             )
 
     run(main)
 
 
-def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
-    """Its biggest process counts; one that never ran has neither."""
+def test_an_end_has_running_time_and_memory(ends: Ends) -> None:
+    """The largest process counts; a node that never ran has neither."""
     script = "import time; block = b'x' * 300_000_000; time.sleep(0.3)"
     big = NodeRequest(name="x", command=(sys.executable, "-c", script))
 
     async def main() -> None:
-        async with small_grid(ends, slots=1) as grid:
+        async with open_executor(ends, slots=1) as grid:
             (node,) = await grid.submit(big, 1)
             (queued,) = await grid.submit(shell("exit 0"), 1)
             (dropped,) = await grid.submit(shell("exit 0"), 1)
@@ -104,11 +102,11 @@ def test_an_end_tells_how_long_and_how_big_a_node_was(ends: Ends) -> None:
     run(main)
 
 
-def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None:
-    """As on Grid Engine it is found out when the node starts, not at submission."""
+def test_a_missing_command_is_an_end_with_a_reason(ends: Ends) -> None:
+    """As on Grid Engine it fails when the node starts, not at submission."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             request = NodeRequest(name="x", command=("/no/such/command",))
             (end,) = await ends.of(await grid.submit(request, 1))
             assert "could not be started: " in end.reason
@@ -121,13 +119,13 @@ def test_a_command_that_is_not_there_is_an_end_with_a_reason(ends: Ends) -> None
     run(main)
 
 
-def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) -> None:
-    """The variables of a job, and what was asked for; TMPDIR is its own."""
+def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None:
+    """Grid Engine's variables and the requested ones; TMPDIR is its own."""
     seen = tmp_path / "seen"
     script = f'env -0 >{seen}; stat -c %a "$TMPDIR" >{seen}.mode; touch "$TMPDIR/x"'
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             await grid.submit(shell("exit 0"), 1)
             request = shell(script, slots=2, environment={"A": "x=y z", "TMPDIR": "/"})
             await ends.of(await grid.submit(request, 1))
@@ -136,7 +134,7 @@ def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) 
     variables = dict(
         pair.split("=", 1) for pair in seen.read_text().split("\0") if "=" in pair
     )
-    wanted = {
+    expected_env = {
         "A": "x=y z",
         "JOB_ID": "2",
         "JOB_NAME": "x",
@@ -149,18 +147,18 @@ def test_a_node_sees_what_grid_engine_would_show_it(ends: Ends, tmp_path: Path) 
         "QUEUE": "local",
         "PATH": os.environ["PATH"],
     }
-    assert {name: variables.get(name) for name in wanted} == wanted
+    assert {name: variables.get(name) for name in expected_env} == expected_env
     assert Path(f"{seen}.mode").read_text() == "700\n"
     assert not Path(variables["TMPDIR"]).exists()
     assert not Path(variables["TMPDIR"]).parent.exists()
 
 
-def test_standard_streams_are_nowhere(ends: Ends, tmp_path: Path) -> None:
-    """A node that prints disturbs nobody; it starts in a place that every host has."""
+def test_standard_streams_are_discarded(ends: Ends, tmp_path: Path) -> None:
+    """The working directory is one that every host has."""
     script = f"cat; echo chatter; echo chatter >&2; pwd >{tmp_path}/where"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             (end,) = await ends.of(await grid.submit(shell(script), 1))
             assert end.exit_status == 0
 
@@ -176,7 +174,7 @@ def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> N
     gate = shell(f"while [ ! -e {tmp_path}/open ]; do sleep 0.02; done")
 
     async def main() -> None:
-        async with small_grid(ends, slots=3) as grid:
+        async with open_executor(ends, slots=3) as grid:
             nodes = [
                 *await grid.submit(gate, 1),
                 *await grid.submit(wide, 1),
@@ -193,11 +191,11 @@ def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> N
 def test_a_node_of_more_slots_than_there_are_runs_alone(
     ends: Ends, tmp_path: Path
 ) -> None:
-    """It sees the slots it asked for; others run before and after it."""
+    """It has the slots it requested; other nodes run before and after it."""
     alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             wide = await grid.submit(
                 shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3
             )
@@ -215,7 +213,7 @@ def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -
     script = f"sleep 1000 & echo $! >{tmp_path}/pid; wait"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             start = time.monotonic()
             nodes = await grid.submit(shell(script, walltime=0.4), 1)
             (end,) = await ends.of(nodes)
@@ -231,10 +229,10 @@ def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -
 
 
 def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
-    """Running ones by SIGKILL, queued ones silently; the others go on."""
+    """Running nodes by SIGKILL; the others go on."""
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell("sleep 1000"), 4)
             running, queued = nodes[0], nodes[3]
             await grid.cancel([running, queued, NodeId("99", 1)])
@@ -248,14 +246,14 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
 
 @linux
 def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> None:
-    """In a session of its own and with its parent gone; it goes when its node goes."""
+    """In a session of its own and without its parent; it ends with its node."""
     script = (
         f"(setsid sh -c 'sleep 1000 & echo $! >{tmp_path}/pid; wait' >/dev/null &);"
         " sleep 1000"
     )
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 1)
             other = await grid.submit(shell("exit 0"), 1)
             await ends.of(other)
@@ -268,15 +266,15 @@ def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> No
 
 
 @linux
-def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) -> None:
-    """Without our mark it may be anybody's; it goes when no node is left."""
+def test_a_process_without_our_mark_is_found(ends: Ends, tmp_path: Path) -> None:
+    """It may belong to any node, so it is killed when none is left."""
     script = (
         f"setsid env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' &"
         f" while [ ! -s {tmp_path}/pid ]; do sleep 0.02; done"
     )
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             long = await grid.submit(shell("sleep 1000"), 1)
             await ends.of(await grid.submit(shell(script), 1))
             pid = await pid_in(tmp_path / "pid")
@@ -288,11 +286,11 @@ def test_a_process_that_hid_its_origin_is_found_too(ends: Ends, tmp_path: Path) 
 
 
 def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
-    """Queued and running nodes, their processes and their directories go."""
+    """Queued and running nodes, their processes and their directories."""
     script = f"sleep 1000 & echo $TMPDIR $! >{tmp_path}/$SGE_TASK_ID; wait"
 
     async def main() -> None:
-        async with small_grid(ends) as grid:
+        async with open_executor(ends) as grid:
             nodes = await grid.submit(shell(script), 4)
             await until(lambda: len(list(tmp_path.iterdir())) == 2, "two running")
         assert all(end.cancelled for end in await ends.of(nodes))
@@ -304,24 +302,11 @@ def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
         assert not psutil.pid_exists(int(pid))
 
 
-def test_directories_of_nodes_are_private(ends: Ends, tmp_path: Path) -> None:
-    """The directory that holds them is nobody else's either."""
-
-    async def main() -> None:
-        async with small_grid(ends) as grid:
-            await grid.submit(shell(f"echo $TMPDIR >{tmp_path}/x; sleep 1000"), 1)
-            await until(lambda: (tmp_path / "x").exists(), "a node")
-            parent = Path((tmp_path / "x").read_text().strip()).parent
-            assert stat.S_IMODE(parent.stat().st_mode) == 0o700
-
-    run(main)
-
-
 def test_many_short_nodes_all_end(ends: Ends) -> None:
-    """Notices do not get lost when signs of several ends come as one."""
+    """No end is lost when several ends cause one SIGCHLD."""
 
     async def main() -> None:
-        async with small_grid(ends, slots=8) as grid:
+        async with open_executor(ends, slots=8) as grid:
             nodes = await grid.submit(shell("exit 0"), 150)
             ended = await ends.of(nodes, timeout=40)
             assert {end.exit_status for end in ended} == {0}

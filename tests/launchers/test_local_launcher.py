@@ -1,4 +1,4 @@
-"""How the process launcher is opened."""
+"""The launcher of local processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from tests.launchers.conftest import Ends
 from tests.waiting import until
 
 
-def test_it_says_how_many_slots_there_are(ends: Ends) -> None:
-    """By default as many as CPUs; in words that fit the number."""
+def test_the_description_has_the_number_of_slots(ends: Ends) -> None:
+    """By default that of the CPUs this process may use."""
 
     async def main(slots: int | None) -> str:
         launcher = await open_process(ends, slots=slots)
         await launcher.aclose()
         assert launcher.kind == "process"
+        assert launcher.slots == (slots or available_slots())
         return launcher.description
 
     assert asyncio.run(main(1)) == "1 slot of local processes"
@@ -29,30 +30,30 @@ def test_it_says_how_many_slots_there_are(ends: Ends) -> None:
     assert asyncio.run(main(None)).startswith(str(available_slots()))
 
 
-def test_a_killed_session_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
-    """Its nodes are reported, with the reason; what they had started is gone too."""
+def test_a_killed_child_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
+    """Its nodes are reported, with the reason; processes they started are killed."""
 
     async def main() -> None:
         launcher = await open_process(ends, slots=1, cleanup=tmp_path)
         script = f"echo $TMPDIR >{tmp_path}/x; setsid sleep 1000 & wait"
         request = NodeRequest(name="x", command=("/bin/sh", "-c", script))
         nodes = await launcher.submit(request, 2)
-        (session,) = psutil.Process().children()
-        await until(lambda: len(session.children(recursive=True)) == 2, "a node")
-        left = session.children(recursive=True)
-        session.kill()
+        (child,) = psutil.Process().children()
+        await until(lambda: len(child.children(recursive=True)) == 2, "a node")
+        remains = child.children(recursive=True)
+        child.kill()
         first, second = await ends.of(nodes)
         assert "SIGKILL" in first.reason
         assert "SIGKILL" in second.reason
-        await until(lambda: not any(p.is_running() for p in left), "all gone")
+        await until(lambda: not any(p.is_running() for p in remains), "all gone")
         await launcher.aclose()
 
     asyncio.run(main())
     assert not Path((tmp_path / "x").read_text().strip()).parent.exists()
 
 
-def test_it_runs_here_and_keeps_no_accounts(ends: Ends) -> None:
-    """Whatever the options; of a node that is over there is only its end notice."""
+def test_nodes_run_on_this_host_and_have_no_accounting(ends: Ends) -> None:
+    """With any options."""
 
     async def main() -> None:
         launcher = await open_process(ends, slots=1)
@@ -61,7 +62,7 @@ def test_it_runs_here_and_keeps_no_accounts(ends: Ends) -> None:
         (node,) = await launcher.submit(
             NodeRequest(name="x", command=("sleep", "9")), 1
         )
-        await launcher.ask_about([node])
+        await launcher.recheck([node])
         await launcher.cancel([node])
         await ends.of([node])
         await launcher.aclose()

@@ -25,7 +25,7 @@ orphans.become_reaper()
 lost = subprocess.Popen(
     ["sh", "-c", "setsid sleep 1000 >/dev/null & echo $!"],
     stdout=subprocess.PIPE,
-    env={**os.environ, orphans.MARK: "/here/1.1"},
+    env={**os.environ, orphans.NODE_VARIABLE: "/here/1.1"},
 )
 pid = int(lost.stdout.readline())
 lost.wait()
@@ -48,8 +48,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @linux
-def test_who_loses_its_parent_comes_to_the_reaper() -> None:
-    """Also from a session of its own; with the mark of the node it came from."""
+def test_an_orphan_becomes_a_child_of_the_reaper() -> None:
+    """Also from a session of its own; with the mark of its node."""
     command = [sys.executable, "-c", REAPER]
     ran = subprocess.run(command, capture_output=True, timeout=20, check=True)
     assert ran.stdout.split()[1:] == [b"/here/1.1", b"True"]
@@ -57,45 +57,47 @@ def test_who_loses_its_parent_comes_to_the_reaper() -> None:
 
 
 @linux
-def test_a_node_dies_with_the_session() -> None:
-    """However the session dies: the kernel does it."""
+def test_a_node_dies_with_the_launchers_child() -> None:
+    """However that dies: the kernel kills the node."""
     program = (
         "import subprocess, time\n"
         "from dask_gridengine.launchers.local import orphans\n"
         "node = subprocess.Popen(['sleep', '1000'],"
-        " preexec_fn=orphans.dies_with_parent(), stdout=subprocess.DEVNULL)\n"
+        " preexec_fn=orphans.die_with_parent(), stdout=subprocess.DEVNULL)\n"
         "print(node.pid, flush=True)\n"
         "time.sleep(1000)\n"
     )
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as session:
-        assert session.stdout
-        node = int(session.stdout.readline())
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        node = int(parent.stdout.readline())
         assert psutil.pid_exists(node)
-        session.kill()
+        parent.kill()
     wait_until(lambda: not psutil.pid_exists(node), "the node's end")
 
 
-def test_killing_what_is_gone_is_no_error(sleeper: subprocess.Popen[bytes]) -> None:
-    """It may go by itself in the moment before."""
+def test_killing_an_ended_process_is_not_an_error(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    """It may end in the moment before."""
     orphans.kill_group(sleeper.pid)
     assert sleeper.wait(timeout=10) == -signal.SIGKILL
     orphans.kill_group(sleeper.pid)
     orphans.kill(sleeper.pid)
 
 
-def test_what_a_killed_session_left_is_removed(tmp_path: Path) -> None:
+def test_the_remains_of_a_killed_child_are_removed(tmp_path: Path) -> None:
     """Its directory, and every process with its mark; others are not touched."""
     directory, other = tmp_path / "dask-1", tmp_path / "dask-12"
     (directory / "1.1").mkdir(parents=True)
-    left, kept = (
+    remaining, kept = (
         subprocess.Popen(
-            ["sleep", "1000"], env={**os.environ, orphans.MARK: submission_id}
+            ["sleep", "1000"], env={**os.environ, orphans.NODE_VARIABLE: mark}
         )
-        for submission_id in (f"{directory}/1.1", f"{other}/1.1")
+        for mark in (f"{directory}/1.1", f"{other}/1.1")
     )
     orphans.remove_remains(directory)
-    assert left.wait(timeout=10) == -signal.SIGKILL
+    assert remaining.wait(timeout=10) == -signal.SIGKILL
     assert not directory.exists()
     assert kept.poll() is None
     kept.kill()

@@ -1,4 +1,4 @@
-"""The process launcher's child, and what it does when its parent goes."""
+"""The process launcher's child, and what it does when its parent ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from dask_gridengine.launchers.local.process import available_slots
-from dask_gridengine.launchers.protocol import encode
+from dask_gridengine.launchers.messages import encode
 from tests.waiting import wait_until
 
 MODULE = "dask_gridengine.launchers.local.process"
@@ -26,23 +26,22 @@ MODULE = "dask_gridengine.launchers.local.process"
 def user(
     shared: Path, ending: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
-    """A user's Python and its session, with two nodes running and one queued."""
+    """Start a user's Python and its child, with two running nodes and a queued one."""
     command = [sys.executable, "-m", "tests.launchers.user", "process", str(shared)]
     with subprocess.Popen(
         [*command, ending], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         try:
             assert process.stdout
-            told = json.loads(process.stdout.readline())
-            session = psutil.Process(told["session"])
-            wait_until(lambda: len(nodes(session)) == 4, "two nodes and their sleeps")
-            yield process, session
+            child = psutil.Process(json.loads(process.stdout.readline())["child"])
+            wait_until(lambda: len(nodes(child)) == 4, "two nodes and their sleeps")
+            yield process, child
         finally:
             process.kill()
 
 
-def nodes(session: psutil.Process) -> list[psutil.Process]:
-    return session.children(recursive=True)
+def nodes(child: psutil.Process) -> list[psutil.Process]:
+    return child.children(recursive=True)
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> None:
@@ -64,86 +63,77 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 def test_nothing_outlives_the_parent(
     shared: Path, ending: str, end: Callable[[subprocess.Popen[bytes]], None]
 ) -> None:
-    """Killed, or killed while a fork of it holds our pipe open, or simply at its end.
+    """The child kills every node, removes the cluster's directory and ends.
 
-    The session kills every node, removes the cluster's directory and goes too.
+    Also when a fork of the parent holds the pipe open.
     """
     shared = shared / "dask-1"
     shared.mkdir()
-    with user(shared, ending) as (parent, session):
-        left = [session, *nodes(session)]
+    with user(shared, ending) as (parent, child):
+        remaining = [child, *nodes(child)]
         forks = psutil.Process(parent.pid).children()
-        forks.remove(session)
+        forks.remove(child)
         end(parent)
-        wait_until_gone(left)
+        wait_until_gone(remaining)
         for fork in forks:
             fork.kill()
     assert not shared.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not help")
-def test_nodes_die_with_the_session(shared: Path) -> None:
-    """Even if it is killed; the parent, which lives, kills what they had started."""
-    with user(shared, "sleep") as (_, session):
-        left = nodes(session)
-        session.kill()
-        wait_until_gone(left)
+def test_nodes_die_with_a_killed_child(shared: Path) -> None:
+    """The parent, which lives, kills the processes that they started."""
+    with user(shared, "sleep") as (_, child):
+        remaining = nodes(child)
+        child.kill()
+        wait_until_gone(remaining)
     (shared / "connection.json").unlink()
 
 
-def test_sigterm_ends_it_as_the_parents_end_would(shared: Path) -> None:
-    """Only the directory stays: the parent lives and may have use for it.
-
-    Ctrl-C and a hangup are not for it at all.
-    """
-    with user(shared, "sleep") as (_, session):
-        session.send_signal(signal.SIGINT)
-        session.send_signal(signal.SIGHUP)
-        left = [session, *nodes(session)]
-        assert len(left) == 5
-        session.send_signal(signal.SIGTERM)
-        wait_until_gone(left)
+def test_sigterm_ends_the_child_and_its_nodes(shared: Path) -> None:
+    """The directory stays for the living parent. Ctrl-C and hangups do nothing."""
+    with user(shared, "sleep") as (_, child):
+        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGHUP)
+        remaining = [child, *nodes(child)]
+        assert len(remaining) == 5
+        child.send_signal(signal.SIGTERM)
+        wait_until_gone(remaining)
         assert (shared / "connection.json").exists()
 
 
-def test_nodes_do_not_inherit_the_sessions_indifference(shared: Path) -> None:
-    """An ignored signal would stay ignored in everything a node starts."""
-    with user(shared, "sleep") as (_, session):
-        for line in (
-            Path(f"/proc/{nodes(session)[0].pid}/status").read_text().split("\n")
-        ):
+def test_nodes_do_not_inherit_ignored_signals(shared: Path) -> None:
+    """An ignored signal would stay ignored in every process of a node."""
+    with user(shared, "sleep") as (_, child):
+        for line in Path(f"/proc/{nodes(child)[0].pid}/status").read_text().split("\n"):
             if line.startswith("SigIgn"):
                 ignored = int(line.split()[1], 16)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         assert not ignored & 1 << (number - 1), number
 
 
-def test_a_question_about_nodes_is_no_work() -> None:
-    """The kernel tells of every end; there is nobody to ask."""
-    assert serve("ask", nodes={"1": [[1, 3]]}) == {"kind": "reply", "id": 1}
+def test_every_request_gets_a_reply() -> None:
+    """Also one that needs no work, and an unknown one."""
+    assert reply_to("recheck", nodes={"1": [[1, 3]]}) == {"kind": "reply", "id": 1}
+    assert "'dance'" in reply_to("dance")["text"]
 
 
-def test_an_unknown_request_is_answered() -> None:
-    """A parent of another version hears of it, instead of waiting for ever."""
-    assert serve("dance")["text"] == "no such request: 'dance'"
-
-
-def serve(kind: str, **fields: Any) -> Any:
-    """A session's reply to one request, between its greeting and its end."""
-    ran = subprocess.run(
+def reply_to(kind: str, **fields: Any) -> Any:
+    """Return a child's reply to one request."""
+    run = subprocess.run(
         [sys.executable, "-m", MODULE, "--parent", str(os.getpid())],
         input=encode(kind, id=1, **fields) + encode("close", id=2, timeout=5),
         stdout=subprocess.PIPE,
         timeout=20,
         check=True,
     )
-    ready, reply, closed = map(json.loads, ran.stdout.splitlines())
+    ready, reply, closed = map(json.loads, run.stdout.splitlines())
     assert ready["slots"] == available_slots()
     assert reply["id"] == 1
     assert closed == {"kind": "reply", "id": 2}
     return reply
 
 
-def test_slots_are_the_cpus_we_may_use() -> None:
-    """Not those of the machine: a container or taskset may give us fewer."""
+def test_slots_are_the_cpus_of_this_process() -> None:
+    """A container or taskset may give it fewer than the machine has."""
     assert 1 <= available_slots() <= (os.cpu_count() or 1)

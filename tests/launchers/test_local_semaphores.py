@@ -1,4 +1,4 @@
-"""Names of POSIX semaphores that killed nodes leave."""
+"""POSIX semaphores that killed nodes leave."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def names(pid: int) -> list[Path]:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_those_of_a_killed_process_are_swept(named: bool) -> None:
-    """Nothing of a node that was killed stays on its host, and only of that one."""
+def test_semaphores_of_a_killed_process_are_removed(named: bool) -> None:
+    """Those of a live process stay."""
     with subprocess.Popen(
         [sys.executable, "-c", MAKE],
         stdin=subprocess.PIPE,

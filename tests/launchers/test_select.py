@@ -1,4 +1,4 @@
-"""Which launcher one gets."""
+"""The selection of a launcher."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ async def describe(kind: str | None, ends: Ends) -> str:
 
 
 @pytest.mark.usefixtures("no_grid")
-def test_without_a_grid_nodes_are_processes_and_it_is_said(ends: Ends) -> None:
-    """Nobody is to think that he is on the grid when he is not."""
-    said = asyncio.run(describe(None, ends))
-    assert said.startswith("2 slots of local processes; no Grid Engine here: SGE_ROOT")
+def test_without_a_grid_nodes_are_local_processes(ends: Ends) -> None:
+    """The description says so, and why."""
+    description = asyncio.run(describe(None, ends))
+    assert description.startswith("2 slots of local processes; no Grid Engine")
 
 
 @pytest.mark.usefixtures("no_grid")
 def test_drmaa_never_falls_back(ends: Ends) -> None:
-    """Who asks for the grid is told what is missing, and what to type."""
-    with pytest.raises(LauncherUnavailable, match=r"SGE_ROOT is not set.*\n.*settings"):
+    """The error says what is missing, and what to type."""
+    with pytest.raises(LauncherUnavailable) as caught:
         asyncio.run(describe("drmaa", ends))
+    assert "SGE_ROOT" in caught.value.reason
+    assert "settings.sh" in caught.value.advice
 
 
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "text"),
     [
         ({"SGE_ROOT": "/no/such/root", "DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
         ({"DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
@@ -57,12 +59,12 @@ CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     ],
 )
 @pytest.mark.usefixtures("no_grid")
-def test_a_grid_that_is_set_up_and_broken_is_an_error(
+def test_a_configured_but_broken_grid_is_an_error(
     ends: Ends,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     broken: dict[str, str],
-    told: str,
+    text: str,
 ) -> None:
     """The error has the reason, and says how to use local processes instead."""
     if package := broken.get("drmaa"):
@@ -74,18 +76,18 @@ def test_a_grid_that_is_set_up_and_broken_is_an_error(
     else:
         for name, value in broken.items():
             monkeypatch.setenv(name, value)
-    with pytest.raises(LauncherUnavailable, match=told) as caught:
+    with pytest.raises(LauncherUnavailable, match=text) as caught:
         asyncio.run(describe(None, ends))
     assert 'launcher="process"' in caught.value.advice
     assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
 
 
-def test_processes_can_be_asked_for(ends: Ends) -> None:
-    """Then no word is lost on a grid."""
+def test_local_processes_can_be_requested(ends: Ends) -> None:
+    """Then the description does not mention a grid."""
     assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
 
 
-def test_an_unknown_launcher_lists_those_there_are(ends: Ends) -> None:
-    """A typo explains itself."""
-    with pytest.raises(OptionError, match=r"'dmraa'; there are: drmaa, process"):
+def test_the_error_for_an_unknown_launcher_lists_all(ends: Ends) -> None:
+    """So that a typo is found at once."""
+    with pytest.raises(OptionError, match=r"'dmraa'.* drmaa, process"):
         asyncio.run(describe("dmraa", ends))

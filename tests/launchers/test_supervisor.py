@@ -1,4 +1,4 @@
-"""A session that dies is replaced, within reason."""
+"""A child that dies is restarted, within limits; each end is reported once."""
 
 from __future__ import annotations
 
@@ -14,136 +14,190 @@ from dask_gridengine.errors import (
     LauncherUnavailable,
 )
 from dask_gridengine.grid_types import EndNotice, NodeId
-from dask_gridengine.launchers.end_notices import EndNotices
-from dask_gridengine.launchers.protocol import Message
-from dask_gridengine.launchers.supervisor import SessionSupervisor
-from tests.launchers.conftest import Ends, Fake
+from dask_gridengine.launchers.messages import Message
+from dask_gridengine.launchers.supervisor import ChildSupervisor, EndNotices
+from tests.launchers.conftest import Ends, FakeChild
 from tests.waiting import until
 
-NODES = [NodeId("5", index) for index in (1, 2, 3)]
+NODES = ONE, TWO, THREE = [NodeId("5", index) for index in (1, 2, 3)]
 
 
-def keep(
-    fake: Fake, ends: Ends, **changes: Any
-) -> tuple[SessionSupervisor, EndNotices]:
-    """A keeper whose nodes are NODES, the second of them cancelled."""
-    ledger = EndNotices(ends)
-    ledger.enter(NODES)
-    ledger.cancel([NODES[1]])
-    events: list[Message] = []
-    return SessionSupervisor(fake.program(**changes), ledger, events.append), ledger
+async def supervise(fake: FakeChild, ends: Ends, **changes: Any) -> ChildSupervisor:
+    """Return a supervisor whose nodes are NODES, the second of them cancelled."""
+    child = await ChildSupervisor.open(fake.program(**changes), ends)
+    child.ends.add(NODES)
+    child.ends.mark_cancelled([TWO])
+    return child
 
 
-async def close(keeper: SessionSupervisor) -> None:
-    session = await keeper.get(5)
-    keeper.stop()
-    assert await session.aclose(timeout=5)
+async def close(child: ChildSupervisor) -> None:
+    channel = await child.channel(5)
+    child.stop()
+    assert await channel.aclose(timeout=5)
 
 
-def test_a_successor_takes_over_the_nodes(fake: Fake, ends: Ends) -> None:
-    """It is told which live and which of them to delete; none is reported as ended."""
+def test_a_new_child_takes_over_the_nodes(fake: FakeChild, ends: Ends) -> None:
+    """It gets the live nodes and those of them to delete; no end is reported."""
 
     async def main() -> None:
-        keeper, _ = keep(fake, ends)
-        await keeper.open()
+        child = await supervise(fake, ends)
         before = fake.pid
         fake.kill()
-        await until(lambda: not keeper.alive, "its death noticed")
-        await keeper.get(5)
+        await until(lambda: not child.running, "its death noticed")
+        await child.channel(5)
         assert fake.pid != before
-        await close(keeper)
+        await close(child)
 
     asyncio.run(main())
-    adopt = fake.heard_of("adopt")[-1]
-    assert adopt["nodes"] == {"5": [[1, 3]]}
-    assert adopt["cancelled"] == {"5": [[2, 2]]}
+    take_over = fake.received("take_over")[-1]
+    assert take_over["nodes"] == {"5": [[1, 3]]}
+    assert take_over["cancelled"] == {"5": [[2, 2]]}
     assert ends.seen == []
 
 
-def test_nodes_that_die_with_their_session_are_reported(fake: Fake, ends: Ends) -> None:
-    """Once, with the reason; afterwards there is nothing more to be had."""
-    tidied: list[Message] = []
+def test_nodes_that_die_with_their_child_are_reported(
+    fake: FakeChild, ends: Ends
+) -> None:
+    """Once, with the reason, after their remains are removed; there is no restart."""
+    removed: list[Message] = []
 
     async def main() -> None:
-        keeper, _ = keep(fake, ends, nodes_outlive_it=False, tidy=tidied.append)
-        await keeper.open()
+        child = await supervise(
+            fake, ends, nodes_survive=False, remove_remains=removed.append
+        )
         fake.kill()
         await until(lambda: ends.seen, "their ends")
-        with pytest.raises(LauncherError, match="killed by SIGKILL"):
-            await keeper.get(5)
+        with pytest.raises(LauncherError, match="SIGKILL"):
+            await child.channel(5)
 
     asyncio.run(main())
     assert ends.nodes == NODES
-    assert ends.seen[0] == EndNotice(node=NODES[0], reason=ends.seen[0].reason)
-    assert "killed by SIGKILL" in ends.seen[0].reason
-    assert ends.seen[1].cancelled
-    assert [ready["system"] for ready in tidied] == ["FAKE 1.0"]
+    assert [end.cancelled for end in ends.seen] == [False, True, False]
+    assert all("SIGKILL" in end.reason for end in ends.seen)
+    assert [ready["system"] for ready in removed] == ["FAKE 1.0"]
 
 
-def test_tries_are_bounded_and_each_request_tries_once_more(
-    fake: Fake, ends: Ends, caplog: pytest.LogCaptureFixture
+def test_restarts_are_bounded_and_each_request_tries_once_more(
+    fake: FakeChild, ends: Ends, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No endless loop of crashes; but an outage that ends, ends here too."""
+    """A child that always crashes is not restarted for ever."""
 
     async def main() -> None:
-        keeper, _ = keep(fake, ends)
-        await keeper.open()
+        child = await supervise(fake, ends)
         fake.behave("fails-later")
         fake.kill()
-        await until(lambda: len(caplog.records) == 4, "a death and three tries")
+        await until(lambda: len(caplog.records) == 4, "a death and three restarts")
         with pytest.raises(DrmCommunicationError, match="not a second time"):
-            await keeper.get(5)
+            await child.channel(5)
         assert len(caplog.records) == 5
         fake.behave()
-        await close(keeper)
+        await close(child)
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(main())
     assert ends.seen == []
 
 
-def test_a_session_that_cannot_start_says_what_to_do(fake: Fake, ends: Ends) -> None:
-    """What it lacks, in its own words, and the launcher's advice for that."""
-    fake.behave("fails")
-
-    async def main() -> None:
-        keeper, _ = keep(fake, ends)
-        await keeper.open()
-
-    with pytest.raises(LauncherUnavailable) as caught:
-        asyncio.run(main())
-    assert caught.value.reason == "no feet here"
-    assert caught.value.advice == "grow feet"
-
-
-def test_a_session_that_does_not_take_over_is_no_session(
-    fake: Fake, ends: Ends
+@pytest.mark.parametrize(
+    ("behaviour", "advice"),
+    [("fails-at-start", "grow feet"), ("dies-at-start", "the default advice")],
+)
+def test_a_child_that_does_not_start_gives_advice(
+    fake: FakeChild, ends: Ends, behaviour: str, advice: str
 ) -> None:
-    """One that fails at it, or never answers, is killed."""
-
-    async def main(behaviour: str, told: str) -> None:
-        fake.behave(behaviour)
-        keeper, _ = keep(fake, ends, answering=0.3)
-        with pytest.raises(LauncherUnavailable, match=told):
-            await keeper.open()
-        assert not keeper.alive
-
-    asyncio.run(main("ignores-adopt", "did not take over the nodes in time"))
-    asyncio.run(main("fails-adopt", "out of cheese"))
+    """Its own advice, or the launcher's if it had no time for any."""
+    fake.behave(behaviour)
+    with pytest.raises(LauncherUnavailable, match="feet") as caught:
+        asyncio.run(supervise(fake, ends))
+    assert caught.value.advice == advice
 
 
-def test_a_stopped_keeper_starts_nothing(fake: Fake, ends: Ends) -> None:
-    """Not even when the session it was closing dies at that."""
+@pytest.mark.parametrize("behaviour", ["ignores", "fails", "dies-at"])
+def test_a_child_that_does_not_take_over_is_killed(
+    fake: FakeChild, ends: Ends, behaviour: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next one is tried."""
+    words = {"dies-at": "dies-at-take_over"}.get(behaviour, f"{behaviour}-take_over")
 
     async def main() -> None:
-        keeper, _ = keep(fake, ends)
-        await keeper.open()
-        session = await keeper.get(5)
-        keeper.stop()
+        child = await supervise(fake, ends, reply_timeout=0.3)
+        fake.behave(words)
         fake.kill()
-        await until(lambda: not session.ask("x").cancelled(), "a turn")
-        with pytest.raises(DrmCommunicationError, match="closed"):
-            await keeper.get(5)
-        await session.aclose(timeout=5)
+        await until(lambda: len(caplog.records) == 4, "a death and three restarts")
+        assert not child.running
+        fake.behave()
+        await close(child)
 
     asyncio.run(main())
+    assert len(fake.received("take_over")) == 4
+
+
+def test_a_stopped_supervisor_restarts_nothing(fake: FakeChild, ends: Ends) -> None:
+    """Also when the child dies while it is closed."""
+
+    async def main() -> None:
+        child = await supervise(fake, ends)
+        channel = await child.channel(5)
+        child.stop()
+        fake.kill()
+        with pytest.raises(LauncherError, match="SIGKILL"):
+            await channel.request("close")
+        with pytest.raises(DrmCommunicationError, match="closed"):
+            await child.channel(5)
+        assert await channel.aclose(timeout=5)
+
+    asyncio.run(main())
+
+
+def test_an_end_is_reported_once(ends: Ends) -> None:
+    """The grid's notice and the result of our own check may both come."""
+    notices = EndNotices(ends)
+    notices.add([ONE])
+    notices.report(EndNotice(node=ONE, exit_status=3))
+    notices.report(EndNotice(node=ONE))
+    notices.report_all(reason="closed")
+    assert ends.seen == [EndNotice(node=ONE, exit_status=3)]
+
+
+def test_an_early_end_waits_until_its_node_is_known(ends: Ends) -> None:
+    """An end whose submission was given up is never reported."""
+    notices = EndNotices(ends)
+    for node in NODES:
+        notices.report(EndNotice(node=node))
+    notices.discard([THREE])
+    notices.add(NODES)
+    assert ends.seen == []
+    notices.report_early(NODES)
+    assert ends.nodes == [ONE, TWO]
+    assert list(notices.live) == [THREE]
+
+
+def test_what_we_cancelled_is_reported_as_cancelled(ends: Ends) -> None:
+    """Also when the child took it for a user's qdel."""
+    notices = EndNotices(ends)
+    notices.add([ONE, TWO])
+    assert notices.mark_cancelled([ONE, THREE]) == [ONE]
+    for node in (ONE, TWO):
+        notices.report(EndNotice(node=node, deleted=True, ran=2.0))
+    assert ends.seen == [
+        EndNotice(node=ONE, cancelled=True, ran=2.0),
+        EndNotice(node=TWO, deleted=True, ran=2.0),
+    ]
+
+
+def test_a_failing_callback_does_not_lose_other_notices(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged with its node, and the next end is reported."""
+    ends: list[NodeId] = []
+
+    def fail(end: EndNotice) -> None:
+        ends.append(end.node)
+        raise RuntimeError("not today")
+
+    notices = EndNotices(fail)
+    notices.add([ONE, TWO])
+    notices.report_all(reason="closed")
+    assert ends == [ONE, TWO]
+    assert str(TWO) in caplog.text
+    assert "not today" in caplog.text

@@ -1,10 +1,9 @@
-"""A user's Python that has a launcher, for tests of what happens when it goes.
+"""A user's Python that has a launcher, for tests of what happens when it ends.
 
 ``python -m tests.launchers.user KIND DIRECTORY``: opens a launcher, submits an array
-of three of which two can run (on two slots), and says what a test must know as one
-line of JSON. Then it does what it is told: ``sleep`` to be killed, ``fork`` to leave a
-fork that holds the session's pipe, ``exit`` to end without closing
-anything when its input ends.
+of three of which two can run (on two slots), and prints a line of JSON. Then it does
+one of: ``sleep`` to be killed, ``fork`` to leave a fork that holds the child's pipe,
+``exit`` to end without closing anything when its input ends.
 """
 
 from __future__ import annotations
@@ -23,20 +22,18 @@ from dask_gridengine.launchers.select import open_launcher
 
 
 async def main(kind: str, directory: Path, ending: str) -> None:
-    """Open, submit, tell, end."""
     (directory / "connection.json").write_text("{}")
     (directory / "logs").mkdir()
     launcher = await open_launcher(kind, lambda end: None, slots=2, cleanup=directory)
     script = f"echo $$ >{directory}/logs/$SGE_TASK_ID; sleep 1000 & wait"
     request = NodeRequest(name="orphan", command=("/bin/sh", "-c", script))
     nodes = await launcher.submit(request, 3)
-    session = next(
+    child = next(
         child.pid
         for child in psutil.Process().children()
         if "--cleanup" in child.cmdline()
     )
-    told = {"job": nodes[0].job, "session": session}
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps({"job": nodes[0].job, "child": child}) + "\n")
     sys.stdout.flush()
     if ending == "fork" and os.fork() == 0:
         signal.pause()

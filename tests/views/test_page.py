@@ -17,8 +17,8 @@ from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.views.page import PAGE, TITLE, WINDOWS, Page
 from tests import browser
-from tests.scheduler.test_scheduler import page as get
-from tests.scheduler.test_scheduler import running
+from tests.scheduler.scene import page as get
+from tests.scheduler.scene import running
 from tests.simulated import Nodes, many, pooled
 from tests.views.sent import Shown
 from tests.waiting import until, wait_until
@@ -126,6 +126,7 @@ def test_other_clusters_of_the_process_have_no_such_page() -> None:
 import asyncio, urllib.error, urllib.request
 from distributed import Scheduler
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from tests.waiting import until
 
 def get(scheduler, path):
     url = f"http://127.0.0.1:{{scheduler.http_server.port}}/{{path}}"
@@ -138,6 +139,7 @@ def get(scheduler, path):
 async def main():
     options = {{"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
     async with ClusterScheduler(**options) as ours, Scheduler(**options) as theirs:
+        await until(lambda: ours.http_application.applications, "pages", 30)
         here = await asyncio.to_thread(get, ours, "status")
         there = await asyncio.to_thread(get, theirs, "status")
         page = await asyncio.to_thread(get, theirs, "{PAGE}")

@@ -77,25 +77,6 @@ async def test_common_imports_are_done_before_the_fork(
 
 
 @in_loop
-async def test_a_killed_worker_is_started_again_beside_the_others(
-    tmp_path: Path,
-) -> None:
-    """They go on, and so does the node."""
-    async with stage(tmp_path, processes=2) as on:
-        on.start_node()
-        for name in WORKERS[:2]:
-            await on.worker(name)
-        async with client_of(on) as client:
-            before = await client.run(os.getpid)
-            killed, other = before
-            os.kill(before[killed], signal.SIGKILL)
-            await until(lambda: killed not in on.scheduler.workers, "its loss", 20)
-            assert other in on.scheduler.workers
-            await until(lambda: len(on.scheduler.workers) == 2, "two again", 30)
-            assert (await client.run(os.getpid))[other] == before[other]
-
-
-@in_loop
 async def test_a_node_that_drains_moves_the_data_of_all_its_workers(
     tmp_path: Path,
 ) -> None:

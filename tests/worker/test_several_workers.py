@@ -154,6 +154,8 @@ def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
         )
         assert len(cluster.jobs()) == working(cluster) == 2
         assert "ended with SIGKILL" in cluster.explain()
+        after = client.run(os.getpid)
+        assert len(before.items() & after.items()) == 3, "the others go on"
 
 
 def test_a_lost_node_is_replaced_with_all_its_workers(

@@ -1,4 +1,4 @@
-"""Where a Grid Engine installation and its libdrmaa are."""
+"""Find the Grid Engine installation and its libdrmaa."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KNOWN_LIBRARIES = (
     "/usr/lib64/libdrmaa.so",
     "/usr/lib/libdrmaa.so",
 )
-DEBIAN_ROOT = "/var/lib/gridengine"  # what Debian's qstat takes without SGE_ROOT
+DEBIAN_ROOT = "/var/lib/gridengine"  # Debian's qstat uses it without SGE_ROOT
 
 # Debian's libdrmaa loads a jemalloc that needs 2632 bytes of static TLS; a Python
-# process has 512 to spare. glibc reads this variable only when a process starts. Each
+# process has 512 left. glibc reads this variable only when a process starts. Each
 # thread takes this size from its own stack, so a large value crashes the process.
 # Measured with glibc 2.36: 4 KiB to 64 KiB open a session under stack limits from
 # 128 KiB to unlimited; 2 MiB crashes below 3 MiB, and under "unlimited" (the limit in
 # jobs), where the stack of a thread has 2 MiB.
-TUNABLE = "glibc.rtld.optional_static_tls=65536"
+STATIC_TLS_TUNABLE = "glibc.rtld.optional_static_tls=65536"
 
-INSTALL = (
-    "install libdrmaa (on Debian: apt-get install gridengine-drmaa1.0), or, if it is"
-    " elsewhere: export DRMAA_LIBRARY_PATH=/path/to/libdrmaa.so"
+INSTALL_LIBRARY = (
+    "install libdrmaa (on Debian: apt-get install gridengine-drmaa1.0), or if it is"
+    " installed elsewhere: export DRMAA_LIBRARY_PATH=/path/to/libdrmaa.so"
 )
 SETTINGS = (
     ". $SGE_ROOT/default/common/settings.sh, with your Grid Engine's directory for"
@@ -39,12 +39,12 @@ SETTINGS = (
 
 
 def grid_is_configured(environment: Mapping[str, str]) -> bool:
-    """Whether this host or its user has set a grid up, working or not."""
+    """Whether this host or its user has configured a grid, working or not."""
     return bool(find_root(environment) or environment.get("DRMAA_LIBRARY_PATH"))
 
 
 def find_root(environment: Mapping[str, str]) -> str | None:
-    """``SGE_ROOT``, or Debian's directory if a cell is configured there."""
+    """Return ``SGE_ROOT``, or Debian's directory if it has a configured cell."""
     if root := environment.get("SGE_ROOT"):
         return root
     cell = environment.get("SGE_CELL", "default")
@@ -53,7 +53,7 @@ def find_root(environment: Mapping[str, str]) -> str | None:
 
 
 def master_host(environment: Mapping[str, str]) -> str:
-    """The host of the qmaster, as the cell's files say; empty if they do not."""
+    """Return the qmaster's host from the cell's files, or ""."""
     root, cell = find_root(environment), environment.get("SGE_CELL", "default")
     with contextlib.suppress(OSError):
         return Path(root or "", cell, "common", "act_qmaster").read_text().strip()
@@ -61,33 +61,31 @@ def master_host(environment: Mapping[str, str]) -> str:
 
 
 def find_library(environment: Mapping[str, str]) -> str:
-    """The first libdrmaa there is, in the places where it may be.
+    """Return the path of libdrmaa.
 
-    Raises
-    ------
-    LauncherUnavailable
-        If there is none, or no Grid Engine for it; with the places and what to type.
+    Raises `LauncherUnavailable` if there is none, or no Grid Engine to go with it, with
+    the paths that were tried.
     """
     if named := environment.get("DRMAA_LIBRARY_PATH"):
         if Path(named).is_file():
             return named
-        reason = f"DRMAA_LIBRARY_PATH names {named}, which is not there"
-        raise LauncherUnavailable("drmaa", reason, INSTALL)
+        reason = f"DRMAA_LIBRARY_PATH={named} does not exist"
+        raise LauncherUnavailable("drmaa", reason, INSTALL_LIBRARY)
     root = find_root(environment)
-    places = [*(_root_libraries(root) if root else ()), *KNOWN_LIBRARIES]
-    found: str | None = next((place for place in places if Path(place).is_file()), None)
+    paths = [*(_root_libraries(root) if root else ()), *KNOWN_LIBRARIES]
+    found: str | None = next((path for path in paths if Path(path).is_file()), None)
     if not root:
-        lacks = "" if found else " and no libdrmaa was found"
-        raise LauncherUnavailable("drmaa", f"SGE_ROOT is not set{lacks}", SETTINGS)
+        reason = "SGE_ROOT is not set" + ("" if found else " and there is no libdrmaa")
+        raise LauncherUnavailable("drmaa", reason, SETTINGS)
     found = found or ctypes.util.find_library("drmaa")
     if found is None:
-        reason = f"no libdrmaa was found; looked at {', '.join(places)}, ldconfig -p"
-        raise LauncherUnavailable("drmaa", reason, INSTALL)
+        reason = f"found no libdrmaa; tried {', '.join(paths)}, ldconfig -p"
+        raise LauncherUnavailable("drmaa", reason, INSTALL_LIBRARY)
     return found
 
 
 def _root_libraries(root: str) -> Iterator[str]:
-    """Those of this architecture first; a root on a file server may hold several."""
+    """Yield paths under a root, which may have several architectures, ours first."""
     libraries = Path(root, "lib")
     if architecture := os.environ.get("SGE_ARCH") or _architecture(root):
         yield str(libraries / architecture / "libdrmaa.so")
@@ -97,9 +95,9 @@ def _root_libraries(root: str) -> Iterator[str]:
 
 
 def _architecture(root: str) -> str:
-    """What Grid Engine calls this kind of machine; empty if it does not say."""
+    """Return Grid Engine's name of this architecture, or ""."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         script = str(Path(root, "util", "arch"))
-        ran = subprocess.run([script], capture_output=True, timeout=5, text=True)
-        return ran.stdout.strip()
+        run = subprocess.run([script], capture_output=True, timeout=5, text=True)
+        return run.stdout.strip()
     return ""

@@ -1,143 +1,83 @@
-"""libdrmaa where its notices and states are not true: the grid's own list is asked."""
+"""Find ended nodes in the grid's job list, where DRMAA's end notices are wrong."""
 
 from __future__ import annotations
 
-import subprocess
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
-from dask_gridengine.batch.base import Runner
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
-from dask_gridengine.launchers.drmaa.library import Library, State, Unreachable
+from dask_gridengine.grid_types import EndNotice, NodeId
 
-LOOK_EVERY = 5.0  # seconds; each look lists all of this user's jobs
-SOON = 0.5  # seconds from a deletion to the next look
-#: Seconds for which a node must be missing in the list, once it was there, and before:
-#: a list may show a new one late.
-GONE, UNSEEN = LOOK_EVERY, 20.0
-NO_SUCH_JOB = "the grid has no such job any more, and no record of how it ended"
+POLL_INTERVAL = 5.0  # seconds; each poll lists all jobs of this user
+AFTER_DELETION = 0.5  # seconds from a deletion to the next poll
+#: Seconds a node must be missing from the list before it counts as gone. A new node may
+#: be listed late.
+MISSING, NEW_MISSING = POLL_INTERVAL, 20.0
+NO_SUCH_JOB = "the grid no longer lists this job and has no record of how it ended"
+
+#: Every node the grid knows, with its end, or None while it lives.
+JobListing = Mapping[NodeId, EndNotice | None]
 
 
-class ListedLibrary(Library):
-    """As `Library`, but what has ended is read from `BatchSystem.list_jobs`.
-
-    Parameters
-    ----------
-    contact, dialect
-        See `Library`.
-    run
-        Runs the grid's commands.
-    clock
-        Seconds since whenever.
-    """
+class JobListPoller:
+    """Finds nodes that a list shows as ended or no longer shows."""
 
     def __init__(
         self,
-        contact: str | None,
-        dialect: str | None,
-        run: Runner,
+        list_jobs: Callable[[], JobListing],
         clock: Callable[[], float] = steady_time,
     ) -> None:
-        super().__init__(contact, dialect)
-        self._books = JobList(lambda: self.dialect.list_jobs(run), clock)
-
-    def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
-        """See `Library.submit`."""
-        nodes = super().submit(request, count)
-        self._books.follow(nodes)
-        return nodes
-
-    def follow(self, nodes: Collection[NodeId]) -> None:
-        """These are ours: nodes of a session that died."""
-        self._books.follow(nodes)
-
-    def delete(self, job_id: str) -> None:
-        """See `Library.delete`."""
-        super().delete(job_id)
-        self._books.look_soon()
-
-    def next_end(self) -> EndNotice | None:
-        """One end that the list has shown, if any."""
-        return self._books.next_end()
-
-    def state(self, node: NodeId) -> State:
-        """By the list as it was last."""
-        return self._books.state(node)
-
-
-class JobList:
-    """Which of our nodes a list has shown as ended, or has ceased to show.
-
-    Parameters
-    ----------
-    listed
-        Every node the grid knows, and its end, or None while it lives.
-    clock
-        Seconds since whenever.
-    """
-
-    def __init__(
-        self,
-        listed: Callable[[], Mapping[NodeId, EndNotice | None]],
-        clock: Callable[[], float],
-    ) -> None:
-        self._listed, self._clock = listed, clock
-        self._seen: dict[NodeId, float] = {}  # those that live, and when last listed
-        self._new: set[NodeId] = set()  # those of them that have not been listed yet
+        self._list_jobs, self._clock = list_jobs, clock
+        self._last_listed: dict[NodeId, float] = {}  # of live nodes
+        self._new: set[NodeId] = set()  # live nodes that were never listed
         self._ends: deque[EndNotice] = deque()
         self._next = 0.0
 
-    def follow(self, nodes: Collection[NodeId]) -> None:
-        """Look after these from now on."""
-        self._seen.update(dict.fromkeys(nodes, self._clock()))
+    def add(self, nodes: Collection[NodeId]) -> None:
+        """Poll for these nodes from now on."""
+        self._last_listed.update(dict.fromkeys(nodes, self._clock()))
         self._new.update(nodes)
 
-    def look_soon(self) -> None:
-        """Something was deleted; the list shows that in a moment."""
-        self._next = min(self._next, self._clock() + SOON)
+    def poll_soon(self) -> None:
+        """Poll soon because jobs were deleted."""
+        self._next = min(self._next, self._clock() + AFTER_DELETION)
 
     def next_end(self) -> EndNotice | None:
-        """One end, if any; looks at the list when that is due.
+        """Return one end, if any; poll when a poll is due.
 
-        Raises
-        ------
-        Unreachable
-            If the grid cannot be asked; that says nothing of any node.
+        Raises what `list_jobs` raises. That says nothing about any node.
         """
         now = self._clock()
-        if not self._ends and self._seen and now >= self._next:
-            self._next = now + LOOK_EVERY
-            self._look(now)
+        if not self._ends and self._last_listed and now >= self._next:
+            self._next = now + POLL_INTERVAL
+            self._poll(now)
         return self._ends.popleft() if self._ends else None
 
-    def state(self, node: NodeId) -> State:
-        """What the list said last."""
-        return State.ALIVE if node in self._seen else State.OVER
+    def is_live(self, node: NodeId) -> bool:
+        """Whether a node has not ended, by the last poll."""
+        return node in self._last_listed
 
-    def _look(self, now: float) -> None:
+    def _poll(self, now: float) -> None:
         try:
-            listed = self._listed()
-        except (OSError, subprocess.SubprocessError) as exc:
-            # Silence is not death: the time without a list does not count.
-            self._seen = dict.fromkeys(self._seen, now)
-            raise Unreachable(str(exc)) from exc
-        for node, seen in list(self._seen.items()):
-            end = listed.get(node)
-            if node in listed and end is None:
-                self._seen[node] = now
+            listing = self._list_jobs()
+        except Exception:
+            # The time without a list does not count as missing.
+            self._last_listed = dict.fromkeys(self._last_listed, now)
+            raise
+        for node, last_listed in list(self._last_listed.items()):
+            end = listing.get(node)
+            if node in listing and end is None:
+                self._last_listed[node] = now
                 self._new.discard(node)
                 continue
-            timeout = UNSEEN if node in self._new else GONE
-            if end is not None or now - seen >= timeout:
-                del self._seen[node]
+            limit = NEW_MISSING if node in self._new else MISSING
+            if end is not None or now - last_listed >= limit:
+                del self._last_listed[node]
                 self._new.discard(node)
-                self._ends.append(end or _vanished(node))
+                self._ends.append(end or _missing(node))
 
 
-def _vanished(node: NodeId) -> EndNotice:
-    """A job that is deleted while it queues leaves no trace (Slurm, measured).
-
-    One that has run leaves one for minutes, and has said farewell before.
-    """
+def _missing(node: NodeId) -> EndNotice:
+    # Measured with Slurm: a job that is deleted in the queue leaves no record. One that
+    # has run is listed for minutes after its end.
     return EndNotice(node=node, deleted=True, reason=NO_SUCH_JOB)

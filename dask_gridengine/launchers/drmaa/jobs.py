@@ -1,8 +1,7 @@
-"""What the DRMAA session knows of its jobs, and what it has yet to do about them."""
+"""The live jobs of the DRMAA child, and the deletions and checks that are due."""
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -11,86 +10,57 @@ from typing import NamedTuple
 from dask_gridengine.clock import steady_time
 from dask_gridengine.grid_types import EndCallback, EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.library import (
-    EVERYTHING,
+    ALL_JOBS,
     NO_RECORD,
-    Failed,
+    CallFailed,
     Library,
     State,
     Unreachable,
 )
+from dask_gridengine.launchers.messages import from_ranges, to_ranges
 
-SLICE = 0.05  # seconds of deletions and questions between looks at everything else
-HEARTBEAT = 5.0  # seconds between questions about one node, whichever's turn it is
-GRACE = 10.0  # seconds a notice may lag behind the state it is about
-RETRY = 2.0  # seconds between tries while the master does not answer
-#: So many neighbours are deleted in one call, if the grid has one. Grid Engine's takes
-#: 50 to 90 ms for 200 or 2,000, DRMAA's 0.75 to 1 ms for each (measured on 8.1.9).
-MANY = 64
+TIME_SLICE = 0.05  # seconds of deletions and checks between two polls of everything
+HEARTBEAT = 5.0  # seconds between checks of one node, each node in turn
+NOTICE_DELAY = 10.0  # seconds an end notice may come after the state it belongs to
+RETRY_INTERVAL = 2.0  # seconds between tries while the master does not answer
+#: At least this many neighbouring nodes are deleted by one command, where the grid has
+#: one. Grid Engine's takes 50 to 90 ms for 200 or for 2,000 nodes, DRMAA 0.75 to 1 ms
+#: for each node (measured on 8.1.9).
+RANGE_SIZE = 64
 
-# Seconds after an outage at which every node is asked about. A restarted master shows
-# what ended meanwhile as running for ten minutes: execds hold their reports back so
-# long (measured on Son of Grid Engine 8.1.9).
-RECHECKS = (0.0, 60.0, 660.0)
+# Seconds after an outage at which every node is checked. A restarted master shows what
+# ended meanwhile as running for ten minutes: the execution daemons delay their reports
+# (measured on Son of Grid Engine 8.1.9).
+RECHECK_DELAYS = (0.0, 60.0, 660.0)
 
-# Seconds after which a submission without answer is looked for: it may land late.
-SEARCHES = (0.0, 60.0)
+# Seconds after which an unacknowledged submission is searched: it may be queued late.
+SEARCH_DELAYS = (0.0, 60.0)
 
-LOST = (
-    "it is over, and the grid never said how; so it is after its master was restarted"
+EXIT_UNKNOWN = (
+    "job ended, exit status unknown (can happen after the grid's master was restarted)"
 )
-UNSURE = (
-    "the grid has no record of how; so it is for nodes that end while its master, or"
-    " our session with it, is away, or for one deleted before it started"
+UNCONFIRMED = (
+    "the grid has no record of how it ended: it ended while the grid's master or our"
+    " session with it was away, or it was deleted before it started"
 )
 
 
-class TaskRange(NamedTuple):
-    """Nodes of one array, from one index to another."""
-
-    job: str
-    first: int
-    last: int
-
-    @property
-    def nodes(self) -> list[NodeId]:
-        """Each of them."""
-        return [NodeId(self.job, i) for i in range(self.first, self.last + 1)]
+#: Job, first and last index of neighbouring nodes that one command deletes.
+_TaskRange = tuple[str, int, int]
 
 
-def neighbours(nodes: Collection[NodeId]) -> Iterator[TaskRange]:
-    """These nodes, as few groups as they can be.
+class _Search(NamedTuple):
+    """A search for an array whose submission got no answer."""
 
-    Examples
-    --------
-    >>> list(neighbours([NodeId("7", 3), NodeId("7", 1), NodeId("7", 2)]))
-    [TaskRange(job='7', first=1, last=3)]
-    """
-    ordered = sorted(nodes, key=lambda node: (node.job, node.index))
-
-    def alike(numbered: tuple[int, NodeId]) -> tuple[str, int]:
-        number, node = numbered
-        return node.job, node.index - number  # which neighbours have in common
-
-    for _, group in itertools.groupby(enumerate(ordered), alike):
-        members = [node for _, node in group]
-        yield TaskRange(members[0].job, members[0].index, members[-1].index)
+    due: float
+    name: str
+    submission_id: str
 
 
 class Jobs:
-    """The live nodes of one session. Nothing here waits; `turn` does what is due.
+    """The live nodes of one DRMAA session; `run_once` does what is due.
 
-    Parameters
-    ----------
-    on_end
-        Told of the end of every node, once.
-    on_note
-        Told what people should know of the master.
-    find
-        Finds job ids by name and mark, as `find_marked` does.
-    delete_neighbours
-        Deletes many nodes in one call; False if they have to go one by one.
-    clock
-        Seconds since whenever.
+    Nothing here waits, except for the grid's answers.
     """
 
     def __init__(
@@ -99,36 +69,34 @@ class Jobs:
         *,
         on_end: EndCallback,
         on_note: Callable[[str], None],
-        find: Callable[[str, str], list[str]],
-        delete_neighbours: Callable[[TaskRange], bool],
         clock: Callable[[], float] = steady_time,
     ) -> None:
-        self._clock = clock
-        self._find, self._delete_neighbours = find, delete_neighbours
-        self._library = library
+        self._library, self._clock = library, clock
         self._on_end, self._on_note = on_end, on_note
         self._live: dict[NodeId, None] = {}
-        self._doomed: set[NodeId] = set()  # we asked for their deletion
-        self._wanted: Counter[str] = Counter()  # the others, by job
-        #: Job ids, task ids, EVERYTHING, or many at once.
-        self._deletions: deque[str | TaskRange] = deque()
+        self._cancelled: set[NodeId] = set()
+        self._num_kept: Counter[str] = Counter()  # live nodes not cancelled, by job
+        #: Ids of jobs or nodes, ALL_JOBS, or ranges of nodes.
+        self._deletions: deque[str | _TaskRange] = deque()
         # Ordered sets. A plain dict is slow to pop from the front many times.
-        self._silent: OrderedDict[NodeId, None] = OrderedDict()  # asked about first
-        self._grid_info: OrderedDict[NodeId, None] = OrderedDict()
-        self._round: Iterator[NodeId] = iter(())  # whose turn the heartbeat is
-        self._over: dict[NodeId, float] = {}  # since when the grid says so
-        #: Those whose notice has come in an outage; it may be false, and is the last.
-        self._doubted: dict[NodeId, None] = {}
+        self._urgent_checks: OrderedDict[NodeId, None] = OrderedDict()
+        self._checks: OrderedDict[NodeId, None] = OrderedDict()
+        self._heartbeat_round: Iterator[NodeId] = iter(())
+        #: Since when the grid says that a node is gone; its notice may still come.
+        self._gone: dict[NodeId, float] = {}
+        #: Nodes whose only notice came in an outage and may be wrong.
+        self._unconfirmed: dict[NodeId, None] = {}
         self._rechecks: deque[float] = deque()
-        self._succeeding = float("-inf")  # until when notices may tell of the past
-        self._searches: list[tuple[float, str, str]] = []  # when; name and mark
-        self._heartbeat = 0.0
-        self._failures = 0  # in a row, up to the last call
-        self._retry = 0.0
+        #: Until then notices may belong to the time of the child that died.
+        self._taking_over_until = float("-inf")
+        self._searches: list[_Search] = []
+        self._next_heartbeat = 0.0
+        self._failures = 0  # consecutive calls that failed
+        self._retry_at = 0.0
 
     @property
-    def live(self) -> int:
-        """How many nodes are not known to be over."""
+    def num_live(self) -> int:
+        """How many nodes have not ended as far as known."""
         return len(self._live)
 
     @property
@@ -140,192 +108,198 @@ class Jobs:
     def busy(self) -> bool:
         """Whether there is something to do at once."""
         return not self._failures and bool(
-            self._deletions or self._silent or self._grid_info
+            self._deletions or self._urgent_checks or self._checks
         )
 
     def add(self, nodes: Collection[NodeId]) -> None:
-        """Look after these from now on."""
+        """Add nodes that were just queued."""
         new = [node for node in nodes if node not in self._live]
         self._live.update(dict.fromkeys(new))
-        self._library.follow(new)
-        self._wanted.update(node.job for node in new)
-        self.answered()
+        self._num_kept.update(node.job for node in new)
+        self.call_succeeded()
 
-    def adopt(self, nodes: Collection[NodeId]) -> None:
-        """Look after the nodes of a session that died; some may have ended since."""
+    def take_over(self, nodes: Collection[NodeId]) -> None:
+        """Add the nodes of a child that died; some may have ended since."""
+        self._library.take_over([node for node in nodes if node not in self._live])
         self.add(nodes)
-        self.recheck()
-        self._succeeding = self._clock() + GRACE
+        self.recheck_all()
+        self._taking_over_until = self._clock() + NOTICE_DELAY
 
-    def recheck(self) -> None:
-        """Ask about every node: something may have been missed."""
-        self._grid_info = OrderedDict.fromkeys(self._live)
+    def recheck_all(self) -> None:
+        """Check every node: a notice may be lost."""
+        self._checks = OrderedDict.fromkeys(self._live)
 
-    def ask(self, nodes: Collection[NodeId]) -> None:
-        """Ask about these, which have gone silent, before all others."""
+    def recheck(self, nodes: Collection[NodeId]) -> None:
+        """Check these nodes before all others."""
         if self._failures:
-            return  # after the outage every node is asked about anyway
-        self._silent.update((node, None) for node in nodes if node in self._live)
+            return  # after the outage every node is checked anyway
+        self._urgent_checks.update((node, None) for node in nodes if node in self._live)
 
     def delete(self, nodes: Collection[NodeId]) -> None:
-        """Have these deleted: by their job's id where the whole job goes."""
-        chosen = [node for node in nodes if node in self._live]
-        for node in chosen:
-            if node not in self._doomed:
-                self._doomed.add(node)
-                self._wanted[node.job] -= 1
-        whole = {node.job: None for node in chosen if not self._wanted[node.job]}
-        self._deletions.extend(whole)
-        for group in neighbours([node for node in chosen if node.job not in whole]):
-            if len(group.nodes) >= MANY:
-                self._deletions.append(group)
-            else:
-                self._deletions.extend(
-                    map(self._library.dialect.format_job_id, group.nodes)
-                )
+        """Delete these nodes: by the id of their job if no other node of it is kept."""
+        live = [node for node in nodes if node in self._live]
+        for node in live:
+            if node not in self._cancelled:
+                self._cancelled.add(node)
+                self._num_kept[node.job] -= 1
+        whole_jobs = {node.job: None for node in live if not self._num_kept[node.job]}
+        self._deletions.extend(whole_jobs)
+        ranges = to_ranges(node for node in live if node.job not in whole_jobs)
+        for job, runs in ranges.items():
+            for first, last in runs:
+                if last - first + 1 >= RANGE_SIZE:
+                    self._deletions.append((job, first, last))
+                else:
+                    self._deletions.extend(self._ids_of(job, first, last))
 
     def delete_all(self) -> None:
-        """Have everything deleted, also jobs whose submission we never heard of."""
-        self._doomed.update(self._live)
-        self._wanted.clear()
+        """Delete every job of the session, also jobs whose ids were never received."""
+        self._cancelled.update(self._live)
+        self._num_kept.clear()
         jobs = {node.job: None for node in self._live}
-        everything = [EVERYTHING] if self._library.dialect.deletes_session else []
-        self._deletions = deque([*jobs, *everything])
-        lost = {(name, submission_id) for _, name, submission_id in self._searches}
-        self._searches = [
-            (0.0, name, submission_id) for name, submission_id in sorted(lost)
-        ]
+        all_jobs = [ALL_JOBS] if self._library.dialect.deletes_session else []
+        self._deletions = deque([*jobs, *all_jobs])
+        self._searches = sorted({each._replace(due=0.0) for each in self._searches})
 
     def delete_unacknowledged(self, name: str, submission_id: str) -> None:
-        """Have that deleted which a submission without answer may yet queue."""
-        if not submission_id:
-            return
-        now = self._clock()
-        self._searches += [(now + delay, name, submission_id) for delay in SEARCHES]
+        """Find and delete what a submission without an answer queues, now or later."""
+        if submission_id:
+            now = self._clock()
+            self._searches += [
+                _Search(now + delay, name, submission_id) for delay in SEARCH_DELAYS
+            ]
 
-    def turn(self) -> None:
-        """Pass on what has ended; then delete and ask for a moment."""
+    def run_once(self) -> None:
+        """Report what has ended; then delete and check nodes for one time slice."""
         try:
             while (end := self._library.next_end()) is not None:
-                self._noticed(end)
-            if not self._failures or self._clock() >= self._retry:
-                self._work()
-        except (Unreachable, Failed) as exc:
-            self.failed(str(exc))
+                self._on_notice(end)
+            if not self._failures or self._clock() >= self._retry_at:
+                self._do_due_calls()
+        except (Unreachable, CallFailed) as exc:
+            self.call_failed(str(exc))
 
-    def failed(self, text: str) -> None:
-        """Take note that a call failed. It says nothing about any node."""
-        self._retry = self._clock() + RETRY
+    def call_failed(self, text: str) -> None:
+        """Record that a call failed, which says nothing about any node."""
+        self._retry_at = self._clock() + RETRY_INTERVAL
         self._failures += 1
-        if self._failures == 2:  # one answer lost is not worth a word
+        if self._failures == 2:  # one failed call is not worth a warning
             title = self._library.dialect.title
             self._on_note(f"{title} does not answer, running nodes go on: {text}")
 
-    def answered(self) -> None:
-        """Take note that a call went through."""
+    def call_succeeded(self) -> None:
+        """Record that a call succeeded."""
         if self._failures:
             if self._failures > 1:
                 self._on_note(f"{self._library.dialect.title} answers again")
             self._failures = 0
             now = self._clock()
-            self._rechecks = deque(now + delay for delay in RECHECKS)
+            self._rechecks = deque(now + delay for delay in RECHECK_DELAYS)
 
-    def _work(self) -> None:
+    def _ids_of(self, job: str, first: int, last: int) -> list[str]:
+        nodes = from_ranges({job: [[first, last]]})
+        return [self._library.dialect.format_job_id(node) for node in nodes]
+
+    def _do_due_calls(self) -> None:
         now = self._clock()
-        self._plan(now)
-        for search in [search for search in self._searches if search[0] <= now]:
-            self._search(*search)
-            self.answered()
-        while self._deletions and self._clock() < now + SLICE:
-            self._delete(self._deletions[0])
-            self.answered()
-        while (waiting := self._silent or self._grid_info) and (
-            self._clock() < now + SLICE
+        self._schedule_checks(now)
+        for search in [each for each in self._searches if each.due <= now]:
+            self._search(search)
+            self.call_succeeded()
+        while self._deletions and self._clock() < now + TIME_SLICE:
+            self._delete_next()
+            self.call_succeeded()
+        while (checks := self._urgent_checks or self._checks) and (
+            self._clock() < now + TIME_SLICE
         ):
-            self._ask(waiting.popitem(last=False)[0])
-            self.answered()
+            self._check(checks.popitem(last=False)[0])
+            self.call_succeeded()
 
-    def _plan(self, now: float) -> None:
+    def _schedule_checks(self, now: float) -> None:
         if self._rechecks and now >= self._rechecks[0]:
             self._rechecks.popleft()
-            self.recheck()
-        if self._live and now >= self._heartbeat:
-            # An outage can go unnoticed, `next_end` only stays silent. One question
-            # at a time keeps the cost the same for any number of nodes.
-            self._heartbeat = now + HEARTBEAT
-            self._grid_info[self._next_turn()] = None
-            self._grid_info.update(self._doubted)
-        for node, since in self._over.items():
-            if now >= since + GRACE:
-                self._grid_info[node] = None
+            self.recheck_all()
+        if self._live and now >= self._next_heartbeat:
+            # Without this check an outage goes unnoticed, as `next_end` only returns
+            # nothing. One node at a time costs the same for any number of nodes.
+            self._next_heartbeat = now + HEARTBEAT
+            self._checks[self._next_of_round()] = None
+            self._checks.update(self._unconfirmed)
+        for node, since in self._gone.items():
+            if now >= since + NOTICE_DELAY:
+                self._checks[node] = None
 
-    def _next_turn(self) -> NodeId:
-        # Of those that have ended since the round began nobody is asked: a question
-        # that is not put would not notice an outage either.
-        for node in self._round:
+    def _next_of_round(self) -> NodeId:
+        # Skips nodes that have ended since the round began: without a call an outage
+        # would not be noticed either.
+        for node in self._heartbeat_round:
             if node in self._live:
                 return node
-        self._round = iter(list(self._live))
-        return next(self._round)
+        self._heartbeat_round = iter(list(self._live))
+        return next(self._heartbeat_round)
 
-    def _search(self, when: float, name: str, submission_id: str) -> None:
+    def _search(self, search: _Search) -> None:
+        name = search.name
         try:
-            self._deletions.extend(self._find(name, submission_id))
-        except Failed as exc:  # no qstat: there will be none next time
+            found = self._library.find_submission(name, search.submission_id)
+            self._deletions.extend(found)
+        except CallFailed as exc:  # no qstat: it will not be there next time either
             self._on_note(f"job {name!r} may be in the queue without a cluster: {exc}")
-        self._searches.remove((when, name, submission_id))
+        self._searches.remove(search)
 
-    def _delete(self, what: str | TaskRange) -> None:
-        if isinstance(what, TaskRange):
+    def _delete_next(self) -> None:
+        job_id = self._deletions[0]
+        if isinstance(job_id, tuple):
             self._deletions.popleft()
-            if not self._delete_neighbours(what):
-                form = self._library.dialect.format_job_id
-                self._deletions.extendleft(map(form, reversed(what.nodes)))
+            if not self._library.delete_range(*job_id):
+                self._deletions.extendleft(reversed(self._ids_of(*job_id)))
             return
         try:
-            self._library.delete(what)
-        except Failed:
-            self._deletions.rotate(-1)  # the others shall not wait for it
+            self._library.delete(job_id)
+        except CallFailed:
+            self._deletions.rotate(-1)  # the other deletions do not wait for this one
             raise
         self._deletions.popleft()
 
-    def _ask(self, node: NodeId) -> None:
+    def _check(self, node: NodeId) -> None:
         if node not in self._live:
             return
-        if self._library.state(node) is State.ALIVE:
-            self._over.pop(node, None)
+        if self._library.state(node) is State.LIVE:
+            self._gone.pop(node, None)
             return
-        if node in self._doubted:
-            self._ended(EndNotice(node=node, reason=UNSURE))
+        if node in self._unconfirmed:
+            self._report(EndNotice(node=node, reason=UNCONFIRMED))
             return
         now = self._clock()
-        if now >= self._over.setdefault(node, now) + GRACE:
-            self._ended(EndNotice(node=node, reason=LOST))
+        if now >= self._gone.setdefault(node, now) + NOTICE_DELAY:
+            self._report(EndNotice(node=node, reason=EXIT_UNKNOWN))
 
-    def _noticed(self, end: EndNotice) -> None:
-        missed = self._failures or self._rechecks or self._clock() < self._succeeding
-        if end.reason == NO_RECORD and missed:
-            # After an outage, or from a session that died, that is all one hears of a
-            # node that has just ended. Of one that runs, too, if it was submitted to
-            # the new master within half a minute: then libdrmaa learns that it is
-            # another (seen with 8.1.9).
+    def _on_notice(self, end: EndNotice) -> None:
+        taking_over = self._clock() < self._taking_over_until
+        if end.reason == NO_RECORD and (
+            self._failures or self._rechecks or taking_over
+        ):
+            # After an outage, or after a child that died, this is the only notice of a
+            # node that has just ended. It also comes for a running node that was
+            # submitted to the new master within half a minute, when libdrmaa notices
+            # that the master has changed (seen with 8.1.9). So check the node.
             if end.node in self._live:
-                self._doubted[end.node] = self._silent[end.node] = None
+                self._unconfirmed[end.node] = self._urgent_checks[end.node] = None
             return
-        self._ended(end)
+        self._report(end)
 
-    def _ended(self, end: EndNotice) -> None:
+    def _report(self, end: EndNotice) -> None:
         node = end.node
         if node not in self._live:
-            return  # reported already, or never ours
+            return  # reported already, or of another cluster
         del self._live[node]
-        self._over.pop(node, None)
-        self._doubted.pop(node, None)
-        if node in self._doomed:
-            self._doomed.discard(node)
+        self._gone.pop(node, None)
+        self._unconfirmed.pop(node, None)
+        if node in self._cancelled:
+            self._cancelled.discard(node)
             end = replace(
                 end, cancelled=True, reason="", deleted=False, unstarted=False
             )
         else:
-            self._wanted[node.job] -= 1
+            self._num_kept[node.job] -= 1
         self._on_end(end)

@@ -1,13 +1,13 @@
-"""libdrmaa, as the session needs it. Nothing else imports the ``drmaa`` package.
+"""The calls of libdrmaa that the child needs; only this imports the ``drmaa`` package.
 
-Only one thread may use this: the package keeps one error buffer for all threads, so a
-wait in another thread would now and then replace the text of a refusal.
+Only one thread may use it: the package keeps one error buffer for all threads, so a
+wait in another thread would sometimes replace the text of a rejection.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
+import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,62 +15,51 @@ from enum import Enum
 from typing import Any
 
 from dask_gridengine.batch import batch_system_of
-from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem
+from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem, Runner
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
+from dask_gridengine.launchers.drmaa.job_list_poller import JobListPoller
+from dask_gridengine.launchers.drmaa.usage import aborted_end, end_with_usage
 
-EVERYTHING = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
+ALL_JOBS = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
-    "the grid has no record of how: deleted before it started, or its master was"
-    " restarted meanwhile"
+    "the grid has no record of how it ended: deleted before it started, or the grid's"
+    " master was restarted"
 )
-DELETED = "deleted while it ran"
-UNSTARTED = "the grid could not start it on that host"
-APPLICATION_ERROR = "exit status 100, by which a job says that it cannot run there"
-ABANDONED = "the grid's daemon on that host lost hold of it"
+ABANDONED = "the grid's daemon on that host lost control of it"
 
 
 class SubmissionRejected(Exception):
-    """Grid Engine will not have it; nothing was queued."""
+    """Grid Engine rejected the array; nothing was queued."""
 
 
 class Unreachable(Exception):
-    """The master does not answer."""
+    """The grid's master does not answer."""
 
 
-class Failed(Exception):
-    """Anything else libdrmaa says."""
+class CallFailed(Exception):
+    """Any other error of libdrmaa or of the grid's commands."""
 
 
 class State(Enum):
-    """What the grid says of a node, as far as we need to tell apart."""
+    """The states of a node that matter here."""
 
-    ALIVE = "queued, held, running or suspended"
-    OVER = "done or failed; `Library.next_end` knows or will know how"
+    LIVE = "queued, held, running or suspended"
+    ENDED = "done or failed; `Library.next_end` returns how, now or later"
     UNKNOWN = "the grid has no such job"
 
 
 class Library:
-    """One DRMAA session.
+    """One DRMAA session, and the commands of its grid.
 
-    Parameters
-    ----------
-    contact
-        Of a session that died, to have its jobs; None for a new one.
-    dialect
-        What kind of grid it is, by name; None goes by what it calls itself.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If there is no ``drmaa`` package.
-    OSError, RuntimeError
-        If it finds no libdrmaa, or one that cannot be loaded.
-    Unreachable, Failed
-        If there is no session to be had.
+    `contact` names the session of a child that died, to take over its jobs. Opening
+    raises `ModuleNotFoundError` if there is no ``drmaa`` package, `OSError` or
+    `RuntimeError` if libdrmaa is missing or cannot be loaded, `Unreachable` or
+    `CallFailed` if no session can be opened. All methods raise the last two.
     """
 
-    def __init__(self, contact: str | None, dialect: str | None = None) -> None:
-        import drmaa  # loads libdrmaa, which few processes can and none at import may
+    def __init__(self, contact: str | None, run: Runner) -> None:
+        # Loads libdrmaa, which crashes in many processes, and must not at import.
+        import drmaa
 
         self._drmaa: Any = drmaa
         self._errors: Any = drmaa.errors
@@ -79,33 +68,97 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.dialect = batch_system_of(self.system, dialect)
+        self.dialect: BatchSystem = batch_system_of(self.system)
+        self._run = run
+        self._job_list: JobListPoller | None = None
+        if not self.dialect.reliable_notices:
+            self._job_list = JobListPoller(lambda: self.dialect.list_jobs(run))
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
-        """Queue an array, always an array, so that ids have one shape.
+        """Queue an array; also one node is an array, so that all ids have one shape.
 
-        Nodes that could not tell which of an array they are, are arrays of one each,
-        and carry their number, from 1 in the order of the answer.
-
-        Raises
-        ------
-        SubmissionRejected, Unreachable, Failed
+        Where a node could not find out its index, each node is an array of its own and
+        has its number, from 1 in the order of the result, in its environment.
+        Raises `SubmissionRejected` as well.
         """
         if self.dialect.arrays:
-            return self._submit(request, count, {})
+            nodes = self._submit_array(request, count, {})
+        else:
+            nodes = self._submit_one_by_one(request, count)
+        self.take_over(nodes)
+        return nodes
+
+    def take_over(self, nodes: Collection[NodeId]) -> None:
+        """Report the ends of these nodes of another session, too."""
+        if self._job_list is not None:
+            self._job_list.add(nodes)
+
+    def next_end(self) -> EndNotice | None:
+        """Return one end notice that has arrived, if any; never wait."""
+        if self._job_list is None:
+            return self._next_notice()
+        with self._commands():
+            return self._job_list.next_end()
+
+    def state(self, node: NodeId) -> State:
+        """Ask the master about one node: a round trip of 0.3 to 3 ms."""
+        if self._job_list is not None:
+            return State.LIVE if self._job_list.is_live(node) else State.ENDED
+        states = self._drmaa.JobState
+        with self._translated():
+            try:
+                state = self._session.jobStatus(self.dialect.format_job_id(node))
+            except self._errors.InvalidJobException:
+                return State.UNKNOWN
+        return State.ENDED if state in (states.DONE, states.FAILED) else State.LIVE
+
+    def delete(self, job_id: str) -> None:
+        """Delete an array, one of its nodes, or `ALL_JOBS`; ignore what is gone."""
+        terminate = self._drmaa.JobControlAction.TERMINATE
+        try:
+            with self._translated(), suppress(self._errors.InvalidJobException):
+                self._session.control(job_id, terminate)
+        except CallFailed as exc:
+            if not any(text in str(exc) for text in self.dialect.gone_messages):
+                raise
+        if self._job_list is not None:
+            self._job_list.poll_soon()
+
+    def delete_range(self, job: str, first: int, last: int) -> bool:
+        """Delete neighbouring nodes by one command; return whether that worked."""
+        try:
+            return self.dialect.delete_tasks(job, first, last, self._run)
+        except (OSError, subprocess.SubprocessError):
+            return False  # deleting the nodes one by one will find the same problem
+
+    def find_submission(self, name: str, submission_id: str) -> list[str]:
+        """Return the ids of the jobs of that name and submission id."""
+        with self._commands():
+            try:
+                return self.dialect.find_submission(name, submission_id, self._run)
+            except (LookupError, FileNotFoundError) as exc:
+                text = f"cannot search for unacknowledged submissions: {exc}"
+                raise CallFailed(text) from exc
+
+    def exit(self) -> None:
+        """End the session; its jobs live on."""
+        with self._translated():
+            self._session.exit()
+
+    def _submit_one_by_one(self, request: NodeRequest, count: int) -> list[NodeId]:
         nodes: list[NodeId] = []
         try:
             for number in range(1, count + 1):
-                nodes += self._submit(request, 1, {ORDINAL: str(number)})
+                nodes += self._submit_array(request, 1, {ORDINAL: str(number)})
         except Exception:
-            # All or none, and not all will.
+            # Either all nodes are queued or none.
             for node in nodes:
-                with suppress(Unreachable, Failed):
+                with suppress(Unreachable, CallFailed):
                     self.delete(self.dialect.format_job_id(node))
             raise
         return nodes
 
-    def _submit(
+    def _submit_array(
         self, request: NodeRequest, count: int, extra: Mapping[str, str]
     ) -> list[NodeId]:
         errors = self._errors
@@ -127,22 +180,15 @@ class Library:
                 self._session.deleteJobTemplate(template)
         return [self.dialect.parse_job_id(job_id) for job_id in ids]
 
-    def next_end(self) -> EndNotice | None:
-        """One end notice that has arrived, if any; never waits.
-
-        Costs 0.1 ms, also with 10,000 jobs: libdrmaa keeps the notices itself.
-
-        Raises
-        ------
-        Unreachable, Failed
-        """
+    def _next_notice(self) -> EndNotice | None:
+        # Costs 0.1 ms, also with 10,000 jobs: libdrmaa stores the notices itself.
         wrappers, helpers = self._drmaa.wrappers, self._drmaa.helpers
         name, size, status = ctypes.create_string_buffer(128), 128, ctypes.c_int()
         usage = ctypes.pointer(ctypes.POINTER(wrappers.drmaa_attr_values_t)())
-        everyone = self._drmaa.Session.JOB_IDS_SESSION_ANY
+        any_job = self._drmaa.Session.JOB_IDS_SESSION_ANY
         # Not Session.wait: it drops the job id when there is no usage information,
-        # which is all one hears of a job that was deleted in the queue.
-        wait = (wrappers.drmaa_wait, everyone, name, size, ctypes.byref(status), 0)
+        # and that is the only notice of a job that was deleted in the queue.
+        wait = (wrappers.drmaa_wait, any_job, name, size, ctypes.byref(status), 0)
         with self._translated():
             try:
                 helpers.c(*wait, usage)
@@ -152,57 +198,35 @@ class Library:
             ):
                 return None
             except Exception as exc:
-                if "code 24:" not in str(exc):
+                if "code 24:" not in str(exc):  # no usage information
                     raise
                 node = self.dialect.parse_job_id(name.value.decode())
                 return EndNotice(node=node, reason=NO_RECORD, deleted=True)
-            said = helpers.adapt_rusage(usage)  # frees it
+            values = helpers.adapt_rusage(usage)  # frees it
             return self._end(
-                self.dialect.parse_job_id(name.value.decode()), status, said
+                self.dialect.parse_job_id(name.value.decode()), status, values
             )
 
-    def state(self, node: NodeId) -> State:
-        """Ask the master about one node: a round trip of 0.3 to 3 ms.
+    def _end(
+        self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
+    ) -> EndNotice:
+        wrappers, c = self._drmaa.wrappers, self._drmaa.helpers.c
 
-        Raises
-        ------
-        Unreachable, Failed
-        """
-        states = self._drmaa.JobState
-        with self._translated():
-            try:
-                said = self._session.jobStatus(self.dialect.format_job_id(node))
-            except self._errors.InvalidJobException:
-                return State.UNKNOWN
-        return State.OVER if said in (states.DONE, states.FAILED) else State.ALIVE
+        def value_of(function: Any) -> int:
+            value = ctypes.c_int()
+            c(function, ctypes.byref(value), status)
+            return value.value
 
-    def delete(self, job_id: str) -> None:
-        """Delete an array by its job id, one task of it, or everything; gone: no-op.
-
-        Raises
-        ------
-        Unreachable, Failed
-        """
-        terminate = self._drmaa.JobControlAction.TERMINATE
-        try:
-            with self._translated(), suppress(self._errors.InvalidJobException):
-                self._session.control(job_id, terminate)
-        except Failed as exc:
-            if not any(said in str(exc) for said in self.dialect.gone_messages):
-                raise
-
-    def follow(self, nodes: Collection[NodeId]) -> None:
-        """These are ours; libdrmaa itself knows that already."""
-
-    def exit(self) -> None:
-        """End the session; jobs live on.
-
-        Raises
-        ------
-        Unreachable, Failed
-        """
-        with self._translated():
-            self._session.exit()
+        end = end_with_usage(node, usage)
+        if value_of(wrappers.drmaa_wifsignaled):
+            name = ctypes.create_string_buffer(32)
+            c(wrappers.drmaa_wtermsig, name, 32, status)
+            return replace(end, signal=name.value.decode())
+        if value_of(wrappers.drmaa_wifexited):
+            return replace(end, exit_status=value_of(wrappers.drmaa_wexitstatus))
+        if value_of(wrappers.drmaa_wifaborted):
+            return aborted_end(end, usage)
+        return replace(end, reason=ABANDONED)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -211,63 +235,17 @@ class Library:
         except self._errors.DrmCommunicationException as exc:
             raise Unreachable(_text(exc)) from exc
         except self._errors.DrmaaException as exc:
-            raise Failed(_text(exc)) from exc
+            raise CallFailed(_text(exc)) from exc
 
-    def _end(
-        self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
-    ) -> EndNotice:
-        wrappers, c = self._drmaa.wrappers, self._drmaa.helpers.c
-
-        def says(question: Any) -> int:
-            answer = ctypes.c_int()
-            c(question, ctypes.byref(answer), status)
-            return answer.value
-
-        end = measured(node, usage)
-        if says(wrappers.drmaa_wifsignaled):
-            name = ctypes.create_string_buffer(32)
-            c(wrappers.drmaa_wtermsig, name, 32, status)
-            return replace(end, signal=name.value.decode())
-        if says(wrappers.drmaa_wifexited):
-            return replace(end, exit_status=says(wrappers.drmaa_wexitstatus))
-        if says(wrappers.drmaa_wifaborted):
-            return aborted(end, usage)
-        return replace(end, reason=ABANDONED)
-
-
-def measured(node: NodeId, usage: Mapping[str, str]) -> EndNotice:
-    """What the usage says of a node that has ended, whatever way it did.
-
-    Parameters
-    ----------
-    usage
-        As DRMAA gives it: numbers as text, "3.0000".
-    """
-    # Without a start there are no times at all, only what execd had sampled.
-    ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
-    sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
-    peak = max((size for size in sizes if size is not None), default=0.0)
-    return EndNotice(node=node, ran=ran, peak_memory=int(peak))
-
-
-def aborted(end: EndNotice, usage: Mapping[str, str]) -> EndNotice:
-    """Tell apart what libdrmaa calls aborted, as measured on SoGE 8.1.9.
-
-    A deleted job has a start and any exit status: with ``-notify`` it may choose one.
-    """
-    if "start_time" not in usage:
-        return replace(end, unstarted=True, reason=UNSTARTED)
-    if _number(usage.get("exit_status")) == 100:
-        return replace(end, unstarted=True, reason=APPLICATION_ERROR)
-    return replace(end, deleted=True, reason=DELETED)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+    @contextmanager
+    def _commands(self) -> Iterator[None]:
+        try:
+            yield
+        except subprocess.CalledProcessError as exc:
+            text = (exc.stderr or "").strip() or f"exit status {exc.returncode}"
+            raise Unreachable(f"{exc.cmd[0]}: {text}") from exc
+        except (OSError, subprocess.SubprocessError) as exc:
+            raise Unreachable(str(exc)) from exc
 
 
 def _fill(
@@ -278,7 +256,7 @@ def _fill(
     template.jobName = request.name
     template.remoteCommand, template.args = command[0], list(command[1:])
     template.jobEnvironment = environment
-    template.workingDirectory = "/"  # on every host; the node opens its own log
+    template.workingDirectory = "/"  # exists on every host; the node opens its own log
     template.outputPath, template.joinFiles = ":/dev/null", True
     tag = dialect.marker_options(request.environment.get(SUBMISSION, ""))
     if native := " ".join(part for part in (request.native, tag) if part):
@@ -286,5 +264,5 @@ def _fill(
 
 
 def _text(exc: Exception) -> str:
-    """libdrmaa's words without the code before them."""
+    """Return libdrmaa's text without the error code before it."""
     return str(exc).partition(": ")[2] or str(exc)

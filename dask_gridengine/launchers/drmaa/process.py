@@ -1,7 +1,6 @@
-"""The DRMAA launcher's child, run as ``-m dask_gridengine.launchers.drmaa.process``.
+"""The DRMAA launcher's child process: ``dask_gridengine.launchers.drmaa.process``.
 
-It speaks the lines of `protocol` with its parent and DRMAA with Grid Engine. When its
-parent goes, however it goes, it deletes every job and then goes too.
+When its parent ends, for whatever reason, it deletes every job and then ends too.
 """
 
 from __future__ import annotations
@@ -12,49 +11,44 @@ from functools import partial
 
 from dask_gridengine.launchers.child import ParentPipe, parse_arguments
 from dask_gridengine.launchers.commands import run_command
-from dask_gridengine.launchers.drmaa.discovery import TUNABLE
-from dask_gridengine.launchers.drmaa.job_list_poller import ListedLibrary
-from dask_gridengine.launchers.drmaa.library import Failed, Library, Unreachable
+from dask_gridengine.launchers.drmaa.discovery import (
+    INSTALL_LIBRARY,
+    SETTINGS,
+    STATIC_TLS_TUNABLE,
+)
+from dask_gridengine.launchers.drmaa.library import CallFailed, Library, Unreachable
 from dask_gridengine.launchers.drmaa.service import Service
+from dask_gridengine.launchers.messages import INTERNAL, READY
+
+INSTALL_PACKAGE = "pip install drmaa, for the Python that runs this"
 
 
 def main() -> None:
-    """Run the session until its parent closes it or goes."""
+    """Serve the parent until it closes this session or ends."""
     _remove_tunable()
     options = parse_arguments(sys.argv[1:])
     pipe = ParentPipe(options.parent)
+    send_error = partial(pipe.send, "reply", id=READY, error=INTERNAL)
+    run = partial(run_command, environment=os.environ)
     try:
-        library = _open(options.contact, options.dialect)
+        library = Library(options.contact, run)
     except ModuleNotFoundError as exc:
-        pipe.send("failed", lacking="package", text=str(exc))
-    except (
-        OSError,
-        RuntimeError,
-        AttributeError,
-    ) as exc:  # AttributeError: no libdrmaa
-        pipe.send("failed", lacking="library", text=str(exc))
+        send_error(text=str(exc), advice=INSTALL_PACKAGE)
+    except (OSError, RuntimeError, AttributeError) as exc:  # no (usable) libdrmaa
+        send_error(text=str(exc), advice=INSTALL_LIBRARY)
     except Unreachable as exc:
-        pipe.send("failed", lacking="master", text=str(exc))
-    except Failed as exc:
-        pipe.send("failed", lacking="cell", text=str(exc))
+        send_error(text=str(exc))
+    except CallFailed as exc:  # no cell here
+        send_error(text=str(exc), advice=SETTINGS)
     else:
         Service(pipe, library, options).run()
-
-
-def _open(contact: str | None, dialect: str | None) -> Library:
-    library = Library(contact, dialect)
-    if library.dialect.reliable_notices:
-        return library
-    library.exit()  # of each process there is one session at a time
-    run = partial(run_command, environment=os.environ)
-    return ListedLibrary(contact, dialect, run)
 
 
 def _remove_tunable() -> None:
     """Restore the user's ``GLIBC_TUNABLES``, which ``-V`` copies into the jobs."""
     tunables = os.environ.pop("GLIBC_TUNABLES", "")
     # Ours is the last one; the user may have set the same tunable before it.
-    if users := tunables.removesuffix(TUNABLE).removesuffix(":"):
+    if users := tunables.removesuffix(STATIC_TLS_TUNABLE).removesuffix(":"):
         os.environ["GLIBC_TUNABLES"] = users
 
 

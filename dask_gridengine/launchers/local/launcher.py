@@ -5,60 +5,46 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from dask_gridengine.batch import batch_system
 from dask_gridengine.grid_types import EndCallback
+from dask_gridengine.launchers.base import Launcher
+from dask_gridengine.launchers.child_program import ChildProgram
 from dask_gridengine.launchers.local.orphans import remove_remains
-from dask_gridengine.launchers.protocol import Message
-from dask_gridengine.launchers.session import SessionLauncher
-from dask_gridengine.launchers.supervisor import GridInfo, SessionProgram
+from dask_gridengine.launchers.supervisor import ChildSupervisor
+
+
+class LocalLauncher(Launcher):
+    """Runs nodes on this machine, in the environment of a Grid Engine job."""
+
+    def __init__(self, child: ChildSupervisor) -> None:
+        slots = child.ready["slots"]
+        description = f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
+        super().__init__(
+            child,
+            description=description,
+            dialect=batch_system("gridengine"),
+            slots=slots,
+        )
+
+    async def hosts(self, native: str) -> frozenset[str] | None:
+        return frozenset({socket.gethostname()})
 
 
 async def open_process(
     on_end: EndCallback, *, slots: int | None = None, cleanup: Path | None = None
-) -> SessionLauncher:
-    """Open a small grid on this machine.
+) -> Launcher:
+    """Open a launcher of local processes.
 
-    Parameters
-    ----------
-    on_end
-        Told of the end of every node.
-    slots
-        How many slots it has; by default as many as there are CPUs for us.
-    cleanup
-        The cluster's shared directory, removed when this process dies unawares.
-
-    Raises
-    ------
-    LauncherUnavailable
-        If its session cannot be started.
+    `on_end` gets the end of every node. `slots` is by default the number of CPUs that
+    this process may use. `cleanup` is the cluster's shared directory, which the child
+    removes if this process dies. Raises `LauncherUnavailable`.
     """
-    return await SessionLauncher.open(_program(slots, cleanup), on_end)
-
-
-def _program(slots: int | None, cleanup: Path | None) -> SessionProgram:
-    arguments = []
-    if slots is not None:
-        arguments += ["--slots", str(slots)]
-    if cleanup is not None:
-        arguments += ["--cleanup", str(cleanup.absolute())]
-    return SessionProgram(
+    program = ChildProgram(
         kind="process",
         module="dask_gridengine.launchers.local.process",
-        arguments=tuple(arguments),
-        describe=_describe,
-        grid_info=lambda ready: LocalGridInfo(),
-        advise=lambda _: "this is a bug in dask-gridengine; please report the above",
-        tidy=lambda ready: remove_remains(Path(ready["directory"])),
+        advice="this is a bug in dask-gridengine; please report the above",
+        arguments=() if slots is None else ("--slots", str(slots)),
+        cleanup=cleanup,
+        remove_remains=lambda ready: remove_remains(Path(ready["directory"])),
     )
-
-
-def _describe(hello: Message) -> str:
-    slots = hello["slots"]
-    return f"{slots} {'slot' if slots == 1 else 'slots'} of local processes"
-
-
-class LocalGridInfo(GridInfo):
-    """What is known of a grid that is this machine."""
-
-    async def hosts(self, native: str) -> frozenset[str] | None:
-        """See `Launcher.hosts`."""
-        return frozenset({socket.gethostname()})
+    return LocalLauncher(await ChildSupervisor.open(program, on_end))

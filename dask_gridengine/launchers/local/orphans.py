@@ -1,7 +1,7 @@
-"""Processes a node leaves behind, and how not to leave any ourselves.
+"""Find and kill processes that a node leaves behind.
 
-On Linux the session makes itself the reaper of its descendants: whoever loses its
-parent becomes the session's own child. Elsewhere they are found by their environment.
+On Linux the child makes itself the reaper of its descendants: a process that loses its
+parent becomes the child's own. Elsewhere orphans are found by their environment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
-MARK = "GRIDENGINE_NODE"  # its value names one node of one session
+#: Marks every process of a node; its value, a path, names the node.
+NODE_VARIABLE = "GRIDENGINE_NODE"
 
-GENERATIONS = 5  # a process may start another before it is killed itself
+GENERATIONS = 5  # a process may start another one before it is killed itself
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -28,13 +29,13 @@ _libc = ctypes.CDLL(None) if _LINUX else None
 
 
 def become_reaper() -> None:
-    """Have orphans among our descendants given to us; Linux only."""
+    """Become the parent of orphans among our descendants; Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def dies_with_parent() -> Callable[[], None] | None:
-    """For `Popen`'s ``preexec_fn``: SIGKILL when this process goes; Linux only.
+def die_with_parent() -> Callable[[], None] | None:
+    """Return a ``preexec_fn`` that makes a process die with this one; Linux only.
 
     The kernel watches the thread that forks, not the process, so this is for
     single-threaded parents.
@@ -45,70 +46,59 @@ def dies_with_parent() -> Callable[[], None] | None:
 
     def in_child() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it went before the kernel was told
+        if os.getppid() != parent:  # the parent died before the call
             os._exit(1)
 
     return in_child
 
 
 def orphans(nodes: Container[int], *, prefix: str) -> Iterator[tuple[int, str | None]]:
-    """Process id and mark of every process that lost the node it came from.
+    """Yield each process that has lost its node: its id, and the mark of that node.
 
-    Parameters
-    ----------
-    nodes
-        Process ids of the nodes that run.
-    prefix
-        What the marks of this session begin with.
+    `nodes` are the process ids of running nodes, `prefix` begins all marks of theirs.
     """
-    found = psutil.Process().children() if _LINUX else _marked_and_lost(prefix)
+    found = psutil.Process().children() if _LINUX else _marked_orphans(prefix)
     for process in found:
         if process.pid not in nodes:
-            yield process.pid, _submission_id(process)
+            yield process.pid, _mark(process)
 
 
 def remove_remains(directory: Path) -> None:
-    """Kill what a session that was killed left behind, and remove its directory.
-
-    Parameters
-    ----------
-    directory
-        What the marks of that session begin with.
-    """
+    """Kill the processes that a killed child left behind, and remove its directory."""
     for _ in range(GENERATIONS):
-        left = [
+        remaining = [
             process.pid
             for process in psutil.process_iter()
-            if (_submission_id(process) or "").startswith(f"{directory}/")
+            if (_mark(process) or "").startswith(f"{directory}/")
         ]
-        for pid in left:
+        for pid in remaining:
             kill(pid)
-        if not left:
+        if not remaining:
             break
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def kill(pid: int) -> None:
-    """SIGKILL, unless it is gone already."""
+    """Send SIGKILL to a process, unless it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL to the process group of a leader, which may itself be gone."""
+    """Send SIGKILL to the process group of a leader, which may itself be gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
-def _marked_and_lost(prefix: str) -> Iterator[psutil.Process]:
+def _marked_orphans(prefix: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        if (_submission_id(process) or "").startswith(prefix) and process.ppid() == 1:
+        if (_mark(process) or "").startswith(prefix) and process.ppid() == 1:
             yield process
 
 
-def _submission_id(process: psutil.Process) -> str | None:
+def _mark(process: psutil.Process) -> str | None:
     try:
-        submission_id: str | None = process.environ().get(MARK)
+        mark: str | None = process.environ().get(NODE_VARIABLE)
     except (psutil.Error, OSError):
         return None
-    return submission_id
+    return mark

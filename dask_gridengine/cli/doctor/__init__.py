@@ -1,0 +1,1 @@
+"""``dask gridengine doctor``: check a site, then start a small cluster on it."""

@@ -1,0 +1,219 @@
+"""Starts a small cluster with the user's options and asks its nodes for reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from dask_gridengine import GridEngineCluster
+from dask_gridengine.blocking import in_thread
+from dask_gridengine.bootstrap.connection_file import make_private_directory
+from dask_gridengine.cli.doctor.finding import Finding, passed
+from dask_gridengine.cli.doctor.node_report import NodeReport, report_node
+from dask_gridengine.clock import steady_time
+from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.naming import node_of
+from dask_gridengine.net.connect_probe import CONNECTED, try_connect
+from dask_gridengine.nodes.history import JobRow
+from dask_gridengine.nodes.registry import NodeState
+from dask_gridengine.options import Options
+
+START_SECONDS = 90.0  # from a node's arrival until it has a worker
+CONNECT_SECONDS = 3.0  # for a worker to accept a connection
+REPORT_SECONDS = 60.0
+CLOCK_SECONDS = 10.0
+RESULTS_SECONDS = 120.0  # for all nodes
+REMOVAL_SECONDS = 10.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(kw_only=True)
+class NodeResult:
+    """What is known of one node of the trial."""
+
+    row: JobRow
+    explanation: str  # by `GridEngineCluster.explain`
+    answer: str = ""  # of its worker to a connection from here
+    report: NodeReport | None = None
+    error: str = ""  # why there is no report
+    ahead: float = 0.0  # seconds of its clock before the clock of this host
+    accuracy: float = 0.0  # seconds; half the round trip
+
+    @property
+    def place(self) -> str:
+        """Its host, or its id where the host is unknown."""
+        return self.row.host or f"node {self.row.id}"
+
+
+async def make_directories(
+    options: Options, made: dict[str, Path], stack: AsyncExitStack
+) -> Finding:
+    """Make directories for the cluster's files and logs, by the name of their option.
+
+    The cluster keeps logs of failed nodes; the doctor leaves nothing.
+    """
+
+    def make(option: str, parent: Path) -> None:
+        existed = parent.exists()
+        made[option] = make_private_directory(parent, "doctor")
+        stack.push_async_callback(_remove, made[option], None if existed else parent)
+
+    await in_thread(make, "shared_directory", options.shared_directory)
+    if options.log_directory is not None:
+        await in_thread(make, "log_directory", options.log_directory)
+    return passed("directory here", f"{options.shared_directory} is writable")
+
+
+class Trial:
+    """A cluster of a few nodes. Needs a running event loop.
+
+    Parameters
+    ----------
+    options
+        Of the cluster, resolved.
+    given
+        Those of them that do not come from Dask's configuration.
+    count
+        Nodes to submit.
+    """
+
+    def __init__(
+        self, options: Options, given: Mapping[str, Any], *, count: int
+    ) -> None:
+        self._count = min(count, options.max_jobs or count)
+        own = {
+            "name": f"doctor-{options.name}"[:64],
+            "pools": {},
+            "scheduler_options": {**options.scheduler_options, "dashboard": False},
+        }
+        self._cluster = GridEngineCluster(
+            jobs=count,
+            asynchronous=True,
+            quiet=True,
+            silence_logs=logging.CRITICAL,
+            **{**given, **own},
+        )
+
+    async def start(self, stack: AsyncExitStack) -> Finding:
+        """Start the cluster, which `stack` closes."""
+        began = time.monotonic()
+        await stack.enter_async_context(self._cluster)
+        seconds = time.monotonic() - began
+        return passed(
+            "cluster",
+            f"{self._cluster.launcher_description}; {number_of_nodes(self._count)}"
+            f" submitted after {seconds:.1f} s",
+        )
+
+    @property
+    def _rows(self) -> Sequence[JobRow]:
+        """The nodes submitted first; the cluster replaces those that fail."""
+        return self._cluster.jobs()[: self._count]
+
+    async def wait(self, timeout: float, progress: Callable[[str], object]) -> None:
+        """Wait until each node has a worker or has ended, or for `timeout` s."""
+        deadline = steady_time() + timeout
+        while pending := [row for row in self._rows if not _is_settled(row)]:
+            queued = [row for row in pending if row.arrived is None]
+            arrived = [row.arrived for row in pending if row.arrived is not None]
+            ends = [when + START_SECONDS for when in arrived]
+            left = max([*ends, deadline] if queued else ends) - steady_time()
+            if left < 0:
+                return
+            progress(_progress(self._rows, left))
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def results(self) -> list[NodeResult]:
+        """Ask each node with a worker for a report; never raises."""
+        results = [
+            NodeResult(row=row, explanation=self._cluster.explain(str(row.id)))
+            for row in self._rows
+        ]
+        workers = {
+            node_of(info["name"]): address
+            for address, info in self._cluster.scheduler_info["workers"].items()
+        }
+        asked = {
+            address: result
+            for result in results
+            if (address := workers.get(result.row.worker or ""))
+        }
+        try:
+            await asyncio.wait_for(self._ask(asked), RESULTS_SECONDS)
+        except (OSError, asyncio.TimeoutError) as exc:
+            for result in asked.values():
+                result.error = result.error or f"no report: {exc!r}"
+        return results
+
+    async def _ask(self, results: Mapping[str, NodeResult]) -> None:
+        async with Client(
+            self._cluster, asynchronous=True, set_as_default=False
+        ) as client:
+            requests = [
+                _fill_in(result, client, address, [*results.keys() - {address}])
+                for address, result in results.items()
+            ]
+            await asyncio.gather(*requests)
+
+
+async def _fill_in(
+    result: NodeResult, client: Client, address: str, others: Sequence[str]
+) -> None:
+    result.answer, _ = await in_thread(try_connect, _place(address), CONNECT_SECONDS)
+    if result.answer != CONNECTED:
+        return  # the scheduler cannot send it a message either
+    try:
+        result.ahead, result.accuracy = await asyncio.wait_for(
+            _clock(client, address), CLOCK_SECONDS
+        )
+        run = client.run(report_node, [*map(_place, others)], workers=[address])
+        result.report = (await asyncio.wait_for(run, REPORT_SECONDS))[address]
+    except asyncio.TimeoutError:
+        result.error = "its worker did not answer"
+    except Exception as exc:  # noqa: BLE001 - Dask raises whatever the worker does
+        result.error = f"{type(exc).__name__}: {exc}"
+
+
+def _place(address: str) -> str:
+    return address.partition("://")[2]
+
+
+async def _clock(client: Client, address: str) -> tuple[float, float]:
+    """Return how far a worker's clock is ahead, and how exactly that is known."""
+    await client.run(time.time, workers=[address])  # connects
+    began, at = time.monotonic(), time.time()
+    theirs = (await client.run(time.time, workers=[address]))[address]
+    half = (time.monotonic() - began) / 2
+    return theirs - (at + half), half
+
+
+def _is_settled(row: JobRow) -> bool:
+    return bool(row.cause) or row.state in (NodeState.WORKING, NodeState.SUSPENDED)
+
+
+def _progress(rows: Sequence[JobRow], seconds: float) -> str:
+    arrived = sum(row.arrived is not None for row in rows)
+    return f"{arrived} of {len(rows)} nodes started; waiting {seconds:.0f} s more"
+
+
+async def _remove(directory: Path, parent: Path | None) -> None:
+    """Remove a directory, and its parent if that is new and empty."""
+
+    def remove() -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        if parent is not None:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+    with contextlib.suppress(asyncio.TimeoutError):  # a dead file server
+        await in_thread(remove, timeout=REMOVAL_SECONDS)
