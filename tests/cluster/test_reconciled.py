@@ -392,7 +392,7 @@ def test_s9_a_slow_start_stalls_nobody(kind: str, shared: Path, tmp_path: Path) 
 
 
 def asked_for(cluster: SpecCluster) -> bool:
-    return bool(cluster._created or cluster.workers)
+    return bool(cluster._created or cluster.requested)
 
 
 @both
