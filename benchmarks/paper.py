@@ -15,7 +15,8 @@ from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 class Paper:
     """A launcher that queues all, and ends each node when it is told to."""
 
-    kind, description, slots = "drmaa", "paper", None
+    kind, description = "drmaa", "paper"
+    slots: int | None = None  # a grid's are not known
 
     def __init__(self, on_end: Callable[[EndNotice], None]) -> None:
         self.dialect = GridEngine()

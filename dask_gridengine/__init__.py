@@ -1,7 +1,7 @@
 """Dask on Grid Engine: ``Client(GridEngineCluster(jobs=100))``.
 
-Nothing is imported until it is asked for (PEP 562): a node imports this package and
-must not pay for Dask before it knows that it is needed.
+Public names are imported at first use (PEP 562): a node imports this package and must
+not pay for Dask before it has its allocation.
 """
 
 from __future__ import annotations
@@ -30,24 +30,6 @@ if TYPE_CHECKING:
         Unsatisfiable,
     )
 
-_HOME = {
-    "GridEngineCluster": "cluster.cluster",
-    "connect": "cli.client",
-    "GridEngineError": "errors",
-    "OptionError": "errors",
-    "LauncherError": "errors",
-    "LauncherUnavailable": "errors",
-    "SubmitError": "errors",
-    "GridFull": "errors",
-    "ArrayTooLarge": "errors",
-    "DrmCommunicationError": "errors",
-    "ClusterNotRunning": "errors",
-    "ModuleMissing": "errors",
-    "NoAnswer": "errors",
-    "NodesFailed": "errors",
-    "Unsatisfiable": "errors",
-}
-
 __all__ = [
     "GridEngineCluster",
     "connect",
@@ -73,17 +55,19 @@ def _register_defaults() -> None:
     import dask_gridengine.option_defaults  # noqa: F401
 
 
-# Where Dask is not imported yet, the first of the names above does it.
+# If Dask is not imported yet, the first of the names above imports it.
 if "dask.config" in sys.modules:
     _register_defaults()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    module = {"GridEngineCluster": "cluster.cluster", "connect": "cli.client"}
+    home = import_module(f"{__name__}.{module.get(name, 'errors')}")
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

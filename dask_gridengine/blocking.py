@@ -1,6 +1,6 @@
-"""Calls that may block for ever, such as reading from a dead file server.
+"""Run calls that may block for ever, such as reading from a dead file server.
 
-They run in daemon threads. Not with `asyncio.to_thread`: its pool has few threads, so a
+They run in daemon threads, not in those of `asyncio.to_thread`: its pool is small, so a
 few blocked calls stop all later ones, and Python's exit waits for them.
 """
 
@@ -13,41 +13,29 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-#: Given what the function has returned or raised, in the event loop.
+#: Called in the event loop with the result or the error of a call.
 Settle = Callable[[Any, BaseException | None], None]
 
 
 async def in_thread(
     function: Callable[..., T], *arguments: Any, timeout: float | None = None
 ) -> T:
-    """Call a function in a thread of its own.
+    """Call a function in a new thread.
 
-    Parameters
-    ----------
-    function, arguments
-        What to call.
-    timeout
-        Seconds; None is without limit.
-
-    Raises
-    ------
-    asyncio.TimeoutError
-        If it has not returned in time. Its thread stays, but nothing waits for it.
+    Raises asyncio.TimeoutError if it does not return within `timeout` seconds; then its
+    thread stays, but nothing waits for it.
     """
-    return await Threads(most=1).call(function, *arguments, timeout=timeout)
+    return await Threads(1).call(function, *arguments, timeout=timeout)
 
 
 class Threads:
-    """A bounded number of daemon threads; further calls wait until one is free.
+    """At most `limit` daemon threads, including those whose call has timed out.
 
-    Parameters
-    ----------
-    most
-        How many calls may run at once, including those that have timed out.
+    Further calls wait until a thread ends.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._running = 0
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
 
@@ -57,7 +45,7 @@ class Threads:
         *arguments: Any,
         timeout: float | None = None,
     ) -> T:
-        """Call a function in one of these threads; see `in_thread`."""
+        """Call a function in one of these threads, see `in_thread`."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, lambda: function(*arguments)))
         self._start_next()
@@ -71,14 +59,14 @@ class Threads:
             future.cancel()
 
     def _start_next(self) -> None:
-        while self._waiting and self._running < self._most:
+        while self._waiting and self._running < self._limit:
             future, call = self._waiting.popleft()
             if future.done():
                 continue  # it has timed out, or its caller was cancelled
             self._running += 1
             try:
                 _start(call, future.get_loop(), self._settler(future))
-            except RuntimeError as exc:  # the process can have no more threads
+            except RuntimeError as exc:  # no more threads are possible
                 self._running -= 1
                 future.set_exception(exc)
 
@@ -102,7 +90,7 @@ def _start(
         result, error = None, None
         try:
             result = call()
-        except BaseException as exc:  # noqa: BLE001 - raised where it is awaited
+        except BaseException as exc:  # noqa: BLE001 - raised by `call`
             error = exc
         try:
             loop.call_soon_threadsafe(settle, result, error)

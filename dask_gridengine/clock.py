@@ -1,9 +1,8 @@
-"""The clock that durations are measured with.
+"""The clock for durations.
 
-The wall clock can be set, by an administrator or NTP, so it is for what people read
-and for nothing else. `time.monotonic` stands still on Linux while the machine is
-suspended, so that a closed lid would go unnoticed. It is right for short waits within
-this process, which are to last as long as the process can run.
+The wall clock can be set, by an administrator or NTP, so it is only for display.
+`time.monotonic` stops on Linux while the machine is suspended, so a closed lid would
+not be noticed; it is right for short waits while this process runs.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ def _since_boot() -> float:
     return time.monotonic()
 
 
-#: When the clock stood at 0, by the wall clock as it was when this process started.
+#: The start of this clock, by the wall clock when this process started.
 _EPOCH = time.time() - _since_boot()
 
 
 def steady_time() -> float:
-    """Seconds since the epoch, by a clock that is never set and counts suspension.
+    """Return seconds since the epoch, by a clock that is never set.
 
-    It agrees with `time.time` for as long as that is not set, so people can read it.
+    It counts suspension, and agrees with `time.time` as long as that is not set.
     """
     return _EPOCH + _since_boot()

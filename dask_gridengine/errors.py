@@ -1,26 +1,27 @@
-"""Everything this package raises on purpose.
+"""Every error that this package raises on purpose.
 
 ::
 
     GridEngineError
-     |- OptionError            an option's value makes no sense (also a ValueError)
+     |- OptionError            an option's value is invalid (also a ValueError)
      |- MessageError           received bytes are not a valid message
-     |- LauncherError          the launcher could not do what was asked
-     |   |- LauncherUnavailable   there is no such launcher here; nothing was started
+     |- LauncherError          the launcher could not do what was requested
+     |   |- LauncherUnavailable   this launcher does not work here; nothing was started
      |   |- SubmitError           the grid refused the array; nothing was queued
-     |   |   |- GridFull          ... for now: this user has as many jobs as may be
-     |   |   `- ArrayTooLarge     ... as one array: it has to be several
+     |   |   |- GridFull          ... for now: this user has as many jobs as allowed
+     |   |   `- ArrayTooLarge     ... because one array must not have so many tasks
      |   `- DrmCommunicationError the grid does not answer; nothing is known
-     |- BootstrapError         a node found no way to its allocation
+     |- BootstrapError         a node could not get its allocation
      |- ClusterNotRunning      it is closed or has not started (also a RuntimeError)
-     |- NoAnswer               a cluster did not answer its user's question
+     |- NoAnswer               a cluster did not answer a control request
      |- NodesFailed            nodes ended before they became workers
-     |- ModuleMissing          a node has not what a task imports (also an ImportError)
+     |- ModuleMissing          a node lacks a module that a task imports (ImportError)
      |- Unsatisfiable          a task requires what no kind of nodes has
 
 An unknown option name is a plain TypeError, as for any Python function.
 
-Every one survives pickling: ``Exception.args`` hold what ``__init__`` takes.
+Each error survives pickling: ``Exception.args`` hold what ``__init__`` takes. Each says
+what failed and why, then ``Hint:`` with what to type.
 """
 
 from __future__ import annotations
@@ -29,12 +30,44 @@ import re
 from collections.abc import Mapping, Sequence
 
 
+def with_hint(message: str, hint: str) -> str:
+    """Append a hint, if there is one, to a message.
+
+    Examples
+    --------
+    >>> print(with_hint("ge-1 is closed", "make a new GridEngineCluster"))
+    ge-1 is closed
+      Hint: make a new GridEngineCluster
+    """
+    return f"{message}\n  Hint: {hint}" if hint else message
+
+
 class GridEngineError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    *args
+        As for any exception.
+    hint
+        What to type next; "" if nothing is known to help.
+    """
+
+    def __init__(self, *args: object, hint: str = "") -> None:
+        super().__init__(*args)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What failed and why, without the hint."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return with_hint(self.message, self.hint)
 
 
 class OptionError(GridEngineError, ValueError):
-    """An option's value makes no sense; the message names it and what would."""
+    """An option's value is invalid; the message names the option and valid values."""
 
 
 class MessageError(GridEngineError):
@@ -42,31 +75,29 @@ class MessageError(GridEngineError):
 
 
 class LauncherError(GridEngineError):
-    """The launcher could not do what was asked."""
+    """The launcher could not do what was requested."""
 
 
 class LauncherUnavailable(LauncherError):
-    """This launcher cannot be had here; nothing was started.
+    """This launcher does not work here; nothing was started.
 
     Parameters
     ----------
     launcher
         Its name, e.g. ``"drmaa"``.
     reason
-        What was missing, in a clause.
-    advice
+        What is missing, in a clause.
+    hint
         What to type next.
     """
 
-    def __init__(self, launcher: str, reason: str, advice: str) -> None:
-        super().__init__(launcher, reason, advice)
-        self.launcher, self.reason, self.advice = launcher, reason, advice
+    def __init__(self, launcher: str, reason: str, hint: str) -> None:
+        super().__init__(launcher, reason, hint, hint=hint)
+        self.launcher, self.reason = launcher, reason
 
-    def __str__(self) -> str:
-        return (
-            f"the {self.launcher} launcher cannot be had here: {self.reason}\n"
-            f"  what to do: {self.advice}"
-        )
+    @property
+    def message(self) -> str:
+        return f"the {self.launcher} launcher is not available: {self.reason}"
 
 
 class SubmitError(LauncherError):
@@ -75,14 +106,13 @@ class SubmitError(LauncherError):
     Parameters
     ----------
     reason
-        The grid's own words.
+        The grid's message.
     count
-        How many nodes were asked for.
+        How many nodes were requested.
     native
-        The submit options they were asked for with; None where the launcher is no
-        grid and takes none.
+        The submit options; None for a launcher that takes none.
     check
-        What to type to have the grid say which of them it is; "" is unknown.
+        The command with which the grid says which option is wrong; "" is unknown.
     """
 
     def __init__(
@@ -91,46 +121,58 @@ class SubmitError(LauncherError):
         super().__init__(reason, count, native, check)
         self.reason, self.count, self.native = reason, count, native
         self.check = check
+        if native is not None:
+            self.hint = (
+                (f"check the options with `{check}`; " if check else "")
+                + "change queue, project, resource_spec, parallel_environment,"
+                " job_extra_directives or jobs of GridEngineCluster, or the same keys"
+                " under gridengine: in Dask's config"
+            )
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         reason = self.reason.strip()
         if self.native is None:
             return f"the array was refused, nothing was queued: {reason}"
         return (
             f"the grid refused the array, nothing was queued: {reason}\n"
-            f"  asked for: {self.count} nodes with {self.native or '(no options)'}\n"
-            + (f"  to check:  {self.check}\n" if self.check else "")
-            + "  to change: the options queue, project, resource_spec,"
-            " parallel_environment, job_extra_directives, jobs of GridEngineCluster"
-            " or the same keys under gridengine: in Dask's config"
+            f"  requested: {self.count} node{'s' * (self.count != 1)}"
+            f" with {self.native or '(no options)'}"
         )
 
 
 class GridFull(SubmitError):
-    """The grid takes no more jobs for now; the same may go through later."""
+    """The grid accepts no more jobs for now; the same may be accepted later."""
+
+    def __init__(
+        self, reason: str, count: int, native: str | None, check: str = ""
+    ) -> None:
+        super().__init__(reason, count, native, check)
+        self.hint = ""
 
     @classmethod
-    def is_meant(cls, reason: str) -> bool:
-        """Whether a refusal speaks of ``max_u_jobs``, ``maxujobs`` or ``max_jobs``.
+    def matches(cls, reason: str) -> bool:
+        """Whether a refusal means ``max_u_jobs``, ``maxujobs`` or ``max_jobs``.
 
         Source: Son of Grid Engine 8.1.9, which says "job rejected: only 3 jobs are
         allowed per user (current job count: 3)". It counts an array as one job.
         """
         return re.search(r"only \d+ jobs are allowed", reason) is not None
 
-    def __str__(self) -> str:
-        return f"the grid takes no more jobs for now: {self.reason.strip()}"
+    @property
+    def message(self) -> str:
+        return f"the grid accepts no more jobs for now: {self.reason.strip()}"
 
 
 class ArrayTooLarge(SubmitError):
-    """The grid wants no array of so many nodes (``max_aj_tasks``).
+    """The grid refuses an array with this many nodes (``max_aj_tasks``).
 
     Parameters
     ----------
     reason, count, native, check
         See `SubmitError`.
     limit
-        The most nodes an array may have.
+        The most nodes that an array may have.
     """
 
     def __init__(
@@ -147,79 +189,92 @@ class ArrayTooLarge(SubmitError):
 
 
 class DrmCommunicationError(LauncherError):
-    """The grid's master does not answer. That says nothing about running nodes."""
+    """The grid's master does not answer, which says nothing about running nodes."""
 
 
 class BootstrapError(GridEngineError):
-    """A node found no way to its allocation; the message says what it tried."""
+    """A node could not get its allocation; the message says what it tried."""
 
 
 class ClusterNotRunning(GridEngineError, RuntimeError):
-    """A cluster is closed, or has not started, and what was asked needs a running one.
+    """A cluster is closed or has not started, and the call needs a running one.
 
     Parameters
     ----------
     cluster
         Its name.
     status
-        As Dask has it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``.
+        As Dask names it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``.
     """
 
     def __init__(self, cluster: str, status: str) -> None:
         super().__init__(cluster, status)
         self.cluster, self.status = cluster, status
+        self.hint = (
+            "`await` the cluster first, or use it in `async with`"
+            if self._is_new
+            else "make a new GridEngineCluster"
+        )
 
-    def __str__(self) -> str:
-        if self.status in ("created", "starting"):
-            hint = "`await` the cluster first, or use it in `async with`"
-            return f"{self.cluster} has not started\n  Hint: {hint}"
-        state = "closing" if self.status == "closing" else "closed"
-        return f"{self.cluster} is {state}\n  Hint: make a new GridEngineCluster"
+    @property
+    def _is_new(self) -> bool:
+        return self.status in ("created", "starting")
+
+    @property
+    def message(self) -> str:
+        if self._is_new:
+            return f"{self.cluster} has not started"
+        return (
+            f"{self.cluster} is {'closing' if self.status == 'closing' else 'closed'}"
+        )
 
 
 class NoAnswer(GridEngineError):
-    """A cluster did not answer its user's question.
+    """A cluster did not answer a control request.
 
     Parameters
     ----------
     cluster
         Its name.
     tried
-        Each address of its door, with what it answered.
+        Each of its bootstrap addresses, with what happened there.
     """
 
     def __init__(self, cluster: str, tried: Mapping[str, str]) -> None:
         super().__init__(cluster, dict(tried))
         self.cluster, self.tried = cluster, dict(tried)
 
-    def __str__(self) -> str:
-        answers = ", ".join(
-            f"{address}: {said}" for address, said in self.tried.items()
+    @property
+    def message(self) -> str:
+        tried = ", ".join(
+            f"{address}: {result}" for address, result in self.tried.items()
         )
-        return f"{self.cluster} did not answer ({answers})"
+        return f"{self.cluster} did not answer ({tried})"
 
 
 class NodesFailed(GridEngineError):
-    """Nodes fail alike, were taken away, or cannot run at once: they will not come.
+    """The workers will not start: nodes fail, were deleted, or cannot run at once.
 
     Parameters
     ----------
     wanted
         Workers that were waited for.
     alive
-        Workers there are.
+        Workers that are running.
     reasons
-        One sentence for each different end, most frequent first.
+        One sentence for each different reason, most frequent first.
     """
 
     def __init__(self, wanted: int, alive: int, reasons: Sequence[str]) -> None:
         super().__init__(wanted, alive, tuple(reasons))
         self.wanted, self.alive, self.reasons = wanted, alive, tuple(reasons)
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        # Each reason may end with a hint of its own.
         head = (
-            f"waited for {self.wanted} workers, have {self.alive},"
-            " and that many will not come:"
+            f"waited for {self.wanted} workers, have {self.alive};"
+            " the others will not start:"
         )
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
 
@@ -232,13 +287,13 @@ class ModuleMissing(GridEngineError, ModuleNotFoundError):
     module
         Its name.
     host
-        Where it is missing.
+        The node's host.
     python
-        The Python there.
+        The node's Python.
     path
         The module's file at the client; "" if it is not known.
     there
-        Whether a file of that path exists on the host, too.
+        Whether the node's host has a file of that path, too.
     """
 
     def __init__(
@@ -252,27 +307,31 @@ class ModuleMissing(GridEngineError, ModuleNotFoundError):
         super().__init__(module, host, python, path, there)
         self.name, self.host, self.python = module, host, python
         self.path, self.there = path, there
-
-    def __str__(self) -> str:
-        lines = [f"No module named {self.name!r} on {self.host}"]
-        if not self.path:
-            lines.append(f"  Hint: install it for {self.python}")
-        elif self.there:
-            lines += [
-                f"  the client has it at {self.path}; that file is on {self.host}, too,"
-                " but its directory was not in the client's sys.path when the node"
-                " started",
-                "  Hint: extend sys.path before the nodes start (cluster.scale(0),"
-                " then cluster.scale(n), starts new ones)",
-            ]
+        if not path:
+            self.hint = f"install it for {python}"
+        elif there:
+            self.hint = (
+                "extend sys.path before the nodes start (cluster.scale(0), then"
+                " cluster.scale(n), starts new ones)"
+            )
         else:
-            lines += [
-                f"  the client has it at {self.path}, which is not on {self.host}",
-                "  Hint: keep it on a file system that the nodes see, install it for"
-                f" {self.python}, or send it to the workers with"
-                " client.upload_file(...)",
-            ]
-        return "\n".join(lines)
+            self.hint = (
+                f"keep it on a file system that the nodes see, install it for {python},"
+                " or send it to the workers with client.upload_file(...)"
+            )
+
+    @property
+    def message(self) -> str:
+        failed = f"No module named {self.name!r} on {self.host}"
+        if not self.path:
+            return failed
+        if not self.there:
+            return f"{failed}\n  the client has it at {self.path}, {self.host} does not"
+        return (
+            f"{failed}\n  the client has it at {self.path}; {self.host} has that file,"
+            " too, but its directory was not in the client's sys.path when the node"
+            " started"
+        )
 
 
 class Unsatisfiable(GridEngineError):
@@ -281,7 +340,7 @@ class Unsatisfiable(GridEngineError):
     Parameters
     ----------
     required
-        Resource to how much of it the task needs.
+        Resource to the amount that the task needs.
     offers
         Pool to what each of its workers has; "" where there is only one kind.
     tasks
@@ -296,22 +355,26 @@ class Unsatisfiable(GridEngineError):
     ) -> None:
         super().__init__(required, offers, tuple(tasks))
         self.required, self.offers, self.tasks = required, offers, tuple(tasks)
+        self.hint = f"require less, or give a pool resources={dict(required)}"
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         count = len(self.tasks)
-        who = f"{count} tasks (e.g. {self.tasks[0]!r})" if count > 1 else self.tasks[0]
-        verb = "require" if count > 1 else "requires"
-        have = "; ".join(
+        subject = (
+            f"{count} tasks (e.g. {self.tasks[0]!r}) require"
+            if count > 1
+            else f"{self.tasks[0]} requires"
+        )
+        offers = "; ".join(
             f"{pool or 'its workers'}: {listed(offer)}"
             for pool, offer in self.offers.items()
         )
         return (
-            f"{who} {verb} {listed(self.required)}, which no node of this cluster has:"
-            f" {have}. Ask for less, or give a pool resources="
-            f"{dict(self.required)}"
+            f"{subject} {listed(self.required)}, which no node of this cluster has:"
+            f" {offers}"
         )
 
 
 def listed(amounts: Mapping[str, float]) -> str:
-    """Resources for people, e.g. "GPU 1, BIG 2"."""
+    """Format resources, e.g. "GPU 1, BIG 2"."""
     return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"

@@ -1,8 +1,9 @@
-"""Why a node ended: a fixed list, each with what to type next.
+"""Why a node ended: a fixed list of causes, each with advice on what to type next.
 
-A node that can still speak ends with one of the exit statuses below. They are from
+A node that can still report ends with one of the exit statuses below. They are from
 ``sysexits.h``; 99 and 100 never occur, because Grid Engine would run the job again or
-park it in Eqw (``man 5 sge_conf``, FORBID_RESCHEDULE and FORBID_APPERROR).
+put it into the error state Eqw (``man 5 sge_conf``, FORBID_RESCHEDULE and
+FORBID_APPERROR).
 """
 
 from __future__ import annotations
@@ -11,62 +12,64 @@ import enum
 import os
 from dataclasses import dataclass
 
+from dask_gridengine.errors import with_hint
+
 
 class Cause(str, enum.Enum):
-    """Why a node ended; the value stands in farewells."""
+    """Why a node ended; the value is the verb of a sentence about the node."""
 
-    FINISHED = "finished"  # its worker closed, and nobody here had asked for that
-    RETIRED = "was retired"  # by whoever uses the cluster's scheduler
+    FINISHED = "finished"  # its worker closed, and the cluster had not requested that
+    RETIRED = "was retired"  # through the scheduler, e.g. by a client
     LIFETIME = "reached its worker's lifetime"
-    LEFT = "was told to leave"  # at the door: nobody needed it any more
-    DRAINED = "drained"  # a signal asked it to go, and it handed its data over
-    EXPIRED = "left before its walltime"  # another took its place
-    CANCELLED = "was given back"  # by its own cluster: scale() or close()
+    LEFT = "was not needed"  # it left when it contacted the cluster
+    DRAINED = "drained"  # on a signal: it moved its data to other workers first
+    EXPIRED = "left before its walltime"  # another node replaced it
+    CANCELLED = "was cancelled"  # by its own cluster: scale() or close()
     DELETED = "was deleted"  # by its owner or an admin, with qdel
     WALLTIME = "ran into its walltime"
     MEMORY = "ran into the memory limit"
-    SUSPENDED = "was suspended by the grid for too long"  # and another took its place
-    HOST_LOST = "fell silent, as if its host were lost"
+    SUSPENDED = "was suspended by the grid for too long"  # another node replaced it
+    HOST_LOST = "stopped responding (host lost?)"
     LOST_CONTACT = "lost its connection to the scheduler"
-    BAD_MESSAGE = "closed on an error while it read the scheduler's messages"
-    NOT_STARTED = "could not be started by the grid"  # what ends in Eqw elsewhere
-    REJECTED = "was refused by the grid"  # its whole array, at submission
+    BAD_MESSAGE = "could not read a message from the scheduler"
+    NOT_STARTED = "could not be started by the grid"  # the grid's Eqw, or its like
+    REJECTED = "was refused by the grid"  # with its whole array, at submission
     NO_LOG = "could not write its log"
     PROLOGUE = "ended in its job_script_prologue"
     NO_PYTHON = "could not find Python"
     UNREADABLE = "could not read its connection file"
     UNREACHABLE = "could not reach the cluster"
-    NEVER_ARRIVED = "ended before it was heard of"
-    VERSIONS = "had other versions"
-    REFUSED = "was refused"  # its identity was used up, or none of the cluster's
-    NO_ALLOCATION = "could not be given an allocation"  # an error of the cluster's own
+    NEVER_ARRIVED = "ended before it contacted the cluster"
+    VERSIONS = "had different package versions"
+    REFUSED = "was rejected by the cluster"  # its job id was used, or is not ours
+    NO_ALLOCATION = "could not be given an allocation"  # an error in the cluster
     NO_SCRATCH = "could not write its scratch directory"
-    NO_SCHEDULER = "reached the bootstrap, but not the scheduler"
-    NO_LISTEN = "could not listen for its peers"
+    NO_SCHEDULER = "reached the bootstrap port, but not the scheduler"
+    NO_LISTEN = "could not listen on a port"
     NO_IMPORT = "could not import its worker"
     NO_START = "could not start its worker"
     KILLED = "was killed"
-    UNKNOWN = "ended without a word"
+    UNKNOWN = "ended for an unknown reason"
 
     @property
     def is_failure(self) -> bool:
-        """Whether something is wrong, rather than simply over."""
+        """Whether something went wrong."""
         return self not in _HARMLESS
 
     @property
     def on_purpose(self) -> bool:
-        """Whether somebody wanted one node less: it is not to be replaced."""
+        """Whether one node less was requested: it is not replaced."""
         return self in _ON_PURPOSE
 
     @property
-    def log_says_more(self) -> bool:
-        """Whether a node's log may hold more than its diagnosis already tells."""
-        return self in _LOG_SAYS_MORE
+    def log_may_help(self) -> bool:
+        """Whether a node's log may hold more than its diagnosis does."""
+        return self in _LOG_MAY_HELP
 
     @property
-    def may_be_the_host(self) -> bool:
-        """Whether, early in a node's life, it may be the host's fault."""
-        return self.is_failure and self not in _NEVER_THE_HOST
+    def may_be_host_fault(self) -> bool:
+        """Whether the host may be the reason if a node fails soon after its start."""
+        return self.is_failure and self not in _NEVER_HOST_FAULT
 
 
 _ON_PURPOSE = {Cause.LEFT, Cause.CANCELLED, Cause.DELETED, Cause.RETIRED}
@@ -78,7 +81,7 @@ _HARMLESS = {
     Cause.LIFETIME,
     Cause.SUSPENDED,
 }
-_LOG_SAYS_MORE = {
+_LOG_MAY_HELP = {
     Cause.NO_IMPORT,
     Cause.NO_START,
     Cause.KILLED,
@@ -87,7 +90,7 @@ _LOG_SAYS_MORE = {
     Cause.NEVER_ARRIVED,
     Cause.UNKNOWN,
 }
-_NEVER_THE_HOST = {
+_NEVER_HOST_FAULT = {
     Cause.WALLTIME,
     Cause.MEMORY,
     Cause.LOST_CONTACT,
@@ -97,7 +100,7 @@ _NEVER_THE_HOST = {
     Cause.NO_ALLOCATION,
 }
 
-#: What a node or its shell exits with, and what that means.
+#: The exit status of a node or its shell, by cause.
 EXIT_STATUS: dict[Cause, int] = {
     Cause.FINISHED: 0,
     Cause.RETIRED: 0,
@@ -115,42 +118,42 @@ EXIT_STATUS: dict[Cause, int] = {
     Cause.NO_SCHEDULER: os.EX_NOPERM,  # 77
     Cause.UNREADABLE: os.EX_CONFIG,  # 78
     Cause.KILLED: os.EX_NOHOST,  # 68; of its worker, not of the node
-    Cause.NO_PYTHON: 127,  # the shell's word for "not found"
+    Cause.NO_PYTHON: 127,  # the shell's "not found"
 }
 BY_STATUS = {status: cause for cause, status in EXIT_STATUS.items() if status}
 BY_STATUS[126] = Cause.NO_PYTHON  # found, but cannot be executed
 
-#: What a grid's own commands could tell stands in its dialect.
+#: Advice that names commands of the grid is in `BatchSystem.advice`.
 _ADVICE: dict[Cause, str] = {
-    Cause.WALLTIME: "ask for more with walltime=, or make the tasks shorter",
-    Cause.SUSPENDED: "suspended_timeout= says how long a node may be suspended",
-    Cause.MEMORY: "ask for more with memory=, or make the chunks smaller",
-    Cause.LOST_CONTACT: "the network, or the process with the cluster, stood still",
-    Cause.BAD_MESSAGE: "what the client sends must be importable on the nodes: put your"
-    " modules and packages where the nodes see them",
-    Cause.NO_LOG: "log_directory= (or shared_directory=) must be on a file system that"
-    " the nodes see and may write to",
+    Cause.WALLTIME: "request more with walltime=, or make the tasks shorter",
+    Cause.SUSPENDED: "set suspended_timeout= to allow longer suspensions",
+    Cause.MEMORY: "request more with memory=, or make the chunks smaller",
+    Cause.LOST_CONTACT: "check the network, and whether the process with the cluster"
+    " was stopped or busy",
+    Cause.BAD_MESSAGE: "install on the nodes what the client sends, or put your modules"
+    " where the nodes see them",
+    Cause.NO_LOG: "set log_directory= (or shared_directory=) to a directory that the"
+    " nodes see and may write to",
     Cause.PROLOGUE: "correct that line, or end it with '|| true' to go on without it",
-    Cause.NO_PYTHON: "python= must name a Python that exists on the nodes",
-    Cause.UNREADABLE: "shared_directory= must be on a file system that the nodes see",
-    Cause.UNREACHABLE: "interface= or host= must be one that the nodes reach; a"
-    " firewall must let them connect to this host: bootstrap_port= and scheduler_port="
-    " name the ports; behind NAT contact_address= says where they are",
-    Cause.NO_SCHEDULER: "the firewall must let nodes connect to that port, or"
-    " scheduler_port= must be one that it does; behind NAT contact_address= says where"
-    " it is",
-    Cause.NO_LISTEN: "worker_port= needs two ports for each node of a host, and"
-    " worker_interface= a name or network that every node has",
-    Cause.VERSIONS: "install the same versions on the nodes, or point python= at the"
+    Cause.NO_PYTHON: "set python= to a Python that exists on the nodes",
+    Cause.UNREADABLE: "set shared_directory= to a directory that the nodes see",
+    Cause.UNREACHABLE: "set interface= or host= to one that the nodes reach; let the"
+    " firewall pass connections from the nodes to this host (bootstrap_port= and"
+    " scheduler_port= fix the ports); behind NAT set contact_address=",
+    Cause.NO_SCHEDULER: "let the firewall pass connections from the nodes to that port,"
+    " or set scheduler_port= to one that it passes; behind NAT set contact_address=",
+    Cause.NO_LISTEN: "set worker_port= to a range with two ports for each node of a"
+    " host, and worker_interface= to a name or network that every node has",
+    Cause.VERSIONS: "install the same versions on the nodes, or set python= to the"
     " cluster's own environment",
-    Cause.NO_ALLOCATION: "the error is of the process with the cluster, whose log has"
-    " the traceback",
-    Cause.NO_SCRATCH: "local_directory= must be writable on every node; without it"
-    " the grid's own TMPDIR is used",
-    Cause.NO_IMPORT: "python= must have dask, distributed and dask-gridengine"
-    " installed",
-    Cause.NO_START: "the node's log says more",
-    Cause.KILLED: "a limit of the grid, perhaps: ask for more with walltime= or"
+    Cause.NO_ALLOCATION: "read the traceback in the log of the process with the"
+    " cluster, where the error is",
+    Cause.NO_SCRATCH: "set local_directory= to a directory that is writable on every"
+    " node, or leave it out to use the grid's TMPDIR",
+    Cause.NO_IMPORT: "install dask, distributed and dask-gridengine for the Python that"
+    " python= names",
+    Cause.NO_START: "read the node's log",
+    Cause.KILLED: "check for a limit of the grid: request more with walltime= or"
     " memory=",
 }
 
@@ -160,45 +163,44 @@ NONE_REQUESTED = "no nodes requested"
 
 
 def number_of_nodes(count: int) -> str:
-    """ "1 node", "2 nodes", for sentences."""
+    """Format a number of nodes: "1 node", "2 nodes"."""
     return f"{count} node" + ("" if count == 1 else "s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What became of one node."""
+    """Why one node ended, and how that is known."""
 
     cause: Cause
-    detail: str = ""  # evidence: the node's, the grid's or the log's own words
-    #: Who said so: "farewell", "door", "exit status", "grid", "accounting",
-    #: "scheduler", "cluster".
+    detail: str = ""  # evidence: text of the node, the grid or the log
+    #: Where it is from: "exit_report", "bootstrap", "exit status", "log", "grid",
+    #: "accounting", "scheduler", "Nanny", "cluster".
     source: str = ""
     advice: str = ""  # what to type next, where it is more exact than the cause's
 
-    def sentence(self, who: str, job: str = "JOB", *, many: bool = False) -> str:
-        """Say it to people.
+    def sentence(self, subject: str, job: str = "JOB", *, many: bool = False) -> str:
+        """Format it as a sentence with a hint.
 
         Parameters
         ----------
-        who
+        subject
             ``"node 3.1 on node7"`` or ``"8 nodes"``.
         job
             The grid's job id, for advice that names it.
         many
-            Whether that is more than one.
+            Whether the subject is a plural.
 
         Examples
         --------
         >>> print(Diagnosis(cause=Cause.NO_PYTHON, detail="x: not found").sentence("a"))
         a could not find Python: x: not found
-          what to do: python= must name a Python that exists on the nodes
+          Hint: set python= to a Python that exists on the nodes
         """
         verb = self.cause.value
         if many and verb.startswith("was "):
             verb = verb.replace("was", "were", 1)
-        said = f"{who} {verb}"
-        if self.detail:
-            said += f": {self.detail}"
-        if advice := self.advice or _ADVICE.get(self.cause):
-            said += f"\n  what to do: {advice.format(job=job)}"
-        return said
+        text = (
+            f"{subject} {verb}: {self.detail}" if self.detail else f"{subject} {verb}"
+        )
+        advice = self.advice or _ADVICE.get(self.cause, "")
+        return with_hint(text, advice.format(job=job))

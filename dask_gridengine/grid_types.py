@@ -1,4 +1,4 @@
-"""What a launcher takes and tells: what a node asks for, what it is called, its end."""
+"""The types of the launcher interface: node ids, requests, end notices, reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NodeId(NamedTuple):
     """
 
     job: str
-    # Counts from 1, as SGE_TASK_ID does; hides `tuple.index`, which no one needs here.
+    # Counts from 1, as SGE_TASK_ID; hides `tuple.index`, which is not needed.
     index: int  # type: ignore[assignment]
 
     def __str__(self) -> str:
@@ -27,69 +27,66 @@ class NodeId(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeRequest:
-    """What one node asks of the grid; every node of an array asks the same.
+    """The request for one node; all nodes of an array have the same.
 
-    Anybody on the grid can read all of it (``qstat -j``), so it holds no secret.
+    All users of the grid can read it (``qstat -j``), so it holds no secret.
     """
 
     name: str  # the job's name in qstat
     command: tuple[str, ...]  # argv of the node
     environment: Mapping[str, str] = field(default_factory=dict)
     native: str = ""  # submit options as one line, e.g. "-l h_rt=3600 -pe smp 4"
-    slots: int = 1  # per node; for the process launcher, which has no ``-pe``
-    walltime: float | None = None  # seconds; for the process launcher, as h_rt
+    slots: int = 1  # per node, for local processes
+    walltime: float | None = None  # seconds, for local processes
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndNotice:
-    """A launcher's word that one node is over, and what it knows of why.
+    """A launcher's notice that a node has ended.
 
-    ``exit_status`` and ``signal`` are None where the grid does not tell. A node that
-    was cancelled while it queued has neither, and ``cancelled`` is True.
-    ``cancelled``, ``deleted`` and ``unstarted`` exclude each other.
+    `exit_status` and `signal` are None if unknown, and for a node that was cancelled
+    while it queued. `cancelled`, `deleted` and `unstarted` exclude each other.
     """
 
     node: NodeId
     exit_status: int | None = None
     signal: str | None = None  # e.g. "SIGKILL"
     cancelled: bool = False  # by us, before or after it started
-    reason: str = ""  # the grid's own words, where it has some
-    ran: float | None = None  # seconds, where known; 0.0 is known
-    peak_memory: int = 0  # bytes of the whole job, as the grid samples it; 0: unknown
-    deleted: bool = False  # by somebody else than us (qdel), queued or running
-    unstarted: bool = False  # the grid could not start it: what ends in Eqw elsewhere
-    limit: str = ""  # "walltime" or "memory", where the grid says which one ended it
+    reason: str = ""  # the grid's text, if any
+    ran: float | None = None  # seconds; None is unknown
+    peak_memory: int = 0  # bytes of the whole job, sampled by the grid; 0: unknown
+    deleted: bool = False  # by a person (qdel), queued or running
+    unstarted: bool = False  # the grid could not start it, as with Eqw
+    limit: str = ""  # "walltime" or "memory", if the grid reports that one ended it
 
     def __str__(self) -> str:
-        said = self._how()
+        text = self._kind()
         if self.ran is not None and not self.unstarted:
-            said += f" after {self.ran:.{0 if self.ran >= 10 else 1}f} s"
+            text += f" after {self.ran:.{0 if self.ran >= 10 else 1}f} s"
         if self.peak_memory:
-            said += f", peak memory {_megabytes(self.peak_memory)}"
-        return f"{said} ({self.reason})" if self.reason else said
+            text += f", peak memory {_megabytes(self.peak_memory)}"
+        return f"{text} ({self.reason})" if self.reason else text
 
-    def _how(self) -> str:
+    def _kind(self) -> str:
         if self.cancelled:
-            said = "cancelled"
-        elif self.deleted:
-            said = "deleted"
-        elif self.unstarted:
-            said = "could not be started"
-        elif self.signal:
-            said = f"killed by {self.signal}"
-        elif self.exit_status is not None:
-            said = f"exit status {self.exit_status}"
-        else:
-            said = "ended, the grid does not say how"
-        return said
+            return "cancelled"
+        if self.deleted:
+            return "deleted"
+        if self.unstarted:
+            return "could not be started"
+        if self.signal:
+            return f"killed by {self.signal}"
+        if self.exit_status is not None:
+            return f"exit status {self.exit_status}"
+        return "ended, exit status unknown"
 
 
 @dataclass(frozen=True)
 class AccountingRecord:
-    """What the grid's accounting says of a node that has ended."""
+    """The grid's accounting record of a node that has ended."""
 
     host: str
-    failed: str  # e.g. "28: changing into working directory"; "" if nothing did
+    failed: str  # e.g. "28: changing into working directory"; "" is no failure
     exit_status: int | None = None  # 128 and more: killed by a signal
     ran: float | None = None  # seconds
     peak_memory: int = 0  # bytes; 0: unknown
@@ -97,20 +94,20 @@ class AccountingRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayReport:
-    """What the grid says of an array that it has."""
+    """The grid's current information about an array."""
 
-    walltime: float | None = None  # seconds, of the request that is in force
-    #: Options in force that the submission did not give, e.g. "-l h_rt=20": a site's
-    #: defaults (``sge_request``) or its job submission verifier added them.
+    walltime: float | None = None  # seconds, of the effective request
+    #: Effective options that the submission did not have, e.g. "-l h_rt=20": added by
+    #: the site's defaults (``sge_request``) or its job submission verifier.
     added: str = ""
-    reasons: tuple[str, ...] = ()  # why its nodes queue, e.g. "on hold: ..."
+    reasons: tuple[str, ...] = ()  # for which its nodes queue, e.g. "on hold: ..."
 
 
 EndCallback = Callable[[EndNotice], None]
 
 
 def signal_name(number: int) -> str:
-    """Name a signal, also one this Python does not know.
+    """Name a signal, also one that Python does not name.
 
     Examples
     --------
@@ -124,7 +121,7 @@ def signal_name(number: int) -> str:
 
 
 def _megabytes(size: int) -> str:
-    """Bytes for people.
+    """Format bytes.
 
     Examples
     --------

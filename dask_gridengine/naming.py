@@ -1,9 +1,8 @@
 """Names of nodes and of their workers. Pure.
 
-A node has one name from the day it is planned, ``ge-7``, which is its key in Dask's
-``worker_spec``. With one process that is its worker's name, too; with several the
-workers are ``ge-7-0``, ``ge-7-1``, ... Where there are pools, their names stand for
-``ge``: ``big-7``, ``big-7-0``.
+The name of a node, ``ge-7``, is its key in Dask's ``worker_spec``. With one process it
+is its worker's name, too; with several the workers are ``ge-7-0``, ``ge-7-1``, ... A
+pool's name replaces ``ge``: ``big-7``, ``big-7-0``.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-PREFIX = "ge"  # of nodes where there is only one kind of them
-#: No hyphen: ``big-7`` must never be a pool.
+PREFIX = "ge"  # of nodes without a named pool
+#: Without a hyphen: ``big-7`` must never be a pool.
 POOL = r"[A-Za-z][A-Za-z0-9_]{0,31}"
 _WORKER = re.compile(rf"({POOL}-\d+)-\d+", re.ASCII)
 
 
 def node_name(number: int, prefix: str = PREFIX) -> str:
-    """The name of a cluster's node, numbered from 0."""
+    """Make a node's name; numbers start at 0."""
     return f"{prefix}-{number}"
 
 
 def suffixes(processes: int) -> list[str]:
-    """What follows a node's name in its workers' names.
+    """List the suffixes of the workers' names.
 
     Examples
     --------
@@ -35,7 +34,7 @@ def suffixes(processes: int) -> list[str]:
 
 
 def node_of(worker: Any) -> Any:
-    """The name of the node whose worker has this name; what is not ours stays as it is.
+    """Return the node's name for a worker's name; other names stay as they are.
 
     Examples
     --------
@@ -47,12 +46,12 @@ def node_of(worker: Any) -> Any:
 
 
 def nodes_of(workers: Iterable[Any]) -> list[Any]:
-    """Their nodes' names, each once, in the order in which they first occur."""
+    """List the nodes' names of workers, each once, in order."""
     return list(dict.fromkeys(map(node_of, workers)))
 
 
 def prefix_of(name: Any) -> str:
-    """What a node's or worker's name begins with; "" if it is not one of ours.
+    """Return the prefix of a node's or worker's name; "" for other names.
 
     Examples
     --------

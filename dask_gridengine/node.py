@@ -21,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION
-from dask_gridengine.bootstrap.client import ask, send_exit_report
+from dask_gridengine.bootstrap.client import request_allocation, send_exit_report
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -120,7 +120,7 @@ def main(path: str) -> int:
     try:
         connection = Connection.read(Path(path))
     except BootstrapError as exc:
-        return _exit(Cause.UNREADABLE, str(exc))
+        return _exit(Cause.UNREADABLE, exc.message)
     signals = Signals()
     hello = job_resources.hello(connection.dialect)
     # Otherwise a job that a task submits with `qsub -V` would look like one of ours.
@@ -128,9 +128,9 @@ def main(path: str) -> int:
         os.environ.pop(name, None)
     try:
         with signals.interrupting():
-            answer = ask(connection, hello)
+            answer = request_allocation(connection, hello)
     except (BootstrapError, MessageError) as exc:
-        return _exit(Cause.UNREACHABLE, str(exc))
+        return _exit(Cause.UNREACHABLE, exc.message)
     except TerminationRequested as exc:
         return _exit(Cause.DRAINED, f"{exc} before there was anything to do")
     if isinstance(answer, NotNeeded):

@@ -1,7 +1,7 @@
-"""Which process this is, and whether another one has provably ended.
+"""Identify a process, and find out whether it has ended.
 
 A host name and a process id do not identify a process: containers share host names,
-each PID namespace has its own ids, and ids are used again. Linux only: elsewhere
+each PID namespace has its own ids, and ids are reused. On systems other than Linux
 `ProcessIdentity.has_ended` is always False.
 """
 
@@ -17,25 +17,12 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessIdentity:
-    """One process of one boot of one machine.
+    """One process of one boot of one machine."""
 
-    Parameters
-    ----------
-    boot
-        The kernel's boot id; "" if it is not known.
-    namespace
-        The PID namespace whose process id this is, and the time namespace in which its
-        start was read; "" if they are not known.
-    pid
-        Process id, in that namespace.
-    started
-        Clock ticks from the boot to its start; 0 if not known.
-    """
-
-    boot: str = ""
-    namespace: str = ""
+    boot: str = ""  # the kernel's boot id; "" is unknown
+    namespace: str = ""  # of the process id, and of the start time; "" is unknown
     pid: int = 0
-    started: int = 0
+    started: int = 0  # clock ticks from the boot; 0 is unknown
 
     @classmethod
     def of(cls, pid: int | None = None) -> ProcessIdentity:
@@ -46,12 +33,12 @@ class ProcessIdentity:
 
     @property
     def here(self) -> bool:
-        """Whether this process can tell if that one lives."""
+        """Whether this process can find out if that one lives."""
         known = self.boot and self.namespace
         return bool(known) and (self.boot, self.namespace) == (_boot(), _namespace())
 
     def has_ended(self) -> bool:
-        """Whether the process has provably ended; False also if nothing is proven."""
+        """Whether the process has ended; False if that cannot be proved."""
         if not self.here or self.pid <= 0:
             return False
         try:
@@ -59,7 +46,7 @@ class ProcessIdentity:
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass  # another user's process: its start decides
+            pass  # another user's process: compare its start
         state, started = _state(self.pid)
         if not started or not self.started:
             return False
@@ -73,9 +60,9 @@ def _boot() -> str:
 
 
 def _namespace() -> str:
-    """The namespaces that give the two numbers of `ProcessIdentity` their meaning."""
+    """Return the PID and time namespaces; "" if they are unknown."""
     with contextlib.suppress(OSError):
-        # In a PID namespace /proc may still be that of the one above, with its ids.
+        # In a PID namespace /proc may be that of the parent namespace, with other ids.
         if os.readlink(PROC / "self") != str(os.getpid()):
             return ""
         pid = os.readlink(PROC / "self/ns/pid")
@@ -86,10 +73,10 @@ def _namespace() -> str:
 
 
 def _state(pid: int) -> tuple[str, int]:
-    """State and start of a process (``man 5 proc``); ("", 0) if it is not seen."""
+    """Return state and start of a process (``man 5 proc``); ("", 0) if unknown."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
-        fields = text.rpartition(")")[2].split()  # its name may hold blanks
+        fields = text.rpartition(")")[2].split()  # a name may hold blanks
         return fields[0], int(fields[19])
     except (OSError, ValueError, IndexError):
         return "", 0

@@ -60,9 +60,8 @@ class TimeoutError(GridEngineError, builtins.TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"{self.evidence}\n"
-            "  the work goes on; what to do: wait again, with a longer timeout"
-            " or with timeout=None"
+            f"{self.evidence}; the work goes on\n"
+            "  Hint: wait again, with a longer timeout or with timeout=None"
         )
 
 
@@ -87,7 +86,7 @@ class NotPicklable(GridEngineError, TypeError):
         return (
             f"{self.what} cannot be sent to another process: {self.reason}\n"
             f"  where:      {self.path}\n"
-            "  what to do: open such things (files, locks, connections, generators)"
+            "  Hint: open such things (files, locks, connections, generators)"
             " inside the function, on the worker, and send what they are made from"
         )
 
@@ -128,9 +127,9 @@ class WorkerDied(GridEngineError):
             f"{item_name(self.index, self.item)} ended its worker process{each}",
             textwrap.indent(reasons, "  "),
         ]
-        if "what to do:" not in reasons:
+        if "Hint:" not in reasons:
             lines.append(
-                "  what to do: most often there was not enough memory: ask for more"
+                "  Hint: most often there was not enough memory: ask for more"
                 " with memory=; else look for a crash in compiled code or a call of"
                 " os._exit"
             )

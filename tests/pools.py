@@ -257,8 +257,8 @@ class World:
         """A node ends, and its end notice comes."""
         record.host = host or record.host
         record.diagnosis = record.diagnosis or Diagnosis(cause=cause)
-        self.pool.exits.end(EndNotice(node=record.id))
-        await self.pool.exits.settle(timeout=5)
+        self.pool.exits.on_end_notice(EndNotice(node=record.id))
+        await self.pool.exits.drain(timeout=5)
 
     def decided(self, words: str) -> list[str]:
         """Decisions with these words."""

@@ -80,7 +80,7 @@ class Stage:
         self.tmp = Path(tempfile.mkdtemp(prefix="node-"))
         self.answer = self.allocate
         self.server = BootstrapServer(
-            on_hello=self._on_hello, on_farewell=self.reports.append
+            on_hello=self._on_hello, on_exit_report=self.reports.append
         )
 
     def _on_hello(self, hello: Hello) -> Answer:

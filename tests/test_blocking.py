@@ -1,4 +1,4 @@
-"""Calls that block: awaited, and given up without being waited for."""
+"""Calls that block, with a timeout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_no_more_threads_than_are_allowed(tmp_path: Path) -> None:
     os.mkfifo(fifo)
 
     async def main() -> None:
-        threads = Threads(most=2)
+        threads = Threads(2)
         hung = [threads.call(fifo.read_text, timeout=0.2) for _ in range(2)]
         late = threads.call(int, "7", timeout=0.1)
         ended = await asyncio.gather(*hung, late, return_exceptions=True)

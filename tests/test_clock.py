@@ -1,4 +1,4 @@
-"""The clock that durations are measured with."""
+"""The clock for durations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(
 
 @linux
 def test_suspension_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`time.monotonic` goes on from where it was, the clock since the boot does not."""
+    """`time.monotonic` does not count it, the clock since the boot does."""
     before = steady_time()
     real = time.clock_gettime
     clocks = {time.CLOCK_BOOTTIME: 3600.0}
@@ -35,8 +35,8 @@ def test_suspension_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steady_time() >= before + 3600
 
 
-def test_people_can_read_it() -> None:
-    """It began as the wall clock was."""
+def test_it_begins_as_the_wall_clock() -> None:
+    """So that times can be shown."""
     assert time.localtime(steady_time()).tm_year == time.localtime().tm_year
 
 
@@ -74,7 +74,7 @@ with (
     states = lambda: sorted(row.state.value for row in cluster.jobs())
     wait_until(lambda: states() == ["arrived", "importing"], "both", 60, states)
     ahead = float(sys.argv[2])
-    end = time.monotonic() + 7  # several looks at what is silent
+    end = time.monotonic() + 7  # several checks for silent nodes
     wait_until(lambda: time.monotonic() > end, "a while", 20)
     assert states() == ["arrived", "importing"], (states(), cluster.explain())
     (place / "go").touch()

@@ -1,4 +1,4 @@
-"""What launchers speak of: nodes, requests, ends."""
+"""Node ids and end notices as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NODE = NodeId("3", 17)
 
 
 def test_a_node_is_written_as_grid_engine_writes_it() -> None:
-    """What we say can be pasted after qstat -j."""
+    """It can be pasted after qstat -j."""
     assert str(NODE) == "3.17"
 
 
@@ -24,7 +24,7 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
         (EndNotice(node=NODE, signal="SIGKILL"), "killed by SIGKILL"),
         (EndNotice(node=NODE, signal="SIGKILL", cancelled=True), "cancelled"),
         (EndNotice(node=NODE, cancelled=True), "cancelled"),
-        (EndNotice(node=NODE), "ended, the grid does not say how"),
+        (EndNotice(node=NODE), "ended, exit status unknown"),
         (EndNotice(node=NODE, exit_status=1, reason="late"), "exit status 1 (late)"),
         (EndNotice(node=NODE, exit_status=1, ran=0.0), "exit status 1 after 0.0 s"),
         (EndNotice(node=NODE, deleted=True, ran=3600.4), "deleted after 3600 s"),
@@ -37,12 +37,12 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
         ),
     ],
 )
-def test_an_end_says_what_is_known(end: EndNotice, said: str) -> None:
-    """One clause, with the grid's own words behind it."""
+def test_an_end_notice_as_text(end: EndNotice, said: str) -> None:
+    """One clause, with the grid's text behind it."""
     assert str(end) == said
 
 
 def test_every_signal_has_a_name() -> None:
-    """Real-time signals too, which Python does not name."""
+    """Also real-time signals, which Python does not name."""
     assert signal_name(signal.SIGSEGV) == "SIGSEGV"
     assert signal_name(63) == "signal 63"

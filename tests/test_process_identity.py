@@ -1,4 +1,4 @@
-"""Which process it was, and whether it has ended."""
+"""Identify a process, and find out whether it has ended."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def test_a_process_that_has_ended_is_known_to() -> None:
 @pytest.mark.parametrize(
     "unknown", [{"boot": "another"}, {"namespace": "pid:[1]"}, {"pid": 0}, {"boot": ""}]
 )
-def test_what_cannot_be_told_from_here_is_not_proven(unknown: dict[str, Any]) -> None:
-    """Another boot or PID namespace, or an identity that is not known."""
+def test_an_unknown_process_is_not_proved_to_have_ended(
+    unknown: dict[str, Any],
+) -> None:
+    """Another boot or PID namespace, or an unknown identity."""
     assert not replace(ended_process(), **unknown).has_ended()

@@ -1,1 +1,1 @@
-"""What a node and its cluster say to each other before Dask does, and how."""
+"""The channel over which a node gets its allocation before Dask runs."""

@@ -1,7 +1,7 @@
-"""The cluster's private certificate authority: made in memory, gone with the cluster.
+"""The cluster's private certificate authority, which exists only in memory.
 
 `distributed.Security.temporary` uses one key for all roles and is valid from *now*, so
-a node whose clock lags refuses it. Here each role has its own, valid since yesterday.
+a node whose clock lags refuses it. Here each role has its own, valid from yesterday.
 """
 
 from __future__ import annotations
@@ -25,13 +25,7 @@ VALID = datetime.timedelta(days=366)  # no cluster lives longer
 
 
 def new_security(cluster: str) -> Security:
-    """A `Security` with a new CA and one certificate per role, all as PEM text.
-
-    Parameters
-    ----------
-    cluster
-        Name of the cluster; it stands in the certificates, for people who look.
-    """
+    """Make a `Security` with a new CA and one certificate per role, all as PEM text."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = _name(cluster, "CA")
     ca = (
@@ -63,13 +57,7 @@ def new_security(cluster: str) -> Security:
 
 
 def security_of(option: Security | bool, cluster: str) -> Security:
-    """The `Security` a user asked for: their own, a new private one, or none.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these.
-    """
+    """Return the `Security` of the option: the user's, a new private one, or none."""
     if isinstance(option, Security):
         return isolated(option)
     if option is True:
@@ -77,51 +65,39 @@ def security_of(option: Security | bool, cluster: str) -> Security:
     if option is False:
         return isolated(Security())
     raise OptionError(
-        f"security={option!r}; it is True, False or a distributed.Security"
+        f"security={option!r} is invalid",
+        hint="set it to True, False or a distributed.Security",
     )
 
 
 def worker_identity(security: Security) -> TLSIdentity | None:
-    """What a worker needs of a `Security`; None if it does not encrypt.
-
-    A user's own may name files: their text is read here, so that the nodes need not
-    see them.
-
-    Raises
-    ------
-    OptionError
-        If it asks for encryption and lacks the worker's part.
-    """
-    if not security.require_encryption:
-        return None
+    """Return a worker's certificates; None if the `Security` does not encrypt."""
     return _identity(security, "worker")
 
 
 def client_identity(security: Security) -> TLSIdentity | None:
-    """What a client needs of a `Security`; None if it does not encrypt.
-
-    Raises
-    ------
-    OptionError
-        If it asks for encryption and lacks the client's part.
-    """
-    return _identity(security, "client") if security.require_encryption else None
+    """Return a client's certificates; None if the `Security` does not encrypt."""
+    return _identity(security, "client")
 
 
-def _identity(security: Security, role: str) -> TLSIdentity:
+def _identity(security: Security, role: str) -> TLSIdentity | None:
+    if not security.require_encryption:
+        return None
     certificate = getattr(security, f"tls_{role}_cert")
     parts = {
         "ca": security.tls_ca_file,
         "certificate": certificate,
-        # Dask allows the key to stand in the certificate's file.
+        # Dask allows the key to be in the certificate's file.
         "key": getattr(security, f"tls_{role}_key") or certificate,
     }
     if missing := [part for part, value in parts.items() if not value]:
         raise OptionError(
-            f"security= asks for encryption but has no {' and no '.join(missing)} for"
-            f" {role}s: give tls_ca_file, tls_{role}_cert and tls_{role}_key, or leave"
-            " security= out and a private CA is made for you"
+            f"security= requires encryption but has no {' and no '.join(missing)} for"
+            f" {role}s",
+            hint=f"set tls_ca_file, tls_{role}_cert and tls_{role}_key, or leave"
+            " security= out to get a private CA",
         )
+    # Files are read here, so that the nodes need not see them.
     return TLSIdentity(**{part: _text(value) for part, value in parts.items()})
 
 

@@ -1,8 +1,8 @@
-"""A node's side of the door: find it, ask, and say farewell. Blocking, no Dask.
+"""The node's end of the bootstrap channel. Blocking, without Dask.
 
-This runs a thousand times at once, before anything heavy is imported, so it takes
-only sockets and pyzmq. Every wait has a deadline: with CURVE a wrong key is not an
-error but silence.
+This runs in a thousand processes at once, before anything heavy is imported, so it
+imports only sockets and pyzmq. Each wait has a deadline: with CURVE a wrong key is not
+an error but silence.
 """
 
 from __future__ import annotations
@@ -31,62 +31,51 @@ from dask_gridengine.errors import BootstrapError
 from dask_gridengine.net.connect_probe import CONNECTED, ConnectProbe, try_connect
 
 CONNECT_SECONDS = 5.0  # for one address to accept; 2 s was too short for a peer
-ANSWER_SECONDS = 10.0  # for the door to answer before the hello is sent again
-FAREWELL_SECONDS = 1.0  # for a farewell to leave this host
+ANSWER_SECONDS = 10.0  # for an answer, until the hello is sent again
+REPORT_SECONDS = 1.0  # for an exit report to leave this host
 
 
-def ask(connection: Connection, hello: Hello) -> Answer:
-    """Say hello until the door has given a final answer.
+def request_allocation(
+    connection: Connection, hello: Hello
+) -> Allocation | NotNeeded | Rejected:
+    """Send a hello until the cluster has given a final answer.
 
-    Parameters
-    ----------
-    connection
-        Where the door is.
-    hello
-        Who we are; ``via`` and ``tried`` are filled in here.
-
-    Returns
-    -------
-    Allocation, Leave or Rejected
-
-    Raises
-    ------
-    DoorError
-        If no address answers within ``connection.timeout`` seconds, counted anew
-        from every answer; the message lists each address with what it answered.
+    Fills in the hello's ``via`` and ``tried``. Raises BootstrapError, with what
+    happened at each address, if none answers within ``connection.timeout`` seconds,
+    counted from the last answer.
     """
-    timeout = _Patience(connection.timeout)
+    timeout = _Timeout(connection.timeout)
     while True:
-        knocks = ConnectProbe(connection.addresses, timeout.left(CONNECT_SECONDS))
-        with contextlib.closing(knocks.connected()) as connected:
-            for address, at in connected:
-                greeting = replace(hello, via=address, tried=knocks.answers())
-                answer = _converse(connection, greeting, at, timeout)
+        probe = ConnectProbe(connection.addresses, timeout.left(CONNECT_SECONDS))
+        with contextlib.closing(probe.connected()) as connected:
+            for address, numeric in connected:
+                message = replace(hello, via=address, tried=probe.results())
+                answer = _exchange(connection, message, numeric, timeout)
                 if answer is not None:
                     return answer
-                knocks.correct(address, "connected, but did not answer to our key")
-        if timeout.over:
-            raise BootstrapError(_no_door(connection, knocks.answers()))
+                probe.correct(address, "connected, but did not answer to our key")
+        if timeout.expired:
+            raise BootstrapError(_unreachable(connection, probe.results()))
         time.sleep(0.5 + random.random())
 
 
 def send_exit_report(
     connection: Connection, address: str, exit_report: ExitReport
 ) -> bool:
-    """Tell the cluster why this node ends; False if it is not there any more."""
-    said, at = try_connect(address, FAREWELL_SECONDS)
-    if said != CONNECTED:
-        return False  # spares a closed cluster's nodes the linger
-    with open_dealer(connection, at) as dealer:
-        dealer.linger = int(FAREWELL_SECONDS * 1000)
-        return say(dealer, exit_report)
+    """Report why this node ends; False if the cluster cannot be reached."""
+    result, numeric = try_connect(address, REPORT_SECONDS)
+    if result != CONNECTED:
+        return False  # spares the nodes of a closed cluster the linger
+    with open_dealer(connection, numeric) as dealer:
+        dealer.linger = int(REPORT_SECONDS * 1000)
+        return send(dealer, exit_report)
 
 
-class _Patience:
-    """How long the door may stay silent.
+class _Timeout:
+    """The seconds without an answer after which a node gives up.
 
-    A node that was told to wait for longer than that has not met silence: the door
-    may be busy with a thousand others when it asks again.
+    Each answer renews it, also one that says to wait for longer than that: the cluster
+    may be busy with a thousand others when the node asks again.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -101,30 +90,27 @@ class _Patience:
         return min(most, max(1.0, self._deadline - time.monotonic()))
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         return time.monotonic() >= self._deadline
 
 
-def _converse(
-    connection: Connection, hello: Hello, at: str, timeout: _Patience
-) -> Answer | None:
-    """Talk at one address, in numbers; None if it stays silent.
-
-    Waiting as told is no silence.
-    """
-    with open_dealer(connection, at) as dealer:
+def _exchange(
+    connection: Connection, hello: Hello, numeric: str, timeout: _Timeout
+) -> Allocation | NotNeeded | Rejected | None:
+    """Return the final answer of one address; None if it does not answer."""
+    with open_dealer(connection, numeric) as dealer:
         while True:
-            if not say(dealer, hello):
+            if not send(dealer, hello):
                 return None
             seconds = timeout.left(ANSWER_SECONDS)
             answer = _receive(dealer, hello.process_token, seconds)
             while isinstance(answer, Wait):
-                # It may be called in before its time is up.
-                called = _receive(dealer, hello.process_token, answer.seconds)
+                # The final answer may come before the wait is over.
+                early = _receive(dealer, hello.process_token, answer.seconds)
                 timeout.renew()
-                if called is None:
+                if early is None:
                     break
-                answer = called
+                answer = early
             else:
                 return answer
 
@@ -132,7 +118,7 @@ def _converse(
 def _receive(
     dealer: zmq.Socket[bytes], process_token: str, timeout: float
 ) -> Answer | None:
-    """The next answer that is meant for this process."""
+    """Return the next answer that is for this process."""
     end = time.monotonic() + timeout
     while (left := end - time.monotonic()) > 0:
         if not dealer.poll(int(left * 1000) + 1):
@@ -146,32 +132,31 @@ def _receive(
 
 
 @contextlib.contextmanager
-def open_dealer(connection: Connection, at: str) -> Iterator[zmq.Socket[bytes]]:
-    """A socket to the door, at an address in numbers, with the nodes' keys.
+def open_dealer(connection: Connection, numeric: str) -> Iterator[zmq.Socket[bytes]]:
+    """Open a socket to a numeric address of the cluster, with the nodes' keys.
 
-    The context goes too when it is closed: a fork must find no thread.
+    Closing it ends the context, too: a fork must find no thread.
     """
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     try:
         dealer.linger = 0
-        dealer.ipv6 = at.startswith("[")
+        dealer.ipv6 = numeric.startswith("[")
         dealer.curve_serverkey = connection.server_key.encode()
         dealer.curve_publickey = connection.node_keys.public.encode()
         dealer.curve_secretkey = connection.node_keys.secret.encode()
-        dealer.connect(f"tcp://{at}")
+        dealer.connect(f"tcp://{numeric}")
         yield dealer
     finally:
         dealer.close()
         context.term()
 
 
-def say(dealer: zmq.Socket[bytes], message: Message) -> bool:
-    """Send a message; False if there is nobody to send it to any more.
+def send(dealer: zmq.Socket[bytes], message: Message) -> bool:
+    """Send a message without blocking; False if libzmq has given the peer up.
 
-    Never blocks. libzmq gives a connection up for good when the other side refuses our
-    key or does not speak ZMTP, as whatever took the port after the cluster; a blocking
-    send would then wait for ever.
+    It does so for good when the peer refuses our key or does not speak ZMTP, as a
+    program that took the port after the cluster; a blocking send would never return.
     """
     try:
         dealer.send(encode(message), zmq.DONTWAIT)
@@ -180,11 +165,11 @@ def say(dealer: zmq.Socket[bytes], message: Message) -> bool:
     return True
 
 
-def _no_door(connection: Connection, tried: dict[str, str]) -> str:
-    answers = "\n".join(f"    {address}: {said}" for address, said in tried.items())
+def _unreachable(connection: Connection, tried: dict[str, str]) -> str:
+    results = "\n".join(f"    {address}: {result}" for address, result in tried.items())
     return (
-        f"no way to cluster {connection.cluster} in {connection.timeout:g} s. It may"
-        " be closed, a firewall may be in between, its address may be one that is not"
-        " reached from here, or the connection file may be another cluster's. Tried:\n"
-        f"{answers}"
+        f"no answer from cluster {connection.cluster} in {connection.timeout:g} s. It"
+        " may be closed, a firewall may block the connection, its address may not be"
+        " reachable from here, or the connection file may be another cluster's. Tried:"
+        f"\n{results}"
     )

@@ -1,4 +1,4 @@
-"""Messages to frames and back: JSON, versioned, size-limited, checked, never pickle."""
+"""Turn messages into frames and back: JSON, versioned, size-limited, never pickle."""
 
 from __future__ import annotations
 
@@ -8,71 +8,37 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from dask_gridengine.bootstrap.messages import (
-    Allocation,
-    ControlReply,
-    ControlRequest,
-    ExitReport,
-    Hello,
-    Message,
-    NotNeeded,
-    Rejected,
-    TLSIdentity,
-    Wait,
-)
+from dask_gridengine.bootstrap.messages import Message, TLSIdentity
 from dask_gridengine.errors import MessageError
 
-VERSION = 2
-MAX_FROM_NODE = 64 * 1024  # bytes; a hello is about 1 kB, a farewell at most 17 kB
-MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation carries the user's config
+VERSION = 3
+MAX_FROM_NODE = 64 * 1024  # bytes; a hello has 1 kB, an exit report at most 17 kB
+MAX_FROM_CLUSTER = 4 * 1024 * 1024  # bytes; an allocation has the user's config
 
-_KINDS: dict[str, type[Message]] = {
-    cls.kind: cls
-    for cls in (
-        Hello,
-        Allocation,
-        Wait,
-        NotNeeded,
-        Rejected,
-        ExitReport,
-        ControlRequest,
-        ControlReply,
-    )
-}
+_KINDS: dict[str, type[Message]] = {cls.kind: cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
-    """One message as one frame.
-
-    Raises
-    ------
-    WireError
-        If it holds a value JSON has no form for.
-    """
+    """Encode a message as one frame; MessageError if JSON cannot express a value."""
     body = {"v": VERSION, "kind": message.kind, **vars(message)}
     try:
         return json.dumps(body, default=_plain, allow_nan=False).encode()
     except (TypeError, ValueError) as exc:
-        raise MessageError(f"cannot send {message.kind}: {exc}") from exc
+        raise MessageError(f"cannot encode {message.kind}: {exc}") from exc
 
 
 def decode(frame: bytes, limit: int = MAX_FROM_NODE) -> Message:
-    """One frame as one checked message.
+    """Decode and validate a frame of at most `limit` bytes, or raise MessageError.
 
-    Whoever reaches the port must not get to run code or to surprise its reader, so
-    every field has the type its dataclass states, and there are no others.
-
-    Raises
-    ------
-    WireError
-        If the frame is longer than `limit` bytes or is not such a message.
+    Input is untrusted: each field must have the type that its dataclass states, other
+    fields are refused, and nothing is unpickled.
     """
     if len(frame) > limit:
         raise MessageError(f"frame of {len(frame)} bytes; the limit is {limit}")
     try:
         body = json.loads(frame)
         if (version := body.pop("v")) != VERSION:
-            raise MessageError(f"peer speaks version {version!r}, this side {VERSION}")
+            raise MessageError(f"peer has version {version!r}, this side {VERSION}")
         message: Message = _build(_KINDS[body.pop("kind")], body)
         return message
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
@@ -82,7 +48,7 @@ def decode(frame: bytes, limit: int = MAX_FROM_NODE) -> Message:
 def _plain(value: Any) -> Any:
     if isinstance(value, TLSIdentity):
         return vars(value)
-    raise TypeError(f"{value!r} has no form in JSON")
+    raise TypeError(f"JSON cannot express {value!r}")
 
 
 @cache
@@ -98,7 +64,7 @@ def _build(cls: Any, body: dict[str, Any]) -> Any:
 
 
 def _conform(value: Any, hint: Any, name: str) -> Any:
-    """`value` if it has the type `hint`; a float may be written as a whole number."""
+    """Return `value` if it has the type `hint`; an int may stand for a float."""
     if hint is Any:
         return value
     origin, args = get_origin(hint), get_args(hint)

@@ -1,8 +1,8 @@
 """CURVE keys, and the one file that holds them for the nodes.
 
 Grid Engine shows every user the arguments and the environment of a job, and its spool
-is world-readable. So the only secret a node is given travels as Jupyter's does: in a
-file of mode 0600, in a directory of mode 0700, on a file system the nodes share.
+is world-readable. So the only secret of a node is in a file of mode 0600, as Jupyter
+does it, in a directory of mode 0700 on a file system that the nodes share.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CurveKeys:
 
     @classmethod
     def generate(cls) -> CurveKeys:
-        """A new pair from libsodium's random source."""
+        """Make a new pair from libsodium's random source."""
         import zmq
 
         public, secret = zmq.curve_keypair()
@@ -40,19 +40,19 @@ class CurveKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What a node reads before it can ask anything: where the door is, and its keys."""
+    """The cluster's addresses and keys, which a node reads first."""
 
     cluster: str  # name, for messages
     addresses: tuple[str, ...]  # host:port, the likeliest first
-    server_key: str  # the door's public CURVE key
+    server_key: str  # the cluster's public CURVE key
     node_keys: CurveKeys
-    timeout: float  # seconds a node looks for the door before it gives up
-    # The cluster's process. Nodes need none of it; `dask gridengine ps` does, for a
-    # cluster that does not answer.
+    timeout: float  # seconds without an answer after which a node gives up
+    # The cluster's process, which `dask gridengine ps` needs for a cluster that does
+    # not answer.
     host: str = field(default_factory=socket.gethostname)
     process: ProcessIdentity = field(default_factory=ProcessIdentity.of)
     started: float = field(default_factory=time.time)  # seconds since the epoch
-    pool: str = ""  # of several kinds of nodes, the one whose door this is
+    pool: str = ""  # whose file this is; "" where there is only one kind of nodes
     dialect: str = "gridengine"  # of the grid that starts the nodes
 
     @property
@@ -61,12 +61,9 @@ class Connection:
         return self.process.pid
 
     def write(self, directory: Path) -> Path:
-        """Write it as a new file only its owner can read; returns the path.
+        """Write a new file that only its owner can read; returns its path.
 
-        Raises
-        ------
-        FileExistsError
-            If there is one already: two clusters never share a directory.
+        Raises FileExistsError if there is one: clusters never share a directory.
         """
         path = directory / FILE_NAME
         body = asdict(self)
@@ -80,36 +77,28 @@ class Connection:
 
     @classmethod
     def read(cls, path: Path) -> Connection:
-        """Read a connection file on a node.
-
-        Raises
-        ------
-        DoorError
-            If it is not there, is readable by others, or is not one.
-        """
+        """Read a file; BootstrapError if it is invalid or readable by others."""
         try:
-            mode = path.stat().st_mode
+            mode = stat.S_IMODE(path.stat().st_mode)
             body = json.loads(path.read_text())
         except FileNotFoundError as exc:
             raise BootstrapError(
-                f"connection file {path} is not visible here: either the cluster is"
-                " closed already, or the directory is not on a file system that the"
-                " nodes share; GridEngineCluster(shared_directory=...) names one"
+                f"connection file {path} does not exist here: either the cluster is"
+                " closed, or the nodes do not share this file system",
+                hint="set shared_directory= to a directory that the nodes see",
             ) from exc
         except (OSError, ValueError) as exc:
+            raise BootstrapError(f"cannot read connection file {path}: {exc}") from exc
+        if mode & 0o077:
             raise BootstrapError(
-                f"connection file {path} cannot be read: {exc}"
-            ) from exc
-        if stat.S_IMODE(mode) & 0o077:
-            raise BootstrapError(
-                f"connection file {path} is readable by others (mode"
-                f" {stat.S_IMODE(mode):o}); its keys count as stolen. Start a new"
-                " cluster and leave the file at mode 600"
+                f"connection file {path} is readable by others (mode {mode:o}), so its"
+                " keys may be stolen",
+                hint="start a new cluster and leave the file at mode 600",
             )
         try:
             keys = CurveKeys(**body.pop("node_keys"))
             addresses = tuple(body.pop("addresses"))
-            # An earlier version wrote the process id alone, which identifies nothing.
+            # An earlier version wrote only the process id, which identifies nothing.
             known = body.pop("process", None) or {"pid": body.pop("pid", 0)}
             earlier = {"host": "", "started": path.stat().st_mtime}
             return cls(
@@ -123,14 +112,9 @@ class Connection:
 
 
 def make_private_directory(parent: Path, name: str) -> Path:
-    """Make a new ``parent/name-...`` with mode 0700, whatever the umask.
+    """Make a new directory ``parent/name-...`` with mode 0700, or raise OptionError.
 
-    Two clusters of one name, also on different hosts, get one each.
-
-    Raises
-    ------
-    OptionError
-        If it cannot be written; the message names the option to change.
+    The mode does not depend on the umask, and no two clusters get the same directory.
     """
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,9 +122,8 @@ def make_private_directory(parent: Path, name: str) -> Path:
         path.chmod(0o700)
     except OSError as exc:
         raise OptionError(
-            f"cannot make {parent / name} for the connection file: {exc}\n"
-            "  what to do: GridEngineCluster(shared_directory=...) with a directory you"
-            " can write to and that the nodes see, or gridengine.shared-directory in"
-            " Dask's config"
+            f"cannot make {parent / name} for the connection file: {exc}",
+            hint="set shared_directory= (gridengine.shared-directory in Dask's config)"
+            " to a directory that you can write to and that the nodes see",
         ) from exc
     return path

@@ -1,8 +1,7 @@
-"""The door's socket: a ROUTER with CURVE and an allow-list, in the cluster's loop.
+"""The cluster's end of the bootstrap channel: a ROUTER with CURVE and an allow-list.
 
-Everything that comes in is untrusted until it has been checked: a frame that is
-malformed, oversized or out of order is counted, logged once per kind, and changes
-nothing.
+Input is untrusted until it has been checked: a frame that is malformed, oversized or
+out of order is counted, logged once per kind, and changes nothing.
 """
 
 from __future__ import annotations
@@ -44,80 +43,66 @@ from dask_gridengine.net.ports import Ports, none_free
 logger = logging.getLogger(__name__)
 
 ZAP_DOMAIN = "gridengine"
-MAX_WAITING = 100_000  # peers it remembers; who is one more is not called, but may ask
-MAX_ASKING = 32  # questions of the user's under way; one more is not answered
+MAX_WAITING = 100_000  # peers that are sent an answer early; others have to ask again
+MAX_CONTROL_REQUESTS = 32  # at a time; one more is not answered
 RECEIVE_AGAIN = 0.2  # seconds after an error of the socket
-MOST_REASON = 2000  # letters of an error that a node is told
-BACKLOG = 4096  # connections the kernel holds while the loop is busy
-#: What this process may have open, if it may have as much. Most systems begin with
+MAX_REASON = 2000  # letters of an error that is sent to a node
+BACKLOG = 4096  # connections that the kernel holds while the loop is busy
+#: Open files to allow this process, if it may have as many. Most systems begin with
 #: 1024; a node is a connection here, and as a worker some at the scheduler.
 DESCRIPTORS = 2**16
 
 
 class _AllowList:
-    """ZAP's question "who is this key?", answered from memory."""
+    """A ZAP credentials provider that knows the one allowed key."""
 
-    def __init__(self, *keys: str) -> None:
-        self.allowed = {key.encode() for key in keys}
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
 
     def callback(self, domain: str, key: bytes) -> bool:
-        return key in self.allowed
+        return key == self._key
 
 
 class BootstrapServer:
-    """Hands each node the answer to its hello.
+    """Sends each node the answer to its hello, in the cluster's event loop.
 
-    Parameters
-    ----------
-    on_hello
-        Decides; see `dask_gridengine.nodes.admission.AdmissionControl.answer`.
-    on_farewell
-        Is told of every farewell.
+    `on_hello` decides (see `AdmissionControl.answer`), `on_exit_report` receives each
+    exit report, and `on_control_request`, when it is set, answers the cluster's user.
     """
 
     def __init__(
         self,
         *,
         on_hello: Callable[[Hello], Answer],
-        on_farewell: Callable[[ExitReport], None],
+        on_exit_report: Callable[[ExitReport], None],
     ) -> None:
         self.keys = CurveKeys.generate()
         self.node_keys = CurveKeys.generate()
-        #: What came in and was dropped, by reason; and what was answered, by kind.
+        #: Messages: those dropped by reason, and answers by kind.
         self.counts: Counter[str] = Counter()
         self.port = 0
-        self._on_hello = on_hello
-        self._on_exit_report = on_farewell
-        #: Answers what the cluster's user asks, see `dask_gridengine.cluster.control`;
-        #: None as long as there is nobody to answer.
-        self.on_ask: Callable[[ControlRequest], Awaitable[ControlReply]] | None = None
-        self._asking: set[asyncio.Task[None]] = set()
+        self.on_control_request: (
+            Callable[[ControlRequest], Awaitable[ControlReply]] | None
+        ) = None
+        self._on_hello, self._on_exit_report = on_hello, on_exit_report
         self._context: zmq.asyncio.Context | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._waiting: dict[str, bytes] = {}  # incarnation to peer
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._num_requests = 0
+        self._waiting: dict[str, bytes] = {}  # process token to peer
 
     def start(self, host: str = "0.0.0.0", ports: Ports | None = None) -> None:
-        """Listen, and serve in the running event loop until `aclose`.
+        """Listen at the first free port, and serve in this event loop until `aclose`.
 
-        Parameters
-        ----------
-        host
-            Address to bind; all of this host's by default. "::" is those of IPv4, too.
-        ports
-            The first of these that is free; None takes any.
-
-        Raises
-        ------
-        OptionError
-            If the address cannot be bound, or no such port is free.
+        All of this host's addresses are bound by default; "::" includes those of IPv4.
+        Raises OptionError if the address cannot be bound, or none of `ports` is free.
         """
-        _allow_descriptors()
+        _raise_descriptor_limit()
         self._context = zmq.asyncio.Context()
         self._auth = AsyncioAuthenticator(self._context)
         self._auth.start()
         allowed = _AllowList(self.node_keys.public)
         self._auth.configure_curve_callback(ZAP_DOMAIN, credentials_provider=allowed)
-        socket = self._context.socket(zmq.ROUTER)
+        self._socket = socket = self._context.socket(zmq.ROUTER)
         socket.curve_server = True
         socket.curve_publickey = self.keys.public.encode()
         socket.curve_secretkey = self.keys.secret.encode()
@@ -125,11 +110,10 @@ class BootstrapServer:
         socket.ipv6 = ":" in host
         socket.backlog = BACKLOG
         socket.linger = 0
-        # A second line of defence: libzmq itself cuts off who sends more.
+        # A second line of defence: libzmq disconnects a peer that sends more.
         socket.maxmsgsize = 4 * MAX_FROM_NODE
-        # An answer to a node that has gone must not stop the others' answers.
+        # Drop answers to disconnected peers; they must not block the other answers.
         socket.router_mandatory = False
-        self._socket = socket
         try:
             self._bind(host, ports)
         except BaseException:
@@ -137,7 +121,7 @@ class BootstrapServer:
             raise
         endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.port = int(endpoint.rpartition(":")[2])
-        self._task = asyncio.create_task(self._serve(), name="gridengine bootstrap")
+        self._start_task(self._serve(), "gridengine bootstrap")
 
     def _bind(self, host: str, ports: Ports | None) -> None:
         for port in ports or (0,):
@@ -147,21 +131,22 @@ class BootstrapServer:
             except zmq.ZMQError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise OptionError(
-                        f"cannot listen at {join(host, port)}: {exc}; host= or"
-                        " interface= must be an address of this machine, and"
-                        " bootstrap_port= one that you may use"
+                        f"cannot listen at {join(host, port)}: {exc}",
+                        hint="set host= or interface= to an address of this machine,"
+                        " and bootstrap_port= to a port that you may use",
                     ) from exc
-        assert ports is not None, "the kernel has no port left"
+        assert ports is not None, "the kernel has no free port"
         raise none_free("bootstrap_port", ports)
 
-    def call(self, answers: Iterable[tuple[Hello, Answer]]) -> None:
-        """Give answers to nodes that were told to wait, before they ask again.
+    def _start_task(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        Parameters
-        ----------
-        answers
-            Hellos that have come, and what their senders are to be told now. Whoever
-            has gone, or never waited, is passed over.
+    def send_answers(self, answers: Iterable[tuple[Hello, Answer]]) -> None:
+        """Send answers to nodes that wait, before they ask again.
+
+        Nodes that have disconnected or do not wait are skipped.
         """
         try:
             for hello, answer in answers:
@@ -170,19 +155,16 @@ class BootstrapServer:
                     self.counts[answer.kind] += 1
                     frames = [peer, _frame(answer)]
                     sending = asyncio.ensure_future(self._socket.send_multipart(frames))
-                    sending.add_done_callback(_look_at)
-        except Exception:  # noqa: BLE001 - the nodes will ask, and it will show there
-            self._drop("error", "calling a node that waits failed", exc_info=True)
+                    sending.add_done_callback(_ignore_error)
+        except Exception:  # noqa: BLE001 - the nodes ask again, and `_answer` reports it
+            self._drop("error", "answering a waiting node failed", exc_info=True)
 
     async def aclose(self) -> None:
         """Stop answering and close the port. Idempotent."""
-        if self._context is None:
-            return
-        if self._task is not None:
-            tasks = [self._task, *self._asking]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._release()
 
     def _release(self) -> None:
@@ -196,13 +178,13 @@ class BootstrapServer:
         while True:
             try:
                 frames = await self._socket.recv_multipart()
-            except Exception:  # noqa: BLE001 - else no node would be answered any more
+            except Exception:  # noqa: BLE001 - otherwise no node is answered any more
                 self._drop("error", "receiving failed", exc_info=True)
                 await asyncio.sleep(RECEIVE_AGAIN)
                 continue
             try:
                 await self._handle(frames)
-            except Exception:  # noqa: BLE001 - one peer must not close the door to all
+            except Exception:  # noqa: BLE001 - one peer must not stop the others
                 self._drop("error", "answering a node failed", exc_info=True)
 
     async def _handle(self, frames: list[bytes]) -> None:
@@ -225,50 +207,24 @@ class BootstrapServer:
             self.counts[message.kind] += 1
             self._on_exit_report(message)
         elif isinstance(message, ControlRequest):
-            self._take_question(message, peer)
+            self._start_reply(message, peer)
         else:
             self._drop("out of order", f"a node sent {message.kind}")
 
     def _answer(self, hello: Hello) -> tuple[Answer, bytes]:
-        """The answer to a node, and its frame.
+        """Return the answer to a node, and its frame.
 
-        Whatever fails here, the node is told so: without an answer it would wait for
-        its whole timeout and then blame the network.
+        Whatever fails here, the node gets an answer: otherwise it would wait for its
+        whole timeout and then report a network problem.
         """
         try:
             answer = self._on_hello(hello)
             return answer, _frame(answer)
-        except Exception as exc:  # noqa: BLE001 - it is what the node is told
+        except Exception as exc:  # noqa: BLE001 - sent to the node
             self._drop("error", "answering a node failed", exc_info=True)
-            reason = f"{type(exc).__name__}: {exc}"[:MOST_REASON]
+            reason = f"{type(exc).__name__}: {exc}"[:MAX_REASON]
             answer = Rejected(process_token=hello.process_token, reason=reason)
             return answer, encode(answer)
-
-    def _take_question(self, ask: ControlRequest, peer: bytes) -> None:
-        # In a task of its own: a worker may take its time over its logs, and no node is
-        # to wait at the door for that.
-        if len(self._asking) >= MAX_ASKING:
-            self._drop("busy", "the user asks too much at once")
-            return
-        self.counts[ask.kind] += 1
-        task = asyncio.create_task(self._reply(ask, peer), name="gridengine question")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-
-    async def _reply(self, ask: ControlRequest, peer: bytes) -> None:
-        told = ControlReply(
-            process_token=ask.process_token, body={}, error="it is starting"
-        )
-        try:
-            if self.on_ask is not None:
-                told = await self.on_ask(ask)
-            frame = encode(told)
-            if len(frame) > MAX_FROM_CLUSTER:
-                error = f"the answer has {len(frame)} bytes; ask about one node"
-                frame = encode(replace(told, body={}, error=error))
-            await self._socket.send_multipart([peer, frame])
-        except Exception:  # noqa: BLE001 - who asked hears nothing, and says so
-            self._drop("error", f"answering {ask.what!r} failed", exc_info=True)
 
     def _remember(self, hello: Hello, answer: Answer, peer: bytes) -> None:
         if not isinstance(answer, Wait):
@@ -276,41 +232,62 @@ class BootstrapServer:
         elif len(self._waiting) < MAX_WAITING or hello.process_token in self._waiting:
             self._waiting[hello.process_token] = peer
 
-    def _drop(self, kind: str, what: str, *, exc_info: bool = False) -> None:
+    def _start_reply(self, request: ControlRequest, peer: bytes) -> None:
+        # In a task: workers may need seconds for their logs, and nodes must not wait.
+        if self._num_requests >= MAX_CONTROL_REQUESTS:
+            self._drop("busy", "too many control requests at once")
+            return
+        self.counts[request.kind] += 1
+        self._num_requests += 1
+        self._start_task(self._reply(request, peer), "gridengine control request")
+
+    async def _reply(self, request: ControlRequest, peer: bytes) -> None:
+        reply = ControlReply(
+            process_token=request.process_token, body={}, error="it is starting"
+        )
+        try:
+            if self.on_control_request is not None:
+                reply = await self.on_control_request(request)
+            frame = encode(reply)
+            if len(frame) > MAX_FROM_CLUSTER:
+                error = f"the answer has {len(frame)} bytes; ask about one node"
+                frame = encode(replace(reply, body={}, error=error))
+            await self._socket.send_multipart([peer, frame])
+        except Exception:  # noqa: BLE001 - the requester runs into its timeout
+            self._drop("error", f"answering {request.what!r} failed", exc_info=True)
+        finally:
+            self._num_requests -= 1
+
+    def _drop(self, kind: str, text: str, *, exc_info: bool = False) -> None:
         self.counts[kind] += 1
         level = logging.WARNING if self.counts[kind] == 1 else logging.DEBUG
         logger.log(
-            level, "bootstrap dropped a message (%s): %s", kind, what, exc_info=exc_info
+            level, "bootstrap dropped a message (%s): %s", kind, text, exc_info=exc_info
         )
 
 
 def _frame(answer: Answer) -> bytes:
-    """An answer as a frame that a node takes.
-
-    Raises
-    ------
-    WireError
-        If it cannot be sent, or is longer than a node reads.
-    """
+    """Encode an answer; MessageError if it is longer than a node accepts."""
     frame = encode(answer)
     if len(frame) > MAX_FROM_CLUSTER:
         raise MessageError(
-            f"the {answer.kind} has {len(frame)} bytes, of {MAX_FROM_CLUSTER} that a"
-            " node reads: keep environment=, worker_options= and Dask's config smaller"
+            f"the {answer.kind} has {len(frame)} bytes, the limit is"
+            f" {MAX_FROM_CLUSTER}: keep environment=, worker_options= and Dask's config"
+            " smaller"
         )
     return frame
 
 
-def _allow_descriptors() -> None:
-    """Raise the limit on open files as far as this process may, and never lower it."""
+def _raise_descriptor_limit() -> None:
+    """Raise the limit on open files as far as this process may; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
+    limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _look_at(sending: asyncio.Future[Any]) -> None:
-    """An answer that cannot be sent is one the node will ask for again."""
+def _ignore_error(sending: asyncio.Future[Any]) -> None:
+    """Retrieve the error of a failed send, after which the node asks again."""
     if not sending.cancelled():
         sending.exception()

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_gridengine.bootstrap.client import open_dealer, say
+from dask_gridengine.bootstrap.client import open_dealer, send
 from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER, decode
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
@@ -71,7 +71,7 @@ def send_request(
                 raise GridEngineError(reply.error)
             else:
                 return reply.body
-    raise NoAnswer(connection.cluster, probe.answers())
+    raise NoAnswer(connection.cluster, probe.results())
 
 
 def _exchange(
@@ -79,7 +79,7 @@ def _exchange(
 ) -> ControlReply | None:
     deadline = time.monotonic() + timeout
     with open_dealer(connection, at) as dealer:
-        if not say(dealer, request):
+        if not send(dealer, request):
             return None
         while (left := deadline - time.monotonic()) > 0:
             if not dealer.poll(int(left * 1000) + 1):

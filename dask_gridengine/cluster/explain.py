@@ -130,7 +130,7 @@ def explain_deaths(records: Iterable[NodeRecord]) -> str:
 
 
 def _now(pool: NodePool) -> str:
-    counts, held = pool.registry.shown(), pool.admission.held
+    counts, held = pool.registry.shown(), pool.admission.num_blocked
     live = [state for state in NodeState if state is not NodeState.GONE]
     states = ", ".join(f"{counts[s]} {s.value}" for s in live if counts[s])
     rest = f" ({held} of them held on excluded hosts)" if held else ""
@@ -186,7 +186,7 @@ def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
         example = records[-1]
         many = len(records) > 1
         sentence = diagnosis.sentence(_subject(records), example.id.job, many=many)
-        if diagnosis.cause.log_says_more:
+        if diagnosis.cause.log_may_help:
             sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 

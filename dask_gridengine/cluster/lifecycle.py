@@ -200,7 +200,7 @@ class Lifecycle:
         self.watchers = Watchers(cluster)
         control = ControlHandler(cluster)
         for pool in pools:
-            pool.bootstrap.on_ask = control.answer
+            pool.bootstrap.on_control_request = control.answer
             pool.receive()
             pool.monitor.start()
             pool.rotation.start()

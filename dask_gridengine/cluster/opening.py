@@ -21,7 +21,11 @@ from dask_gridengine.errors import GridFull
 from dask_gridengine.grid_types import EndNotice, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.select import open_launcher
-from dask_gridengine.nodes.endpoints import doors, listen_at, offers
+from dask_gridengine.nodes.endpoints import (
+    bootstrap_addresses,
+    bootstrap_hosts,
+    listen_at,
+)
 from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
@@ -48,7 +52,7 @@ async def open_pool(
     directory = make_private_directory(options.shared_directory, options.name)
 
     def on_end(notice: EndNotice) -> None:
-        pool.exits.end(notice)  # no node ends before `pool` has submitted one
+        pool.exits.on_end_notice(notice)  # no node ends before `pool` has submitted one
 
     try:
         launcher = await open_launcher(
@@ -98,11 +102,11 @@ def _listen(pool: NodePool) -> None:
             f"cores={options.cores}, and this machine has {slots}: nodes run one at a"
             f" time, with {options.cores} threads each"
         )
-    listen, hosts = doors(listen_at(options, launcher.kind))
+    listen, hosts = bootstrap_hosts(listen_at(options, launcher.kind))
     pool.bootstrap.start(listen, options.bootstrap_port)
     Connection(
         cluster=options.name,
-        addresses=offers(options, hosts, pool.bootstrap.port),
+        addresses=bootstrap_addresses(options, hosts, pool.bootstrap.port),
         server_key=pool.bootstrap.keys.public,
         node_keys=pool.bootstrap.node_keys,
         timeout=options.death_timeout,
@@ -152,8 +156,8 @@ async def close_pool(pool: NodePool) -> None:
     pool.reports.close()
     await _end_nodes(pool)
     await pool.bootstrap.aclose()
-    await pool.exits.settle(timeout=SETTLE_SECONDS)
-    remove = partial(_remove, pool.directory, keep=pool.exits.telling())
+    await pool.exits.drain(timeout=SETTLE_SECONDS)
+    remove = partial(_remove, pool.directory, keep=pool.exits.logs_to_keep())
     try:
         await in_thread(remove, timeout=REMOVAL_SECONDS)
     except asyncio.TimeoutError:

@@ -33,7 +33,7 @@ from dask_gridengine.nodes.allocation import allocate
 from dask_gridengine.nodes.array_reports import ArrayReports
 from dask_gridengine.nodes.exits import ExitTracker
 from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.hello_warnings import remarks
+from dask_gridengine.nodes.hello_warnings import warnings_of
 from dask_gridengine.nodes.host_blocklist import HostBlocklist
 from dask_gridengine.nodes.memory_option import larger_memory
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
@@ -114,10 +114,10 @@ class NodePool:
             versions=job_resources.versions(),
             max_importing=options.max_importing,
             make_allocation=self._allocate,
-            hold=lambda host: self.blocklist.hold(host, clock()),
+            block_seconds=lambda host: self.blocklist.block_seconds(host, clock()),
         )
         self.bootstrap = BootstrapServer(
-            on_hello=self._on_hello, on_farewell=self._on_exit_report
+            on_hello=self._on_hello, on_exit_report=self._on_exit_report
         )
         self.arrays = ArraySubmitter(
             options,
@@ -268,7 +268,7 @@ class NodePool:
         """Delete the newest queued nodes that no name waits for."""
         names, registry = len(self.registry.unbound), self.registry
         states = [NodeState.QUEUED, NodeState.ARRIVED]
-        held = self.admission.held if names else 0
+        held = self.admission.num_blocked if names else 0
         if held:  # queued nodes stand in for those held on an excluded host
             states.remove(NodeState.ARRIVED)
         surplus = registry.expected + self.arrays.in_flight - held - names
@@ -313,7 +313,7 @@ class NodePool:
 
     def admit_waiting(self) -> None:
         """Send allocations to nodes that need not wait any more."""
-        self.bootstrap.call(self.admission.admit())
+        self.bootstrap.send_answers(self.admission.release_waiting())
 
     def wake(self) -> None:
         """Have the pool checked, and a pass run, at once."""
@@ -346,15 +346,15 @@ class NodePool:
     def _on_hello(self, hello: Hello) -> Answer:
         answer = self.admission.answer(hello)
         if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
-            for remark in remarks(hello):
-                new = remark.once not in self._warned
+            for remark in warnings_of(hello):
+                new = remark.key not in self._warned
                 if new and len(self._warned) < MOST_WARNINGS:
-                    self._warned.add(remark.once)
+                    self._warned.add(remark.key)
                     self.reconciler.tell(remark.text)
         return answer
 
     def _on_exit_report(self, exit_report: ExitReport) -> None:
-        if self.exits.exit_report(exit_report):
+        if self.exits.on_exit_report(exit_report):
             self.admit_waiting()
             self.changed.set()
 

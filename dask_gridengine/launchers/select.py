@@ -49,8 +49,9 @@ async def open_launcher(
             raise
         if grid_is_configured(os.environ):
             # The user means the grid. Local processes would load the login node.
-            advice = f"{exc.advice}; {USE_LOCAL}"
-            raise LauncherUnavailable(exc.launcher, exc.reason, advice) from exc
+            raise LauncherUnavailable(
+                exc.launcher, exc.reason, f"{exc.hint}; {USE_LOCAL}"
+            ) from exc
         launcher = await open_process(on_end, slots=slots, cleanup=cleanup)
         reason = " ".join(exc.reason.split())  # may quote several lines of a library
         launcher.description += f"; no Grid Engine here: {reason}"

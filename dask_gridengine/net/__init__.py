@@ -1,1 +1,1 @@
-"""Which addresses and ports there are, and which of them answer."""
+"""Addresses, ports and connections of this host."""

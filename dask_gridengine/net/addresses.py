@@ -1,4 +1,4 @@
-"""At which addresses this host may be reached, the likeliest first."""
+"""The addresses at which other hosts may reach this one."""
 
 from __future__ import annotations
 
@@ -9,54 +9,36 @@ import socket
 from dask_gridengine.errors import OptionError
 
 LOOPBACK = "127.0.0.1"
-MOST = 32  # offered; some hosts have hundreds, of containers and machines in them
+MAX_OFFERED = 32  # some hosts have hundreds, of containers and virtual machines
 
 
 def plausible(*, interface: str | None = None, host: str | None = None) -> list[str]:
-    """Addresses to offer to nodes, `MOST` at most; IPv4 before IPv6.
+    """List the addresses to offer to nodes, the likeliest first, IPv4 before IPv6.
 
-    Parameters
-    ----------
-    interface
-        Offer only this network interface's, e.g. ``"ib0"``; see `on_interface`.
-    host
-        Offer only this address or name.
-
-    Returns
-    -------
-    list of str
-        The address towards the default route first, then the other interfaces';
-        loopback only where there is nothing else.
-
-    Raises
-    ------
-    OptionError
-        If there is no such interface, or `host` is not a name of this network.
+    The address of the default route comes first; loopback is offered only if there is
+    no other. Raises OptionError if `interface` or `host` does not exist.
     """
     if host is not None:
         return [_resolve(host)]
     if interface is not None:
         return on_interface(interface)
-    outside = [a for some in _by_interface().values() for a in some if _outside(a)]
-    preferred = _towards_default_route()
-    # Stable: only one moves, and those of IPv6 behind the others.
-    outside.sort(key=lambda address: (":" in address, address != preferred))
-    return outside[:MOST] or [LOOPBACK]
+    found = [
+        address
+        for addresses in _by_interface().values()
+        for address in addresses
+        if not ipaddress.ip_address(address).is_loopback
+    ]
+    preferred = _default_route_address()
+    # The sort is stable: otherwise the order of the interfaces stays.
+    found.sort(key=lambda address: (":" in address, address != preferred))
+    return found[:MAX_OFFERED] or [LOOPBACK]
 
 
 def on_interface(interface: str) -> list[str]:
-    """This host's addresses on a network, IPv4 before IPv6.
+    """List this host's addresses on an interface ("ib0") or network ("10.1.0.0/16").
 
-    Parameters
-    ----------
-    interface
-        Name of an interface (``"ib0"``), or a network (``"10.1.0.0/16"``): names may
-        differ between hosts where the network does not.
-
-    Raises
-    ------
-    OptionError
-        If there is none; the message lists what there is.
+    Names of interfaces may differ between the hosts of one network. Raises OptionError
+    if there is none.
     """
     by_interface = _by_interface()
     if "/" in interface:
@@ -66,21 +48,19 @@ def on_interface(interface: str) -> list[str]:
     else:
         found = by_interface.get(interface, [])
     if not found:
-        there = ", ".join(
-            f"{name} ({some[0]})" for name, some in by_interface.items() if some
-        )
+        up = ", ".join(f"{name} ({a[0]})" for name, a in by_interface.items() if a)
         raise OptionError(
-            f"interface {interface!r} is not up or has no address here; there are:"
-            f" {there}; a network, as '10.1.0.0/16', will do, too"
+            f"interface {interface!r} is not up or has no address; available: {up}",
+            hint="name one of these, or a network, e.g. '10.1.0.0/16'",
         )
     return found
 
 
 def _by_interface() -> dict[str, list[str]]:
-    import psutil  # 15 ms a node, which needs only `join` and `split`, does without
+    import psutil  # takes 15 ms, which nodes do not need for `join` and `split`
 
     up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
-    # Without those of IPv6 that are good on one link only, and named by it ("%eth0").
+    # Leave out link-local IPv6 addresses, which hold the link's name ("%eth0").
     return {
         name: [
             a.address
@@ -93,37 +73,33 @@ def _by_interface() -> dict[str, list[str]]:
     }
 
 
-def _outside(address: str) -> bool:
-    return not ipaddress.ip_address(address).is_loopback
-
-
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as exc:
-        raise OptionError(f"interface {text!r} is no network: {exc}") from exc
+        raise OptionError(f"interface {text!r} is not a network: {exc}") from exc
 
 
 def _resolve(host: str) -> str:
     try:
-        place = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-        return str(place[0][4][0])
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        return str(found[0][4][0])
     except OSError as exc:
         raise OptionError(f"host {host!r} has no address here: {exc}") from exc
 
 
-def _towards_default_route() -> str | None:
-    """The source address the kernel would use; connecting UDP sends no packet."""
+def _default_route_address() -> str | None:
+    """Return the source address of the kernel; connecting UDP sends no packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect(("198.51.100.1", 9))  # RFC 5737: an address nobody has
+            sock.connect(("198.51.100.1", 9))  # RFC 5737: an unused address
             return str(sock.getsockname()[0])
         except OSError:
             return None
 
 
 def join(host: str, port: int) -> str:
-    """``host:port``, with the brackets an IPv6 address needs.
+    """Format ``host:port``, with brackets around an IPv6 address.
 
     Examples
     --------
@@ -146,7 +122,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def bracketed(host: str | None) -> str | None:
-    """A host as Dask takes it: an address of IPv6 in brackets.
+    """Put an IPv6 address in brackets, as Dask takes it.
 
     Examples
     --------
@@ -157,32 +133,23 @@ def bracketed(host: str | None) -> str | None:
 
 
 def host_and_port(text: str, option: str) -> tuple[str, int | None]:
-    """Read an address in which the port may be missing, and a protocol is passed over.
+    """Parse an option's address; protocol and port may be missing.
 
-    Parameters
-    ----------
-    text
-        ``host``, ``host:port``, ``[::1]:port``, or one of these after ``tls://``.
-    option
-        Whose value that is, for the message.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these.
+    Raises OptionError if it is invalid.
 
     Examples
     --------
     >>> host_and_port("tls://gate:8786", "x"), host_and_port("fd00::1", "x")
     (('gate', 8786), ('fd00::1', None))
     """
-    place = text.strip().rpartition("://")[2]
-    if place.count(":") > 1 and not place.startswith("["):
-        place = f"[{place}]"
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?", place)
+    address = text.strip().rpartition("://")[2]
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?", address)
     if found is None or not 0 < int(found[2] or 1) < 2**16:
         raise OptionError(
-            f"{option}={text!r} is no address; write 'gate.example.org',"
-            " 'gate.example.org:8786' or '[fd00::1]:8786'"
+            f"{option}={text!r} is not an address",
+            hint="write 'gate.example.org', 'gate.example.org:8786' or"
+            " '[fd00::1]:8786'",
         )
     return found[1].strip("[]"), int(found[2]) if found[2] else None

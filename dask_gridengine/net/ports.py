@@ -1,4 +1,4 @@
-"""Ports that a site's firewall lets through: one, or a range in Dask's own notation."""
+"""The port options: one port, or a range in Dask's notation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from dask_gridengine.errors import OptionError
 
-HOLDERS_NAMED = 3  # of a range; the others are counted
+MAX_NAMED = 3  # processes that hold ports of a range; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """A port, or several in a row, both ends included.
+    """A port, or a range of ports, both ends included.
 
     Examples
     --------
@@ -39,40 +39,29 @@ class Ports:
 
     @classmethod
     def parse(cls, value: Any, option: str) -> Ports | None:
-        """Read an option's value.
+        """Parse an option's value, e.g. 8786 or "9000:9100"; None and 0 are any port.
 
-        Parameters
-        ----------
-        value
-            8786, "8786" or "9000:9100", as `distributed.Worker` takes them; None and 0
-            are any port.
-        option
-            Its name, for the message.
-
-        Raises
-        ------
-        OptionError
-            If these are no ports.
+        Raises OptionError if it is invalid.
         """
         if isinstance(value, bool):
-            raise _no_ports(option, value)
+            raise _invalid(option, value)
         if value is None or str(value) == "0":
             return None
         first, _, last = str(value).partition(":")
         try:
             ports = cls(first=int(first), last=int(last or first))
         except ValueError:
-            raise _no_ports(option, value) from None
+            raise _invalid(option, value) from None
         if not 1 <= ports.first <= ports.last <= 65535:
-            raise _no_ports(option, value)
+            raise _invalid(option, value)
         return ports
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether one could listen there now; "" for all addresses of this host."""
+    """Whether this process could listen there; "" is all addresses of this host."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
-        # As tornado and libzmq do: a connection that was closed keeps nobody out.
+        # As tornado and libzmq do: a closed connection does not occupy its port.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((host, port))
@@ -82,37 +71,36 @@ def is_free(host: str, port: int) -> bool:
 
 
 def none_free(option: str, ports: Ports) -> OptionError:
-    """The error for a cluster that found no port to listen at."""
+    """Make the error for a cluster that found no port to listen at."""
     return OptionError(
-        f"{option}={str(ports)!r}: no such port is free on this host;"
-        f" {who_holds(ports)}\n"
-        "  what to do: close what holds it (another cluster of yours, perhaps), or"
-        f" give {option}= another port or a range, as"
-        f" '{ports.first}:{ports.last + 10}', that the firewall lets through"
+        f"{option}={str(ports)!r}: no such port is free on this host; {holders(ports)}",
+        hint="close what holds it (another cluster of yours, perhaps), or set"
+        f" {option}= to another port or a range, e.g."
+        f" '{ports.first}:{ports.last + 10}', that the firewall lets through",
     )
 
 
-def who_holds(ports: Ports) -> str:
-    """Whose processes listen at these ports, as far as one may know.
+def holders(ports: Ports) -> str:
+    """Describe which processes listen at these ports.
 
-    The kernel tells root of everybody's, and others of their own.
+    The kernel shows root every process, and users their own.
     """
     held = _holders(ports)
-    told = [f"{port} is held by {_process(held[port])}" for port in sorted(held)]
-    if len(told) > HOLDERS_NAMED:
-        told[HOLDERS_NAMED:] = [f"and {len(told) - HOLDERS_NAMED} more are held"]
-    return ", ".join(told) or "nobody can be seen to hold it"
+    texts = [f"{port} is held by {_process(held[port])}" for port in sorted(held)]
+    if len(texts) > MAX_NAMED:
+        texts[MAX_NAMED:] = [f"and {len(texts) - MAX_NAMED} more are held"]
+    return ", ".join(texts) or "no owning process found"
 
 
-def how_many_held(ports: Ports) -> str:
-    """The same without a number that is another one on each host."""
+def count_held(ports: Ports) -> str:
+    """Describe how many are held, in words that are the same on most hosts."""
     held = _holders(ports)
-    ours = sum(pid is not None for pid in held.values())
-    return f"{len(held)} of {len(ports)} are held, {ours} by processes of yours"
+    own = sum(pid is not None for pid in held.values())
+    return f"{len(held)} of {len(ports)} are held, {own} by processes of yours"
 
 
 def _holders(ports: Ports) -> dict[int, int | None]:
-    """Process ids by port; None is somebody else's."""
+    """Find the process ids by port; None is a process of another user."""
     import psutil  # 15 ms
 
     found: dict[int, int | None] = {}
@@ -129,15 +117,15 @@ def _process(pid: int | None) -> str:
     import psutil
 
     if pid is None:
-        return "somebody else's process"
+        return "another user's process"
     with contextlib.suppress(psutil.Error):
         command, *arguments = psutil.Process(pid).cmdline()
         return f"process {pid} ({' '.join([Path(command).name, *arguments[:2]])})"
     return f"process {pid}"
 
 
-def _no_ports(option: str, value: Any) -> OptionError:
+def _invalid(option: str, value: Any) -> OptionError:
     return OptionError(
-        f"{option}={value!r}; it is a port, e.g. 8786, or a range as '9000:9100', from"
-        " 1 to 65535"
+        f"{option}={value!r} is not a port or a range of ports",
+        hint="write a port, e.g. 8786, or a range, e.g. '9000:9100', from 1 to 65535",
     )

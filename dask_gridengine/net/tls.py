@@ -1,7 +1,7 @@
 """TLS connections that are not affected by the errors of other connections.
 
-OpenSSL keeps a queue of errors for each thread, and looks there for why a read or write
-gave nothing. CPython 3.12.9, 3.13.2 and later do not remove errors of the operating
+OpenSSL has a queue of errors for each thread, and reads there why a read or write
+returned nothing. CPython 3.12.9, 3.13.2 and later do not remove errors of the operating
 system from it (https://github.com/python/cpython/issues/148594), and newer versions of
 OpenSSL add more of them. Once a peer has closed its connection early, each connection
 of the same thread that has to wait for data fails with `BrokenPipeError`, and Tornado
@@ -23,24 +23,19 @@ T = TypeVar("T")
 
 
 def isolated(security: Security) -> Security:
-    """The same security, for connections that errors of others do not affect.
+    """Wrap a security so that its connections ignore the errors of others.
 
-    Used on every Python: which ones are affected depends on the OpenSSL at run time
-    too, and to try it out takes longer than all that this costs. Without errors it adds
-    one call in Python to each read and write.
-
-    Parameters
-    ----------
-    security
-        Of any class. It is not changed.
+    Used on every Python: which ones are affected also depends on the OpenSSL at run
+    time, and a test of that takes longer than this costs. Without errors it adds one
+    call in Python to each read and write.
     """
     return _IsolatedSecurity(security)
 
 
 class _IsolatedSecurity(Security):  # type: ignore[misc]
-    """Shows the fields of another `Security`, and has it make the TLS contexts.
+    """A copy of a `Security`, which lets the original make the TLS contexts.
 
-    The other one does so because it may be of a subclass with methods of its own.
+    The original may be of a subclass that overrides these methods.
     """
 
     def __init__(self, original: Security) -> None:
@@ -50,11 +45,11 @@ class _IsolatedSecurity(Security):  # type: ignore[misc]
         self._original = original
 
     def get_connection_args(self, role: str) -> dict[str, Any]:
-        """As Dask's."""
+        """Wrap the arguments of the original."""
         return _with_isolated_sockets(self._original.get_connection_args(role))
 
     def get_listen_args(self, role: str) -> dict[str, Any]:
-        """As Dask's."""
+        """Wrap the arguments of the original."""
         return _with_isolated_sockets(self._original.get_listen_args(role))
 
 
@@ -66,21 +61,21 @@ def _with_isolated_sockets(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 class _IsolatedSocket(ssl.SSLSocket):
-    """A non-blocking TLS socket that neither leaves nor takes errors of the thread.
+    """A non-blocking TLS socket that neither leaves nor reads errors of its thread.
 
     Tornado calls `recv_into`, which is `read`, and the other two.
     """
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
-        """As the base class's."""
+        """As the base class."""
         return _with_own_errors(super().read, *args, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> Any:
-        """As the base class's."""
+        """As the base class."""
         return _with_own_errors(super().send, *args, **kwargs)
 
     def do_handshake(self, *args: Any, **kwargs: Any) -> None:
-        """As the base class's. OpenSSL itself empties the queue before a handshake."""
+        """As the base class. OpenSSL itself empties the queue before a handshake."""
         try:
             super().do_handshake(*args, **kwargs)
         except ssl.SSLError:
@@ -91,15 +86,15 @@ class _IsolatedSocket(ssl.SSLSocket):
 
 
 def _with_own_errors(transfer: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a read or write gives or raises if no other connection has failed before."""
+    """Read or write as if no other connection had failed before."""
     try:
         return transfer(*args, **kwargs)
     except ssl.SSLError:
         raise  # `ssl` has emptied the queue
     except OSError:
         _empty_error_queue()
-        # The error may be of another connection: nothing has been transferred then,
-        # and OpenSSL allows to repeat the call. An error of this connection is final.
+        # The error may be another connection's: then nothing has been transferred, and
+        # OpenSSL allows to repeat the call. An error of this connection recurs.
         try:
             if transferred := transfer(*args, **kwargs):
                 return transferred
@@ -111,10 +106,10 @@ def _with_own_errors(transfer: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 
 def _empty_error_queue() -> None:
-    """Empty OpenSSL's queue of this thread: the start of any handshake does."""
+    """Empty OpenSSL's queue of this thread, as the start of any handshake does."""
     nothing, nowhere = ssl.MemoryBIO(), ssl.MemoryBIO()
     handshake = _context().wrap_bio(nothing, nowhere, server_side=True)
-    with contextlib.suppress(ssl.SSLWantReadError):  # no client will answer
+    with contextlib.suppress(ssl.SSLWantReadError):  # no client answers
         handshake.do_handshake()
 
 

@@ -1,8 +1,7 @@
-"""What a node that says hello is told. Pure: no socket, no clock of its own.
+"""The answer to a node's hello. Pure: without a socket or a clock of its own.
 
-Decided here, before the node has imported Dask: a place in the queue is the scarce
-good, so plans may change for as long as a node queues, and a node nobody needs any
-more leaves at no cost.
+It is decided before the node has imported Dask. Slots of the grid are scarce, so
+plans may change while a node queues, and a node that is not needed leaves at no cost.
 """
 
 from __future__ import annotations
@@ -28,27 +27,18 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 logger = logging.getLogger(__name__)
 
 IMPORT_SECONDS = 1.0  # about what becoming a worker takes; only spaces the waits
-LONGEST_WAIT = 30.0  # seconds; a waiting node is heard of at least this often
-SOON = 0.2  # seconds, where what is waited for happens in a moment
+LONGEST_WAIT = 30.0  # seconds; a waiting node says hello at least this often
+SHORT_WAIT = 0.2  # seconds, where the reason is over in a moment
+USED = "this job id has already been used by another process"
 
 
 class AdmissionControl:
-    """Answers hellos, and keeps the roster true while it does.
+    """Answers hellos, and records them in the registry.
 
-    Parameters
-    ----------
-    roster
-        Who is known.
-    versions
-        What a node must have; see `version_mismatch`.
-    max_importing
-        How many nodes may import at once; file servers feel each.
-    make_allocation
-        ``(worker name, hello) -> Allocation``.
-    hold
-        For how many seconds a node on that host shall sleep here; see `HostBlocklist`.
-    jitter
-        A number in [0, 1); tests give their own.
+    `versions` are those a node must have. At most `max_importing` nodes import at once,
+    because file servers feel each. `make_allocation` takes a worker name and the hello.
+    `block_seconds` returns for how long nodes of a host have to wait, see
+    `HostBlocklist`. `jitter` returns a number in [0, 1).
     """
 
     def __init__(
@@ -58,101 +48,88 @@ class AdmissionControl:
         versions: Mapping[str, str],
         max_importing: int,
         make_allocation: Callable[[str, Hello], Allocation],
-        hold: Callable[[str], float] = lambda host: 0.0,
+        block_seconds: Callable[[str], float] = lambda host: 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.registry = registry
         self.versions = versions
         self.max_importing = max_importing
-        self.submitting = 0  # submissions under way: their ids are not known yet
-        self.ready = False  # whether there is a scheduler to send nodes to
+        self.submitting = 0  # submissions under way, whose ids are not known yet
+        self.ready = False  # whether there is a scheduler
         self.closed = False
         self._make_allocation = make_allocation
-        self._hold = hold
+        self._block_seconds = block_seconds
         self._jitter = jitter
-        #: Known nodes that were told to wait, by host, each in the order of arrival.
+        #: Hellos of known nodes that wait, by host, each in the order of arrival.
         self._waiting: dict[str, dict[NodeId, Hello]] = {}
-        self._logged: set[str] = set()  # errors whose traceback is in the log
+        self._logged: set[str] = set()  # errors whose traceback has been logged
 
     def answer(self, hello: Hello) -> Answer:
-        """Decide what this node is told. Asking twice changes nothing."""
-        me = hello.process_token
+        """Decide what a node has to do. Idempotent for one process."""
+        token = hello.process_token
         if self.closed:
-            return NotNeeded(process_token=me, reason="the cluster is closing")
+            return NotNeeded(process_token=token, reason="the cluster is closing")
         record = self.registry.saying(hello)
         if record is None:
-            return self._unknown_node(hello)
+            return self._answer_unknown(hello)
         if record.cancelled and record.process_token is None:
-            return NotNeeded(process_token=me, reason="its place was given back")
-        if refusal := self._identity_is_wrong(record, hello):
-            return Rejected(process_token=me, reason=refusal)
+            return NotNeeded(process_token=token, reason="the job was cancelled")
+        if reason := self._identity_error(record, hello):
+            return Rejected(process_token=token, reason=reason)
         if record.silent:
             self.registry.arrive(record, hello)
         self.registry.resume(record)
         record.heard = self.registry.clock()
-        if mismatch := version_mismatch(self.versions, hello.versions):
-            record.diagnosis = Diagnosis(
-                cause=Cause.VERSIONS, detail=mismatch, source="bootstrap"
-            )
-            return Rejected(process_token=me, reason=mismatch)
+        if reason := version_mismatch(self.versions, hello.versions):
+            return self._reject(record, hello, Cause.VERSIONS, reason)
         return self._assign(record, hello)
 
-    def admit(self) -> Iterator[tuple[Hello, Answer]]:
-        """Answers for those who were told to wait and need not any more.
+    def release_waiting(self) -> Iterator[tuple[Hello, Answer]]:
+        """Answer waiting nodes that need not wait any more; hosts take turns.
 
-        Hosts take turns. Whoever misses such an answer asks again when its time is up,
-        and is told the same.
+        A node that misses such an answer asks again later, and gets the same.
         """
         hosts = deque(self._waiting)
         while hosts:
-            queue = self._waiting[host := hosts.popleft()]
-            node, hello = next(iter(queue.items()))
+            host = hosts.popleft()
+            node, hello = next(iter(self._waiting[host].items()))
             record = self.registry.records.get(node)
-            if record is None:  # it ended long ago
-                self._forget(node, host)
-                if host in self._waiting:
-                    hosts.append(host)
-                continue
-            if self._block_reason(record) or self._obstacle():
+            if record and (self._host_block(host) or self._global_block()):
                 continue
             self._forget(node, host)
             if host in self._waiting:
                 hosts.append(host)
-            yield hello, self.answer(hello)
+            if record is not None:  # None: it ended and is not kept any more
+                yield hello, self.answer(hello)
 
-    def _unknown_node(self, hello: Hello) -> Answer:
+    def _answer_unknown(self, hello: Hello) -> Answer:
+        token, node = hello.process_token, f"{hello.job}.{hello.index}"
         if self.registry.used(hello):
-            return Rejected(
-                process_token=hello.process_token,
-                reason=f"{hello.job}.{hello.index} is gone; its identity is used up",
-            )
+            return Rejected(process_token=token, reason=f"{node} has ended: {USED}")
         if self.submitting:
-            # A node can be faster than the launcher's answer to our submission.
-            return self._wait(hello, SOON, "the array it belongs to is being queued")
+            # A node may be faster than the launcher's answer to our submission.
+            return self._wait(hello, SHORT_WAIT, "its array is being submitted")
         return Rejected(
-            process_token=hello.process_token,
-            reason=f"{hello.job}.{hello.index} is none of this cluster's nodes",
+            process_token=token, reason=f"job {node} does not belong to this cluster"
         )
 
-    def _identity_is_wrong(self, record: NodeRecord, hello: Hello) -> str:
-        """Why this identity is worth nothing, or nothing any more; "" if it still is.
+    def _identity_error(self, record: NodeRecord, hello: Hello) -> str:
+        """Return why this identity is not valid; "" if it is.
 
-        Each is good for one process and for one worker. Whoever shows it a second
-        time is a replay, or a job that the grid has run again. Its job's id alone, from
-        its environment, may be that of a job around the submitter.
+        Each is valid for one process and one worker: a second process is a replay, or a
+        job that the grid has run again. A job id alone, from the environment, may be
+        that of a job in which the submitter runs.
         """
         if record.submission_id and hello.submission_id != record.submission_id:
             return (
-                f"it calls itself {record.id}, but was submitted with others: its"
+                f"it reports to be {record.id}, which is of another submission: its"
                 " environment has another job's id"
             )
         if record.process_token not in (None, hello.process_token):
-            return (
-                f"{record.id} has already arrived from {record.host}"
-                f" (process {record.pid}); its identity is used up"
-            )
+            process = f"process {record.pid} on {record.host}"
+            return f"{record.id} has already arrived as {process}: {USED}"
         if record.state in (NodeState.WORKING, NodeState.DRAINING, NodeState.GONE):
-            return f"{record.id} is {record.state.value}; its identity is used up"
+            return f"{record.id} is {record.state.value}: {USED}"
         return ""
 
     def _assign(self, record: NodeRecord, hello: Hello) -> Answer:
@@ -163,31 +140,34 @@ class AdmissionControl:
             self.registry.move(record, NodeState.DRAINING)
             record.diagnosis = Diagnosis(cause=Cause.LEFT, source="bootstrap")
             return NotNeeded(
-                process_token=hello.process_token, reason="there are workers enough"
+                process_token=hello.process_token,
+                reason="no more workers are needed",
             )
-        if obstacle := self._block_reason(record) or self._obstacle():
+        if block := self._host_block(record.host) or self._global_block():
             self._waiting.setdefault(record.host, {})[record.id] = hello
-            return self._wait(hello, *obstacle)
+            return self._wait(hello, *block)
         self._forget(record.id, record.host)
         answer = self._allocate(record, self.registry.unbound[0], hello)
         if isinstance(answer, Allocation):
-            # Not before: a node that is refused must not keep the name.
+            # Not before: a node that is rejected must not keep the name.
             self.registry.bind(record)
         return answer
 
     def _allocate(self, record: NodeRecord, name: str, hello: Hello) -> Answer:
-        """The allocation, or a refusal with the reason if there can be none."""
         try:
             return self._make_allocation(name, hello)
         except Exception as exc:
             reason = f"{type(exc).__name__}: {exc}"
             if reason not in self._logged:
                 self._logged.add(reason)
-                logger.exception("no allocation can be made for %s", record)
-            record.diagnosis = Diagnosis(
-                cause=Cause.NO_ALLOCATION, detail=reason, source="bootstrap"
-            )
-            return Rejected(process_token=hello.process_token, reason=reason)
+                logger.exception("Could not make an allocation for %s", record)
+            return self._reject(record, hello, Cause.NO_ALLOCATION, reason)
+
+    def _reject(
+        self, record: NodeRecord, hello: Hello, cause: Cause, reason: str
+    ) -> Rejected:
+        record.diagnosis = Diagnosis(cause=cause, detail=reason, source="bootstrap")
+        return Rejected(process_token=hello.process_token, reason=reason)
 
     def _forget(self, node: NodeId, host: str) -> None:
         queue = self._waiting.get(host, {})
@@ -196,42 +176,41 @@ class AdmissionControl:
             self._waiting.pop(host, None)
 
     @property
-    def held(self) -> int:
-        """How many nodes sleep here because something is wrong with their host."""
-        # Those that are gone meanwhile are forgotten only when their host is let in.
-        # Copies, each made in one step: other threads ask while nodes come and go.
+    def num_blocked(self) -> int:
+        """How many nodes wait because their host is blocked. Safe in any thread."""
+        # Nodes that have ended are forgotten only when their host is released. Copies,
+        # each made in one step, because nodes come and go meanwhile.
         return sum(
             (record := self.registry.live.get(node)) is not None
             and record.state is NodeState.ARRIVED
             for host, queue in list(self._waiting.items())
-            if self._hold(host)
+            if self._block_seconds(host)
             for node in list(queue)
         )
 
-    def _block_reason(self, record: NodeRecord) -> tuple[float, str] | None:
-        """How long nodes of this host sleep, where its last ones failed at once.
+    def _host_block(self, host: str) -> tuple[float, str] | None:
+        """Return how long nodes of this host have to wait, and why.
 
-        To send them away would have the grid send the next one there: one bad host,
-        always free, eats an array.
+        If they left, the grid would send the next node there.
         """
-        if seconds := self._hold(record.host):
-            return seconds, f"nodes on {record.host} fail at once"
+        if seconds := self._block_seconds(host):
+            return seconds, f"nodes on {host} fail shortly after starting"
         return None
 
-    def _obstacle(self) -> tuple[float, str] | None:
-        """After about how many seconds another node may import, and why not now."""
+    def _global_block(self) -> tuple[float, str] | None:
+        """Return about how long all nodes have to wait, and why."""
         if not self.ready:
-            return SOON, "the scheduler is starting"
+            return SHORT_WAIT, "the scheduler is starting"
         importing = self.registry.counts[NodeState.IMPORTING]
         if importing >= self.max_importing:
-            turns = self.registry.counts[NodeState.ARRIVED] / self.max_importing
+            rounds = self.registry.counts[NodeState.ARRIVED] / self.max_importing
             reason = f"{importing} nodes are importing, which is the limit"
-            return turns * IMPORT_SECONDS, reason
+            return rounds * IMPORT_SECONDS, reason
         return None
 
     def _wait(self, hello: Hello, seconds: float, reason: str) -> Wait:
-        # Jitter, so that those told to wait together do not come back together.
-        spread = (0.5 + self._jitter()) * max(seconds, SOON)
+        # Jitter, so that nodes that wait together do not ask together.
+        spread = (0.5 + self._jitter()) * max(seconds, SHORT_WAIT)
         return Wait(
             process_token=hello.process_token,
             seconds=min(spread, LONGEST_WAIT),

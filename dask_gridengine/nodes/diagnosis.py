@@ -1,4 +1,4 @@
-"""From what the grid, the log and the accounting say to one cause. Pure."""
+"""Find the cause of an end from the grid's notice, the log and the accounting. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dask_gridengine.nodes.memory_option import in_memory_option, more_memory
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.worker.prologue import ENDED, failures_in
 
-#: A walltime counts as reached this many seconds before: Grid Engine's clock starts
-#: with its prolog, and it tells whole seconds.
+#: A walltime counts as reached this many seconds before it: Grid Engine's clock starts
+#: with its prolog and counts whole seconds.
 WALLTIME_SLACK = 1.0
-#: What to ask for where a walltime was too short, in units of it.
+#: The walltime to request where one was too short, in units of it.
 LONGER = 1.5
-#: A memory limit counts as reached from this share on: the grid samples.
+#: A memory limit counts as reached from this share on: the grid takes samples.
 MEMORY_SHARE = 0.95
 
-#: How the accounting marks jobs that a signal or a limit ended; it has the same for
-#: those that were deleted while they ran (seen on Son of Grid Engine 8.1.9).
+#: The accounting's marks of jobs that a signal or a limit ended; jobs that were deleted
+#: while they ran have the same (seen on Son of Grid Engine 8.1.9).
 _ENDED_BY_SIGNAL = ("100", "37")
-KILLED_OR_DELETED = "says the accounting, where a deletion looks the same"
+KILLED_OR_DELETED = "by the accounting, where a deletion looks the same"
 
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
@@ -36,14 +36,14 @@ _LOST = (
     "worker-heartbeat-error",
     "nanny-unregister-failed",
 )
-#: In the log where reading a message failed (distributed/protocol/core.py), and in the
-#: traceback of any error in the stream from the scheduler (distributed/worker.py).
+#: Log text of a message that could not be read (distributed/protocol/core.py), and of
+#: any error in the stream from the scheduler (distributed/worker.py).
 _STREAM_ERRORS = ("Failed to deserialize", "in handle_scheduler")
 _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
 _CONNECTION_ERROR = re.compile(
     r"([\w.]+\.)?(CommClosed|StreamClosed|Connection\w*|BrokenPipe|Timeout|OS)Error"
 )
-#: A node's own last line, and the line its shell begins the log with.
+#: The first line of a log, by the shell, and the last one, by the node.
 _ON_HOST = re.compile(r"^on (\S+): ?")
 
 
@@ -57,24 +57,11 @@ def diagnose_end(
     account: AccountingRecord | None = None,
     larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
-    """Read a launcher's end notice, for a node that said no farewell itself.
+    """Diagnose a node by its end notice and the end of its log.
 
-    Parameters
-    ----------
-    end
-        The notice.
-    tail
-        The end of the node's log; "" if there is none.
-    started
-        Whether the node has been heard of. One that has not cannot have finished.
-    walltime
-        Seconds it was asked for with.
-    memory
-        Bytes the grid left it; 0 is no limit, or not known.
-    account
-        What the accounting says, where it was asked.
-    larger
-        What to type for so many bytes, where the grid's memory limit was too small.
+    `started` is whether it has sent a hello; otherwise it cannot have finished.
+    `walltime` is in seconds. `memory` are the bytes the grid left it; 0 is unlimited or
+    unknown. `larger` returns the option that requests so many bytes.
     """
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
@@ -86,9 +73,9 @@ def diagnose_end(
     if end.limit:
         cause = Cause.MEMORY if end.limit == "memory" else Cause.WALLTIME
         return Diagnosis(cause=cause, detail=end.reason, source="grid")
-    if (booked := _by_the_books(end, account)) is not end:
-        told = diagnose_end(
-            booked,
+    if (complete := _completed(end, account)) is not end:
+        diagnosis = diagnose_end(
+            complete,
             tail,
             started=started,
             walltime=walltime,
@@ -96,7 +83,7 @@ def diagnose_end(
             account=account,
             larger=larger,
         )
-        return replace(told, source="accounting")
+        return replace(diagnosis, source="accounting")
     if end.signal:
         return _killed(end, walltime, memory, account, larger)
     if last_line(tail).startswith(ENDED) and (ended := failures_in(tail)):
@@ -110,37 +97,37 @@ def diagnose_end(
     failed = (
         f"accounting: failed {account.failed}" if account and account.failed else ""
     )
-    said = (str(end), failed, last_line(tail))
+    evidence = (str(end), failed, last_line(tail))
     return Diagnosis(
         cause=Cause.UNKNOWN if started else Cause.NEVER_ARRIVED,
-        detail="; ".join(part for part in said if part),
+        detail="; ".join(filter(None, evidence)),
         source="accounting" if failed else "grid",
     )
 
 
 def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
-    """Read what a node has said itself."""
+    """Diagnose a node by its own report."""
     cause, detail = _cause(exit_report.cause), exit_report.detail
     if cause is Cause.FINISHED and detail:
         if detail == _LIFETIME:
             cause, detail = Cause.LIFETIME, ""
         elif detail in _LOST:
             cause = Cause.LOST_CONTACT
-            if error := _error_of_stream(exit_report.stderr):
+            if error := _stream_error(exit_report.stderr):
                 cause, detail = Cause.BAD_MESSAGE, error
     return Diagnosis(cause=cause, detail=detail, source="exit_report")
 
 
-def _error_of_stream(tail: str) -> str:
-    """The exception that closed a worker's stream to its scheduler, from its log.
+def _stream_error(tail: str) -> str:
+    """Find the exception that closed a worker's stream to its scheduler in its log.
 
     Dask closes the worker with the same reason as when the connection is lost, and
-    logs the traceback. "" if there is none, or if it says that the connection is lost.
+    logs the traceback. Returns "" if there is none, or if the connection was lost.
     """
-    places = [tail.rfind(marker) for marker in _STREAM_ERRORS]
-    if max(places) < 0:
+    start = max(tail.rfind(marker) for marker in _STREAM_ERRORS)
+    if start < 0:
         return ""
-    errors = _ERROR_LINE.findall(tail[max(places) :])
+    errors = _ERROR_LINE.findall(tail[start:])
     return errors[0] if errors and not _CONNECTION_ERROR.match(errors[0]) else ""
 
 
@@ -153,45 +140,26 @@ def out_of_memory(
     processes: int = 1,
     larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
-    """A memory limit was reached.
+    """Make the diagnosis of a memory limit that was reached; sizes are in bytes.
 
-    Parameters
-    ----------
-    used, limit
-        Bytes.
-    source
-        Who says so.
-    whose
-        Who enforces the limit, for people.
-    processes
-        How many have that limit each and share what is asked for.
-    larger
-        What to type for so many bytes of a node.
+    `whose` says who enforces the limit, and `processes` how many have it each.
     """
     return Diagnosis(
         cause=Cause.MEMORY,
         detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
         source=source,
-        advice=f"ask for {larger(more_memory(used, limit) * processes)}, or use"
+        advice=f"request {larger(more_memory(used, limit) * processes)}, or use"
         " smaller chunks",
     )
 
 
 def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:
-    """A worker process ended, and its Nanny knows no more than how.
-
-    Parameters
-    ----------
-    signal
-        The name of the signal that ended it; None if none did.
-    exit_status
-        Where none did; None if it is not known either.
-    """
+    """Make the diagnosis of a worker process of which only the end is known."""
     how = signal or ("unknown" if exit_status is None else f"exit status {exit_status}")
     if signal in _CRASHES:
-        advice = "compiled code crashed; python -X faulthandler says where"
+        advice = "compiled code crashed; python -X faulthandler shows where"
     elif signal is None and exit_status is not None:
-        advice = "a task, or what it calls, ended the process (os._exit, sys.exit)"
+        advice = "search the task for a call that ends the process (os._exit, sys.exit)"
     else:
         advice = ""
     return Diagnosis(
@@ -203,13 +171,13 @@ def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:
 
 
 def host_in(head: str) -> str:
-    """The host a node's log begins with; "" if it does not."""
+    """Return the host with which a node's log begins, or ""."""
     found = _ON_HOST.match(head)
     return found[1] if found else ""
 
 
 def last_line(tail: str) -> str:
-    """The last line of a log, without the host it may begin with.
+    """Return the last line of a log, without the host it may begin with.
 
     Examples
     --------
@@ -228,11 +196,11 @@ def _not_started(end: EndNotice, account: AccountingRecord | None) -> Diagnosis:
     return Diagnosis(cause=Cause.NOT_STARTED, detail=end.reason, source="grid")
 
 
-def _by_the_books(end: EndNotice, account: AccountingRecord | None) -> EndNotice:
-    """What a notice without a word lacks, as the accounting has it.
+def _completed(end: EndNotice, account: AccountingRecord | None) -> EndNotice:
+    """Add exit status or signal from the accounting to a notice without either.
 
-    Of a node that ends while nobody listens (another session child takes over, the
-    master is away) the grid may say no more than that it is over.
+    The grid may report no more than the end of a node that ended while its master was
+    away, or while another session child took over.
     """
     if account is None or account.exit_status is None:
         return end
@@ -258,7 +226,7 @@ def _killed(
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
         detail = f"{walltime:g} s, killed by {end.signal}"
-        advice = f"ask for more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
+        advice = f"request more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,
             detail=detail,
@@ -268,13 +236,13 @@ def _killed(
     peak = max(end.peak_memory, account.peak_memory if account else 0)
     if memory and peak >= memory * MEMORY_SHARE:
         return out_of_memory(peak, memory, "grid", "the grid's limit", larger=larger)
-    # Nothing that differs from node to node: alike ones are told together.
+    # Without anything that differs from node to node: equal ones are grouped.
     detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
     return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
 
 
-def _cause(said: str) -> Cause:
+def _cause(text: str) -> Cause:
     try:
-        return Cause(said)
+        return Cause(text)
     except ValueError:
         return Cause.UNKNOWN

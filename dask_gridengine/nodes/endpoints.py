@@ -1,7 +1,6 @@
-"""Where a cluster listens, and where its nodes are told that it does.
+"""The addresses at which a cluster listens, and those at which nodes contact it.
 
-These differ where a host has several networks, or where something between it and the
-nodes translates addresses (NAT).
+They differ where a host has several networks, and behind NAT.
 """
 
 from __future__ import annotations
@@ -21,77 +20,58 @@ from dask_gridengine.options import Options
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-EVERYWHERE, EVERYWHERE_6 = "0.0.0.0", "::"  # the latter takes IPv4, too
+ALL_IPV4, ALL_ADDRESSES = "0.0.0.0", "::"  # the latter includes IPv4
 
 
 def listen_at(options: Options, kind: str) -> str | None:
-    """The one address to listen at; None is all of this host's.
+    """Return the one address to listen at; None is all of this host's.
 
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    kind
-        The launcher's. Local processes need no network, so a laptop opens no port to
-        it; unless they are to come by an address that leads through one.
+    Local processes (launcher kind "process") need no network, so a laptop opens no port
+    to it, unless a contact address leads through one.
     """
     if options.host or options.interface:
         return plausible(interface=options.interface, host=options.host)[0]
     return LOOPBACK if kind == "process" and not options.contact_address else None
 
 
-def doors(host: str | None) -> tuple[str, list[str]]:
-    """Where the door listens, and where it may be reached if nothing is between.
-
-    Parameters
-    ----------
-    host
-        As `listen_at` says.
-    """
+def bootstrap_hosts(host: str | None) -> tuple[str, list[str]]:
+    """Return the address to bind for the result of `listen_at`, and those to offer."""
     if host is not None:
         return host, [host]
     offered = plausible()
-    six = any(":" in address for address in offered)
-    return EVERYWHERE_6 if six else EVERYWHERE, offered
+    has_ipv6 = any(":" in address for address in offered)
+    return ALL_ADDRESSES if has_ipv6 else ALL_IPV4, offered
 
 
-def offers(options: Options, hosts: list[str], port: int) -> tuple[str, ...]:
-    """``host:port`` of the door for the nodes to try, the likeliest first.
-
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    hosts
-        As `doors` says.
-    port
-        Where the door listens.
-    """
-    if options.contact_address:  # whose port is the scheduler's
-        told, _ = host_and_port(options.contact_address, "contact_address")
-        return (join(told, port),)
+def bootstrap_addresses(
+    options: Options, hosts: list[str], port: int
+) -> tuple[str, ...]:
+    """Return the ``host:port`` that nodes try, the likeliest first."""
+    if options.contact_address:  # its port is the scheduler's
+        host, _ = host_and_port(options.contact_address, "contact_address")
+        return (join(host, port),)
     return tuple(join(host, port) for host in hosts)
 
 
 def contact(options: Options, scheduler: Scheduler, via: str) -> str:
-    """The scheduler's address for a node that reached the door at `via`.
+    """Return the scheduler's address for a node that reached the cluster at `via`.
 
-    The scheduler listens where the door does, so what led to one leads to both.
+    The scheduler listens at the same hosts as the bootstrap server.
     """
     protocol, _, address = str(scheduler.address).partition("://")
     port = split(address)[1]
     if options.contact_address:
-        host, outside = host_and_port(options.contact_address, "contact_address")
-        return f"{protocol}://{join(host, outside or port)}"
-    if scheduler.contact_address:  # Dask's own option; its clients here take it, too
+        host, outer_port = host_and_port(options.contact_address, "contact_address")
+        return f"{protocol}://{join(host, outer_port or port)}"
+    if scheduler.contact_address:  # Dask's option, which local clients use, too
         return str(scheduler.contact_address)
     return f"{protocol}://{join(split(via)[0], port)}"
 
 
 def dashboard_address(options: Options) -> str:
-    """Where the dashboard listens: at the first port that is free.
+    """Return the dashboard's address, with the first free port.
 
-    If none is, Dask takes any other and warns. A dashboard is no reason not to start.
+    If none is free, Dask takes any other and warns: a cluster starts all the same.
     """
     ports = options.dashboard_port
     if ports is None:

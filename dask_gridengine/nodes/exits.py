@@ -1,4 +1,4 @@
-"""How nodes end: farewells and end notices, the logs they leave, and what is learnt."""
+"""How nodes end: from exit reports and end notices to the final state of a node."""
 
 from __future__ import annotations
 
@@ -21,35 +21,25 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
-LOG_HEAD = 256  # bytes, that tell the host of a node that never arrived
+LOG_HEAD = 256  # bytes that name the host of a node that never arrived
 LOG_TAIL = 4096  # bytes of a node's log that may explain its end
-LOG_SECONDS = 5.0  # that reading or removing a log may take
+LOG_SECONDS = 5.0  # for reading or removing a log
 LOG_THREADS = 8  # that do so at a time
-#: What a worker says that was let go; it may ask after itself before it hears of it.
-_WHEN_LET_GO = {Cause.FINISHED, Cause.LOST_CONTACT}
-#: Where the grid's accounting may know more; and how long its record may take.
-_ASK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
-ACCOUNTING_SECONDS = 20.0
+#: Causes in reports of workers that the cluster or the scheduler closed; a worker may
+#: notice the loss of its connection first.
+_AFTER_CLOSE = {Cause.FINISHED, Cause.LOST_CONTACT}
+#: Causes which the grid's accounting may explain.
+_CHECK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
+ACCOUNTING_SECONDS = 20.0  # until the accounting has a record
 
 
 class ExitTracker:
-    """Follows every node to its end, with the best word there is on why.
+    """Follows every node to its end, and finds the best explanation.
 
-    Parameters
-    ----------
-    roster, failures, guard
-        What is told of it.
-    walltime
-        Seconds that were asked for; None if none were.
-    keep_logs
-        Whether the user wants the logs; otherwise those of good ends are removed.
-    larger
-        What to type for so many bytes, where the grid's memory limit was too small.
-    on_over
-        Told once of each node whose worker's name is free again: when it is gone, or
-        given up.
-    on_gone
-        Told of each that is gone, which may be long after.
+    `walltime` is the requested one in seconds. Without `keep_logs` the logs of good
+    ends are removed. `larger` returns the option that requests so many bytes. `on_over`
+    gets each node once, when its worker's name is free again; `on_gone` when the grid
+    has reported its end, which may be long after.
     """
 
     def __init__(
@@ -68,119 +58,120 @@ class ExitTracker:
         self._walltime, self._keep_logs = walltime, keep_logs
         self._on_over, self._on_gone = on_over, on_gone
         self._larger = larger
-        self._following, self._amending = _Tasks(), _Tasks()
+        self._following, self._refining = _Tasks(), _Tasks()
         self._threads = Threads(LOG_THREADS)
-        #: Where logs are; and who can ask the grid's accounting about a node.
         self.logs = Path()
+        #: Returns a node's record of the grid's accounting; None if there is none.
         self.account: (
             Callable[[NodeId, float], Awaitable[AccountingRecord | None]] | None
         ) = None
-        #: Seconds that the grid lets a node run; None while that is unknown.
+        #: Returns the seconds that the grid lets a node run; None while unknown.
         self.limit: Callable[[NodeRecord], float | None] = lambda record: None
-        #: Puts in the words of the grid there is.
-        self.with_advice: Callable[[Diagnosis], Diagnosis] = lambda told: told
+        #: Adds the advice of the batch system.
+        self.with_advice: Callable[[Diagnosis], Diagnosis] = lambda diagnosis: diagnosis
 
-    def exit_report(self, exit_report: ExitReport) -> bool:
-        """A node says why it ends; whether that was news."""
-        record = self._registry.saying(exit_report)
-        # A stranger's, or a replay: only the process that got the allocation counts.
-        if record is None or record.process_token != exit_report.process_token:
+    def on_exit_report(self, report: ExitReport) -> bool:
+        """Record why a node ends; False if the report is invalid or a duplicate."""
+        record = self._registry.saying(report)
+        # Only the process that got the allocation may report.
+        if record is None or record.process_token != report.process_token:
             return False
         if record.exit_report is not None or record.state is NodeState.GONE:
             return False
-        record.exit_report = exit_report
-        self._blocklist.heard(record.host)
-        record.peak_memory = max(record.peak_memory, exit_report.peak_memory)
-        record.log_tail = exit_report.stderr
-        record.diagnosis = self.with_advice(diagnose_exit_report(exit_report))
-        if record.turned is not None and (
-            record.cancelled or record.diagnosis.cause in _WHEN_LET_GO
-        ):
-            record.diagnosis = record.turned
-        elif record.cancelled and not record.given_up:
-            # However it took that: it may have been in the midst of starting a worker.
-            record.diagnosis = Diagnosis(cause=Cause.CANCELLED, source="cluster")
-        elif record.retired and record.diagnosis.cause in _WHEN_LET_GO:
-            record.diagnosis = Diagnosis(cause=Cause.RETIRED, source="scheduler")
+        record.exit_report = report
+        self._blocklist.responded(record.host)
+        record.peak_memory = max(record.peak_memory, report.peak_memory)
+        record.log_tail = report.stderr
+        record.diagnosis = self._explain_report(record, report)
         self._registry.move(record, NodeState.DRAINING)
         # The grid's notice may take ten minutes, after a restart of its master.
-        self._finish_node(record)
+        self.finish(record, record.diagnosis)
         return True
 
-    def end(self, end: EndNotice) -> None:
-        """The launcher says that a node is over."""
-        record = self._registry.records.get(end.node)
-        if record is None or record.state is NodeState.GONE:
-            return
-        self._following.begin(self._follow(record, end))
+    def _explain_report(self, record: NodeRecord, report: ExitReport) -> Diagnosis:
+        reported = self.with_advice(diagnose_exit_report(report))
+        closed = reported.cause in _AFTER_CLOSE
+        if record.turned is not None and (record.cancelled or closed):
+            return record.turned
+        if record.cancelled and not record.given_up:
+            # Whatever the node reports: it may have been starting a worker.
+            return Diagnosis(cause=Cause.CANCELLED, source="cluster")
+        if record.retired and closed:
+            return Diagnosis(cause=Cause.RETIRED, source="scheduler")
+        return reported
 
-    def give_up(self, record: NodeRecord, why: Diagnosis) -> None:
-        """Nothing is to be expected of a node any more, though the grid may have it."""
+    def on_end_notice(self, notice: EndNotice) -> None:
+        """Follow up the grid's notice that a node has ended."""
+        record = self._registry.records.get(notice.node)
+        if record is not None and record.state is not NodeState.GONE:
+            self._following.start(self._follow(record, notice))
+
+    def declare_lost(self, record: NodeRecord, reason: Diagnosis) -> None:
+        """Expect nothing more of a node, though the grid may still have it."""
         if record.over:
             return
-        record.given_up, record.diagnosis = True, self.with_advice(why)
+        record.given_up, record.diagnosis = True, self.with_advice(reason)
         self._registry.move(record, NodeState.DRAINING)
-        self._finish_node(record)
+        self.finish(record, record.diagnosis)
 
-    async def settle(self, timeout: float) -> None:
-        """Wait until the ends that came are followed up; leave the accounting to it."""
-        await self._following.end(timeout)  # which may begin to ask
-        await self._amending.end(0)
+    async def drain(self, timeout: float) -> None:
+        """Wait until all end notices are followed up; give up the accounting."""
+        await self._following.end(timeout)  # which may start to refine
+        await self._refining.end(0)
 
-    def telling(self) -> set[str]:
-        """Names of the logs that may say more than we could."""
+    def logs_to_keep(self) -> set[str]:
+        """Return the names of the logs that may hold more than the diagnosis."""
         return {
             record.log
             for record in self._registry
-            if record.diagnosis is not None and record.diagnosis.cause.log_says_more
+            if record.diagnosis is not None and record.diagnosis.cause.log_may_help
         }
 
-    async def _follow(self, record: NodeRecord, end: EndNotice) -> None:
+    async def _follow(self, record: NodeRecord, notice: EndNotice) -> None:
         log = self.logs / f"{record.log}.log"
         if record.given_up:
-            # Also where we have deleted it: of a host that is cut off the grid hears
-            # nothing, and the job stays.
-            self._blocklist.heard(record.host)
-        known = record.exit_report is not None or record.cancelled or end.cancelled
+            # Also where we have deleted it: the grid hears nothing of a host that is
+            # cut off, and keeps the job.
+            self._blocklist.responded(record.host)
+        known = record.exit_report is not None or record.cancelled or notice.cancelled
         if not known and (record.diagnosis is None or record.given_up):
-            found = await self._diagnose(record, end, log)
-            # Meanwhile it may have said farewell, and it knows best; or been given up.
-            guessed = record.diagnosis
+            found = await self._diagnose(record, notice, log)
+            # Its exit report may have come meanwhile, which is the better source; or it
+            # was declared lost.
+            guess = record.diagnosis
             if record.exit_report is None:
                 record.diagnosis = found
-                if guessed is not None:
-                    self._failures.correct(guessed, found)
-                    self._blocklist.worked(
-                        record.host
-                    )  # it was not its host, after all
+                if guess is not None:
+                    self._failures.correct(guess, found)
+                    self._blocklist.worked(record.host)  # the host was not the reason
         elif record.diagnosis is None:
-            given_back = Diagnosis(cause=Cause.CANCELLED, source="cluster")
-            record.diagnosis = record.turned or given_back
-        record.peak_memory = record.peak_memory or end.peak_memory
-        if not self._registry.move(record, NodeState.GONE):
+            cancelled = Diagnosis(cause=Cause.CANCELLED, source="cluster")
+            record.diagnosis = record.turned or cancelled
+        record.peak_memory = record.peak_memory or notice.peak_memory
+        diagnosis = record.diagnosis
+        if diagnosis is None or not self._registry.move(record, NodeState.GONE):
             return
-        assert record.diagnosis is not None
-        self._finish_node(record)
+        self.finish(record, diagnosis)
         self._on_gone(record)
-        if not self._keep_logs and not record.diagnosis.cause.log_says_more:
+        if not self._keep_logs and not diagnosis.cause.log_may_help:
             with contextlib.suppress(OSError, asyncio.TimeoutError, RuntimeError):
                 await self._threads.call(log.unlink, timeout=LOG_SECONDS)
 
-    def _finish_node(self, record: NodeRecord) -> None:
-        """Learn from an end, and have the name given up, when it is first known."""
+    def finish(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
+        """Count an end when it is first known, and free the worker's name."""
         if not record.over:
             record.over = True
-            assert record.diagnosis is not None
-            self._learn(record, record.diagnosis)
+            if diagnosis.cause.is_failure:
+                self._count_failure(record, diagnosis)
             self._on_over(record)
 
     async def _diagnose(
-        self, record: NodeRecord, end: EndNotice, log: Path
+        self, record: NodeRecord, notice: EndNotice, log: Path
     ) -> Diagnosis:
         head = tail = ""
         with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
-            # The file server may be dead, or there are no threads at Python's exit. The
-            # node is replaced all the same.
+            # The file server may be dead, or Python is exiting and starts no threads.
+            # The node is replaced all the same.
             head, tail = await self._threads.call(_read, log, timeout=LOG_SECONDS)
         record.host = record.host or host_in(head)
         record.log_tail = record.log_tail or tail
@@ -188,7 +179,7 @@ class ExitTracker:
         def diagnose(account: AccountingRecord | None) -> Diagnosis:
             return self.with_advice(
                 diagnose_end(
-                    end,
+                    notice,
                     tail,
                     started=record.arrived is not None,
                     walltime=self.limit(record) or self._walltime,
@@ -199,55 +190,49 @@ class ExitTracker:
             )
 
         diagnosis = diagnose(None)
-        if diagnosis.cause in _ASK_ACCOUNTING and self.account is not None:
-            # Its record may come half a minute after the end: nobody waits for it.
-            self._amending.begin(self._refine_cause(record, diagnosis, diagnose))
+        if diagnosis.cause in _CHECK_ACCOUNTING and self.account is not None:
+            # In the background: the record may come half a minute after the end.
+            waiting = self.account(record.id, ACCOUNTING_SECONDS)
+            self._refining.start(self._refine(record, diagnosis, diagnose, waiting))
         return diagnosis
 
-    async def _refine_cause(
+    async def _refine(
         self,
         record: NodeRecord,
         old: Diagnosis,
         diagnose: Callable[[AccountingRecord | None], Diagnosis],
+        waiting: Awaitable[AccountingRecord | None],
     ) -> None:
-        assert self.account is not None
-        account = await self.account(record.id, ACCOUNTING_SECONDS)
+        account = await waiting
         if account is not None and record.diagnosis == old:
             record.host = record.host or account.host
             record.diagnosis = diagnose(account)
             self._failures.correct(old, record.diagnosis)
 
-    def _learn(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
-        if not diagnosis.cause.is_failure:
-            return
-        self._failures.note(record, diagnosis, self.logs)
+    def _count_failure(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
+        self._failures.add(record, diagnosis, self.logs)
         now = self._registry.clock()
         if diagnosis.cause is Cause.HOST_LOST:
             self._blocklist.lost(record.host, diagnosis, now)
             return
         fast = record.arrived is None or now - record.arrived < FAST_SECONDS
-        if (
-            record.working is not None
-            or not fast
-            or not diagnosis.cause.may_be_the_host
-        ):
-            return
-        self._blocklist.failed(record.host, diagnosis, now)
+        if record.working is None and fast and diagnosis.cause.may_be_host_fault:
+            self._blocklist.failed(record.host, diagnosis, now)
 
 
 class _Tasks:
-    """Tasks that run beside the cluster, held so that they are not lost."""
+    """Background tasks, kept so that they are not garbage-collected."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def end(self, timeout: float) -> None:
-        """Wait for them for so many seconds, and cancel those that are left."""
+        """Wait for them for so many seconds, and cancel the others."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for task in late:
@@ -256,7 +241,7 @@ class _Tasks:
 
 
 def _read(log: Path) -> tuple[str, str]:
-    """A log's head and tail; empty where there is none."""
+    """Read a log's head and tail; "" if there is none."""
     try:
         with log.open("rb") as file:
             head = file.read(LOG_HEAD)

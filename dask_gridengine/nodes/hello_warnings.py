@@ -1,4 +1,4 @@
-"""What a node's hello tells that people should know, though the node works. Pure."""
+"""Warnings for the user that follow from a hello, although the node works. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from dask_gridengine.nodes.prologue import hinted
 
 
 class HelloWarning(NamedTuple):
-    """A text, and what it has in common with those of other nodes."""
+    """A warning, and a key that is equal for the same warning of other nodes."""
 
-    once: str
+    key: str
     text: str
 
 
-def remarks(hello: Hello) -> Iterator[HelloWarning]:
-    """What is worth a warning, which is the same for all nodes alike."""
+def warnings_of(hello: Hello) -> Iterator[HelloWarning]:
+    """Yield the warnings of a hello."""
     for failure in hello.prologue:
         line = failure.partition(" (")[0]
         yield HelloWarning(
             line,
-            f"a line of job_script_prologue failed on {hello.host}, with"
-            f" {hinted(failure)}. Its nodes go on without it; end a line with"
-            " '|| exit 1' if nodes shall not start without it",
+            f"a line of job_script_prologue failed on {hello.host}: {hinted(failure)}."
+            " Nodes go on without it; end the line with '|| exit 1' to stop them",
         )
     if hello.slots_elsewhere:
         name = hello.parallel_environment
@@ -32,7 +31,6 @@ def remarks(hello: Hello) -> Iterator[HelloWarning]:
         yield HelloWarning(
             f"parallel environment {name}",
             f"the parallel environment {name!r} has spread the {slots} slots of a node"
-            f" over several hosts; a worker uses only those of its own host, here"
-            f" {hello.slots} on {hello.host}. Use one that keeps them on one host, or"
-            " ask the admins for it: allocation_rule $pe_slots",
+            " over several hosts; a worker uses only those of its own host, here"
+            f" {hello.slots} on {hello.host}. Use one with allocation_rule $pe_slots",
         )

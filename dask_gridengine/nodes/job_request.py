@@ -1,4 +1,4 @@
-"""What is submitted for one node: its command, and what it asks of the grid."""
+"""The request for one node: its command, and the submit options."""
 
 from __future__ import annotations
 
@@ -20,23 +20,9 @@ logger = logging.getLogger(__name__)
 def request(
     options: Options, command: tuple[str, ...], kind: str, dialect: BatchSystem
 ) -> NodeRequest:
-    """What one node asks of the grid.
+    """Make the request; OptionError if the options contradict each other.
 
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    command
-        argv of the node.
-    kind
-        The launcher's; processes need no submit options.
-    dialect
-        Of the grid.
-
-    Raises
-    ------
-    OptionError
-        If the options do not go together.
+    A launcher of kind "process" needs no submit options.
     """
     native = ""
     if kind == "drmaa":
@@ -44,8 +30,7 @@ def request(
         native = dialect.submit_options(resource_request)
         if unsupported_options := dialect.unsupported_options(resource_request):
             logger.warning(
-                "%s cannot be asked for %s by its DRMAA: say it in"
-                " job_extra_directives",
+                "%s does not support %s by its DRMAA; use job_extra_directives",
                 dialect.title,
                 ", ".join(unsupported_options),
             )
@@ -77,26 +62,16 @@ def _resource_request(options: Options) -> ResourceRequest:
 def command(
     options: Options, connection_file: Path, log_directory: Path, log_name: str
 ) -> tuple[str, ...]:
-    """argv of a node: a shell that opens the log, then Python.
+    """Make the argv of a node: a shell that opens the log, then Python.
 
-    The shell opens the log, not the grid: where the directory is not there, Grid Engine
-    parks the job in Eqw for ever, the shell ends with a status.
-
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    connection_file
-        Where the node learns whom to ask.
-    log_directory
-        Where its log is to be.
-    log_name
-        Of the log, without ".log", for a shell: of variables the node has.
+    The shell opens the log, not the grid: if the directory is missing, Grid Engine puts
+    the job into Eqw for ever, while the shell ends with a status. `log_name` is without
+    ".log", and may hold shell variables that the node has.
     """
     log = f"{shlex.quote(str(log_directory))}/{log_name}.log"
     failed = f"exit {EXIT_STATUS[Cause.NO_LOG]}"
-    # A file can be made where the disk is full or a quota used up, and then Dask's
-    # worker would fail for its first word on stderr.
+    # An empty file can be created where the disk or a quota is full, and then Dask's
+    # worker would fail when it first writes to stderr.
     start = (
         f"(umask 077; : >>{log}) 2>/dev/null || {failed}; exec >>{log} 2>&1;"
         f' [ -z "$HOSTNAME" ] || echo "on $HOSTNAME:" || {failed}'
@@ -111,9 +86,9 @@ def command(
 
 
 def _before_python() -> dict[str, str]:
-    """Variables that only count if they are set before Python starts."""
-    given = dask.config.get("distributed.nanny.pre-spawn-environ", {}) or {}
+    """Return the variables that have an effect only if set before Python starts."""
+    environ = dask.config.get("distributed.nanny.pre-spawn-environ", {}) or {}
     early = ("MALLOC_TRIM_THRESHOLD_",)
-    found = {key: str(given[key]) for key in early if given.get(key) is not None}
-    # Dask's own number (dask/distributed#8400): all workers hash strings alike.
+    found = {key: str(environ[key]) for key in early if environ.get(key) is not None}
+    # Dask's number (dask/distributed#8400): all workers hash strings alike.
     return {"PYTHONHASHSEED": "6640", **found}

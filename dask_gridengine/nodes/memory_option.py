@@ -1,4 +1,4 @@
-"""Which option holds a memory limit, and what to type for a larger one. Pure."""
+"""Find the option that sets a memory limit, and a larger value for it. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 
 from dask_gridengine.options import Options
 
-#: What to ask for where a limit was too small, in units of that limit; and in units
-#: of what was used, which may be more than the limit.
+#: Factors of a limit that was too small, and of the memory used, which may be more than
+#: the limit; the larger result is requested.
 MORE, MARGIN = 1.5, 1.25
 #: Resources of Grid Engine that limit a job's memory (``man 5 queue_conf``).
 LIMITS = ("h_vmem", "s_vmem", "h_data", "s_data", "h_rss", "s_rss")
-#: Address space that a node needs to start, in bytes, and each of its workers; a limit
-#: of Grid Engine counts that. Measured: VmPeak is 270 MB for a node of one worker, and
+#: Bytes of address space that a node and each of its workers need to start; Grid
+#: Engine's limits count that. Measured: VmPeak is 270 MB for a node of one worker, and
 #: 1.02 GB for one of four.
 NODE_ADDRESS_SPACE, WORKER_ADDRESS_SPACE = 200 * 2**20, 220 * 2**20
 
 
 def more_memory(used: int, limit: int) -> int:
-    """Bytes to ask for where a limit was too small: more than what was used.
+    """Return the bytes to request where a limit was too small.
 
     Examples
     --------
@@ -29,16 +29,9 @@ def more_memory(used: int, limit: int) -> int:
 
 
 def larger_memory(options: Options, size: int, *, of_grid: bool) -> str:
-    """The option to give for a node to have so much memory.
+    """Return the option that gives a node `size` bytes.
 
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    size
-        Bytes of the whole node.
-    of_grid
-        Whether it is the grid's limit that was too small, rather than Dask's.
+    `of_grid` is whether the grid's limit was too small, rather than Dask's.
     """
     if not of_grid:
         return in_memory_option(size)
@@ -56,23 +49,15 @@ def larger_memory(options: Options, size: int, *, of_grid: bool) -> str:
         return in_memory_option(size)
     return (
         f"resource_spec='h_vmem={_grid_size(share)}'{each} (the limit is the queue's or"
-        " the site's own: no option of this cluster sets it)"
+        " the site's; no option of this cluster sets it)"
     )
 
 
 def larger_worker(options: Options, limit: int, granted: int, size: int) -> str:
-    """The option to give for a node to have so much memory, where Dask set the limit.
+    """Return the option that gives a node `size` bytes if Dask's limit was too small.
 
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    limit
-        Bytes, of one worker.
-    granted
-        Bytes that the grid leaves the node, which bounds Dask's limit; 0 is no limit.
-    size
-        Bytes of the whole node.
+    `limit` is that of one worker. `granted` are the bytes that the grid leaves the
+    node, which bound Dask's limit; 0 is unlimited.
     """
     processes = options.processes
     of_grid = bool(granted) and limit * processes > granted - processes
@@ -80,7 +65,7 @@ def larger_worker(options: Options, limit: int, granted: int, size: int) -> str:
 
 
 def in_memory_option(size: int) -> str:
-    """So many bytes, in the option that limits a node's workers.
+    """Format the option ``memory=``.
 
     Examples
     --------
@@ -91,7 +76,7 @@ def in_memory_option(size: int) -> str:
 
 
 def round_up(size: float) -> str:
-    """Bytes as people type them: whole MB or GB of two figures or more, never less.
+    """Round bytes up to whole MB or GB.
 
     Examples
     --------
@@ -110,7 +95,7 @@ def _limit_in(resources: str) -> str:
 
 
 def _grid_size(size: int) -> str:
-    """Bytes as Grid Engine reads them (``man 1 sge_types``): M is 2**20.
+    """Format bytes for Grid Engine (``man 1 sge_types``), where M is 2**20.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The user's shell lines before Python, run so that each that fails is named."""
+"""The user's shell lines before Python, run so that each failed line is named."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from collections.abc import Iterator, Sequence
 
 from dask_gridengine.worker.prologue import BEGINS, ENDED, FAILED, VARIABLE
 
-MOST_TITLE = 200  # letters of a line where it is named
+MAX_TITLE = 200  # letters of a line where it is named
 CHECK_SECONDS = 5.0
-#: A command that is to end the job. An error of "." ends the whole command in some
-#: shells, so that what follows the "||" is never reached.
+#: A command that may end the job. An error of "." ends the whole command in some
+#: shells, so that the part after "||" is never reached.
 _FATAL = re.compile(r"\|\|\s*exit\b")
 
 
 def shell_lines(prologue: Sequence[str]) -> list[str]:
-    """Shell text that runs these lines and goes on, whether they fail or not.
+    """Make shell text that runs these lines, and goes on if one fails.
 
-    What a failed line has printed is in the log before a line with its status. ``exit``
-    ends the job, and so does any failure after ``set -e``; then the log's last line
-    says which line did.
+    The log has the output of a failed line, then a line with its status. ``exit`` ends
+    the job, and so does any failure after ``set -e``; then the log's last line names
+    the line.
     """
     if not prologue:
         return []
     lines = [f"""trap 'printf "{ENDED}status %s: %s\\n" "$?" "$prologue_line"' EXIT"""]
     for command in commands(prologue):
         first, *more = command.strip().splitlines() or [""]
-        title = shlex.quote(first[:MOST_TITLE] + (" ..." if more else ""))
+        title = shlex.quote(first[:MAX_TITLE] + (" ..." if more else ""))
         lines += [
             f"prologue_line={title}; printf '{BEGINS}%s\\n' \"$prologue_line\"",
-            # By "command", an error of "." or of the syntax does not end the shell.
+            # With "command", an error of "." or of the syntax does not end the shell.
             f"command eval {shlex.quote(command)} || {{ prologue_status=$?",
             f'printf \'{FAILED}status %s: %s\\n\' "$prologue_status" "$prologue_line"',
             f"export {VARIABLE}=failed",
@@ -42,23 +42,22 @@ def shell_lines(prologue: Sequence[str]) -> list[str]:
 
 
 def hinted(failure: str) -> str:
-    """A failed line, with what to write instead where that is known.
+    """Append what to write instead, where that is known.
 
     Examples
     --------
     >>> hinted("status 127: source /x.sh (sh: source: not found)")
-    "status 127: source /x.sh (sh: source: not found); /bin/sh knows '. FILE' only"
+    "status 127: source /x.sh (sh: source: not found); /bin/sh has only '. FILE'"
     """
     if re.search(r"\bsource: (command )?not found", failure):
-        return f"{failure}; /bin/sh knows '. FILE' only"
+        return f"{failure}; /bin/sh has only '. FILE'"
     if re.search(r"\bmodule: (command )?not found", failure):
-        before = "'. /etc/profile.d/modules.sh' or its like has to come before"
-        return f"{failure}; {before}"
+        return f"{failure}; run '. /etc/profile.d/modules.sh' or its like before"
     return failure
 
 
 def commands(prologue: Sequence[str]) -> Iterator[str]:
-    """The lines, put together where one alone is no whole command.
+    """Join lines that are one command.
 
     Examples
     --------
@@ -71,15 +70,14 @@ def commands(prologue: Sequence[str]) -> Iterator[str]:
         if _is_whole("\n".join(pending)):
             yield "\n".join(pending)
             pending.clear()
-    if pending:  # what is wrong with it, the node's shell says
+    if pending:  # incomplete: the node's shell reports the error
         yield "\n".join(pending)
 
 
 def _is_whole(text: str) -> bool:
     if text.endswith("\\"):
         return False
-    # A here-document without its end would take what follows for its text, so that a
-    # mistake there is none.
+    # A here-document without its end would include a following error in its text.
     return _parses(text) and not _parses(f"{text}\n)")
 
 

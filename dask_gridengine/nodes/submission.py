@@ -85,7 +85,7 @@ class ArraySubmitter:
         Raises `LauncherError` if the launcher refuses; nothing was queued then.
         """
         dialect = self._launcher.dialect
-        excluded = self._blocklist.shut(self._registry.clock())
+        excluded = self._blocklist.blocked(self._registry.clock())
         submission_id = uuid.uuid4().hex
         request = replace(
             self._request,

@@ -146,7 +146,7 @@ class NodeMonitor:
         for record in lost:
             # A lost host takes all its nodes with it.
             diagnosis = diagnose_silence(record, now, record.host in heard)
-            pool.exits.give_up(record, diagnosis)
+            pool.exits.declare_lost(record, diagnosis)
         await pool.cancel(lost)
 
     async def _check_hosts(self) -> None:
@@ -158,7 +158,7 @@ class NodeMonitor:
             self._hosts_due = self._clock() + HOSTS_AGAIN
             blocklist.possible = await pool.launcher.hosts(pool.request.native)
         now = self._clock()
-        excluded = blocklist.shut(now)
+        excluded = blocklist.blocked(now)
         for host, text in zip(excluded, blocklist.sentences(now), strict=True):
             if host not in self._excluded:
                 pool.reconciler.tell(text)

@@ -56,7 +56,9 @@ class Reconciler:
     def missing(self) -> int:
         """Number of missing nodes; safe in any thread."""
         pool = self._pool
-        coming = pool.registry.expected - pool.admission.held + pool.arrays.in_flight
+        coming = (
+            pool.registry.expected - pool.admission.num_blocked + pool.arrays.in_flight
+        )
         return max(0, len(pool.registry.unbound) - coming)
 
     @property
@@ -68,7 +70,7 @@ class Reconciler:
         pool = self._pool
         counts = pool.registry.counts
         starting = counts[NodeState.IMPORTING] + counts[NodeState.ARRIVED]
-        if starting - pool.admission.held:
+        if starting - pool.admission.num_blocked:
             return None
         possible = pool.blocklist.possible
         return pool.failures.persistent_failure(
@@ -148,7 +150,7 @@ class Reconciler:
     def _granted(self, missing: int) -> tuple[int, int]:
         """How many nodes may be submitted now: free of charge, and from the budget."""
         pool, now = self._pool, self._now
-        held, room = pool.admission.held, pool.arrays.room
+        held, room = pool.admission.num_blocked, pool.arrays.room
         if now < self._retry_at:
             return 0, 0
         if self.persistent_failure is not None:

@@ -121,7 +121,7 @@ class Suspensions:
             pool.reconciler.tell(f"Replacing {record}: suspended for {detail}")
             # Nothing failed, so its successor costs no replacement budget.
             pool.reconciler.free += record.worker in pool.cluster.worker_spec
-            pool.exits.give_up(record, diagnosis)
+            pool.exits.declare_lost(record, diagnosis)
         if late:
             await pool.cancel(late)
 

@@ -18,8 +18,8 @@ from dask_gridengine.bootstrap.messages import Allocation
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.net.addresses import bracketed, join, on_interface
-from dask_gridengine.net.connect_probe import CONNECTED, format_answer, silence
-from dask_gridengine.net.ports import Ports, how_many_held, is_free
+from dask_gridengine.net.connect_probe import CONNECTED, format_error, no_answer
+from dask_gridengine.net.ports import Ports, count_held, is_free
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -129,9 +129,9 @@ async def _connect_error(host: str, port: int) -> str:
     try:
         _, writer = await asyncio.wait_for(opening, PROBE_SECONDS)
     except asyncio.TimeoutError:
-        return silence(PROBE_SECONDS)
+        return no_answer(PROBE_SECONDS)
     except OSError as exc:
-        return format_answer(exc)
+        return format_error(exc)
     writer.close()
     return CONNECTED
 
@@ -151,7 +151,7 @@ def _check_ports(allocation: Allocation, exc: Exception) -> None:
             raise WorkerStartError(
                 Cause.NO_LISTEN,
                 f"{option}={text!r} has too few free ports on this host ({needed}):"
-                f" {how_many_held(ports)}",
+                f" {count_held(ports)}",
             ) from exc
 
 
@@ -160,6 +160,6 @@ def _own_address(allocation: Allocation) -> str:
     try:
         found = on_interface(allocation.interface)
     except OptionError as exc:
-        raise WorkerStartError(Cause.NO_LISTEN, f"worker_{exc}") from exc
+        raise WorkerStartError(Cause.NO_LISTEN, f"worker_{exc.message}") from exc
     six = ":" in get_address_host(allocation.scheduler)
     return next((a for a in found if (":" in a) == six), found[0])

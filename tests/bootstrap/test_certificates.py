@@ -14,13 +14,13 @@ from dask_gridengine.errors import OptionError
 
 
 def test_each_role_has_its_own_key() -> None:
-    """A worker's key opens nothing but a worker's part."""
+    """A worker's key is of no use for another role."""
     security = new_security("dask-x")
     keys = {getattr(security, f"tls_{role}_key") for role in ROLES}
     assert len(keys) == len(ROLES)
 
 
-def test_certificates_are_valid_since_yesterday() -> None:
+def test_certificates_are_valid_from_yesterday() -> None:
     """A node whose clock lags by hours accepts them."""
     security = new_security("dask-x")
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -32,7 +32,7 @@ def test_certificates_are_valid_since_yesterday() -> None:
 
 
 def test_the_ca_signed_them_and_its_key_is_gone() -> None:
-    """Nobody can make another certificate for this cluster."""
+    """No other certificate can be made for this cluster."""
     security = new_security("dask-x")
     ca = x509.load_pem_x509_certificate(security.tls_ca_file.encode())
     for role in ROLES:
@@ -41,7 +41,7 @@ def test_the_ca_signed_them_and_its_key_is_gone() -> None:
     assert "PRIVATE KEY" not in security.tls_ca_file
 
 
-def test_a_worker_gets_its_own_part_only() -> None:
+def test_a_worker_gets_its_own_keys_only() -> None:
     """The scheduler's and the client's keys never leave the cluster."""
     security = new_security("dask-x")
     identity = worker_identity(security)
@@ -70,6 +70,6 @@ def test_no_encryption_is_no_identity() -> None:
 
 
 def test_half_a_security_is_refused() -> None:
-    """A Security without the worker's part is named as such, at once."""
+    """A Security without the worker's certificate is refused at once."""
     with pytest.raises(OptionError, match="no certificate and no key"):
         worker_identity(Security(require_encryption=True, tls_ca_file="x\ny"))

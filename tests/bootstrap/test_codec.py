@@ -1,4 +1,4 @@
-"""Messages to frames and back."""
+"""Messages become frames and come back."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ hellos = st.builds(
 
 
 @given(hellos)
-def test_every_hello_survives_the_wire(message: Hello) -> None:
-    """What a node says is what the cluster hears."""
+def test_every_hello_survives_encoding(message: Hello) -> None:
+    """The cluster receives what the node sent."""
     assert decode(encode(message)) == message
 
 
 @given(st.dictionaries(st.text(max_size=5), plain, max_size=5))
-def test_every_plain_config_survives_the_wire(config: dict[str, object]) -> None:
+def test_every_plain_config_survives_encoding(config: dict[str, object]) -> None:
     """Dask's settings reach the node as they are."""
     message = allocation(config=config)
     assert decode(encode(message)) == message
@@ -76,14 +76,14 @@ def test_every_plain_config_survives_the_wire(config: dict[str, object]) -> None
         NotNeeded(process_token="a" * 8, reason="r"),
     ],
 )
-def test_every_kind_survives_the_wire(message: Allocation | ExitReport) -> None:
+def test_every_kind_survives_encoding(message: Allocation | ExitReport) -> None:
     """Nested and optional fields come back as what they were."""
     assert decode(encode(message)) == message
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_anything_but_a_wire_error(frame: bytes) -> None:
-    """Whatever reaches the port raises WireError and nothing else."""
+def test_any_bytes_are_a_message_error(frame: bytes) -> None:
+    """Arbitrary bytes raise MessageError and nothing else."""
     with pytest.raises(MessageError):
         decode(frame)
 
@@ -119,14 +119,14 @@ def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
 def test_a_refusal_says_what_was_wrong(
     change: dict[str, object], complaint: str
 ) -> None:
-    """The log line of a dropped message names the fault."""
+    """The log line of a dropped message names the invalid field."""
     body = {"v": VERSION, "kind": "hello", **vars(hello()), **change}
     with pytest.raises(MessageError, match=complaint):
         decode(json.dumps(body).encode())
 
 
 def test_a_field_that_is_missing_is_refused() -> None:
-    """Half a message is none."""
+    """Each field of a message is required."""
     with pytest.raises(MessageError, match="kind"):
         decode(json.dumps({"v": VERSION}).encode())
 
@@ -138,12 +138,12 @@ def test_an_oversized_frame_is_refused_before_it_is_parsed() -> None:
 
 
 def test_deep_nesting_is_refused() -> None:
-    """JSON that would exhaust the stack is a wire error."""
+    """JSON that would exhaust the stack is a MessageError."""
     with pytest.raises(MessageError):
         decode(b"[" * 60_000)
 
 
-def test_what_json_cannot_hold_is_an_error_at_the_sender() -> None:
+def test_a_value_without_json_is_an_error_at_the_sender() -> None:
     """Nothing is silently turned into text."""
-    with pytest.raises(MessageError, match="cannot send"):
+    with pytest.raises(MessageError, match="cannot encode"):
         encode(allocation(config={"x": object()}))

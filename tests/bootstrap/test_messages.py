@@ -1,4 +1,4 @@
-"""What is said between a node and its cluster."""
+"""The messages validate their fields."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.samples import allocation, exit_report, hello
         (hello, {"index": 0}, "index"),
         (hello, {"slots": 0}, "slots"),
         (hello, {"memory": -1}, "memory"),
-        (hello, {"host_cpus": 0}, "CPUs"),
+        (hello, {"host_cpus": 0}, "host_cpus"),
         (hello, {"process_token": "x"}, "process_token"),
         (allocation, {"nthreads": 0}, "nthreads"),
         (allocation, {"memory_limit": -1}, "memory_limit"),
         (allocation, {"start_method": "forkserver"}, "start_method"),
-        (exit_report, {"stderr": "x" * 20_000}, "last words"),
+        (exit_report, {"stderr": "x" * 20_000}, "16 kB"),
     ],
 )
-def test_a_message_checks_itself(make, change, complaint) -> None:  # type: ignore[no-untyped-def]
-    """No message holds a value its reader would have to check again."""
+def test_a_message_validates_its_fields(make, change, complaint) -> None:  # type: ignore[no-untyped-def]
+    """A reader need not check values again."""
     with pytest.raises(ValueError, match=complaint):
         make(**change)
 
 
 def test_messages_are_frozen() -> None:
-    """What was said cannot be changed afterwards."""
+    """A message cannot be changed."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         hello().pid = 3  # type: ignore[misc]
 
@@ -54,7 +54,7 @@ def test_each_version_counts(package: str) -> None:
     assert package in version_mismatch(versions(), theirs)
 
 
-def test_a_missing_package_is_said_to_be_missing() -> None:
-    """A node without Dask is told so."""
+def test_a_missing_package_is_a_mismatch() -> None:
+    """A node without Dask gets that as reason."""
     theirs = {**versions(), "dask": ""}
     assert "missing at the node" in version_mismatch(versions(), theirs)

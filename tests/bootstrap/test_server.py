@@ -1,4 +1,4 @@
-"""The door's socket, met by peers of every kind over real CURVE."""
+"""The bootstrap server, with peers of every kind over real CURVE."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import join
 from tests.samples import allocation, exit_report, hello, two_in_a_row
 
-SILENCE = 300  # ms in which a peer that is heard would have been answered many times
+SILENCE = 300  # ms, many times longer than an answer takes
 
 
 def leave(greeting: Hello) -> Answer:
@@ -45,12 +45,12 @@ def wait(greeting: Hello) -> Answer:
     return Wait(process_token=greeting.process_token, seconds=60, reason="a test")
 
 
-class Porch:
-    """A server in the test's loop, and peers that knock at it."""
+class Served:
+    """A server in the test's loop, and its peers."""
 
     def __init__(self, server: BootstrapServer) -> None:
         self.server = server
-        self.farewells: list[ExitReport] = []
+        self.exit_reports: list[ExitReport] = []
         self._context = zmq.asyncio.Context()
 
     @contextlib.contextmanager
@@ -71,10 +71,10 @@ class Porch:
             yield dealer
 
     async def is_answered(self) -> None:
-        """A node that comes now is served."""
+        """Check that a node is answered now."""
         with self.peer() as node:
             await node.send(encode(hello()))
-            assert await node.poll(5000), "the door does not answer any more"
+            assert await node.poll(5000), "the server does not answer any more"
             assert decode(await node.recv()) == leave(hello())
 
     def close(self) -> None:
@@ -82,13 +82,14 @@ class Porch:
 
 
 @contextlib.asynccontextmanager
-async def porch(
+async def serve(
     on_hello: Callable[[Hello], Answer] = leave, host: str = "127.0.0.1"
-) -> AsyncIterator[Porch]:
+) -> AsyncIterator[Served]:
     server = BootstrapServer(
-        on_hello=on_hello, on_farewell=lambda said: made.farewells.append(said)
+        on_hello=on_hello,
+        on_exit_report=lambda report: made.exit_reports.append(report),
     )
-    made = Porch(server)
+    made = Served(server)
     server.start(host)
     try:
         yield made
@@ -97,48 +98,48 @@ async def porch(
         await server.aclose()
 
 
-def test_a_node_is_answered_and_its_farewell_heard() -> None:
-    """A hello gets what was decided; a farewell gets nothing, and need not."""
+def test_a_node_is_answered_and_its_exit_report_received() -> None:
+    """A hello gets its answer; an exit report gets none."""
 
     async def main() -> None:
-        async with porch() as admission:
-            await admission.is_answered()
-            with admission.peer() as node:
+        async with serve() as served:
+            await served.is_answered()
+            with served.peer() as node:
                 await node.send(encode(exit_report()))
                 assert not await node.poll(SILENCE)
-            assert admission.farewells == [exit_report()]
-            assert admission.server.counts == {"leave": 1, "exit_report": 1}
+            assert served.exit_reports == [exit_report()]
+            assert served.server.counts == {"not_needed": 1, "exit_report": 1}
 
     asyncio.run(main())
 
 
 def test_an_unknown_key_gets_nothing() -> None:
-    """Knowing the door's public key is not enough: the hello is not even counted."""
+    """The server's public key is not enough: the hello is not even counted."""
 
     async def main() -> None:
-        async with porch() as admission:
-            with admission.peer(CurveKeys.generate()) as stranger:
-                with contextlib.suppress(zmq.Again):  # hung up on already
+        async with serve() as served:
+            with served.peer(CurveKeys.generate()) as stranger:
+                with contextlib.suppress(zmq.Again):  # disconnected already
                     await stranger.send(encode(hello()), flags=zmq.NOBLOCK)
                 assert not await stranger.poll(SILENCE)
-            assert admission.server.counts == {}
-            await admission.is_answered()
+            assert served.server.counts == {}
+            await served.is_answered()
 
     asyncio.run(main())
 
 
 def test_a_peer_without_curve_gets_nothing() -> None:
-    """Neither ZeroMQ without encryption nor a web browser is heard."""
+    """Neither ZeroMQ without encryption nor a web browser gets an answer."""
 
     async def main() -> None:
-        async with porch() as admission:
-            with admission.plain_peer() as plain:
-                plain.connect(f"tcp://127.0.0.1:{admission.server.port}")
-                with contextlib.suppress(zmq.Again):  # hung up on already
+        async with serve() as served:
+            with served.plain_peer() as plain:
+                plain.connect(f"tcp://127.0.0.1:{served.server.port}")
+                with contextlib.suppress(zmq.Again):  # disconnected already
                     await plain.send(encode(hello()), flags=zmq.NOBLOCK)
                 assert not await plain.poll(SILENCE)
             reader, writer = await asyncio.open_connection(
-                "127.0.0.1", admission.server.port
+                "127.0.0.1", served.server.port
             )
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
             with contextlib.suppress(ConnectionResetError):
@@ -146,8 +147,8 @@ def test_a_peer_without_curve_gets_nothing() -> None:
             writer.close()
             with contextlib.suppress(ConnectionResetError):
                 await writer.wait_closed()
-            assert admission.server.counts == {}
-            await admission.is_answered()
+            assert served.server.counts == {}
+            await served.is_answered()
 
     asyncio.run(main())
 
@@ -167,23 +168,23 @@ def test_a_peer_without_curve_gets_nothing() -> None:
         ([encode(leave(hello()))], "out of order"),
     ],
 )
-def test_what_is_no_message_of_a_node_changes_nothing(
+def test_an_invalid_message_changes_nothing(
     frames: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is counted, logged once however often it comes, and not answered."""
 
     async def main() -> None:
-        async with porch() as admission:
-            with admission.peer() as peer:
+        async with serve() as served:
+            with served.peer() as peer:
                 for _ in range(3):
                     await peer.send_multipart(frames)
-                # Behind them in the same pipe: once it is answered, they were seen.
+                # Behind them in the same pipe: when it is answered, they were received.
                 await peer.send(encode(hello()))
                 assert await peer.poll(5000)
                 assert decode(await peer.recv()) == leave(hello())
                 assert not await peer.poll(0)
-            assert admission.server.counts == {kind: 3, "leave": 1}
-            await admission.is_answered()
+            assert served.server.counts == {kind: 3, "not_needed": 1}
+            await served.is_answered()
 
     with caplog.at_level(logging.INFO, logger="dask_gridengine.bootstrap.server"):
         asyncio.run(main())
@@ -193,39 +194,24 @@ def test_what_is_no_message_of_a_node_changes_nothing(
     assert len(record.getMessage()) < 500
 
 
-def test_a_flood_is_cut_off_by_the_kernel_side() -> None:
-    """libzmq drops who sends more than any message is long; nobody else notices."""
+def test_a_peer_that_sends_too_much_is_disconnected() -> None:
+    """libzmq disconnects it; other peers are not affected."""
 
     async def main() -> None:
-        async with porch() as admission:
-            with admission.peer() as flooder:
+        async with serve() as served:
+            with served.peer() as flooder:
                 await flooder.send(b" " * (8 * MAX_FROM_NODE))
                 assert not await flooder.poll(SILENCE)
-            assert admission.server.counts == {}
-            await admission.is_answered()
+            assert served.server.counts == {}
+            await served.is_answered()
 
     asyncio.run(main())
 
 
-def test_a_farewell_said_twice_is_handed_on_twice() -> None:
-    """The door keeps no books: who hears it ignores what it has heard already."""
-
-    async def main() -> None:
-        async with porch() as admission:
-            with admission.peer() as node:
-                for _ in range(2):
-                    await node.send(encode(exit_report()))
-                await node.send(encode(hello()))
-                assert decode(await node.recv()) == leave(hello())
-            assert admission.farewells == [exit_report(), exit_report()]
-
-    asyncio.run(main())
-
-
-def test_a_failing_decision_does_not_close_the_door(
+def test_a_failing_decision_does_not_stop_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """That node is refused with the error as reason; the traceback is logged."""
+    """That node is rejected with the error as reason; the traceback is logged."""
     answers = iter([None, "leave"])
 
     def decide(greeting: Hello) -> Answer:
@@ -234,21 +220,21 @@ def test_a_failing_decision_does_not_close_the_door(
         return leave(greeting)
 
     async def main() -> None:
-        async with porch(decide) as admission:
-            with admission.peer() as node:
+        async with serve(decide) as served:
+            with served.peer() as node:
                 await node.send(encode(hello()))
                 answer = decode(await node.recv())
             assert isinstance(answer, Rejected)
             assert "a bug of ours" in answer.reason
-            assert admission.server.counts == {"error": 1, "refused": 1}
-            await admission.is_answered()
+            assert served.server.counts == {"error": 1, "rejected": 1}
+            await served.is_answered()
 
     asyncio.run(main())
     assert "ZeroDivisionError: a bug of ours" in caplog.text
 
 
-def test_an_answer_goes_to_the_asker_only() -> None:
-    """Each of many that ask at once gets its own, with its own keys inside."""
+def test_an_answer_goes_to_its_node_only() -> None:
+    """Each of many that ask at once gets its own answer."""
 
     def named(greeting: Hello) -> Answer:
         return allocation(
@@ -256,8 +242,8 @@ def test_an_answer_goes_to_the_asker_only() -> None:
         )
 
     async def main() -> None:
-        async with porch(named) as admission, contextlib.AsyncExitStack() as stack:
-            nodes = [stack.enter_context(admission.peer()) for _ in range(20)]
+        async with serve(named) as served, contextlib.AsyncExitStack() as stack:
+            nodes = [stack.enter_context(served.peer()) for _ in range(20)]
             for i, node in enumerate(nodes, 1):
                 await node.send(encode(hello(index=i, process_token=f"{i:08d}")))
             for i, node in enumerate(nodes, 1):
@@ -270,28 +256,28 @@ def test_an_answer_goes_to_the_asker_only() -> None:
     asyncio.run(main())
 
 
-def test_a_node_that_waits_can_be_called(caplog: pytest.LogCaptureFixture) -> None:
-    """Without having asked again, and once; who never waited is passed over."""
+def test_a_waiting_node_can_be_answered_early(caplog: pytest.LogCaptureFixture) -> None:
+    """Without asking again, and once; a node that does not wait is skipped."""
     stranger = hello(process_token="f" * 32)
 
     async def main() -> None:
-        async with porch(wait) as admission:
-            with admission.peer() as node:
+        async with serve(wait) as served:
+            with served.peer() as node:
                 await node.send(encode(hello()))
                 assert decode(await node.recv()) == wait(hello())
-                called = [(who, leave(who)) for who in (stranger, hello(), hello())]
-                admission.server.call(called)
+                answers = [(sent, leave(sent)) for sent in (stranger, hello(), hello())]
+                served.server.send_answers(answers)
                 assert decode(await node.recv()) == leave(hello())
                 assert not await node.poll(SILENCE)
-            assert admission.server.counts == {"wait": 1, "leave": 1}
-        admission.server.call([(hello(), leave(hello()))])
+            assert served.server.counts == {"wait": 1, "not_needed": 1}
+        served.server.send_answers([(hello(), leave(hello()))])
 
     asyncio.run(main())
     assert not caplog.records
 
 
-def test_an_allocation_that_no_node_can_read_is_a_refusal() -> None:
-    """An answer above the size limit: the node learns that, instead of nothing."""
+def test_an_allocation_that_is_too_long_is_a_rejection() -> None:
+    """The node gets the reason instead of no answer."""
 
     def decide(greeting: Hello) -> Answer:
         return allocation(
@@ -300,8 +286,8 @@ def test_an_allocation_that_no_node_can_read_is_a_refusal() -> None:
         )
 
     async def main() -> None:
-        async with porch(decide) as admission:
-            with admission.peer() as node:
+        async with serve(decide) as served:
+            with served.peer() as node:
                 await node.send(encode(hello()))
                 answer = decode(await node.recv())
             assert isinstance(answer, Rejected)
@@ -324,64 +310,66 @@ def test_an_error_while_receiving_does_not_end_the_server(
     monkeypatch.setattr(zmq.asyncio.Socket, "recv_multipart", failing_once)
 
     async def main() -> None:
-        async with porch() as admission:
-            await admission.is_answered()
+        async with serve() as served:
+            await served.is_answered()
 
     asyncio.run(main())
     assert "no memory" in caplog.text
 
 
-def test_a_call_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """Who decides may have a bug: it is logged, and the door goes on."""
+def test_failing_early_answers_do_not_stop_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A bug in the decision is logged, and the server goes on."""
 
     def decide() -> Iterator[tuple[Hello, Answer]]:
         raise ZeroDivisionError("a bug of ours")
         yield
 
     async def main() -> None:
-        async with porch() as admission:
-            admission.server.call(decide())
-            await admission.is_answered()
+        async with serve() as served:
+            served.server.send_answers(decide())
+            await served.is_answered()
 
     asyncio.run(main())
     assert "ZeroDivisionError: a bug of ours" in caplog.text
 
 
-def test_a_node_that_has_gone_stops_nobody() -> None:
-    """An answer nobody waits for is dropped."""
+def test_a_node_that_has_disconnected_stops_no_other() -> None:
+    """The answer to it is dropped."""
 
     async def main() -> None:
-        async with porch() as admission:
+        async with serve() as served:
             for _ in range(5):
-                with admission.peer() as hasty:
+                with served.peer() as hasty:
                     hasty.linger = 1000
                     await hasty.send(encode(hello()))
-            await admission.is_answered()
+            await served.is_answered()
 
     asyncio.run(main())
 
 
-def test_closing_twice_is_closing_once() -> None:
-    """After aclose() the port refuses, and another may have it."""
+def test_closing_is_idempotent() -> None:
+    """After aclose() the port refuses connections."""
 
     async def main() -> None:
-        async with porch() as admission:
-            port = admission.server.port
-            await admission.server.aclose()
-            await admission.server.aclose()
+        async with serve() as served:
+            port = served.server.port
+            await served.server.aclose()
+            await served.server.aclose()
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", port)
-        await BootstrapServer(on_hello=leave, on_farewell=print).aclose()
+        await BootstrapServer(on_hello=leave, on_exit_report=print).aclose()
 
     asyncio.run(main())
 
 
-def test_an_address_that_cannot_be_had_is_the_users_option() -> None:
-    """Another machine's address: the message says what to change."""
+def test_an_address_of_another_machine_is_an_option_error() -> None:
+    """The hint names the options to change."""
 
     async def main() -> None:
-        host = "198.51.100.1"  # RFC 5737: an address no machine has
-        server = BootstrapServer(on_hello=leave, on_farewell=print)
+        host = "198.51.100.1"  # RFC 5737: an unused address
+        server = BootstrapServer(on_hello=leave, on_exit_report=print)
         with pytest.raises(OptionError, match=r"host= or interface=") as caught:
             server.start(host)
         assert join(host, 0) in str(caught.value)
@@ -391,15 +379,15 @@ def test_an_address_that_cannot_be_had_is_the_users_option() -> None:
 
 
 def test_the_first_free_port_of_a_range_is_taken() -> None:
-    """A site's firewall lets some ports through; one that is held is passed over."""
+    """A port that another process holds is skipped."""
 
     async def main() -> None:
         with two_in_a_row() as (other, ports):
-            server = BootstrapServer(on_hello=leave, on_farewell=print)
+            server = BootstrapServer(on_hello=leave, on_exit_report=print)
             server.start("127.0.0.1", ports)
             assert server.port == other + 1
             with pytest.raises(OptionError, match=f"bootstrap_port='{ports}'") as none:
-                BootstrapServer(on_hello=leave, on_farewell=print).start(
+                BootstrapServer(on_hello=leave, on_exit_report=print).start(
                     "127.0.0.1", ports
                 )
             await server.aclose()
@@ -409,15 +397,15 @@ def test_the_first_free_port_of_a_range_is_taken() -> None:
     asyncio.run(main())
 
 
-def test_everywhere_is_both_kinds_of_address() -> None:
-    """Nodes come by IPv4 and by IPv6 to the same port."""
+def test_all_addresses_include_ipv4_and_ipv6() -> None:
+    """Nodes use IPv4 and IPv6 with the same port."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
 
     async def main() -> None:
-        async with porch(host="::") as admission:
-            await admission.is_answered()
-            with socket.create_connection(("::1", admission.server.port)):
+        async with serve(host="::") as served:
+            await served.is_answered()
+            with socket.create_connection(("::1", served.server.port)):
                 pass
 
     asyncio.run(main())

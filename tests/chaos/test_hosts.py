@@ -55,7 +55,7 @@ def test_one_host_without_python(
         assert client.gather(results) == list(range(20))
         none_in_vain(book, 20, victims=())
         said = explained(cluster, Cause.NO_PYTHON)
-        assert "node1 is avoided for another" in said
+        assert "Excluding host node1 for" in said
         assert "no Python here" in said
         assert "python= must name a Python" in said
         lost = [row for row in cluster.jobs() if row.state.value == "gone"]

@@ -47,8 +47,8 @@ def ignore(report: ExitReport) -> None:
 
 @contextlib.asynccontextmanager
 async def bootstrap_server(handler: Handler | None) -> AsyncIterator[Connection]:
-    server = BootstrapServer(on_hello=reject, on_farewell=ignore)
-    server.on_ask = handler
+    server = BootstrapServer(on_hello=reject, on_exit_report=ignore)
+    server.on_control_request = handler
     server.start("127.0.0.1")
     try:
         yield Connection(

@@ -885,7 +885,7 @@ def test_what_outlives_the_finish_timeout_runs_elsewhere(
         )
         cluster.scale(1)
         wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
-        assert {node.cause for node in cluster.jobs()} == {"", "was given back"}
+        assert {node.cause for node in cluster.jobs()} == {"", "was cancelled"}
         (tmp_path / "ge-0.end").touch()
         (tmp_path / "ge-1.end").touch()
         assert client.gather(tasks) == ["ge-0", "ge-1"]

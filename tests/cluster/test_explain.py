@@ -74,7 +74,7 @@ def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     assert said[3] == (
         "4 nodes on node17 could not import its worker: ModuleNotFoundError: numpy"
     )
-    assert said[-1] == "40 nodes on node1 were given back"
+    assert said[-1] == "40 nodes on node1 were cancelled"
 
 
 def test_what_differs_in_words_only_is_told_together(pool: NodePool) -> None:
@@ -105,11 +105,11 @@ def test_what_is_done_about_it_is_said(pool: NodePool) -> None:
     for _ in range(FAILURE_LIMIT):
         pool.blocklist.failed("node1", why, now)
     for record in ended(pool, why, ["node1", "node2", "node2"]):
-        pool.failures.note(record, why, Path())
+        pool.failures.add(record, why, Path())
     pool.reconciler.submission_error = "no route to qmaster"
     said = explain([pool])
     assert "no route to qmaster" in said
-    assert "node1 is avoided for another" in said
+    assert "Excluding host node1 for" in said
     assert "Submission is suspended" in said
     assert "scale() tries again at once" in said
 

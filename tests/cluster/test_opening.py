@@ -114,7 +114,7 @@ def test_a_missing_log_keeps_no_directory(shared: Path) -> None:
         (record,) = pool.registry
         record.diagnosis = Diagnosis(cause=Cause.UNKNOWN)
         await pool.cancel([record])
-        assert pool.exits.telling()
+        assert pool.exits.logs_to_keep()
         assert await wait_gone(pool, 30) == []
         for log in pool.log_directory.glob("*.log"):
             log.unlink()
@@ -167,7 +167,7 @@ def test_only_the_process_of_a_node_reports_its_exit(shared: Path) -> None:
             exit_report(job="1", index=1, process_token="f" * 16),
             exit_report(job="77"),
         ):
-            assert not pool.exits.exit_report(report)
+            assert not pool.exits.on_exit_report(report)
         assert record.exit_report is None
 
     asyncio.run(opened(shared, use))

@@ -108,7 +108,7 @@ def test_the_answers_are_those_of_the_end(closed: GridEngineCluster) -> None:
     """They are as complete as before."""
     assert closed.status is Status.closed
     assert closed.counts == closed.jobs().counts() == {"gone": 1}
-    assert "was given back" in closed.explain()
+    assert "was cancelled" in closed.explain()
     assert "ge-0" in closed.explain("ge-0")
     assert closed.launcher_description in closed.job_script()
     assert "closed" in repr(closed)

@@ -149,7 +149,7 @@ def test_a_firewall_shuts_the_schedulers_port_only(
     ):
         cluster.wait_for_workers(JOBS, timeout=90)
     said = str(caught.value)
-    assert "reached the bootstrap, but not the scheduler" in said
+    assert "reached the bootstrap port, but not the scheduler" in said
     assert f"{first()}:{SCHEDULER}: no answer in 3 s" in said
     assert f"the bootstrap at {first()}:{DOOR} did answer" in said
     assert "scheduler_port=" in said

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.client import ask
+from dask_gridengine.bootstrap.client import request_allocation
 from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection, CurveKeys
 from dask_gridengine.bootstrap.messages import Rejected
 from dask_gridengine.errors import BootstrapError
@@ -126,7 +126,7 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
     before = cluster.pool().bootstrap.counts.total()
     forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
     with pytest.raises(BootstrapError, match="did not answer to our key"):
-        ask(forged, hello(job=queued.job, index=queued.index))
+        request_allocation(forged, hello(job=queued.job, index=queued.index))
     assert cluster.pool().bootstrap.counts.total() == before
 
 
@@ -136,9 +136,9 @@ def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
     submission_id = cluster.pool().registry.records[used.id].submission_id
     assert submission_id in as_nobody(f"qstat -j {used.id.job}")
     greeting = hello(job=used.id.job, index=used.id.index, submission_id=submission_id)
-    answer = ask(connection_of(cluster), greeting)
+    answer = request_allocation(connection_of(cluster), greeting)
     assert isinstance(answer, Rejected)
-    assert "used up" in answer.reason
+    assert "already been used" in answer.reason
 
 
 def test_the_spooled_job_holds_only_a_path(cluster: GridEngineCluster) -> None:

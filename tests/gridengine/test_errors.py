@@ -32,7 +32,7 @@ EXAMPLES: list[Exception] = [
     TimeoutError("3 of 10 results are there after 5 s"),
     NotPicklable("item 17 of the arguments", "item 17 -> .log", "cannot pickle 'x'"),
     WorkerDied(17, "Point(x=1)", 3, "killed by signal 9 on node1", True),
-    WorkerDied(None, "Job-3 f(1)", 1, "too much\n  what to do: memory='2 GB'"),
+    WorkerDied(None, "Job-3 f(1)", 1, "too much\n  Hint: memory='2 GB'"),
     WorkerDied(None, "", 1, ""),
     RemoteTraceback(17, "Point(x=1)", "ge-3@node1", TRACEBACK),
     RemoteError("mymodule.MyError", "it broke", "it cannot be pickled: no"),
@@ -84,7 +84,7 @@ def test_users_catch_them_by_what_python_calls_them() -> None:
         (
             "the job Job-3 f(1) ended its worker process\n",
             "\n  too",
-            "\n    what to do",
+            "\n    Hint:",
         ),
         ("the job ended its worker process\n", "nothing is known", "os._exit"),
         ("item 17 (Point(x=1)) on ge-3@node1:\n  | Traceback (most", "\n  | \n"),

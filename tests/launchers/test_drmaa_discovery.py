@@ -73,8 +73,8 @@ def test_the_error_lists_the_paths_that_were_tried(tmp_path: Path) -> None:
     with pytest.raises(LauncherUnavailable) as caught:
         find_library({"SGE_ROOT": str(tmp_path)})
     assert str(tmp_path / "known.so") in caught.value.reason
-    assert "apt-get install gridengine-drmaa1.0" in caught.value.advice
-    assert "export DRMAA_LIBRARY_PATH=" in caught.value.advice
+    assert "apt-get install gridengine-drmaa1.0" in caught.value.hint
+    assert "export DRMAA_LIBRARY_PATH=" in caught.value.hint
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -83,7 +83,7 @@ def test_without_sge_root_there_is_no_grid() -> None:
     with pytest.raises(LauncherUnavailable) as caught:
         find_library({})
     assert "SGE_ROOT is not set" in caught.value.reason
-    assert "settings.sh" in caught.value.advice
+    assert "settings.sh" in caught.value.hint
 
 
 @pytest.mark.usefixtures("nowhere")

@@ -44,7 +44,7 @@ def test_a_library_that_cannot_be_loaded_is_an_error(cell: Path, ends: Ends) -> 
     """With the loader's text and what to install."""
     error = refusal(ends)
     assert "libdrmaa.so" in error.reason
-    assert "apt-get install gridengine-drmaa1.0" in error.advice
+    assert "apt-get install gridengine-drmaa1.0" in error.hint
 
 
 def test_a_missing_package_says_what_to_install(
@@ -52,7 +52,7 @@ def test_a_missing_package_says_what_to_install(
 ) -> None:
     """For the Python that runs the cluster."""
     package(cell, monkeypatch, "raise ModuleNotFoundError('No module named drmaa')")
-    assert refusal(ends).advice.startswith("pip install drmaa")
+    assert refusal(ends).hint.startswith("pip install drmaa")
 
 
 def test_a_library_that_hangs_is_an_error(
@@ -64,8 +64,8 @@ def test_a_library_that_hangs_is_an_error(
     error = refusal(ends, timeout=1)
     assert time.monotonic() - start < 5
     assert "within 1 s" in error.reason
-    assert "qhost" in error.advice
-    assert "gridmaster" in error.advice
+    assert "qhost" in error.hint
+    assert "gridmaster" in error.hint
 
 
 def test_a_library_that_crashes_is_an_error(

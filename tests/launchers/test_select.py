@@ -38,7 +38,7 @@ def test_drmaa_never_falls_back(ends: Ends) -> None:
     with pytest.raises(LauncherUnavailable) as caught:
         asyncio.run(describe("drmaa", ends))
     assert "SGE_ROOT" in caught.value.reason
-    assert "settings.sh" in caught.value.advice
+    assert "settings.sh" in caught.value.hint
 
 
 CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
@@ -78,7 +78,7 @@ def test_a_configured_but_broken_grid_is_an_error(
             monkeypatch.setenv(name, value)
     with pytest.raises(LauncherUnavailable, match=text) as caught:
         asyncio.run(describe(None, ends))
-    assert 'launcher="process"' in caught.value.advice
+    assert 'launcher="process"' in caught.value.hint
     assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
 
 

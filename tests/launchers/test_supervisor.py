@@ -109,7 +109,7 @@ def test_a_child_that_does_not_start_gives_advice(
     fake.behave(behaviour)
     with pytest.raises(LauncherUnavailable, match="feet") as caught:
         asyncio.run(supervise(fake, ends))
-    assert caught.value.advice == advice
+    assert caught.value.hint == advice
 
 
 @pytest.mark.parametrize("behaviour", ["ignores", "fails", "dies-at"])

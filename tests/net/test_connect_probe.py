@@ -1,4 +1,4 @@
-"""Which of several addresses answers, with real listeners, closed ports and walls."""
+"""Probes with real listeners, closed ports and ports that drop packets."""
 
 from __future__ import annotations
 
@@ -18,75 +18,74 @@ from tests.bootstrap.test_client import black_hole, closed_port, mute
 
 
 def test_the_first_that_answers_comes_first() -> None:
-    """An address that is silent holds nobody up; what it said so far is known."""
+    """A silent address does not delay the others."""
     with black_hole() as silent, closed_port() as closed, mute() as there:
-        knocks = ConnectProbe([silent, closed, there], 5.0)
-        with contextlib.closing(knocks.connected()) as connected:
+        probe = ConnectProbe([silent, closed, there], 5.0)
+        with contextlib.closing(probe.connected()) as connected:
             began = time.monotonic()
             assert next(connected) == (there, there)
             assert NEXT_SECONDS <= time.monotonic() - began < 4
-        answers = knocks.answers()
-    assert answers[there] == CONNECTED
-    assert answers[closed] == "connection refused"
-    assert answers[silent].startswith("no answer in 0.")
+        results = probe.results()
+    assert results[there] == CONNECTED
+    assert results[closed] == "connection refused"
+    assert results[silent].startswith("no answer in 0.")
 
 
-def test_the_likeliest_that_answers_is_the_only_one_tried() -> None:
-    """Whoever is at the first address leaves no traces at the others."""
+def test_after_the_first_that_answers_no_other_is_tried() -> None:
+    """The others get no connection."""
     with mute() as first, mute() as second:
-        knocks = ConnectProbe([first, second], 5.0)
-        with contextlib.closing(knocks.connected()) as connected:
+        probe = ConnectProbe([first, second], 5.0)
+        with contextlib.closing(probe.connected()) as connected:
             assert next(connected) == (first, first)
-        assert knocks.answers() == {first: CONNECTED}
+        assert probe.results() == {first: CONNECTED}
 
 
 def test_all_that_answer_come_in_turn() -> None:
-    """The caller may know better than the kernel, and then the next one counts."""
+    """The caller may correct a result and take the next one."""
     with mute() as first, mute() as second:
-        knocks = ConnectProbe([first, second], 5.0)
+        probe = ConnectProbe([first, second], 5.0)
         met = []
-        for address, _ in knocks.connected():
+        for address, _ in probe.connected():
             met.append(address)
-            knocks.correct(address, "somebody else")
+            probe.correct(address, "another program")
         assert met == [first, second]
-        assert knocks.answers() == dict.fromkeys(met, "somebody else")
+        assert probe.results() == dict.fromkeys(met, "another program")
 
 
-def test_silence_has_its_time() -> None:
-    """An address that never answers is given up, and so is told."""
+def test_silence_has_a_timeout() -> None:
+    """The result names the likely reasons."""
     with black_hole() as silent:
         began = time.monotonic()
-        said, _ = try_connect(silent, 0.3)
+        result, _ = try_connect(silent, 0.3)
         assert 0.3 <= time.monotonic() - began < 3
-    assert said == "no answer in 0.3 s (a firewall, or no route)"
+    assert result == "no answer in 0.3 s (a firewall, or no route)"
 
 
 def test_a_name_is_tried_at_all_its_addresses() -> None:
-    """localhost may be ::1 first, where nobody listens; the number is told."""
+    """localhost may be ::1 first, where nothing listens."""
     with mute() as there:
         name = there.replace("127.0.0.1", "localhost")
         assert try_connect(name, 5.0) == (CONNECTED, there)
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected"),
     [("nowhere.invalid:1", "name or service|no address|temporary failure"),
      ("127.0.0.1", "invalid literal")],
 )  # fmt: skip
-def test_what_is_no_address_is_an_answer(address: str, said: str) -> None:
+def test_an_invalid_address_is_a_result(address: str, expected: str) -> None:
     """A wrong name must not keep a node from trying the others."""
     with mute() as there:
-        knocks = ConnectProbe([address, there], 5.0)
-        assert list(knocks.connected()) == [(there, there)]
-    assert any(word in knocks.answers()[address] for word in said.split("|"))
+        probe = ConnectProbe([address, there], 5.0)
+        assert list(probe.connected()) == [(there, there)]
+    assert any(word in probe.results()[address] for word in expected.split("|"))
 
 
 def test_no_socket_is_left() -> None:
-    """Neither of those that answered nor of those that were still being tried."""
+    """Neither of finished nor of pending attempts."""
     with black_hole() as silent, mute() as there:
-        probe = socket.socket()
-        lowest = probe.fileno()
-        probe.close()
+        with socket.socket() as first:
+            lowest = first.fileno()
         with contextlib.closing(
             ConnectProbe([silent, there], 5.0).connected()
         ) as connected:

@@ -28,7 +28,7 @@ def options(shared: Path) -> dict[str, Any]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listened at a moment ago."""
+    """Find ports that were free a moment ago."""
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(holder.getsockname()[1]) for holder in holders]
     for holder in holders:
@@ -40,49 +40,50 @@ def works(client: Client) -> bool:
     return bool(client.submit(sum, [1, 2]).result(timeout=20) == 3)
 
 
-def test_behind_nat_nodes_come_by_the_ports_out_there(options: dict[str, Any]) -> None:
-    """The scheduler's port is another there; clients here take the direct way."""
-    scheduler, admission, outer = free_ports(3)
-    told = {
+def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
+    """The scheduler's port differs outside; local clients connect directly."""
+    scheduler, bootstrap_port, outer = free_ports(3)
+    addresses = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": admission,
+        "bootstrap_port": bootstrap_port,
         "contact_address": f"127.0.0.2:{outer}",
     }
+    ports = {bootstrap_port: bootstrap_port, outer: scheduler}
     with (
-        gate("127.0.0.2", {admission: admission, outer: scheduler}, "127.0.0.1"),
-        GridEngineCluster(jobs=1, **told, **options) as cluster,
+        gate("127.0.0.2", ports, "127.0.0.1"),
+        GridEngineCluster(jobs=1, **addresses, **options) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(1, timeout=30)
         assert works(client)
         assert cluster.scheduler.address == f"tls://127.0.0.1:{scheduler}"
         (record,) = cluster.pool().registry
-        assert record.tried == {f"127.0.0.2:{admission}": "connected"}
+        assert record.tried == {f"127.0.0.2:{bootstrap_port}": "connected"}
         contacts = client.run(lambda dask_worker: dask_worker.scheduler.address)
         assert [*contacts.values()] == [f"tls://127.0.0.2:{outer}"]
 
 
 @pytest.mark.timeout(90)
-def test_a_gate_that_hands_on_one_port_only_is_told(options: dict[str, Any]) -> None:
-    """The bootstrap answers and the scheduler does not: which address, which option."""
-    scheduler, admission, outer = free_ports(3)
-    told = {
+def test_a_gate_that_forwards_one_port_only(options: dict[str, Any]) -> None:
+    """The reason names the address and the option."""
+    scheduler, bootstrap_port, outer = free_ports(3)
+    addresses = {
         "host": "127.0.0.1",
         "scheduler_port": scheduler,
-        "bootstrap_port": admission,
+        "bootstrap_port": bootstrap_port,
         "contact_address": f"127.0.0.1:{outer}",
     }
     with (
-        GridEngineCluster(jobs=2, **told, **options) as cluster,
+        GridEngineCluster(jobs=2, **addresses, **options) as cluster,
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(1, timeout=60)
-    said = str(caught.value)
-    assert f"127.0.0.1:{outer}: connection refused" in said
-    assert f"the bootstrap at 127.0.0.1:{admission} did answer" in said
-    assert "scheduler_port=" in said
-    assert "contact_address=" in said
+    reason = str(caught.value)
+    assert f"127.0.0.1:{outer}: connection refused" in reason
+    assert f"the bootstrap at 127.0.0.1:{bootstrap_port} did answer" in reason
+    assert "scheduler_port=" in reason
+    assert "contact_address=" in reason
 
 
 def test_a_cluster_may_live_on_ipv6(options: dict[str, Any]) -> None:
@@ -104,10 +105,10 @@ def test_a_cluster_may_live_on_ipv6(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("option", ["scheduler_port", "bootstrap_port"])
-def test_a_port_that_is_held_is_the_users_to_change(
+def test_a_port_that_is_held_is_an_option_error(
     options: dict[str, Any], option: str
 ) -> None:
-    """Whose it is, and what to type; and nothing is left of the cluster."""
+    """It names the process; and nothing is left of the cluster."""
     with two_in_a_row() as (held, _):
         with pytest.raises(OptionError) as caught:
             GridEngineCluster(jobs=1, **{option: held}, **options)

@@ -1,4 +1,4 @@
-"""Ports of a firewalled site: how they are written, and who holds them."""
+"""Port options, and which processes hold ports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import (
     Ports,
-    how_many_held,
+    count_held,
+    holders,
     is_free,
     none_free,
-    who_holds,
 )
 from tests.samples import two_in_a_row
 
@@ -30,7 +30,7 @@ from tests.samples import two_in_a_row
         ("0", None),
     ],
 )
-def test_ports_are_written_as_dask_has_them(value: Any, ports: Any) -> None:
+def test_ports_are_written_as_in_dask(value: Any, ports: Any) -> None:
     """One, a range with both ends, or any."""
     parsed = Ports.parse(value, "worker_port")
     assert (parsed and [*parsed]) == ports
@@ -40,13 +40,13 @@ def test_ports_are_written_as_dask_has_them(value: Any, ports: Any) -> None:
 @pytest.mark.parametrize(
     "value", ["9000-9100", "9100:9000", ":9000", "1:70000", -1, True, "http", [9000]]
 )
-def test_what_are_no_ports_is_told(value: Any) -> None:
+def test_invalid_ports_are_an_option_error(value: Any) -> None:
     """The message names the option, and shows how to write a range."""
-    with pytest.raises(OptionError, match=r"worker_port=.*'9000:9100'"):
+    with pytest.raises(OptionError, match=r"(?s)worker_port=.*'9000:9100'"):
         Ports.parse(value, "worker_port")
 
 
-def test_a_port_is_free_until_somebody_listens() -> None:
+def test_a_port_is_free_until_a_process_listens() -> None:
     """At any of this host's addresses."""
     with two_in_a_row() as (held, ports):
         assert not is_free("", held)
@@ -54,21 +54,21 @@ def test_a_port_is_free_until_somebody_listens() -> None:
         assert is_free("", ports.last)
 
 
-def test_whoever_holds_a_port_is_named() -> None:
-    """With the process, if it is the user's own; and what to type."""
+def test_the_process_that_holds_a_port_is_named() -> None:
+    """With its command, if it is the user's own."""
     with two_in_a_row() as (held, ports):
-        said = who_holds(ports)
-        assert said.startswith(f"{held} is held by process {os.getpid()} (")
-        assert "python" in said or "pytest" in said
-        assert how_many_held(ports) == "1 of 2 are held, 1 by processes of yours"
-        error = str(none_free("scheduler_port", ports))
-    assert f"scheduler_port='{ports}'" in error
-    assert said in error
-    assert "what to do:" in error
+        text = holders(ports)
+        assert text.startswith(f"{held} is held by process {os.getpid()} (")
+        assert "python" in text or "pytest" in text
+        assert count_held(ports) == "1 of 2 are held, 1 by processes of yours"
+        error = none_free("scheduler_port", ports)
+    assert f"scheduler_port='{ports}'" in error.message
+    assert text in error.message
+    assert "scheduler_port=" in error.hint
 
 
-def test_of_free_ports_nobody_is_said_to_hold_them() -> None:
-    """Between two looks whoever held one may have gone."""
+def test_a_free_port_has_no_holder() -> None:
+    """The process may have ended since the port was found occupied."""
     with two_in_a_row() as (_, ports):
         free = Ports(first=ports.last, last=ports.last)
-        assert who_holds(free) == "nobody can be seen to hold it"
+        assert holders(free) == "no owning process found"

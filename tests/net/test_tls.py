@@ -141,7 +141,7 @@ def test_without_protection_others_are_disturbed(
     pytest.skip(f"not affected: Python {version} with {ssl.OPENSSL_VERSION}")
 
 
-def test_its_own_errors_are_told(plain: Security) -> None:
+def test_its_own_errors_are_raised(plain: Security) -> None:
     """A connection whose peer has gone ends, as any other does."""
     with connected(isolated(plain)) as (server, client):
         client.close()

@@ -1,13 +1,17 @@
-"""What a node becomes."""
+"""Allocations, and the import path in them."""
 
 from __future__ import annotations
 
+import os
+import sys
+import sysconfig
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dask_gridengine.nodes.allocation import allocate, memory_limit
+from dask_gridengine.nodes.allocation import allocate, import_path, memory_limit
 from dask_gridengine.options import Options
 from tests.samples import hello
 
@@ -22,7 +26,7 @@ def scheduler(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("asked", "granted", "limit"),
+    ("requested", "granted", "limit"),
     [
         (GB, {}, GB),
         (GB, {"memory": GB // 2}, GB // 2),
@@ -35,15 +39,15 @@ def scheduler(**changes: Any) -> Any:
         (None, {"host_memory": 8 * GB, "host_cpus": 4, "memory": GB}, GB),
     ],
 )
-def test_memory_is_what_was_asked_but_never_more_than_granted(
-    asked: int | None, granted: dict[str, int], limit: int
+def test_memory_is_the_requested_but_never_more_than_granted(
+    requested: int | None, granted: dict[str, int], limit: int
 ) -> None:
     """A worker's limit never exceeds what the grid would kill it for."""
-    assert memory_limit(asked, hello(**granted)) == limit
+    assert memory_limit(requested, hello(**granted)) == limit
 
 
 @pytest.mark.parametrize(
-    ("asked", "granted", "limit"),
+    ("requested", "granted", "limit"),
     [
         (None, {"host_memory": 8 * GB, "host_cpus": 2}, GB),
         (None, {"host_memory": 8 * GB, "host_cpus": 2, "memory": 4 * GB}, GB // 2),
@@ -51,10 +55,10 @@ def test_memory_is_what_was_asked_but_never_more_than_granted(
     ],
 )
 def test_local_nodes_share_the_memory_of_their_machine(
-    asked: int | None, granted: dict[str, int], limit: int
+    requested: int | None, granted: dict[str, int], limit: int
 ) -> None:
-    """So do they with a limit of the machine; a user's figure is taken as it is."""
-    assert memory_limit(asked, hello(**granted), share=1 / 8) == limit
+    """Also with a limit of the machine; a requested size is not shared."""
+    assert memory_limit(requested, hello(**granted), share=1 / 8) == limit
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_local_nodes_share_the_memory_of_their_machine(
 def test_threads_and_pools_follow_the_granted_slots(
     slots: int, options: dict[str, int], nthreads: int, pools: str
 ) -> None:
-    """Threads times pool size is the slots, whatever was asked for."""
+    """Threads times pool size is the number of slots."""
     resolved = Options.resolve({"worker_options": options})
     made = allocate(resolved, scheduler(), None, "ge-0", hello(slots=slots))
     assert made.nthreads == nthreads
@@ -77,18 +81,48 @@ def test_threads_and_pools_follow_the_granted_slots(
     assert "nthreads" not in made.options
 
 
-def test_the_users_environment_has_the_last_word() -> None:
-    """A variable of the user's overrides one of ours."""
+def test_the_users_environment_overrides_ours() -> None:
+    """Also the variables of thread pools."""
     resolved = Options.resolve({"environment": {"OMP_NUM_THREADS": 7}})
     made = allocate(resolved, scheduler(), None, "ge-0", hello())
     assert made.environment["OMP_NUM_THREADS"] == "7"
 
 
-def test_where_to_listen_is_told_in_dasks_words() -> None:
-    """Nannies take from the workers' ports."""
+def test_interface_and_ports_of_the_worker() -> None:
+    """Nannies use the workers' ports."""
     given = {"worker_interface": "ib0", "worker_port": "9000:9100"}
     made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port) == ("ib0", "9000:9100")
     assert made.nanny_port == "9000:9100"
     made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello())
     assert (made.interface, made.port, made.nanny_port) == ("", "", "")
+
+
+def test_the_installation_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node has the standard library and site-packages of its own Python."""
+    packages = sysconfig.get_path("purelib")
+    egg = os.path.join(packages, "some.egg")
+    monkeypatch.setattr(
+        "sys.path", [*sys.path, sysconfig.get_path("stdlib"), packages, egg, "/added"]
+    )
+    found = import_path("/work")
+    assert found[-1] == "/added"
+    assert not [place for place in found if "-packages" in place]
+    assert not [place for place in found if place.startswith(sys.base_prefix + "/lib/")]
+
+
+def test_relative_entries_are_below_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They become absolute paths, each once and in order."""
+    monkeypatch.setattr("sys.path", ["", "src", "/base/src", "../lib", "/other/"])
+    assert import_path("/base") == ["/base", "/base/src", "/lib", "/other"]
+    assert import_path("") == ["/base/src", "/other"]
+
+
+def test_entries_that_are_no_strings_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Python does; notebooks have some by mistake."""
+    monkeypatch.setattr("sys.path", [Path("/a"), None, b"/b", "/c"])
+    assert import_path("/work") == ["/c"]

@@ -1,4 +1,4 @@
-"""From what the grid, the log and the accounting say to one cause."""
+"""The cause from the end notice, the log and the accounting."""
 
 from __future__ import annotations
 
@@ -43,36 +43,42 @@ def end(**fields: Any) -> EndNotice:
     ],
 )
 def test_an_end_notice_becomes_a_cause(notice: EndNotice, cause: Cause) -> None:
-    """Each kind of end of a node that had been heard of is told apart."""
+    """Each kind of end of a node that had sent a hello."""
     assert diagnose_end(notice, started=True).cause is cause
 
 
 @pytest.mark.parametrize(("status", "cause"), BY_STATUS.items())
 @pytest.mark.parametrize("started", [True, False])
 def test_a_status_of_ours_is_a_cause(status: int, cause: Cause, started: bool) -> None:
-    """Whether the node has been heard of or not; the log has the evidence."""
-    told = diagnose_end(end(exit_status=status), "x\non a: no, no\n", started=started)
-    assert (told.cause, told.detail, told.source) == (cause, "no, no", "exit status")
+    """With or without a hello; the log has the evidence."""
+    diagnosis = diagnose_end(
+        end(exit_status=status), "x\non a: no, no\n", started=started
+    )
+    assert (diagnosis.cause, diagnosis.detail, diagnosis.source) == (
+        cause,
+        "no, no",
+        "exit status",
+    )
 
 
-def test_an_end_nobody_can_explain_holds_all_that_was_said() -> None:
-    """The notice's words, the accounting's, and the node's last."""
+def test_an_unknown_end_has_all_evidence() -> None:
+    """From the notice, the accounting, and the log's last line."""
     account = AccountingRecord(host="node1", failed="100: assumedly after job")
-    told = diagnose_end(
+    diagnosis = diagnose_end(
         end(exit_status=3, ran=12.0), "one\ntwo\n", started=True, account=account
     )
-    assert told.detail == (
+    assert diagnosis.detail == (
         "exit status 3 after 12 s; accounting: failed 100: assumedly after job; two"
     )
-    assert told.source == "accounting"
+    assert diagnosis.source == "accounting"
 
 
-def test_who_was_never_heard_of_has_not_finished() -> None:
+def test_a_node_without_a_hello_has_not_finished() -> None:
     """Exit status 0 without a hello is no success: something else ran."""
     assert diagnose_end(end(exit_status=0), started=False).cause is Cause.NEVER_ARRIVED
 
 
-def test_who_was_heard_of_was_not_deleted_before_it_started() -> None:
+def test_a_node_with_a_hello_was_not_deleted_in_the_queue() -> None:
     """An end lost in an outage of the grid is not mistaken for a qdel."""
     notice = end(deleted=True)
     assert diagnose_end(notice, started=False).cause is Cause.DELETED
@@ -83,76 +89,76 @@ def test_who_was_heard_of_was_not_deleted_before_it_started() -> None:
     ("ran", "cause"),
     [(59.5, Cause.WALLTIME), (61.0, Cause.WALLTIME), (40.0, Cause.KILLED)],
 )
-def test_a_walltime_is_told_by_the_time_it_ran(ran: float, cause: Cause) -> None:
+def test_the_run_time_shows_a_walltime(ran: float, cause: Cause) -> None:
     """The signal alone says nothing: h_rt and kill -9 look alike."""
-    told = diagnose_end(end(signal="SIGKILL", ran=ran), started=True, walltime=60)
-    assert told.cause is cause
+    diagnosis = diagnose_end(end(signal="SIGKILL", ran=ran), started=True, walltime=60)
+    assert diagnosis.cause is cause
     if cause is Cause.WALLTIME:
-        assert "walltime=90" in told.advice
+        assert "walltime=90" in diagnosis.advice
 
 
-def test_the_grids_memory_limit_is_told_by_the_peak() -> None:
+def test_the_peak_shows_the_grids_memory_limit() -> None:
     """With what was used, what there was, and a number to ask for."""
     notice = end(signal="SIGKILL", ran=5.0, peak_memory=7_900_000_000)
-    told = diagnose_end(notice, started=True, memory=8_000_000_000)
-    assert told.cause is Cause.MEMORY
-    assert told.detail.startswith("7.36 GiB of 7.45 GiB")
-    assert "memory='12 GB'" in told.advice
+    diagnosis = diagnose_end(notice, started=True, memory=8_000_000_000)
+    assert diagnosis.cause is Cause.MEMORY
+    assert diagnosis.detail.startswith("7.36 GiB of 7.45 GiB")
+    assert "memory='12 GB'" in diagnosis.advice
     assert diagnose_end(notice, started=True).cause is Cause.KILLED, "no limit"
 
 
 def test_the_accounting_fills_in_what_the_notice_lacks() -> None:
     """Time and memory of a node that was killed may stand there only."""
     account = AccountingRecord(host="node1", failed="", ran=60.0, peak_memory=0)
-    told = diagnose_end(
+    diagnosis = diagnose_end(
         end(signal="SIGKILL"), started=True, walltime=60, account=account
     )
-    assert told.cause is Cause.WALLTIME
+    assert diagnosis.cause is Cause.WALLTIME
     account = AccountingRecord(host="node1", failed="", ran=9.0, peak_memory=2**30)
-    told = diagnose_end(
+    diagnosis = diagnose_end(
         end(signal="SIGKILL"), started=True, memory=2**30, account=account
     )
-    assert told.cause is Cause.MEMORY
+    assert diagnosis.cause is Cause.MEMORY
 
 
 @pytest.mark.parametrize(
     ("failed", "status", "cause", "detail"),
     [
-        ("100: assumedly after job", 137, Cause.KILLED, "by SIGKILL; says the account"),
-        ("100: assumedly after job", 143, Cause.KILLED, "by SIGTERM; says the account"),
-        ("", 75, Cause.LOST_CONTACT, "last words"),
+        ("100: assumedly after job", 137, Cause.KILLED, "by SIGKILL; by the account"),
+        ("100: assumedly after job", 143, Cause.KILLED, "by SIGTERM; by the account"),
+        ("", 75, Cause.LOST_CONTACT, "last line"),
         ("", 0, Cause.FINISHED, ""),
         ("100: assumedly after job", 1, Cause.UNKNOWN, "accounting: failed 100"),
         ("28: changing into working directory", 0, Cause.UNKNOWN, "failed 28"),
     ],
 )
-def test_the_accounting_says_how_a_node_ended_whose_notice_was_missed(
+def test_the_accounting_replaces_a_missed_notice(
     failed: str, status: int, cause: Cause, detail: str
 ) -> None:
-    """Its end came while nobody listened, and the grid says only that it is over."""
+    """The grid reports only that the node has ended."""
     account = AccountingRecord(host="node1", failed=failed, exit_status=status, ran=5.0)
-    told = diagnose_end(
-        end(deleted=True), "last words\n", started=True, walltime=60, account=account
+    diagnosis = diagnose_end(
+        end(deleted=True), "last line\n", started=True, walltime=60, account=account
     )
-    assert told.cause is cause
-    assert detail in told.detail
-    assert told.source == "accounting"
+    assert diagnosis.cause is cause
+    assert detail in diagnosis.detail
+    assert diagnosis.source == "accounting"
     over = diagnose_end(
         end(signal="SIGTERM", ran=5.0), started=True, walltime=60, account=account
     )
     assert (over.cause, over.source) == (Cause.KILLED, "grid"), "the notice knows best"
 
 
-def test_a_missed_end_by_the_walltime_is_told_by_the_accounting() -> None:
+def test_the_accounting_shows_a_missed_walltime() -> None:
     """The limits are looked at as if the notice had come."""
     account = AccountingRecord(
         host="n", failed="37: qmaster enforced", exit_status=137, ran=60.0
     )
-    told = diagnose_end(end(), started=True, walltime=60, account=account)
-    assert (told.cause, told.source) == (Cause.WALLTIME, "accounting")
+    diagnosis = diagnose_end(end(), started=True, walltime=60, account=account)
+    assert (diagnosis.cause, diagnosis.source) == (Cause.WALLTIME, "accounting")
 
 
-def test_what_could_not_be_started_is_told_in_the_grids_words() -> None:
+def test_a_node_that_could_not_start_has_the_grids_reason() -> None:
     """The accounting's reason, or the notice's where there is none yet."""
     notice = end(unstarted=True, reason="the grid could not start it")
     account = AccountingRecord(
@@ -166,22 +172,22 @@ def test_what_could_not_be_started_is_told_in_the_grids_words() -> None:
 
 
 def test_the_last_line_of_the_log_is_the_evidence() -> None:
-    """What the node said last stands in the sentence, without the host before it."""
+    """Without the host before it."""
     log = "on node1:\nnoise\nsh: 1: exec: nopy: not found\n"
-    told = diagnose_end(end(exit_status=127), log, started=False)
-    assert told.detail == "sh: 1: exec: nopy: not found"
+    diagnosis = diagnose_end(end(exit_status=127), log, started=False)
+    assert diagnosis.detail == "sh: 1: exec: nopy: not found"
     assert last_line("on node1: no route to host\n\n") == "no route to host"
     assert last_line("") == ""
 
 
 def test_a_log_begins_with_its_host() -> None:
-    """A node that never said hello can be told where it was."""
+    """Also that of a node without a hello."""
     assert host_in("on node17:\nTraceback") == "node17"
     assert host_in("Traceback") == ""
 
 
 @pytest.mark.parametrize(
-    ("cause", "detail", "told"),
+    ("cause", "detail", "expected"),
     [
         (Cause.FINISHED, "", Cause.FINISHED),
         (Cause.FINISHED, "worker-lifetime-reached", Cause.LIFETIME),
@@ -200,20 +206,22 @@ def test_a_log_begins_with_its_host() -> None:
         (Cause.NO_IMPORT, "ModuleNotFoundError: numpy", Cause.NO_IMPORT),
     ],
 )
-def test_a_farewell_is_read(cause: Cause, detail: str, told: Cause) -> None:
-    """What the worker gave its Nanny as the reason of its end is told apart."""
+def test_an_exit_report_becomes_a_cause(
+    cause: Cause, detail: str, expected: Cause
+) -> None:
+    """The worker's reason of its end makes the difference."""
     diagnosis = diagnose_exit_report(exit_report(cause=cause.value, detail=detail))
-    assert diagnosis.cause is told
+    assert diagnosis.cause is expected
     assert diagnosis.source == "exit_report"
 
 
-def test_a_farewell_of_another_version_is_no_error() -> None:
-    """A cause this version does not know is an unknown one."""
+def test_an_unknown_cause_is_no_error() -> None:
+    """A report of another version may have one."""
     assert diagnose_exit_report(exit_report(cause="melted")).cause is Cause.UNKNOWN
 
 
-def test_a_memory_limit_comes_with_a_number_to_ask_for() -> None:
-    """Half as much again, rounded up to what people type."""
+def test_a_memory_limit_comes_with_a_size_to_request() -> None:
+    """Half as much again, rounded up."""
     assert "'600 MB'" in out_of_memory(399, 400_000_000, "Nanny", "its limit").advice
     assert "'3 GB'" in out_of_memory(1, 2 * 10**9, "Nanny", "its limit").advice
 
@@ -229,5 +237,5 @@ def test_a_memory_limit_comes_with_a_number_to_ask_for() -> None:
 def test_how_a_worker_process_ended_gives_the_advice(
     signal: str | None, status: int | None, says: str
 ) -> None:
-    """A crash, an exit and a kill want different things looked at."""
+    """A crash, an exit and a kill have different advice."""
     assert says in process_ended(signal, status).sentence("it")

@@ -1,4 +1,4 @@
-"""Where a cluster listens, and where its nodes are told that it does."""
+"""The addresses at which a cluster listens, and those at which nodes contact it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from dask_gridengine.net.addresses import LOOPBACK, plausible
 from dask_gridengine.nodes.endpoints import (
+    bootstrap_addresses,
+    bootstrap_hosts,
     contact,
     dashboard_address,
-    doors,
     listen_at,
-    offers,
 )
 from dask_gridengine.options import Options
 from tests.samples import two_in_a_row
@@ -41,19 +41,19 @@ def scheduler(**changes: Any) -> Any:
         ({"contact_address": "gate", "host": "127.0.0.1"}, "drmaa", "127.0.0.1"),
     ],
 )
-def test_a_grid_is_listened_to_everywhere_and_local_processes_here(
+def test_clusters_on_a_grid_listen_everywhere_and_local_ones_at_loopback(
     given: dict[str, Any], kind: str, host: str | None
 ) -> None:
     """Unless the user says where; a laptop opens no port to its network."""
     assert listen_at(options(**given), kind) == host
 
 
-def test_all_addresses_lead_to_the_door() -> None:
+def test_all_bound_addresses_are_offered() -> None:
     """Where it listens everywhere, all are offered; elsewhere the one."""
-    listen, hosts = doors(None)
+    listen, hosts = bootstrap_hosts(None)
     assert hosts == plausible()
     assert (listen == "::") is any(":" in host for host in hosts)
-    assert doors("fd00::1") == ("fd00::1", ["fd00::1"])
+    assert bootstrap_hosts("fd00::1") == ("fd00::1", ["fd00::1"])
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,20 @@ def test_all_addresses_lead_to_the_door() -> None:
         ({"contact_address": "tls://[fd00::1]"}, ("[fd00::1]:4711",)),
     ],
 )
-def test_nodes_are_told_where_the_door_is_seen_from_outside(
+def test_nodes_get_the_outer_address(
     given: dict[str, str], offered: tuple[str, ...]
 ) -> None:
-    """The port of contact_address is the scheduler's; the door's is its own."""
-    assert offers(options(**given), ["10.0.0.9", "fd00::9"], 4711) == offered
+    """The port of contact_address is the scheduler's, not the bootstrap port."""
+    assert (
+        bootstrap_addresses(options(**given), ["10.0.0.9", "fd00::9"], 4711) == offered
+    )
 
 
-def test_a_node_finds_the_scheduler_where_it_found_the_door() -> None:
+def test_the_scheduler_is_at_the_address_that_answered() -> None:
     """The address that answered the node leads to the scheduler too."""
-    told = options()
-    assert contact(told, scheduler(), "10.7.7.1:4711") == "tls://10.7.7.1:8786"
-    six = contact(told, scheduler(address="tcp://0.0.0.0:1"), "[::1]:2")
+    plain = options()
+    assert contact(plain, scheduler(), "10.7.7.1:4711") == "tls://10.7.7.1:8786"
+    six = contact(plain, scheduler(address="tcp://0.0.0.0:1"), "[::1]:2")
     assert six == "tcp://[::1]:1"
 
 
@@ -87,23 +89,23 @@ def test_a_node_finds_the_scheduler_where_it_found_the_door() -> None:
         ({"contact_address": "tls://[fd00::1]:1"}, "tls://[fd00::1]:1"),
     ],
 )
-def test_behind_nat_the_user_says_where_the_scheduler_is(
+def test_behind_nat_the_user_sets_the_schedulers_address(
     given: dict[str, str], found: str
 ) -> None:
-    """A host, with the port it has out there if that is another one."""
+    """A host, with the outer port if it differs."""
     assert contact(options(**given), scheduler(), "gate:4711") == found
 
 
 def test_dasks_own_contact_address_counts_where_ours_is_not_given() -> None:
     """As `distributed.scheduler.contact-address`, of the scheduler alone."""
-    told = scheduler(contact_address="tls://login.example:9000")
-    assert contact(options(), told, "10.0.0.1:4711") == "tls://login.example:9000"
-    ours = contact(options(contact_address="gate"), told, "10.0.0.1:4711")
+    reachable = scheduler(contact_address="tls://login.example:9000")
+    assert contact(options(), reachable, "10.0.0.1:4711") == "tls://login.example:9000"
+    ours = contact(options(contact_address="gate"), reachable, "10.0.0.1:4711")
     assert ours == "tls://gate:8786"
 
 
 def test_the_dashboard_takes_the_first_port_that_is_free() -> None:
-    """And 8787, as everywhere in Dask, where nothing is said."""
+    """And 8787, as everywhere in Dask, without an option."""
     assert dashboard_address(options()) == ":8787"
     with two_in_a_row() as (held, ports):
         assert dashboard_address(options(dashboard_port=str(ports))) == f":{held + 1}"

@@ -1,4 +1,4 @@
-"""How nodes end, and what is learnt from it."""
+"""How nodes end, and how that is explained."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.waiting import until
 SILENT = Diagnosis(cause=Cause.HOST_LOST, source="scheduler")
 
 
-class JobList:
-    """Endings, and all that they write into."""
+class World:
+    """An exit tracker with all that it changes."""
 
     def __init__(self, logs: Path, **options: Any) -> None:
         self.registry, self.failures, self.blocklist = (
@@ -60,8 +60,8 @@ class JobList:
         return record
 
     async def end(self, record: NodeRecord, **fields: Any) -> None:
-        """The launcher's notice, followed to its end."""
-        self.exits.end(EndNotice(node=record.id, **fields))
+        """Pass an end notice, and wait until it is followed up."""
+        self.exits.on_end_notice(EndNotice(node=record.id, **fields))
         await until(lambda: record.state is NodeState.GONE, "the end", 5)
 
 
@@ -73,108 +73,108 @@ def cause(record: NodeRecord) -> Cause | None:
     return record.diagnosis.cause if record.diagnosis else None
 
 
-def test_a_farewell_frees_the_name_before_the_grid_has_noticed(tmp_path: Path) -> None:
+def test_an_exit_report_frees_the_name_before_the_end_notice(tmp_path: Path) -> None:
     """The notice may take ten minutes after a restart of the master."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
+        world = World(tmp_path)
+        record = world.node()
         record.peak_memory = 9  # of a worker before the last
-        said = exit_report(index=1, cause="drained", stderr="last", peak_memory=7)
-        assert books.exits.exit_report(said)
-        assert books.over == [record]
+        report = exit_report(index=1, cause="drained", stderr="last", peak_memory=7)
+        assert world.exits.on_exit_report(report)
+        assert world.over == [record]
         assert record.state is NodeState.DRAINING
-        await books.end(record, exit_status=0)
-        assert books.over == [record], "once"
+        await world.end(record, exit_status=0)
+        assert world.over == [record], "once"
         assert (cause(record), record.log_tail) == (Cause.DRAINED, "last")
         assert record.peak_memory == 9
 
     play(story)
 
 
-def test_an_end_is_told_when_the_name_is_free_and_when_the_node_is_gone(
+def test_both_callbacks_are_called_once_for_each_node(
     tmp_path: Path,
 ) -> None:
-    """Once each: who waits for places to be empty must hear of the second too."""
+    """When the name is free, and when the grid has reported the end."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        spoke, silent, lost = books.node(), books.node(), books.node()
-        books.exits.exit_report(exit_report(index=1))
-        books.exits.give_up(lost, SILENT)
-        assert (books.over, books.gone) == ([spoke, lost], [])
+        world = World(tmp_path)
+        spoke, silent, lost = world.node(), world.node(), world.node()
+        world.exits.on_exit_report(exit_report(index=1))
+        world.exits.declare_lost(lost, SILENT)
+        assert (world.over, world.gone) == ([spoke, lost], [])
         for record in (spoke, silent, lost):
-            await books.end(record, exit_status=0)
-            books.exits.end(EndNotice(node=record.id))
-        assert books.over == [spoke, lost, silent]
-        assert books.gone == [spoke, silent, lost]
+            await world.end(record, exit_status=0)
+            world.exits.on_end_notice(EndNotice(node=record.id))
+        assert world.over == [spoke, lost, silent]
+        assert world.gone == [spoke, silent, lost]
 
     play(story)
 
 
-def test_the_node_knows_best_why_it_ended(tmp_path: Path) -> None:
-    """What it has said itself is not replaced by what the grid sees from outside."""
+def test_an_exit_report_outweighs_the_end_notice(tmp_path: Path) -> None:
+    """The node knows best why it ended."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        books.exits.exit_report(exit_report(index=1, cause=Cause.NO_START.value))
-        await books.end(record, signal="SIGKILL")
+        world = World(tmp_path)
+        record = world.node()
+        world.exits.on_exit_report(exit_report(index=1, cause=Cause.NO_START.value))
+        await world.end(record, signal="SIGKILL")
         assert cause(record) is Cause.NO_START
-        assert len(books.failures) == 1
+        assert len(world.failures) == 1
 
     play(story)
 
 
-def test_a_farewell_after_the_end_is_old_news(tmp_path: Path) -> None:
-    """The notice may be the faster one; what was learnt from it stands."""
+def test_an_exit_report_after_the_end_is_ignored(tmp_path: Path) -> None:
+    """The notice may be faster; its diagnosis stays."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        await books.end(record, signal="SIGKILL", peak_memory=9)
-        assert not books.exits.exit_report(exit_report(index=1))
-        assert (cause(record), books.over) == (Cause.KILLED, [record])
+        world = World(tmp_path)
+        record = world.node()
+        await world.end(record, signal="SIGKILL", peak_memory=9)
+        assert not world.exits.on_exit_report(exit_report(index=1))
+        assert (cause(record), world.over) == (Cause.KILLED, [record])
         assert (record.exit_report, record.peak_memory) == (None, 9)
 
     play(story)
 
 
-def test_a_farewell_that_comes_while_the_log_is_read_still_counts(
+def test_an_exit_report_while_the_log_is_read_counts(
     tmp_path: Path,
 ) -> None:
     """The notice came first, but the node knows best."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        books.exits.end(EndNotice(node=record.id, exit_status=3))
+        world = World(tmp_path)
+        record = world.node()
+        world.exits.on_end_notice(EndNotice(node=record.id, exit_status=3))
         await asyncio.sleep(0)  # it is being followed now
-        said = exit_report(index=1, cause=Cause.NO_START.value)
-        assert books.exits.exit_report(said)
-        await books.exits.settle(timeout=5)
-        assert (cause(record), books.over) == (Cause.NO_START, [record])
+        report = exit_report(index=1, cause=Cause.NO_START.value)
+        assert world.exits.on_exit_report(report)
+        await world.exits.drain(timeout=5)
+        assert (cause(record), world.over) == (Cause.NO_START, [record])
         assert record.state is NodeState.GONE
 
     play(story)
 
 
 @pytest.mark.parametrize("changes", [{"process_token": "f" * 16}, {"job": "77"}])
-def test_a_strangers_farewell_changes_nothing(
+def test_an_invalid_exit_report_changes_nothing(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
-    """Nor does a second one, or one of a node that is gone."""
-    books = JobList(tmp_path)
-    record = books.node()
-    assert not books.exits.exit_report(exit_report(index=1, **changes))
-    assert (record.state, books.over) == (NodeState.WORKING, [])
-    assert books.exits.exit_report(exit_report(index=1))
-    assert not books.exits.exit_report(exit_report(index=1, cause="drained"))
-    assert (cause(record), books.over) == (Cause.FINISHED, [record])
+    """Nor does a second one, or one of a node that has ended."""
+    world = World(tmp_path)
+    record = world.node()
+    assert not world.exits.on_exit_report(exit_report(index=1, **changes))
+    assert (record.state, world.over) == (NodeState.WORKING, [])
+    assert world.exits.on_exit_report(exit_report(index=1))
+    assert not world.exits.on_exit_report(exit_report(index=1, cause="drained"))
+    assert (cause(record), world.over) == (Cause.FINISHED, [record])
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "told"),
+    ("state", "reported", "expected"),
     [
         ({"cancelled": True}, Cause.NO_START, Cause.CANCELLED),
         ({"cancelled": True}, Cause.FINISHED, Cause.CANCELLED),
@@ -183,20 +183,20 @@ def test_a_strangers_farewell_changes_nothing(
         ({}, Cause.FINISHED, Cause.FINISHED),
     ],
 )
-def test_who_wanted_it_is_told_apart(
-    tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
+def test_the_requester_of_an_end_decides_its_cause(
+    tmp_path: Path, state: dict[str, bool], reported: Cause, expected: Cause
 ) -> None:
-    """We, whoever uses the scheduler, or nobody: the worker says the same to all."""
-    books = JobList(tmp_path)
-    record = books.node()
+    """The cluster, the scheduler or neither; the worker reports the same for all."""
+    world = World(tmp_path)
+    record = world.node()
     for key, value in state.items():
         setattr(record, key, value)
-    books.exits.exit_report(exit_report(index=1, cause=said.value))
-    assert cause(record) is told
+    world.exits.on_exit_report(exit_report(index=1, cause=reported.value))
+    assert cause(record) is expected
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "told"),
+    ("state", "reported", "expected"),
     [
         ({}, Cause.FINISHED, Cause.EXPIRED),
         ({"cancelled": True}, Cause.FINISHED, Cause.EXPIRED),
@@ -204,29 +204,29 @@ def test_who_wanted_it_is_told_apart(
         ({}, Cause.KILLED, Cause.KILLED),
     ],
 )
-def test_who_goes_although_it_is_wanted_is_told_why(
-    tmp_path: Path, state: dict[str, bool], said: Cause, told: Cause
+def test_a_node_that_is_replaced_keeps_that_cause(
+    tmp_path: Path, state: dict[str, bool], reported: Cause, expected: Cause
 ) -> None:
-    """The worker knows no more than that it was let go; other words of it stand."""
-    books = JobList(tmp_path)
-    record = books.node()
+    """The worker only knows that it was closed; other reports of it count."""
+    world = World(tmp_path)
+    record = world.node()
     record.turned = Diagnosis(cause=Cause.EXPIRED, source="cluster")
     for key, value in state.items():
         setattr(record, key, value)
-    books.exits.exit_report(exit_report(index=1, cause=said.value))
-    assert cause(record) is told
-    assert not told.on_purpose
+    world.exits.on_exit_report(exit_report(index=1, cause=reported.value))
+    assert cause(record) is expected
+    assert not expected.on_purpose
 
 
-def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
+def test_a_node_without_a_report_is_explained_by_its_log(tmp_path: Path) -> None:
     """Its host, its last line; and its log is removed, as it says no more."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node(arrived=False)
+        world = World(tmp_path)
+        record = world.node(arrived=False)
         log = tmp_path / "12.1.log"
         log.write_text("on node7:\nsh: nopy: not found\n")
-        await books.end(record, exit_status=127)
+        await world.end(record, exit_status=127)
         assert cause(record) is Cause.NO_PYTHON
         assert record.host == "node7"
         assert record.diagnosis
@@ -238,128 +238,126 @@ def test_a_node_without_a_word_is_told_by_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_logs_that_are_asked_for_or_say_more_are_kept(
-    tmp_path: Path, keep: bool
-) -> None:
-    """Others leave nothing behind."""
+def test_requested_and_helpful_logs_are_kept(tmp_path: Path, keep: bool) -> None:
+    """Others are removed."""
 
     async def story() -> None:
-        books = JobList(tmp_path, keep_logs=keep)
-        good, killed = books.node(), books.node()
+        world = World(tmp_path, keep_logs=keep)
+        good, killed = world.node(), world.node()
         logs = [tmp_path / "12.1.log", tmp_path / "12.2.log"]
         for log in logs:
             log.write_text("fine")
-        await books.end(good, exit_status=0)
-        await books.end(killed, signal="SIGKILL")
+        await world.end(good, exit_status=0)
+        await world.end(killed, signal="SIGKILL")
         assert [log.exists() for log in logs] == [keep, True]
-        assert books.exits.telling() == {"12.2"}
+        assert world.exits.logs_to_keep() == {"12.2"}
 
     play(story)
 
 
 @pytest.mark.parametrize("who", ["we", "the launcher"])
-def test_what_we_gave_back_is_no_failure(tmp_path: Path, who: str) -> None:
-    """However it took its end; nobody is failed_hosts, and no log is left."""
+def test_a_cancelled_node_is_no_failure(tmp_path: Path, who: str) -> None:
+    """However it ended: no host is blamed, and no log is left."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node(arrived=False)
+        world = World(tmp_path)
+        record = world.node(arrived=False)
         log = tmp_path / "12.1.log"
         log.write_text("on node7:\nKilled\n")
         record.cancelled = who == "we"
-        await books.end(record, signal="SIGKILL", cancelled=who != "we")
-        assert (cause(record), books.over) == (Cause.CANCELLED, [record])
-        assert not books.failures
-        assert not books.blocklist.suspects()
+        await world.end(record, signal="SIGKILL", cancelled=who != "we")
+        assert (cause(record), world.over) == (Cause.CANCELLED, [record])
+        assert not world.failures
+        assert not world.blocklist.suspects()
         assert not log.exists()
 
     play(story)
 
 
-def test_what_a_given_up_node_says_is_heard(tmp_path: Path) -> None:
-    """As it was given up it was cancelled too, which is not why it had gone."""
+def test_the_report_of_a_node_declared_lost_counts(tmp_path: Path) -> None:
+    """It was cancelled too, which was not why it ended."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        books.exits.give_up(record, SILENT)
-        record.cancelled = True  # as whoever gives it up does
-        said = exit_report(index=1, cause=Cause.LOST_CONTACT.value)
-        assert books.exits.exit_report(said)
-        await books.end(record, cancelled=True)
-        assert (cause(record), books.over) == (Cause.LOST_CONTACT, [record])
-        books.exits.give_up(record, SILENT)
+        world = World(tmp_path)
+        record = world.node()
+        world.exits.declare_lost(record, SILENT)
+        record.cancelled = True  # as the caller does
+        report = exit_report(index=1, cause=Cause.LOST_CONTACT.value)
+        assert world.exits.on_exit_report(report)
+        await world.end(record, cancelled=True)
+        assert (cause(record), world.over) == (Cause.LOST_CONTACT, [record])
+        world.exits.declare_lost(record, SILENT)
         assert cause(record) is Cause.LOST_CONTACT
 
     play(story)
 
 
-@pytest.mark.parametrize("by", ["its end", "its farewell"])
-def test_a_host_whose_lost_node_is_heard_of_is_not_avoided(
+@pytest.mark.parametrize("by", ["its end", "its report"])
+def test_a_host_whose_lost_node_responds_is_not_excluded(
     tmp_path: Path, by: str
 ) -> None:
     """Also if we have deleted the node: of a lost host the grid hears nothing."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        books.blocklist.possible = frozenset({"node1", "node2"})
-        record = books.node()
+        world = World(tmp_path)
+        world.blocklist.possible = frozenset({"node1", "node2"})
+        record = world.node()
         lost = Diagnosis(cause=Cause.HOST_LOST, detail="silent", source="scheduler")
-        books.exits.give_up(record, lost)
+        world.exits.declare_lost(record, lost)
         record.cancelled = True
-        now = books.registry.clock()
-        assert books.blocklist.shut(now) == ["node1"]
+        now = world.registry.clock()
+        assert world.blocklist.blocked(now) == ["node1"]
         if by == "its end":
-            await books.end(record, cancelled=True)
+            await world.end(record, cancelled=True)
         else:
-            assert books.exits.exit_report(exit_report(index=1))
-        assert books.blocklist.shut(now) == []
+            assert world.exits.on_exit_report(exit_report(index=1))
+        assert world.blocklist.blocked(now) == []
         assert record.diagnosis is not None
 
     play(story)
 
 
-def test_a_given_up_node_that_never_speaks_keeps_its_diagnosis(tmp_path: Path) -> None:
-    """That we cancelled it then says nothing about it."""
+def test_a_lost_node_without_a_report_keeps_its_diagnosis(tmp_path: Path) -> None:
+    """That it was cancelled then explains nothing."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        books.exits.give_up(record, SILENT)
+        world = World(tmp_path)
+        record = world.node()
+        world.exits.declare_lost(record, SILENT)
         record.cancelled = True
-        await books.end(record, cancelled=True, signal="SIGKILL")
-        assert (record.diagnosis, books.over) == (SILENT, [record])
+        await world.end(record, cancelled=True, signal="SIGKILL")
+        assert (record.diagnosis, world.over) == (SILENT, [record])
         assert record.state is NodeState.GONE
 
     play(story)
 
 
-def test_a_node_is_given_up_once_and_may_be_explained_later(tmp_path: Path) -> None:
-    """Its host was failed_hosts on a guess; the grid's word takes that back."""
+def test_a_lost_node_may_be_explained_later(tmp_path: Path) -> None:
+    """Its host was blocked on a guess, which the end notice corrects."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        books.blocklist.possible = frozenset({"node1", "node2"})
-        record = books.node()
-        books.exits.give_up(record, SILENT)
-        books.exits.give_up(record, SILENT)
-        assert books.over == [record]
-        assert books.blocklist.shut(books.registry.clock()) == ["node1"]
-        await books.end(record, signal="SIGKILL")
+        world = World(tmp_path)
+        world.blocklist.possible = frozenset({"node1", "node2"})
+        record = world.node()
+        world.exits.declare_lost(record, SILENT)
+        world.exits.declare_lost(record, SILENT)
+        assert world.over == [record]
+        assert world.blocklist.blocked(world.registry.clock()) == ["node1"]
+        await world.end(record, signal="SIGKILL")
         assert cause(record) is Cause.KILLED
-        assert books.over == [record]
-        assert books.blocklist.shut(books.registry.clock()) == []
-        (reason,) = books.failures.reasons()
+        assert world.over == [record]
+        assert world.blocklist.blocked(world.registry.clock()) == []
+        (reason,) = world.failures.reasons()
         assert "was killed" in reason
 
     play(story)
 
 
-def test_the_accounting_is_asked_where_nothing_else_is_known(tmp_path: Path) -> None:
-    """In the background: its record may come late, and nobody waits for it."""
+def test_the_accounting_explains_unknown_ends(tmp_path: Path) -> None:
+    """In the background, because its record may come late."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
+        world = World(tmp_path)
         asked: list[NodeId] = []
         answer: asyncio.Future[AccountingRecord] = (
             asyncio.get_running_loop().create_future()
@@ -369,134 +367,95 @@ def test_the_accounting_is_asked_where_nothing_else_is_known(tmp_path: Path) -> 
             asked.append(node)
             return await answer
 
-        books.exits.account = account
-        known, unknown = books.node(), books.node(arrived=False)
-        await books.end(known, signal="SIGKILL")
-        await books.end(unknown, unstarted=True, reason="prolog failed")
+        world.exits.account = account
+        known, unknown = world.node(), world.node(arrived=False)
+        await world.end(known, signal="SIGKILL")
+        await world.end(unknown, unstarted=True, reason="prolog failed")
         assert asked == [unknown.id]
-        assert books.over == [known, unknown]
+        assert world.over == [known, unknown]
         answer.set_result(AccountingRecord(host="node9", failed="8: in prolog"))
-        await until(lambda: unknown.host == "node9", "the accounting's word", 5)
+        await until(lambda: unknown.host == "node9", "the accounting's record", 5)
         assert unknown.diagnosis
         assert unknown.diagnosis.detail == "8: in prolog"
-        assert any("8: in prolog" in reason for reason in books.failures.reasons())
+        assert any("8: in prolog" in reason for reason in world.failures.reasons())
 
     play(story)
 
 
 def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
-    """What is asked there is called off."""
+    """Also if an end is followed up only while the cluster closes."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
+        world = World(tmp_path)
 
         async def account(node: NodeId, timeout: float) -> None:
             await asyncio.Event().wait()
 
-        books.exits.account = account
-        await books.end(books.node(arrived=False), exit_status=3)
-        await asyncio.wait_for(books.exits.settle(timeout=5), 2)
-
-    play(story)
-
-
-def test_an_end_that_comes_last_asks_nobody(tmp_path: Path) -> None:
-    """Also where it is followed up only while the cluster closes."""
-
-    async def story() -> None:
-        books = JobList(tmp_path)
-
-        async def account(node: NodeId, timeout: float) -> None:
-            await asyncio.Event().wait()
-
-        books.exits.account = account
-        record = books.node(arrived=False)
-        books.exits.end(EndNotice(node=record.id, exit_status=3))
-        await books.exits.settle(timeout=5)
+        world.exits.account = account
+        record = world.node(arrived=False)
+        world.exits.on_end_notice(EndNotice(node=record.id, exit_status=3))
+        await world.exits.drain(timeout=5)
         assert record.state is NodeState.GONE
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     play(story)
 
 
-def test_a_log_that_hangs_does_not_keep_anybody(tmp_path: Path) -> None:
-    """As with its file server; the end is not followed up then."""
+def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
+    """As with a dead file server; the end is not followed up then."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
+        world = World(tmp_path)
+        record = world.node()
         log = tmp_path / "12.1.log"
         os.mkfifo(log)
-        books.exits.end(EndNotice(node=record.id, signal="SIGKILL"))
-        await asyncio.wait_for(books.exits.settle(timeout=0.1), 5)
+        world.exits.on_end_notice(EndNotice(node=record.id, signal="SIGKILL"))
+        await asyncio.wait_for(world.exits.drain(timeout=0.1), 5)
         assert record.state is NodeState.WORKING
-        log.open("wb").close()  # lets its reader go
-
-    play(story)
-
-
-def test_an_accounting_that_knows_nothing_changes_nothing(tmp_path: Path) -> None:
-    """What the notice said stands."""
-
-    async def story() -> None:
-        books = JobList(tmp_path)
-        asked: list[NodeId] = []
-
-        async def account(node: NodeId, timeout: float) -> None:
-            asked.append(node)
-
-        books.exits.account = account
-        record = books.node(arrived=False)
-        await books.end(record, exit_status=3)
-        await until(lambda: asked, "asked", 5)
-        assert cause(record) is Cause.NEVER_ARRIVED
-        (reason,) = books.failures.reasons()
-        assert "exit status 3" in reason
+        log.open("wb").close()  # ends its reader
 
     play(story)
 
 
 @pytest.mark.parametrize(
-    ("options", "fields", "told"),
+    ("options", "fields", "expected"),
     [
         ({"walltime": 60.0}, {"ran": 60.0}, Cause.WALLTIME),
-        ({"walltime": 60.0}, {"ran": 9.0}, Cause.KILLED),
         ({}, {"peak_memory": 2**30}, Cause.MEMORY),
-        ({}, {"peak_memory": 2**20}, Cause.KILLED),
     ],
 )
-def test_a_kill_is_told_by_the_limit_it_ran_into(
-    tmp_path: Path, options: dict[str, Any], fields: dict[str, Any], told: Cause
+def test_a_limit_explains_a_kill(
+    tmp_path: Path, options: dict[str, Any], fields: dict[str, Any], expected: Cause
 ) -> None:
-    """What the node was granted is known here, what it used the grid knows."""
+    """The registry has the limit, the notice what was used."""
 
     async def story() -> None:
-        books = JobList(tmp_path, **options)
-        record = books.node()
+        world = World(tmp_path, **options)
+        record = world.node()
         record.granted_memory = 2**30
-        await books.end(record, signal="SIGKILL", **fields)
-        assert cause(record) is told
+        await world.end(record, signal="SIGKILL", **fields)
+        assert cause(record) is expected
 
     play(story)
 
 
-def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
+def test_nodes_that_never_worked_and_fail_fast_block_their_host(
     tmp_path: Path,
 ) -> None:
-    """One that had become a worker shows that the host is all right."""
+    """A node that had become a worker shows that the host is in order."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        books.blocklist.possible = frozenset({"node1", "node2"})
+        world = World(tmp_path)
+        world.blocklist.possible = frozenset({"node1", "node2"})
         for _ in range(FAILURE_LIMIT):
-            await books.end(books.node(), signal="SIGKILL")
-        assert books.blocklist.shut(books.registry.clock()) == []
+            await world.end(world.node(), signal="SIGKILL")
+        assert world.blocklist.blocked(world.registry.clock()) == []
         for index in range(FAILURE_LIMIT):
-            record = books.node(arrived=False)
+            record = world.node(arrived=False)
             (tmp_path / f"{record.id}.log").write_text("on node2:\n")
-            await books.end(record, exit_status=127)
-            shut = books.blocklist.shut(books.registry.clock())
-            assert shut == (["node2"] if index == FAILURE_LIMIT - 1 else [])
+            await world.end(record, exit_status=127)
+            blocked = world.blocklist.blocked(world.registry.clock())
+            assert blocked == (["node2"] if index == FAILURE_LIMIT - 1 else [])
 
     play(story)
 
@@ -510,29 +469,29 @@ def test_nodes_that_fail_fast_are_their_hosts_fault_if_they_never_worked(
         (FAST_SECONDS - 5, Cause.DRAINED, False),
     ],
 )
-def test_what_takes_long_or_would_happen_anywhere_is_no_hosts_fault(
+def test_late_failures_and_those_of_any_host_do_not_block(
     tmp_path: Path, seconds: float, why: Cause, failed_hosts: bool
 ) -> None:
-    """A host that swallows nodes does so fast."""
-    books = JobList(tmp_path)
-    record = books.node()
+    """On a bad host nodes fail fast."""
+    world = World(tmp_path)
+    record = world.node()
     record.working, arrived = None, record.arrived
     assert arrived is not None
-    books.registry.clock = lambda: arrived + seconds
-    books.exits.exit_report(exit_report(index=1, cause=why.value))
-    assert books.blocklist.suspects() == (["node1"] if failed_hosts else [])
+    world.registry.clock = lambda: arrived + seconds
+    world.exits.on_exit_report(exit_report(index=1, cause=why.value))
+    assert world.blocklist.suspects() == (["node1"] if failed_hosts else [])
 
 
-def test_ends_of_strangers_and_second_ends_are_passed_over(tmp_path: Path) -> None:
-    """A launcher's late or foreign notice moves nothing."""
+def test_unknown_and_second_end_notices_are_ignored(tmp_path: Path) -> None:
+    """A late or foreign notice changes nothing."""
 
     async def story() -> None:
-        books = JobList(tmp_path)
-        record = books.node()
-        await books.end(record, exit_status=0)
-        books.exits.end(EndNotice(node=record.id, signal="SIGKILL"))
-        books.exits.end(EndNotice(node=NodeId("77", 1)))
-        await books.exits.settle(timeout=5)
-        assert (cause(record), len(books.over)) == (Cause.FINISHED, 1)
+        world = World(tmp_path)
+        record = world.node()
+        await world.end(record, exit_status=0)
+        world.exits.on_end_notice(EndNotice(node=record.id, signal="SIGKILL"))
+        world.exits.on_end_notice(EndNotice(node=NodeId("77", 1)))
+        await world.exits.drain(timeout=5)
+        assert (cause(record), len(world.over)) == (Cause.FINISHED, 1)
 
     play(story)

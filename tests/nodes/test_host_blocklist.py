@@ -1,4 +1,4 @@
-"""The ledger of hosts."""
+"""The blocklist of hosts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.host_blocklist import (
     FAILURE_LIMIT,
-    FIRST_BAN,
-    LONGEST_BAN,
-    LOST_BAN,
+    FIRST_BLOCK,
+    LONGEST_BLOCK,
+    LOST_BLOCK,
     HostBlocklist,
 )
 from tests.waiting import asked_in_another_thread
@@ -19,162 +19,154 @@ from tests.waiting import asked_in_another_thread
 WHY = Diagnosis(cause=Cause.NO_PYTHON, detail="no such file")
 
 
-def strike(
+def fail(
     blocklist: HostBlocklist, host: str, now: float = 0.0, times: int = FAILURE_LIMIT
 ) -> bool:
     return [blocklist.failed(host, WHY, now) for _ in range(times)][-1]
 
 
-def guard_of(*possible: str) -> HostBlocklist:
+def blocklist_of(*possible: str) -> HostBlocklist:
     blocklist = HostBlocklist()
     blocklist.possible = frozenset(possible)
     return blocklist
 
 
-def test_two_failures_in_a_row_shut_a_host() -> None:
-    """It is left out of arrays, its nodes sleep at the door, and people are told."""
-    blocklist = guard_of("a", "b")
-    assert not strike(blocklist, "a", times=1)
-    assert blocklist.shut(0) == []
-    assert strike(blocklist, "a", times=1)
-    assert blocklist.shut(0) == ["a"]
-    assert blocklist.hold("a", 10) == FIRST_BAN - 10
-    assert blocklist.hold("b", 10) == 0
-    (told,) = blocklist.sentences(10)
-    assert told == (
-        "a is avoided for another 50 s: nodes there failed at once, the last one could"
-        " not find Python (no such file)"
+def test_two_failures_in_a_row_block_a_host() -> None:
+    """It is excluded from arrays, and its nodes wait."""
+    blocklist = blocklist_of("a", "b")
+    assert not fail(blocklist, "a", times=1)
+    assert blocklist.blocked(0) == []
+    assert fail(blocklist, "a", times=1)
+    assert blocklist.blocked(0) == ["a"]
+    assert blocklist.block_seconds("a", 10) == FIRST_BLOCK - 10
+    assert blocklist.block_seconds("b", 10) == 0
+    (text,) = blocklist.sentences(10)
+    assert text == (
+        "Excluding host a for 50 s: nodes failed shortly after starting there, the last"
+        " one could not find Python (no such file)"
     )
 
 
-def test_it_may_be_asked_in_any_thread() -> None:
-    """While hosts are shut, and cleared again."""
-    blocklist = guard_of("a", *(f"node{i}" for i in range(3000)))
+def test_it_is_safe_in_any_thread() -> None:
+    """While hosts are blocked and cleared."""
+    blocklist = blocklist_of("a", *(f"node{i}" for i in range(3000)))
     with asked_in_another_thread(
-        lambda: list(blocklist.sentences(0)), lambda: blocklist.hold("node0", 0)
+        lambda: list(blocklist.sentences(0)),
+        lambda: blocklist.block_seconds("node0", 0),
     ):
         for i in range(3000):
-            strike(blocklist, f"node{i}")
+            fail(blocklist, f"node{i}")
         for i in range(3000):
             blocklist.worked(f"node{i}")
-    assert blocklist.shut(0) == []
+    assert blocklist.blocked(0) == []
 
 
 def test_a_node_that_works_clears_its_host() -> None:
-    """Failures count in a row only; and a host that is well again is let in."""
-    blocklist = guard_of("a", "b")
-    strike(blocklist, "a", times=1)
+    """Only failures in a row count."""
+    blocklist = blocklist_of("a", "b")
+    fail(blocklist, "a", times=1)
     blocklist.worked("a")
-    strike(blocklist, "a", times=1)
-    assert blocklist.shut(0) == []
-    strike(blocklist, "a", times=1)
+    fail(blocklist, "a", times=1)
+    assert blocklist.blocked(0) == []
+    fail(blocklist, "a", times=1)
     blocklist.worked("a")
-    assert blocklist.shut(0) == []
+    assert blocklist.blocked(0) == []
 
 
-def test_bans_expire_and_double() -> None:
-    """After its time a host gets one more chance, and longer bans when it fails."""
-    blocklist, now, lengths = guard_of("a", "b"), 0.0, []
-    strike(blocklist, "a", now)
+def test_blocks_expire_and_double() -> None:
+    """After its time a host gets one chance, and a longer block if it fails."""
+    blocklist, now, lengths = blocklist_of("a", "b"), 0.0, []
+    fail(blocklist, "a", now)
     for _ in range(10):
-        left = blocklist.hold("a", now)
+        left = blocklist.block_seconds("a", now)
         lengths.append(left)
-        assert blocklist.shut(now + left - 0.1) == ["a"]
+        assert blocklist.blocked(now + left - 0.1) == ["a"]
         now += left
-        assert blocklist.shut(now) == []
-        strike(blocklist, "a", now, times=1)
-    assert lengths[:3] == [FIRST_BAN, 2 * FIRST_BAN, 4 * FIRST_BAN]
-    assert lengths[-1] == LONGEST_BAN
+        assert blocklist.blocked(now) == []
+        fail(blocklist, "a", now, times=1)
+    assert lengths[:3] == [FIRST_BLOCK, 2 * FIRST_BLOCK, 4 * FIRST_BLOCK]
+    assert lengths[-1] == LONGEST_BLOCK
 
 
-def test_the_last_host_is_never_shut() -> None:
-    """A bad host may be better than none, and its error is what must be seen."""
-    blocklist = guard_of("a")
-    strike(blocklist, "a")
-    assert (blocklist.shut(0), blocklist.hold("a", 0)) == ([], 0)
-    both = guard_of("a", "b")
-    strike(both, "a")
-    strike(both, "b")
-    assert both.shut(0) == []
+def test_the_last_host_is_never_blocked() -> None:
+    """A bad host may be better than none, and its error must be seen."""
+    blocklist = blocklist_of("a")
+    fail(blocklist, "a")
+    assert (blocklist.blocked(0), blocklist.block_seconds("a", 0)) == ([], 0)
+    both = blocklist_of("a", "b")
+    fail(both, "a")
+    fail(both, "b")
+    assert both.blocked(0) == []
 
 
-def test_where_the_hosts_are_not_known_one_must_have_been_seen_to_work() -> None:
-    """Otherwise this may be the only one."""
+def test_without_known_hosts_one_must_have_worked() -> None:
+    """Otherwise the failing host may be the only one."""
     blocklist = HostBlocklist()
-    strike(blocklist, "a")
-    assert blocklist.shut(0) == []
+    fail(blocklist, "a")
+    assert blocklist.blocked(0) == []
     blocklist.worked("b")
-    assert blocklist.shut(0) == ["a"]
+    assert blocklist.blocked(0) == ["a"]
 
 
 def test_an_unknown_host_is_not_blamed() -> None:
-    """A node that never said where it was says nothing about a host."""
+    """A node without a known host counts for none."""
     blocklist = HostBlocklist()
-    assert not strike(blocklist, "", times=5)
+    assert not fail(blocklist, "", times=5)
     blocklist.lost("", WHY, 0.0)
     assert not blocklist.suspects()
     blocklist.worked("")
-    strike(blocklist, "a")
-    assert blocklist.shut(0) == [], "nowhere is no other host"
+    fail(blocklist, "a")
+    assert blocklist.blocked(0) == [], "an unknown host is not another host"
 
 
-def test_a_host_that_fell_silent_is_avoided_at_once_but_holds_nobody() -> None:
-    """The grid takes it for up for minutes; who reaches the door is not cut off."""
-    blocklist = guard_of("a", "b")
+def test_a_lost_host_is_excluded_at_once_but_its_nodes_need_not_wait() -> None:
+    """The grid takes it for up for minutes; a node that says hello is not cut off."""
+    blocklist = blocklist_of("a", "b")
     blocklist.lost("a", Diagnosis(cause=Cause.HOST_LOST), 0.0)
-    assert blocklist.shut(LOST_BAN - 1) == ["a"]
-    assert blocklist.hold("a", 0) == 0
-    assert blocklist.shut(LOST_BAN + 1) == []
-    assert "fell silent" in next(blocklist.sentences(0))
-    for now in (LOST_BAN, 2 * LOST_BAN, 3 * LOST_BAN):
-        strike(blocklist, "a", now)
-    until = 3 * LOST_BAN + blocklist.hold("a", 3 * LOST_BAN)
-    blocklist.lost("a", WHY, until - LOST_BAN + 1)
-    assert blocklist.shut(until) == ["a"], "for what is longer"
+    assert blocklist.blocked(LOST_BLOCK - 1) == ["a"]
+    assert blocklist.block_seconds("a", 0) == 0
+    assert blocklist.blocked(LOST_BLOCK + 1) == []
+    assert "stopped responding" in next(blocklist.sentences(0))
+    for now in (LOST_BLOCK, 2 * LOST_BLOCK, 3 * LOST_BLOCK):
+        fail(blocklist, "a", now)
+    until = 3 * LOST_BLOCK + blocklist.block_seconds("a", 3 * LOST_BLOCK)
+    blocklist.lost("a", WHY, until - LOST_BLOCK + 1)
+    assert blocklist.blocked(until) == ["a"], "for the longer time"
     blocklist.failed("b", WHY, 0.0)
-    strike(blocklist, "c", 0.0)
+    fail(blocklist, "c", 0.0)
     for _ in range(6):
-        strike(blocklist, "c", 10_000.0)
-    left = blocklist.hold("c", 10_000.0)
+        fail(blocklist, "c", 10_000.0)
+    left = blocklist.block_seconds("c", 10_000.0)
     blocklist.lost("c", WHY, 10_000.0)
-    assert blocklist.hold("c", 10_000.0) >= left
+    assert blocklist.block_seconds("c", 10_000.0) >= left
 
 
-def test_a_lost_host_that_is_heard_again_is_not_avoided() -> None:
-    """What else was held against it is not forgiven by that."""
-    blocklist = guard_of("a", "b", "c")
+def test_a_lost_host_that_responds_is_not_excluded() -> None:
+    """Other failures there still count."""
+    blocklist = blocklist_of("a", "b", "c")
     blocklist.lost("a", Diagnosis(cause=Cause.HOST_LOST), 0.0)
-    blocklist.heard("a")
-    assert blocklist.shut(1.0) == []
+    blocklist.responded("a")
+    assert blocklist.blocked(1.0) == []
     assert list(blocklist.suspects()) == []
-    strike(blocklist, "b", 0.0)
-    strike(blocklist, "b", 0.0)
-    assert blocklist.shut(1.0) == ["b"]
-    blocklist.heard("b")
-    blocklist.heard("never seen")
-    assert blocklist.shut(1.0) == ["b"]
-
-
-def test_a_pardon_forgets_it_all() -> None:
-    """What fails because this process was suspended is no host's fault."""
-    blocklist = guard_of("a", "b")
-    strike(blocklist, "a")
-    blocklist.clear()
-    assert blocklist.shut(0) == []
-    assert not blocklist.suspects()
+    fail(blocklist, "b", 0.0)
+    fail(blocklist, "b", 0.0)
+    assert blocklist.blocked(1.0) == ["b"]
+    blocklist.responded("b")
+    blocklist.responded("never seen")
+    assert blocklist.blocked(1.0) == ["b"]
 
 
 def test_failures_of_nodes_that_were_on_their_way_add_nothing() -> None:
-    """They landed there before it was shut; the ban is not prolonged by each."""
-    blocklist = guard_of("a", "b")
-    strike(blocklist, "a")
-    assert not strike(blocklist, "a", 1.0, times=20)
-    assert blocklist.hold("a", 1.0) == FIRST_BAN - 1
-    assert blocklist.shut(FIRST_BAN) == []
+    """They were submitted before it was blocked; they do not prolong the block."""
+    blocklist = blocklist_of("a", "b")
+    fail(blocklist, "a")
+    assert not fail(blocklist, "a", 1.0, times=20)
+    assert blocklist.block_seconds("a", 1.0) == FIRST_BLOCK - 1
+    assert blocklist.blocked(FIRST_BLOCK) == []
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Failures, successes and time, in whatever order, on hosts known or not."""
+    """Failures, successes and time, in any order, on hosts known or not."""
 
     hosts = st.sampled_from("abc")
 
@@ -187,43 +179,47 @@ class AnyOrder(RuleBasedStateMachine):
         self.blocklist.possible = possible
 
     @rule(host=hosts)
-    def fail(self, host: str) -> None:
-        before = self.blocklist.hold(host, self.now)
+    def fail_fast(self, host: str) -> None:
+        before = self.blocklist.block_seconds(host, self.now)
         if self.blocklist.failed(host, WHY, self.now):
-            assert not before, "what is shut is not shut again"
+            assert not before, "a blocked host is not blocked again"
 
     @rule()
     def clear(self) -> None:
         self.blocklist.clear()
-        assert not self.blocklist.shut(self.now)
+        assert not self.blocklist.blocked(self.now)
         assert not self.blocklist.suspects()
 
     @rule(host=hosts)
     def work(self, host: str) -> None:
         self.blocklist.worked(host)
-        assert host not in self.blocklist.shut(self.now)
+        assert host not in self.blocklist.blocked(self.now)
 
     @rule(host=hosts)
     def lose(self, host: str) -> None:
         self.blocklist.lost(host, Diagnosis(cause=Cause.HOST_LOST), self.now)
 
-    @rule(seconds=st.floats(0, 2 * LONGEST_BAN))
+    @rule(seconds=st.floats(0, 2 * LONGEST_BLOCK))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
     @invariant()
-    def one_host_is_always_open(self) -> None:
-        shut = self.blocklist.shut(self.now)
-        assert not shut or (self.blocklist.possible or {*"abc"}) - {*shut}
-        assert {*shut} <= {*self.blocklist.suspects()}
+    def one_host_is_never_blocked(self) -> None:
+        blocked = self.blocklist.blocked(self.now)
+        assert not blocked or (self.blocklist.possible or {*"abc"}) - {*blocked}
+        assert {*blocked} <= {*self.blocklist.suspects()}
 
     @invariant()
-    def who_is_held_is_shut_and_everything_is_told(self) -> None:
-        shut = self.blocklist.shut(self.now)
-        held = [host for host in "abc" if self.blocklist.hold(host, self.now)]
-        assert set(held) <= set(shut)
-        assert len(list(self.blocklist.sentences(self.now))) == len(shut)
-        assert all(self.blocklist.hold(h, self.now) <= LONGEST_BAN for h in held)
+    def hosts_whose_nodes_wait_are_blocked_and_described(self) -> None:
+        blocked = self.blocklist.blocked(self.now)
+        waiting = [
+            host for host in "abc" if self.blocklist.block_seconds(host, self.now)
+        ]
+        assert set(waiting) <= set(blocked)
+        assert len(list(self.blocklist.sentences(self.now))) == len(blocked)
+        assert all(
+            self.blocklist.block_seconds(h, self.now) <= LONGEST_BLOCK for h in waiting
+        )
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -1,4 +1,4 @@
-"""What is submitted for a node: its command, run by a shell, and its request."""
+"""The request for a node, and its command, run by a shell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.options import Options
 
 GRID = batch_system("gridengine")
-# A node's interpreter: says what it was called with.
+# A node's interpreter: prints its arguments.
 FAKE_PYTHON = '#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n'
 
 #: Any name a directory can have.
@@ -51,7 +51,7 @@ def node_files(*names: str) -> Iterator[tuple[Path, Path, Path]]:
 def run(
     python: Path, connection_file: Path, logs: Path, host: str = "", **given: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """As a launcher would: argv as it is, the identity in the environment."""
+    """Run the command as a launcher does."""
     identity = {"JOB_ID": "3", "SGE_TASK_ID": "17"}
     options = Options.resolve({"python": python, **given})
     return subprocess.run(
@@ -66,7 +66,7 @@ def run(
 @given(weird, weird)
 @settings(max_examples=40, deadline=None)
 def test_any_path_reaches_python_whole(one: str, other: str) -> None:
-    """Blanks, quotes, dollars and newlines in a path are just letters of it."""
+    """With blanks, quotes, dollars and newlines."""
     with node_files(one, other) as (python, connection_file, logs):
         done = run(python, connection_file, logs)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -76,18 +76,18 @@ def test_any_path_reaches_python_whole(one: str, other: str) -> None:
 
 
 def printed(log: bytes) -> bytes:
-    """A log without the lines that say which line of the prologue comes next."""
+    """Remove the lines that announce a line of the prologue."""
     lines = log.splitlines(keepends=True)
     return b"".join(line for line in lines if not line.startswith(b"prologue: "))
 
 
-def test_the_prologue_comes_first_and_changes_what_python_sees() -> None:
+def test_the_prologue_runs_first_and_changes_the_environment() -> None:
     """`module load python` and `export` work as they do in a shell's script."""
     prologue = ["export GREETING='a  b'", 'echo "$GREETING"', "echo oops >&2"]
     with node_files("x") as (python, connection_file, logs):
         run(python, connection_file, logs, job_script_prologue=prologue)
-        said = (logs / "3.17.log").read_bytes()
-    assert printed(said).startswith(b"a  b\noops\n-m\0")
+        log = (logs / "3.17.log").read_bytes()
+    assert printed(log).startswith(b"a  b\noops\n-m\0")
 
 
 def test_a_prologue_may_be_any_shell_text() -> None:
@@ -97,36 +97,36 @@ def test_a_prologue_may_be_any_shell_text() -> None:
         "then echo one",
         "fi",
         "cat <<END\ntwo\nEND",
-        "# the last word",
+        "# a comment at the end",
     ]
     with node_files("x") as (python, connection_file, logs):
         run(python, connection_file, logs, job_script_prologue=prologue)
-        said = (logs / "3.17.log").read_bytes()
-    assert printed(said).startswith(b"one\ntwo\n-m\0")
+        log = (logs / "3.17.log").read_bytes()
+    assert printed(log).startswith(b"one\ntwo\n-m\0")
 
 
 @given(weird)
 @settings(max_examples=40, deadline=None)
-def test_any_letter_survives_the_prologue(text: str) -> None:
-    """Backslashes and percent signs mean nothing on the way."""
+def test_the_prologue_keeps_all_characters(text: str) -> None:
+    """Also backslashes and percent signs."""
     line = f"printf '%s\\0' {shlex.quote(text)}"
     with node_files("x") as (python, connection_file, logs):
         run(python, connection_file, logs, job_script_prologue=[line])
-        said = (logs / "3.17.log").read_bytes()
-    assert os.fsencode(text) + b"\0-m\0" in said
+        log = (logs / "3.17.log").read_bytes()
+    assert os.fsencode(text) + b"\0-m\0" in log
 
 
 @pytest.mark.parametrize(("host", "first"), [("node7", "on node7:\n"), ("", "one\n")])
 def test_a_log_begins_with_its_host(host: str, first: str) -> None:
-    """Where the grid names it: so a node that never says a word can be placed."""
+    """If the grid names it: also that of a node without a hello is known then."""
     with node_files("x") as (python, connection_file, logs):
         run(python, connection_file, logs, host, job_script_prologue=["echo one"])
-        said = (logs / "3.17.log").read_bytes()
-    assert printed(said).startswith(first.encode())
+        log = (logs / "3.17.log").read_bytes()
+    assert printed(log).startswith(first.encode())
 
 
 def test_no_log_directory_is_a_status_of_its_own() -> None:
-    """The grid would park such a job in Eqw for ever; the shell ends, and says why."""
+    """The grid would put such a job into Eqw for ever; the shell ends."""
     with node_files("x") as (python, connection_file, logs):
         logs.rmdir()
         done = run(python, connection_file, logs)
@@ -134,8 +134,8 @@ def test_no_log_directory_is_a_status_of_its_own() -> None:
     assert done.stdout == b""
 
 
-def test_no_python_is_said_in_the_log() -> None:
-    """The shell's own status and words: `causes` reads both."""
+def test_a_missing_python_is_in_the_log() -> None:
+    """With the shell's status and message."""
     with node_files("x") as (python, connection_file, logs):
         python.unlink()
         done = run(python, connection_file, logs)
@@ -145,8 +145,8 @@ def test_no_python_is_said_in_the_log() -> None:
     assert "not found" in last
 
 
-def test_a_request_holds_what_the_grid_is_asked_for(tmp_path: Path) -> None:
-    """One node's share, as submit options for Grid Engine and as numbers for ours."""
+def test_a_request_has_all_resources(tmp_path: Path) -> None:
+    """As submit options for Grid Engine, and as numbers for local processes."""
     options = Options.resolve(
         {
             "name": "dask-x",

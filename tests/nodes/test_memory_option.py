@@ -1,4 +1,4 @@
-"""Advice on memory: above what was used, and in the option that holds the limit."""
+"""Advice on memory names the option that sets the limit, and a larger value."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def options(**given: Any) -> Options:
         ({"memory": "2 GiB"}, "resource_spec='h_vmem=3072M'"),
     ],
 )
-def test_the_option_that_holds_the_limit_is_named(
+def test_the_option_that_sets_the_limit_is_named(
     given: dict[str, Any], named: str
 ) -> None:
-    """Also where it counts for each slot: then it is the share of one."""
+    """If it counts for each slot, with the share of one."""
     assert named in larger_memory(options(**given), 3 * GIB, of_grid=True)
 
 
@@ -66,8 +66,8 @@ def test_advice_is_above_what_was_used(used: int) -> None:
         spec = options(resource_spec="h_vmem=100M")
         return larger_memory(spec, size, of_grid=True)
 
-    told = diagnose_end(end, started=True, memory=50 * MIB, larger=larger)
-    found = re.search(r"h_vmem=(\d+)M", told.advice)
+    diagnosis = diagnose_end(end, started=True, memory=50 * MIB, larger=larger)
+    found = re.search(r"h_vmem=(\d+)M", diagnosis.advice)
     assert found is not None
     assert int(found[1]) * MIB >= max(used * 1.25, 270 * MIB)
     assert more_memory(used, 50 * MIB) >= used * 1.25

@@ -33,7 +33,7 @@ def test_lines_that_belong_together_stay_together() -> None:
 def test_failures_are_named_and_the_rest_goes_on(
     shell: list[str], tmp_path: Path
 ) -> None:
-    """Also after an error of "." or of the syntax, which end a shell elsewhere."""
+    """Also after an error of "." or of the syntax, which would end a shell."""
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
     lines = [". /no/such.sh", "export A='it is'", "false # b", "if ["]
@@ -54,21 +54,21 @@ def test_failures_are_named_and_the_rest_goes_on(
     ]
 
 
-def test_a_failed_line_is_told_and_the_worker_comes_up(
+def test_a_failed_line_is_reported_and_the_worker_starts(
     shared: Path, tmp_path: Path
 ) -> None:
-    """With what it printed: to the user once, for each node, and in its log."""
+    """With its output: to the user once, for each node, and in its log."""
     lines = ["echo before", "source /no/env.sh", "sh -c 'echo why >&2; exit 9'"]
     logs = tmp_path / "logs"
     with running(
         shared, jobs=2, slots=2, log_directory=logs, job_script_prologue=lines
     ) as cluster:
         cluster.wait_for_workers(2, timeout=60)
-        told = cluster.explain()
+        everything = cluster.explain()
         node = cluster.explain("ge-0")
         log = next(logs.iterdir()).read_text()
         decided = [text for _, text in cluster._cluster_manager_logs]
-    for text in (told, node):
+    for text in (everything, node):
         assert "source /no/env.sh" in text
         # Where /bin/sh is bash there is "source", and the file is what is missing.
         assert "'. FILE'" in text or "No such file" in text

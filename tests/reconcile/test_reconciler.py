@@ -40,7 +40,7 @@ MISSED = 15.0  # Dask's lost-worker-timeout
 
 def asleep(world: World) -> list[NodeRecord]:
     """Nodes that arrived on an excluded host."""
-    hold = world.pool.blocklist.hold
+    hold = world.pool.blocklist.block_seconds
     arrived = world.in_state(NodeState.ARRIVED)
     return [record for record in arrived if hold(record.host, world.now)]
 
@@ -610,17 +610,17 @@ def test_a_shut_host_is_found_out_about_and_said_once() -> None:
         await world.turn()
         await world.turn(4)
         assert world.pool.blocklist.possible == frozenset({"node1", "node2"})
-        said = world.decided("node1 is avoided")
+        said = world.decided("Excluding host node1")
         assert len(said) == 1
         world.work(world.in_state(NodeState.QUEUED)[0], "node1")
         await world.turn()
-        assert world.pool.blocklist.shut(world.now) == []
+        assert world.pool.blocklist.blocked(world.now) == []
         for _ in range(FAILURE_LIMIT):
             world.pool.blocklist.failed(
                 "node1", Diagnosis(cause=Cause.KILLED), world.now
             )
         await world.turn()
-        said = world.decided("node1 is avoided")
+        said = world.decided("Excluding host node1")
         assert len(said) == 2, "it had been well in between"
 
     play(story)
@@ -637,8 +637,8 @@ def test_a_host_that_is_shut_later_is_said_alone() -> None:
                 why = Diagnosis(cause=Cause.KILLED)
                 world.pool.blocklist.failed(host, why, world.now)
             await world.turn()
-        said = world.decided("avoided")
-        assert [text.split()[0] for text in said] == ["node3", "node2"]
+        said = world.decided("Excluding host")
+        assert [text.split()[2] for text in said] == ["node3", "node2"]
 
     play(story)
 
@@ -673,7 +673,7 @@ def test_nodes_asleep_at_the_door_are_replaced_within_the_budget(
             )
         for record in world.in_state(NodeState.QUEUED):
             world.greet(record, "node1")
-        assert world.pool.admission.held == 6
+        assert world.pool.admission.num_blocked == 6
         world.reconciler.limiter.grant(12 - left, world.now)
         await world.turn(TICK)
         assert sum(world.launcher.submissions) == 6 + asked
@@ -885,7 +885,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def who_sleeps_is_there_and_its_host_is_shut(self) -> None:
-        assert self.world.pool.admission.held == len(asleep(self.world))
+        assert self.world.pool.admission.num_blocked == len(asleep(self.world))
 
     @invariant()
     def names_are_never_used_twice(self) -> None:

@@ -47,7 +47,7 @@ def fail(pool: NodePool, *records: NodeRecord) -> None:
         record.host = f"node{record.id.index}"
         pool.registry.move(record, NodeState.GONE)
         told = Diagnosis(cause=Cause.NO_PYTHON)
-        pool.failures.note(record, told, Path("/logs"))
+        pool.failures.add(record, told, Path("/logs"))
     pool.changed.set()
 
 

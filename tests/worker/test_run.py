@@ -233,7 +233,7 @@ async def test_a_missing_scheduler_ends_a_node_in_time(
         node = on.start_node()
         assert await node.ended() == 77
         report = await on.exit_report()
-    assert report.cause == "reached the bootstrap, but not the scheduler"
+    assert report.cause == "reached the bootstrap port, but not the scheduler"
     assert "127.0.0.1:9: connection refused" in report.detail
 
 

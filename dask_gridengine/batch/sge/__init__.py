@@ -56,7 +56,7 @@ class GridEngine(BatchSystem):
         "job rejected: only 3 jobs are allowed per user", which counts an array as one
         job, and "you tried to submit a job with more than 75000 tasks".
         """
-        if GridFull.is_meant(reason):
+        if GridFull.matches(reason):
             return GridFull(reason, count, native)
         # Verifies the options, and submits nothing.
         check = f"qsub -w v -t 1-{count} {native} -b y /bin/true"

@@ -34,7 +34,7 @@ class Accounting:
         self._retry_interval = retry_interval
         self._one_at_a_time = asyncio.Lock()
         # The query of a cancelled caller goes on; no second one runs beside it.
-        self._thread = Threads(most=1)
+        self._thread = Threads(limit=1)
         self._waiting = 0
         self._paused_until = float("-inf")
 

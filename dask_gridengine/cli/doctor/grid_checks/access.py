@@ -81,7 +81,7 @@ async def check_library(environment: Mapping[str, str]) -> Finding:
     try:
         found = await in_thread(find_library, environment)
     except LauncherUnavailable as exc:
-        return failed("library", exc.reason, exc.advice)
+        return failed("library", exc.reason, exc.hint)
     source = " (DRMAA_LIBRARY_PATH)" if environment.get("DRMAA_LIBRARY_PATH") else ""
     return passed("library", f"libdrmaa is {found}{source}")
 

@@ -1,6 +1,6 @@
-"""What libzmq alone holds for a peer that is connected: a ROUTER with CURVE, no more.
+"""The memory that libzmq alone needs for a connected peer of a ROUTER with CURVE.
 
-python benchmarks/door_floor.py [PEERS]
+python benchmarks/admission_floor.py [PEERS]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MESSAGE, ANSWER = b"h" * 450, b"w" * 150  # bytes of a hello, and of a "wait"
 
 
 def bytes_a_peer(peers: int) -> float:
-    """Bytes of this process for each peer that has asked and waits."""
+    """Measure the bytes of this process for each peer that waits."""
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 65_000)
     public, secret = zmq.curve_keypair()
@@ -37,7 +37,7 @@ def bytes_a_peer(peers: int) -> float:
 
 
 def be_peers(count: int, port: str, server_key: str) -> None:
-    """Ask, all of them, and stay until nobody listens."""
+    """Send a message from each peer, and stay until the server ends."""
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 65_000)
     for _ in range(count):

@@ -1,13 +1,13 @@
-"""Thousands of nodes at the door at once: real sockets, CURVE, messages and scheduler.
+"""Thousands of nodes say hello at once: real sockets, CURVE, messages and scheduler.
 
-    python benchmarks/door.py [NODES]
+    python benchmarks/admission.py [NODES]
 
-Two processes play the nodes, each a socket with a handshake and an identity of its own;
-the door, its scheduler and the roster are the cluster's, the grid is on paper. A third
-process is a client of the scheduler and measures how soon that answers meanwhile, by
-the way a heartbeat takes. All of them share the cores of this machine, so wall time
-says more of the players than of the door: what one core could serve is the number of
-nodes over the CPU time of the cluster's process.
+Two processes play the nodes, each a socket with a handshake and an identity of its own.
+Bootstrap server, scheduler and registry are the cluster's; the grid is simulated. A
+third process is a client of the scheduler and measures its response time meanwhile, by
+the duration of a heartbeat. All of them share the cores of this machine, so wall time
+depends on the players. The rate of one core is the number of nodes over the CPU time of
+the cluster's process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 import zmq
 import zmq.asyncio
+from admission_floor import bytes_a_peer
 from distributed import Client
-from door_floor import bytes_a_peer
 from paper import paper, say
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,8 +37,8 @@ from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from tests.samples import hello
 
 PLAYERS = 2
-BEAT = 0.02  # seconds between two questions of the client
-#: What the scheduler says of it is that it knows no such worker, as soon as it would.
+BEAT = 0.02  # seconds between two heartbeats of the client
+#: The scheduler answers that it does not know this worker, as fast as for a known one.
 HEARTBEAT: dict[str, Any] = {
     "address": "tls://127.0.0.1:9",
     "now": 0.0,
@@ -48,7 +48,7 @@ HEARTBEAT: dict[str, Any] = {
 }
 HOSTS = 500
 MAX_IMPORTING = 100
-RATE, MEMORY = 1000, 20e3  # aimed at: nodes a second and core, bytes a waiting node
+RATE, MEMORY = 1000, 20e3  # goals: nodes per second and core, bytes per waiting node
 
 
 class Player:
@@ -64,7 +64,7 @@ class Player:
         self._context.set(zmq.MAX_SOCKETS, 65_000)
         self._sockets: dict[int, zmq.asyncio.Socket] = {}
 
-    async def ask(self, index: int) -> tuple[float, str, str]:
+    async def arrive(self, index: int) -> tuple[float, str, str]:
         """Seconds until the first answer, its kind, and the worker's name in it."""
         keys = self._connection
         dealer = self._context.socket(zmq.DEALER)
@@ -98,18 +98,18 @@ class Player:
 async def play(
     folder: str, job: str, submission_id: str, first: int, count: int
 ) -> None:
-    """Ask for all of these when a line comes in, print the answers, and stay."""
+    """Say hello for all of these after a line of input, print the answers, and stay."""
     player = Player(Connection.read(Path(folder, FILE_NAME)), job, submission_id)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    asked = [player.ask(i) for i in range(first, first + count)]
+    asked = [player.arrive(i) for i in range(first, first + count)]
     print(json.dumps(await asyncio.gather(*asked)), flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     player.leave()
 
 
 async def beat(scheduler_file: str) -> None:
-    """Ask the scheduler again and again; print how long each took, until a line."""
+    """Send heartbeats until a line of input; print the duration of each."""
     options = json.loads(sys.stdin.readline())
     from distributed.security import Security
 
@@ -128,7 +128,7 @@ async def beat(scheduler_file: str) -> None:
 
 
 class Part:
-    """A process of this file that says it is ready, and does its part when told."""
+    """A process of this file, which waits for a line of input to begin."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -172,7 +172,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 async def beats(cluster: Any, meanwhile: Any) -> tuple[list[float], Any]:
-    """The client's times while something is done."""
+    """Run something, and return the durations of heartbeats meanwhile."""
     keys = cluster.security.get_connection_args("client")["ssl_context"]
     assert keys is not None
     security = {
@@ -192,15 +192,15 @@ async def beats(cluster: Any, meanwhile: Any) -> tuple[list[float], Any]:
 
 
 async def arrive(players: list[Part]) -> tuple[float, float, list[Any]]:
-    """All nodes come; seconds, those of our CPU, and what each was told."""
+    """Let all nodes arrive; return seconds, seconds of our CPU, and the answers."""
     before, began = cpu(), time.perf_counter()
     for player in players:
         player.tell()
-    said = [
+    answers = [
         json.loads(line) for line in await asyncio.gather(*(p.line() for p in players))
     ]
     took = time.perf_counter() - began
-    return took, cpu() - before, [answer for part in said for answer in part]
+    return took, cpu() - before, [answer for part in answers for answer in part]
 
 
 async def main(count: int) -> None:
@@ -235,9 +235,9 @@ async def main(count: int) -> None:
             )
             calm, _ = await beats(cluster, asyncio.sleep(3))
             memory = process.memory_info().rss
-            busy, (took, spent, told) = await beats(cluster, arrive(players))
+            busy, (took, spent, answers) = await beats(cluster, arrive(players))
             memory = process.memory_info().rss - memory
-            report(count, took, spent, memory, told, calm, busy)
+            report(count, took, spent, memory, answers, calm, busy)
             await asyncio.gather(*(player.end() for player in players))
 
 
@@ -246,31 +246,31 @@ def report(
     took: float,
     spent: float,
     memory: int,
-    told: list[Any],
+    answers: list[Any],
     calm: list[float],
     busy: list[float],
 ) -> None:
-    """A line for each thing that was aimed at."""
-    kinds = Counter(kind for _, kind, _ in told)
-    names = [name for _, _, name in told if name]
-    waits = [seconds for seconds, _, _ in told]
+    """Print a line for each goal."""
+    kinds = Counter(kind for _, kind, _ in answers)
+    names = [name for _, _, name in answers if name]
+    waits = [seconds for seconds, _, _ in answers]
     each = memory / count
     rate = count / spent
-    print(f"{count} nodes at once, by {PLAYERS} processes that play them")
-    say("answered", f"{len(told)}", len(told) == count)
-    say(f"told: {dict(kinds)}", "", kinds["allocation"] == MAX_IMPORTING)
+    print(f"{count} nodes at once, played by {PLAYERS} processes")
+    say("answered", f"{len(answers)}", len(answers) == count)
+    say(f"answers: {dict(kinds)}", "", kinds["allocation"] == MAX_IMPORTING)
     say(
-        "names given twice",
+        "names allocated twice",
         f"{len(names) - len(set(names))}",
         len(names) == len(set(names)),
     )
     say("all answered after", f"{took:.2f} s")
-    say("nodes a second and core of the cluster", f"{rate:.0f}", rate >= RATE)
+    say("nodes per second and core of the cluster", f"{rate:.0f}", rate >= RATE)
     say("an answer took, median", f"{percentile(waits, 0.5):.2f} s")
     say("an answer took, 99th percentile", f"{percentile(waits, 0.99):.2f} s")
-    say("memory a waiting node", f"{each / 1e3:.1f} kB", each < MEMORY)
+    say("memory per waiting node", f"{each / 1e3:.1f} kB", each < MEMORY)
     say("of that by libzmq alone", f"{bytes_a_peer(2000) / 1e3:.1f} kB")
-    for when, beats in (("nobody comes", calm), ("they come", busy)):
+    for when, beats in (("idle", calm), ("nodes arrive", busy)):
         for name, share in (("median", 0.5), ("99th percentile", 0.99)):
             took = percentile(beats, share) * 1e3
             say(f"a heartbeat while {when}, {name}", f"{took:.1f} ms")

@@ -1,4 +1,4 @@
-"""The bootstrap port under attack, by somebody who even has the nodes' keys."""
+"""The bootstrap port under attack, by a process that has the nodes' keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import zmq
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.bootstrap.client import say
+from dask_gridengine.bootstrap.client import send
 from dask_gridengine.bootstrap.codec import MAX_FROM_NODE, decode, encode
 from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
 from dask_gridengine.bootstrap.messages import Hello
@@ -57,7 +57,7 @@ def few_descriptors() -> Iterator[None]:
 
 
 def connection(shared: Path) -> Connection:
-    """What the nodes of the one cluster there is know of it."""
+    """Read the connection file of the only cluster."""
     (file,) = shared.glob("*/connection.json")
     return Connection.read(file)
 
@@ -80,7 +80,7 @@ def dealer(
 
 
 class Exploit:
-    """Whoever unpickles it makes a directory."""
+    """Unpickling it makes a directory."""
 
     def __init__(self, proof: Path) -> None:
         self._proof = proof
@@ -99,7 +99,7 @@ def frames(rng: random.Random, proof: Path) -> Iterator[list[bytes]]:
             [rng.randbytes(rng.randrange(2000))],
             [message[: rng.randrange(len(message))]],
             [message.replace(b'"', rng.randbytes(1), rng.randrange(1, 9))],
-            [message],  # a stranger's, again and again
+            [message],  # of an unknown node, again and again
             [rng.randbytes(rng.randrange(MAX_FROM_NODE + 1, 2 * MAX_FROM_NODE))],
             [message, message],
             [poison],
@@ -108,7 +108,7 @@ def frames(rng: random.Random, proof: Path) -> Iterator[list[bytes]]:
 
 
 def intrude(file: Path, proof: Path) -> None:
-    """Hold idle connections, send frames, say so, and stay until stdin ends."""
+    """Open idle connections, send frames, report that, and stay until stdin ends."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     to, rng = Connection.read(file), random.Random(7)
@@ -119,15 +119,15 @@ def intrude(file: Path, proof: Path) -> None:
             stack.enter_context(idle)
         context = stack.enter_context(zmq.Context())
         peers = [stack.enter_context(dealer(context, to)) for _ in range(PEERS)]
-        tell("knocks")
+        tell("starts")
         for count, parts in enumerate(frames(rng, proof)):
             if count == FRAMES:
                 break
             peers[count % PEERS].send_multipart(parts)
-        # Too long for libzmq itself, which hangs up on who sends it.
+        # Too long for libzmq itself, which disconnects the sender.
         with dealer(context, to) as flooder:
             flooder.send(b" " * (8 * MAX_FROM_NODE))
-            tell("has knocked")
+            tell("has sent")
             sys.stdin.read()
 
 
@@ -138,7 +138,7 @@ def tell(text: str) -> None:
 
 @pytest.fixture
 def intruder(shared: Path, tmp_path: Path) -> Iterator[Any]:
-    """Starts `intrude` in another process; it is to leave no proof of success."""
+    """Start `intrude` in another process; it must leave no proof of success."""
     proof = tmp_path / "unpickled"
     with contextlib.ExitStack() as stack:
 
@@ -158,7 +158,7 @@ def intruder(shared: Path, tmp_path: Path) -> Iterator[Any]:
 
 
 def dropped(caplog: pytest.LogCaptureFixture) -> Counter[str]:
-    """Log lines of the door that people see, by kind."""
+    """Count the visible log lines of the server by kind."""
     return Counter(
         record.getMessage().split(":")[0]
         for record in caplog.records
@@ -168,7 +168,7 @@ def dropped(caplog: pytest.LogCaptureFixture) -> Counter[str]:
 
 
 @pytest.mark.usefixtures("few_descriptors")
-def test_a_flood_at_the_door_keeps_no_node_out(
+def test_a_flood_keeps_no_node_out(
     options: dict[str, Any],
     shared: Path,
     intruder: Any,
@@ -182,15 +182,15 @@ def test_a_flood_at_the_door_keeps_no_node_out(
     ):
         before = psutil.Process().memory_info().rss
         attack = intruder()
-        assert attack.stdout.readline() == b"knocks\n"
+        assert attack.stdout.readline() == b"starts\n"
         cluster.scale(3)
         client.wait_for_workers(3, timeout=30)
-        assert attack.stdout.readline() == b"has knocked\n"
+        assert attack.stdout.readline() == b"has sent\n"
         counts = cluster.pool().bootstrap.counts
-        bad = ("malformed", "oversized", "out of order", "refused", "exit_report")
+        bad = ("malformed", "oversized", "out of order", "rejected", "exit_report")
         wait_until(
             lambda: sum(counts[kind] for kind in bad) >= FRAMES,
-            "all frames looked at",
+            "all frames checked",
             30,
             lambda: counts,
         )
@@ -203,7 +203,7 @@ def test_a_flood_at_the_door_keeps_no_node_out(
         assert sorted(row.worker or "" for row in rows) == ["ge-0", "ge-1", "ge-2"]
         assert rows.counts() == {"working": 3}
         assert psutil.Process().memory_info().rss - before < MEMORY
-        # Nobody keeps a place by saying nothing: they are still connected here.
+        # The idle connections are still open.
         cluster.scale(0)
         wait_until(lambda: cluster.jobs().counts() == {"gone": 3}, "all gone", 20)
         cluster.scale(1)
@@ -217,8 +217,7 @@ def test_a_flood_at_the_door_keeps_no_node_out(
 
 
 def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> None:
-    """Hellos and farewells of nodes that work, replayed or made up by others, bring no
-    second worker and end none."""
+    """Hellos and exit reports of working nodes, replayed or forged, have no effect."""
     with (
         GridEngineCluster(jobs=2, **options) as cluster,
         Client(cluster) as client,
@@ -228,8 +227,8 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
         to = connection(shared)
         with dealer(context, to) as replay:
             answers: Counter[str] = Counter()
-            for said in said_by(cluster):
-                for greeting in (said, replace(said, process_token="f" * 16)):
+            for sent in hellos_of(cluster):
+                for greeting in (sent, replace(sent, process_token="f" * 16)):
                     for _ in range(10):
                         replay.send(encode(greeting))
                         assert replay.poll(5000)
@@ -238,18 +237,18 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
                 replay.send(
                     encode(
                         exit_report(
-                            job=said.job, index=said.index, process_token="f" * 16
+                            job=sent.job, index=sent.index, process_token="f" * 16
                         )
                     )
                 )
-            assert answers == {"refused": 40}
+            assert answers == {"rejected": 40}
         with dealer(context, to, CurveKeys.generate()) as stranger:
-            # Rejected already if that was quick: then there is nobody to send it to.
-            say(stranger, said)
+            # libzmq may have been rejected already, then it sends nothing.
+            send(stranger, sent)
             assert not stranger.poll(300)
         counts = cluster.pool().bootstrap.counts
         wait_until(
-            lambda: counts["exit_report"] == 2, "the farewells", 5, lambda: counts
+            lambda: counts["exit_report"] == 2, "the exit reports", 5, lambda: counts
         )
         numbers = client.map(slow_identity, range(100), seconds=0)
         assert client.gather(numbers) == list(range(100))
@@ -259,8 +258,8 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
     assert list(shared.iterdir()) == []
 
 
-def said_by(cluster: GridEngineCluster) -> list[Hello]:
-    """What the nodes said when they came."""
+def hellos_of(cluster: GridEngineCluster) -> list[Hello]:
+    """Rebuild the hellos of the nodes."""
     return [
         hello(
             job=record.id.job,
