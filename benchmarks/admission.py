@@ -217,7 +217,7 @@ async def main(count: int) -> None:
             host="127.0.0.1",
             scheduler_options={"dashboard_address": ":0"},
         ) as cluster:
-            fleet = cluster.pool().fleet
+            fleet = cluster.pool()
             first = next(iter(fleet.registry))
             share = count // PLAYERS
             players = await asyncio.gather(

@@ -157,12 +157,12 @@ async def main(count: int) -> None:
     print(f"{count} nodes (each may take {LIMIT} s)")
     with paper():
         async with make() as cluster:
-            await idle("idle, no nodes", cluster.pool().fleet.launcher)
+            await idle("idle, no nodes", cluster.pool().launcher)
             cluster.scale(jobs=1000)
             await asyncio.sleep(1)
-            await idle("idle, 1,000 queued", cluster.pool().fleet.launcher, 0.01)
+            await idle("idle, 1,000 queued", cluster.pool().launcher, 0.01)
         async with make() as cluster:
-            fleet = cluster.pool().fleet
+            fleet = cluster.pool()
             process = psutil.Process()
             gc.collect()
             before = process.memory_info().rss
@@ -186,7 +186,7 @@ async def look(cluster: Any) -> None:
     """As people do."""
     await timed("jobs(), as text", lambda: str(cluster.jobs()))
     await timed("explain()", cluster.explain)
-    node = str(next(iter(cluster.pool().fleet.registry.live)))  # ended ones are dropped
+    node = str(next(iter(cluster.pool().registry.live)))  # ended ones are dropped
     await timed("explain(node)", lambda: cluster.explain(node))
     await timed("repr", lambda: repr(cluster))
     await timed("the notebook's table", cluster._repr_html_)

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dask_gridengine.bootstrap.messages import Allocation, ExitReport, Hello
-from dask_gridengine.grid_types import NodeId
 from dask_gridengine.net.ports import Ports, is_free
-from dask_gridengine.nodes.fleet import Callbacks, Fleet
-from dask_gridengine.nodes.registry import NodeRecord
-from dask_gridengine.options import Options
 from dask_gridengine.worker.job_resources import versions
 
 
@@ -95,27 +91,3 @@ def two_in_a_row() -> Iterator[tuple[int, Ports]]:
             if port < 65535 and is_free("", port + 1):
                 yield port, Ports(first=port, last=port + 1)
                 return
-
-
-def fleet(**options: Any) -> Fleet:
-    """One that has not been opened, and that nobody hears of."""
-    return Fleet(
-        Options.resolve(options),
-        versions={},
-        callbacks=Callbacks(
-            make_allocation=lambda name, hello: allocation(),
-            on_over=lambda record: None,
-        ),
-    )
-
-
-def bearing(fleet: Fleet, worker: str, number: int) -> NodeRecord:
-    """A node of it, on ``node1``, that works as this worker."""
-    registry, node = fleet.registry, NodeId("12", number)
-    registry.submitted([node])
-    record = registry.records[node]
-    registry.unbound.append(worker)
-    registry.arrive(record, hello())
-    registry.bind(record)
-    registry.registered(worker)
-    return record

@@ -23,11 +23,11 @@ from dask_gridengine.cli.live_view import LiveView
 from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.cli.stop_signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
-from dask_gridengine.cluster.drain_all import busy, drain
 from dask_gridengine.formatting import plural
 from dask_gridengine.nodes.endpoints import contact
 from dask_gridengine.options import Options
 from dask_gridengine.process_identity import ProcessIdentity
+from dask_gridengine.reconcile.drain import busy, drain_cluster
 from dask_gridengine.views.snapshot import snapshot
 
 SHOW_SECONDS = 0.5  # between two pictures
@@ -109,7 +109,7 @@ def _show(cluster: GridEngineCluster, signals: StopSignals, view: LiveView) -> N
 def _drain(cluster: GridEngineCluster, signals: StopSignals, view: LiveView) -> int:
     """Let running tasks finish; returns how many are lost."""
     loop = cluster.loop.asyncio_loop
-    draining = asyncio.run_coroutine_threadsafe(drain(cluster), loop)
+    draining = asyncio.run_coroutine_threadsafe(drain_cluster(cluster), loop)
     printed = False
     while not draining.done() and signals.count < 2:
         running = busy(cluster)

@@ -1,4 +1,4 @@
-"""Adaptive scaling that knows a queue: what waits in it is not thrown away."""
+"""Adaptive scaling for a queue: it keeps the queue places of its nodes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from distributed.scheduler import WorkerState
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.demand import long_tasks
-from dask_gridengine.cluster.idleness import Idleness
-from dask_gridengine.cluster.pool import Pool
-from dask_gridengine.cluster.scaling import UNITS, by_least_held, to_close
+from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.cluster.scaling import UNITS, by_least_held, to_close, whole
+from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
 
-#: Workers at most, where `adapt` is given no maximum: a mistake must stay affordable.
+#: Most workers if `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
 
 
@@ -31,32 +31,37 @@ ADAPT_OPTIONS = (
 
 
 class GridAdaptive(Adaptive):  # type: ignore[misc]
-    """Dask's Adaptive, with what it gets wrong on a grid mended.
+    """Dask's Adaptive, corrected for a grid.
 
-    It asks at once for as many nodes as there are long tasks. Names of nodes that are
-    not there yet are given up in a lull, but not their places in the queue: the next
-    rise uses them, and who is not needed when it arrives is told so at the door. Nodes
-    that are there go when all their workers have been idle for a while. A maximum that
-    is lowered holds at once: surplus nodes finish their tasks, move their data and go.
+    It requests at once as many nodes as there are long tasks. In a lull it gives up the
+    names of nodes that have not started, but not their queue places: the next rise uses
+    them, and a node that is not needed when it starts ends at once. Working nodes go
+    when all their workers have been idle for a while. A lower maximum holds at once:
+    surplus nodes finish their tasks, move their data and go.
 
     Parameters
     ----------
     cluster
         A `GridEngineCluster`.
     pool
-        The kind of nodes that follows the work which is for it; may be left out where
-        there is only one.
+        The pool to scale; may be left out if there is only one.
     idle_grace
-        Seconds a node must have been idle before it goes. None is the option's, unless
-        `wait_count` is given.
+        Seconds a node must have been idle before it goes. The default is the option's,
+        unless `wait_count` is given.
     wait_count
-        The same in intervals. If both are given, the longer one counts.
+        The same in intervals. If both are given, the longer time counts.
     worker_key
         Function of a worker: nodes whose workers it gives the same go together.
     minimum, maximum
-        Workers; nodes are whole, so fewer may be the most, and more the least.
+        Workers. Nodes are whole, so there may be fewer than the maximum and more than
+        the minimum.
     interval, target_duration
         As in `distributed.deploy.Adaptive`.
+
+    Raises
+    ------
+    OptionError
+        If a value is invalid.
     """
 
     state = "inactive"  # Adaptive.__del__ asks, also if __init__ has raised
@@ -66,7 +71,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         cluster: Any,
         *,
         idle_grace: float | str | None = None,
-        pool: Pool | None = None,
+        pool: NodePool | None = None,
         minimum: float | None = None,
         maximum: float | None = None,
         wait_count: int | None = None,
@@ -74,8 +79,16 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         interval: float | str | None = None,
         target_duration: float | str | None = None,
     ) -> None:
+        if wait_count is not None and whole("wait_count", wait_count, "times") < 1:
+            raise OptionError(f"wait_count={wait_count!r}: expected 1 or more")
+        for name, value in (
+            ("interval", interval),
+            ("target_duration", target_duration),
+            ("idle_grace", idle_grace),
+        ):
+            _check_seconds(name, value)
         self._pool = pool or cluster.pool()
-        self._idleness = Idleness()
+        self._idle_since: dict[str, float] = {}  # by node
         super().__init__(
             cluster,
             minimum=_whole(minimum),
@@ -91,7 +104,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         self._idle_grace = max(graces, default=self._pool.options.idle_grace)
 
     async def adapt(self) -> None:
-        """As Dask's, but ignore errors after `stop`, which closing calls."""
+        """As Dask's, but ignore errors after `stop`, which close() calls."""
         try:
             await super().adapt()
         except Exception:
@@ -99,10 +112,10 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
                 raise
 
     async def target(self) -> int:
-        """Workers that the work is worth; without any worker Dask counts threads.
+        """Number of workers for the work; Dask counts threads while there is no worker.
 
-        One that is paused for long while work waits does not count: Dask would wait
-        for it for ever.
+        A worker that is paused for long while work waits does not count: Dask would
+        wait for it for ever.
         """
         cluster = self.cluster
         assert cluster is not None
@@ -124,16 +137,16 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         return max(wanted, math.ceil(tasks / threads))
 
     async def recommendations(self, target: int) -> dict[str, Any]:
-        """What to do for so many workers, in whole nodes.
+        """What to do for this number of workers, in whole nodes.
 
-        Not Dask's: it counts workers where nodes come and go, gives up whoever has not
-        arrived after three seconds, and whoever is idle just now.
+        Not Dask's: it counts workers where nodes come and go, and gives up workers that
+        have not arrived after three seconds, or are idle just now.
         """
         if self.state == "stopped":  # by scale(), while this awaited the target
             return {"status": "same"}
         pool = self._pool
-        nodes, planned = self._nodes(target), len(pool.planned)
-        self._look()
+        nodes, planned = self._nodes(target), pool.wanted
+        self._update_idle()
         if planned > self._most():
             return {"status": "down", "workers": self._beyond_the_maximum()}
         if nodes == planned:
@@ -144,11 +157,11 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         return {"status": "down", "workers": going} if going else {"status": "same"}
 
     def _nodes(self, workers: int) -> int:
-        """Nodes with so many workers, as far as the maximum has room for whole ones."""
+        """Nodes for this number of workers, within the maximum."""
         return int(min(self._pool.options.nodes(workers), self._most()))
 
     def _most(self) -> float:
-        """Nodes at most; one may have more workers than the maximum."""
+        """The most nodes; one may have more workers than the maximum."""
         options = self._pool.options
         if not self.maximum or not math.isfinite(self.maximum):
             return float(self.maximum)
@@ -157,42 +170,34 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
     def _beyond_the_maximum(self) -> list[str]:
         """Nodes to give up after the maximum was lowered, ranked as for ``scale``."""
-        pool, names = self._pool, self._pool.planned
-        surplus = len(names) - int(self._most())
-        return to_close(
-            self.cluster.scheduler,
-            names,
-            pool.waiting,
-            surplus,
-            pool.options.processes,
-            pool.suspended,
-        )
+        return to_close(self._pool, self._pool.wanted - int(self._most()))
 
-    def _look(self) -> None:
+    def _update_idle(self) -> None:
         workers = self.cluster.scheduler.workers.values()
-        # An actor lives where it is; a task that has seceded waits for others.
+        # An actor cannot be moved; a task that has seceded waits for others.
         busy = {
             node_of(ws.name)
             for ws in workers
             if ws.processing or ws.long_running or ws.actors
         }
         idle = {node_of(ws.name) for ws in workers} - busy
-        self._idleness.look(idle, steady_time())
+        now = steady_time()
+        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
 
     def _dispensable(self, count: int, kept: int) -> list[str]:
-        """So many nodes that may go: who queues, the newest first; then who long idles.
+        """Nodes that may go: queued ones, the newest first; then those idle for long.
 
-        Those that are there are kept until as many are there as shall be: one that is
-        still starting can neither take their data nor be sure to come.
+        Working nodes are kept until `kept` of them are there: a node that still starts
+        cannot take their data, and may never work.
         """
         scheduler = self.cluster.scheduler
-        planned = self._pool.planned
-        queued = [name for name in self._pool.waiting if name in planned]
-        going = list(reversed(queued))[:count]
+        planned = self._pool.names
+        going = list(reversed(self._pool.waiting))[:count]
         there = {node_of(ws.name) for ws in scheduler.workers.values()}
         spare = min(count - len(going), len(there.intersection(planned)) - kept)
-        idle = self._idleness.longer_than(self._idle_grace, steady_time())
-        ranked = by_least_held(scheduler, [n for n in planned if n in idle])
+        before = steady_time() - self._idle_grace
+        idle = [n for n in planned if self._idle_since.get(n, math.inf) <= before]
+        ranked = by_least_held(scheduler, idle)
         for group in self._groups(ranked, there):
             if len(group) <= spare:
                 going += group
@@ -200,7 +205,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         return going
 
     def _groups(self, ranked: list[str], there: set[str]) -> list[list[str]]:
-        """Nodes that may go only together: of each, those of `ranked`, if all are."""
+        """Groups of nodes that may go only together, where all of them are `ranked`."""
         if self.worker_key is None:
             return [[node] for node in ranked]
         key_of = {
@@ -214,37 +219,47 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         return [group for key, group in groups.items() if len(group) == sizes[key]]
 
     async def scale_down(self, workers: Collection[str]) -> None:
-        """Give up these; the cluster lets their tasks end and moves their data.
+        """Give up these nodes; the cluster lets their tasks end and moves their data.
 
-        Dask would have the scheduler retire them first, as if somebody else wanted it.
+        Dask would have the scheduler retire them first, which loses the cause.
         """
         cluster, pool = self.cluster, self._pool
         assert cluster is not None
-        if len(pool.planned) > (most := self._most()):
-            pool.note_of(cluster.note)(
+        if pool.wanted > (most := self._most()):
+            pool.note(
                 f"adaptive: the maximum is {number_of_nodes(int(most))}, draining"
                 f" {len(workers)}: {', '.join(workers)}"
             )
             await cluster.scale_adaptively(int(most) * pool.options.processes, pool)
             return
-        pool.note_of(cluster.note)(
+        pool.note(
             f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
             f" {self._idle_grace:g} s: {', '.join(workers)}"
         )
         await cluster.scale_down(workers)
 
     async def scale_up(self, n: int) -> None:
-        """Ask for so many in all; as a machine's word, which forgives no failure."""
+        """Request this number in all; unlike a user's, it clears no failure."""
         cluster = self.cluster
         assert cluster is not None
         pool = self._pool
         nodes = pool.options.nodes(n)
-        if nodes > pool.wanted:  # else it is the upkeep's to replace what was lost
-            pool.note_of(cluster.note)(
-                f"adaptive: wants {number_of_nodes(nodes)} for the work there is,"
+        if nodes > pool.wanted:
+            pool.note(
+                f"adaptive: requests {number_of_nodes(nodes)} for the present work,"
                 f" {pool.wanted} so far"
             )
         await cluster.scale_adaptively(n, pool)
+
+
+def _check_seconds(name: str, value: float | str | None) -> None:
+    """Raise `OptionError` if a value is no time; Dask raises a KeyError for some."""
+    try:
+        valid = value is None or parse_timedelta(value) >= 0
+    except (KeyError, TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise OptionError(f"{name}={value!r}: expected a time, e.g. 5 or '500 ms'")
 
 
 def _whole(bound: float | None) -> float | None:
@@ -253,18 +268,18 @@ def _whole(bound: float | None) -> float | None:
 
 
 class AdaptivePools(dict[str, GridAdaptive]):
-    """Pools that follow the work, each by itself: pool to its adaptive scaling.
+    """Adaptive scaling of each pool, by pool.
 
-    Dask's base class knows one only, which it stops, and asks whether it runs.
+    Dask's `Cluster` has only one, of which it calls `stop` and `periodic_callback`.
     """
 
     def stop(self, reason: str = "unknown") -> None:
-        """Let all of them go on as they are."""
+        """End adaptive scaling of all pools; their numbers stay."""
         for adaptive in self.values():
             adaptive.stop(reason)
 
     @property
     def periodic_callback(self) -> Any:
-        """Of one that runs; None if none does."""
+        """Callback of one that runs; None if none does."""
         running = (adaptive.periodic_callback for adaptive in list(self.values()))
         return next(filter(None, running), None)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection, Coroutine, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
+from distributed.objects import SchedulerInfo
 
+from dask_gridengine.bootstrap.certificates import security_of, worker_identity
 from dask_gridengine.cluster.adaptive import (
     ADAPT_OPTIONS,
     ADAPTIVE_MAXIMUM,
@@ -17,18 +24,36 @@ from dask_gridengine.cluster.adaptive import (
     GridAdaptive,
 )
 from dask_gridengine.cluster.demand import workers_of_pool
-from dask_gridengine.cluster.explain import explain_node
+from dask_gridengine.cluster.explain import explain, explain_named
 from dask_gridengine.cluster.job_script import render
-from dask_gridengine.cluster.pool import Pool
-from dask_gridengine.cluster.representation import ShownCluster
-from dask_gridengine.cluster.scaling import bounds, target, whole
-from dask_gridengine.errors import OptionError
-from dask_gridengine.naming import node_of
+from dask_gridengine.cluster.lifecycle import Lifecycle, Watchers, hold
+from dask_gridengine.cluster.pool import NodePool, node_spec
+from dask_gridengine.cluster.representation import Representation
+from dask_gridengine.cluster.scaling import bounds, nodes_by_pool, resolve_options
+from dask_gridengine.errors import (
+    ClusterNotRunning,
+    DrmCommunicationError,
+    GridFull,
+    LauncherError,
+    NodesFailed,
+    OptionError,
+)
+from dask_gridengine.naming import nodes_of, prefix_of, suffixes
+from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.nodes.job_table import JobTable
+from dask_gridengine.nodes.log_tails import addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
+from dask_gridengine.reconcile.waiting import missing_workers_error, wait_for_workers
+from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.unknown_options import refuse_unknown
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
+logger = logging.getLogger(__name__)
+
+NOTES_KEPT = 10_000  # lines of the cluster's log: each node that is replaced adds one
 _OWN = (
     "asynchronous",
     "loop",
@@ -39,14 +64,14 @@ _OWN = (
 )
 
 
-class GridEngineCluster(ShownCluster):
+class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     """A Dask cluster on Grid Engine, or on local processes where there is none.
 
     Parameters
     ----------
     jobs
-        Nodes to ask for at once, as one array. Each becomes one worker, or as many as
-        ``processes`` says. Where there are pools, a dict: pool to its number.
+        Nodes to request at once, as one array. Each becomes one worker, or as many as
+        ``processes`` says. With several pools a dict: number of nodes by pool.
     n_workers
         The same in workers, under the name other clusters use.
     asynchronous
@@ -63,21 +88,21 @@ class GridEngineCluster(ShownCluster):
     **options
         Everything in ``gridengine.yaml``, which explains each, with ``_`` for ``-``:
         cores, memory (str or bytes), walltime (str or seconds), queue, project,
-        resource_spec, parallel_environment, launcher, security, and others. A wrong
-        name lists them all. ``pools`` are several kinds of nodes: a dict of dicts of
-        options, by name.
+        resource_spec, parallel_environment, launcher, security, and others. The error
+        for an unknown name lists them all. ``pools`` are several kinds of nodes: a dict
+        of dicts of options, by name.
 
     Raises
     ------
     TypeError
         If there is no such option.
     OptionError
-        If a value makes no sense.
+        If the value of an option is invalid.
     LauncherUnavailable
-        If the launcher asked for cannot be had here, or a grid is set up (SGE_ROOT,
+        If the launcher is not available here, or a grid is set up (SGE_ROOT,
         DRMAA_LIBRARY_PATH) and does not work; ``launcher="process"`` needs no grid.
     SubmitError
-        If the grid refuses the array.
+        If the grid rejects the array.
 
     Examples
     --------
@@ -102,15 +127,122 @@ class GridEngineCluster(ShownCluster):
         **options: Any,
     ) -> None:
         refuse_unknown(options, [*Options.names(), *_OWN])
-        resolved = _resolve(jobs, n_workers, options)
-        super().__init__(
-            resolved,
-            asynchronous=asynchronous,
-            loop=loop,
-            quiet=quiet,
-            silence_logs=silence_logs,
-            shutdown_on_close=shutdown_on_close,
+        self.options = resolve_options(jobs, n_workers, options)
+        #: Pools by the prefix of their nodes' names; empty until the cluster starts.
+        self._pools: dict[str, NodePool] = {}
+        self._pid = os.getpid()
+        # Once: all nodes get the same one, and it may be deleted meanwhile.
+        self._working_directory = ""
+        with contextlib.suppress(OSError):  # it is deleted already
+            self._working_directory = os.getcwd()
+        self._changed = asyncio.Event()  # set whenever a node changes its state
+        self._unreachable_hosts: dict[str, str] = {}  # hosts and why
+        self._background: set[asyncio.Future[Any]] = set()
+        self._adaptive: Any = None
+        self.view = NodeHistory(
+            self.options.name,
+            lambda: {pool.name: pool.registry for pool in self._pools.values()},
+            lambda: {pool.name: pool.wanted for pool in self._pools.values()},
         )
+        self._representation = Representation(self)
+        self._lifecycle = Lifecycle(self, quiet=quiet, silence_logs=silence_logs)
+        security = security_of(self.options.security, self.options.name)
+        self._tls = worker_identity(security)
+        try:
+            super().__init__(
+                # Only for what the base class does with it: names are a pool's.
+                worker=node_spec(next(iter(self.options.pools.values()), self.options)),
+                scheduler={"cls": ClusterScheduler, "options": {}},
+                asynchronous=asynchronous,
+                loop=loop,
+                security=security,
+                name=self.options.name,
+                shutdown_on_close=shutdown_on_close,
+            )
+        except BaseException:
+            if runner := getattr(self, "_loop_runner", None):
+                runner.stop()  # the base class leaves its thread running
+            raise
+
+    # Start and end: each is one shielded task, see `Lifecycle`
+
+    async def _start(self) -> None:
+        await self._lifecycle.start()
+
+    async def _close(self) -> None:
+        await self._lifecycle.close()
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Give all nodes back. Bounded in time, and idempotent.
+
+        A fork of this process has none of its threads: there it does nothing, neither
+        at Python's exit nor at the end of a ``with``.
+        """
+        return super().close(timeout) if os.getpid() == self._pid else None
+
+    def __enter__(self) -> Self:
+        self._require_running()  # it starts when it is made
+        entered: Self = super().__enter__()
+        return entered
+
+    async def __aenter__(self) -> Self:
+        if self.status is Status.closed:
+            raise ClusterNotRunning(self.name, self.status.name)
+        try:
+            await self
+            return self
+        except BaseException:  # also when cancelled, unlike the base class
+            await asyncio.shield(self._close())
+            raise
+
+    def _require_running(self) -> None:
+        if self.status is not Status.running:
+            raise ClusterNotRunning(self.name, self.status.name)
+
+    def _require_started(self) -> Watchers:
+        """Raise `ClusterNotRunning` before the start, but not after the end."""
+        if self._lifecycle.watchers is None:
+            raise ClusterNotRunning(self.name, self.status.name)
+        return self._lifecycle.watchers
+
+    # Pools
+
+    def pool(self, name: str | None = None) -> NodePool:
+        """The pool of this name; without one, the only pool.
+
+        Raises
+        ------
+        OptionError
+            If there is no such pool, or several and no name.
+        ClusterNotRunning
+            If the cluster has not started.
+        """
+        if name in self.options.pools or (name is None and not self.options.pools):
+            if not self._pools:
+                raise ClusterNotRunning(self.name, self.status.name)
+            return self._pools[name] if name else next(iter(self._pools.values()))
+        there = ", ".join(self.options.pools) or "none: all nodes are alike"
+        wrong = "which pool?" if name is None else f"no pool {name!r};"
+        raise OptionError(f"{self.name}: {wrong} There are: {there}")
+
+    def _pool_of(self, name: Any) -> NodePool | None:
+        """The pool of a node or a worker of this name; None if it is not ours."""
+        return self._pools.get(prefix_of(name))
+
+    def _started_pools(self) -> list[NodePool]:
+        self._require_started()
+        return list(self._pools.values())
+
+    def _share_of_machine(self, pool: NodePool, slots: int) -> float | None:
+        """A local node's share of this machine's memory; None on a grid.
+
+        Each pool has slots of its own, so nodes of all pools run at the same time.
+        """
+        all_slots = [each.launcher.slots or 0 for each in self._pools.values()]
+        own = pool.launcher.slots
+        return min(slots, own) / sum(all_slots) if own else None
+
+    # Scaling
 
     def scale(
         self,
@@ -121,16 +253,16 @@ class GridEngineCluster(ShownCluster):
         jobs: int | Mapping[str, int] | None = None,
         pool: str | None = None,
     ) -> Any:
-        """Ask for this many workers; returns when the grid has queued their nodes.
+        """Request this many workers; returns when the grid has queued their nodes.
 
         Give one or several; the largest counts, in whole nodes. From then on the
-        cluster keeps that number by itself: what is lost is replaced. On the way down,
-        places in the queue go first, the newest first; then idle workers, then those
-        that hold least. They
-        finish what they run (for ``finish-timeout``), and their data is moved.
-        In an event loop ``worker_spec`` changes at once, and the grid is asked later.
+        cluster keeps that number: lost nodes are replaced. When it shrinks, queued
+        nodes are deleted first, the newest first; then idle workers leave, then those
+        that hold the least data. They finish their running tasks (for
+        ``finish-timeout``), and their data is moved.
 
-        If Grid Engine does not answer, what is missing is asked for when it does.
+        In an event loop ``worker_spec`` changes at once, and the grid is asked later.
+        If Grid Engine does not answer, the nodes are submitted when it does.
 
         Parameters
         ----------
@@ -142,137 +274,137 @@ class GridEngineCluster(ShownCluster):
             Threads in all.
         jobs
             Nodes. One node is one worker, or as many as ``processes`` says. For several
-            pools at once, a dict: pool to its number; the others stay as they are.
+            pools at once, a dict: number of nodes by pool; other pools do not change.
         pool
-            Which kind of nodes, where there are several; zero may be said of all.
+            The pool to scale, if there are several; not needed for zero.
 
         Raises
         ------
         OptionError
-            If there are several pools and it is not said which.
+            If no number is given or a value is invalid, or if there are several pools
+            and none is named.
         SubmitError
-            If the grid refuses; the workers there were remain. In an event loop, the
-            returned task raises it.
+            If the grid rejects the nodes; existing workers remain. In an event loop,
+            the returned task raises it.
         ClusterNotRunning
             If the cluster has not started, or is closed.
         """
-        counts = self._counts(n, memory, cores, jobs, pool)
+        numbers = {"n": n, "jobs": jobs, "cores": cores, "memory": memory}
+        counts = nodes_by_pool(self, numbers, pool)
         if self.status is not Status.closing or any(counts.values()):
-            self._require_running()  # Dask's close() says scale(0)
+            self._require_running()  # Dask's close() calls scale(0)
         self._stop_adapting(counts)
         if self.asynchronous or self.called_from_running_loop:
             return self._in_background(self._scale(counts))
         return self.sync(self._scale, counts)
 
-    def _counts(
-        self,
-        n: int | None,
-        memory: str | float | None,
-        cores: int | None,
-        jobs: int | Mapping[str, int] | None,
-        pool: str | None,
-    ) -> dict[Pool, int]:
-        if isinstance(jobs, Mapping):
-            if any(given is not None for given in (n, memory, cores, pool)):
-                raise OptionError("scale(jobs={pool: number}) says all: nothing beside")
-            return {self.pool(name): _nodes(name, n) for name, n in jobs.items()}
-        several = pool is None and len(self._pools) > 1
-        pools = self._pools.values() if several else [self.pool(pool)]
-        counts = {
-            each: target(each.options, n=n, jobs=jobs, cores=cores, memory=memory)
-            for each in pools
-        }
-        if several and any(counts.values()):
-            self.pool(None)  # says that it needs a name
-        return counts
-
     # SpecCluster binds its own `scale` to this name.
     scale_up = scale
 
-    def jobs(self) -> JobTable:
-        """All nodes that are not gone, and the last 2,000 of each pool that are.
+    def _scale(
+        self, counts: Mapping[NodePool, int], *, by_user: bool = True
+    ) -> Coroutine[Any, Any, None]:
+        """Change ``worker_spec`` now; the coroutine runs the pass."""
+        if self._lifecycle.ending:
+            if any(counts.values()):
+                raise ClusterNotRunning(self.name, self.status.name)
+            counts = {}
+        changes = {
+            pool: pool.scale(count, by_user=by_user) for pool, count in counts.items()
+        }
+        return self._reconcile_scaled(changes, by_user=by_user)
 
-        In the order of submission, with their states. `counts` has the number of all.
-        Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
+    async def _reconcile_scaled(
+        self, changes: Mapping[NodePool, tuple[list[str], list[str]]], *, by_user: bool
+    ) -> None:
+        if not changes:
+            return
+        failed = await self._correct_state()
+        if self._lifecycle.ending and any(added for added, _ in changes.values()):
+            raise ClusterNotRunning(self.name, Status.closed.name)
+        rejected: list[LauncherError] = []
+        for pool, (added, dropped) in changes.items():
+            if by_user or dropped:
+                self._lifecycle.release(pool.give_back_places())
+            error = failed.get(pool)
+            if error and not isinstance(error, DrmCommunicationError | GridFull):
+                # These nodes will never come. Lost nodes may: they did before.
+                pool.drop_names([n for n in added if n in pool.registry.unbound])
+                pool.reconciler.clear_backoff()
+                rejected.append(error)
+        if rejected:
+            raise rejected[0]
+
+    async def scale_down(self, workers: Collection[str]) -> None:
+        """Give up the nodes of these workers, by name, as adaptive scaling does.
+
+        Their queue places are kept. A node that imports Dask just now stays.
         """
-        rosters = [pool.fleet.registry for pool in self._pools.values()]
-        dropped = sum(registry.dropped.total() for registry in rosters)
-        return JobTable(self._records, dropped=dropped)
+        if self.status is not Status.closing:  # while it closes all nodes go anyhow
+            self._require_running()
+        for name in nodes_of(workers):
+            if (pool := self._pool_of(name)) is None:
+                continue
+            record = pool.registry.by_worker.get(name)
+            if record is None or record.state is not NodeState.IMPORTING:
+                pool.drop_names([name])
+        for pool in self._pools.values():
+            pool.reconciler.note_scaled(pool.wanted, 0, by_user=False)
+        await self._correct_state()
 
-    @property
-    def wanted(self) -> int:
-        """How many nodes there shall be: what was scaled to, less what was deleted."""
-        return sum(pool.wanted for pool in self._pools.values())
+    # SpecCluster's own passes retire by address what they know by name, and so lose
+    # data (dask/distributed#4069); hold the lock while they wait for workers; and leave
+    # a zombie where a start fails.
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
-        counts = [pool.fleet.registry.shown() for pool in self._pools.values()]
-        found = {s.value: sum(each[s] for each in counts) for s in NodeState}
-        return {state: count for state, count in found.items() if count}
+    def _correct_state(self) -> asyncio.Future[dict[NodePool, LauncherError]]:
+        # Several callers await the same task: cancelling one must not cancel it.
+        return asyncio.shield(super()._correct_state())
 
-    @property
-    def launcher_description(self) -> str:
-        """What starts the nodes, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"."""
-        first = next(iter(self._pools.values()))
-        return first.fleet.launcher.description
+    async def _correct_state_internal(self) -> dict[NodePool, LauncherError]:
+        """Run one pass of each pool; returns the errors of launchers that refused."""
+        async with self._lock:
+            self._correct_state_waiting = None
+            if self._lifecycle.ending:
+                return {}
+            passes = {
+                pool: self._lifecycle.until_closed(pool.reconcile())
+                for pool in self._pools.values()
+            }
+            await asyncio.wait(passes.values())
+            if any(task.cancelled() for task in passes.values()):
+                raise ClusterNotRunning(self.name, Status.closed.name)
+            errors = {pool: task.result() for pool, task in passes.items()}
+            return {pool: error for pool, error in errors.items() if error is not None}
 
-    def explain(self, worker: str | None = None) -> str:
-        """Say what the nodes are at, why others ended, and what to type next.
+    def _request_pass(self) -> None:
+        """Run a pass soon; nothing waits for it."""
+        if self.status is Status.running and not self._lifecycle.ending:
+            self._in_background(self._pass())
 
-        Parameters
-        ----------
-        worker
-            The name of a worker or its node (``"ge-3"``) or the id of a job
-            (``"123.7"``), for all that is known of that one; by default of all, alike
-            ones together.
+    async def _pass(self) -> None:
+        await self._correct_state()
 
-        Raises
-        ------
-        OptionError
-            If no such worker or job is known: there never was one, or it ended long
-            ago, see `jobs`.
-        ClusterNotRunning
-            If the cluster has not started.
-        """
-        self._require_started()
-        if worker is None:
-            return self._explain_all()
-        node = node_of(worker)
-        # Ids are one pool's on local processes, where each pool has a grid of its own.
-        if found := [r for r in self._records if node in (r.worker, str(r.id))]:
-            return "\n".join(
-                line
-                for record in found
-                for line in (
-                    explain_node(record),
-                    *self._why_it_queues(record),
-                    *self._waiting.about(record.worker or ""),
-                )
-            )
-        raise OptionError(
-            f"{self.name} never had a worker or a job {worker!r}, or it ended long ago;"
-            " cluster.jobs() lists those that are kept"
-        )
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = hold(work, self._background)
+        task.add_done_callback(self._lifecycle.log_error)
+        return task
 
-    def _why_it_queues(self, record: NodeRecord) -> list[str]:
-        if record.state is not NodeState.QUEUED:
-            return []
-        fleets = (pool.fleet for pool in self._pools.values())
-        reports = next(f for f in fleets if f.pool == record.pool).reports
-        return [f"why it queues: {reason}" for reason in reports.reasons]
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        known = self.scheduler_info["workers"]
+        if op == "add":
+            for address, info in msg["workers"].items():
+                if ws := self.scheduler.workers.get(address):
+                    info["status"] = ws.status.name  # it may have changed since
+                pool = self._pool_of(info["name"])
+                record = pool.registered(info["name"]) if pool else None
+                if record and self._lifecycle.reachability is not None:
+                    self._lifecycle.reachability.check(record.host, address)
+        elif msg not in known:
+            return  # polling has removed it already
+        # Not SpecCluster's own: it would start a lost name again.
+        Cluster._update_worker_status(self, op, msg)
 
-    def job_script(self, pool: str | None = None) -> str:
-        """What is submitted for one node, as a script for ``qsub``, with remarks.
-
-        Parameters
-        ----------
-        pool
-            Which kind of nodes, where there are several.
-        """
-        found = self.pool(pool)
-        fleet = found.fleet
-        return render(found.options, fleet.request, fleet.launcher, fleet.reports.added)
+    # Adaptive scaling
 
     def adapt(
         self,
@@ -282,39 +414,37 @@ class GridEngineCluster(ShownCluster):
         idle_grace: float | str | None = None,
         **options: Any,
     ) -> Any:
-        """Let the number of workers follow the work.
+        """Scale the number of workers with the work.
 
         Parameters
         ----------
         pool
-            The kind of nodes that does, where there are several; all of them if it is
-            left out, each for the tasks that it is for.
+            The pool to scale; by default each pool, for the tasks that it is for.
         minimum_jobs, maximum_jobs
-            Nodes; at most as many as make `ADAPTIVE_MAXIMUM` workers where nothing is
-            said.
+            Nodes. Without a maximum as many as make `ADAPTIVE_MAXIMUM` workers.
         minimum, maximum, minimum_cores, maximum_cores, minimum_memory, maximum_memory
             The same in workers, threads and bytes.
         idle_grace
-            Seconds a node is kept that has nothing to do; ``idle-grace`` by default.
+            Seconds for which an idle node is kept; ``idle-grace`` by default.
         wait_count
             The same in intervals; if both are given, the longer one counts.
         interval, target_duration, worker_key
             As in `distributed.deploy.Adaptive`.
         **options
-            Of the class that is given as `Adaptive`. All options are those of this
-            call alone.
+            Options of the class that is given as `Adaptive`. Options of earlier calls
+            do not count.
 
         Returns
         -------
         Adaptive or AdaptivePools
-            The adaptive scaling, or where there are pools, a dict of them.
+            The adaptive scaling; with several pools a dict of them.
 
         Raises
         ------
         TypeError
             If there is no such option.
         OptionError
-            If a bound makes no sense. What was adapted before goes on then.
+            If a value is invalid. Adaptive scaling goes on as before then.
         ClusterNotRunning
             If the cluster has not started, or is closed.
         """
@@ -325,24 +455,26 @@ class GridEngineCluster(ShownCluster):
             unknown = "pools" if self.options.pools else "idle_grace"
             if self.options.pools or idle_grace is not None:
                 name = Adaptive.__name__
-                raise OptionError(f"{name} knows no {unknown}: use GridAdaptive")
+                raise OptionError(
+                    f"{name} knows no {unknown}\n  Hint: use GridAdaptive"
+                )
         several = pool is None and self.options.pools
         pools = list(self._pools.values()) if several else [self.pool(pool)]
         made = {
             each.name: self._adaptive_of(each, Adaptive, idle_grace, options)
             for each in pools
         }
-        self._adapt_no_more(pools)
+        self._end_adaptive(pools)
         adaptive: Any = next(iter(made.values()))
         if self.options.pools:
-            adaptive = getattr(self, "_adaptive", None) or AdaptivePools()
+            adaptive = self._adaptive or AdaptivePools()
             adaptive.update(made)
         self._adaptive = adaptive
         return adaptive
 
     def _adaptive_of(
         self,
-        pool: Pool,
+        pool: NodePool,
         Adaptive: Any,
         idle_grace: float | str | None,
         options: dict[str, Any],
@@ -355,37 +487,193 @@ class GridEngineCluster(ShownCluster):
             rest |= {"idle_grace": idle_grace, "pool": pool}
         return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
 
-    def num_paused(self, pool: Pool) -> int:
-        """Workers of one kind that Dask has paused for long, while work waits."""
-        return self._waiting.lasting[pool.name]
+    def num_paused(self, pool: NodePool) -> int:
+        """Workers of a pool that Dask has paused for long while work waits."""
+        return self._require_started().blocked.lasting[pool.name]
 
-    def demand(self, pool: Pool, seconds: float) -> int:
-        """Workers of a pool that the tasks are worth which are for it.
+    def demand(self, pool: NodePool, seconds: float) -> int:
+        """Workers that the tasks for a pool are worth; a long task takes `seconds`."""
+        requirements = self._require_started().requirements
+        return workers_of_pool(self.scheduler, requirements, pool, seconds)
+
+    async def scale_adaptively(self, count: int, pool: NodePool | None = None) -> None:
+        """As ``scale(n=count)``, but failures are not cleared.
+
+        Adaptive scaling requests the same number again and again; lost nodes are left
+        to the replacement budget.
+        """
+        pool = pool or self.pool()
+        await self._scale({pool: pool.options.nodes(count)}, by_user=False)
+
+    def _stop_adapting(self, pools: Iterable[NodePool]) -> None:
+        """End adaptive scaling, which would change the user's number in a second."""
+        if self.status is not Status.running:
+            return
+        for pool in self._end_adaptive(pools):
+            name = f" of {pool.name}" if pool.name else ""
+            self._log(f"adaptive scaling{name} is off: scale() was called")
+
+    def _end_adaptive(self, pools: Iterable[NodePool]) -> list[NodePool]:
+        """Switch it off for these pools; returns those for which it was on."""
+        stopped = [pool for pool in pools if self._adapts(pool)]
+        for pool in stopped:
+            if isinstance(self._adaptive, AdaptivePools):
+                self._adaptive.pop(pool.name).stop()
+            else:
+                self._adaptive.stop()
+                self._adaptive = None
+        return stopped
+
+    def _adapts(self, pool: NodePool) -> bool:
+        adaptive = self._adaptive
+        if isinstance(adaptive, AdaptivePools):
+            return pool.name in adaptive
+        return adaptive is not None
+
+    # What there is
+
+    def jobs(self) -> JobTable:
+        """All nodes that are not gone, and the last 2,000 of each pool that are.
+
+        In the order of submission, with their states. `counts` has the number of all.
+        Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
+        """
+        dropped = sum(p.registry.dropped.total() for p in self._started_pools())
+        return JobTable(self._records, dropped=dropped)
+
+    @property
+    def wanted(self) -> int:
+        """Number of desired nodes: as scaled to, less those that users deleted."""
+        return sum(pool.wanted for pool in self._started_pools())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many nodes are in each state, e.g. ``{"queued": 3}``; costs nothing."""
+        counts = [pool.registry.shown() for pool in self._started_pools()]
+        found = {s.value: sum(each[s] for each in counts) for s in NodeState}
+        return {state: count for state, count in found.items() if count}
+
+    @property
+    def launcher_description(self) -> str:
+        """What starts the nodes, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"."""
+        return self._started_pools()[0].launcher.description
+
+    @property
+    def waiting(self) -> list[str]:
+        """Names of desired nodes that have not arrived, oldest first in each pool."""
+        return [name for pool in self._started_pools() for name in pool.waiting]
+
+    # Dask's own iterate over dicts that the event loop changes in another thread.
+
+    @property
+    def plan(self) -> set[str]:
+        """Names of the desired workers, for adaptive scaling."""
+        return _worker_names((pool, pool.names) for pool in self._started_pools())
+
+    @property
+    def requested(self) -> set[str]:
+        """Names of the desired workers whose nodes have been submitted."""
+        return _worker_names((pool, pool.requested) for pool in self._started_pools())
+
+    @property
+    def observed(self) -> set[str]:
+        """Names of the workers that are there, without those that are replaced."""
+        self._require_started()
+        return {
+            info["name"] for info in self._infos if not self._rotating(info["name"])
+        }
+
+    def _rotating(self, worker: Any) -> bool:
+        pool = self._pool_of(worker)
+        record = pool.registry.bearing(worker) if pool else None
+        return record is not None and record.rotating
+
+    @property
+    def _infos(self) -> list[dict[str, Any]]:
+        return list(self.scheduler_info["workers"].values())
+
+    @property
+    def _records(self) -> list[NodeRecord]:
+        """All nodes that are kept, in the order of submission."""
+        pools = list(self._pools.values())
+        records = [record for pool in pools for record in pool.registry]
+        if len(pools) > 1:
+            records.sort(key=lambda record: record.submitted)
+        return records
+
+    def explain(self, worker: str | None = None) -> str:
+        """Explain what the nodes do, why others ended, and what to type next.
+
+        Parameters
+        ----------
+        worker
+            The name of a worker or its node (``"ge-3"``) or the id of a job
+            (``"123.7"``), for everything that is known of it. By default all nodes,
+            similar ones together.
+
+        Raises
+        ------
+        OptionError
+            If no such worker or job is known: it never existed, or ended long ago, see
+            `jobs`.
+        ClusterNotRunning
+            If the cluster has not started.
+        """
+        watchers = self._require_started()
+        pools = list(self._pools.values())
+        if worker is not None:
+            return explain_named(self.name, pools, worker, watchers.blocked)
+        closed = self.status is Status.closed
+        first = [f"{self.name} is closed."] if closed else []
+        text = explain(pools, closed=closed)
+        hosts = self._unreachable_hosts.values()
+        return "\n".join([*first, text, *hosts, *watchers.findings, *self._hints()])
+
+    def _hints(self) -> list[str]:
+        """What to type if no nodes are requested, and adaptive scaling is off."""
+        pools = list(self._pools.values())
+        if self._lifecycle.ending or any(p.wanted or self._adapts(p) for p in pools):
+            return []
+        jobs = repr({pools[0].name: 4}) if pools[0].name else 4
+        return [f"Hint: cluster.scale(jobs={jobs})"]
+
+    def job_script(self, pool: str | None = None) -> str:
+        """What is submitted for one node, as a script for ``qsub``, with comments.
 
         Parameters
         ----------
         pool
-            The kind of nodes.
-        seconds
-            How long a task must take to be worth a worker.
+            The pool, if there are several.
         """
-        return workers_of_pool(self.scheduler, self._requirements, pool, seconds)
+        self._require_started()
+        found = self.pool(pool)
+        return render(found.options, found.request, found.launcher, found.reports.added)
 
-    async def scale_adaptively(self, count: int, pool: Pool | None = None) -> None:
-        """As ``scale(n=count)``, but nothing that has failed is forgiven.
+    def stuck(self) -> NodesFailed | None:
+        """Why no worker will come any more, as far as that can be known.
 
-        What was lost is left to the reconciler, which has a budget: adaptive scaling
-        says the same number again and again.
+        Cheap, and safe in any thread: call it once a second while you wait for results.
+
+        Returns
+        -------
+        NodesFailed or None
+            None while a worker runs, a node may still become one, or none is requested.
+            The cluster goes on to submit a single node now and then, and `scale` has
+            it try again at once.
         """
-        pool = pool or self.pool()
-        await self._scale({pool: pool.options.nodes(count)}, anew=False)
+        pools = list(self._pools.values())
+        deleted = any(pool.reconciler.deleted_nodes for pool in pools)
+        requested = deleted or any(pool.wanted for pool in pools)
+        if self.status is not Status.running or not requested:
+            return None
+        return missing_workers_error(pools, self.scheduler, 1)
 
     @property
     def in_process_address(self) -> str:
-        """Where a client in this very process reaches the scheduler (``inproc://``).
+        """Address of the scheduler for clients in this very process (``inproc://``).
 
-        There is no encryption, no serialisation and no socket on this way, and nobody
-        else can take it. With ``loop=cluster.loop`` the client needs no thread either.
+        It needs no encryption, no serialisation and no socket, and no other process
+        can use it. With ``loop=cluster.loop`` the client needs no thread either.
 
         Examples
         --------
@@ -398,70 +686,147 @@ class GridEngineCluster(ShownCluster):
         self._require_running()
         return str(self.scheduler.in_process_address)
 
-    def close(self, timeout: float | None = None) -> Any:
-        """Give all nodes back. Bounded in time, and idempotent.
+    # Waiting for workers, and failures
 
-        A fork of this process has none of its threads: it closes nothing, neither at
-        its exit nor when it leaves a ``with``, and does not wait for what cannot come.
-        """
-        return super().close(timeout) if os.getpid() == self._pid else None
-
-    def _stop_adapting(self, pools: Iterable[Pool]) -> None:
-        """The user's number counts; adaptive scaling would change it in a second."""
-        if self.status is not Status.running:
-            return
-        for pool in self._adapt_no_more(pools):
-            name = f" of {pool.name}" if pool.name else ""
-            self._log(f"adaptive scaling{name} is off: scale() was called")
-
-    def _adapt_no_more(self, pools: Iterable[Pool]) -> list[Pool]:
-        """Switch it off for these; for which of them it was on."""
-        stopped = []
-        for pool in pools:
-            if self._adapts(pool):
-                stopped.append(pool)
-                if isinstance(self._adaptive, AdaptivePools):
-                    self._adaptive.pop(pool.name).stop()
-                else:
-                    self._adaptive.stop()
-                    self._adaptive = None
-        return stopped
-
-    def _adapts(self, pool: Pool) -> bool:
-        adaptive = getattr(self, "_adaptive", None)
-        if isinstance(adaptive, AdaptivePools):
-            return pool.name in adaptive
-        return adaptive is not None
-
-
-def _resolve(
-    jobs: int | Mapping[str, int] | None,
-    n_workers: int | None,
-    options: Mapping[str, Any],
-) -> Options:
-    """All options, with how many nodes of each kind there shall be at first."""
-    by_pool = jobs if isinstance(jobs, Mapping) else {}
-    asked = n_workers if jobs is None else jobs
-    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
-    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
-    pools = resolved.pools
-    if pools and not isinstance(jobs, Mapping) and asked:
-        raise OptionError(
-            f"{asked} nodes of which pool? Give jobs={{{next(iter(pools))!r}: {asked}}}"
-            f"; there are: {', '.join(pools)}"
+    async def _wait_for_workers(
+        self, n_workers: int = 0, timeout: float | str | None = None
+    ) -> None:
+        await wait_for_workers(
+            list(self._pools.values()),
+            self.scheduler,
+            n_workers,
+            timeout,
+            remarks=lambda: self._require_started().blocked.findings,
+            hints=self._hints,
         )
-    if unknown := [name for name in by_pool if name not in pools]:
-        there = ", ".join(pools) or "none: give pools={...}"
-        raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
-    for name, count in by_pool.items():
-        pools[name] = replace(pools[name], jobs=_nodes(name, count))
-    if n_workers is not None:
-        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
-        if jobs is not None and jobs != wanted:
-            raise OptionError(f"jobs={jobs} and n_workers={n_workers}: give one")
-        resolved = replace(resolved, jobs=wanted)
-    return resolved
+        # The subscription that keeps it up to date may be some milliseconds late.
+        self.scheduler_info = SchedulerInfo(self.scheduler.identity())
+
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
+        """As Dask's, but it also ends when the workers cannot come any more.
+
+        Raises
+        ------
+        NodesFailed
+            If nodes have failed and those left cannot be enough.
+        TimeoutError
+            After `timeout` seconds; it tells the states of the nodes.
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().wait_for_workers(n_workers, timeout)
+
+    def _on_persistent_failure(self, pool: NodePool) -> None:
+        """Give the reasons to tasks that need a worker which cannot come."""
+        if pool.reconciler.persistent_failure is None and self._adapts(pool):
+            return  # all were deleted, but it requests new ones for work that waits
+        if error := self.stuck():
+            self.scheduler.fail_waiting(error)
+        elif error := missing_workers_error([pool], self.scheduler, 1, others=False):
+            self._require_started().requirements.fail_unsatisfiable(pool, error)
+
+    def _on_resume(self, seconds: float) -> None:
+        """This process was suspended, or its event loop blocked."""
+        self.note(
+            f"This process was suspended for {seconds:.0f} s. Workers that lost their"
+            " connection will be replaced"
+        )
+
+    # Logs and representation
+
+    def note(self, text: str) -> None:
+        """Add a line to the cluster's log, ``cluster.get_logs()["Cluster"]``."""
+        # Not `_log`, which prints: the caller has logged it.
+        self._cluster_manager_logs.append((datetime.now(), text))
+        del self._cluster_manager_logs[:-NOTES_KEPT]
+
+    def get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        """As Dask's, and with the last lines of nodes that have ended.
+
+        Raises
+        ------
+        ClusterNotRunning
+            If the cluster has not started, or is closed.
+        """
+        self._require_running()
+        return super().get_logs(cluster, scheduler, workers)
+
+    async def _get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | str | Collection[str] = True,
+    ) -> Any:
+        live = addresses(self.scheduler, workers)
+        logs = await super()._get_logs(cluster, scheduler, live)
+        logs.update(log_tail(self._records, workers))
+        return logs
+
+    def timeline(self, path: str | Path | None = None) -> Any:
+        """Draw the run: a bar for each node, coloured by its state.
+
+        Below are the numbers of nodes in each state. Also after `close`.
+
+        Parameters
+        ----------
+        path
+            Where to save it as well, as ``.html``; it needs no network to be shown.
+
+        Returns
+        -------
+        bokeh.models.Model
+            For ``bokeh.io.show``; in a notebook after ``bokeh.io.output_notebook``.
+
+        Raises
+        ------
+        OptionError
+            If bokeh is not installed, or `path` does not end in ``.html``.
+        ClusterNotRunning
+            If the cluster has not started.
+        """
+        self._require_started()
+        from dask_gridengine.views.timeline import draw, save
+
+        picture = draw(self.view)
+        if path is not None:
+            save(picture, Path(path), title=f"{type(self).__name__} {self.name}")
+        return picture
+
+    def __repr__(self) -> str:
+        return self._representation.line()
+
+    def _repr_html_(self, cluster_status: Any = None) -> str:
+        if not self._pools:
+            return str(super()._repr_html_(cluster_status))
+        return self._representation.html()
+
+    @property
+    def _cluster_class_name(self) -> str:
+        # Dask takes a cluster's name for that of its class.
+        return type(self).__name__
+
+    def _bounds(self) -> str:
+        return self._representation.bounds()
+
+    def _scaling_status(self) -> str:
+        # Beside the controls of Dask's widget, which counts workers only.
+        return f"<p>{self._representation.scaling()}</p>" if self._pools else ""
+
+    def _widget(self) -> Any:
+        # Dask's controls cannot name a pool.
+        return None if self.options.pools else super()._widget()
 
 
-def _nodes(pool: str, count: Any) -> int:
-    return whole(f"jobs[{pool!r}]", count, "nodes")
+def _worker_names(named: Iterable[tuple[NodePool, list[str]]]) -> set[str]:
+    return {
+        node + suffix
+        for pool, nodes in named
+        for suffix in suffixes(pool.options.processes)
+        for node in nodes
+    }

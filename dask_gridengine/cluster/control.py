@@ -1,7 +1,7 @@
-"""What a cluster tells its user in other processes: the command line, or `connect`.
+"""Answer requests of the user's other processes: the command line, or `connect`.
 
-Whoever asks holds the key of the connection file, and so is the user. See
-`dask_gridengine.cli.client` for the other side.
+Only the user can read the key in the connection file. See `dask_gridengine.cli.client`
+for the other side.
 """
 
 from __future__ import annotations
@@ -14,32 +14,27 @@ from typing import Any
 
 from dask_gridengine.bootstrap.certificates import client_identity
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
-from dask_gridengine.cluster.drain_all import drain
 from dask_gridengine.errors import GridEngineError
 from dask_gridengine.nodes.endpoints import contact
+from dask_gridengine.reconcile.drain import drain_cluster
 from dask_gridengine.views.snapshot import snapshot
 
 logger = logging.getLogger(__name__)
 
-LOG_LETTERS = 200_000  # of one log, its end: a message has its limit
+LOG_CHARACTERS = 200_000  # at the end of one log: messages are limited
 
 
 class ControlHandler:
-    """Answers the questions of a cluster's user.
+    """Answers requests, in the event loop of the cluster.
 
     ===========  ==================================================================
-    ``status``   what `snapshot` makes
-    ``explain``  ``text``, as `GridEngineCluster.explain` says it
-    ``logs``     ``logs``: text by whose log it is
+    ``status``   what `snapshot` returns
+    ``explain``  ``text``, of `GridEngineCluster.explain`
+    ``logs``     ``logs``: text by worker, node, or part of the cluster
     ``client``   what a client needs: ``address``, and ``tls``, an identity or None
     ``drain``    nothing; the cluster lets running tasks end, and closes
     ``close``    nothing; the cluster closes at once
     ===========  ==================================================================
-
-    Parameters
-    ----------
-    cluster
-        A `GridEngineCluster`, in whose event loop this runs.
     """
 
     def __init__(self, cluster: Any) -> None:
@@ -57,11 +52,11 @@ class ControlHandler:
         }
 
     async def answer(self, ask: ControlRequest) -> ControlReply:
-        """Answer one question; what cannot be answered is told in words."""
+        """Answer one request, or tell why that is impossible."""
         body: dict[str, Any] = {}
         error = ""
         if (answer := self._answers.get(ask.what)) is None:
-            error = f"there is no question {ask.what!r} here: another version asks"
+            error = f"Unknown request {ask.what!r}: sent by another version"
         else:
             try:
                 body = await answer(ask)
@@ -79,21 +74,19 @@ class ControlHandler:
         if not ask.about:
             found = await self._cluster.get_logs()
         else:
-            self._cluster.explain(ask.about)  # refuses who never was
-            asked = [ask.about, *self._bearers(ask.about)]
+            self._cluster.explain(ask.about)  # raises if there is no such node
+            asked = [ask.about, *self._worker_of(ask.about)]
             found = await self._cluster.get_logs(False, False, asked)
         names = {a: ws.name for a, ws in self._cluster.scheduler.workers.items()}
-        return {
-            "logs": {
-                names.get(who, who): (
-                    oldest_first(log) if who in names or who == "Scheduler" else log
-                )[-LOG_LETTERS:]
-                for who, log in found.items()
-            }
-        }
+        logs = {}
+        for source, log in found.items():
+            of_dask = source in names or source == "Scheduler"
+            text = oldest_first(log) if of_dask else log
+            logs[names.get(source, source)] = text[-LOG_CHARACTERS:]
+        return {"logs": logs}
 
-    def _bearers(self, job: str) -> list[str]:
-        """The worker that a job has become, by name."""
+    def _worker_of(self, job: str) -> list[str]:
+        """The name of the worker of a job."""
         rows = self._cluster.jobs()
         return [row.worker for row in rows if str(row.id) == job and row.worker]
 
@@ -107,23 +100,25 @@ class ControlHandler:
         }
 
     async def _end(self, ask: ControlRequest) -> dict[str, Any]:
-        """Begun, and told at once: the way of the answer closes with the cluster."""
+        """Answer at once: the connection of the answer closes with the cluster."""
         if self._ending is None or ask.what == "close":
-            logger.warning("%s is ended by its user (%s)", self._cluster.name, ask.what)
-            self._ending = asyncio.create_task(self._over(drained=ask.what == "drain"))
+            logger.warning(
+                "%s was ended by its user (%s)", self._cluster.name, ask.what
+            )
+            self._ending = asyncio.create_task(self._close(drained=ask.what == "drain"))
         return {}
 
-    async def _over(self, *, drained: bool) -> None:
+    async def _close(self, *, drained: bool) -> None:
         try:
             if drained:
-                await drain(self._cluster)
+                await drain_cluster(self._cluster)
         finally:
-            # Also if it could not be drained: it has been told to go.
+            # Also if draining failed: the user has asked for the end.
             await self._cluster.close()
 
 
 def oldest_first(log: str) -> str:
-    """What Dask's servers tell of their log, whose newest entry they tell first.
+    """Reverse the entries of a log: Dask's servers return the newest first.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How much work waits, where nobody knows how long it takes."""
+"""How many workers the waiting work is worth, if its duration is unknown."""
 
 from __future__ import annotations
 
@@ -9,29 +9,23 @@ from collections.abc import Iterator
 from distributed import Scheduler
 from distributed.scheduler import TaskState
 
-from dask_gridengine.cluster.pool import Pool
+from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.cluster.pool_selection import Requirements, share
 from dask_gridengine.naming import node_of
 
-#: States of tasks that run, or could if there were a worker.
+#: States of tasks that run, or would if there were a worker.
 RUNNABLE = ("processing", "queued", "no-worker")
-SAMPLE = 100  # tasks looked at in each place; the others there count as those do
+SAMPLE = 100  # tasks of each place; the others there count as these do
 FULL = 0.6  # of the workers' memory, from which on Dask's adaptive scaling wants more
 
 
 def long_tasks(scheduler: Scheduler, seconds: float) -> int:
-    """How many runnable tasks there are of kinds that take at least so long.
+    """Count runnable tasks of kinds that take at least so many seconds.
 
-    Dask counts a task it knows nothing of as half a second, and so keeps a hundred
-    tasks of two hours on one worker until the first of them has ended
-    (dask/distributed#3627). A task that is still running says enough.
-
-    Parameters
-    ----------
-    scheduler
-        Its workers tell with each heartbeat how long their tasks have been running.
-    seconds
-        From how many on a task is long.
+    Dask counts a task of an unknown kind as half a second, and so keeps a hundred tasks
+    of two hours on one worker until the first of them has ended
+    (dask/distributed#3627). A task that still runs says enough: workers report with
+    each heartbeat how long their tasks have been running.
     """
     long = {
         ts.prefix.name
@@ -49,23 +43,12 @@ def long_tasks(scheduler: Scheduler, seconds: float) -> int:
 
 
 def workers_of_pool(
-    scheduler: Scheduler, requirements: Requirements, pool: Pool, seconds: float
+    scheduler: Scheduler, requirements: Requirements, pool: NodePool, seconds: float
 ) -> int:
-    """How many workers of one kind the tasks are worth that are for this kind.
+    """Number of workers of one pool that the tasks for this pool are worth.
 
-    Dask's own number is for workers that are all alike.
-
-    Parameters
-    ----------
-    scheduler
-        Knows the tasks.
-    requirements
-        Whose a task is.
-    pool
-        The kind.
-    seconds
-        What a worker is worth starting for. A task that takes longer is worth all of
-        its share of a worker, a shorter one accordingly less.
+    Dask's own number is for workers that are all alike. A task that takes `seconds` or
+    longer is worth its share of a worker, a shorter one accordingly less.
     """
     offered, threads = requirements.offers[pool], pool.options.threads
     wanted = 0.0
@@ -80,14 +63,14 @@ def workers_of_pool(
     if limit and sum(ws.nbytes for ws in mine) > FULL * limit:
         count = max(count, 2 * len(mine))
     if count < len(mine):
-        # Who holds what the others have no room for stays; Dask knows who may go.
+        # Workers whose data the others have no room for stay: Dask knows which may go.
         going = scheduler.workers_to_close(attribute="name")
         count = max(count, sum(ws.name not in going for ws in mine))
     return count
 
 
 def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
-    """Tasks that run or could, and for how many each stands."""
+    """A sample of the runnable tasks, with the number of tasks that each represents."""
     places = [scheduler.queued, scheduler.unrunnable]
     places += [ws.processing for ws in scheduler.workers.values()]
     for place in places:
@@ -96,5 +79,5 @@ def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
             yield ts, len(place) / len(looked_at)
 
 
-def _is_of(pool: Pool, worker: object) -> bool:
-    return pool.fleet.registry.bearing(node_of(worker)) is not None
+def _is_of(pool: NodePool, worker: object) -> bool:
+    return pool.registry.bearing(node_of(worker)) is not None

@@ -1,19 +1,17 @@
-"""``cluster.explain()``: what is and what became of the nodes, in sentences.
-
-Reads only; what it reads is kept by the roster, the failures, the guard and the upkeep.
-"""
+"""Explain in sentences what the nodes do, and what became of them. Reads only."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dask.utils import format_bytes, format_time
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.errors import GridFull
+from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import (
     NONE_REQUESTED,
     Cause,
@@ -21,64 +19,83 @@ from dask_gridengine.exit_causes import (
     number_of_nodes,
 )
 from dask_gridengine.formatting import format_cause
-from dask_gridengine.nodes.fleet import Fleet
+from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
-from dask_gridengine.reconcile.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.blocked_tasks import BlockedTasks
+    from dask_gridengine.cluster.pool import NodePool
 
 HOSTS_NAMED = 3  # of a group; the others are counted
 PROLOGUES_SHOWN = 5  # different failures
-WORDS_SHOWN = 8  # lines of a node's last words
+LOG_LINES = 8  # of a node that has ended
+DECISIONS_SHOWN = 5
 
 
-def explain(reconcilers: Iterable[Reconciler]) -> str:
-    """Tell of all nodes: what they are at, why others ended, what is done about it."""
-    unreachable_hosts: dict[str, str] = {}
-    lines = []
-    for reconciler in reconcilers:
-        if reconciler.fleet.pool:
-            lines.append(f"pool {reconciler.fleet.pool}:")
-        lines += _explain(reconciler)
-        unreachable_hosts |= reconciler.fleet.unreachable_hosts
-    return "\n".join([*lines, *unreachable_hosts.values()])
+def explain(pools: Iterable[NodePool], *, closed: bool = False) -> str:
+    """Explain the states of all nodes, why others ended, and what is done about it."""
+    lines: list[str] = []
+    for pool in pools:
+        if pool.name:
+            lines.append(f"pool {pool.name}:")
+        lines += _explain(pool, closed)
+    return "\n".join(lines)
 
 
-def _explain(reconciler: Reconciler) -> Iterator[str]:
-    fleet = reconciler.fleet
-    yield _now(reconciler)
-    if added := fleet.reports.added:
+def _explain(pool: NodePool, closed: bool) -> Iterator[str]:
+    registry, reconciler = pool.registry, pool.reconciler
+    if not closed:
+        yield _now(pool)
+    if added := pool.reports.added:
         by = "by sge_request, or by a job submission verifier"
         yield f"This site adds to each request: {added} ({by})."
-    if reconciler.outage:
-        full = GridFull.matches(reconciler.outage)
-        title = fleet.dialect.title
-        silent = "" if full else f"{title[0].upper()}{title[1:]} does not answer. "
-        yield (
-            f"{silent}Nothing can be asked for now; what is missing will be when the"
-            f" grid will have it: {reconciler.outage}"
-        )
+    if error := reconciler.submission_error:
+        yield f"Submission failed, will retry: {error}"
     if cause := reconciler.persistent_failure:
         yield (
-            f"No more nodes are asked for, but one now and then: those that came last"
-            f" all {cause.value}. scale() tries again at once."
+            "Submission is suspended except for single nodes now and then: the last"
+            f" nodes all {cause.value}. scale() tries again at once."
         )
-    yield from (f"why nodes queue: {reason}" for reason in fleet.reports.reasons)
-    yield from (
-        f"{line}." for line in fleet.blocklist.sentences(fleet.registry.clock())
-    )
-    yield from _suspended(fleet)
-    yield from _leaving(list(fleet.registry.live.values()))
-    yield from _ends(fleet.registry, fleet.log_directory)
-    yield from _dropped(fleet.registry)
-    yield from _deaths(fleet.registry)
-    yield from _prologues(fleet.registry)
-    for text in reconciler.said[-5:]:
+    yield from (f"why nodes queue: {reason}" for reason in pool.reports.reasons)
+    yield from (f"{line}." for line in pool.blocklist.sentences(registry.clock()))
+    yield from _suspended(pool)
+    yield from _leaving(list(registry.live.values()))
+    yield from _ends(registry, pool.log_directory)
+    yield from _dropped(registry)
+    yield from _deaths(registry)
+    yield from _prologues(registry)
+    for text in reconciler.decisions[-DECISIONS_SHOWN:]:
         yield f"decided: {text}"
 
 
+def explain_named(
+    cluster: str, pools: Sequence[NodePool], name: str, blocked: BlockedTasks
+) -> str:
+    """Explain the nodes of this worker name or job id.
+
+    Several jobs may have one id on local processes, where each pool has its own grid.
+    """
+    node = node_of(name)
+    lines: list[str] = []
+    for pool in pools:
+        for record in pool.registry:
+            if node in (record.worker, str(record.id)):
+                lines.append(explain_node(record))
+                if record.state is NodeState.QUEUED:
+                    lines += [f"why it queues: {why}" for why in pool.reports.reasons]
+                lines += blocked.about(record.worker or "")
+    if not lines:
+        raise OptionError(
+            f"{cluster} never had a worker or a job {name!r}, or it ended long ago\n"
+            "  Hint: cluster.jobs() lists those that are kept"
+        )
+    return "\n".join(lines)
+
+
 def explain_node(record: NodeRecord) -> str:
-    """Tell of one node from its submission to its end."""
-    lines = [_story(record), *_reachability_checker(record)]
+    """Explain one node from its submission to its end."""
+    lines = [_history(record), *_addresses_tried(record)]
     if record.restarts:
         lines.append(f"its Nanny has started a new worker {_times(record.restarts)}")
     lines += [f"its job_script_prologue failed: {hinted(f)}" for f in record.prologue]
@@ -91,96 +108,91 @@ def explain_node(record: NodeRecord) -> str:
     if record.peak_memory:
         lines.append(f"its worker used {format_bytes(record.peak_memory)} at most")
     if words := record.log_tail.strip().splitlines():
-        lines.append("its last words:")
-        lines += [f"  | {line}" for line in words[-WORDS_SHOWN:]]
+        lines.append("the end of its log:")
+        lines += [f"  | {line}" for line in words[-LOG_LINES:]]
     return "\n".join(lines)
 
 
 def explain_deaths(records: Iterable[NodeRecord]) -> str:
-    """Why these nodes' workers died, a line each, for a note of an exception."""
+    """Why the workers of these nodes died, a line each, for a note of an exception."""
     lines = []
     for record in records:
-        who = f"{record.worker} ({record})"
+        subject = f"{record.worker} ({record})"
         if record.ending and record.diagnosis is not None:
-            lines.append(record.diagnosis.sentence(who, record.id.job))
+            lines.append(record.diagnosis.sentence(subject, record.id.job))
         elif record.death is not None:
-            lines.append(record.death.sentence(f"the worker of {who}", record.id.job))
+            lines.append(
+                record.death.sentence(f"the worker of {subject}", record.id.job)
+            )
         else:
-            lines.append(f"{who}: no word yet on why its worker died")
+            lines.append(f"{subject}: the cause of its worker's death is not known yet")
     return "\n".join(dict.fromkeys(lines))
 
 
-def _now(reconciler: Reconciler) -> str:
-    counts = reconciler.fleet.registry.shown()
+def _now(pool: NodePool) -> str:
+    counts, held = pool.registry.shown(), pool.admission.num_blocked
     live = [state for state in NodeState if state is not NodeState.GONE]
-    said = ", ".join(
-        f"{counts[state]} {state.value}" for state in live if counts[state]
-    )
-    held = reconciler.fleet.held
-    asleep = f" ({held} of them asleep, their host is shut)" if held else ""
-    oldest = min(
-        (r.submitted for r in reconciler.fleet.registry.in_state(NodeState.QUEUED)),
-        default=None,
-    )
-    queue = "" if oldest is None else f"; the first in the queue for {_ago(oldest)}"
-    backlog = reconciler.fleet.registry.backlog
-    bounds = "max-jobs, max-queued-jobs, the grid's limits for an array"
-    later = (
-        f"; {backlog} more when there is room for them ({bounds})" if backlog else ""
-    )
-    if not reconciler.desired:
-        return f"{NONE_REQUESTED}{f': {said}' if said else ''}{asleep}{queue}{later}."
-    wanted = number_of_nodes(reconciler.desired)
-    verb = "is" if reconciler.desired == 1 else "are"
-    return f"{wanted} {verb} wanted: {said or 'none is there'}{asleep}{queue}{later}."
+    states = ", ".join(f"{counts[s]} {s.value}" for s in live if counts[s])
+    rest = f" ({held} of them held on excluded hosts)" if held else ""
+    queued = pool.registry.in_state(NodeState.QUEUED)
+    if oldest := min((record.submitted for record in queued), default=None):
+        rest += f"; the first in the queue for {_ago(oldest)}"
+    if missing := pool.reconciler.missing:
+        rest += f"; {missing} not submitted yet"
+        if not pool.arrays.room:
+            rest += " (max-jobs, max-queued-jobs, the grid's limits for an array)"
+    if not pool.wanted:
+        return f"{NONE_REQUESTED}{f': {states}' if states else ''}{rest}."
+    verb = "is" if pool.wanted == 1 else "are"
+    nodes = number_of_nodes(pool.wanted)
+    return f"{nodes} {verb} wanted: {states or 'none is there'}{rest}."
 
 
-def _suspended(fleet: Fleet) -> Iterator[str]:
-    """Nodes that the grid has suspended: which, since when, and what follows."""
-    records = list(fleet.registry.suspended.values())
+def _suspended(pool: NodePool) -> Iterator[str]:
+    records = list(pool.registry.suspended.values())
     if not records:
         return
     verb = "has" if len(records) == 1 else "have"
     since = min(record.shown_since for record in records)
-    limit = fleet.options.suspended_timeout
+    limit = pool.options.suspended_timeout
     later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
     yield (
-        f"{_who(records)} {verb} been suspended by the grid since {_clock(since)}"
-        f" (for {_ago(since)}). What runs and is held there waits until it is resumed"
-        f"{later}. See: {fleet.dialect.listing}"
+        f"{_subject(records)} {verb} been suspended by the grid since {_clock(since)}"
+        f" (for {_ago(since)}). Its tasks and data wait until it is resumed{later}."
+        f" See: {pool.launcher.dialect.listing}"
     )
 
 
 def _leaving(registry: Iterable[NodeRecord]) -> Iterator[str]:
-    """Nodes that go although they are wanted, and what they cannot finish."""
+    """Nodes that are replaced, and what they cannot finish."""
     for record in registry:
         why = record.turned
         if why is None or record.over:
             continue
-        told = f"{record} ({record.worker}) takes no new tasks and leaves: {why.detail}"
+        text = f"{record} ({record.worker}) takes no new tasks and leaves: {why.detail}"
         if record.unfinished:
-            told += f"; it cannot finish: {record.unfinished}"
-        yield told
+            text += f"; it cannot finish: {record.unfinished}"
+        yield text
 
 
 def _ends(registry: Iterable[NodeRecord], logs: object) -> Iterator[str]:
-    """Ends that are alike, as one sentence; failures first, most frequent first."""
+    """One sentence for similar ends; failures first, the most frequent first."""
     pairs = [
         (record, record.diagnosis)
         for record in registry
         if record.ending and record.diagnosis is not None
     ]
-    for records, told in _alike(pairs):
+    for records, diagnosis in _alike(pairs):
         example = records[-1]
         many = len(records) > 1
-        sentence = told.sentence(_who(records), example.id.job, many=many)
-        if told.cause.log_may_help:
+        sentence = diagnosis.sentence(_subject(records), example.id.job, many=many)
+        if diagnosis.cause.log_may_help:
             sentence += f"\n  a log: {logs}/{example.log}.log"
         yield sentence
 
 
 def _dropped(registry: NodeRegistry) -> Iterator[str]:
-    """In numbers, what became of the nodes whose details are not kept any more."""
+    """Numbers of ended nodes whose details are not kept any more."""
     causes = registry.dropped.most_common()
     if causes:
         ends = ", ".join(
@@ -191,29 +203,29 @@ def _dropped(registry: NodeRegistry) -> Iterator[str]:
 
 
 def _deaths(registry: Iterable[NodeRecord]) -> Iterator[str]:
-    """Workers that died and were started anew by their Nanny: their nodes go on."""
+    """Workers that died and were restarted by their Nanny: their nodes go on."""
     pairs = [(record, record.death) for record in registry if record.death is not None]
-    for records, told in _alike(pairs):
+    for records, diagnosis in _alike(pairs):
         times = sum(record.restarts for record in records)
-        who = f"the worker of {_who(records)} ({_times(times)}, and started again)"
-        yield told.sentence(who, records[-1].id.job)
+        subject = f"the worker of {_subject(records)} ({_times(times)}, and restarted)"
+        yield diagnosis.sentence(subject, records[-1].id.job)
 
 
 def _prologues(registry: Iterable[NodeRecord]) -> Iterator[str]:
-    """Lines before Python that failed, though their nodes came up."""
+    """Lines before Python that failed, although their nodes started."""
     failed: dict[str, list[NodeRecord]] = defaultdict(list)
     for record in registry:
         for failure in record.prologue:
             failed[failure].append(record)
     ranked = sorted(failed.items(), key=lambda item: -len(item[1]))
     for failure, records in ranked[:PROLOGUES_SHOWN]:
-        yield f"job_script_prologue failed for {_who(records)}: {hinted(failure)}"
+        yield f"job_script_prologue failed for {_subject(records)}: {hinted(failure)}"
 
 
 def _alike(
     pairs: Iterable[tuple[NodeRecord, Diagnosis]],
 ) -> Iterator[tuple[list[NodeRecord], Diagnosis]]:
-    """Group what has the same cause and the same remedy."""
+    """Group ends with the same cause and the same advice."""
     groups: dict[tuple[Cause, str], list[tuple[NodeRecord, Diagnosis]]]
     groups = defaultdict(list)
     for record, diagnosis in pairs:
@@ -225,12 +237,12 @@ def _alike(
         details = Counter(diagnosis.detail for _, diagnosis in group)
         ((detail, alike),) = details.most_common(1)
         if detail and alike < len(group):
-            detail += f" (and {len(group) - alike} with other words)"
-        told = Diagnosis(cause=cause, detail=detail, advice=advice)
-        yield [record for record, _ in group], told
+            detail += f" (and {len(group) - alike} with other details)"
+        common = Diagnosis(cause=cause, detail=detail, advice=advice)
+        yield [record for record, _ in group], common
 
 
-def _who(records: Collection[NodeRecord]) -> str:
+def _subject(records: Collection[NodeRecord]) -> str:
     """ "4 nodes on node17", "31 nodes on all of 12 hosts", "node 3.1 on node7"."""
     first = next(iter(records))
     if len(records) == 1:
@@ -243,8 +255,8 @@ def _who(records: Collection[NodeRecord]) -> str:
     return f"{len(records)} nodes on {len(hosts)} hosts (e.g. {', '.join(hosts[:2])})"
 
 
-def _story(record: NodeRecord) -> str:
-    """How long it was in each state."""
+def _history(record: NodeRecord) -> str:
+    """How long the node was in each state."""
     marks = [
         ("queued", record.submitted),
         (f"arrived on {record.host}", record.arrived),
@@ -255,20 +267,20 @@ def _story(record: NodeRecord) -> str:
         ("gone", record.gone),
     ]
     passed = [(what, when) for what, when in marks if when is not None]
-    told = []
+    parts = []
     for (what, when), (_, then) in itertools.pairwise(passed):
-        told.append(f"{what} for {format_time(max(0.0, then - when))}")
+        parts.append(f"{what} for {format_time(max(0.0, then - when))}")
     what, when = passed[-1]
-    told.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
-    return f"node {record.id}: {', '.join(told)}"
+    parts.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
+    return f"node {record.id}: {', '.join(parts)}"
 
 
-def _reachability_checker(record: NodeRecord) -> Iterator[str]:
-    """By which address it came, where that was not the first one that it tried."""
-    others = {a: said for a, said in record.tried.items() if a != record.via}
+def _addresses_tried(record: NodeRecord) -> Iterator[str]:
+    """The address by which it arrived, if it was not the first one that it tried."""
+    others = {a: reply for a, reply in record.tried.items() if a != record.via}
     if others:
         yield f"it reached the cluster at {record.via}; the addresses before that:"
-        yield from (f"  {address}: {said}" for address, said in others.items())
+        yield from (f"  {address}: {reply}" for address, reply in others.items())
 
 
 def _ago(when: float) -> str:

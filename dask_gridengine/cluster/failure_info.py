@@ -1,4 +1,4 @@
-"""What the scheduler sees of workers, joined with what is known of their nodes."""
+"""Join what the scheduler knows of workers with what is known of their nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.cluster.explain import explain_deaths
+from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.naming import nodes_of
@@ -16,42 +17,34 @@ from dask_gridengine.nodes.diagnosis import out_of_memory, process_ended
 from dask_gridengine.nodes.memory_option import larger_worker
 from dask_gridengine.nodes.registry import NodeRecord
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.scheduler.failure_attribution import Evidence
 
 
 class ClusterFailureInfo:
-    """The scheduler's `FailureInfo`: tells the fleet, and answers from what it knows.
-
-    Parameters
-    ----------
-    upkeeps
-        Of the cluster's kinds of nodes.
-    suspects
-        ``task key -> names of workers`` that died while they ran it.
-    """
+    """The scheduler's `FailureInfo`: updates the registries, and answers from them."""
 
     def __init__(
         self,
-        reconcilers: Sequence[Reconciler],
+        pools: Sequence[NodePool],
         suspects: Callable[[Any], list[str]],
     ) -> None:
-        self._reconcilers, self._suspects = reconcilers, suspects
+        self._pools = pools
+        #: By key of a task: names of workers that died while they ran it.
+        self._suspects = suspects
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
-        for reconciler in self._reconcilers:
-            if reconciler.fleet.registry.bearing(name) is not None:
-                reconciler.fleet.missing(name, expected=expected)
-                reconciler.wake()
+        for pool in self._pools:
+            if pool.registry.bearing(name) is not None:
+                pool.missing(name, expected=expected)
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
-        """A Nanny says that its worker has died, and that it starts another."""
+        """A Nanny reports that its worker has died, and that it starts another."""
         record = next(iter(self._nodes([name])), None)
         if record is None or (
             event.get("exit_status") == 0 and not event.get("signal")
         ):
-            return  # restarted because somebody wanted that: client.restart()
+            return  # restarted on purpose: client.restart()
         record.restarts += 1
         record.restarting.add(name)
         peak = int(event.get("peak_memory") or 0)
@@ -76,15 +69,15 @@ class ClusterFailureInfo:
         return bool(self._nodes([name]))
 
     def deaths(self, names: Sequence[str]) -> str:
-        """Why the workers of these names died, for people."""
+        """Why the workers of these names died, as text."""
         found = self._nodes(names)
         return "the workers that ran it:\n" + explain_deaths(found) if found else ""
 
     def evidence(self, names: Sequence[str]) -> Evidence:
-        """Which deaths of these workers are nobody's fault, as far as is known yet.
+        """Which deaths of these workers do not count against a task, so far as known.
 
-        Those of nodes that somebody wanted to end. And what ends a node ends all its
-        workers, as a host's end does with its nodes: that is one death, not several.
+        Deaths on purpose do not count. The end of a node ends all its workers, and the
+        end of a host all its nodes: that is one death, not several.
         """
         blameless: list[str] = []
         ended: set[NodeId | str] = set()
@@ -103,35 +96,30 @@ class ClusterFailureInfo:
 
     def heard(self, name: str) -> None:
         """A worker of a suspended node has sent a heartbeat: the node is resumed."""
-        for reconciler in self._reconcilers:
-            if (record := reconciler.fleet.registry.bearing(name)) is not None:
-                reconciler.suspensions.heard(record)
+        for pool in self._pools:
+            if (record := pool.registry.bearing(name)) is not None:
+                pool.monitor.suspensions.heard(record)
 
     def explain(self, exception: KilledWorker) -> str | None:
-        """What a user should know beside this exception; None if it is too early."""
+        """What to add to this exception; None if the cause is not known yet."""
         names = [exception.last_worker.name, *self._suspects(exception.task)]
         if any(_unexplained(record) for record in self._nodes(names)):
             return None
         return self.deaths(names)
 
     def _options(self, record: NodeRecord) -> Options:
-        """What the user asked of its kind of nodes."""
-        fleets = (reconciler.fleet for reconciler in self._reconcilers)
-        return next(f for f in fleets if f.pool == record.pool).options
+        return next(p for p in self._pools if p.name == record.pool).options
 
     def _nodes(self, names: Iterable[str]) -> list[NodeRecord]:
-        books = [
-            reconciler.fleet.registry.by_worker for reconciler in self._reconcilers
-        ]
         return [
             record
             for node in nodes_of(names)
-            for records in books
-            if (record := records.get(node)) is not None
+            for pool in self._pools
+            if (record := pool.registry.by_worker.get(node)) is not None
         ]
 
 
 def _unexplained(record: NodeRecord) -> bool:
-    """Whether its worker has died, and neither Nanny nor node has said why yet."""
-    submission_failed = record.missing.keys() - record.restarting
-    return bool(submission_failed) and not record.ending
+    """Whether its worker has died, and neither Nanny nor node has reported why yet."""
+    lost = record.missing.keys() - record.restarting
+    return bool(lost) and not record.ending

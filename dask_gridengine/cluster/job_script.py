@@ -1,4 +1,4 @@
-"""`GridEngineCluster.job_script`: what is submitted, as people can read and run it."""
+"""Render what is submitted for a node as a script for ``qsub``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,9 @@ from dask_gridengine.options import Options
 def render(
     options: Options, request: NodeRequest, launcher: Launcher, added: str = ""
 ) -> str:
-    """One node's script. ``qsub -t 1-N`` of it starts the same nodes.
+    """Render one node as a script: ``qsub -t 1-N`` of it starts the same nodes.
 
-    Parameters
-    ----------
-    options
-        What the user asked for.
-    request
-        What the launcher is given for it.
-    launcher
-        Who starts it.
-    added
-        What the site adds to the request, as options of qsub; "" if nothing is known.
+    `added` is what the site adds to the request, as options of qsub.
     """
     shell, _, script = request.command
     return "\n".join(
@@ -52,7 +43,7 @@ def _directives(request: NodeRequest) -> Iterator[str]:
 
 
 def _remarks(options: Options, added: str) -> Iterator[str]:
-    """Slots and memory mean different things to Dask and to Grid Engine: say both."""
+    """Slots and memory mean different things to Dask and to Grid Engine."""
     environment = options.parallel_environment
     slots = f"{options.cores} slot{'s' if options.cores > 1 else ''} of the grid"
     through = f", through -pe {environment}" if environment else ""

@@ -1,158 +1,439 @@
-"""One kind of nodes of a cluster: its names, its fleet, and what keeps its number.
-
-A cluster has one, or several with names of their own, which know nothing of each other:
-each has its own request, its own queue places and its own door.
-"""
+"""One kind of nodes: their names, what is known of them, and what acts on them."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import dask
-from dask.utils import parse_timedelta
 from distributed.core import Status
+from distributed.deploy.spec import ProcessInterface
 
-from dask_gridengine.cluster.node_handle import NodeHandle
-from dask_gridengine.errors import ClusterNotRunning, OptionError
-from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.batch.base import DIRECTORY, write_directory
+from dask_gridengine.bootstrap.messages import (
+    Allocation,
+    Answer,
+    ExitReport,
+    Hello,
+    Rejected,
+)
+from dask_gridengine.bootstrap.server import BootstrapServer
+from dask_gridengine.clock import steady_time
+from dask_gridengine.cluster.scaling import to_close
+from dask_gridengine.errors import LauncherError
+from dask_gridengine.exit_causes import Cause, number_of_nodes
+from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.naming import PREFIX, node_name, suffixes
-from dask_gridengine.nodes.fleet import Callbacks, Fleet
+from dask_gridengine.nodes.admission import AdmissionControl
+from dask_gridengine.nodes.allocation import allocate
+from dask_gridengine.nodes.array_reports import ArrayReports
+from dask_gridengine.nodes.exits import ExitTracker
+from dask_gridengine.nodes.failures import Failures
+from dask_gridengine.nodes.hello_warnings import warnings_of
+from dask_gridengine.nodes.host_blocklist import HostBlocklist
+from dask_gridengine.nodes.memory_option import larger_memory
+from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.submission import ArraySubmitter
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.reconciler import Hands, Reconciler
+from dask_gridengine.reconcile.drain import release
+from dask_gridengine.reconcile.monitor import NodeMonitor
+from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.reconcile.rotation import WalltimeRotation
-from dask_gridengine.worker import job_resources as granted
+from dask_gridengine.worker import job_resources
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.cluster import GridEngineCluster
+    from dask_gridengine.grid_types import NodeRequest
 
 logger = logging.getLogger(__name__)
 
+MOST_WARNINGS = 20  # different warnings about nodes
+#: Ends that change no number: we ended the node, or it was not needed.
+_OUR_DOING = {Cause.CANCELLED, Cause.LEFT}
 
-class Pool:
-    """The nodes of one kind, and the names that their workers bear.
+
+class NodePool:
+    """The nodes of one kind.
+
+    The *desired* nodes are the names of this pool in ``cluster.worker_spec``. The
+    *known* nodes are in `registry`. `reconcile` compares the two.
 
     Parameters
     ----------
+    cluster
+        The `GridEngineCluster` of this pool.
     name
-        What people call it; "" where there is only one kind.
+        What users call the pool; "" if the cluster has only one.
     options
-        Its own.
-    names
-        All names of the cluster's ``worker_spec``, oldest first.
+        The options of this pool.
+    launcher, request
+        What starts the nodes, and what each requests from it.
+    directory
+        Private directory of the pool, with its connection file and its logs.
+    clock
+        Seconds; tests give their own.
     """
 
     def __init__(
-        self, name: str, options: Options, names: Callable[[], Collection[str]]
+        self,
+        cluster: GridEngineCluster,
+        name: str,
+        options: Options,
+        *,
+        launcher: Launcher,
+        request: NodeRequest,
+        directory: Path,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
-        self.name, self.options = name, options
-        self.prefix = name or PREFIX
-        self._names = names
+        self.cluster, self.name, self.options = cluster, name, options
+        self.prefix, self.changed = name or PREFIX, cluster._changed
+        self.launcher, self.request = launcher, request
+        self.directory = directory
+        self.log_directory = options.log_directory or directory / "logs"
+        self.registry = NodeRegistry(pool=name, clock=clock)
+        self.failures, self.blocklist = Failures(), HostBlocklist()
+        self.exits = ExitTracker(
+            self.registry,
+            self.failures,
+            self.blocklist,
+            walltime=options.walltime,
+            keep_logs=options.log_directory is not None,
+            larger=partial(larger_memory, options, of_grid=True),
+            on_over=self._on_over,
+            on_gone=lambda record: self.changed.set(),
+        )
+        self.exits.logs, self.exits.account = self.log_directory, launcher.account
+        if launcher.slots is None:  # a grid, whose commands the advice may name
+            self.exits.with_advice = launcher.dialect.with_advice
+        self.admission = AdmissionControl(
+            self.registry,
+            versions=job_resources.versions(),
+            max_importing=options.max_importing,
+            make_allocation=self._allocate,
+            block_seconds=lambda host: self.blocklist.block_seconds(host, clock()),
+        )
+        self.bootstrap = BootstrapServer(
+            on_hello=self._on_hello, on_exit_report=self._on_exit_report
+        )
+        self.arrays = ArraySubmitter(
+            options,
+            self.registry,
+            self.admission,
+            self.blocklist,
+            launcher,
+            request,
+            {DIRECTORY: write_directory(directory)},
+        )
+        self.reports = ArrayReports(self.registry, launcher, request.native)
+        self.reconciler = Reconciler(self)
+        self.monitor = NodeMonitor(self)
+        self.rotation = WalltimeRotation(self)
+        self.closed = False
         self._counter = itertools.count()
-        self._clipped = 0  # the last number that was more than may be
+        self._clipped = 0  # the last number that was reduced to max-jobs
+        self._warned: set[str] = set()
 
-    def make(self, callbacks: Callbacks, hands: Hands, **shared: Any) -> None:
-        """Have a fleet and its keepers; nothing is opened yet.
-
-        Parameters
-        ----------
-        callbacks, hands
-            The cluster's side.
-        **shared
-            What fleets of one cluster share, see `Fleet`.
-        """
-        missed = parse_timedelta(
-            dask.config.get("distributed.deploy.lost-worker-timeout")
-        )
-        ttl = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
-        self.fleet = Fleet(
-            self.options,
-            versions=granted.versions(),
-            callbacks=callbacks,
-            pool=self.name,
-            **shared,
-        )
-        self.reconciler = Reconciler(self.fleet, hands, missed=missed, ttl=ttl)
-        self.rotation = WalltimeRotation(self.fleet, self.reconciler, self.options)
-
-    def __getattr__(self, name: str) -> Any:
-        # Only what `make` has not set yet comes here.
-        if name in ("fleet", "reconciler", "rotation"):
-            raise ClusterNotRunning(self.options.name, Status.created.name)
-        raise AttributeError(name)
-
-    @property
-    def made(self) -> bool:
-        """Whether there is a fleet."""
-        return "fleet" in vars(self)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """A node as `SpecCluster` wants it described."""
-        options: dict[str, Any] = {"nthreads": self.options.threads}
-        if self.options.memory:
-            options["memory_limit"] = self.options.memory // self.options.processes
-        spec = {"cls": NodeHandle, "options": options}
-        if self.options.processes > 1:
-            spec["group"] = suffixes(self.options.processes)
-        return spec
-
-    def next_name(self) -> str:
-        """A node's name, never used before."""
-        return node_name(next(self._counter), self.prefix)
-
-    def first_names(self) -> list[str]:
-        """Names of the nodes to begin with."""
-        jobs = min(self.options.jobs, self.options.max_jobs or self.options.jobs)
-        return [self.next_name() for _ in range(jobs)]
-
-    def ours(self, names: Iterable[str]) -> list[str]:
-        """Those of these names that are of this kind, in their order."""
-        start = f"{self.prefix}-"
-        return [name for name in names if name.startswith(start)]
+    # Desired nodes: names in `worker_spec`
 
     @property
     def names(self) -> list[str]:
-        """All there are, oldest first."""
-        return self.ours(self._names())
-
-    @property
-    def planned(self) -> list[str]:
-        """Names of nodes that count, oldest first; who leaves anyhow does not."""
-        return self.rotation.staying(self.names)
-
-    @property
-    def waiting(self) -> list[str]:
-        """Names that no node bears yet, oldest first."""
-        return list(self.fleet.registry.unbound)
-
-    @property
-    def suspended(self) -> set[str]:
-        """Names of nodes that the grid has suspended."""
-        records = list(self.fleet.registry.suspended.values())
-        return {record.worker for record in records if record.worker is not None}
+        """Names of the desired nodes, oldest first; safe in any thread."""
+        start = f"{self.prefix}-"
+        spec = self.cluster.worker_spec
+        return [name for name in list(spec) if name.startswith(start)]
 
     @property
     def wanted(self) -> int:
-        """How many nodes there shall be."""
-        return self.reconciler.desired
+        """Number of desired nodes."""
+        return len(self.names)
 
-    def allowed(self, count: int, note: Callable[[str], None]) -> int:
-        """So many nodes, or the most there may be, which is said once for a number."""
+    @property
+    def waiting(self) -> list[str]:
+        """Desired names without a node, oldest first; safe in any thread."""
+        return list(self.registry.unbound)
+
+    @property
+    def requested(self) -> list[str]:
+        """Desired names for which a node has been submitted."""
+        missing = self.reconciler.missing
+        late = set(self.waiting[-missing:]) if missing else ()
+        return [name for name in self.names if name not in late]
+
+    def add_names(self, count: int) -> list[str]:
+        """Desire more nodes. Their names have never been used before."""
+        cluster, spec = self.cluster, node_spec(self.options)
+        names = [node_name(next(self._counter), self.prefix) for _ in range(count)]
+        for name in names:
+            cluster.worker_spec[name] = spec
+            cluster.workers[name] = NodeHandle(name, self)
+        self.registry.unbound.extend(names)
+        return names
+
+    def drop_names(self, names: Collection[str]) -> None:
+        """Desire these nodes no more; `reconcile` drains those that have started."""
+        gone = set(names)
+        for name in gone:
+            self.cluster.worker_spec.pop(name, None)
+            if handle := self.cluster.workers.pop(name, None):
+                handle.ended()
+        if not gone.isdisjoint(self.registry.unbound):
+            kept = [name for name in self.registry.unbound if name not in gone]
+            self.registry.unbound.clear()
+            self.registry.unbound.extend(kept)
+
+    def scale(self, count: int, *, by_user: bool) -> tuple[list[str], list[str]]:
+        """Change the desired number at once; returns the new and the dropped names."""
+        count, names = self._allowed(count), self.names
+        dropped = to_close(self, len(names) - count)
+        self.drop_names(dropped)
+        added = self.add_names(count - len(names))
+        self.reconciler.note_scaled(count, len(added), by_user=by_user)
+        return added, dropped
+
+    def _allowed(self, count: int) -> int:
         most = self.options.max_jobs
         if most is None or count <= most:
             self._clipped = 0
             return count
         if self._clipped != count:
             self._clipped = count
-            said = f"{number_of_nodes(count)} asked for, max-jobs allows {most}"
-            note(said)
-            logger.warning("%s", said)
+            text = f"{number_of_nodes(count)} requested, max-jobs allows {most}"
+            self.note(text)
+            logger.warning("%s", text)
         return most
 
-    def failed_hosts(self, error: OptionError) -> OptionError:
-        """The same, with the name of this pool, where there are several."""
-        return OptionError(f"pool {self.name}: {error}") if self.name else error
+    # Actions
 
-    def note_of(self, note: Callable[[str], None]) -> Callable[[str], None]:
-        """The same, for a log of all kinds."""
-        return (lambda text: note(f"{self.name}: {text}")) if self.name else note
+    async def reconcile(self) -> LauncherError | None:
+        """Drain nodes that are not desired, submit those that are missing.
+
+        Does not wait for a node. Returns the error of a launcher that refused.
+        """
+        desired = self.cluster.worker_spec
+        # A node that is rotated out drains in its own time, unless all nodes go.
+        surplus = [
+            record.worker
+            for record in self.registry.live.values()
+            if record.worker is not None
+            and record.worker not in desired
+            and not (record.cancelled or record.over)
+            and not (record.rotating and self.wanted)
+        ]
+        if surplus:
+            self.mark_cancelled(surplus)
+            self.cluster._lifecycle.release(self.release(surplus))
+        return await self.reconciler.submit()
+
+    async def submit(self, count: int) -> int:
+        """Queue this many nodes as one array; returns how many were queued."""
+        records = await self.arrays.submit(count)
+        if self.admission.closed:  # close() has not seen these nodes
+            await self.cancel(records)
+        else:
+            await self.resubmit_blocked(records)
+            self.admit_waiting()
+        return len(records)
+
+    async def resubmit_blocked(self, records: Iterable[NodeRecord]) -> None:
+        """Delete nodes that their array's limit keeps from running, and request others.
+
+        They queue behind the others of their array whatever room there is. Their array
+        was submitted before the limit was known.
+        """
+        for job, blocked in self.arrays.blocked(records).items():
+            self.note(
+                f"The grid runs {self.arrays.largest} nodes of an array at once."
+                f" Resubmitting {len(blocked)} nodes of job {job} in other arrays"
+            )
+            self.reconciler.free += len(blocked)
+            with contextlib.suppress(LauncherError):  # the session deletes them later
+                await self.cancel(blocked)
+
+    async def release(self, names: Collection[str]) -> None:
+        """Stop the nodes of these names after their tasks end and their data moved."""
+        await release(self, names)
+
+    async def stop(self, name: str) -> None:
+        """Desire one node less, and stop this one."""
+        self.drop_names([name])
+        self.mark_cancelled([name])
+        await self.release([name])
+        await self.give_back_places()
+
+    async def give_back_places(self) -> None:
+        """Delete the newest queued nodes that no name waits for."""
+        names, registry = len(self.registry.unbound), self.registry
+        states = [NodeState.QUEUED, NodeState.ARRIVED]
+        held = self.admission.num_blocked if names else 0
+        if held:  # queued nodes stand in for those held on an excluded host
+            states.remove(NodeState.ARRIVED)
+        surplus = registry.expected + self.arrays.in_flight - held - names
+        if surplus > 0:
+            await self.cancel(registry.in_state(*states)[-surplus:])
+
+    def mark_cancelled(self, names: Collection[str]) -> None:
+        """Remember that the nodes of these names end because we want it."""
+        for name in names:
+            if record := self.registry.by_worker.get(name):
+                record.cancelled = True
+
+    async def cancel(self, records: Collection[NodeRecord]) -> None:
+        """Stop these nodes, whatever their state."""
+        for record in records:
+            record.cancelled = True
+            self.registry.move(record, NodeState.DRAINING)
+        self.admit_waiting()
+        if records:
+            await self.launcher.cancel([record.id for record in records])
+
+    def replace(self, record: NodeRecord) -> None:
+        """Desire a successor of a node that will drain as planned.
+
+        Nothing was lost, so its submission costs no replacement budget.
+        """
+        assert record.worker is not None
+        if record.rotating or record.worker not in self.cluster.worker_spec:
+            return
+        record.rotating = True
+        self.drop_names([record.worker])
+        self.add_names(1)
+        self.reconciler.free += 1
+        text = f"Requested a replacement for {record}, which will leave"
+        self.reconciler.tell(text, logging.INFO)
+        self.wake()
+
+    def receive(self) -> None:
+        """Let nodes become workers: the scheduler is there."""
+        self.admission.ready = True
+        self.admit_waiting()
+
+    def admit_waiting(self) -> None:
+        """Send allocations to nodes that need not wait any more."""
+        self.bootstrap.send_answers(self.admission.release_waiting())
+
+    def wake(self) -> None:
+        """Have the pool checked, and a pass run, at once."""
+        self.monitor.wake()
+
+    def note(self, text: str) -> None:
+        """Add a line to the cluster's log."""
+        self.cluster.note(f"{self.name}: {text}" if self.name else text)
+
+    # Events
+
+    def registered(self, name: str) -> NodeRecord | None:
+        """Record that the scheduler has a worker of this name."""
+        record = self.registry.registered(name)
+        if record is not None:
+            self.failures.reset()
+            self.blocklist.worked(record.host)
+        self.admit_waiting()
+        self.changed.set()
+        if self.reconciler.missing:
+            self.wake()  # there may be room for another array
+        return record
+
+    def missing(self, name: str, *, expected: bool) -> None:
+        """Record that the scheduler has lost a worker of this name."""
+        self.registry.missing(name, expected=expected)
+        self.changed.set()
+        self.wake()
+
+    def _on_hello(self, hello: Hello) -> Answer:
+        answer = self.admission.answer(hello)
+        if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
+            for remark in warnings_of(hello):
+                new = remark.key not in self._warned
+                if new and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(remark.key)
+                    self.reconciler.tell(remark.text)
+        return answer
+
+    def _on_exit_report(self, exit_report: ExitReport) -> None:
+        if self.exits.on_exit_report(exit_report):
+            self.admit_waiting()
+            self.changed.set()
+
+    def _on_over(self, record: NodeRecord) -> None:
+        """Nothing more comes of a node: desire a successor, or one node less.
+
+        A queued node has no name. Its failure leaves a name without a node; that a user
+        deleted it takes the newest name, if no other node is there for it.
+        """
+        cause = record.diagnosis.cause if record.diagnosis else Cause.UNKNOWN
+        deleted = cause.on_purpose and cause not in _OUR_DOING
+        name, registry = record.worker, self.registry
+        if name is None and deleted:
+            coming = registry.expected + self.arrays.in_flight
+            if len(registry.unbound) > coming:
+                name = registry.unbound[-1]
+        if name is not None and name in self.cluster.worker_spec:
+            self.drop_names([name])
+            if deleted:
+                self.reconciler.note_deleted(record)
+            else:
+                self.add_names(1)
+        self.admit_waiting()
+        self.changed.set()
+        self.wake()
+
+    def _allocate(self, name: str, hello: Hello) -> Allocation:
+        cluster = self.cluster
+        return allocate(
+            self.options,
+            cluster.scheduler,
+            cluster._tls,
+            name,
+            hello,
+            share=cluster._share_of_machine(self, hello.slots),
+            working_directory=cluster._working_directory,
+        )
+
+    @property
+    def most_at_once(self) -> tuple[int, str] | None:
+        """The most nodes that can run at once, and why; None if nothing limits them."""
+        options, limits = self.options, []
+        if options.max_jobs is not None:
+            limits.append((options.max_jobs, f"max_jobs={options.max_jobs}"))
+        if slots := self.launcher.slots:
+            why = f"cores={options.cores}, and this machine has slots={slots}"
+            limits.append((max(1, slots // options.cores), why))
+        return min(limits, default=None)
+
+
+class NodeHandle(ProcessInterface):  # type: ignore[misc]
+    """A desired node as `SpecCluster.workers` has it.
+
+    It is *running* from the start: to wait for its node would block the cluster for as
+    long as the queue is.
+    """
+
+    def __init__(self, name: str, pool: NodePool) -> None:
+        super().__init__(name=name)
+        self.name, self._pool = name, pool
+        self.status = Status.running
+
+    async def close(self) -> None:
+        """Stop the node after its tasks end and its data moved."""
+        if self.status is Status.running:
+            await self._pool.stop(self.name)
+
+    def ended(self) -> None:
+        """Note that the node is not desired any more."""
+        self.status = Status.closed
+        self._event_finished.set()
+
+
+def node_spec(options: Options) -> dict[str, Any]:
+    """A node as `SpecCluster.worker_spec` describes it."""
+    given: dict[str, Any] = {"nthreads": options.threads}
+    if options.memory:
+        given["memory_limit"] = options.memory // options.processes
+    spec: dict[str, Any] = {"cls": NodeHandle, "options": given}
+    if options.processes > 1:
+        spec["group"] = suffixes(options.processes)
+    return spec

@@ -1,8 +1,8 @@
-"""Whether workers can be reached, by us and by each other: walls may let in one way.
+"""Check whether workers can be reached from here, and from each other.
 
-Nodes that get to the scheduler become workers, and all looks well until the first
-result is fetched, or data is moved between hosts: that hangs, without a word from Dask
-but in a worker's log. So it is tried before.
+A firewall may let connections through in one direction only. Nodes that reach the
+scheduler become workers then, and all seems well until the first result is fetched or
+data is moved between hosts: that hangs, and Dask reports it only in a worker's log.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
 from distributed import Scheduler
 from distributed.comm import get_address_host, get_address_host_port
@@ -32,90 +30,59 @@ ADVICE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Eyes:
-    """What the scheduler can see of its workers, and have them see."""
-
-    options: Callable[[], dict[str, Any]]  # of Dask's connections
-    registered: Callable[[str], bool]  # whether a worker of that address is there
-    ask: Callable[[str, str], Awaitable[str]]  # (worker, other): what that answers it
-
-    @classmethod
-    def of(cls, scheduler: Callable[[], Scheduler]) -> Eyes:
-        """Those of a scheduler; it may be there later."""
-
-        async def ask(worker: str, other: str) -> str:
-            # Not by the scheduler's `broadcast`, which logs whoever goes meanwhile.
-            async with rpc(
-                worker,
-                connection_args=scheduler().connection_args,
-                timeout=CONNECT_SECONDS,
-            ) as at_worker:
-                said = await at_worker.run(
-                    function=dumps(answer_at), kwargs=dumps({"address": other})
-                )
-            return str(said["result"])
-
-        return cls(
-            options=lambda: dict(scheduler().connection_args),
-            registered=lambda address: address in scheduler().workers,
-            ask=ask,
-        )
-
-
 class ReachabilityChecker:
-    """Tries a worker of each host, from here, and from and to the host before it.
+    """Checks a worker of each host, from here, and from and to the host before it.
 
-    Not each pair of hosts, which would be too many: walls stand between networks, and
-    of those some host comes after one of another.
+    Not each pair of hosts, which would be too many: firewalls stand between networks,
+    so that some host of one comes after one of another.
 
     Parameters
     ----------
     failed
-        Hosts whose workers cannot be reached, and that in a sentence; kept here.
+        Hosts whose workers cannot be reached, and why; it is kept up to date.
     note
-        Is told each of these, once.
-    eyes
-        What to look with.
+        Is called with each new reason.
+    scheduler
+        The scheduler of the workers.
+    ask
+        Asks a worker what another answers it; tests give their own.
     """
 
     def __init__(
-        self, failed: dict[str, str], note: Callable[[str], None], eyes: Eyes
+        self,
+        failed: dict[str, str],
+        note: Callable[[str], None],
+        scheduler: Scheduler,
+        *,
+        ask: Callable[[Scheduler, str, str], Awaitable[str]] | None = None,
     ) -> None:
         self.failed = failed
-        self._note, self._eyes = note, eyes
-        self._looked: set[str] = set()
+        self._ask = ask or answer_from
+        self._note, self._scheduler = note, scheduler
+        self._checked: set[str] = set()
         self._last: tuple[str, str] | None = None  # host and worker that answered
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, host: str, address: str) -> None:
-        """A worker has come; look after it if it is the first one of its host.
-
-        Parameters
-        ----------
-        host
-            Its name, for people.
-        address
-            The worker's, as the scheduler has it.
-        """
-        if (host in self._looked and host not in self.failed) or _local(address):
+    def check(self, host: str, address: str) -> None:
+        """Check a worker that has registered, if it is the first one of its host."""
+        if (host in self._checked and host not in self.failed) or _local(address):
             return
-        self._looked.add(host)
-        task = asyncio.ensure_future(self._look(host, address))
+        self._checked.add(host)
+        task = asyncio.ensure_future(self._check(host, address))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _look(self, host: str, address: str) -> None:
+    async def _check(self, host: str, address: str) -> None:
         try:
-            wrong = await self._wrong(host, address)
-        except Exception:  # a worker that goes while it is asked
-            logger.debug("looking after %s on %s failed", address, host, exc_info=True)
+            wrong = await self._failure(host, address)
+        except Exception:  # a worker that ends meanwhile
+            logger.debug("Checking %s on %s failed", address, host, exc_info=True)
             return
         if wrong is None:
             self.failed.pop(host, None)
@@ -125,40 +92,52 @@ class ReachabilityChecker:
             logger.warning("%s", wrong)
             self._note(wrong)
 
-    async def _wrong(self, host: str, address: str) -> str | None:
-        """What is wrong with the ways to this worker; None if nothing is."""
-        said = await answer(address, self._eyes.options())
-        if said != CONNECTED and self._eyes.registered(address):
+    async def _failure(self, host: str, address: str) -> str | None:
+        """Which connection to or from this worker fails, and how; None if none does."""
+        reply = await answer(address, dict(self._scheduler.connection_args))
+        if reply != CONNECTED and self._registered(address):
             return _sentence(
                 f"workers on {host} cannot be reached from here, so results cannot be"
                 " fetched from them",
                 address,
-                said,
+                reply,
             )
-        last = self._last
-        self._last = host, address
+        last, self._last = self._last, (host, address)
         if last is None or last[0] == host:
             return None
-        for (one, worker), (other, place) in (
-            (last, self._last),
-            (self._last, last),
-        ):
-            if not self._eyes.registered(worker):
+        pairs = ((last, self._last), (self._last, last))
+        for (one, worker), (other, target) in pairs:
+            if not self._registered(worker):
                 return None
-            said = await self._eyes.ask(worker, place)
-            if said != CONNECTED and self._eyes.registered(place):
+            reply = await self._ask(self._scheduler, worker, target)
+            if reply != CONNECTED and self._registered(target):
                 return _sentence(
                     f"workers on {one} cannot reach those on {other}, so data cannot be"
                     " moved between them",
-                    place,
-                    said,
+                    target,
+                    reply,
                 )
         return None
 
+    def _registered(self, address: str) -> bool:
+        return address in self._scheduler.workers
 
-def _sentence(what: str, address: str, said: str) -> str:
+
+async def answer_from(scheduler: Scheduler, worker: str, target: str) -> str:
+    """What a worker gets when it connects to another."""
+    # Not the scheduler's `broadcast`, which logs workers that end meanwhile.
+    async with rpc(
+        worker, connection_args=scheduler.connection_args, timeout=CONNECT_SECONDS
+    ) as at_worker:
+        reply = await at_worker.run(
+            function=dumps(answer_at), kwargs=dumps({"address": target})
+        )
+    return str(reply["result"])
+
+
+def _sentence(what: str, address: str, reply: str) -> str:
     place = join(*get_address_host_port(address))
-    return f"{what}: {place}: {said}\n  what to do: {ADVICE}"
+    return f"{what}: {place}: {reply}\n  Hint: {ADVICE}"
 
 
 def _local(address: str) -> bool:

@@ -1,80 +1,123 @@
-"""How many workers a user means, and which to give up first. Pure, but for one look."""
+"""How many nodes a user requests, and which to give up first."""
 
 from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
-from distributed.scheduler import WorkerState
 
-from dask_gridengine import option_parsing as readings
+from dask_gridengine import option_parsing
 from dask_gridengine.errors import OptionError
 from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.options import Options
 
-#: What a bound of adaptive scaling may be in: workers, or as its name ends.
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.cluster import GridEngineCluster
+    from dask_gridengine.cluster.pool import NodePool
+
+#: Units of a limit of adaptive scaling: workers, or as its name ends.
 UNITS = ("", "_jobs", "_cores", "_memory")
 
 
-def target(
-    options: Options,
-    *,
-    n: int | None,
-    jobs: int | None,
-    cores: int | None,
-    memory: Any,
-) -> int:
-    """The number of nodes that satisfies all of these.
-
-    Raises
-    ------
-    OptionError
-        If one of them is no number, or negative, or memory is asked for and nobody
-        knows how much a node has.
-    """
-    wanted = [0]
-    if n is not None:
-        wanted.append(options.nodes(whole("n", n, "workers")))
-    if jobs is not None:
-        wanted.append(whole("jobs", jobs, "nodes"))
-    if cores is not None:
-        wanted.append(math.ceil(_cores("cores", cores) / options.cores))
-    if memory is not None:
-        if not options.memory:
+def resolve_options(
+    jobs: int | Mapping[str, int] | None,
+    n_workers: int | None,
+    options: Mapping[str, Any],
+) -> Options:
+    """Resolve all options, with the first number of nodes of each pool."""
+    by_pool = jobs if isinstance(jobs, Mapping) else {}
+    asked = n_workers if jobs is None else jobs
+    otherwise = isinstance(jobs, Mapping) or (jobs is None and n_workers is not None)
+    resolved = Options.resolve({**options, "jobs": 0 if otherwise else jobs})
+    pools = resolved.pools
+    if pools and not isinstance(jobs, Mapping) and asked:
+        raise OptionError(
+            f"{asked} nodes of which pool? There are: {', '.join(pools)}\n"
+            f"  Hint: jobs={{{next(iter(pools))!r}: {asked}}}"
+        )
+    if unknown := [name for name in by_pool if name not in pools]:
+        there = ", ".join(pools) or "none: give pools={...}"
+        raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
+    for name, count in by_pool.items():
+        pools[name] = replace(pools[name], jobs=_nodes_of(name, count))
+    if n_workers is not None:
+        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
+        if jobs is not None and jobs != wanted:
             raise OptionError(
-                "scale(memory=...) needs to know how much a node has: give"
-                " GridEngineCluster(memory=...)"
+                f"jobs={jobs} and n_workers={n_workers}\n  Hint: give one"
             )
-        wanted.append(math.ceil(_bytes("memory", memory) / options.memory))
-    return max(wanted)
+        resolved = replace(resolved, jobs=wanted)
+    return resolved
+
+
+def _nodes_of(pool: str, count: Any) -> int:
+    return whole(f"jobs[{pool!r}]", count, "nodes")
+
+
+def nodes_by_pool(
+    cluster: GridEngineCluster, numbers: Mapping[str, Any], pool: str | None
+) -> dict[NodePool, int]:
+    """The number of nodes of each pool, from the arguments of scale()."""
+    jobs = numbers["jobs"]
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if isinstance(jobs, Mapping):
+        if len(given) > 1 or pool is not None:
+            raise OptionError("With scale(jobs={pool: number}), no other arguments")
+        return {cluster.pool(name): _nodes_of(name, n) for name, n in jobs.items()}
+    if not given:
+        raise OptionError("scale() needs a number\n  Hint: cluster.scale(jobs=4)")
+    several = pool is None and len(cluster._pools) > 1
+    pools = list(cluster._pools.values()) if several else [cluster.pool(pool)]
+    counts = {each: requested_nodes(each.options, numbers) for each in pools}
+    if several and any(counts.values()):
+        cluster.pool(None)  # raises the error that a name is needed
+    return counts
+
+
+def requested_nodes(options: Options, numbers: Mapping[str, Any]) -> int:
+    """The number of nodes that satisfies all of `n`, `jobs`, `cores` and `memory`.
+
+    Raises `OptionError` if one of them is no number, or negative, if `n` and `jobs`
+    differ, or if memory is given and the memory of a node is not known.
+    """
+    n, jobs, cores, memory = (numbers[key] for key in ("n", "jobs", "cores", "memory"))
+    found = [0]
+    if n is not None:
+        found.append(options.nodes(whole("n", n, "workers")))
+    if jobs is not None:
+        found.append(whole("jobs", jobs, "nodes"))
+    if n is not None and jobs is not None and found[1] != found[2]:
+        raise OptionError(f"n={n!r} and jobs={jobs!r} differ\n  Hint: give one of them")
+    if cores is not None:
+        found.append(math.ceil(_cores("cores", cores) / options.cores))
+    if memory is not None:
+        _require_memory(options, "scale(memory=...)")
+        assert options.memory is not None
+        found.append(math.ceil(_bytes("memory", memory) / options.memory))
+    return max(found)
+
+
+def _require_memory(options: Options, name: str) -> None:
+    if not options.memory:
+        raise OptionError(
+            f"{name}: the memory of a node is not known\n"
+            "  Hint: GridEngineCluster(memory='8 GB')"
+        )
 
 
 def whole(name: str, value: Any, of: str) -> int:
-    """Read a count that a user gives; a float without a fraction is one, too.
+    """Read a count, which may be a float without a fraction.
 
-    Parameters
-    ----------
-    name, value
-        The argument, and what was given for it.
-    of
-        What is counted, for the message.
-
-    Raises
-    ------
-    OptionError
-        If it is no whole number, or negative.
+    Raises `OptionError` if it is no whole number, or negative.
     """
-    try:
-        exact = isinstance(value, float) and value.is_integer()
-        number = int(value) if exact else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(value, bool):
+    exact = isinstance(value, float) and value.is_integer()
+    number = option_parsing.integer(int(value) if exact else value)
+    if number is None or number < 0:
         raise OptionError(f"{name}={value!r}: expected a number of {of}, 0 or more")
     return number
 
@@ -88,7 +131,7 @@ def _cores(name: str, value: Any) -> float:
 
 def _bytes(name: str, value: Any) -> float:
     unlimited = _unlimited(name, value)
-    return math.inf if unlimited else readings.size(value, name)
+    return math.inf if unlimited else option_parsing.size(value, name)
 
 
 def _unlimited(name: str, value: Any) -> bool:
@@ -96,119 +139,84 @@ def _unlimited(name: str, value: Any) -> bool:
 
 
 def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
-    """The least and the most workers, from all the ways in which they can be said.
+    """The least and the most workers, from all arguments that limit them.
 
-    Parameters
-    ----------
-    options
-        Of the nodes.
-    given
-        ``minimum``, ``maximum``, ``minimum_jobs``, ...: they are taken out of it.
+    ``minimum``, ``maximum``, ``minimum_jobs``, ... are removed from `given`.
 
-    Raises
-    ------
-    OptionError
-        If a bound is no number, or negative, or the least is more than the most; if
-        memory bounds them and nobody knows how much a node has, or a bound is said in
-        workers and in nodes.
+    Raises `OptionError` if one of them is no number, or negative; if the minimum is
+    more than the maximum; if memory limits them and the memory of a node is not known;
+    or if one limit is given both in workers and in nodes.
     """
-    told = {name: value for name, value in given.items() if value is not None}
-    least = math.ceil(max(_said(options, "minimum", given), default=0))
-    limit = min(_said(options, "maximum", given), default=math.inf)
+    present = {name: value for name, value in given.items() if value is not None}
+    least = math.ceil(max(_limits(options, "minimum", given), default=0))
+    limit = min(_limits(options, "maximum", given), default=math.inf)
     most = math.floor(limit) if math.isfinite(limit) else limit
     if least > most:
-        said = ", ".join(f"{k}={v!r}" for k, v in told.items() if k not in given)
+        shown = ", ".join(f"{k}={v!r}" for k, v in present.items() if k not in given)
         raise OptionError(
-            f"{said}: at least {least} workers and at most {most}; the minimum must"
-            " not be more than the maximum"
+            f"{shown}: at least {least} workers and at most {most}\n"
+            "  Hint: the minimum must not be more than the maximum"
         )
     return least, most
 
 
-def _said(options: Options, bound: str, given: dict[str, Any]) -> list[float]:
-    """What is said of one bound, each in workers."""
+def _limits(options: Options, bound: str, given: dict[str, Any]) -> list[float]:
+    """All limits of one kind, in workers."""
     workers, jobs, cores, memory = (given.pop(bound + unit, None) for unit in UNITS)
     if workers is not None and jobs is not None:
-        raise OptionError(f"{bound} and {bound}_jobs: give one")
-    said: list[float] = []
+        raise OptionError(f"{bound} and {bound}_jobs\n  Hint: give one of them")
+    found: list[float] = []
     if workers is not None:
-        said.append(_bound(bound, workers, "workers"))
+        found.append(_bound(bound, workers, "workers"))
     if jobs is not None:
-        said.append(_bound(f"{bound}_jobs", jobs, "nodes") * options.processes)
+        found.append(_bound(f"{bound}_jobs", jobs, "nodes") * options.processes)
     if cores is not None:
-        said.append(_cores(f"{bound}_cores", cores) / options.threads)
+        found.append(_cores(f"{bound}_cores", cores) / options.threads)
     if memory is not None:
-        if not options.memory:
-            raise OptionError(
-                f"{bound}_memory={memory!r} needs to know how much a node has: give"
-                " GridEngineCluster(memory=...)"
-            )
+        _require_memory(options, f"{bound}_memory={memory!r}")
         size = _bytes(f"{bound}_memory", memory)
-        said.append(size / (options.memory // options.processes))
-    return said
+        assert options.memory is not None
+        found.append(size / (options.memory // options.processes))
+    return found
 
 
 def _bound(name: str, value: Any, of: str) -> float:
     return math.inf if _unlimited(name, value) else whole(name, value, of)
 
 
-def to_close(
-    scheduler: Scheduler,
-    names: Sequence[str],
-    waiting: Collection[str],
-    count: int,
-    processes: int = 1,
-    suspended: Collection[str] = (),
-) -> list[str]:
-    """Choose `count` nodes to give up.
+def to_close(pool: NodePool, count: int) -> list[str]:
+    """Choose `count` nodes to give up; none if it is not positive.
 
-    First those that queue, then those that start, those that the grid has suspended,
-    and the idlest.
-
-    Parameters
-    ----------
-    scheduler
-        Knows which workers are idle and hold little.
-    names
-        All their names, oldest first.
-    waiting
-        Those no node bears yet.
-    count
-        How many to give up; none if it is not positive.
-    processes
-        Workers of a node.
-    suspended
-        Names of nodes that the grid has suspended. They hold tasks, but do not work.
+    First nodes that queue, then those that start, those that the grid has suspended
+    (they hold tasks, but do not work), and the idlest. Of each the newest first.
     """
     if count <= 0:
         return []
-    queued = set(waiting)
-    started = {node_of(ws.name) for ws in scheduler.workers.values()}
+    scheduler, names = pool.cluster.scheduler, pool.names
     newest_first = list(reversed(names))
+    queued = set(pool.waiting)
+    started = queued | {node_of(ws.name) for ws in scheduler.workers.values()}
+    suspended = {record.worker for record in list(pool.registry.suspended.values())}
     ranked = [name for name in newest_first if name in queued]
-    started |= queued
     ranked += [name for name in newest_first if name not in started]
     ranked += [name for name in newest_first if name in suspended]
     ranked = list(dict.fromkeys(ranked))
     if len(ranked) < count:
-        # Idle is a node all of whose workers are.
+        # A node is idle if all its workers are.
         idlest = scheduler.workers_to_close(
-            n=(count - len(ranked)) * processes, key=node_key, attribute="name"
+            n=(count - len(ranked)) * pool.options.processes,
+            key=lambda ws: node_of(ws.name),
+            attribute="name",
         )
         ours = set(names)
         ranked += [name for name in nodes_of(idlest) if name in ours]
-    # The scheduler may keep back who alone could hold the data; the user's word counts.
+    # The scheduler may keep workers that alone can hold their data; the user decides.
     return list(dict.fromkeys([*ranked, *newest_first]))[:count]
 
 
 def by_least_held(scheduler: Scheduler, names: Iterable[str]) -> list[str]:
-    """These nodes, those first whose workers hold the least data."""
+    """Sort these nodes: those whose workers hold the least data come first."""
     held: Counter[str] = Counter()
     for ws in scheduler.workers.values():
         held[node_of(ws.name)] += ws.nbytes
     return sorted(names, key=held.__getitem__)
-
-
-def node_key(ws: WorkerState) -> Any:
-    """What Dask is to group workers by: those of a node go together."""
-    return node_of(ws.name)

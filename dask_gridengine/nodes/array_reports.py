@@ -1,7 +1,7 @@
-"""What the grid says of arrays: the limit in force, what a site added, why they queue.
+"""What the grid reports about an array: its limit, added options, why it queues.
 
-A submission says what was asked for. A site's defaults (``sge_request``) and its job
-submission verifier may add to that, so the request in force is read back.
+A submission states a request. A site's defaults (``sge_request``) and its job
+submission verifier may add to it, so the request in force is read back.
 """
 
 from __future__ import annotations
@@ -14,25 +14,16 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a node queues before the grid is asked why, and between such questions.
+#: Seconds that a node queues before this asks the grid why, and between such requests.
 QUEUES_LONG, AGAIN = 5.0, 60.0
 
 
 class ArrayReports:
-    """Asks the grid about the arrays of one kind of nodes, sparingly.
+    """Asks the grid about the arrays of a pool, rarely. Nothing waits for an answer."""
 
-    Nothing waits for an answer, and none is needed.
-
-    Parameters
-    ----------
-    roster
-        The nodes.
-    """
-
-    def __init__(self, registry: NodeRegistry) -> None:
-        self._registry = registry
-        self._launcher: Launcher | None = None
-        self._native = ""
+    def __init__(self, registry: NodeRegistry, launcher: Launcher, native: str) -> None:
+        self._registry, self._launcher, self._native = registry, launcher, native
+        self._closed = False
         self._walltimes: dict[str, float | None] = {}  # by job
         self._asked: dict[str, float] = {}  # by job, when
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -41,18 +32,14 @@ class ArrayReports:
         self.added = ""
         self._reasons: tuple[str, ...] = ()
 
-    def open(self, launcher: Launcher, native: str) -> None:
-        """From now on the grid can be asked about arrays with these options."""
-        self._launcher, self._native = launcher, native
-
     def close(self) -> None:
-        """Wait for no answer any more. Idempotent."""
-        self._launcher = None
+        """Stop waiting for answers. Idempotent."""
+        self._closed = True
         for task in self._asking.values():
             task.cancel()
 
     def walltime(self, job: str) -> float | None:
-        """Seconds by the request in force; None if no end is known (yet)."""
+        """The walltime in force in seconds; None if it is not known (yet)."""
         now = self._registry.clock()
         if job not in self._walltimes and now - self._asked.get(job, -AGAIN) >= AGAIN:
             self._ask(job, now)
@@ -60,11 +47,11 @@ class ArrayReports:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why nodes queue, by the last answer of the grid; safe in any thread."""
+        """Why nodes queue, by the grid's last answer; safe in any thread."""
         return self._reasons if self._registry.counts[NodeState.QUEUED] else ()
 
-    def look(self) -> None:
-        """Ask why the oldest node queues, where it has for long, once a minute."""
+    def update(self) -> None:
+        """Ask once a minute why the oldest node queues, if it has queued for long."""
         now = self._registry.clock()
         oldest = self._oldest()
         if oldest is None:
@@ -80,20 +67,20 @@ class ArrayReports:
         return next((r for r in live if r.state is NodeState.QUEUED), None)
 
     def _ask(self, job: str, now: float) -> None:
-        if self._launcher is None or job in self._asking:
+        if self._closed or job in self._asking:
             return
         self._asked[job] = now
-        task = asyncio.ensure_future(self._take(self._launcher, job))
+        task = asyncio.ensure_future(self._take(job))
         self._asking[job] = task
         task.add_done_callback(lambda _: self._asking.pop(job, None))
 
-    async def _take(self, launcher: Launcher, job: str) -> None:
+    async def _take(self, job: str) -> None:
         try:
-            report = await launcher.report(job, self._native)
+            report = await self._launcher.report(job, self._native)
         except Exception:
-            logger.exception("could not read what the grid says of job %s", job)
+            logger.exception("Could not read the grid's report about job %s", job)
             return
-        self._forget()
+        self._drop_ended()
         if report is None:
             return
         self._walltimes[job] = report.walltime
@@ -102,8 +89,8 @@ class ArrayReports:
             self._reasons = report.reasons
         self.added = report.added
 
-    def _forget(self) -> None:
-        """Drop arrays that are over."""
+    def _drop_ended(self) -> None:
+        """Drop what is known of arrays that have ended."""
         live = {node.job for node in self._registry.live}
         for known in (self._walltimes, self._asked):
             for job in known.keys() - live:

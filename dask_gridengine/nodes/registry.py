@@ -1,4 +1,4 @@
-"""The roster: the nodes there are, the state of each, and the last that ended."""
+"""The known nodes of a pool: the state of each, and the last ones that ended."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from dask_gridengine.naming import node_of
 logger = logging.getLogger(__name__)
 
 
-#: Ended nodes whose details are kept; of all others there are counts. A record takes
-#: about 5 kB, and `jobs`, `explain` and each picture look at all of them.
+#: Ended nodes whose details are kept; the others are only counted. A record takes about
+#: 5 kB, and `jobs`, `explain` and each picture read all of them.
 ENDED_KEPT = 2_000
 
 
 class NodeState(str, enum.Enum):
-    """Where a node is on its way; it only ever moves down this list.
+    """State of a node, which only ever moves down this list.
 
-    ``SUSPENDED`` is the exception: it is what people are shown of a node that the grid
-    has suspended. Its record keeps the state in which it goes on.
+    ``SUSPENDED`` is the exception: users see it of a node that the grid has suspended.
+    Its record keeps the state in which it goes on.
     """
 
-    QUEUED = "queued"  # the grid has it, and it has not been heard of
-    ARRIVED = "arrived"  # it said hello and was told to wait
-    IMPORTING = "importing"  # it has its allocation and becomes its worker
-    WORKING = "working"  # the scheduler has its worker, or the first of them
+    QUEUED = "queued"  # the grid has it, and it has sent nothing
+    ARRIVED = "arrived"  # its hello was answered with wait
+    IMPORTING = "importing"  # it has its allocation and starts its worker
+    WORKING = "working"  # the scheduler has its worker, or the first one
     SUSPENDED = "suspended"  # by the grid; it goes on when the grid resumes it
-    DRAINING = "draining"  # it was told to go, or said farewell
-    GONE = "gone"  # the launcher says so
+    DRAINING = "draining"  # it is being stopped, or has sent its exit report
+    GONE = "gone"  # its end notice has come
 
 
 _ON_ITS_WAY_OUT = frozenset({NodeState.DRAINING, NodeState.GONE})
 
-#: What may follow what. A node may be told to go, and may end, at any time.
+#: Which state may follow. A node may be stopped, and may end, at any time.
 TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     NodeState.QUEUED: frozenset({NodeState.ARRIVED}) | _ON_ITS_WAY_OUT,
     NodeState.ARRIVED: frozenset({NodeState.IMPORTING}) | _ON_ITS_WAY_OUT,
@@ -50,8 +50,8 @@ TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
     NodeState.GONE: frozenset(),
 }
 
-#: Reports come by three ways (door, scheduler, launcher) that overtake each other:
-#: these are old news, not errors.
+#: Reports of node, scheduler and launcher overtake each other: these transitions are
+#: late reports, not errors.
 _OVERTAKEN = {
     (NodeState.WORKING, NodeState.WORKING),  # its Nanny has started a new worker
     (NodeState.DRAINING, NodeState.WORKING),
@@ -64,47 +64,48 @@ _OVERTAKEN = {
 
 @dataclass(kw_only=True, slots=True)
 class NodeRecord:
-    """All that is known of one node. Times are by `steady_time`."""
+    """Everything that is known of one node. Times are by `steady_time`."""
 
     id: NodeId
     number: int = 0  # how many were submitted before it
-    known_as: tuple[str, int] = ("", 0)  # by what it knows of itself, see `saying`
+    known_as: tuple[str, int] = ("", 0)  # what the node knows of itself
     submission_id: str = ""  # of its submission
     log: str = ""  # the name of its log, without ".log"
-    pool: str = ""  # whose it is; "" where there is only one kind of nodes
+    pool: str = ""  # "" if the cluster has only one
     state: NodeState
-    since: float  # when it came into this state
+    since: float  # when it entered this state
     submitted: float
     arrived: float | None = None
     heard: float | None = None  # its last hello
     allocated: float | None = None
     working: float | None = None
     suspended: float | None = None  # since when, by the grid; None if it is not
-    leaving: float | None = None  # told to go, or said farewell
+    leaving: float | None = None  # stopped, or its exit report came
     gone: float | None = None
     process_token: str | None = None
     host: str = ""
     pid: int = 0
     via: str = ""  # which of the cluster's addresses answered
-    tried: dict[str, str] = field(default_factory=dict)  # those tried, and the answers
-    granted_memory: int = 0  # bytes the grid leaves it; 0 is no limit
-    worker: str | None = None  # the name it was bound to: of its worker, or of them all
+    tried: dict[str, str] = field(default_factory=dict)  # all, and their answers
+    granted_memory: int = 0  # bytes, the grid's limit; 0 means no limit
+    worker: str | None = None  # its name, of which those of its workers are made
     cancelled: bool = False  # by us
     present: set[str] = field(default_factory=set)  # its workers that registered
     missing: dict[str, float] = field(default_factory=dict)  # those lost, since when
-    began: float | None = None  # its first moment, by this cluster's clock
-    queue: str = ""  # of the grid, that it was given
-    notify: float = 0.0  # seconds from a courtesy signal to the deed; 0 is unknown
+    began: float | None = None  # start of the job, by this cluster's clock
+    queue: str = ""  # of the grid
+    notify: float = 0.0  # seconds from a signal to the deletion; 0: unknown
     prologue: Sequence[str] = ()  # lines before Python that failed
-    turned: Diagnosis | None = None  # why it must go although it is wanted
+    turned: Diagnosis | None = None  # why it must leave although it works
+    rotating: bool = False  # its successor is desired instead of it
     unfinished: str = ""  # tasks that it cannot finish before it goes
-    dropped: bool = False  # by its roster: it has ended, and is only counted
-    given_up: bool = False  # it fell silent; the grid may still have it
-    over: bool = False  # nothing more comes of it: its worker's name is free
+    dropped: bool = False  # it has ended, and is only counted
+    given_up: bool = False  # it is silent; the grid may still have it
+    over: bool = False  # its end is known, and its name is given up
     asked: float | None = None  # when the grid was asked about its silence
     retired: bool = False  # the scheduler let its worker go on purpose
     restarts: int = 0  # workers that died and that its Nanny replaced
-    restarting: set[str] = field(default_factory=set)  # of those, whose Nanny said so
+    restarting: set[str] = field(default_factory=set)  # workers, now
     death: Diagnosis | None = None  # why the last of those died
     peak_memory: int = 0  # bytes, of one worker process; 0 is unknown
     exit_report: ExitReport | None = None
@@ -121,37 +122,30 @@ class NodeRecord:
 
     @property
     def shown(self) -> NodeState:
-        """The state that people are shown."""
+        """The state that users see."""
         return self.state if self.suspended is None else NodeState.SUSPENDED
 
     @property
     def shown_since(self) -> float:
-        """When it came into that state."""
+        """When it entered that state."""
         return self.since if self.suspended is None else self.suspended
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has been heard of it yet."""
+        """Whether it has sent nothing yet."""
         return self.state is NodeState.QUEUED
 
     @property
     def ending(self) -> bool:
-        """Whether it is gone, or will be without anybody's doing."""
+        """Whether it has ended, or ends without further action."""
         return self.state in _ON_ITS_WAY_OUT
 
 
 class NodeRegistry:
-    """Nodes by id, with the worker names that still wait for one.
+    """Nodes by id, and the desired names without a node.
 
-    The grid's tasks are interchangeable, so a *name* waits here until some node
-    arrives to bear it; the oldest name goes first.
-
-    Parameters
-    ----------
-    pool
-        Whose nodes they are; "" where there is only one kind.
-    clock
-        See `steady_time`; tests give their own.
+    The grid's tasks are interchangeable, so a *name* waits until some node arrives; the
+    oldest name is assigned first.
     """
 
     def __init__(
@@ -159,46 +153,37 @@ class NodeRegistry:
     ) -> None:
         self._pool = pool
         self.records: dict[NodeId, NodeRecord] = {}
-        #: How many nodes are in each state; kept, so that it costs nothing to ask.
+        #: How many nodes are in each state; kept up to date, so it costs nothing.
         self.counts: Counter[NodeState] = Counter()
-        #: Those that are not gone: what a look at all of them has to look at.
+        #: The nodes that are not gone.
         self.live: dict[NodeId, NodeRecord] = {}
         #: Names without a node, oldest first.
         self.unbound: deque[str] = deque()
-        #: Those of them that the grid has suspended.
+        #: Nodes that the grid has suspended.
         self.suspended: dict[NodeId, NodeRecord] = {}
-        #: Nodes to ask for as soon as the grid, or the user's limit, has room.
-        self.backlog = 0
         self.by_worker: dict[str, NodeRecord] = {}
-        #: How many nodes were ever submitted.
+        #: Number of nodes ever submitted.
         self.total = 0
-        #: How many nodes have ended, by what was known then; never goes down.
+        #: Number of ended nodes by the cause known then; never decreases.
         self.ended: Counter[Cause | None] = Counter()
-        #: How many of those are not kept any more, by what was known in the end.
+        #: Number of those that are not kept any more, by the final cause.
         self.dropped: Counter[Cause | None] = Counter()
-        #: The others of those, in the order in which they ended.
+        #: The ended nodes that are kept, in the order in which they ended.
         self._kept: deque[NodeRecord] = deque()
         self._numbered: dict[tuple[str, int], NodeId] = {}
-        self._used: dict[str, int] = {}  # of those dropped, see `used`: a bit for each
+        self._used: dict[str, int] = {}  # dropped nodes, see `used`: a bit for each
         self.clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
-        # A copy, made in one step: other threads look on while nodes come and go.
+        # A copy, made in one step: other threads iterate while nodes come and go.
         return iter(list(self.records.values()))
 
     def submitted(
         self, ids: Iterable[NodeId], submission_id: str = "", *, numbered: bool = False
     ) -> None:
-        """Enter nodes the launcher has just queued.
+        """Enter nodes that the launcher has just queued, in the order of its answer.
 
-        Parameters
-        ----------
-        ids
-            Theirs, in the order of the launcher's answer.
-        mark
-            Of their submission, which they carry.
-        numbered
-            Whether they do not know their ids, but their places in that order.
+        If they are `numbered`, they do not know their ids, but their numbers in it.
         """
         now = self.clock()
         for number, node in enumerate(ids, 1):
@@ -220,23 +205,23 @@ class NodeRegistry:
             self.counts[NodeState.QUEUED] += 1
             self.total += 1
 
-    def saying(self, said: Hello | ExitReport) -> NodeRecord | None:
-        """The node that says this, by its id, or by its place in its submission."""
-        node: NodeId | None = NodeId(said.job, said.index)
-        if not said.job:
-            node = self._numbered.get((said.submission_id, said.index))
+    def saying(self, message: Hello | ExitReport) -> NodeRecord | None:
+        """The node that sent this, by its id, or by its number in its submission."""
+        node: NodeId | None = NodeId(message.job, message.index)
+        if not message.job:
+            node = self._numbered.get((message.submission_id, message.index))
         return self.records.get(node) if node else None
 
-    def used(self, said: Hello) -> bool:
-        """Whether the node that says this was ours, has ended and is not kept."""
-        key, index = (said.job or said.submission_id), max(0, said.index)
+    def used(self, message: Hello) -> bool:
+        """Whether the node that sent this was ours, has ended and is not kept."""
+        key, index = (message.job or message.submission_id), max(0, message.index)
         return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
-        """Bring a node into another state; whether that was news.
+        """Change the state of a node; returns whether it has changed.
 
-        What cannot be is a line in the log and changes nothing: a state is never
-        guessed, and one mistake must not take the cluster down.
+        An impossible transition is logged and changes nothing: a state is never
+        guessed, and one mistake must not stop the cluster.
         """
         if state not in TRANSITIONS[record.state]:
             if (record.state, state) not in _OVERTAKEN:
@@ -263,7 +248,7 @@ class NodeRegistry:
         return True
 
     def _keep(self, record: NodeRecord) -> None:
-        """Count an end, and drop the oldest of the ended nodes beyond `ENDED_KEPT`."""
+        """Count an end, and drop the oldest ended nodes beyond `ENDED_KEPT`."""
         self.ended[_cause(record)] += 1
         self._kept.append(record)
         while len(self._kept) > ENDED_KEPT:
@@ -275,18 +260,18 @@ class NodeRegistry:
         key, index = record.known_as
         self._used[key] = self._used.get(key, 0) | 1 << index
         self._numbered.pop(record.known_as, None)
-        # The grid may have given its id to another since.
+        # The grid may have reused its id.
         if self.records.get(record.id) is record:
             del self.records[record.id]
         if self.by_worker.get(record.worker or "") is record:
             del self.by_worker[record.worker or ""]
 
     def causes(self) -> Counter[Cause | None]:
-        """How many nodes have ended, by cause as known now; safe in any thread."""
+        """Number of ended nodes, by cause as known now; safe in any thread."""
         return Counter(dict(self.dropped)) + Counter(map(_cause, list(self._kept)))
 
     def suspend(self, record: NodeRecord) -> None:
-        """The grid has suspended a node. It says nothing until it is resumed."""
+        """The grid has suspended a node, which sends nothing until it is resumed."""
         if record.suspended is None and not record.ending:
             record.suspended = self.clock()
             self.suspended[record.id] = record
@@ -302,7 +287,7 @@ class NodeRegistry:
 
     @staticmethod
     def excuse(record: NodeRecord, seconds: float) -> None:
-        """Ignore this many seconds of silence: the node could not be heard."""
+        """Ignore this many seconds of silence: nothing could be received."""
         record.since += seconds
         for name in record.missing:
             record.missing[name] += seconds
@@ -311,7 +296,7 @@ class NodeRegistry:
         record.asked = None
 
     def shown(self) -> Counter[NodeState]:
-        """How many nodes are in each state, as people are shown them; cheap."""
+        """Number of nodes in each state, as users see them; cheap."""
         counts = Counter(self.counts)
         for record in list(self.suspended.values()):
             counts[record.state] -= 1
@@ -319,7 +304,7 @@ class NodeRegistry:
         return counts
 
     def arrive(self, record: NodeRecord, hello: Hello) -> None:
-        """A node said its first hello."""
+        """Take over the first hello of a node."""
         record.process_token = hello.process_token
         record.host, record.pid, record.via = hello.host, hello.pid, hello.via
         record.tried = hello.tried
@@ -331,7 +316,7 @@ class NodeRegistry:
         self.move(record, NodeState.ARRIVED)
 
     def bind(self, record: NodeRecord) -> str:
-        """Give the oldest waiting name to a node that has arrived."""
+        """Assign the oldest waiting name to a node that has arrived."""
         name = self.unbound.popleft()
         record.worker, record.allocated = name, self.clock()
         self.by_worker[name] = record
@@ -339,7 +324,7 @@ class NodeRegistry:
         return name
 
     def registered(self, name: str) -> NodeRecord | None:
-        """The scheduler has a worker of this name; the node, if it is one of ours."""
+        """The scheduler has a worker of this name; returns the node, if it is ours."""
         record = self.bearing(name)
         if record is None:
             return None
@@ -355,25 +340,20 @@ class NodeRegistry:
     def missing(self, name: str, *, expected: bool) -> NodeRecord | None:
         """The scheduler has no worker of this name any more.
 
-        Parameters
-        ----------
-        name
-            The worker's.
-        expected
-            Whether the scheduler let it go on purpose.
+        It is `expected` if the scheduler let the worker go on purpose.
         """
         record = self.bearing(name)
         if record is not None and not record.ending:
             record.present.discard(name)
             record.retired |= expected
-            # One of several that was let go is not missed; the last one is, because
-            # its node is to say farewell now.
+            # Of several workers that were let go only the last one is missing: after
+            # that the node sends its exit report.
             if not expected or not record.present:
                 record.missing[name] = self.clock()
         return record
 
     def bearing(self, worker: str) -> NodeRecord | None:
-        """The node whose worker has this name."""
+        """The node of the worker of this name."""
         return self.by_worker.get(node_of(worker))
 
     def in_state(self, *states: NodeState) -> list[NodeRecord]:
@@ -383,12 +363,12 @@ class NodeRegistry:
 
     @property
     def expected(self) -> int:
-        """Nodes that may still come to the door for a name."""
+        """Number of nodes that may still ask for a name."""
         return self.counts[NodeState.QUEUED] + self.counts[NodeState.ARRIVED]
 
     @property
     def alive(self) -> int:
-        """Nodes that hold, or wait for, a place on the grid."""
+        """Number of nodes that are not gone."""
         return len(self.live)
 
 

@@ -1,1 +1,1 @@
-"""Keeping the number: replacements, places in the queue, walltimes, gentle ends."""
+"""Keep the desired nodes: submit, replace, drain, check for silence and walltimes."""

@@ -1,97 +1,75 @@
-"""Letting workers go so that nothing is lost: tasks end, data moves, workers close."""
+"""Drain workers so that nothing is lost: tasks end, data moves, workers close."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from time import time
+from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
 from distributed.core import Status
 from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.naming import node_of, nodes_of
-from dask_gridengine.nodes.fleet import GENTLE_SECONDS, Fleet
 from dask_gridengine.nodes.registry import NodeState
+from dask_gridengine.scheduler.log_filters import suppress_close_messages
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN = 0.05  # seconds between looks at who is still at work
-NAMED = 5  # tasks in a line of the log; the others are counted
-ROUND = 0.25  # seconds at most that one who is done waits for others: one move for all
+GENTLE_SECONDS = 3.0  # for workers to close by themselves before their nodes are killed
+CHECK_EVERY = 0.05  # seconds between checks for workers that have no more tasks
+TASKS_NAMED = 5  # in a line of the log; the others are counted
+ROUND = 0.25  # seconds that a worker waits for others, so that their data moves at once
+DRAIN_CHECK_EVERY = 0.1  # seconds, while the whole cluster drains
+LEAVING_SECONDS = 5.0  # for workers to leave the scheduler before it closes
 
 
-async def release(
-    fleet: Fleet,
-    scheduler: Scheduler,
-    names: Collection[str],
-    *,
-    timeout: float,
-    keep_places: bool,
-) -> None:
-    """Give up names: their queue places, or their workers with the data moved.
-
-    Parameters
-    ----------
-    names
-        Of nodes that are not wanted any more, wherever they are.
-    timeout
-        Seconds for running tasks.
-    keep_places
-        See `Fleet.withdraw`.
-    """
-    fleet.mark_cancelled(names)
-    await fleet.withdraw(names, keep_places=keep_places)
+async def release(pool: NodePool, names: Collection[str]) -> None:
+    """Stop the nodes of these names, whatever their state."""
     # A suspended node can neither finish tasks nor hand data over.
-    suspended = list(fleet.registry.suspended.values())
-    await fleet.cancel([record for record in suspended if record.worker in names])
-    left = await retire(scheduler, names, timeout=timeout)
+    suspended = list(pool.registry.suspended.values())
+    await pool.cancel([record for record in suspended if record.worker in names])
+    timeout = pool.options.finish_timeout
+    left = await retire(pool.cluster.scheduler, names, timeout=timeout)
     if left:
         logger.warning(
-            "what only %s held is lost: no other worker could take it", ", ".join(left)
+            "Lost data that only %s held: no other worker could store it",
+            ", ".join(left),
         )
-    await _cancel(fleet, names, NodeState.IMPORTING)
-    await _cancel(fleet, nodes_of(left), NodeState.WORKING)
-    # A task that has outlived its time may keep its worker from closing.
+    await _cancel(pool, names, NodeState.IMPORTING)
+    await _cancel(pool, nodes_of(left), NodeState.WORKING)
+    # A task that outlives the timeout may keep its worker from closing.
     await asyncio.sleep(GENTLE_SECONDS)
-    await _cancel(fleet, names, NodeState.WORKING)
+    await _cancel(pool, names, NodeState.WORKING)
 
 
-async def _cancel(fleet: Fleet, names: Collection[str], state: NodeState) -> None:
-    records = fleet.registry.by_worker
+async def _cancel(pool: NodePool, names: Collection[str], state: NodeState) -> None:
+    records = pool.registry.by_worker
     nodes = [records[name] for name in names if name in records]
-    await fleet.cancel([node for node in nodes if node.state is state])
+    await pool.cancel([node for node in nodes if node.state is state])
 
 
 async def retire(
     scheduler: Scheduler, names: Collection[str], *, timeout: float
 ) -> list[str]:
-    """Let these workers go: no new task, the running ones finished, the data moved.
+    """Finish the running tasks of these nodes' workers, move their data, close them.
 
-    What they have been sent but have not begun is run by others. Workers of these
-    nodes that register meanwhile go the same way.
+    They get no new task, and others run the tasks that they have not begun. Workers of
+    these nodes that register meanwhile are retired as well. Tasks that run for longer
+    than `timeout` seconds run again elsewhere. Returns the names of workers that are
+    still there because no other worker could store their data.
 
-    Dask's own ``retire_workers`` does not wait for what runs; it would be run again
-    elsewhere, from its beginning.
-
-    Parameters
-    ----------
-    scheduler
-        Theirs.
-    names
-        Of their nodes; who is not there, and does not come meanwhile, is passed over.
-    timeout
-        Seconds for running tasks. What runs longer is run again elsewhere.
-
-    Returns
-    -------
-    list
-        Names of workers whose data nobody else could take: they are still there.
+    Dask's own ``retire_workers`` does not wait for running tasks: they would run again
+    elsewhere, from their beginning.
     """
     leaving: dict[str, WorkerState] = {}
     wanted = set(names)
-    known: set[str] = set()  # addresses; a name may come again, by its Nanny
+    known: set[str] = set()  # addresses; a Nanny may start a worker of the same name
     moves: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
@@ -102,25 +80,24 @@ async def retire(
         if loop.time() >= deadline:
             _log_overdue([ws for ws in leaving.values() if ws.processing], timeout)
             done = list(leaving)
-        everybody = len(done) == len(leaving)
-        if done and (everybody or loop.time() - began >= ROUND):
+        if done and (len(done) == len(leaving) or loop.time() - began >= ROUND):
             for name in done:
                 del leaving[name]
             moves.append(asyncio.create_task(_move(scheduler, done)))
             began = loop.time()
         if leaving:
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(CHECK_EVERY)
         elif not all(move.done() for move in moves):
-            await asyncio.wait(moves, timeout=LOOK_AGAIN)
+            await asyncio.wait(moves, timeout=CHECK_EVERY)
         else:
-            break  # nobody came while the last ones went
+            break  # no worker registered while the last ones left
         leaving = {
             name: ws
             for name, ws in leaving.items()
             if scheduler.workers.get(ws.address) is ws
         }
         for ws in leaving.values():
-            if ws.status is Status.running:  # it had been paused for its memory, too
+            if ws.status is Status.running:  # it was paused for its memory as well
                 _pause(scheduler, ws)
     await asyncio.gather(*moves)
     return [ws.name for ws in _workers(scheduler, names) if ws.address in known]
@@ -129,12 +106,11 @@ async def retire(
 def _pause_workers(
     scheduler: Scheduler, wanted: Collection[str], known: set[str]
 ) -> dict[str, WorkerState]:
-    """Give the workers of these nodes that are not known yet no new task."""
-    # Of ten thousand workers only those are looked at that have come since.
-    fresh = dict.keys(scheduler.workers) - known
+    """Keep new tasks from workers of these nodes that have registered since."""
+    fresh = dict.keys(scheduler.workers) - known  # few, even of ten thousand workers
     known |= fresh
-    came = (scheduler.workers[address] for address in fresh)
-    new = {ws.name: ws for ws in came if node_of(ws.name) in wanted}
+    registered = (scheduler.workers[address] for address in fresh)
+    new = {ws.name: ws for ws in registered if node_of(ws.name) in wanted}
     for ws in new.values():
         _pause(scheduler, ws)
     hand_over(scheduler, new.values())
@@ -142,24 +118,21 @@ def _pause_workers(
 
 
 def _pause(scheduler: Scheduler, ws: WorkerState) -> None:
-    # As if it were paused: whoever is told no more than that gets no new task.
+    # As if the worker had paused itself: the scheduler sends it no new task.
     scheduler.handle_worker_status_change(Status.paused, ws, f"scale-down-{time()}")
 
 
 def _log_overdue(busy: list[WorkerState], timeout: float) -> None:
     if busy:
+        tasks = [ts for ws in busy for ts in ws.processing]
+        more = len(tasks) - TASKS_NAMED
         logger.warning(
-            "tasks of %s still ran after %g s; they run again elsewhere: %s",
+            "Tasks of %s still ran after %g s and will run again elsewhere: %s%s",
             ", ".join(ws.name for ws in busy),
             timeout,
-            _some([ts for ws in busy for ts in ws.processing]),
+            ", ".join(repr(ts.key) for ts in tasks[:TASKS_NAMED]),
+            f" and {more} more" if more > 0 else "",
         )
-
-
-def _some(tasks: list[TaskState]) -> str:
-    """Their keys, of the first few."""
-    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
-    return ", ".join(repr(ts.key) for ts in tasks[:NAMED]) + more
 
 
 def hand_over(
@@ -167,18 +140,9 @@ def hand_over(
     leaving: Iterable[WorkerState],
     tasks: Collection[TaskState] | None = None,
 ) -> None:
-    """Have others run what these have been sent but have not begun.
+    """Have other workers run tasks that these have not begun: all, or those given.
 
-    By the way of Dask's work stealing: the worker itself says whether it has begun.
-
-    Parameters
-    ----------
-    scheduler
-        Theirs.
-    leaving
-        Workers that will be gone.
-    tasks
-        Those that shall go; None is all.
+    Uses Dask's work stealing: the worker itself decides whether it has begun a task.
     """
     stealing = scheduler.extensions.get("stealing")
     if stealing is None:
@@ -197,10 +161,43 @@ def hand_over(
 
 
 async def _move(scheduler: Scheduler, names: list[str]) -> None:
-    # By name: SpecCluster passes names for addresses, and retires nobody.
+    # By name: SpecCluster passes names as addresses, and so retires no worker.
     await scheduler.retire_workers(names=names, close_workers=True, remove=True)
 
 
 def _workers(scheduler: Scheduler, names: Collection[str]) -> list[WorkerState]:
     wanted = set(names)
     return [ws for ws in scheduler.workers.values() if node_of(ws.name) in wanted]
+
+
+async def drain_cluster(cluster: Any, seconds: float | None = None) -> int:
+    """Stop all nodes after their running tasks end; returns how many tasks are left.
+
+    Runs in the cluster's event loop. The time limit is ``finish-timeout`` by default.
+    Results are not kept: no worker is left to store them.
+    """
+    timeout = cluster.options.finish_timeout if seconds is None else seconds
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    with suppress_close_messages(cluster.scheduler):
+        await cluster.scale(0)  # pauses the workers, so they get no new tasks
+        left = await _until_none(lambda: busy(cluster), deadline)
+        if not left:
+            workers = cluster.scheduler.workers
+            await _until_none(lambda: len(workers), loop.time() + LEAVING_SECONDS)
+    return left
+
+
+async def _until_none(count: Callable[[], int], deadline: float) -> int:
+    loop = asyncio.get_running_loop()
+    while True:
+        left = count()
+        if not left or loop.time() >= deadline:
+            return left
+        await asyncio.sleep(DRAIN_CHECK_EVERY)
+
+
+def busy(cluster: Any) -> int:
+    """How many tasks the workers have been sent and have not finished."""
+    workers = cluster.scheduler.workers.values()
+    return sum(len(ws.processing) for ws in workers)

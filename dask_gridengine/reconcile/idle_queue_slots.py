@@ -1,8 +1,8 @@
-"""Places in the queue that nobody needs at the moment. Pure.
+"""Find queue places that have not been needed for long.
 
 A place may be worth hours, so a lull costs none: the next rise uses it, or its node is
-told to leave when it arrives. But a place kept for ever is a lie to the scheduler of
-the grid and to whoever looks at its queue.
+not needed when it arrives. But a place that is kept for ever misleads the scheduler of
+the grid and other users of the queue.
 """
 
 from __future__ import annotations
@@ -11,28 +11,17 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 
 class IdleQueueSlots:
-    """Says which places to give back, when they have not been needed for long.
-
-    Parameters
-    ----------
-    grace
-        Seconds a place is kept that nobody needs.
-    """
+    """Chooses queue places to give back: not needed for `grace` seconds."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._needless = 0  # how many have been so ever since, at the least
+        self._needless = 0  # the smallest number since `_since`
         self._since = 0.0
 
     def due(self, registry: NodeRegistry, now: float) -> list[NodeRecord]:
-        """The newest of those that nobody has needed for the whole time.
+        """The newest queued nodes that were not needed for the whole time.
 
-        Parameters
-        ----------
-        roster
-            Of a cluster whose submissions are all answered.
-        now
-            Seconds, of the roster's clock.
+        All submissions must have been answered.
         """
         needless = max(0, registry.expected - len(registry.unbound))
         if not self._needless:
@@ -43,5 +32,5 @@ class IdleQueueSlots:
             return []
         queued = registry.in_state(NodeState.QUEUED)
         going = queued[len(queued) - min(self._needless, len(queued)) :]
-        self._needless = 0  # the rest begins anew
+        self._needless = 0  # the time of the others begins again
         return going

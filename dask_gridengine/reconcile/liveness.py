@@ -1,31 +1,26 @@
-"""How long a node may be silent, and what it means if it was for longer. Pure."""
+"""How long a node may be silent, and the diagnosis of a longer silence."""
 
 from __future__ import annotations
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
-#: Seconds a node may be silent in a state before the grid is asked, and twice as many
-#: before it is given up. Arrived nodes say hello every 30 s; importing ones may wait
-#: for a slow file server.
+#: Seconds of silence in a state before the grid is asked, and twice as many before the
+#: node is given up. Arrived nodes send a hello every 30 s; importing nodes may wait for
+#: a slow file server.
 SILENCE = {NodeState.ARRIVED: 120.0, NodeState.IMPORTING: 300.0}
 
 
 def silent_for(
     record: NodeRecord, now: float, missed: float
 ) -> tuple[float, float] | None:
-    """Seconds of a node's silence, and how many it may be; None if it need not speak.
+    """Seconds of a node's silence, and its limit; None if it need not send anything.
 
-    Parameters
-    ----------
-    now
-        Seconds, of the roster's clock.
-    missed
-        Seconds a worker may be missing at the scheduler while its node lives.
+    `missed` is the limit for a worker that the scheduler misses while its node lives.
     """
     if record.missing and not record.ending:
         first = min(record.missing.values())
-        # Its Nannies have said so, or others of its workers are heard.
+        # Its Nannies have reported it, or its other workers are there.
         if record.present or record.missing.keys() <= record.restarting:
             return now - first, 2 * SILENCE[NodeState.IMPORTING]
         assert record.lost is not None
@@ -37,7 +32,7 @@ def silent_for(
 
 
 def diagnose_silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
-    """Why a node is given up that has been silent for too long."""
+    """Diagnose a node that has been silent for too long."""
     if not record.missing:
         detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
         return Diagnosis(cause=Cause.NO_START, detail=detail, source="bootstrap")
@@ -50,6 +45,6 @@ def diagnose_silence(record: NodeRecord, now: float, host_is_heard: bool) -> Dia
         " is silent, and the grid reports no end"
     )
     if host_is_heard:
-        detail += "; others on its host are heard"
+        detail += "; other nodes on its host are not silent"
         return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="scheduler")
     return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")

@@ -1,6 +1,6 @@
-"""How many nodes may be replaced, and when: a token bucket with back-off. Pure.
+"""Limit the rate of replacements: a token bucket with back-off.
 
-Whatever goes wrong, the number of submissions is bounded in time: administrators ban
+The number of submissions per time is bounded, whatever fails: administrators ban
 accounts whose clusters resubmit for ever.
 """
 
@@ -8,22 +8,17 @@ from __future__ import annotations
 
 #: Seconds in which an empty bucket fills again.
 REFILL_SECONDS = 600.0
-#: Seconds of pause after the first replacement that came to nothing; they double.
+#: Seconds of pause after the first replacement that failed; they double.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
 
 class RateLimiter:
-    """Grants replacements of nodes that were lost.
+    """Grants replacements of lost nodes.
 
-    The bucket holds two replacements a node, eight at least. Each takes one; an empty
-    bucket fills in `REFILL_SECONDS`. Replacements that come to nothing are followed by
-    pauses that double, so many losses in a bad time become one array.
-
-    Parameters
-    ----------
-    now
-        Seconds, of any clock that only goes forward.
+    The bucket holds two replacements per node, at least eight. Each takes one; an empty
+    bucket fills in `REFILL_SECONDS`. Replacements that fail are followed by pauses that
+    double, so many losses in a bad time become one array.
     """
 
     def __init__(self, now: float) -> None:
@@ -34,23 +29,23 @@ class RateLimiter:
         self._not_before = now
 
     def resize(self, desired: int) -> None:
-        """Fit the bucket to the number of nodes there shall be."""
+        """Fit the bucket to the desired number of nodes."""
         capacity = max(8.0, 2.0 * desired)
         self._tokens += max(0.0, capacity - self._capacity)
         self._capacity = capacity
 
     def renew(self, now: float) -> None:
-        """The user has asked anew: that is worth a full bucket and no pause."""
+        """Fill the bucket and end the pause: the user has scaled."""
         self._tokens, self._filled = self._capacity, now
         self.note_success()
         self._not_before = now
 
     def note_success(self) -> None:
-        """A node works, and has for a while: the next loss is replaced at once."""
+        """A node has worked for a while: the next loss is replaced at once."""
         self._fruitless = 0
 
     def grant(self, wanted: int, now: float) -> int:
-        """How many of `wanted` nodes may be asked for now."""
+        """How many of `wanted` nodes may be submitted now."""
         if wanted <= 0 or now < self._not_before:
             return 0
         self._fill(now)
@@ -62,7 +57,7 @@ class RateLimiter:
         return granted
 
     def give_back(self, count: int) -> None:
-        """So many of those granted were not submitted after all."""
+        """Take back grants that were not submitted after all."""
         self._tokens = min(self._capacity, self._tokens + count)
 
     def wait(self, now: float) -> float:
@@ -75,7 +70,7 @@ class RateLimiter:
 
     def _pause(self) -> float:
         if not self._fruitless:
-            return 0.0  # the first is free: something was lost, and is replaced
+            return 0.0  # the first loss is replaced at once
         # min() first: 2**10000 is no float.
         return float(
             min(FIRST_PAUSE * 2 ** min(self._fruitless - 1, 20), LONGEST_PAUSE)

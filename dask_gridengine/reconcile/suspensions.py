@@ -1,66 +1,39 @@
-"""Nodes that the grid has suspended: neither at work, nor lost.
+"""Nodes that the grid has suspended: neither at work nor lost.
 
-A suspended node is as silent as a lost one. This asks the grid about silent nodes, and
-keeps those that are suspended until the grid resumes them, or for a time.
+A suspended node is as silent as a lost one, so the grid is asked about silent nodes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import dask
+from dask.utils import parse_timedelta
 
 from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.registry import NodeRecord
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without a heartbeat before this asks the grid about a node, and between such
-#: questions. Both are less where Dask ends silent workers soon (``worker-ttl``).
+#: Seconds without a heartbeat before the grid is asked about a node, and between such
+#: requests. Both are less where Dask ends silent workers soon (``worker-ttl``).
 SILENT, AGAIN = 10.0, 30.0
 TTL_SHARE = 4
 
 
 class Suspensions:
-    """Asks the grid which silent nodes it has suspended; gives up those too long so.
+    """Finds suspended nodes of a pool, and replaces those suspended for too long."""
 
-    Parameters
-    ----------
-    fleet
-        The nodes there are.
-    quiet
-        Names of workers without a heartbeat for this many seconds.
-    changed
-        Called with each node that is suspended now, or not any more.
-    cancel
-        Stops nodes.
-    expect_end
-        Called for each node that is replaced, which costs no budget.
-    say
-        Tells people, as a message of this level of `logging`.
-    ttl
-        Seconds after which Dask ends a silent worker; None is never.
-    clock
-        Seconds, of any clock that only goes forward.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        *,
-        quiet: Callable[[float], Collection[str]],
-        changed: Callable[[NodeRecord], None],
-        cancel: Callable[[list[NodeRecord]], Awaitable[None]],
-        expect_end: Callable[[], None],
-        say: Callable[[str, int], None],
-        ttl: float | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self._fleet, self._quiet, self._changed = fleet, quiet, changed
-        self._cancel, self._expect_end = cancel, expect_end
-        self._say, self._clock = say, clock
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._clock = pool, pool.registry.clock
+        ttl = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
         most = float("inf") if ttl is None else ttl / TTL_SHARE
         self._silent, self._again = min(SILENT, most), min(AGAIN, most)
         #: Silent nodes about which the grid has yet to be asked.
@@ -68,19 +41,17 @@ class Suspensions:
         self._next = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
-    async def look(self, silent: Collection[NodeRecord]) -> None:
-        """Look once.
+    async def check(self, silent: Collection[NodeRecord]) -> None:
+        """Ask the grid if it is time, and give up nodes suspended for too long.
 
-        Parameters
-        ----------
-        silent
-            Nodes that have just become silent in some other way than by their workers'
-            heartbeats: about those the grid is asked at once.
+        About nodes that have just become `silent` in another way than by their workers'
+        heartbeats the grid is asked at once.
         """
-        registry = self._fleet.registry
+        registry = self._pool.registry
         await self._give_up()
-        quiet = map(registry.bearing, self._quiet(self._silent))
-        suspects = [record for record in quiet if record and not record.ending]
+        quiet = self._pool.cluster.scheduler.liveness.silent(self._silent)
+        records = map(registry.bearing, quiet)
+        suspects = [record for record in records if record and not record.ending]
         self._unasked |= {record.id: record for record in silent}
         suspects += [*self._unasked.values(), *registry.suspended.values()]
         due = bool(self._unasked) or self._clock() >= self._next
@@ -98,51 +69,61 @@ class Suspensions:
     def heard(self, record: NodeRecord) -> None:
         """A node has sent something, so it is not suspended."""
         if record.suspended is not None:
-            self._fleet.registry.resume(record)
-            self._changed(record)
-            self._say(f"{_subject([record])} resumed by the grid", logging.INFO)
+            self._pool.registry.resume(record)
+            self._show(record)
+            text = f"{_subject([record])} resumed by the grid"
+            self._pool.reconciler.tell(text, logging.INFO)
+
+    def _show(self, record: NodeRecord) -> None:
+        suspended = record.suspended is not None
+        liveness = self._pool.cluster.scheduler.liveness
+        liveness.set_suspended(record.present, suspended)
+        self._pool.changed.set()
 
     async def _ask(self, suspects: Collection[NodeRecord]) -> None:
+        pool = self._pool
         try:
-            found = await self._fleet.launcher.suspended()
+            found = await pool.launcher.suspended()
         except Exception:
-            logger.exception("could not ask the grid which nodes are suspended")
+            logger.exception("Could not ask the grid which nodes are suspended")
             return
         if found is None:
             return  # unknown: nothing changes
         new, resumed = [], []
         for record in {record.id: record for record in suspects}.values():
             if record.id in found and record.suspended is None and not record.ending:
-                self._fleet.registry.suspend(record)
+                pool.registry.suspend(record)
                 new.append(record)
             elif record.id not in found and record.suspended is not None:
-                self._fleet.registry.resume(record)
+                pool.registry.resume(record)
                 resumed.append(record)
         for record in [*new, *resumed]:
-            self._changed(record)
+            self._show(record)
         if new:
-            self._say(f"{_subject(new)} suspended by the grid", logging.WARNING)
+            pool.reconciler.tell(f"{_subject(new)} suspended by the grid")
         if resumed:
-            self._say(f"{_subject(resumed)} resumed by the grid", logging.INFO)
+            text = f"{_subject(resumed)} resumed by the grid"
+            pool.reconciler.tell(text, logging.INFO)
 
     async def _give_up(self) -> None:
-        limit = self._fleet.options.suspended_timeout
+        pool, limit = self._pool, self._pool.options.suspended_timeout
         if limit is None:
             return
-        now = self._fleet.registry.clock()
+        now = self._clock()
         late = [
             record
-            for record in self._fleet.registry.suspended.values()
+            for record in pool.registry.suspended.values()
             if record.suspended is not None and now - record.suspended >= limit
         ]
         detail = f"{limit:g} s (suspended-timeout)"
-        why = Diagnosis(cause=Cause.SUSPENDED, detail=detail, source="grid")
+        diagnosis = Diagnosis(cause=Cause.SUSPENDED, detail=detail, source="grid")
         for record in late:
-            self._say(f"replacing {record}: suspended for {detail}", logging.WARNING)
-            self._expect_end()
-            self._fleet.give_up(record, why)
+            pool.reconciler.tell(f"Replacing {record}: suspended for {detail}")
+            # Nothing failed, so its successor costs no replacement budget.
+            pool.reconciler.free += record.worker in pool.cluster.worker_spec
+            pool.exits.declare_lost(record, diagnosis)
         if late:
-            await self._cancel(late)
+            await pool.cancel(late)
 
 
 def _subject(records: Collection[NodeRecord]) -> str:

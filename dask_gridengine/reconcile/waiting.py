@@ -1,4 +1,4 @@
-"""Whether the workers that are wanted may still come, and the wait for them."""
+"""Wait for workers, and find out whether they may still come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from dask.utils import parse_timedelta
 from distributed import Scheduler
@@ -13,109 +14,76 @@ from distributed.core import Status
 
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.exit_causes import NONE_REQUESTED, number_of_nodes
-from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.reconciler import Reconciler
 
-LOOK_AGAIN = 0.5  # seconds between looks; a worker that is resumed sends no message
-SOON = 0.02  # the same while enough have registered: they run in a moment
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
+
+CHECK_EVERY = 0.5  # seconds; a worker that is resumed sends no message
+SOON = 0.02  # the same while enough workers have registered: they run in a moment
 
 
-def running_workers(scheduler: Scheduler, fleet: Fleet | None = None) -> int:
-    """How many workers run, from whatever thread it is asked.
-
-    Parameters
-    ----------
-    scheduler
-        Theirs.
-    fleet
-        Count only those of its nodes.
-    """
+def running_workers(scheduler: Scheduler, pool: NodePool | None = None) -> int:
+    """Count running workers, of one pool or of all; safe in any thread."""
     # Dask's sorted dict cannot be iterated while another thread changes it; the copy
     # that `dict` itself makes is made in one step.
     workers = list(dict.values(scheduler.workers))
     return sum(
         ws.status is Status.running
-        and (fleet is None or fleet.registry.bearing(ws.name) is not None)
+        and (pool is None or pool.registry.bearing(ws.name) is not None)
         for ws in workers
     )
 
 
 def missing_workers_error(
-    reconcilers: Sequence[Reconciler],
+    pools: Sequence[NodePool],
     scheduler: Scheduler,
     wanted: int,
     *,
     others: bool = True,
 ) -> NodesFailed | None:
-    """The error that says why `wanted` workers cannot come; None while they may.
+    """The error that tells why `wanted` workers cannot come; None while they may.
 
-    Cheap, and safe in any thread.
-
-    Parameters
-    ----------
-    upkeeps
-        Of the kinds of nodes that count.
-    scheduler
-        Theirs.
-    wanted
-        Workers of these kinds together.
-    others
-        Whether workers of other nodes, or of none of ours, are as good.
+    Cheap, and safe in any thread. With `others`, workers of other pools and workers
+    that the user has started count as well.
     """
-    lost = [
-        reconciler
-        for reconciler in reconcilers
-        if reconciler.persistent_failure is not None
-    ]
-    planned = sum(map(_planned, reconcilers))
-    # Copies: the loop empties these lists while another thread asks.
-    copies = [
-        (reconciler, list(reconciler.deleted_nodes)) for reconciler in reconcilers
-    ]
-    taken = [(reconciler, records) for reconciler, records in copies if records]
-    if planned >= wanted:
-        taken = []
-    if not taken and not lost:
+    failing = [p for p in pools if p.reconciler.persistent_failure is not None]
+    # Copies: the event loop empties these lists while another thread reads them.
+    deleted = {pool: list(pool.reconciler.deleted_nodes) for pool in pools}
+    deleted = {pool: records for pool, records in deleted.items() if records}
+    if sum(map(_desired_workers, pools)) >= wanted:
+        deleted = {}
+    if not deleted and not failing:
         return None
-    have = [running_workers(scheduler, reconciler.fleet) for reconciler in reconcilers]
-    there = running_workers(scheduler) if others else sum(have)
-    # Where there is hope there may be all, elsewhere there are no more than those.
+    running = {pool: running_workers(scheduler, pool) for pool in pools}
+    there = running_workers(scheduler) if others else sum(running.values())
+    # Pools that fail get no more workers than they have.
     possible = there + sum(
-        max(0, _planned(reconciler) - running)
-        for reconciler, running in zip(reconcilers, have, strict=True)
-        if reconciler not in lost
+        max(0, _desired_workers(pool) - running[pool])
+        for pool in pools
+        if pool not in failing
     )
     if possible >= wanted:
         return None
-    told = [_deleted_nodes(reconciler, records) for reconciler, records in taken]
-    told += [
-        why for reconciler in reconcilers for why in reconciler.fleet.failures.reasons()
-    ]
-    return NodesFailed(wanted, there, told)
+    reasons = [_deleted_nodes(pool, records) for pool, records in deleted.items()]
+    reasons += [why for pool in pools for why in pool.failures.reasons()]
+    return NodesFailed(wanted, there, reasons)
 
 
 def out_of_reach(
-    reconcilers: Sequence[Reconciler], scheduler: Scheduler, wanted: int
+    pools: Sequence[NodePool], scheduler: Scheduler, wanted: int
 ) -> NodesFailed | None:
-    """The error that names the bound below this number of workers; None without one.
-
-    Parameters
-    ----------
-    upkeeps, scheduler, wanted
-        See `missing_workers_error`.
-    """
+    """The error that names the limit below this number of workers; None without one."""
     running = running_workers(scheduler)
-    # Workers that are no nodes of this cluster are as good.
-    possible = running - sum(running_workers(scheduler, u.fleet) for u in reconcilers)
+    # Workers that are no nodes of this cluster count as well.
+    possible = running - sum(running_workers(scheduler, pool) for pool in pools)
     reasons = []
-    for reconciler in reconcilers:
-        bound = reconciler.fleet.most_at_once
-        if bound is None:
+    for pool in pools:
+        if pool.most_at_once is None:
             return None
-        nodes, why = bound
-        possible += nodes * reconciler.fleet.options.processes
-        of = f" of {reconciler.fleet.pool}" if reconciler.fleet.pool else ""
+        nodes, why = pool.most_at_once
+        possible += nodes * pool.options.processes
+        of = f" of {pool.name}" if pool.name else ""
         runs = "runs" if nodes == 1 else "run"
         reasons.append(f"at most {number_of_nodes(nodes)}{of} {runs} at once: {why}")
     if possible >= wanted:
@@ -124,80 +92,57 @@ def out_of_reach(
     return NodesFailed(wanted, running, reasons)
 
 
-def _planned(reconciler: Reconciler) -> int:
-    """Workers that are wanted."""
-    return reconciler.desired * reconciler.fleet.options.processes
+def _desired_workers(pool: NodePool) -> int:
+    return pool.wanted * pool.options.processes
 
 
-def _deleted_nodes(reconciler: Reconciler, records: Sequence[NodeRecord]) -> str:
+def _deleted_nodes(pool: NodePool, records: Sequence[NodeRecord]) -> str:
     count = len(records)
-    who = str(records[0]) if count == 1 else f"{count} nodes"
+    subject = str(records[0]) if count == 1 else f"{count} nodes"
     diagnosis = records[-1].diagnosis
     assert diagnosis is not None
-    told = diagnosis.sentence(who, many=count > 1)
-    return f"{told}; wanted now: {_planned(reconciler)}"
+    text = diagnosis.sentence(subject, many=count > 1)
+    return f"{text}; workers requested now: {_desired_workers(pool)}"
 
 
 async def wait_for_workers(
-    reconcilers: Sequence[Reconciler],
+    pools: Sequence[NodePool],
     scheduler: Scheduler,
     wanted: int,
     timeout: float | str | None,
     remarks: Callable[[], Sequence[str]] = tuple,
     hints: Callable[[], Sequence[str]] = tuple,
 ) -> None:
-    """Return when so many workers run.
+    """Return when this number of workers run.
 
-    Parameters
-    ----------
-    upkeeps, scheduler, wanted
-        See `missing_workers_error`.
-    timeout
-        Seconds; None is for ever.
-    remarks, hints
-        What else to say when the time is up, and what to type then.
-
-    Raises
-    ------
-    NodesFailed
-        If nodes fail alike wherever they are, or were taken away on purpose, and
-        those left are not enough; or if so many cannot run at once.
-    TimeoutError
-        After `timeout` seconds; it says what the nodes are at.
+    Raises `NodesFailed` if they cannot come: nodes fail alike on different hosts or
+    were deleted, and those left are not enough, or so many cannot run at once. Raises
+    `TimeoutError` after `timeout`, with the states of the nodes, `remarks` and `hints`.
     """
-    changed = reconcilers[0].fleet.changed  # which they share
+    changed = pools[0].changed  # which they share
     loop = asyncio.get_running_loop()
     seconds = parse_timedelta(timeout) if timeout else math.inf
     deadline = loop.time() + seconds
     while (have := running_workers(scheduler)) < wanted:
         changed.clear()
-        error = missing_workers_error(reconcilers, scheduler, wanted)
-        if error := error or out_of_reach(reconcilers, scheduler, wanted):
+        error = missing_workers_error(pools, scheduler, wanted)
+        if error := error or out_of_reach(pools, scheduler, wanted):
             raise error
         if (left := deadline - loop.time()) <= 0:
-            said = f"{have} of {wanted} workers after {timeout} s"
-            raise asyncio.TimeoutError(
-                "\n".join(
-                    [
-                        "; ".join(
-                            [said, *map(_what_they_are_at, reconcilers), *remarks()]
-                        ),
-                        *hints(),
-                    ]
-                )
-            )
-        pause = SOON if len(scheduler.workers) >= wanted else LOOK_AGAIN
+            first = f"{have} of {wanted} workers after {timeout} s"
+            line = "; ".join([first, *map(_node_states, pools), *remarks()])
+            raise asyncio.TimeoutError("\n".join([line, *hints()]))
+        pause = SOON if len(scheduler.workers) >= wanted else CHECK_EVERY
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(changed.wait(), min(pause, left))
 
 
-def _what_they_are_at(reconciler: Reconciler) -> str:
-    fleet = reconciler.fleet
-    counts = fleet.registry.shown()
+def _node_states(pool: NodePool) -> str:
+    counts = pool.registry.shown()
     nodes = ", ".join(f"{counts[state]} {state.value}" for state in NodeState)
-    whose = f" of {fleet.pool}" if fleet.pool else ""
-    title = f"nodes{whose}: {nodes}"
-    if not reconciler.desired:
-        title = NONE_REQUESTED + whose + (f": {nodes}" if fleet.registry.live else "")
-    why = [f"why nodes queue: {reason}" for reason in fleet.reports.reasons]
-    return "\n  ".join([title, *why, *fleet.failures.reasons()])
+    of = f" of {pool.name}" if pool.name else ""
+    title = f"nodes{of}: {nodes}"
+    if not pool.wanted:
+        title = NONE_REQUESTED + of + (f": {nodes}" if pool.registry.live else "")
+    why = [f"why nodes queue: {reason}" for reason in pool.reports.reasons]
+    return "\n  ".join([title, *why, *pool.failures.reasons()])

@@ -21,7 +21,7 @@ def snapshot(cluster: Any) -> dict[str, Any]:
     JSON can hold it. Call it in the cluster's event loop, where nothing changes
     meanwhile.
     """
-    scheduler, summary = cluster.scheduler, cluster._summary()
+    scheduler, summary = cluster.scheduler, cluster._representation.summary
     summary.update()
     return {
         "name": cluster.name,

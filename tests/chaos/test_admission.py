@@ -186,7 +186,7 @@ def test_a_flood_keeps_no_node_out(
         cluster.scale(3)
         client.wait_for_workers(3, timeout=30)
         assert attack.stdout.readline() == b"has sent\n"
-        counts = cluster.pool().fleet.bootstrap.counts
+        counts = cluster.pool().bootstrap.counts
         bad = ("malformed", "oversized", "out of order", "rejected", "exit_report")
         wait_until(
             lambda: sum(counts[kind] for kind in bad) >= FRAMES,
@@ -246,7 +246,7 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
             # libzmq may have been rejected already, then it sends nothing.
             send(stranger, sent)
             assert not stranger.poll(300)
-        counts = cluster.pool().fleet.bootstrap.counts
+        counts = cluster.pool().bootstrap.counts
         wait_until(
             lambda: counts["exit_report"] == 2, "the exit reports", 5, lambda: counts
         )
@@ -268,7 +268,7 @@ def hellos_of(cluster: GridEngineCluster) -> list[Hello]:
             host=record.host,
             pid=record.pid,
         )
-        for record in cluster.pool().fleet.registry
+        for record in cluster.pool().registry
     ]
 
 

@@ -57,7 +57,7 @@ def test_a_running_node_is_deleted(
         none_in_vain(book, 40, victims=[victim.worker])
         said = explained(cluster, Cause.DELETED)
         assert said.startswith("2 nodes are wanted: 2 working.")
-        assert said.count("wanted from now on: 2") == 1
+        assert said.count("requested from now on: 2") == 1
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
         with pytest.raises(NodesFailed, match=r"(?s)was deleted.*wanted now: 2"):
@@ -142,7 +142,7 @@ def test_nodes_that_the_grid_cannot_start(
             client.wait_for_workers(2, timeout=30)
         with pytest.raises(NodesFailed, match="could not be started by the grid"):
             result.result(timeout=10)
-        assert "No more nodes are asked for" in explained(cluster, Cause.NOT_STARTED)
+        assert "Submission is suspended" in explained(cluster, Cause.NOT_STARTED)
         wait_until(
             lambda: "30: application error returned" in cluster.explain(),
             "the grid's reason",

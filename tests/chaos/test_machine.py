@@ -140,7 +140,7 @@ class UserAndFate(RuleBasedStateMachine):
 
     def wanted(self) -> int:
         """Nodes that are there or on their way, save those that were told to go."""
-        registry = self.cluster.pool().fleet.registry
+        registry = self.cluster.pool().registry
         return sum(not (r.ending or r.cancelled) for r in registry)
 
     def teardown(self) -> None:
@@ -152,7 +152,7 @@ class UserAndFate(RuleBasedStateMachine):
             results = self.client.gather([future for _, future in self._sent])
             assert results == [number for number, _ in self._sent]
             self.there_are_never_more_than_asked_for()
-        assert {r.state for r in self.cluster.pool().fleet.registry} <= {NodeState.GONE}
+        assert {r.state for r in self.cluster.pool().registry} <= {NodeState.GONE}
         assert not list(self.options["shared_directory"].rglob("*.json"))
         self.nothing_impossible_happens()
 

@@ -246,7 +246,7 @@ def test_fifty_changes_of_mind_in_a_second(options: dict[str, Any]) -> None:
             asking, most = [], 0
 
             def there() -> int:
-                registry = cluster.pool().fleet.registry
+                registry = cluster.pool().registry
                 return sum(not (r.ending or r.cancelled) for r in registry)
 
             for resource_request in wishes:

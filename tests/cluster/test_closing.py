@@ -152,7 +152,7 @@ def test_close_by_two_threads_while_a_third_scales(options: dict[str, Any]) -> N
         for thread in (scaling, *closing):
             thread.join(ENDS_WITHIN)
     is_over(cluster)
-    assert sorted(said) == ["", "", "RuntimeError"]
+    assert sorted(said) == ["", "", "ClusterNotRunning"]
 
 
 @pytest.mark.parametrize("answers", [True, False])

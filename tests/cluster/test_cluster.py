@@ -431,8 +431,8 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
     """scale() raises in the caller; the workers there were remain."""
     with GridEngineCluster(jobs=1, **options) as cluster:
         cluster.wait_for_workers(1, timeout=30)
-        arrays = cluster.pool().fleet.arrays
-        arrays._launcher = Refusing(cluster.pool().fleet.launcher)
+        arrays = cluster.pool().arrays
+        arrays._launcher = Refusing(cluster.pool().launcher)
         with pytest.raises(SubmitError):
             cluster.scale(4)
         assert list(cluster.worker_spec) == ["ge-0"]
@@ -554,7 +554,7 @@ def test_a_node_that_is_killed_is_replaced(
             "working",
         ]
         assert "SIGKILL" in cluster.explain(str(victim.id))
-        assert "asked for 1 node in place of lost ones" in cluster.explain()
+        assert "Submitted 1 replacement node" in cluster.explain()
 
 
 @pytest.mark.parametrize("security", [True, False])
@@ -684,7 +684,7 @@ def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
         cores=2, memory="1 GB", job_script_prologue=["module load x"], **options
     ) as cluster:
         script = cluster.job_script()
-        assert cluster.pool().fleet.request.command[2] in script
+        assert cluster.pool().request.command[2] in script
     assert "limit is 0.93 GiB" in script
     assert "2 slots of the grid" in script
     assert "module load x" in script
@@ -744,7 +744,7 @@ def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> No
         assert isinstance(error, NodesFailed)
         assert "python= must name a Python" in str(error)
         assert len(cluster.jobs()) <= 8, "it does not submit for ever"
-        assert "No more nodes are asked for" in cluster.explain()
+        assert "Submission is suspended" in cluster.explain()
 
 
 def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
@@ -780,7 +780,7 @@ def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
         assert first.worker is not None
         assert cluster.explain(first.worker).startswith(f"node {first.id}: queued for")
         assert cluster.explain("1.2").startswith("node 1.2: queued for ")
-        with pytest.raises(OptionError, match=r"never had .* 'ge-9'.*jobs\(\)"):
+        with pytest.raises(OptionError, match=r"never had .* 'ge-9'"):
             cluster.explain("ge-9")
         table = cluster.jobs()
         header, *rows = repr(table).splitlines()
@@ -901,7 +901,7 @@ def test_scale_to_nothing_says_what_is_lost(
         (data,) = client.scatter([b"unique"])
         cluster.scale(0)
         wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
-        assert "what only ge-0 held is lost" in caplog.text
+        assert "Lost data that only ge-0 held" in caplog.text
         data.release()
 
 
@@ -939,7 +939,7 @@ def test_two_clusters_may_have_one_name(options: dict[str, Any], emptied: Path) 
         with GridEngineCluster(jobs=1, **options) as other:
             assert one.name == other.name == "mine"
             for cluster in (one, other):
-                assert cluster.pool().fleet.request.name == "mine"
+                assert cluster.pool().request.name == "mine"
                 cluster.wait_for_workers(1, timeout=30)
         with Client(one) as client:
             assert client.submit(sum, [1, 2]).result(timeout=30) == 3
@@ -970,7 +970,7 @@ def test_a_worker_that_uses_too_much_memory_is_explained(
         assert "ran into the memory limit" in said
         assert "memory=" in said
         assert "ran into the memory limit" in cluster.explain("ge-0")
-        assert "started again" in cluster.explain()
+        assert "restarted" in cluster.explain()
 
 
 def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
@@ -979,7 +979,7 @@ def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
         client.wait_for_workers(2, timeout=30)
         client.retire_workers(names=["ge-0"])
         wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
-        said = "was retired; wanted from now on: 1"
+        said = "was retired; requested from now on: 1"
         wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
         assert cluster.explain().startswith("1 node is wanted: 1 working")
         assert list(cluster.worker_spec) == ["ge-1"]
@@ -1097,7 +1097,7 @@ def test_max_jobs_bounds_what_is_asked_for(
         assert cluster.wanted == len(cluster.jobs()) == 3
         cluster.scale(jobs=50)
         assert cluster.wanted == len(cluster.jobs()) == 3
-        assert "50 nodes asked for, max-jobs allows 3" in caplog.text
+        assert "50 nodes requested, max-jobs allows 3" in caplog.text
         cluster.scale(2)
         assert cluster.wanted == 2
 
@@ -1111,7 +1111,7 @@ def test_max_queued_jobs_bounds_the_queue(
         jobs=4, max_queued_jobs=1, job_script_prologue=gate, **options
     ) as cluster:
         assert len(cluster.jobs()) == 1
-        assert "3 more when there is room" in cluster.explain()
+        assert "3 not submitted yet" in cluster.explain()
         (tmp_path / "go").touch()
         wait_until(
             lambda: states(cluster) == ["working", "working", "queued"],

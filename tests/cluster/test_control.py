@@ -13,7 +13,7 @@ from distributed.core import Status
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.cluster.control import ControlHandler
-from dask_gridengine.cluster.drain_all import busy, drain
+from dask_gridengine.reconcile.drain import busy, drain_cluster
 from dask_gridengine.views.snapshot import snapshot
 from tests.clusters import running
 from tests.waiting import until, wait_until
@@ -84,7 +84,7 @@ def test_draining_waits_for_what_runs(shared: Path, tmp_path: Path) -> None:
         wait_until(Path(f"{go}.begun").exists, "a task that runs")
 
         async def ending() -> int:
-            work = asyncio.ensure_future(drain(cluster, 20))
+            work = asyncio.ensure_future(drain_cluster(cluster, 20))
             await until(lambda: cluster.wanted == 0, "nobody wanted")
             assert busy(cluster) == 1
             go.touch()
@@ -101,7 +101,7 @@ def test_draining_does_not_wait_for_ever(shared: Path, tmp_path: Path) -> None:
     with running(shared, jobs=1) as cluster, Client(cluster) as client:
         kept = client.submit(slowly, str(go))
         wait_until(Path(f"{go}.begun").exists, "a task that runs")
-        assert cluster.sync(drain, cluster, 0.3) == 1
+        assert cluster.sync(drain_cluster, cluster, 0.3) == 1
         go.touch()
         del kept
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.cluster.explain import explain, explain_deaths, explain_node
+from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.diagnosis import out_of_memory
@@ -18,26 +19,21 @@ from dask_gridengine.nodes.registry import (
     NodeRegistry,
     NodeState,
 )
-from dask_gridengine.reconcile.reconciler import Reconciler
-from tests.reconcile.test_waiting import upkeep_of
+from tests.pools import make_pool
 from tests.samples import hello
 
 GB = 10**9
 
 
 @pytest.fixture
-def reconciler(tmp_path: Path) -> Reconciler:
-    """Of a fleet that was never opened, without a node."""
-    made = upkeep_of(0)
-    made.fleet.directory = tmp_path
-    return made
+def pool(tmp_path: Path) -> NodePool:
+    """One that was never opened, without a node."""
+    return make_pool(directory=tmp_path)
 
 
-def ended(
-    reconciler: Reconciler, why: Diagnosis, hosts: Iterable[str]
-) -> list[NodeRecord]:
+def ended(pool: NodePool, why: Diagnosis, hosts: Iterable[str]) -> list[NodeRecord]:
     """A node on each of these hosts, ended for this reason."""
-    registry = reconciler.fleet.registry
+    registry = pool.registry
     job = str(len(registry.records) + 7)
     registry.submitted(NodeId(job, i + 1) for i, _ in enumerate(hosts))
     records = [record for record in registry if record.id.job == job]
@@ -62,14 +58,14 @@ def test_the_way_a_node_came_is_told_where_it_was_not_the_first() -> None:
     )
 
 
-def test_alike_ends_are_one_sentence(reconciler: Reconciler) -> None:
+def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     """Counted, with the hosts, and with what to type; failures first."""
     hosts = [f"node{i % 12}" for i in range(31)]
-    ended(reconciler, Diagnosis(cause=Cause.CANCELLED), ["node1"] * 40)
-    ended(reconciler, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
+    ended(pool, Diagnosis(cause=Cause.CANCELLED), ["node1"] * 40)
+    ended(pool, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
     why = Diagnosis(cause=Cause.NO_IMPORT, detail="ModuleNotFoundError: numpy")
-    ended(reconciler, why, ["node17"] * 4)
-    said = explain([reconciler]).splitlines()
+    ended(pool, why, ["node17"] * 4)
+    said = explain([pool]).splitlines()
     assert said[0] == "no nodes requested."
     assert said[1].startswith(
         "31 nodes on 12 hosts (e.g. node0, node1) ran into the memory limit: 7.45 GiB"
@@ -81,82 +77,78 @@ def test_alike_ends_are_one_sentence(reconciler: Reconciler) -> None:
     assert said[-1] == "40 nodes on node1 were cancelled"
 
 
-def test_what_differs_in_words_only_is_told_together(reconciler: Reconciler) -> None:
+def test_what_differs_in_words_only_is_told_together(pool: NodePool) -> None:
     """The commonest words stand for all, and the others are counted."""
     for detail, count in (("a", 3), ("b", 1), ("c", 1)):
         why = Diagnosis(cause=Cause.UNREACHABLE, detail=detail)
-        ended(reconciler, why, ["node1"] * count)
-    (told,) = [line for line in explain([reconciler]).splitlines() if "5 nodes" in line]
-    assert told.endswith("could not reach the cluster: a (and 2 with other words)")
+        ended(pool, why, ["node1"] * count)
+    (told,) = [line for line in explain([pool]).splitlines() if "5 nodes" in line]
+    assert told.endswith("could not reach the cluster: a (and 2 with other details)")
 
 
-def test_what_is_now_comes_first(reconciler: Reconciler) -> None:
+def test_what_is_now_comes_first(pool: NodePool) -> None:
     """How many are wanted, what they are at, and how long the queue takes."""
-    reconciler.desired = 3
-    reconciler.fleet.registry.submitted(NodeId("7", i + 1) for i in range(3))
-    reconciler.fleet.registry.arrive(
-        reconciler.fleet.registry.records[NodeId("7", 1)], hello(job="7")
-    )
-    first = explain([reconciler]).splitlines()[0]
+    pool.scale(3, by_user=True)
+    pool.registry.submitted(NodeId("7", i + 1) for i in range(3))
+    pool.registry.arrive(pool.registry.records[NodeId("7", 1)], hello(job="7"))
+    first = explain([pool]).splitlines()[0]
     assert first.startswith(
         "3 nodes are wanted: 2 queued, 1 arrived; the first in the queue for "
     )
 
 
-def test_what_is_done_about_it_is_said(reconciler: Reconciler) -> None:
+def test_what_is_done_about_it_is_said(pool: NodePool) -> None:
     """An outage, a shut host, and that no more is asked for."""
-    now = reconciler.fleet.registry.clock()
+    now = pool.registry.clock()
     why = Diagnosis(cause=Cause.NO_PYTHON, detail="no such file")
-    reconciler.fleet.blocklist.possible = frozenset({"node1", "node2"})
+    pool.blocklist.possible = frozenset({"node1", "node2"})
     for _ in range(FAILURE_LIMIT):
-        reconciler.fleet.blocklist.failed("node1", why, now)
-    for record in ended(reconciler, why, ["node1", "node2", "node2"]):
-        reconciler.fleet.failures.add(record, why, Path())
-    reconciler.outage = "no route to qmaster"
-    said = explain([reconciler])
-    assert "This grid does not answer" in said
+        pool.blocklist.failed("node1", why, now)
+    for record in ended(pool, why, ["node1", "node2", "node2"]):
+        pool.failures.add(record, why, Path())
+    pool.reconciler.submission_error = "no route to qmaster"
+    said = explain([pool])
     assert "no route to qmaster" in said
     assert "Excluding host node1 for" in said
-    assert "No more nodes are asked for" in said
+    assert "Submission is suspended" in said
     assert "scale() tries again at once" in said
 
 
-def test_nodes_asleep_and_the_last_decisions_are_told(reconciler: Reconciler) -> None:
+def test_nodes_asleep_and_the_last_decisions_are_told(pool: NodePool) -> None:
     """Where some wait at the door of a shut host; and what was done, the newest."""
-    fleet = reconciler.fleet
-    fleet.registry.submitted([NodeId("7", 1)])
-    fleet.registry.unbound.append("ge-0")
-    fleet.blocklist.possible = frozenset({"node1", "node2"})
+    pool.registry.submitted([NodeId("7", 1)])
+    pool.scale(1, by_user=True)
+    pool.blocklist.possible = frozenset({"node1", "node2"})
     for _ in range(FAILURE_LIMIT):
         why = Diagnosis(cause=Cause.NO_PYTHON)
-        fleet.blocklist.failed("node1", why, fleet.registry.clock())
-    fleet.admission.answer(hello(job="7", versions={}))
-    reconciler.said += [f"thing {i}" for i in range(7)]
-    first, *_, last = (said := explain([reconciler])).splitlines()
-    assert "1 arrived (1 of them asleep, their host is shut)" in first
+        pool.blocklist.failed("node1", why, pool.registry.clock())
+    pool.admission.answer(hello(job="7"))
+    pool.reconciler.decisions += [f"thing {i}" for i in range(7)]
+    first, *_, last = (said := explain([pool])).splitlines()
+    assert "1 arrived (1 of them held on excluded hosts)" in first
     assert last == "decided: thing 6"
     assert "thing 2" in said
     assert "thing 1" not in said
 
 
-def test_workers_that_were_started_anew_are_told(reconciler: Reconciler) -> None:
+def test_workers_that_were_started_anew_are_told(pool: NodePool) -> None:
     """Their nodes go on, so no end tells of them."""
-    registry = reconciler.fleet.registry
+    registry = pool.registry
     registry.submitted(NodeId("7", i) for i in (1, 2))
     for record in registry:
         record.host, record.restarts = "node3", 2
         record.death = out_of_memory(GB, GB, "Nanny", "where its Nanny ends a worker")
     assert (
-        "the worker of 2 nodes on node3 (4 times, and started again) ran into the"
+        "the worker of 2 nodes on node3 (4 times, and restarted) ran into the"
         " memory limit"
-    ) in explain([reconciler])
+    ) in explain([pool])
 
 
 def test_one_nodes_story_is_told_from_its_submission_to_its_end(
-    reconciler: Reconciler,
+    pool: NodePool,
 ) -> None:
     """How long in each state, why it ended, who says so, and its last words."""
-    registry = reconciler.fleet.registry
+    registry = pool.registry
     registry.submitted([NodeId("7", 1)])
     (record,) = registry
     registry.unbound.append("ge-0")
@@ -186,10 +178,10 @@ def test_one_nodes_story_is_told_from_its_submission_to_its_end(
         assert words in said
 
 
-def test_deaths_are_told_by_worker_for_a_note(reconciler: Reconciler) -> None:
+def test_deaths_are_told_by_worker_for_a_note(pool: NodePool) -> None:
     """What the node says, or its Nanny, or that nobody has said anything yet."""
     why = Diagnosis(cause=Cause.WALLTIME)
-    one, two, three = ended(reconciler, why, ["node1"] * 3)
+    one, two, three = ended(pool, why, ["node1"] * 3)
     one.worker, two.worker, three.worker = "ge-0", "ge-1", "ge-2"
     two.state = three.state = NodeState.WORKING
     two.death = Diagnosis(cause=Cause.MEMORY)
@@ -198,13 +190,13 @@ def test_deaths_are_told_by_worker_for_a_note(reconciler: Reconciler) -> None:
     assert said[2].startswith(
         "the worker of ge-1 (node 7.2 on node1) ran into the memory limit"
     )
-    assert "ge-2 (node 7.3 on node1): no word yet" in said[-1]
+    assert "ge-2 (node 7.3 on node1): the cause of" in said[-1]
     assert len([line for line in said if "ge-0" in line]) == 1
 
 
-def test_who_leaves_although_it_is_wanted_is_told(reconciler: Reconciler) -> None:
+def test_who_leaves_although_it_is_wanted_is_told(pool: NodePool) -> None:
     """Why, and what it cannot finish, for as long as it is there."""
-    registry = reconciler.fleet.registry
+    registry = pool.registry
     registry.submitted([NodeId("7", 1)])
     (record,) = registry
     registry.unbound.append("ge-0")
@@ -218,21 +210,21 @@ def test_who_leaves_although_it_is_wanted_is_told(reconciler: Reconciler) -> Non
         "node 7.1 on node1 (ge-0) takes no new tasks and leaves: as its walltime ended;"
         " it cannot finish: 'fit-1' (ran 9 of about 60 s)"
     )
-    assert line in explain([reconciler]).splitlines()
+    assert line in explain([pool]).splitlines()
     assert line in explain_node(record).splitlines()
     record.over = True
-    assert line not in explain([reconciler])
+    assert line not in explain([pool])
 
 
-def test_nodes_that_are_not_kept_are_told_in_numbers(reconciler: Reconciler) -> None:
+def test_nodes_that_are_not_kept_are_told_in_numbers(pool: NodePool) -> None:
     """Each once, whether its details are kept or not."""
-    registry = reconciler.fleet.registry
+    registry = pool.registry
     registry.submitted(NodeId("77", i) for i in range(ENDED_KEPT + 30))
     for record in list(registry):
         if record.id.job == "77":
             record.diagnosis = Diagnosis(cause=Cause.KILLED)
             registry.move(record, NodeState.GONE)
-    told = explain([reconciler])
+    told = explain([pool])
     assert f"{ENDED_KEPT} nodes" in told
     assert "30 nodes ended earlier" in told
     assert "30 were killed" in told

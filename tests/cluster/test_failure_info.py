@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from dataclasses import fields
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,29 +13,25 @@ from distributed.scheduler import KilledWorker
 from dask_gridengine.cluster.failure_info import ClusterFailureInfo
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.reconciler import Hands, Reconciler
 from dask_gridengine.scheduler.failure_attribution import Evidence
-from tests.samples import bearing, fleet
+from tests.pools import bearing, make_pool
 
 
 class Scene:
     """A witness, and one node, which is the worker ``ge-0``."""
 
     def __init__(self, **options: Any) -> None:
-        self.fleet = fleet(**options)
-        self.fleet.directory = Path("/shared")
-        idle: dict[str, Any] = {field.name: lambda *_: None for field in fields(Hands)}
-        self.reconciler = Reconciler(self.fleet, Hands(**idle), missed=15)
+        self.pool = make_pool(**options)
         self.suspects: dict[str, list[str]] = {}
         self.failure_info = ClusterFailureInfo(
-            [self.reconciler],
+            [self.pool],
             lambda key: self.suspects.get(key, []),
         )
         self.node = self.node_of(0)
 
     def node_of(self, number: int) -> NodeRecord:
         """The node that is the worker of this number, on the one host there is."""
-        return bearing(self.fleet, f"ge-{number}", number + 1)
+        return bearing(self.pool, f"ge-{number}", number + 1)
 
     def more(self, count: int) -> None:
         for number in range(1, count + 1):
@@ -50,7 +44,7 @@ class Scene:
 
     def ended(self, **why: Any) -> NodeRecord:
         self.node.diagnosis = Diagnosis(**why)
-        self.fleet.registry.move(self.node, NodeState.GONE)
+        self.pool.registry.move(self.node, NodeState.GONE)
         return self.node
 
 
@@ -194,9 +188,9 @@ def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
 def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
     """A host that is cut off takes them all along."""
     scene.more(2)
-    for record in scene.fleet.registry:
+    for record in scene.pool.registry:
         record.diagnosis = Diagnosis(cause=Cause.HOST_LOST)
-        scene.fleet.registry.move(record, NodeState.GONE)
+        scene.pool.registry.move(record, NodeState.GONE)
     told = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
     assert told == Evidence(blameless=["ge-1", "ge-2"])
 

@@ -83,7 +83,7 @@ def test_each_pool_is_scaled_by_its_name(options: dict[str, Any]) -> None:
         ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'"),
         ({"jobs": {"big": -1}}, "0 or more"),
-        ({"jobs": {"big": 1}, "n": 3}, "nothing beside"),
+        ({"jobs": {"big": 1}, "n": 3}, "no other arguments"),
     ],
 )
 def test_a_number_needs_its_pool(
@@ -99,11 +99,11 @@ def test_a_number_needs_its_pool(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"jobs": 2}, r"2 nodes of which pool\? Give jobs=\{'cpu': 2\}"),
+        ({"jobs": 2}, r"2 nodes of which pool"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
-        ({"pools": {"a-1": {}}}, "'a-1' cannot be a pool's name"),
-        ({"pools": {"a": 3}}, "it is a dict of options"),
-        ({"pools": {"a": {"security": False}}}, "whole cluster's"),
+        ({"pools": {"a-1": {}}}, "'a-1' cannot be the name of a pool"),
+        ({"pools": {"a": 3}}, "expected a dict of options"),
+        ({"pools": {"a": {"security": False}}}, "whole cluster"),
         ({"pools": {"a": {"resources": {"GPU": 0}}}}, "pool a: .*GPU=0"),
         ({"pools": {"a": {"interface": "ib9"}}}, "pool a: .*ib9"),
     ],

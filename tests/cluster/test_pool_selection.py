@@ -88,7 +88,7 @@ def test_a_pool_that_nobody_asked_for_is_named(options: dict[str, Any]) -> None:
         Client(cluster) as client,
     ):
         waits = client.submit(who, resources={"BIG": 1})
-        said = "cluster.scale(pool='big', jobs=1) asks for one"
+        said = "Hint: cluster.scale(pool='big', jobs=1)"
         wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
         cluster.scale(pool="big", jobs=1)
         assert waits.result(timeout=30) == "big-0"

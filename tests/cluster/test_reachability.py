@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from distributed import Scheduler, Worker
 from distributed.core import Server
 
 from dask_gridengine.cluster import reachability as reachability
-from dask_gridengine.cluster.reachability import Eyes, ReachabilityChecker
+from dask_gridengine.cluster.reachability import ReachabilityChecker, answer_from
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.worker import network as reaching
 from tests.bootstrap.test_client import black_hole, closed_port
@@ -26,17 +27,30 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reachability, "_local", lambda address: "::1" in address)
 
 
-def eyes(
-    *,
-    registered: Callable[[str], bool] = lambda address: True,
-    answers: Callable[[str, str], str] = lambda worker, other: CONNECTED,
-) -> Eyes:
-    """Of a scheduler that sees what the test says."""
+class Anything:
+    """Addresses of workers, all of which are registered."""
 
-    async def ask(worker: str, other: str) -> str:
+    def __contains__(self, address: object) -> bool:
+        return True
+
+
+ANYTHING = Anything()
+
+
+def checker(
+    failed: dict[str, str],
+    note: Callable[[str], Any] = print,
+    *,
+    workers: Any = ANYTHING,
+    answers: Callable[[str, str], str] = lambda worker, other: CONNECTED,
+) -> ReachabilityChecker:
+    """At a scheduler with these workers, which get these answers from each other."""
+    scheduler: Any = SimpleNamespace(connection_args={}, workers=workers)
+
+    async def ask(scheduler: Scheduler, worker: str, other: str) -> str:
         return answers(worker, other)
 
-    return Eyes(options=dict, registered=registered, ask=ask)
+    return ReachabilityChecker(failed, note, scheduler, ask=ask)
 
 
 async def looked(ways: ReachabilityChecker) -> None:
@@ -54,10 +68,10 @@ def test_a_host_behind_a_wall_is_told_once() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = ReachabilityChecker(failed, noted.append, eyes())
+        ways = checker(failed, noted.append)
         with black_hole() as wall:
             for _ in range(2):
-                ways.look("node1", f"tcp://{wall}")
+                ways.check("node1", f"tcp://{wall}")
                 await looked(ways)
         assert [*failed] == ["node1"]
         assert noted == [*failed.values()]
@@ -65,7 +79,7 @@ def test_a_host_behind_a_wall_is_told_once() -> None:
         assert f"{wall}: no answer in 0.3 s" in noted[0]
         assert "worker_port=" in noted[0]
         async with Server({}) as server:
-            ways.look("node1", await listening(server))
+            ways.check("node1", await listening(server))
             await looked(ways)
         assert not failed
         await ways.aclose()
@@ -83,14 +97,14 @@ def test_a_wall_between_two_hosts_is_told() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = ReachabilityChecker(failed, print, eyes(answers=answers))
+        ways = checker(failed, answers=answers)
         async with Server({}) as one, Server({}) as other:
             first = await listening(one)
             await other.listen("tcp://127.0.0.2:0")
-            ways.look("node1", first)
+            ways.check("node1", first)
             await looked(ways)
             assert not asked
-            ways.look("node2", other.address)
+            ways.check("node2", other.address)
             await looked(ways)
             assert asked == [(first, other.address), (other.address, first)]
         place = first.removeprefix("tcp://")
@@ -107,11 +121,9 @@ def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
 
     async def main() -> None:
         failed: dict[str, str] = {}
-        ways = ReachabilityChecker(
-            failed, print, eyes(registered=lambda address: False)
-        )
+        ways = checker(failed, workers=())
         with closed_port() as gone:
-            ways.look("node1", f"tcp://{gone}")
+            ways.check("node1", f"tcp://{gone}")
             await looked(ways)
         assert not failed
 
@@ -124,10 +136,10 @@ def test_one_worker_of_each_host_is_tried() -> None:
     async def main() -> None:
         async with Server({}) as server:
             address = await listening(server)
-            ways = ReachabilityChecker({}, print, eyes())
+            ways = checker({})
             for host in ("node1", "node1", "node2"):
-                ways.look(host, address)
-            ways.look("node3", "tcp://[::1]:9")
+                ways.check(host, address)
+            ways.check("node3", "tcp://[::1]:9")
             assert len(ways._tasks) == 2
             await looked(ways)
         assert not ways.failed
@@ -145,12 +157,11 @@ def test_a_worker_tells_what_another_one_answers_it() -> None:
             Worker(scheduler.address, nthreads=1) as one,
             Worker(scheduler.address, nthreads=1) as other,
         ):
-            seen = Eyes.of(lambda: scheduler)
-            assert seen.registered(one.address)
-            assert await seen.ask(one.address, other.address) == CONNECTED
+            reply = await answer_from(scheduler, one.address, other.address)
+            assert reply == CONNECTED
             with closed_port() as closed:
-                said = await seen.ask(one.address, f"tcp://{closed}")
-            assert said == "connection refused"
+                reply = await answer_from(scheduler, one.address, f"tcp://{closed}")
+            assert reply == "connection refused"
 
     asyncio.run(main())
 
@@ -159,9 +170,9 @@ def test_closing_does_not_wait_for_an_answer() -> None:
     """Whoever closes a cluster does not want to know any more."""
 
     async def main() -> None:
-        ways = ReachabilityChecker({}, print, eyes())
+        ways = checker({})
         with black_hole() as wall:
-            ways.look("node1", f"tcp://{wall}")
+            ways.check("node1", f"tcp://{wall}")
             await asyncio.wait_for(ways.aclose(), 0.25)
         assert not ways.failed
 

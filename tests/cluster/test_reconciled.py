@@ -335,7 +335,7 @@ def test_s7_what_could_not_start_is_tried_again(kind: str, shared: Path) -> None
     async def main() -> None:
         async with running(kind, shared, plain=Unlucky) as cluster:
             if kind == "ours":  # the launcher refuses more slots than it has
-                object.__setattr__(cluster.pool().fleet.request, "slots", 3)
+                object.__setattr__(cluster.pool().request, "slots", 3)
             with contextlib.suppress(Exception):
                 await cluster.scale(1)
             if kind == "plain":
@@ -345,7 +345,7 @@ def test_s7_what_could_not_start_is_tried_again(kind: str, shared: Path) -> None
                 )
             Unlucky.fault = False
             if kind == "ours":
-                object.__setattr__(cluster.pool().fleet.request, "slots", 1)
+                object.__setattr__(cluster.pool().request, "slots", 1)
             cluster.scale(1)
             await workers(kind, cluster, 1)
 
@@ -392,7 +392,7 @@ def test_s9_a_slow_start_stalls_nobody(kind: str, shared: Path, tmp_path: Path) 
 
 
 def asked_for(cluster: SpecCluster) -> bool:
-    return bool(cluster._created or cluster.workers)
+    return bool(cluster._created or cluster.requested)
 
 
 @both

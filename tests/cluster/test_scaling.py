@@ -7,20 +7,12 @@ from typing import Any
 
 import pytest
 
-from dask_gridengine.cluster.scaling import bounds, target, to_close
+from dask_gridengine.cluster.scaling import bounds, requested_nodes, to_close
 from dask_gridengine.errors import OptionError
+from dask_gridengine.nodes.registry import NodeRegistry
 from dask_gridengine.options import Options
 
-
-class Scheduler:
-    """As much of a scheduler as the choice looks at."""
-
-    def __init__(self, *working: str, idlest: tuple[str, ...] = ()) -> None:
-        self.workers = {name: SimpleNamespace(name=name) for name in working}
-        self.idlest = idlest
-
-    def workers_to_close(self, n: int, key: Any, attribute: str) -> list[str]:
-        return list(self.idlest[:n])
+NONE: dict[str, Any] = dict.fromkeys(("n", "jobs", "cores", "memory"))
 
 
 @pytest.mark.parametrize(
@@ -31,21 +23,27 @@ class Scheduler:
         ({"cores": 5}, 3),
         ({"memory": "4 GB"}, 4),
         ({"n": 1, "cores": 8}, 4),
-        ({}, 0),
     ],
 )
 def test_the_largest_of_what_is_asked_counts(asked: dict[str, Any], count: int) -> None:
     """Workers of two cores and 1 GB: each way of asking becomes workers."""
     options = Options.resolve({"cores": 2, "memory": "1 GB"})
-    given = {"n": None, "jobs": None, "cores": None, "memory": None, **asked}
-    assert target(options, **given) == count
+    assert requested_nodes(options, {**NONE, **asked}) == count
 
 
 def test_memory_cannot_be_counted_without_a_workers_memory() -> None:
     """The error names the missing option."""
     options = Options.resolve({})
     with pytest.raises(OptionError, match="memory="):
-        target(options, n=None, jobs=None, cores=None, memory="1 GB")
+        requested_nodes(options, {**NONE, "memory": "1 GB"})
+
+
+def test_workers_and_nodes_must_agree() -> None:
+    """Two numbers of the same thing are a mistake of the caller."""
+    options = Options.resolve({"cores": 2, "processes": 2})
+    assert requested_nodes(options, {**NONE, "n": 4, "jobs": 2}) == 2
+    with pytest.raises(OptionError, match="n=4 and jobs=1"):
+        requested_nodes(options, {**NONE, "n": 4, "jobs": 1})
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -64,9 +62,8 @@ WRONG: list[tuple[str, Any]] = [
 def test_what_is_no_amount_is_refused_by_name(name: str, value: Any) -> None:
     """Negative, text, a fraction of a worker: the error has the argument's name."""
     options = Options.resolve({"cores": 2, "memory": "1 GB"})
-    given = {"n": None, "jobs": None, "cores": None, "memory": None, name: value}
     with pytest.raises(OptionError, match=f"^{name}=.*"):
-        target(options, **given)
+        requested_nodes(options, {**NONE, name: value})
 
 
 @pytest.mark.parametrize(
@@ -131,9 +128,21 @@ def test_a_minimum_above_the_maximum_is_refused(given: dict[str, Any]) -> None:
         (4, ["d", "c", "a", "b"]),
     ],
 )
-def test_who_queues_goes_first_then_who_starts_then_the_idlest(
+def test_queued_nodes_go_first_then_starting_then_idle_ones(
     count: int, closed: list[str]
 ) -> None:
     """c starts, d queues, a and b work and a is idler."""
-    scheduler: Any = Scheduler("a", "b", idlest=("a",))
-    assert to_close(scheduler, ["a", "b", "c", "d"], ["d"], count) == closed
+
+    def workers_to_close(n: int, key: Any, attribute: str) -> list[str]:
+        return ["a"][:n]
+
+    workers = {name: SimpleNamespace(name=name) for name in "ab"}
+    scheduler: Any = SimpleNamespace(workers=workers, workers_to_close=workers_to_close)
+    pool: Any = SimpleNamespace(
+        cluster=SimpleNamespace(scheduler=scheduler),
+        names=["a", "b", "c", "d"],
+        waiting=["d"],
+        registry=NodeRegistry(),
+        options=SimpleNamespace(processes=1),
+    )
+    assert to_close(pool, count) == closed

@@ -25,7 +25,6 @@ ALWAYS: dict[str, tuple[Any, ...]] = {
     "loop": (),
     "name": (),
     "note": ("a line",),
-    "pool": (),
     "scheduler_address": (),
     "stuck": (),
 }
@@ -38,6 +37,7 @@ ANSWERED: dict[str, tuple[Any, ...]] = {
     "launcher_description": (),
     "observed": (),
     "plan": (),
+    "pool": (),
     "requested": (),
     "timeline": (),
     "waiting": (),

@@ -29,7 +29,7 @@ def test_an_unknown_grid_works(
         Client(cluster) as client,
     ):
         watched(client, 3, timeout=60)
-        assert isinstance(launcher := cluster.pool().fleet.launcher, Launcher)
+        assert isinstance(launcher := cluster.pool().launcher, Launcher)
         assert "This grid through DRMAA (SGE" in launcher.description
         assert client.gather(client.map(abs, range(-9, 0))) == list(range(9, 0, -1))
         # An array of one each, as the grid has it.

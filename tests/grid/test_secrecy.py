@@ -56,7 +56,7 @@ def as_nobody(script: str) -> str:
 
 
 def secrets_of(cluster: GridEngineCluster) -> dict[str, str]:
-    bootstrap = cluster.pool().fleet.bootstrap
+    bootstrap = cluster.pool().bootstrap
     return {
         "server's CURVE key": bootstrap.keys.secret,
         "nodes' CURVE key": bootstrap.node_keys.secret,
@@ -97,7 +97,7 @@ def test_the_connection_file_is_closed_to_others(
     cluster: GridEngineCluster,
 ) -> None:
     """Neither the file nor its directory can be entered by another user."""
-    directory = cluster.pool().fleet.directory
+    directory = cluster.pool().directory
     assert directory is not None
     assert (directory / FILE_NAME).exists()
     assert as_nobody(f"cat {directory}/{FILE_NAME}; ls {directory}") == ""
@@ -114,7 +114,7 @@ def test_the_scheduler_refuses_who_has_no_certificate(
 
 
 def connection_of(cluster: GridEngineCluster) -> Connection:
-    directory = cluster.pool().fleet.directory
+    directory = cluster.pool().directory
     assert directory is not None
     found = Connection.read(directory / FILE_NAME)
     return dataclasses.replace(found, timeout=3.0)
@@ -123,17 +123,17 @@ def connection_of(cluster: GridEngineCluster) -> Connection:
 def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
     """Who knows the port but not the key hears nothing, and is not heard."""
     queued = cluster.jobs()[-1].id
-    before = cluster.pool().fleet.bootstrap.counts.total()
+    before = cluster.pool().bootstrap.counts.total()
     forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
     with pytest.raises(BootstrapError, match="did not answer to our key"):
         request_allocation(forged, hello(job=queued.job, index=queued.index))
-    assert cluster.pool().fleet.bootstrap.counts.total() == before
+    assert cluster.pool().bootstrap.counts.total() == before
 
 
 def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
     """Even with the key and the mark, which qstat -j shows to anybody."""
     used = next(node for node in cluster.jobs() if node.worker)
-    submission_id = cluster.pool().fleet.registry.records[used.id].submission_id
+    submission_id = cluster.pool().registry.records[used.id].submission_id
     assert submission_id in as_nobody(f"qstat -j {used.id.job}")
     greeting = hello(job=used.id.job, index=used.id.index, submission_id=submission_id)
     answer = request_allocation(connection_of(cluster), greeting)

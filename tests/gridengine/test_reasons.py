@@ -61,5 +61,5 @@ def test_no_word_is_waited_for_in_vain(warm: gridengine.ProcessScheduler) -> Non
     began = time.monotonic()
     told = reasons.of_deaths(warm, [error], began - PATIENCE)
     assert time.monotonic() - began < PATIENCE / 2
-    assert "no word yet" in told
+    assert "not known yet" in told
     assert name in told

@@ -58,7 +58,7 @@ def test_behind_nat_nodes_use_the_outer_ports(options: dict[str, Any]) -> None:
         client.wait_for_workers(1, timeout=30)
         assert works(client)
         assert cluster.scheduler.address == f"tls://127.0.0.1:{scheduler}"
-        (record,) = cluster.pool().fleet.registry
+        (record,) = cluster.pool().registry
         assert record.tried == {f"127.0.0.2:{bootstrap_port}": "connected"}
         contacts = client.run(lambda dask_worker: dask_worker.scheduler.address)
         assert [*contacts.values()] == [f"tls://127.0.0.2:{outer}"]
@@ -131,7 +131,7 @@ def test_two_clusters_share_a_range(options: dict[str, Any]) -> None:
     ):
         ports = [
             *(cluster.scheduler.port for cluster in (one, other)),
-            *(cluster.pool().fleet.bootstrap.port for cluster in (one, other)),
+            *(cluster.pool().bootstrap.port for cluster in (one, other)),
         ]
         assert len({*ports}) == 4
         assert all(held <= port <= held + 20 for port in ports)

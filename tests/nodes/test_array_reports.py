@@ -29,9 +29,7 @@ class Grid:
 def scene(grid: Grid) -> tuple[Nodes, ArrayReports]:
     launcher: Any = grid
     nodes = Nodes()
-    reports = ArrayReports(nodes.registry)
-    reports.open(launcher, "-l gpu=1")
-    return nodes, reports
+    return nodes, ArrayReports(nodes.registry, launcher, "-l gpu=1")
 
 
 async def answered(ask: Callable[[], Any]) -> Any:
@@ -85,14 +83,14 @@ def test_why_the_oldest_queues_is_asked_once_a_minute() -> None:
         grid = Grid()
         nodes, reports = scene(grid)
         first, second = nodes.submit(2)
-        await answered(reports.look)
+        await answered(reports.update)
         assert grid.asked == []
         nodes.clock.now += QUEUES_LONG
-        await answered(reports.look)
+        await answered(reports.update)
         assert grid.asked == ["7"]
         assert reports.reasons == HOLD.reasons
         nodes.clock.now += AGAIN
-        await answered(reports.look)
+        await answered(reports.update)
         assert grid.asked == ["7", "7"]
         nodes.end(first)
         nodes.end(second)

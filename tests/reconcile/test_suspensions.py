@@ -3,81 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Sequence
 
+import dask
 import pytest
 
-from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.liveness import silent_for
-from dask_gridengine.reconcile.suspensions import AGAIN, SILENT, Suspensions
-from tests.simulated import Nodes
+from dask_gridengine.reconcile.suspensions import AGAIN, SILENT
+from tests.pools import FakeCluster, FakeLauncher, bearing, make_pool
+from tests.simulated import Clock
 
 
-@dataclass
 class Scene:
-    """Two nodes that work, and what is thought of them."""
+    """Two nodes that work, and a grid that suspends what a test says."""
 
-    found: frozenset[NodeId] | None = frozenset()
-    timeout: float | None = None
-    ttl: float | None = None
-    asked: int = 0
-    silent: list[str] = field(default_factory=list)
-    changes: list[tuple[str, bool]] = field(default_factory=list)
-    replaced: list[NodeRecord] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.nodes = Nodes()
-        self.first, self.second = self.nodes.submit(2)
-        for record in (self.first, self.second):
-            self.nodes.arrive(record)
-            self.nodes.work(record)
-        fleet: Any = SimpleNamespace(
-            registry=self.nodes.registry,
-            launcher=self,
-            options=SimpleNamespace(suspended_timeout=self.timeout),
-            give_up=self._give_up,
-        )
-        self.suspensions = Suspensions(
-            fleet,
-            quiet=self._quiet,
-            changed=lambda r: self.changes.append((str(r.id), r.suspended is not None)),
-            cancel=self._cancel,
-            expect_end=lambda: None,
-            say=lambda text, level: self.said.append(text),
-            ttl=self.ttl,
-            clock=self.nodes.clock,
-        )
-
-    async def suspended(self) -> frozenset[NodeId] | None:
-        self.asked += 1
-        return self.found
-
-    def _quiet(self, seconds: float) -> list[str]:
-        self.limit = seconds
-        return self.silent
-
-    def _give_up(self, record: NodeRecord, why: Diagnosis) -> None:
-        record.diagnosis = why
-        self.nodes.registry.move(record, NodeState.DRAINING)
-
-    async def _cancel(self, records: list[NodeRecord]) -> None:
-        self.replaced += records
+    def __init__(
+        self,
+        *,
+        silent: Sequence[str] = (),
+        timeout: float | None = None,
+        ttl: float | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.launcher, self.cluster = FakeLauncher(found=frozenset()), FakeCluster()
+        with dask.config.set(
+            {
+                "distributed.scheduler.worker-ttl": ttl,
+                "gridengine.suspended-timeout": timeout,
+            }
+        ):
+            self.pool = make_pool(
+                cluster=self.cluster,
+                launcher=self.launcher,
+                clock=self.clock,
+                log_directory="/shared/logs",
+            )
+        self.cluster.scheduler.silent_workers = list(silent)
+        self.first, self.second = (bearing(self.pool, f"ge-{i}", i + 1) for i in (0, 1))
+        self.registry = self.pool.registry
+        self.suspensions = self.pool.monitor.suspensions
 
     async def look(self, *silent: NodeRecord, after: float = AGAIN) -> None:
-        """Look once, so much later, and have the answer come."""
-        self.nodes.clock.now += after
-        await self.suspensions.look(silent)
+        """Check once, so much later, and have the answer come."""
+        self.clock.now += after
+        await self.suspensions.check(silent)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     @property
     def shown(self) -> list[str]:
-        return [record.shown.value for record in self.nodes.registry]
+        return [record.shown.value for record in self.registry]
 
 
 def test_only_silent_nodes_are_asked_about() -> None:
@@ -85,16 +63,16 @@ def test_only_silent_nodes_are_asked_about() -> None:
 
     async def main() -> None:
         scene = Scene()
-        scene.found = frozenset({scene.first.id, scene.second.id})
+        scene.launcher.found = frozenset({scene.first.id, scene.second.id})
         await scene.look()
-        assert scene.asked == 0
-        scene.silent = ["ge-0"]
+        assert scene.launcher.suspended_requests == 0
+        scene.cluster.scheduler.silent_workers = ["ge-0"]
         await scene.look()
         assert scene.shown == ["suspended", "working"]
-        assert scene.changes == [("7.1", True)]
-        assert scene.nodes.registry.shown()[NodeState.SUSPENDED] == 1
-        assert scene.nodes.registry.counts[NodeState.WORKING] == 2
-        assert "7.1" in scene.said[0]
+        assert scene.cluster.scheduler.changes == [(["ge-0"], True)]
+        assert scene.registry.shown()[NodeState.SUSPENDED] == 1
+        assert scene.registry.counts[NodeState.WORKING] == 2
+        assert "12.1" in scene.pool.reconciler.decisions[0]
 
     asyncio.run(main())
 
@@ -108,10 +86,10 @@ def test_the_grid_is_asked_sparingly(ttl: float | None) -> None:
         again = 2.0 if ttl == 8.0 else AGAIN
         await scene.look()
         await scene.look(after=again / 2)
-        assert scene.asked == 1
+        assert scene.launcher.suspended_requests == 1
         await scene.look(after=again / 2)
-        assert scene.asked == 2
-        assert scene.limit == (2.0 if ttl == 8.0 else SILENT)
+        assert scene.launcher.suspended_requests == 2
+        assert scene.cluster.scheduler.limit == (2.0 if ttl == 8.0 else SILENT)
 
     asyncio.run(main())
 
@@ -122,8 +100,8 @@ def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
     async def main() -> None:
         scene = Scene(silent=["ge-0"])
         await scene.look()
-        scene.found = frozenset({scene.second.id})
-        scene.nodes.registry.missing("ge-1", expected=False)
+        scene.launcher.found = frozenset({scene.second.id})
+        scene.registry.missing("ge-1", expected=False)
         await scene.look(scene.second, after=2.0)
         assert scene.shown == ["working", "suspended"]
 
@@ -135,11 +113,11 @@ def test_a_grid_that_does_not_tell_changes_nothing() -> None:
 
     async def main() -> None:
         scene = Scene(silent=["ge-0"])
-        for found, state in ((None, "working"), ({NodeId("7", 1)}, "suspended")):
-            scene.found = None if found is None else frozenset(found)
+        for found, state in ((None, "working"), ({NodeId("12", 1)}, "suspended")):
+            scene.launcher.found = None if found is None else frozenset(found)
             await scene.look()
             assert scene.shown[0] == state
-        scene.found = None
+        scene.launcher.found = None
         await scene.look()
         assert scene.shown[0] == "suspended"
 
@@ -152,23 +130,23 @@ def test_a_resumed_node_goes_on(by: str) -> None:
 
     async def main() -> None:
         scene = Scene(silent=["ge-0"])
-        scene.nodes.registry.missing("ge-0", expected=False)
-        scene.found = frozenset({scene.first.id})
+        scene.registry.missing("ge-0", expected=False)
+        scene.launcher.found = frozenset({scene.first.id})
         await scene.look()
-        silent = silent_for(scene.first, scene.nodes.clock(), 15.0)
+        silent = silent_for(scene.first, scene.clock(), 15.0)
         await scene.look(after=1000.0)
         assert scene.shown[0] == "suspended"
         if by == "the grid":
-            scene.found = frozenset()
+            scene.launcher.found = frozenset()
             await scene.look()
         elif by == "its heartbeat":
             scene.suspensions.heard(scene.first)
         else:
-            scene.nodes.registry.registered("ge-0")
+            scene.registry.registered("ge-0")
             silent = None
         assert scene.shown[0] == "working"
-        assert silent_for(scene.first, scene.nodes.clock(), 15.0) == silent
-        assert not scene.nodes.registry.suspended
+        assert silent_for(scene.first, scene.clock(), 15.0) == silent
+        assert not scene.registry.suspended
 
     asyncio.run(main())
 
@@ -178,11 +156,11 @@ def test_what_ends_is_not_suspended_any_more() -> None:
 
     async def main() -> None:
         scene = Scene(silent=["ge-0"])
-        scene.found = frozenset({scene.first.id})
+        scene.launcher.found = frozenset({scene.first.id})
         await scene.look()
-        scene.nodes.end(scene.first)
+        scene.registry.move(scene.first, NodeState.GONE)
         assert scene.shown == ["gone", "working"]
-        assert not scene.nodes.registry.suspended
+        assert not scene.registry.suspended
         await scene.look()
         assert scene.shown == ["gone", "working"]
 
@@ -195,12 +173,15 @@ def test_after_a_time_another_takes_its_place(timeout: float | None) -> None:
 
     async def main() -> None:
         scene = Scene(silent=["ge-0"], timeout=timeout)
-        scene.found = frozenset({scene.first.id})
+        scene.launcher.found = frozenset({scene.first.id})
         await scene.look()
         await scene.look(after=3599.0)
-        assert scene.replaced == []
+        assert scene.launcher.cancelled == []
         await scene.look(after=1.0)
-        assert scene.replaced == ([] if timeout is None else [scene.first])
+        gone = [] if timeout is None else [scene.first.id]
+        assert scene.launcher.cancelled == gone
+        assert len(scene.pool.names) == 2, "another is desired instead"
+        assert scene.pool.reconciler.free == len(gone)
         if timeout:
             assert scene.first.diagnosis is not None
             assert scene.first.diagnosis.cause is Cause.SUSPENDED
@@ -219,7 +200,7 @@ def test_an_answer_is_not_waited_for_at_the_end() -> None:
         async def hang() -> None:
             await asyncio.sleep(3600)
 
-        scene.suspended = hang  # type: ignore[method-assign, assignment]
+        scene.launcher.suspended = hang  # type: ignore[method-assign, assignment]
         await scene.look()
         await scene.suspensions.stop()
         assert scene.shown[0] == "working"

@@ -13,7 +13,7 @@ from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.grid_types import ArrayReport, NodeId, NodeRequest
 from dask_gridengine.nodes.array_reports import ArrayReports
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
-from dask_gridengine.reconcile.walltime_limits import WalltimeLimits
+from dask_gridengine.reconcile.walltime import WalltimeLimits
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Queues:
     limits: dict[str, float | None]
     asked: list[str] = field(default_factory=list)
     in_force: float | None = None
+    dialect: BatchSystem = field(default_factory=lambda: batch_system("gridengine"))
 
     async def report(self, job: str, native: str) -> ArrayReport:
         return ArrayReport(walltime=self.in_force)
@@ -34,11 +35,10 @@ class Queues:
 
 @dataclass
 class Asked:
-    """What `WalltimeLimits` wants of a fleet."""
+    """What `WalltimeLimits` uses of a pool."""
 
     request: NodeRequest
     launcher: Queues
-    dialect: BatchSystem
     reports: ArrayReports
 
 
@@ -50,11 +50,11 @@ def walltimes(
 ) -> tuple[WalltimeLimits, Queues]:
     request = NodeRequest(name="x", command=(), native=native, walltime=walltime)
     launcher: Any = Queues(queues, in_force=in_force)
-    reports = ArrayReports(NodeRegistry())
-    if in_force is not None:
-        reports.open(launcher, native)
-    fleet: Any = Asked(request, launcher, batch_system("gridengine"), reports)
-    return WalltimeLimits(fleet), launcher
+    reports = ArrayReports(NodeRegistry(), launcher, native)
+    if in_force is None:
+        reports.close()
+    pool: Any = Asked(request, launcher, reports)
+    return WalltimeLimits(pool), launcher
 
 
 def node(queue: str = "", notify: float = 0.0) -> NodeRecord:

@@ -1,7 +1,7 @@
-"""Why tasks wait although nodes work: workers are paused, or those named are gone.
+"""Find out why tasks wait although nodes work: paused workers, missing workers.
 
-Dask says the one in the log of the worker, and the other nowhere. What waits at a
-paused worker is run by others, if there are any.
+Dask reports the first in the log of the worker, and the second nowhere. Other workers
+run what waits at a paused worker, if there are any.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from distributed.core import Status
 from distributed.scheduler import TaskState, WorkerState
 
 from dask_gridengine.clock import steady_time
+from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.exit_causes import NONE_REQUESTED
 from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import node_of
-from dask_gridengine.nodes.fleet import Fleet
 from dask_gridengine.nodes.memory_option import (
     in_memory_option,
     larger_worker,
@@ -33,62 +33,48 @@ from dask_gridengine.scheduler.throttled_callback import ThrottledCallback
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until the log has it, and adaptive scaling counts without that worker: one
-#: that spills is paused for some, which is well.
+#: Seconds until it is logged, and adaptive scaling does not count that worker: one that
+#: spills is paused for some seconds, which is normal.
 WARN_AFTER = 10.0
 STEAL_AFTER = 2.0  # seconds until others run what waits there; a script may yet scale
 NAMED = 3  # workers, or addresses; the others are counted
 
 
-class Waiting:
-    """Looks for workers that start no task, and for tasks that may run nowhere.
-
-    Parameters
-    ----------
-    scheduler
-        Knows both.
-    fleets
-        Of all nodes: a worker that is let go is no news.
-    note
-        Tells people, in the cluster's log.
-    hints
-        What to type where no nodes are requested; nothing where some are.
-    clock
-        Seconds, of any clock that only goes forward; tests give their own.
-    """
+class BlockedTasks:
+    """Finds workers that start no task, and tasks that no present worker may run."""
 
     def __init__(
         self,
         scheduler: Scheduler,
-        fleets: Sequence[Fleet],
+        pools: Sequence[NodePool],
         note: Callable[[str], None],
         *,
         hints: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = steady_time,
     ) -> None:
-        self._scheduler, self._fleets, self._note = scheduler, fleets, note
+        self._scheduler, self._pools, self._note = scheduler, pools, note
         self._hints, self._clock = hints, clock
-        #: Workers that are paused, by address, and places that tasks wait for.
+        #: Since when, by address of a paused worker or by places that tasks wait for.
         self._since: dict[object, float] = {}
         self._noted: set[object] = set()
         self.paused = 0  # workers at present
-        #: Workers paused for so long, while work waits, by the pool of their node.
+        #: Workers that are paused for long while work waits, by pool.
         self.lasting: Counter[str] = Counter()
-        self.said: list[str] = []  # what keeps tasks waiting at present
-        self._glances = ThrottledCallback(self.look)
+        self.findings: list[str] = []  # what keeps tasks waiting at present
+        self._callback = ThrottledCallback(self.check)
 
     def start(self) -> None:
         """Begin, in the running event loop."""
-        self._glances.start()
+        self._callback.start()
 
     def stop(self) -> None:
-        """Look no more, and say nothing. Idempotent."""
-        self._glances.stop()
-        self.paused, self.said = 0, []
+        """Check nothing any more, and report nothing. Idempotent."""
+        self._callback.stop()
+        self.paused, self.findings = 0, []
         self.lasting.clear()
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check all workers and tasks once."""
         paused, stranded = self._paused(), self._stranded()
         now = self._clock()
         waits = self._work_waits(paused)
@@ -99,37 +85,37 @@ class Waiting:
         self.paused = len(paused)
         self._relieve(paused, now)
         lasting = [ws for ws in paused if self._lasts(ws.address, now)]
-        self.lasting = Counter(map(self._pool, lasting if waits else ()))
-        said: dict[object, str] = {}
+        self.lasting = Counter(map(self._pool_name, lasting if waits else ()))
+        found: dict[object, str] = {}
         if paused:
-            said["paused"] = self._of_paused(paused, now)
+            found["paused"] = self._describe_paused(paused, now)
         for names, tasks in stranded.items():
-            said[names] = _of_stranded(names, tasks)
-        self.said = list(said.values())
-        told: set[object] = {names for names in stranded if self._lasts(names, now)}
+            found[names] = _describe_stranded(names, tasks)
+        self.findings = list(found.values())
+        due: set[object] = {names for names in stranded if self._lasts(names, now)}
         if self.lasting:
-            told.add("paused")
+            due.add("paused")
         if hints and now - self._since[NONE_REQUESTED] >= STEAL_AFTER:
-            # Not in `said`: `explain` has it also where no task waits.
-            said[NONE_REQUESTED] = f"tasks wait, {NONE_REQUESTED}. {' '.join(hints)}"
-            told.add(NONE_REQUESTED)
-        self._tell(said, told)
+            # Not a finding: `explain` reports it also where no task waits.
+            found[NONE_REQUESTED] = f"tasks wait, {NONE_REQUESTED}. {' '.join(hints)}"
+            due.add(NONE_REQUESTED)
+        self._log(found, due)
 
     def _lasts(self, what: object, now: float) -> bool:
         return now - self._since[what] >= WARN_AFTER
 
-    def _tell(self, said: dict[object, str], what: set[object]) -> None:
-        """In the log, once for as long as it is so."""
-        self._noted &= said.keys()
-        for new in what - self._noted:
-            self._note(said[new])
-            logger.warning("%s", said[new])
-        self._noted |= what
+    def _log(self, found: dict[object, str], due: set[object]) -> None:
+        """Log what is due, once for as long as it lasts."""
+        self._noted &= found.keys()
+        for new in due - self._noted:
+            self._note(found[new])
+            logger.warning("%s", found[new])
+        self._noted |= due
 
     def _relieve(self, paused: list[WorkerState], now: float) -> None:
-        """Have others run what waits at these.
+        """Have others run what waits at these workers.
 
-        Dask steals only from who has more tasks than threads, so the last one stays.
+        Dask steals only from workers with more tasks than threads, so the last stays.
         """
         for ws in paused:
             late = now - self._since[ws.address] >= STEAL_AFTER
@@ -137,19 +123,19 @@ class Waiting:
                 hand_over(self._scheduler, [ws], tasks)
 
     def about(self, node: str) -> list[str]:
-        """What is to be said of the workers of one node; safe in any thread."""
+        """What is wrong with the workers of one node; safe in any thread."""
         now = self._clock()
         return [
-            f"paused, it starts no task: {self._of_one(ws, now)}.\n  {_rule()}"
+            f"paused, it starts no task: {self._describe_one(ws, now)}.\n  {_rule()}"
             for ws in self._paused()
             if node_of(ws.name) == node
         ]
 
     def _paused(self) -> list[WorkerState]:
-        """Workers that are paused, and not because they are let go: fullest first."""
+        """Workers that are paused, but not because they leave: fullest first."""
         scheduler = self._scheduler
         if len(scheduler.running) == len(scheduler.workers):
-            return []  # of ten thousand workers none is looked at
+            return []  # so ten thousand workers cost nothing
         found = [
             ws
             for ws in list(dict.values(scheduler.workers))  # see `running_workers`
@@ -160,57 +146,56 @@ class Waiting:
     def _leaves(self, ws: WorkerState) -> bool:
         _, record = self._home(ws)
         if record is None:
-            return False  # somebody's own worker
+            return False  # a worker that the user has started
         return record.cancelled or record.shown is not NodeState.WORKING
 
-    def _home(self, ws: WorkerState) -> tuple[Fleet | None, NodeRecord | None]:
-        """Whose worker it is."""
-        for fleet in self._fleets:
-            if record := fleet.registry.bearing(ws.name):
-                return fleet, record
+    def _home(self, ws: WorkerState) -> tuple[NodePool | None, NodeRecord | None]:
+        for pool in self._pools:
+            if record := pool.registry.bearing(ws.name):
+                return pool, record
         return None, None
 
-    def _pool(self, ws: WorkerState) -> str:
-        fleet, _ = self._home(ws)
-        return fleet.pool if fleet else ""
+    def _pool_name(self, ws: WorkerState) -> str:
+        pool, _ = self._home(ws)
+        return pool.name if pool else ""
 
     def _work_waits(self, paused: list[WorkerState]) -> bool:
-        """Whether more could run if these did; what runs already is no reason."""
+        """Whether tasks wait that could run if these workers did."""
         scheduler = self._scheduler
         return bool(scheduler.unrunnable or scheduler.queued) or any(
             len(ws.processing) > len(ws.executing) for ws in paused
         )
 
     def _stranded(self) -> dict[frozenset[str], list[TaskState]]:
-        """Tasks that may only run where nobody is, by the places they may run at."""
+        """Tasks that may only run on missing workers or hosts, by those."""
         found: dict[frozenset[str], list[TaskState]] = defaultdict(list)
         for ts in self._scheduler.unrunnable:
             workers, hosts = ts.worker_restrictions or (), ts.host_restrictions or ()
             bound = (workers or hosts) and not ts.loose_restrictions
-            if bound and not self._anybody(workers, hosts):
+            if bound and not self._any_present(workers, hosts):
                 found[frozenset(map(str, (*workers, *hosts)))].append(ts)
         return found
 
-    def _anybody(self, workers: Sequence[str], hosts: Sequence[str]) -> bool:
+    def _any_present(self, workers: Sequence[str], hosts: Sequence[str]) -> bool:
         scheduler = self._scheduler
         return any(address in scheduler.workers for address in workers) or any(
             scheduler.coerce_hostname(host) in scheduler.host_info for host in hosts
         )
 
-    def _of_paused(self, paused: list[WorkerState], now: float) -> str:
+    def _describe_paused(self, paused: list[WorkerState], now: float) -> str:
         one = len(paused) == 1
-        told = "; ".join(self._of_one(ws, now) for ws in paused[:NAMED])
+        listed = "; ".join(self._describe_one(ws, now) for ws in paused[:NAMED])
         more = f"; and {len(paused) - NAMED} more" if len(paused) > NAMED else ""
         count = "1 worker is" if one else f"{len(paused)} workers are"
-        fleet, record = self._home(paused[0])
+        pool, record = self._home(paused[0])
         granted = record.granted_memory if record else 0
-        options = fleet.options if fleet else None
+        options = pool.options if pool else None
         return (
-            f"{count} paused and start{'s' if one else ''} no task: {told}{more}.\n"
+            f"{count} paused and start{'s' if one else ''} no task: {listed}{more}.\n"
             f"  {_rule()}\n  {_advice(paused[0], options, granted)}"
         )
 
-    def _of_one(self, ws: WorkerState, now: float) -> str:
+    def _describe_one(self, ws: WorkerState, now: float) -> str:
         _, record = self._home(ws)
         where = f" on {record.host}" if record and record.host else ""
         limit = f" of {format_bytes(ws.memory_limit)}" if ws.memory_limit else ""
@@ -229,23 +214,23 @@ def _fullness(ws: WorkerState) -> float:
 
 
 def _rule() -> str:
-    """Dask's, of when a worker is paused and when it is started anew."""
+    """When Dask pauses a worker, and when its Nanny restarts it."""
     memory = dask.config.get("distributed.worker.memory")
     pause, terminate = memory.get("pause"), memory.get("terminate")
-    anew = f"above {percent(terminate)} its Nanny starts it anew" if terminate else ""
+    restart = f"above {percent(terminate)} its Nanny restarts it" if terminate else ""
     if not pause:
         return "Its status at Dask's scheduler says so."
-    below = f", and {anew}" if anew else ""
+    also = f", and {restart}" if restart else ""
     return (
         f"Dask pauses a worker above {percent(pause)} of its memory"
-        f" (distributed.worker.memory.pause) until it has less{below}."
+        f" (distributed.worker.memory.pause) until it has less{also}."
     )
 
 
 def _advice(ws: WorkerState, options: Options | None, granted: int) -> str:
-    """What helps, by what the memory is used for."""
+    """What helps, which depends on what uses the memory."""
     if ws.memory.managed > ws.memory.process / 2:
-        first = "Let go of futures that you need no more"
+        first = "Release futures that you do not need any more"
     else:
         first = (
             "The rest is held by tasks, or by Python:"
@@ -264,7 +249,7 @@ def _advice(ws: WorkerState, options: Options | None, granted: int) -> str:
 
 
 def percent(share: float) -> str:
-    """As people read it.
+    """Format a share as users read it.
 
     Examples
     --------
@@ -274,7 +259,7 @@ def percent(share: float) -> str:
     return f"{share * 100:g} %"
 
 
-def _of_stranded(names: frozenset[str], tasks: list[TaskState]) -> str:
+def _describe_stranded(names: frozenset[str], tasks: list[TaskState]) -> str:
     listed = ", ".join(sorted(names)[:NAMED])
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     count = "1 task waits" if len(tasks) == 1 else f"{len(tasks)} tasks wait"

@@ -11,32 +11,36 @@ import pytest
 from distributed import Client, Scheduler, Worker
 from distributed.core import Status
 
-from dask_gridengine.cluster.wait_for_workers import STEAL_AFTER, WARN_AFTER, Waiting
+from dask_gridengine.cluster.blocked_tasks import (
+    STEAL_AFTER,
+    WARN_AFTER,
+    BlockedTasks,
+)
 from dask_gridengine.reconcile.drain import retire
 from tests.clusters import running as cluster_running
-from tests.samples import bearing, fleet
+from tests.pools import bearing, make_pool
 from tests.waiting import until, wait_until
 from tests.workers import Steps, names, running
 
 
 class Scene:
-    """A `Waiting` with its own clock, and nodes on ``node1`` with these workers."""
+    """A `BlockedTasks` with its own clock, and nodes with these workers."""
 
     def __init__(self, scheduler: Scheduler, *workers: str, **options: Any) -> None:
         self.now = 0.0
         self.noted: list[str] = []
-        self.fleet = fleet(**options)
+        self.pool = make_pool(**options)
         for number, name in enumerate(workers, 1):
-            bearing(self.fleet, name, number)
-        self.waiting = Waiting(
-            scheduler, [self.fleet], self.noted.append, clock=lambda: self.now
+            bearing(self.pool, name, number)
+        self.blocked = BlockedTasks(
+            scheduler, [self.pool], self.noted.append, clock=lambda: self.now
         )
 
     def look(self, seconds: float = 0.0) -> str:
         """What is said so much later."""
         self.now += seconds
-        self.waiting.look()
-        return "\n".join(self.waiting.said)
+        self.blocked.check()
+        return "\n".join(self.blocked.findings)
 
 
 async def pause(scheduler: Scheduler, worker: Worker) -> None:
@@ -75,17 +79,17 @@ def test_a_paused_worker_is_told_with_what_helps(tmp_path: Path) -> None:
             with_advice = re.search(r"memory='(\d+) MB'", said)
             assert with_advice is not None
             assert int(with_advice[1]) >= 600
-            assert scene.waiting.paused == 1
-            (of_node,) = scene.waiting.about("w0")
+            assert scene.blocked.paused == 1
+            (of_node,) = scene.blocked.about("w0")
             assert of_node.startswith("paused, it starts no task: w0 on node1")
-            assert scene.waiting.about("w1") == []
+            assert scene.blocked.about("w1") == []
             await pause(scheduler, workers[1])
             assert scene.look().startswith("2 workers are paused and start no task: ")
             for worker in workers:
                 worker.status = Status.running
                 await told(scheduler, worker, Status.running)
             assert scene.look() == ""
-            assert scene.waiting.paused == 0
+            assert scene.blocked.paused == 0
 
     asyncio.run(main())
 
@@ -111,7 +115,7 @@ def test_one_that_is_let_go_is_no_news(tmp_path: Path, steps: Steps) -> None:
             scene = Scene(scheduler, "w0", "w1")
             task = steps.submit(client, "task", workers=["w0"])
             await until(lambda: steps.begun("task"), "it runs")
-            scene.fleet.mark_cancelled(["w0"])
+            scene.pool.mark_cancelled(["w0"])
             leaving = asyncio.ensure_future(retire(scheduler, ["w0"], timeout=30))
             ws = next(ws for ws in scheduler.workers.values() if ws.name == "w0")
             await until(lambda: ws.status is Status.paused, "it is paused")
@@ -135,7 +139,7 @@ def test_the_log_has_it_once_where_it_lasts_and_work_waits(
             scene.look()
             scene.look(WARN_AFTER)
             assert scene.noted == []
-            assert not scene.waiting.lasting
+            assert not scene.blocked.lasting
             task = steps.submit(client, "task", workers=["w0"])
             await until(
                 lambda: scheduler.unrunnable or scheduler.queued, "the task waits"
@@ -143,7 +147,7 @@ def test_the_log_has_it_once_where_it_lasts_and_work_waits(
             scene.look()
             scene.look()
             assert len(scene.noted) == 1
-            assert scene.waiting.lasting == {"": 1}
+            assert scene.blocked.lasting == {"": 1}
             workers[0].status = Status.running
             ws = scheduler.workers[workers[0].address]
             await until(lambda: ws.executing, "the worker says what it runs")
@@ -152,7 +156,7 @@ def test_the_log_has_it_once_where_it_lasts_and_work_waits(
             scene.look()
             scene.look(WARN_AFTER)
             assert len(scene.noted) == 1  # what runs does not wait
-            assert not scene.waiting.lasting
+            assert not scene.blocked.lasting
             steps.end("task")
             assert await task == "task"
 
