@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable["Finding"]]
 #: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
-HINTS = ("Hint:", "what to do:")
+HINT = "Hint:"
 
 
 class Status(str, enum.Enum):
@@ -90,8 +90,8 @@ def split_hints(text: str) -> tuple[list[str], str]:
     (['no queue', 'seen: a.q'], 'use another queue')
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    hints = [line.partition(":")[2].strip() for line in lines if line.startswith(HINTS)]
-    return [line for line in lines if not line.startswith(HINTS)], " ".join(hints)
+    hints = [line.partition(":")[2].strip() for line in lines if line.startswith(HINT)]
+    return [line for line in lines if not line.startswith(HINT)], " ".join(hints)
 
 
 class Findings:
