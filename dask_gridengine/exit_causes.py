@@ -173,7 +173,7 @@ class Diagnosis:
 
     cause: Cause
     detail: str = ""  # evidence: text of the node, the grid or the log
-    #: Where it is from: "exit_report", "bootstrap", "exit status", "log", "grid",
+    #: Where it is from: "exit report", "bootstrap", "exit status", "log", "grid",
     #: "accounting", "scheduler", "Nanny", "cluster".
     source: str = ""
     advice: str = ""  # what to type next, where it is more exact than the cause's

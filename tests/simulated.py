@@ -52,7 +52,7 @@ class Nodes:
 
     def end(self, record: NodeRecord, cause: Cause = Cause.KILLED) -> None:
         """End it for this cause."""
-        record.diagnosis = Diagnosis(cause=cause, source="exit_report")
+        record.diagnosis = Diagnosis(cause=cause, source="exit report")
         self.registry.move(record, NodeState.GONE)
 
 

@@ -115,7 +115,7 @@ def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
             cause = Cause.LOST_CONTACT
             if error := _stream_error(exit_report.stderr):
                 cause, detail = Cause.BAD_MESSAGE, error
-    return Diagnosis(cause=cause, detail=detail, source="exit_report")
+    return Diagnosis(cause=cause, detail=detail, source="exit report")
 
 
 def _stream_error(tail: str) -> str:

@@ -212,7 +212,7 @@ def test_an_exit_report_becomes_a_cause(
     """The worker's reason of its end makes the difference."""
     diagnosis = diagnose_exit_report(exit_report(cause=cause.value, detail=detail))
     assert diagnosis.cause is expected
-    assert diagnosis.source == "exit_report"
+    assert diagnosis.source == "exit report"
 
 
 def test_an_unknown_cause_is_no_error() -> None:

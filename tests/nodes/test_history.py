@@ -27,7 +27,7 @@ def test_a_row_has_times_host_and_cause() -> None:
         "gone": START + 168,
     }
     assert (row.queue_wait, row.startup) == (58.0, 10.0)
-    assert (row.cause, row.source) == (Cause.MEMORY.value, "exit_report")
+    assert (row.cause, row.source) == (Cause.MEMORY.value, "exit report")
     assert row.failed
     assert list(row.periods) == [
         ("queued", START, START + 60),

@@ -36,7 +36,7 @@ def test_every_node_is_served() -> None:
     assert (gone["job"], gone["host"], gone["worker"]) == ("7.1", "node1", "ge-0")
     assert (gone["state"], gone["failed"]) == ("gone", True)
     assert gone["cause"] == Cause.MEMORY.value
-    assert gone["cause_known_from"] == "exit_report"
+    assert gone["cause_known_from"] == "exit report"
     assert gone["queue_wait_seconds"] == 10.0
     assert queued["entered"] == {"queued": START}
     assert (queued["host"], queued["cause"], queued["pool"]) == (None, None, None)
