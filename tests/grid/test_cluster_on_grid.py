@@ -204,7 +204,7 @@ def test_a_shared_directory_that_is_not_shared(
     options = {**options, "shared_directory": private, "log_directory": tmp_path}
     with (
         GridEngineCluster(jobs=1, **options) as other,
-        pytest.raises(NodesFailed, match=r"(?s)not visible here.*shared_directory="),
+        pytest.raises(NodesFailed, match=r"(?s)does not exist here.*shared_directory="),
     ):
         other.wait_for_workers(1, timeout=60)
 
