@@ -77,7 +77,7 @@ def test_lost_results_are_one_line(shared: Path) -> None:
             process.send_signal(signal.SIGTERM)
             lines = lines_until(process, "no nodes are left")
             assert process.wait(20) == 0
-    assert sum("held is lost" in line for line in lines) == 1
+    assert sum("Lost data that only" in line for line in lines) == 1
     assert not [line for line in lines if "distributed." in line]
 
 

@@ -84,7 +84,7 @@ def test_more_memory_is_asked_for_all_workers_of_a_node() -> None:
     scene.failure_info.worker_exit(
         "ge-0", exit_event(signal="SIGKILL", too_much_memory=10**9, memory_limit=10**9)
     )
-    assert "ask for memory='6 GB'" in scene.failure_info.deaths(["ge-0"])
+    assert "request memory='6 GB'" in scene.failure_info.deaths(["ge-0"])
 
 
 @pytest.mark.parametrize(
