@@ -60,7 +60,7 @@ def test_a_running_node_is_deleted(
         assert said.count("requested from now on: 2") == 1
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
-        with pytest.raises(NodesFailed, match=r"(?s)was deleted.*workers requested now: 2"):
+        with pytest.raises(NodesFailed, match=r"(?s)deleted.*requested now: 2"):
             client.wait_for_workers(3, timeout=20)
 
 
