@@ -69,7 +69,7 @@ def paper() -> Iterator[None]:
     async def opened(kind: str, on_end: Callable[[EndNotice], None], **_: Any) -> Paper:
         return Paper(on_end)
 
-    with mock.patch("dask_gridengine.cluster.opening.open_launcher", opened):
+    with mock.patch("dask_gridengine.cluster.pool_lifecycle.open_launcher", opened):
         yield
 
 

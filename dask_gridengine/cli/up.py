@@ -24,7 +24,7 @@ from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.cli.stop_signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.formatting import plural
-from dask_gridengine.nodes.endpoints import contact
+from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.options import Options
 from dask_gridengine.process_identity import ProcessIdentity
 from dask_gridengine.reconcile.drain import busy, drain_cluster

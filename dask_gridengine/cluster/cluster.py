@@ -44,7 +44,10 @@ from dask_gridengine.nodes.job_table import JobTable
 from dask_gridengine.nodes.log_tails import addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
-from dask_gridengine.reconcile.waiting import missing_workers_error, wait_for_workers
+from dask_gridengine.reconcile.wait_for_workers import (
+    missing_workers_error,
+    wait_for_workers,
+)
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.unknown_options import refuse_unknown
 

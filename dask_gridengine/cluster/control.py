@@ -15,7 +15,7 @@ from typing import Any
 from dask_gridengine.bootstrap.certificates import client_identity
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.nodes.endpoints import contact
+from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.reconcile.drain import drain_cluster
 from dask_gridengine.views.snapshot import snapshot
 

@@ -16,13 +16,13 @@ from distributed.utils import get_ip
 from dask_gridengine.cluster.blocked_tasks import BlockedTasks
 from dask_gridengine.cluster.control import ControlHandler
 from dask_gridengine.cluster.failure_info import ClusterFailureInfo
-from dask_gridengine.cluster.opening import close_pool, open_pool, stop_admitting
 from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.cluster.pool_lifecycle import close_pool, open_pool, stop_admitting
 from dask_gridengine.cluster.pool_selection import Requirements
 from dask_gridengine.cluster.reachability import ReachabilityChecker
 from dask_gridengine.errors import ClusterNotRunning, GridEngineError, OptionError
 from dask_gridengine.net.addresses import bracketed
-from dask_gridengine.nodes.endpoints import dashboard_address, listen_at
+from dask_gridengine.nodes.listen_addresses import dashboard_address, listen_at
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import GENTLE_SECONDS
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages

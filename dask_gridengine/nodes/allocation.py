@@ -12,7 +12,7 @@ from distributed import Scheduler
 
 from dask_gridengine.bootstrap.messages import Allocation, Hello, TLSIdentity
 from dask_gridengine.dask_config import differing_config
-from dask_gridengine.nodes.endpoints import contact
+from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.options import Options
 
 #: Variables that set the size of numeric libraries' thread pools. A worker runs a task

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.blocking import Threads
 from dask_gridengine.bootstrap.messages import ExitReport
+from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
 from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_exit_report, host_in

@@ -15,7 +15,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.http.utils import get_handlers
 from tornado.web import Application
 
-from dask_gridengine.blocking import in_thread
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.views import json_api, prometheus
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
-from dask_gridengine.cluster.opening import (
+from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.cluster.pool_lifecycle import (
     close_pool,
     open_pool,
     stop_admitting,
     wait_gone,
 )
-from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import NodeState

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from distributed import Worker
 
-from dask_gridengine.blocking import in_thread
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.net.connect_probe import CONNECTED, try_connect
 
 PEER_SECONDS = 3.0  # for another worker to accept a connection

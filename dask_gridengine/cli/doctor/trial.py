@@ -16,11 +16,11 @@ from typing import Any
 from distributed import Client
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.connection_file import make_private_directory
 from dask_gridengine.cli.doctor.finding import Finding, passed
 from dask_gridengine.cli.doctor.node_report import NodeReport, report_node
 from dask_gridengine.clock import steady_time
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
 from dask_gridengine.net.connect_probe import CONNECTED, try_connect

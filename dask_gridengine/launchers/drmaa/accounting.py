@@ -10,8 +10,8 @@ import asyncio
 import subprocess
 from collections.abc import Callable
 
-from dask_gridengine.blocking import Threads
 from dask_gridengine.clock import steady_time
+from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.grid_types import AccountingRecord, NodeId
 
 SLOW = 5.0  # seconds; after a slower query there are none for a while

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import Runner
-from dask_gridengine.blocking import Threads, in_thread
+from dask_gridengine.daemon_threads import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.grid_types import (
     AccountingRecord,

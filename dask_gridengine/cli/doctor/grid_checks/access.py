@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dask_gridengine.batch import OVERRIDE
 from dask_gridengine.batch.sge.qstat import user_name
-from dask_gridengine.blocking import in_thread
 from dask_gridengine.cli.doctor.finding import Finding, failed, passed, skipped, warned
 from dask_gridengine.cli.doctor.grid_checks.commands import CommandResult, GridCommands
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.drmaa.discovery import (
     SETTINGS,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.blocking import Threads, in_thread
+from dask_gridengine.daemon_threads import Threads, in_thread
 
 
 def test_the_result_or_the_exception_of_the_function() -> None:

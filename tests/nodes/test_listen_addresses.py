@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.net.addresses import LOOPBACK, plausible
-from dask_gridengine.nodes.endpoints import (
+from dask_gridengine.nodes.listen_addresses import (
     bootstrap_addresses,
     bootstrap_hosts,
     contact,

@@ -16,7 +16,7 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.failures import ALIKE
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.waiting import (
+from dask_gridengine.reconcile.wait_for_workers import (
     missing_workers_error,
     running_workers,
     wait_for_workers,

@@ -10,23 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_gridengine.blocking import in_thread
 from dask_gridengine.bootstrap.connection_file import (
     FILE_NAME,
     Connection,
     make_private_directory,
 )
 from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.errors import GridFull
 from dask_gridengine.grid_types import EndNotice, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.select import open_launcher
-from dask_gridengine.nodes.endpoints import (
+from dask_gridengine.nodes.job_request import command, request
+from dask_gridengine.nodes.listen_addresses import (
     bootstrap_addresses,
     bootstrap_hosts,
     listen_at,
 )
-from dask_gridengine.nodes.job_request import command, request
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import GENTLE_SECONDS
