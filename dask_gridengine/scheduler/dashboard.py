@@ -1,19 +1,21 @@
 """The cluster's pages on the HTTP server of Dask's scheduler.
 
 To import bokeh takes 0.4 s, during which the first nodes would wait for an answer. So
-the pages that are drawn with it are added shortly after the start.
+the pages that are drawn with it are added for the first visitor, or shortly after the
+start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from typing import Any
 
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.http.utils import get_handlers
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
 from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.nodes.history import NodeHistory
@@ -36,6 +38,7 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
     ) -> None:
         self._scheduler, self._prefix, self._pages = scheduler, prefix, pages
         self._loading: asyncio.Task[None] | None = None
+        self._visited, self._loaded = asyncio.Event(), asyncio.Event()
         self._counters: prometheus.ClusterCounters | None = None
         json_api.connect(scheduler, prefix)
 
@@ -55,8 +58,17 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         prometheus.disconnect(self._counters)
 
     async def _load(self) -> None:
-        await asyncio.sleep(DELAY)
         http = self._scheduler.http_application
+        events = {"visited": self._visited, "loaded": self._loaded}
+        placeholder = Application([(r".*", _EarlyVisit, events)])
+        http.add_application(placeholder)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._visited.wait(), DELAY)
+        await self._add_pages(http)
+        http.applications.remove(placeholder)
+        self._loaded.set()
+
+    async def _add_pages(self, http: Any) -> None:
         try:
             # In a thread: from a slow file server it takes seconds.
             dask, ours = await in_thread(_import, DASHBOARD, OUR_PAGE)
@@ -67,6 +79,19 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         server = self._scheduler.http_server
         dask.connect(http, server, self._scheduler, prefix=self._prefix)
         ours.connect(self._scheduler, self._prefix)
+
+
+class _EarlyVisit(RequestHandler):  # type: ignore[misc]
+    """Answer a visitor as soon as the pages are loaded."""
+
+    def initialize(self, visited: asyncio.Event, loaded: asyncio.Event) -> None:
+        self._visited, self._loaded = visited, loaded
+
+    async def get(self) -> None:
+        """Load the pages now, and send the visitor to the same address again."""
+        self._visited.set()
+        await self._loaded.wait()
+        self.redirect(self.request.uri)
 
 
 def _import(*names: str) -> list[Any]:

@@ -57,7 +57,7 @@ def test_one_host_without_python(
         said = explained(cluster, Cause.NO_PYTHON)
         assert "Excluding host node1 for" in said
         assert "no Python here" in said
-        assert "python= must name a Python" in said
+        assert "set python= to a Python" in said
         lost = [row for row in cluster.jobs() if row.state.value == "gone"]
         assert {row.host for row in lost} == {"node1"}
         assert len(lost) <= 3, states(cluster)

@@ -742,7 +742,7 @@ def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> No
             cluster.wait_for_workers(1, timeout=30)
         error = cluster.stuck()
         assert isinstance(error, NodesFailed)
-        assert "python= must name a Python" in str(error)
+        assert "set python= to a Python" in str(error)
         assert len(cluster.jobs()) <= 8, "it does not submit for ever"
         assert "Submission is suspended" in cluster.explain()
 

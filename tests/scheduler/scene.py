@@ -29,10 +29,8 @@ async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
             yield scheduler
 
 
-async def page(
-    scheduler: ClusterScheduler, path: str, *, wait: bool = True
-) -> tuple[int, str, str]:
-    """Status, text and final path of a page, by default when all are loaded."""
+async def page(scheduler: ClusterScheduler, path: str) -> tuple[int, str, str]:
+    """Status, text and final path of a page."""
 
     def get() -> tuple[int, str, str]:
         url = f"http://127.0.0.1:{scheduler.http_server.port}{path}"
@@ -43,8 +41,6 @@ async def page(
         except urllib.error.HTTPError as exc:
             return exc.code, "", exc.url or ""
 
-    if wait:
-        await until(lambda: scheduler.http_application.applications, "pages", 30)
     return await asyncio.to_thread(get)
 
 

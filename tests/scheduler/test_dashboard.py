@@ -15,11 +15,13 @@ from tests.scheduler.scene import page, running
 
 
 @in_loop
-async def test_the_pages_come_after_the_start() -> None:
-    """What needs no bokeh is there at once."""
+async def test_an_early_visitor_gets_the_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are loaded then, and not at the start."""
+    monkeypatch.setattr(dashboard, "DELAY", 60.0)
     async with running() as scheduler:
-        assert not scheduler.http_application.applications
-        assert await page(scheduler, "/health", wait=False) == (200, "ok", "health")
+        assert await page(scheduler, "/health") == (200, "ok", "health")
         assert "bokeh" in (await page(scheduler, "/status"))[1].lower()
         assert (await page(scheduler, "/nothing"))[0] == 404
         status, text, _ = await page(scheduler, "/individual-plots.json")
@@ -35,7 +37,7 @@ async def test_there_is_no_dashboard_if_none_is_requested(
     """As with Dask's own."""
     async with running(**options) as scheduler:
         assert scheduler.http_application.applications == []
-        assert (await page(scheduler, "/status", wait=False))[0] == 404
+        assert (await page(scheduler, "/status"))[0] == 404
 
 
 @in_loop

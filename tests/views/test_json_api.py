@@ -57,7 +57,7 @@ def test_the_route_needs_no_page() -> None:
             scheduler.show(two().history)
             for query, count in (("", 2), ("?live=1", 1), ("?live=0", 2)):
                 path = f"/json/gridengine.json{query}"
-                status, text, _ = await page(scheduler, path, wait=False)
+                status, text, _ = await page(scheduler, path)
                 assert status == 200
                 answer = json.loads(text)
                 assert len(answer["nodes"]) == count

@@ -21,7 +21,7 @@ from tests.scheduler.scene import page as get
 from tests.scheduler.scene import running
 from tests.simulated import Nodes, many, pooled
 from tests.views.sent import Shown
-from tests.waiting import until, wait_until
+from tests.waiting import wait_until
 
 #: JavaScript that returns the data of the bars.
 BARS = """() => {
@@ -126,7 +126,6 @@ def test_other_clusters_of_the_process_have_no_such_page() -> None:
 import asyncio, urllib.error, urllib.request
 from distributed import Scheduler
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
-from tests.waiting import until
 
 def get(scheduler, path):
     url = f"http://127.0.0.1:{{scheduler.http_server.port}}/{{path}}"
@@ -139,7 +138,6 @@ def get(scheduler, path):
 async def main():
     options = {{"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
     async with ClusterScheduler(**options) as ours, Scheduler(**options) as theirs:
-        await until(lambda: ours.http_application.applications, "pages", 30)
         here = await asyncio.to_thread(get, ours, "status")
         there = await asyncio.to_thread(get, theirs, "status")
         page = await asyncio.to_thread(get, theirs, "{PAGE}")
@@ -214,7 +212,6 @@ def test_two_thousand_nodes_are_drawn() -> None:
         options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
         async with ClusterScheduler(**options) as scheduler:
             scheduler.show(nodes.history)
-            await until(lambda: scheduler.http_application.applications, "pages", 30)
             return await asyncio.to_thread(show, scheduler.http_server.port)
 
     jobs, failed = asyncio.run(main())

@@ -39,7 +39,6 @@ if __name__ == "__main__":
         GridEngineCluster(
             jobs=1,
             launcher="process",
-            start_method=sys.argv[1],
             shared_directory={shared!r},
             scheduler_options={{"dashboard_address": ":0", "dashboard": False}},
         ) as cluster,
@@ -89,19 +88,16 @@ def run(command: list[str], cwd: Path, *path: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_workers_import_what_a_script_imports(project: Path, start_method: str) -> None:
+def test_workers_import_what_a_script_imports(project: Path) -> None:
     """From the script's directory, PYTHONPATH, and what was appended to sys.path."""
-    output = run(
-        ["../main.py", start_method], project / "sub", project.parents[1] / "libs"
-    )
+    output = run(["../main.py"], project / "sub", project.parents[1] / "libs")
     assert "all found" in output
 
 
 def test_workers_import_what_a_program_of_a_package_imports(project: Path) -> None:
     """``python -m package.main``, from any directory."""
     output = run(
-        ["-m", "package.main", "fork"],
+        ["-m", "package.main"],
         project.parents[1],
         *(project.parents[1] / "libs", project.parent, project),
     )
