@@ -143,9 +143,7 @@ def _now(pool: NodePool) -> str:
             rest += " (max-jobs, max-queued-jobs, the grid's limits for an array)"
     if not pool.wanted:
         return f"{NONE_REQUESTED}{f': {states}' if states else ''}{rest}."
-    verb = "is" if pool.wanted == 1 else "are"
-    nodes = number_of_nodes(pool.wanted)
-    return f"{nodes} {verb} wanted: {states or 'none is there'}{rest}."
+    return f"{number_of_nodes(pool.wanted)} requested: {states or '0 running'}{rest}."
 
 
 def _suspended(pool: NodePool) -> Iterator[str]:

@@ -152,7 +152,7 @@ class Faults:
 
     def kill_session(self) -> None:
         for child in psutil.Process().children():
-            if "drmaa_session" in " ".join(child.cmdline()):
+            if "launchers.drmaa.process" in " ".join(child.cmdline()):
                 child.kill()
 
     def pull_cable(self) -> None:

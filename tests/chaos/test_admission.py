@@ -253,7 +253,7 @@ def test_a_nodes_identity_serves_once(options: dict[str, Any], shared: Path) -> 
         numbers = client.map(slow_identity, range(100), seconds=0)
         assert client.gather(numbers) == list(range(100))
         assert cluster.jobs().counts() == {"working": 2}
-        assert "2 nodes are wanted: 2 working" in cluster.explain()
+        assert "2 nodes requested: 2 working" in cluster.explain()
         assert counts["allocation"] == 2
     assert list(shared.iterdir()) == []
 

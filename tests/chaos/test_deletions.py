@@ -56,7 +56,7 @@ def test_a_running_node_is_deleted(
         assert client.gather(results) == list(range(40))
         none_in_vain(book, 40, victims=[victim.worker])
         said = explained(cluster, Cause.DELETED)
-        assert said.startswith("2 nodes are wanted: 2 working.")
+        assert said.startswith("2 nodes requested: 2 working.")
         assert said.count("requested from now on: 2") == 1
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
@@ -78,7 +78,7 @@ def test_a_queued_node_is_deleted(
         grid.run("qdel", str(victim.id))
         wait_until(lambda: gone(cluster), "it is gone", 20, lambda: states(cluster))
         said = explained(cluster, Cause.DELETED)
-        assert said.startswith("2 nodes are wanted: 1 queued, 1 working")
+        assert said.startswith("2 nodes requested: 1 queued, 1 working")
         assert client.submit(counted, 0, path=str(book)).result(timeout=30) == 0
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3

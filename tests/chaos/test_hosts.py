@@ -169,4 +169,4 @@ def test_a_clock_that_is_wrong_by_an_hour(
         results = client.map(counted, range(10), path=str(book), pure=False)
         assert client.gather(results) == list(range(10))
         none_in_vain(book, 10, victims=())
-        assert cluster.explain() == "2 nodes are wanted: 2 working."
+        assert cluster.explain() == "2 nodes requested: 2 working."

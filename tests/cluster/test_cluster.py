@@ -776,7 +776,7 @@ def test_explain_and_jobs_tell_of_every_node(options: dict[str, Any]) -> None:
     with GridEngineCluster(jobs=2, **options) as cluster:
         cluster.wait_for_workers(2, timeout=30)
         first, second = cluster.jobs()
-        assert cluster.explain().startswith("2 nodes are wanted: 2 working")
+        assert cluster.explain().startswith("2 nodes requested: 2 working")
         assert first.worker is not None
         assert cluster.explain(first.worker).startswith(f"node {first.id}: queued for")
         assert cluster.explain("1.2").startswith("node 1.2: queued for ")
@@ -981,7 +981,7 @@ def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
         wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
         said = "was retired; requested from now on: 1"
         wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
-        assert cluster.explain().startswith("1 node is wanted: 1 working")
+        assert cluster.explain().startswith("1 node requested: 1 working")
         assert list(cluster.worker_spec) == ["ge-1"]
         assert len(cluster.jobs()) == 2
 

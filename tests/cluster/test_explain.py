@@ -93,7 +93,7 @@ def test_what_is_now_comes_first(pool: NodePool) -> None:
     pool.registry.arrive(pool.registry.records[NodeId("7", 1)], hello(job="7"))
     first = explain([pool]).splitlines()[0]
     assert first.startswith(
-        "3 nodes are wanted: 2 queued, 1 arrived; the first in the queue for "
+        "3 nodes requested: 2 queued, 1 arrived; the first in the queue for "
     )
 
 

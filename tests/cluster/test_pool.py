@@ -55,7 +55,7 @@ def test_tasks_run_where_they_must(options: dict[str, Any]) -> None:
         assert cluster.counts == {"working": 3}
         said = cluster.explain().splitlines()
         assert said[0] == "pool cpu:"
-        assert said[1] == "2 nodes are wanted: 2 working."
+        assert said[1] == "2 nodes requested: 2 working."
         assert "pool big:" in said
         assert "became big-0" in cluster.explain("big-0")
 

@@ -184,7 +184,7 @@ def test_a_reason_is_shown_where_something_is_missing(shared: Path) -> None:
     """More nodes than slots: the sentence says that they queue."""
     with cluster(shared, jobs=3) as made:
         wait_until(lambda: made.counts.get("working") == 2, "two work", 60)
-        assert "3 nodes are wanted" in made._repr_html_()
+        assert "3 nodes requested" in made._repr_html_()
         made.scale(2)
         wait_until(
             lambda: "are wanted" not in made._repr_html_(),

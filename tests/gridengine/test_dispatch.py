@@ -101,7 +101,7 @@ def test_dispatch_and_join_take_turns(
         dispatcher.dispatch([])
     with pytest.raises(gridengine.TimeoutError, match=r"1 of 1 jobs have") as late:
         dispatcher.join(timeout=0.05)
-    assert "2 nodes are wanted" in late.value.__notes__[0]
+    assert "2 nodes requested" in late.value.__notes__[0]
     assert not dispatcher.finished
     assert job.is_alive()
     with pytest.raises(RuntimeError, match="cannot be ended alone"):

@@ -388,7 +388,7 @@ def test_waiting_has_a_limit(start: Start, tmp_path: Path) -> None:
     for wait in (job.result, job.exception, job.recv):
         with pytest.raises(gridengine.TimeoutError, match=job.name) as late:
             wait(0.01)
-        assert "2 nodes are wanted" in late.value.__notes__[0]
+        assert "2 nodes requested" in late.value.__notes__[0]
     assert job.poll(0.01) is False
     (tmp_path / "go").touch()
     assert job.result(30) == "ended"

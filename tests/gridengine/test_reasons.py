@@ -35,9 +35,9 @@ def killed(worker: str) -> KilledWorker:
 
 def test_our_clusters_explain(warm: gridengine.ProcessScheduler) -> None:
     """What their nodes are at, as a note too; a closed one says nothing."""
-    assert reasons.explain(warm).startswith("2 nodes are wanted: 2 working")
+    assert reasons.explain(warm).startswith("2 nodes requested: 2 working")
     error = reasons.noted(asyncio.TimeoutError("late"), warm)
-    assert "2 nodes are wanted" in error.__notes__[0]  # type: ignore[attr-defined]
+    assert "2 nodes requested" in error.__notes__[0]  # type: ignore[attr-defined]
     with gridengine.ProcessScheduler(1) as closed:
         assert reasons.explain(closed) == ""
 
