@@ -253,7 +253,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
 
 def _check_seconds(name: str, value: float | str | None) -> None:
-    """Raise `OptionError` if a value is no time; Dask raises a KeyError for some."""
+    """Raise `OptionError` if a value is not a time; Dask raises a KeyError for some."""
     try:
         valid = value is None or parse_timedelta(value) >= 0
     except (KeyError, TypeError, ValueError):

@@ -188,11 +188,11 @@ class BlockedTasks:
         more = f"; and {len(paused) - NAMED} more" if len(paused) > NAMED else ""
         count = "1 worker is" if one else f"{len(paused)} workers are"
         pool, record = self._home(paused[0])
-        granted = record.granted_memory if record else 0
+        granted_memory = record.granted_memory if record else 0
         options = pool.options if pool else None
         return (
             f"{count} paused and start{'s' if one else ''} no task: {listed}{more}.\n"
-            f"  {_rule()}\n  {_advice(paused[0], options, granted)}"
+            f"  {_rule()}\n  {_advice(paused[0], options, granted_memory)}"
         )
 
     def _describe_one(self, ws: WorkerState, now: float) -> str:
@@ -227,7 +227,7 @@ def _rule() -> str:
     )
 
 
-def _advice(ws: WorkerState, options: Options | None, granted: int) -> str:
+def _advice(ws: WorkerState, options: Options | None, granted_memory: int) -> str:
     """What helps, which depends on what uses the memory."""
     if ws.memory.managed > ws.memory.process / 2:
         first = "Release futures that you do not need any more"
@@ -244,7 +244,7 @@ def _advice(ws: WorkerState, options: Options | None, granted: int) -> str:
         more = in_memory_option(size)
     else:
         whole = size * options.processes
-        more = larger_worker(options, ws.memory_limit, granted, whole)
+        more = larger_worker(options, ws.memory_limit, granted_memory, whole)
     return f"{first}. New nodes have more with {more}."
 
 

@@ -20,7 +20,7 @@ FULL = 0.6  # of the workers' memory, from which on Dask's adaptive scaling want
 
 
 def long_tasks(scheduler: Scheduler, seconds: float) -> int:
-    """Count runnable tasks of kinds that take at least so many seconds.
+    """Count runnable tasks of kinds that take at least this many seconds.
 
     Dask counts a task of an unknown kind as half a second, and so keeps a hundred tasks
     of two hours on one worker until the first of them has ended
@@ -71,12 +71,12 @@ def workers_of_pool(
 
 def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
     """A sample of the runnable tasks, with the number of tasks that each represents."""
-    places = [scheduler.queued, scheduler.unrunnable]
-    places += [ws.processing for ws in scheduler.workers.values()]
-    for place in places:
-        looked_at = list(itertools.islice(place, SAMPLE))
-        for ts in looked_at:
-            yield ts, len(place) / len(looked_at)
+    groups = [scheduler.queued, scheduler.unrunnable]
+    groups += [ws.processing for ws in scheduler.workers.values()]
+    for group in groups:
+        sample = list(itertools.islice(group, SAMPLE))
+        for ts in sample:
+            yield ts, len(group) / len(sample)
 
 
 def _is_of(pool: NodePool, worker: object) -> bool:

@@ -79,7 +79,7 @@ class ClusterFailureInfo:
         Deaths on purpose do not count. The end of a node ends all its workers, and the
         end of a host all its nodes: that is one death, not several.
         """
-        blameless: list[str] = []
+        excluded: list[str] = []
         ended: set[NodeId | str] = set()
         for name in dict.fromkeys(names):
             for record in self._nodes([name]):
@@ -89,10 +89,10 @@ class ClusterFailureInfo:
                 what = record.host if cause is Cause.HOST_LOST else record.id
                 of_the_grid = cause is Cause.SUSPENDED
                 if cause.on_purpose or of_the_grid or what in ended:
-                    blameless.append(name)
+                    excluded.append(name)
                 ended.add(what)
         pending = any(_unexplained(record) for record in self._nodes(names))
-        return Evidence(blameless=blameless, pending=pending)
+        return Evidence(excluded=excluded, pending=pending)
 
     def heard(self, name: str) -> None:
         """A worker of a suspended node has sent a heartbeat: the node is resumed."""

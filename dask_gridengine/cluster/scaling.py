@@ -113,7 +113,7 @@ def _require_memory(options: Options, name: str) -> None:
 def whole(name: str, value: Any, of: str) -> int:
     """Read a count, which may be a float without a fraction.
 
-    Raises `OptionError` if it is no whole number, or negative.
+    Raises `OptionError` if it is not a whole number, or negative.
     """
     exact = isinstance(value, float) and value.is_integer()
     number = option_parsing.integer(int(value) if exact else value)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK = 2.0  # seconds between checks while nothing happens
-#: An event loop that did nothing for so long was suspended (SIGSTOP, a closed lid) or
-#: blocked. That nothing was received in that time means nothing.
+#: An event loop that did nothing for this many seconds was suspended (SIGSTOP, a
+#: closed lid) or blocked. Silence of nodes in that time means nothing.
 SUSPEND_THRESHOLD = 5 * TICK
 #: Seconds after a suspension in which failures are attributed to it.
 RESUME_GRACE = 20.0
-#: A node that has worked for so many seconds shows that nodes can work.
-PROVEN = 10.0
+#: A node that has worked for this many seconds shows that nodes can work.
+WORKING_SECONDS = 10.0
 #: Seconds between requests for the hosts where nodes could run.
 HOSTS_AGAIN = 300.0
 
@@ -43,7 +43,7 @@ class NodeMonitor:
             dask.config.get("distributed.deploy.lost-worker-timeout")
         )
         self.suspensions = Suspensions(pool)
-        self._places = IdleQueueSlots(pool.options.place_grace)
+        self._idle_slots = IdleQueueSlots(pool.options.place_grace)
         self._excluded: set[str] = set()  # hosts whose exclusion has been reported
         self._hosts_due = float("-inf")
         self._last_check = self._clock()
@@ -102,16 +102,18 @@ class NodeMonitor:
         pool.reports.update()
         await self._check_hosts()
         if any(
-            record.state is NodeState.WORKING and now - record.since > PROVEN
+            record.state is NodeState.WORKING and now - record.since > WORKING_SECONDS
             for record in pool.registry.live.values()
         ):
             pool.reconciler.note_success()
         pool.reconciler.report_deleted()
-        await self._give_back_idle_places()
+        await self._give_back_idle_idle_slots()
         deleted = pool.reconciler.deleted_nodes and not pool.wanted
         if deleted or pool.reconciler.persistent_failure is not None:
             pool.cluster._on_persistent_failure(pool)
-        self._last_check = self._clock()  # slow answers of the grid are no suspension
+        self._last_check = (
+            self._clock()
+        )  # slow answers of the grid are not a suspension
 
     def _excuse(self, seconds: float) -> None:
         """Do not count as silence what this process could not receive."""
@@ -164,11 +166,11 @@ class NodeMonitor:
                 pool.reconciler.tell(text)
         self._excluded = set(excluded)
 
-    async def _give_back_idle_places(self) -> None:
+    async def _give_back_idle_idle_slots(self) -> None:
         pool = self._pool
         if pool.arrays.in_flight:
             return
-        if due := self._places.due(pool.registry, self._clock()):
+        if due := self._idle_slots.due(pool.registry, self._clock()):
             grace = pool.options.place_grace
             pool.reconciler.tell(
                 f"Deleted {number_of_nodes(len(due))} that queued and were not needed"

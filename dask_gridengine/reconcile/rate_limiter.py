@@ -49,12 +49,12 @@ class RateLimiter:
         if wanted <= 0 or now < self._not_before:
             return 0
         self._fill(now)
-        granted = min(wanted, int(self._tokens))
-        if granted:
-            self._tokens -= granted
+        count = min(wanted, int(self._tokens))
+        if count:
+            self._tokens -= count
             self._not_before = now + self._pause()
             self._fruitless += 1
-        return granted
+        return count
 
     def give_back(self, count: int) -> None:
         """Take back grants that were not submitted after all."""
@@ -71,7 +71,7 @@ class RateLimiter:
     def _pause(self) -> float:
         if not self._fruitless:
             return 0.0  # the first loss is replaced at once
-        # min() first: 2**10000 is no float.
+        # min() first: 2**10000 exceeds a float.
         return float(
             min(FIRST_PAUSE * 2 ** min(self._fruitless - 1, 20), LONGEST_PAUSE)
         )

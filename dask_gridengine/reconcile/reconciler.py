@@ -124,7 +124,7 @@ class Reconciler:
         if not missing:
             self.submission_error = ""
             return None
-        free, charged = self._granted(missing)
+        free, charged = self._affordable(missing)
         if not free + charged:
             return None
         try:
@@ -147,7 +147,7 @@ class Reconciler:
             self._pool.wake()  # the grid may take the rest as another array
         return None
 
-    def _granted(self, missing: int) -> tuple[int, int]:
+    def _affordable(self, missing: int) -> tuple[int, int]:
         """How many nodes may be submitted now: free of charge, and from the budget."""
         pool, now = self._pool, self._now
         held, room = pool.admission.num_blocked, pool.arrays.room

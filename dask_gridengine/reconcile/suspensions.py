@@ -48,7 +48,7 @@ class Suspensions:
         heartbeats the grid is asked at once.
         """
         registry = self._pool.registry
-        await self._give_up()
+        await self._declare_lost()
         quiet = self._pool.cluster.scheduler.liveness.silent(self._silent)
         records = map(registry.bearing, quiet)
         suspects = [record for record in records if record and not record.ending]
@@ -105,7 +105,7 @@ class Suspensions:
             text = f"{_subject(resumed)} resumed by the grid"
             pool.reconciler.tell(text, logging.INFO)
 
-    async def _give_up(self) -> None:
+    async def _declare_lost(self) -> None:
         pool, limit = self._pool, self._pool.options.suspended_timeout
         if limit is None:
             return

@@ -75,7 +75,7 @@ def out_of_reach(
 ) -> NodesFailed | None:
     """The error that names the limit below this number of workers; None without one."""
     running = running_workers(scheduler)
-    # Workers that are no nodes of this cluster count as well.
+    # Workers that belong to no node of this cluster count as well.
     possible = running - sum(running_workers(scheduler, pool) for pool in pools)
     reasons = []
     for pool in pools:

@@ -26,8 +26,8 @@ LEAST_HAND_OVER, HAND_OVER, HAND_OVER_SHARE = 2.5, 4.0, 0.15
 CAUTION = 1.5
 #: A node is used for at least this share of its life, whatever tasks take.
 USEFUL = 0.5
-#: A replacement is requested before the drain begins: at least so many seconds, at most
-#: this share of the time for which a node is used.
+#: A replacement is requested before the drain begins: at least this many seconds, at
+#: most this share of the time for which a node is used.
 LEAST_LEAD, LONGEST_LEAD = 3.0, 0.5
 
 

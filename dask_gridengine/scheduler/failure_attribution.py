@@ -63,7 +63,7 @@ class FailureInfo(Protocol):
 class Evidence:
     """What is known of some workers' deaths."""
 
-    blameless: Collection[str] = ()  # workers whose death no task has caused
+    excluded: Collection[str] = ()  # workers whose death no task has caused
     pending: bool = False  # whether the cause of another's death is not yet known
 
 
@@ -167,7 +167,7 @@ class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
         """Drop deaths that the task did not cause; return whether others are open."""
         names = self._suspects.get(ts.key, [])
         evidence = self._info.evidence(names)
-        for name in evidence.blameless:
+        for name in evidence.excluded:
             names.remove(name)
         ts.suspicious = len(names)
         return evidence.pending

@@ -157,23 +157,23 @@ def test_of_strangers_there_is_nothing_to_say(scene: Scene) -> None:
 def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
     """It is known when the grid has said so, and not before."""
     scene.failure_info.missing("ge-0", expected=False)
-    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[], pending=True)
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=[], pending=True)
     scene.ended(cause=Cause.DELETED)
-    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=["ge-0"])
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=["ge-0"])
 
 
 @pytest.mark.parametrize("cause", [Cause.KILLED, Cause.MEMORY, Cause.UNKNOWN])
 def test_other_deaths_may_be_a_task_s_fault(scene: Scene, cause: Cause) -> None:
     """Nobody has asked for them."""
     scene.ended(cause=cause)
-    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[])
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=[])
 
 
 def test_a_worker_that_its_nanny_replaced_may_have_died_of_a_task(scene: Scene) -> None:
     """Its Nanny tells at once; the node lives on."""
     scene.failure_info.missing("ge-0", expected=False)
     scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
-    assert scene.failure_info.evidence(["ge-0"]) == Evidence(blameless=[])
+    assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=[])
 
 
 def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
@@ -182,7 +182,7 @@ def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
     told = scene.failure_info.evidence(
         ["ge-0-1", "ge-0-0", "ge-0-1", "ge-0-3", "a stranger"]
     )
-    assert told == Evidence(blameless=["ge-0-0", "ge-0-3"])
+    assert told == Evidence(excluded=["ge-0-0", "ge-0-3"])
 
 
 def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
@@ -192,7 +192,7 @@ def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
         record.diagnosis = Diagnosis(cause=Cause.HOST_LOST)
         scene.pool.registry.move(record, NodeState.GONE)
     told = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
-    assert told == Evidence(blameless=["ge-1", "ge-2"])
+    assert told == Evidence(excluded=["ge-1", "ge-2"])
 
 
 def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None:

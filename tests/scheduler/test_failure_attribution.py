@@ -97,7 +97,7 @@ async def test_a_task_is_held_until_the_cause_is_known(tmp_path: Path) -> None:
         assert await client.submit(abs, -1) == 1  # a worker has time
         (ts,) = scheduler.unrunnable
         assert ts.key == task.key
-        info_of(scheduler).found = Evidence(blameless=["w0"])
+        info_of(scheduler).found = Evidence(excluded=["w0"])
         await task
         assert ts.suspicious == 0
         assert ts.worker_restrictions == {ws[0].address}
@@ -112,7 +112,7 @@ async def test_a_new_worker_does_not_get_a_held_task(tmp_path: Path) -> None:
         async with Worker(scheduler.address, local_directory=tmp_path):
             assert await client.submit(abs, -1) == 1
             assert scheduler.tasks[task.key].state == "no-worker"
-            info_of(scheduler).found = Evidence(blameless=["w0"])
+            info_of(scheduler).found = Evidence(excluded=["w0"])
             await task
 
 
@@ -131,7 +131,7 @@ async def test_only_deaths_that_count_are_counted(tmp_path: Path) -> None:
             await busy.close()
             ws.remove(busy)
         assert [ts.key for ts in scheduler.unrunnable] == [task.key]
-        info_of(scheduler).found = Evidence(blameless=["w0"])
+        info_of(scheduler).found = Evidence(excluded=["w0"])
         async with Worker(scheduler.address, local_directory=tmp_path):
             await until(lambda: scheduler.suspects_of(task.key) == ["w1"], "one")
             info_of(scheduler).found = Evidence()
@@ -145,10 +145,10 @@ def nap_after(before: int) -> int:
     return before
 
 
-@pytest.mark.parametrize("blameless", [["w0"], []])
+@pytest.mark.parametrize("excluded", [["w0"], []])
 @in_loop
 async def test_a_dependency_that_was_lost_too_is_computed_again(
-    tmp_path: Path, blameless: list[str]
+    tmp_path: Path, excluded: list[str]
 ) -> None:
     """Whether the task fails or not."""
     async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, ws):
@@ -159,8 +159,8 @@ async def test_a_dependency_that_was_lost_too_is_computed_again(
         await until(lambda: ws[0].state.executing_count, "it runs")
         info_of(scheduler).found = Evidence(pending=True)
         await lose(scheduler, ws[0])
-        info_of(scheduler).found = Evidence(blameless=blameless)
-        if blameless:
+        info_of(scheduler).found = Evidence(excluded=excluded)
+        if excluded:
             assert await task == 3
         else:
             with pytest.raises(KilledWorker):
