@@ -25,7 +25,7 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.liveness import SILENCE
 from dask_gridengine.reconcile.monitor import (
     HOSTS_AGAIN,
-    PROVEN,
+    WORKING_SECONDS,
     SUSPEND_THRESHOLD,
     TICK,
 )
@@ -250,7 +250,7 @@ def test_an_outage_costs_time_only() -> None:
 
     async def story() -> None:
         world = await working(1)
-        await world.turn(PROVEN + TICK)  # so that no budget has a say in this
+        await world.turn(WORKING_SECONDS + TICK)  # so that no budget has a say in this
         world.launcher.error = DrmCommunicationError("no answer")
         world.pool.scale(4, by_user=False)
         tries = []
