@@ -29,6 +29,7 @@ from dask_gridengine.nodes.memory_option import (
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import hand_over
+from dask_gridengine.scheduler.failure_attribution import NO_WORKER
 from dask_gridengine.scheduler.throttled_callback import ThrottledCallback
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,8 @@ class BlockedTasks:
         for ts in self._scheduler.unrunnable:
             workers, hosts = ts.worker_restrictions or (), ts.host_restrictions or ()
             bound = (workers or hosts) and not ts.loose_restrictions
+            if NO_WORKER in workers:
+                continue  # held until it is known why its workers died
             if bound and not self._any_present(workers, hosts):
                 found[frozenset(map(str, (*workers, *hosts)))].append(ts)
         return found

@@ -220,10 +220,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         ClusterNotRunning
             If the cluster has not started.
         """
-        if name in self.options.pools or (name is None and not self.options.pools):
+        only = name is None and len(self.options.pools) <= 1
+        if only or name in self.options.pools:
             if not self._pools:
                 raise ClusterNotRunning(self.name, self.status.name)
-            return self._pools[name] if name else next(iter(self._pools.values()))
+            return next(iter(self._pools.values())) if only else self._pools[str(name)]
         there = ", ".join(self.options.pools) or "none: all nodes are alike"
         wrong = "which pool?" if name is None else f"no pool {name!r};"
         raise OptionError(f"{self.name}: {wrong} There are: {there}")
@@ -330,7 +331,9 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if by_user or dropped:
                 self._lifecycle.release(pool.give_back_places())
             error = failed.get(pool)
-            if error and not isinstance(error, DrmCommunicationError | GridFull):
+            if not error or not (by_user or added):
+                continue
+            if not isinstance(error, DrmCommunicationError | GridFull):
                 # These nodes will never come. Lost nodes may: they did before.
                 pool.drop_names([n for n in added if n in pool.registry.unbound])
                 pool.reconciler.clear_backoff()
@@ -345,13 +348,15 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """
         if self.status is not Status.closing:  # while it closes all nodes go anyhow
             self._require_running()
+        pools = set()
         for name in nodes_of(workers):
             if (pool := self._pool_of(name)) is None:
                 continue
+            pools.add(pool)
             record = pool.registry.by_worker.get(name)
             if record is None or record.state is not NodeState.IMPORTING:
                 pool.drop_names([name])
-        for pool in self._pools.values():
+        for pool in pools:
             pool.reconciler.note_scaled(pool.wanted, 0, by_user=False)
         await self._correct_state()
 
@@ -381,6 +386,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     def _request_pass(self) -> None:
         """Run a pass soon; nothing waits for it."""
+        if self._correct_state_waiting is not None:
+            return  # one waits already
         if self.status is Status.running and not self._lifecycle.ending:
             self._in_background(self._pass())
 
@@ -539,7 +546,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """All nodes that are not gone, and the last 2,000 of each pool that are.
 
         In the order of submission, with their states. `counts` has the number of all.
-        Also after `close`, as are `explain`, `job_script`, `counts` and `wanted`.
+        Also after `close`, as are `explain`, `job_script` and `counts`.
         """
         dropped = sum(p.registry.dropped.total() for p in self._started_pools())
         return JobTable(self._records, dropped=dropped)

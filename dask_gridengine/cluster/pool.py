@@ -180,7 +180,8 @@ class NodePool:
             self.cluster.worker_spec.pop(name, None)
             if handle := self.cluster.workers.pop(name, None):
                 handle.ended()
-        if not gone.isdisjoint(self.registry.unbound):
+        gone.difference_update(self.registry.by_worker)  # those have nodes
+        if gone and not gone.isdisjoint(self.registry.unbound):
             kept = [name for name in self.registry.unbound if name not in gone]
             self.registry.unbound.clear()
             self.registry.unbound.extend(kept)
@@ -188,6 +189,9 @@ class NodePool:
     def scale(self, count: int, *, by_user: bool) -> tuple[list[str], list[str]]:
         """Change the desired number at once; returns the new and the dropped names."""
         count, names = self._allowed(count), self.names
+        if by_user and not count:  # nodes that are rotated out go, too
+            for record in self.registry.live.values():
+                record.rotating = False
         dropped = to_close(self, len(names) - count)
         self.drop_names(dropped)
         added = self.add_names(count - len(names))
@@ -214,14 +218,14 @@ class NodePool:
         Does not wait for a node. Returns the error of a launcher that refused.
         """
         desired = self.cluster.worker_spec
-        # A node that is rotated out drains in its own time, unless all nodes go.
+        # A node that is rotated out drains in its own time.
         surplus = [
             record.worker
             for record in self.registry.live.values()
             if record.worker is not None
             and record.worker not in desired
             and not (record.cancelled or record.over)
-            and not (record.rotating and self.wanted)
+            and not record.rotating
         ]
         if surplus:
             self.mark_cancelled(surplus)
@@ -261,8 +265,10 @@ class NodePool:
         """Desire one node less, and stop this one."""
         self.drop_names([name])
         self.mark_cancelled([name])
-        await self.release([name])
-        await self.give_back_places()
+        try:
+            await self.release([name])
+        finally:
+            await self.give_back_places()
 
     async def give_back_places(self) -> None:
         """Delete the newest queued nodes that no name waits for."""
@@ -420,7 +426,10 @@ class NodeHandle(ProcessInterface):  # type: ignore[misc]
     async def close(self) -> None:
         """Stop the node after its tasks end and its data moved."""
         if self.status is Status.running:
-            await self._pool.stop(self.name)
+            try:
+                await self._pool.stop(self.name)
+            except Exception:  # SpecCluster would stay in "closing" for ever
+                logger.exception("Could not stop node %s", self.name)
 
     def ended(self) -> None:
         """Note that the node is not desired any more."""

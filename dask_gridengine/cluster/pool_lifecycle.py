@@ -73,7 +73,11 @@ async def open_pool(
             request=_request(options, launcher, directory),
             directory=directory,
         )
-        _listen(pool)
+        try:
+            _listen(pool)
+        except BaseException:
+            await pool.bootstrap.aclose()
+            raise
     except BaseException:
         await launcher.aclose()
         _remove(directory, keep=())

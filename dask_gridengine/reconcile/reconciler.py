@@ -45,6 +45,7 @@ class Reconciler:
         self.decisions: list[str] = []  # for `explain`
         self.submission_error = ""  # why nothing can be submitted now
         self._retries, self._retry_at = 0, 0.0
+        self._error: LauncherError | None = None  # of the last submission
         self._probes, self._next_probe = 0, 0.0
         self.limiter = RateLimiter(self._now)
 
@@ -110,8 +111,11 @@ class Reconciler:
     def due(self) -> float:
         """Seconds until missing nodes may be submitted; infinity if none may."""
         missing = self.missing
-        if not missing or not self._pool.arrays.room or self.persistent_failure:
+        arrays = self._pool.arrays
+        if not missing or not arrays.room or self.persistent_failure:
             return float("inf")
+        if arrays.in_flight:
+            return float("inf")  # one submission at a time
         now = self._now
         budget = 0.0 if self.free else self.limiter.wait(now)
         return max(budget, self._retry_at - now, 0.05)
@@ -126,15 +130,18 @@ class Reconciler:
             return None
         free, charged = self._affordable(missing)
         if not free + charged:
-            return None
+            # scale() must not succeed because another pass met its rejection.
+            return self._error if self._now < self._retry_at else None
         try:
             queued = await self._pool.submit(free + charged)
         except (DrmCommunicationError, GridFull) as exc:
             self.limiter.give_back(charged)
+            self._error = exc
             self.submission_failed(str(exc))
             return exc
         except LauncherError as exc:
-            self._rejected(exc, charged)
+            self._error = exc
+            self._rejected(exc, free, charged)
             return exc
         self.clear_backoff()
         self.free -= min(free, queued)
@@ -188,18 +195,22 @@ class Reconciler:
         """The grid has answered: the next submission need not wait."""
         self._retries, self._retry_at, self.submission_error = 0, 0.0, ""
 
-    def _rejected(self, exc: LauncherError, charged: int) -> None:
+    def _rejected(self, exc: LauncherError, free: int, charged: int) -> None:
         """Keep the error of a rejected submission.
 
-        Rejected replacements are failures, and have cost their budget. scale() raises
-        the rejection of its nodes itself; other free ones are tried again later.
+        Rejected replacements are failures, and have cost their budget. The first
+        rejection of free nodes is not counted: scale() raises that of its nodes, and
+        they are not tried again. Others are, and then count like replacements.
         """
-        if not charged:
+        if charged:
+            self.clear_backoff()
+        else:
+            first = not self._retries
             self._back_off()
             self.submission_error = str(exc)
-            return
-        self.clear_backoff()
-        count = number_of_nodes(charged)
+            if first:
+                return
+        count = number_of_nodes(free + charged)
         if isinstance(exc, SubmitError):
             self._pool.failures.rejected(self._pool.exits.with_advice(rejection(exc)))
             self.tell(f"The grid rejected {count}: {exc.reason.strip()}")

@@ -64,9 +64,11 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         http.add_application(placeholder)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._visited.wait(), DELAY)
-        await self._add_pages(http)
-        http.applications.remove(placeholder)
-        self._loaded.set()
+        try:
+            await self._add_pages(http)
+        finally:
+            http.applications.remove(placeholder)
+            self._loaded.set()
 
     async def _add_pages(self, http: Any) -> None:
         try:
@@ -88,10 +90,14 @@ class _EarlyVisit(RequestHandler):  # type: ignore[misc]
         self._visited, self._loaded = visited, loaded
 
     async def get(self) -> None:
-        """Load the pages now, and send the visitor to the same address again."""
+        """Load the pages now, and send the visitor to the same address again.
+
+        The address is relative: a proxy may have put a prefix before it.
+        """
         self._visited.set()
         await self._loaded.wait()
-        self.redirect(self.request.uri)
+        page, query = self.request.path.rpartition("/")[2], self.request.query
+        self.redirect(f"./{page}" + (f"?{query}" if query else ""))
 
 
 def _import(*names: str) -> list[Any]:

@@ -34,7 +34,7 @@ MAX_SUSPECTS = 10_000
 CAUSE_TIMEOUT = 5.0
 CHECK_INTERVAL = 0.05
 #: A held task is restricted to this worker, which does not exist.
-_NO_WORKER = "held-until-the-cause-is-known"
+NO_WORKER = "held-until-the-cause-is-known"
 
 
 class FailureInfo(Protocol):
@@ -89,7 +89,7 @@ class _Held:
             hosts=ts.host_restrictions,
             loose=ts.loose_restrictions,
         )
-        ts.worker_restrictions, ts.host_restrictions = {_NO_WORKER}, None
+        ts.worker_restrictions, ts.host_restrictions = {NO_WORKER}, None
         ts.loose_restrictions = False
         return held
 
@@ -151,6 +151,9 @@ class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
 
     def _count_death(self, ws: WorkerState, keys: Collection[Any]) -> None:
         for key in keys:
+            # Dask has counted this death already: of a new task it is the only one.
+            if self._scheduler.tasks[key].suspicious <= 1:
+                self._suspects.pop(key, None)
             self._suspects.setdefault(key, []).append(ws.name)
             self._suspects.move_to_end(key)
             if len(self._suspects[key]) > self._allowed:

@@ -96,7 +96,9 @@ class WorkerLiveness:
     def _find_resumed(self) -> None:
         """Resume workers that sent a heartbeat after their node was suspended."""
         for ws in self._suspended_workers():
-            if ws.last_seen > self._suspended[ws.address].last_seen:
+            # To resume one worker of a node resumes the others, too.
+            suspension = self._suspended.get(ws.address)
+            if suspension and ws.last_seen > suspension.last_seen:
                 self._resume(ws)
                 self._on_resumed(ws.name)
 

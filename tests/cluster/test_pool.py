@@ -165,3 +165,15 @@ def test_each_pool_follows_its_own_work(options: dict[str, Any]) -> None:
             assert cluster.pool("big").wanted == 1
 
     asyncio.run(run())
+
+
+def test_the_only_pool_needs_no_name(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cluster with one named pool is scaled and closed like one without pools."""
+    options["pools"] = {"big": {}}
+    with GridEngineCluster(jobs={"big": 1}, **options) as cluster:
+        cluster.scale(jobs=2)
+        assert cluster.pool() is cluster.pool("big")
+        assert cluster.wanted == 2
+    assert [r for r in caplog.records if "failed" in r.getMessage()] == []

@@ -25,9 +25,9 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.liveness import SILENCE
 from dask_gridengine.reconcile.monitor import (
     HOSTS_AGAIN,
-    WORKING_SECONDS,
     SUSPEND_THRESHOLD,
     TICK,
+    WORKING_SECONDS,
 )
 from dask_gridengine.reconcile.rate_limiter import REFILL_SECONDS
 from dask_gridengine.reconcile.reconciler import FIRST_PROBE
@@ -762,7 +762,8 @@ def test_a_refused_scale_up_costs_no_budget_and_tries_again() -> None:
         world = await working(2)
         world.launcher.error = SubmitError("no such queue", 1, "-q x")
         assert await world.scale(3) is world.launcher.error
-        assert await world.pool.reconcile() is None, "too early"
+        await world.pool.reconcile()  # too early
+        assert world.launcher.attempts == 2
         world.launcher.error = None
         await world.turn(5)
         assert world.launcher.submissions == [2, 1]
@@ -900,3 +901,51 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_rejected_successors_of_rotated_nodes_are_a_failure() -> None:
+    """They cost no budget, but their rejection is counted and reported all the same."""
+
+    async def story() -> None:
+        world = await working(2)
+        world.launcher.error = SubmitError("unknown queue", 1, "-q nowhere")
+        for record in world.in_state(NodeState.WORKING):
+            world.pool.replace(record)
+        await world.turn(60.0)
+        assert world.decided("rejected")
+        assert world.reconciler.persistent_failure is Cause.REJECTED
+        attempts = world.launcher.attempts
+        await world.turn(1000.0)
+        assert world.launcher.attempts - attempts < 10
+
+    play(story)
+
+
+def test_scale_returns_a_rejection_that_another_pass_met() -> None:
+    """Its own pass is within the back-off, and does not succeed."""
+
+    async def story() -> None:
+        world = World()
+        world.launcher.error = SubmitError("unknown queue", 1, "-q nowhere")
+        world.pool.scale(2, by_user=True)
+        assert await world.pool.reconcile() is world.launcher.error
+        assert await world.pool.reconcile() is world.launcher.error
+
+    play(story)
+
+
+def test_nothing_is_due_while_a_submission_gets_no_answer() -> None:
+    """The timer does not spin."""
+
+    async def story() -> None:
+        world = await working(2)
+        world.launcher.hold = asyncio.Event()
+        await world.die(world.in_state(NodeState.WORKING)[0])
+        await_answer = asyncio.ensure_future(world.pool.reconcile())
+        await until(lambda: world.launcher.attempts == 2, "a submission")
+        await world.die(world.in_state(NodeState.WORKING)[0])
+        assert world.reconciler.due() == float("inf")
+        world.launcher.hold.set()
+        await await_answer
+
+    play(story)

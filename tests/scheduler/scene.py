@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Info:
         self.lost: list[tuple[str, bool]] = []
         self.exits: list[str] = []
         self.resumed: list[str] = []
+        self.on_heard: Callable[[str], object] = lambda name: None
         self.explained: list[list[str]] = []
         self.found = Evidence()
 
@@ -72,6 +73,7 @@ class Info:
 
     def heard(self, name: str) -> None:
         self.resumed.append(name)
+        self.on_heard(name)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import json
 import sys
 from typing import Any
@@ -13,6 +15,8 @@ from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.loops import in_loop
 from tests.scheduler.scene import page, running
 
+ADDRESSES = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
+
 
 @in_loop
 async def test_an_early_visitor_gets_the_pages(
@@ -20,7 +24,7 @@ async def test_an_early_visitor_gets_the_pages(
 ) -> None:
     """They are loaded then, and not at the start."""
     monkeypatch.setattr(dashboard, "DELAY", 60.0)
-    async with running() as scheduler:
+    async with ClusterScheduler(**ADDRESSES) as scheduler:
         assert await page(scheduler, "/health") == (200, "ok", "health")
         assert "bokeh" in (await page(scheduler, "/status"))[1].lower()
         assert (await page(scheduler, "/nothing"))[0] == 404
@@ -62,3 +66,22 @@ async def test_a_scheduler_closes_before_its_pages_are_loaded(
 
     async with ClusterScheduler(host="127.0.0.1", dashboard_address="127.0.0.1:0"):
         pass
+
+
+@in_loop
+async def test_an_early_visitor_stays_on_this_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The redirect is relative: below a proxy's prefix, and never to another host."""
+    monkeypatch.setattr(dashboard, "DELAY", 60.0)
+    async with ClusterScheduler(**ADDRESSES) as scheduler:
+        port = scheduler.http_server.port
+
+        def location() -> str | None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", "//another.host/status?theme=dark")
+            answer = connection.getresponse()
+            connection.close()
+            return answer.headers["Location"]
+
+        assert await asyncio.to_thread(location) == "./status?theme=dark"

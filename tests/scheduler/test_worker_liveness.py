@@ -79,6 +79,23 @@ async def test_a_heartbeat_resumes_a_suspended_node(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_heartbeat_resumes_all_workers_of_the_node(tmp_path: Path) -> None:
+    """The cluster resumes the others when it is told of the first."""
+    async with working(tmp_path, 2) as (scheduler, _, workers):
+        for worker in workers:
+            worker.periodic_callbacks["heartbeat"].stop()
+        scheduler.liveness.set_suspended(["w0", "w1"], True)
+        info_of(scheduler).on_heard = lambda name: scheduler.liveness.set_suspended(
+            ["w0", "w1"], False
+        )
+        for worker in workers:
+            await worker.heartbeat()
+        scheduler.liveness.correct_last_seen()
+        statuses = {ws.status for ws in scheduler.workers.values()}
+        assert statuses == {Status.running}
+
+
+@in_loop
 async def test_a_worker_that_leaves_is_not_resumed(tmp_path: Path) -> None:
     """It was paused for another reason when its node was suspended."""
     async with working(tmp_path) as (scheduler, _, _):
