@@ -62,8 +62,9 @@ def suppress_close_messages(scheduler: Scheduler | None) -> Iterator[None]:
     *Cancelled connections* to workers that are closing just then.
 
     *Late handshakes*: a node that is stopped during its TLS handshake makes distributed
-    log two tracebacks, with the address of a listener that has none any more
-    (`TLSListener._prepare_stream`, seen with distributed 2026.8).
+    log that the handshake failed, or two tracebacks, with the address of a listener
+    that has none any more (`TLSListener._prepare_stream`, seen with distributed
+    2026.8).
     """
     # Each call has its own filters: several clusters may close at the same time.
     closing = _ClosingFilter(scheduler)
@@ -71,6 +72,7 @@ def suppress_close_messages(scheduler: Scheduler | None) -> Iterator[None]:
         logging.getLogger(name)
         for name in (
             "tornado.application",
+            "distributed.comm.tcp",
             "distributed.scheduler",
             "distributed.active_memory_manager",
         )
@@ -90,6 +92,8 @@ class _ClosingFilter:
     def __init__(self, scheduler: Scheduler | None) -> None:
         self._scheduler = scheduler
         self._addresses: set[str] = set()  # also of workers that were removed since
+        listeners = scheduler.listeners if scheduler is not None else ()
+        self._listeners = {listener.listen_address for listener in listeners}
         self._update()
 
     def __call__(self, record: logging.LogRecord) -> bool:
@@ -100,6 +104,8 @@ class _ClosingFilter:
         if isinstance(error, ValueError) and "non-started TCPL" in str(error):
             return False
         text = str(record.msg)
+        if "TLS handshake failed" in text and isinstance(record.args, tuple):
+            return record.args[0] not in self._listeners
         if not any(lost in text for lost in LOST):
             return True
         found = _WORKER.search(text)

@@ -16,6 +16,7 @@ from distributed.comm.tcp import TLSListener
 from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
 from tests.loops import in_loop
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -119,3 +120,39 @@ def warned(*addresses: str) -> list[str]:
     return [
         address for address in addresses if any(address in text for text in messages)
     ]
+
+
+@pytest.mark.parametrize("closing", [False, True])
+@in_loop
+async def test_a_failed_handshake_is_logged_unless_its_scheduler_closes(
+    closing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node that is stopped resets its connection."""
+    security = new_security("x")
+    async with Scheduler(
+        host="127.0.0.1",
+        port=0,
+        dashboard_address=":0",
+        protocol="tls",
+        security=security,
+    ) as scheduler:
+        port = int(scheduler.address.rpartition(":")[2])
+        context = suppress_close_messages(scheduler) if closing else None
+        with context or contextlib.nullcontext():
+            with socket.create_connection(("127.0.0.1", port)) as peer:
+                peer.sendall(b"no handshake")
+                with contextlib.suppress(ConnectionResetError):  # what it answers
+                    await asyncio.to_thread(peer.recv, 100)
+            await until_logged(caplog, "TLS handshake failed", expected=not closing)
+
+
+async def until_logged(
+    caplog: pytest.LogCaptureFixture, text: str, *, expected: bool
+) -> None:
+    """Wait for a line of the log; for one that must not come, let the loop turn."""
+    if expected:
+        await until(lambda: text in caplog.text, "a line of the log")
+        return
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert text not in caplog.text
