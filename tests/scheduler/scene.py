@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from distributed import Client, Scheduler, Worker
 
-from dask_gridengine.scheduler import dashboard
 from dask_gridengine.scheduler.failure_attribution import Evidence
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.waiting import until
@@ -21,12 +19,10 @@ from tests.waiting import until
 
 @contextlib.asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
-    """A scheduler whose pages are loaded at once."""
+    """A scheduler on loopback."""
     given = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", **options}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dashboard, "DELAY", 0.0)
-        async with ClusterScheduler(**given) as scheduler:
-            yield scheduler
+    async with ClusterScheduler(**given) as scheduler:
+        yield scheduler
 
 
 async def page(scheduler: ClusterScheduler, path: str) -> tuple[int, str, str]:

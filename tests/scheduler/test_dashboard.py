@@ -11,20 +11,14 @@ from typing import Any
 import pytest
 
 from dask_gridengine.scheduler import dashboard
-from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.loops import in_loop
 from tests.scheduler.scene import page, running
 
-ADDRESSES = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
-
 
 @in_loop
-async def test_an_early_visitor_gets_the_pages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_the_first_visitor_gets_the_pages() -> None:
     """They are loaded then, and not at the start."""
-    monkeypatch.setattr(dashboard, "DELAY", 60.0)
-    async with ClusterScheduler(**ADDRESSES) as scheduler:
+    async with running() as scheduler:
         assert await page(scheduler, "/health") == (200, "ok", "health")
         assert "bokeh" in (await page(scheduler, "/status"))[1].lower()
         assert (await page(scheduler, "/nothing"))[0] == 404
@@ -58,23 +52,16 @@ async def test_without_bokeh_the_page_says_how_to_get_it(
 
 
 @in_loop
-async def test_a_scheduler_closes_before_its_pages_are_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nothing is left to do."""
-    monkeypatch.setattr(dashboard, "DELAY", 60.0)
-
-    async with ClusterScheduler(host="127.0.0.1", dashboard_address="127.0.0.1:0"):
+async def test_a_scheduler_without_visitors_closes() -> None:
+    """Its pages were never loaded."""
+    async with running():
         pass
 
 
 @in_loop
-async def test_an_early_visitor_stays_on_this_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_the_first_visitor_stays_on_this_server() -> None:
     """The redirect is relative: below a proxy's prefix, and never to another host."""
-    monkeypatch.setattr(dashboard, "DELAY", 60.0)
-    async with ClusterScheduler(**ADDRESSES) as scheduler:
+    async with running() as scheduler:
         port = scheduler.http_server.port
 
         def location() -> str | None:
