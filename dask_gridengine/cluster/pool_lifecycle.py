@@ -73,16 +73,12 @@ async def open_pool(
             request=_request(options, launcher, directory),
             directory=directory,
         )
-        try:
-            _listen(pool)
-        except BaseException:
-            await pool.bootstrap.aclose()
-            raise
     except BaseException:
         await launcher.aclose()
         _remove(directory, keep=())
         raise
     try:
+        _listen(pool)
         await _submit_first(pool)
     except BaseException:
         await stop_admitting(pool)

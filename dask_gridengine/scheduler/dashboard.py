@@ -35,7 +35,6 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
     ) -> None:
         self._scheduler, self._prefix, self._pages = scheduler, prefix, pages
         self._loading: asyncio.Task[None] | None = None
-        self._visited, self._loaded = asyncio.Event(), asyncio.Event()
         self._counters: prometheus.ClusterCounters | None = None
         json_api.connect(scheduler, prefix)
 
@@ -44,9 +43,11 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         self._counters = prometheus.connect(view)
 
     async def start(self, scheduler: Scheduler) -> None:
-        """Wait for a visitor in the background."""
+        """Have the first visitor load the pages."""
         if self._pages:
-            self._loading = asyncio.create_task(self._load())
+            first_visit = (r".*", _FirstVisit, {"dashboard": self})
+            self._placeholder = Application([first_visit])
+            scheduler.http_application.add_application(self._placeholder)
 
     async def close(self) -> None:
         """Stop to load pages, and remove the metrics."""
@@ -54,17 +55,18 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
             self._loading.cancel()
         prometheus.disconnect(self._counters)
 
+    async def load(self) -> None:
+        """Load the pages; concurrent requests wait for the same load."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        await asyncio.shield(self._loading)
+
     async def _load(self) -> None:
         http = self._scheduler.http_application
-        events = {"visited": self._visited, "loaded": self._loaded}
-        placeholder = Application([(r".*", _EarlyVisit, events)])
-        http.add_application(placeholder)
-        await self._visited.wait()
         try:
             await self._add_pages(http)
         finally:
-            http.applications.remove(placeholder)
-            self._loaded.set()
+            http.applications.remove(self._placeholder)
 
     async def _add_pages(self, http: Any) -> None:
         try:
@@ -79,19 +81,18 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         ours.connect(self._scheduler, self._prefix)
 
 
-class _EarlyVisit(RequestHandler):  # type: ignore[misc]
-    """Answer a visitor as soon as the pages are loaded."""
+class _FirstVisit(RequestHandler):  # type: ignore[misc]
+    """Answer requests that arrive before the pages are loaded."""
 
-    def initialize(self, visited: asyncio.Event, loaded: asyncio.Event) -> None:
-        self._visited, self._loaded = visited, loaded
+    def initialize(self, dashboard: Dashboard) -> None:
+        self._dashboard = dashboard
 
     async def get(self) -> None:
-        """Load the pages now, and send the visitor to the same address again.
+        """Load the pages, and send the visitor to the same address again.
 
         The address is relative: a proxy may have put a prefix before it.
         """
-        self._visited.set()
-        await self._loaded.wait()
+        await self._dashboard.load()
         page, query = self.request.path.rpartition("/")[2], self.request.query
         self.redirect(f"./{page}" + (f"?{query}" if query else ""))
 
