@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distributed import Security
+
 from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.pool import NodePool
@@ -112,6 +114,8 @@ class FakeScheduler:
 class FakeLifecycle:
     """Keeps the work that a pool starts, which `World` does not run."""
 
+    ending = False
+
     def release(self, work: Any) -> None:
         work.close()
 
@@ -129,9 +133,10 @@ class FakeCluster:
         self.persistent_failures = 0
         self.passes = 0
         self.pools: list[NodePool] = []
-        self._changed = asyncio.Event()
-        self._lifecycle = FakeLifecycle()
-        self._tls, self._working_directory = None, ""
+        self.adaptive: dict[str, Any] = {}
+        self.changed = asyncio.Event()
+        self.lifecycle = FakeLifecycle()
+        self.security = Security()
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -144,9 +149,6 @@ class FakeCluster:
 
     def _request_pass(self) -> None:
         self.passes += 1
-
-    def _share_of_machine(self, pool: NodePool, slots: int) -> None:
-        return None
 
 
 def make_pool(

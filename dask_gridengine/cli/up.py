@@ -23,12 +23,12 @@ from dask_gridengine.cli.live_view import LiveView
 from dask_gridengine.cli.scheduler_file import SchedulerFile
 from dask_gridengine.cli.stop_signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
+from dask_gridengine.cluster.control import snapshot
 from dask_gridengine.formatting import plural
 from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.options import Options
 from dask_gridengine.process_identity import ProcessIdentity
 from dask_gridengine.reconcile.drain import busy, drain_cluster
-from dask_gridengine.views.snapshot import snapshot
 
 SHOW_SECONDS = 0.5  # between two pictures
 EXPLAIN_SECONDS = 2.0  # between two calls of explain(), which walks through all nodes

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from dask.utils import parse_timedelta
 from distributed.deploy import Adaptive
 from distributed.scheduler import WorkerState
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.cluster.demand import long_tasks
+from dask_gridengine.cluster.demand import long_tasks, workers_of_pool
 from dask_gridengine.cluster.pool import NodePool
-from dask_gridengine.cluster.scaling import UNITS, by_least_held, to_close, whole
+from dask_gridengine.cluster.scaling import (
+    UNITS,
+    bounds,
+    by_least_held,
+    to_close,
+    whole,
+)
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
+from dask_gridengine.unknown_options import refuse_unknown
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.cluster import GridEngineCluster
 
 #: Most workers if `adapt` is given no maximum: a mistake must stay affordable.
 ADAPTIVE_MAXIMUM = 100
-
 
 #: Keywords of `GridEngineCluster.adapt` beside those of its signature.
 ADAPT_OPTIONS = (
@@ -117,24 +126,21 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         A worker that is paused for long while work waits does not count: Dask would
         wait for it for ever.
         """
-        cluster = self.cluster
-        assert cluster is not None
-        if self._pool.name:
-            wanted = cluster.demand(self._pool, self.target_duration)
+        cluster, pool = self._pool.cluster, self._pool
+        scheduler, threads = cluster.scheduler, pool.options.threads
+        if pool.name:
+            wanted = workers_of_pool(
+                scheduler, cluster.pools, pool, self.target_duration
+            )
         else:
-            wanted = await self._work()
-        if wanted:
-            wanted += cluster.num_paused(self._pool)
+            wanted = int(await super().target())
+            if wanted and not scheduler.workers:
+                wanted = math.ceil(wanted / threads)
+            tasks = long_tasks(scheduler, self.target_duration)
+            wanted = max(wanted, math.ceil(tasks / threads))
+        if wanted and cluster.lifecycle.blocked is not None:
+            wanted += cluster.lifecycle.blocked.lasting[pool.name]
         return int(max(self.minimum, min(self.maximum, wanted)))
-
-    async def _work(self) -> int:
-        cluster = self.cluster
-        wanted = int(await super().target())
-        threads = self._pool.options.threads
-        if wanted and not cluster.scheduler.workers:
-            wanted = math.ceil(wanted / threads)
-        tasks = long_tasks(cluster.scheduler, self.target_duration)
-        return max(wanted, math.ceil(tasks / threads))
 
     async def recommendations(self, target: int) -> dict[str, Any]:
         """What to do for this number of workers, in whole nodes.
@@ -144,21 +150,17 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         """
         if self.state == "stopped":  # by scale(), while this awaited the target
             return {"status": "same"}
-        pool = self._pool
-        nodes, planned = self._nodes(target), pool.wanted
+        pool, most = self._pool, self._most()
+        nodes, planned = int(min(pool.options.nodes(target), most)), pool.wanted
         self._update_idle()
-        if planned > self._most():
-            return {"status": "down", "workers": self._beyond_the_maximum()}
+        if planned > most:
+            return {"status": "down", "workers": to_close(pool, planned - int(most))}
         if nodes == planned:
             return {"status": "same"}
         if nodes > planned:
             return {"status": "up", "n": nodes * pool.options.processes}
         going = self._dispensable(planned - nodes, nodes)
         return {"status": "down", "workers": going} if going else {"status": "same"}
-
-    def _nodes(self, workers: int) -> int:
-        """Nodes for this number of workers, within the maximum."""
-        return int(min(self._pool.options.nodes(workers), self._most()))
 
     def _most(self) -> float:
         """The most nodes; one may have more workers than the maximum."""
@@ -168,12 +170,8 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         whole = int(self.maximum) // options.processes
         return max(1, whole, options.nodes(self.minimum))
 
-    def _beyond_the_maximum(self) -> list[str]:
-        """Nodes to give up after the maximum was lowered, ranked as for ``scale``."""
-        return to_close(self._pool, self._pool.wanted - int(self._most()))
-
     def _update_idle(self) -> None:
-        workers = self.cluster.scheduler.workers.values()
+        workers = self._pool.cluster.scheduler.workers.values()
         # An actor cannot be moved; a task that has seceded waits for others.
         busy = {
             node_of(ws.name)
@@ -181,8 +179,18 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             if ws.processing or ws.long_running or ws.actors
         }
         idle = {node_of(ws.name) for ws in workers} - busy
+        # A successor has been idle for as long as the node that it replaces: else a
+        # lull would take it as a queued node, and the rotation would cost a node.
+        inherited = {
+            new: self._idle_since.get(old, math.inf)
+            for new, old in self._pool.successors.items()
+            if old not in busy
+        }
         now = steady_time()
-        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
+        self._idle_since = {
+            name: self._idle_since.get(name, min(inherited.get(name, now), now))
+            for name in idle | inherited.keys()
+        }
 
     def _dispensable(self, count: int, kept: int) -> list[str]:
         """Nodes that may go: queued ones, the newest first; then those idle for long.
@@ -190,14 +198,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Working nodes are kept until `kept` of them are there: a node that still starts
         cannot take their data, and may never work.
         """
-        scheduler = self.cluster.scheduler
-        planned = self._pool.names
-        going = list(reversed(self._pool.waiting))[:count]
+        scheduler, pool = self._pool.cluster.scheduler, self._pool
+        planned, before = pool.names, steady_time() - self._idle_grace
+        idle = [n for n in planned if self._idle_since.get(n, math.inf) <= before]
+        queued = [n for n in pool.waiting if n not in pool.successors or n in idle]
+        going = list(reversed(queued))[:count]
         there = {node_of(ws.name) for ws in scheduler.workers.values()}
         spare = min(count - len(going), len(there.intersection(planned)) - kept)
-        before = steady_time() - self._idle_grace
-        idle = [n for n in planned if self._idle_since.get(n, math.inf) <= before]
-        ranked = by_least_held(scheduler, idle)
+        ranked = by_least_held(scheduler, [name for name in idle if name in there])
         for group in self._groups(ranked, there):
             if len(group) <= spare:
                 going += group
@@ -210,7 +218,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             return [[node] for node in ranked]
         key_of = {
             node_of(ws.name): self.worker_key(ws)
-            for ws in self.cluster.scheduler.workers.values()
+            for ws in self._pool.cluster.scheduler.workers.values()
         }
         sizes = Counter(key_of[node] for node in there)
         groups: dict[Hashable, list[str]] = {}
@@ -223,8 +231,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
         Dask would have the scheduler retire them first, which loses the cause.
         """
-        cluster, pool = self.cluster, self._pool
-        assert cluster is not None
+        cluster, pool = self._pool.cluster, self._pool
         if pool.wanted > (most := self._most()):
             pool.note(
                 f"adaptive: the maximum is {number_of_nodes(int(most))}, draining"
@@ -240,8 +247,6 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
 
     async def scale_up(self, n: int) -> None:
         """Request this number in all; unlike a user's, it clears no failure."""
-        cluster = self.cluster
-        assert cluster is not None
         pool = self._pool
         nodes = pool.options.nodes(n)
         if nodes > pool.wanted:
@@ -249,7 +254,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
                 f"adaptive: requests {number_of_nodes(nodes)} for the present work,"
                 f" {pool.wanted} so far"
             )
-        await cluster.scale_adaptively(n, pool)
+        await pool.cluster.scale_adaptively(n, pool)
 
 
 def _check_seconds(name: str, value: float | str | None) -> None:
@@ -267,11 +272,49 @@ def _whole(bound: float | None) -> float | None:
     return bound if bound is None or math.isinf(bound) else int(bound)
 
 
-class AdaptivePools(dict[str, GridAdaptive]):
-    """Adaptive scaling of each pool, by pool.
+class AdaptivePools(dict[str, Any]):
+    """Adaptive scaling of each pool, by pool; "" is the only one.
 
     Dask's `Cluster` has only one, of which it calls `stop` and `periodic_callback`.
     """
+
+    def start(
+        self,
+        cluster: GridEngineCluster,
+        Adaptive: Any,
+        pools: Iterable[NodePool],
+        idle_grace: float | str | None,
+        options: dict[str, Any],
+    ) -> None:
+        """Begin to scale these pools, which replaces what scaled them before."""
+        own = issubclass(Adaptive, GridAdaptive)
+        if Adaptive is GridAdaptive:
+            refuse_unknown(options, ADAPT_OPTIONS, "adapt()")
+        if not own and (cluster.options.pools or idle_grace is not None):
+            unknown = "pools" if cluster.options.pools else "idle_grace"
+            raise OptionError(
+                f"{Adaptive.__name__} knows no {unknown}\n  Hint: use GridAdaptive"
+            )
+        made = {}
+        for pool in pools:
+            rest = dict(options)
+            minimum, maximum = bounds(pool.options, rest)
+            if options.get("maximum") is None and options.get("maximum_jobs") is None:
+                maximum = min(maximum, max(ADAPTIVE_MAXIMUM, minimum))
+            if own:
+                rest |= {"idle_grace": idle_grace, "pool": pool}
+            made[pool.name] = Adaptive(
+                cluster, minimum=minimum, maximum=maximum, **rest
+            )
+        self.end(pools)
+        self.update(made)
+
+    def end(self, pools: Iterable[NodePool]) -> list[NodePool]:
+        """End it for these pools; returns those for which it was on."""
+        stopped = [pool for pool in pools if pool.name in self]
+        for pool in stopped:
+            self.pop(pool.name).stop()
+        return stopped
 
     def stop(self, reason: str = "unknown") -> None:
         """End adaptive scaling of all pools; their numbers stay."""
@@ -283,3 +326,19 @@ class AdaptivePools(dict[str, GridAdaptive]):
         """Callback of one that runs; None if none does."""
         running = (adaptive.periodic_callback for adaptive in list(self.values()))
         return next(filter(None, running), None)
+
+    def bounds(self, pools: Iterable[NodePool]) -> str:
+        """Limits in nodes, e.g. "0 to 10"; "" while none runs."""
+        limits = []
+        for pool in pools:
+            adaptive = self.get(pool.name)
+            if adaptive is not None and adaptive.periodic_callback:
+                limits.append(f"{pool.name} {_limits(adaptive, pool)}".lstrip())
+        return ", ".join(limits)
+
+
+def _limits(adaptive: Any, pool: NodePool) -> str:
+    """Limits in nodes; Dask counts workers."""
+    processes = pool.options.processes
+    least, most = math.ceil(adaptive.minimum / processes), adaptive.maximum
+    return f"{least} to {most // processes if math.isfinite(most) else 'any'}"

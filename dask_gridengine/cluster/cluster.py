@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Collection, Coroutine, Iterable, Mapping
@@ -16,20 +15,14 @@ from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 from distributed.objects import SchedulerInfo
 
-from dask_gridengine.bootstrap.certificates import security_of, worker_identity
-from dask_gridengine.cluster.adaptive import (
-    ADAPT_OPTIONS,
-    ADAPTIVE_MAXIMUM,
-    AdaptivePools,
-    GridAdaptive,
-)
-from dask_gridengine.cluster.demand import workers_of_pool
-from dask_gridengine.cluster.explain import explain, explain_named
+from dask_gridengine.bootstrap.certificates import security_of
+from dask_gridengine.cluster.adaptive import AdaptivePools, GridAdaptive
+from dask_gridengine.cluster.blocked_tasks import BlockedTasks
+from dask_gridengine.cluster.explain import explain, explain_named, hints
 from dask_gridengine.cluster.job_script import render
-from dask_gridengine.cluster.lifecycle import Lifecycle, Watchers, hold
-from dask_gridengine.cluster.pool import NodePool, node_spec
-from dask_gridengine.cluster.representation import Representation
-from dask_gridengine.cluster.scaling import bounds, nodes_by_pool, resolve_options
+from dask_gridengine.cluster.lifecycle import Lifecycle
+from dask_gridengine.cluster.pool import NodePool, node_spec, pool_of
+from dask_gridengine.cluster.scaling import nodes_by_pool, resolve_options
 from dask_gridengine.errors import (
     ClusterNotRunning,
     DrmCommunicationError,
@@ -38,11 +31,12 @@ from dask_gridengine.errors import (
     NodesFailed,
     OptionError,
 )
-from dask_gridengine.naming import nodes_of, prefix_of, suffixes
+from dask_gridengine.naming import nodes_of, suffixes
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.nodes.job_table import JobTable
 from dask_gridengine.nodes.log_tails import addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.wait_for_workers import (
     missing_workers_error,
@@ -50,6 +44,7 @@ from dask_gridengine.reconcile.wait_for_workers import (
 )
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.unknown_options import refuse_unknown
+from dask_gridengine.views.notebook import Representation
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -131,26 +126,18 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     ) -> None:
         refuse_unknown(options, [*Options.names(), *_OWN])
         self.options = resolve_options(jobs, n_workers, options)
-        #: Pools by the prefix of their nodes' names; empty until the cluster starts.
-        self._pools: dict[str, NodePool] = {}
-        self._pid = os.getpid()
-        # Once: all nodes get the same one, and it may be deleted meanwhile.
-        self._working_directory = ""
-        with contextlib.suppress(OSError):  # it is deleted already
-            self._working_directory = os.getcwd()
-        self._changed = asyncio.Event()  # set whenever a node changes its state
-        self._unreachable_hosts: dict[str, str] = {}  # hosts and why
-        self._background: set[asyncio.Future[Any]] = set()
-        self._adaptive: Any = None
+        self.pools: list[NodePool] = []  # empty until the cluster starts
+        self.adaptive = AdaptivePools()
+        self.changed = asyncio.Event()  # set whenever a node changes its state
         self.view = NodeHistory(
             self.options.name,
-            lambda: {pool.name: pool.registry for pool in self._pools.values()},
-            lambda: {pool.name: pool.wanted for pool in self._pools.values()},
+            lambda: {pool.name: pool.registry for pool in self.pools},
+            lambda: {pool.name: pool.wanted for pool in self.pools},
         )
+        self.summary = NodeSummary(self.view)
+        self.lifecycle = Lifecycle(self, quiet=quiet, silence_logs=silence_logs)
         self._representation = Representation(self)
-        self._lifecycle = Lifecycle(self, quiet=quiet, silence_logs=silence_logs)
-        security = security_of(self.options.security, self.options.name)
-        self._tls = worker_identity(security)
+        self._pid = os.getpid()
         try:
             super().__init__(
                 # Only for what the base class does with it: names are a pool's.
@@ -158,7 +145,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
                 scheduler={"cls": ClusterScheduler, "options": {}},
                 asynchronous=asynchronous,
                 loop=loop,
-                security=security,
+                security=security_of(self.options.security, self.options.name),
                 name=self.options.name,
                 shutdown_on_close=shutdown_on_close,
             )
@@ -170,10 +157,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     # Start and end: each is one shielded task, see `Lifecycle`
 
     async def _start(self) -> None:
-        await self._lifecycle.start()
+        await self.lifecycle.start()
 
     async def _close(self) -> None:
-        await self._lifecycle.close()
+        await self.lifecycle.close()
 
     def close(self, timeout: float | None = None) -> Any:
         """Give all nodes back. Bounded in time, and idempotent.
@@ -202,11 +189,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if self.status is not Status.running:
             raise ClusterNotRunning(self.name, self.status.name)
 
-    def _require_started(self) -> Watchers:
+    def _require_started(self) -> BlockedTasks:
         """Raise `ClusterNotRunning` before the start, but not after the end."""
-        if self._lifecycle.watchers is None:
+        if self.lifecycle.blocked is None:
             raise ClusterNotRunning(self.name, self.status.name)
-        return self._lifecycle.watchers
+        return self.lifecycle.blocked
 
     # Pools
 
@@ -222,29 +209,16 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """
         only = name is None and len(self.options.pools) <= 1
         if only or name in self.options.pools:
-            if not self._pools:
+            if not self.pools:
                 raise ClusterNotRunning(self.name, self.status.name)
-            return next(iter(self._pools.values())) if only else self._pools[str(name)]
+            return next(pool for pool in self.pools if only or pool.name == name)
         there = ", ".join(self.options.pools) or "none: all nodes are alike"
         wrong = "which pool?" if name is None else f"no pool {name!r};"
         raise OptionError(f"{self.name}: {wrong} There are: {there}")
 
-    def _pool_of(self, name: Any) -> NodePool | None:
-        """The pool of a node or a worker of this name; None if it is not ours."""
-        return self._pools.get(prefix_of(name))
-
     def _started_pools(self) -> list[NodePool]:
         self._require_started()
-        return list(self._pools.values())
-
-    def _share_of_machine(self, pool: NodePool, slots: int) -> float | None:
-        """A local node's share of this machine's memory; None on a grid.
-
-        Each pool has slots of its own, so nodes of all pools run at the same time.
-        """
-        all_slots = [each.launcher.slots or 0 for each in self._pools.values()]
-        own = pool.launcher.slots
-        return min(slots, own) / sum(all_slots) if own else None
+        return self.pools
 
     # Scaling
 
@@ -299,7 +273,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             self._require_running()  # Dask's close() calls scale(0)
         self._stop_adapting(counts)
         if self.asynchronous or self.called_from_running_loop:
-            return self._in_background(self._scale(counts))
+            return self.lifecycle.in_background(self._scale(counts))
         return self.sync(self._scale, counts)
 
     # SpecCluster binds its own `scale` to this name.
@@ -309,7 +283,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self, counts: Mapping[NodePool, int], *, by_user: bool = True
     ) -> Coroutine[Any, Any, None]:
         """Change ``worker_spec`` now; the coroutine runs the pass."""
-        if self._lifecycle.ending:
+        if self.lifecycle.ending:
             if any(counts.values()):
                 raise ClusterNotRunning(self.name, self.status.name)
             counts = {}
@@ -324,12 +298,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         if not changes:
             return
         failed = await self._correct_state()
-        if self._lifecycle.ending and any(added for added, _ in changes.values()):
+        if self.lifecycle.ending and any(added for added, _ in changes.values()):
             raise ClusterNotRunning(self.name, Status.closed.name)
         rejected: list[LauncherError] = []
         for pool, (added, dropped) in changes.items():
             if by_user or dropped:
-                self._lifecycle.release(pool.give_back_places())
+                self.lifecycle.release(pool.give_back_places())
             error = failed.get(pool)
             if not error or not (by_user or added):
                 continue
@@ -350,7 +324,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             self._require_running()
         pools = set()
         for name in nodes_of(workers):
-            if (pool := self._pool_of(name)) is None:
+            if (pool := pool_of(self.pools, name)) is None:
                 continue
             pools.add(pool)
             record = pool.registry.by_worker.get(name)
@@ -372,11 +346,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """Run one pass of each pool; returns the errors of launchers that refused."""
         async with self._lock:
             self._correct_state_waiting = None
-            if self._lifecycle.ending:
+            if self.lifecycle.ending:
                 return {}
             passes = {
-                pool: self._lifecycle.until_closed(pool.reconcile())
-                for pool in self._pools.values()
+                pool: self.lifecycle.until_closed(pool.reconcile())
+                for pool in self.pools
             }
             await asyncio.wait(passes.values())
             if any(task.cancelled() for task in passes.values()):
@@ -388,16 +362,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """Run a pass soon; nothing waits for it."""
         if self._correct_state_waiting is not None:
             return  # one waits already
-        if self.status is Status.running and not self._lifecycle.ending:
-            self._in_background(self._pass())
+        if self.status is Status.running and not self.lifecycle.ending:
+            self.lifecycle.in_background(self._reconcile())
 
-    async def _pass(self) -> None:
+    async def _reconcile(self) -> None:
         await self._correct_state()
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = hold(work, self._background)
-        task.add_done_callback(self._lifecycle.log_error)
-        return task
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         known = self.scheduler_info["workers"]
@@ -405,10 +374,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             for address, info in msg["workers"].items():
                 if ws := self.scheduler.workers.get(address):
                     info["status"] = ws.status.name  # it may have changed since
-                pool = self._pool_of(info["name"])
+                pool = pool_of(self.pools, info["name"])
                 record = pool.registered(info["name"]) if pool else None
-                if record and self._lifecycle.reachability is not None:
-                    self._lifecycle.reachability.check(record.host, address)
+                if record and self.lifecycle.reachability is not None:
+                    self.lifecycle.reachability.check(record.host, address)
         elif msg not in known:
             return  # polling has removed it already
         # Not SpecCluster's own: it would start a lost name again.
@@ -459,52 +428,11 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             If the cluster has not started, or is closed.
         """
         self._require_running()
-        if Adaptive is GridAdaptive:
-            refuse_unknown(options, ADAPT_OPTIONS, "adapt()")
-        if not issubclass(Adaptive, GridAdaptive):
-            unknown = "pools" if self.options.pools else "idle_grace"
-            if self.options.pools or idle_grace is not None:
-                name = Adaptive.__name__
-                raise OptionError(
-                    f"{name} knows no {unknown}\n  Hint: use GridAdaptive"
-                )
         several = pool is None and self.options.pools
-        pools = list(self._pools.values()) if several else [self.pool(pool)]
-        made = {
-            each.name: self._adaptive_of(each, Adaptive, idle_grace, options)
-            for each in pools
-        }
-        self._end_adaptive(pools)
-        adaptive: Any = next(iter(made.values()))
-        if self.options.pools:
-            adaptive = self._adaptive or AdaptivePools()
-            adaptive.update(made)
-        self._adaptive = adaptive
-        return adaptive
-
-    def _adaptive_of(
-        self,
-        pool: NodePool,
-        Adaptive: Any,
-        idle_grace: float | str | None,
-        options: dict[str, Any],
-    ) -> Any:
-        rest = dict(options)
-        minimum, maximum = bounds(pool.options, rest)
-        if options.get("maximum") is None and options.get("maximum_jobs") is None:
-            maximum = min(maximum, max(ADAPTIVE_MAXIMUM, minimum))
-        if issubclass(Adaptive, GridAdaptive):
-            rest |= {"idle_grace": idle_grace, "pool": pool}
-        return Adaptive(self, minimum=minimum, maximum=maximum, **rest)
-
-    def num_paused(self, pool: NodePool) -> int:
-        """Workers of a pool that Dask has paused for long while work waits."""
-        return self._require_started().blocked.lasting[pool.name]
-
-    def demand(self, pool: NodePool, seconds: float) -> int:
-        """Workers that the tasks for a pool are worth; a long task takes `seconds`."""
-        requirements = self._require_started().requirements
-        return workers_of_pool(self.scheduler, requirements, pool, seconds)
+        pools = self.pools if several else [self.pool(pool)]
+        self.adaptive.start(self, Adaptive, pools, idle_grace, options)
+        self._adaptive = self.adaptive  # Dask's widget stops it
+        return self.adaptive if self.options.pools else self.adaptive[pools[0].name]
 
     async def scale_adaptively(self, count: int, pool: NodePool | None = None) -> None:
         """As ``scale(n=count)``, but failures are not cleared.
@@ -519,26 +447,9 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """End adaptive scaling, which would change the user's number in a second."""
         if self.status is not Status.running:
             return
-        for pool in self._end_adaptive(pools):
+        for pool in self.adaptive.end(pools):
             name = f" of {pool.name}" if pool.name else ""
             self._log(f"adaptive scaling{name} is off: scale() was called")
-
-    def _end_adaptive(self, pools: Iterable[NodePool]) -> list[NodePool]:
-        """Switch it off for these pools; returns those for which it was on."""
-        stopped = [pool for pool in pools if self._adapts(pool)]
-        for pool in stopped:
-            if isinstance(self._adaptive, AdaptivePools):
-                self._adaptive.pop(pool.name).stop()
-            else:
-                self._adaptive.stop()
-                self._adaptive = None
-        return stopped
-
-    def _adapts(self, pool: NodePool) -> bool:
-        adaptive = self._adaptive
-        if isinstance(adaptive, AdaptivePools):
-            return pool.name in adaptive
-        return adaptive is not None
 
     # What there is
 
@@ -589,25 +500,19 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     def observed(self) -> set[str]:
         """Names of the workers that are there, without those that are replaced."""
         self._require_started()
-        return {
-            info["name"] for info in self._infos if not self._rotating(info["name"])
-        }
+        infos = list(self.scheduler_info["workers"].values())
+        return {i["name"] for i in infos if not self._rotating(i["name"])}
 
     def _rotating(self, worker: Any) -> bool:
-        pool = self._pool_of(worker)
+        pool = pool_of(self.pools, worker)
         record = pool.registry.bearing(worker) if pool else None
         return record is not None and record.rotating
 
     @property
-    def _infos(self) -> list[dict[str, Any]]:
-        return list(self.scheduler_info["workers"].values())
-
-    @property
     def _records(self) -> list[NodeRecord]:
         """All nodes that are kept, in the order of submission."""
-        pools = list(self._pools.values())
-        records = [record for pool in pools for record in pool.registry]
-        if len(pools) > 1:
+        records = [record for pool in self.pools for record in pool.registry]
+        if len(self.pools) > 1:
             records.sort(key=lambda record: record.submitted)
         return records
 
@@ -629,23 +534,15 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         ClusterNotRunning
             If the cluster has not started.
         """
-        watchers = self._require_started()
-        pools = list(self._pools.values())
+        blocked = self._require_started()
         if worker is not None:
-            return explain_named(self.name, pools, worker, watchers.blocked)
+            return explain_named(self.name, self.pools, worker, blocked)
         closed = self.status is Status.closed
-        first = [f"{self.name} is closed."] if closed else []
-        text = explain(pools, closed=closed)
-        hosts = self._unreachable_hosts.values()
-        return "\n".join([*first, text, *hosts, *watchers.findings, *self._hints()])
-
-    def _hints(self) -> list[str]:
-        """What to type if no nodes are requested, and adaptive scaling is off."""
-        pools = list(self._pools.values())
-        if self._lifecycle.ending or any(p.wanted or self._adapts(p) for p in pools):
-            return []
-        jobs = repr({pools[0].name: 4}) if pools[0].name else 4
-        return [f"Hint: cluster.scale(jobs={jobs})"]
+        lines = [f"{self.name} is closed."] if closed else []
+        lines.append(explain(self.pools, closed=closed))
+        if self.lifecycle.reachability is not None:
+            lines += self.lifecycle.reachability.failed.values()
+        return "\n".join([*lines, *blocked.findings, *hints(self)])
 
     def job_script(self, pool: str | None = None) -> str:
         """What is submitted for one node, as a script for ``qsub``, with comments.
@@ -671,7 +568,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             The cluster goes on to submit a single node now and then, and `scale` has
             it try again at once.
         """
-        pools = list(self._pools.values())
+        pools = self.pools
         deleted = any(pool.reconciler.deleted_nodes for pool in pools)
         requested = deleted or any(pool.wanted for pool in pools)
         if self.status is not Status.running or not requested:
@@ -702,12 +599,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self, n_workers: int = 0, timeout: float | str | None = None
     ) -> None:
         await wait_for_workers(
-            list(self._pools.values()),
+            self.pools,
             self.scheduler,
             n_workers,
             timeout,
-            remarks=lambda: self._require_started().blocked.findings,
-            hints=self._hints,
+            remarks=lambda: self._require_started().findings,
+            hints=lambda: hints(self),
         )
         # The subscription that keeps it up to date may be some milliseconds late.
         self.scheduler_info = SchedulerInfo(self.scheduler.identity())
@@ -729,12 +626,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     def _on_persistent_failure(self, pool: NodePool) -> None:
         """Give the reasons to tasks that need a worker which cannot come."""
-        if pool.reconciler.persistent_failure is None and self._adapts(pool):
+        if pool.reconciler.persistent_failure is None and pool.adapts:
             return  # all were deleted, but it requests new ones for work that waits
         if error := self.stuck():
             self.scheduler.fail_waiting(error)
         elif error := missing_workers_error([pool], self.scheduler, 1, others=False):
-            self._require_started().requirements.fail_unsatisfiable(pool, error)
+            self._require_started().fail_tasks_of(pool, error)
 
     def _on_resume(self, seconds: float) -> None:
         """This process was suspended, or its event loop blocked."""
@@ -801,7 +698,13 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             If the cluster has not started.
         """
         self._require_started()
-        from dask_gridengine.views.timeline import draw, save
+        try:
+            from dask_gridengine.views.timeline import draw, save
+        except ImportError:
+            raise OptionError(
+                "timeline() draws with bokeh, which is not installed\n"
+                "Hint: pip install bokeh"
+            ) from None
 
         picture = draw(self.view)
         if path is not None:
@@ -809,10 +712,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         return picture
 
     def __repr__(self) -> str:
-        return self._representation.line()
+        return self._representation.line(hints(self))
 
     def _repr_html_(self, cluster_status: Any = None) -> str:
-        if not self._pools:
+        if not self.pools:
             return str(super()._repr_html_(cluster_status))
         return self._representation.html()
 
@@ -821,12 +724,9 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         # Dask takes a cluster's name for that of its class.
         return type(self).__name__
 
-    def _bounds(self) -> str:
-        return self._representation.bounds()
-
     def _scaling_status(self) -> str:
         # Beside the controls of Dask's widget, which counts workers only.
-        return f"<p>{self._representation.scaling()}</p>" if self._pools else ""
+        return f"<p>{self._representation.scaling()}</p>" if self.pools else ""
 
     def _widget(self) -> Any:
         # Dask's controls cannot name a pool.

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
-from collections.abc import Awaitable, Callable
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from distributed.core import Status
+
+from dask_gridengine._version import __version__
 from dask_gridengine.bootstrap.certificates import client_identity
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
-from dask_gridengine.errors import GridEngineError
+from dask_gridengine.errors import ClusterNotRunning, GridEngineError
+from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.listen_addresses import contact
+from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.reconcile.drain import drain_cluster
-from dask_gridengine.views.snapshot import snapshot
 
 logger = logging.getLogger(__name__)
 
 LOG_CHARACTERS = 200_000  # at the end of one log: messages are limited
+MAX_HOSTS = 200  # in a snapshot: those with the most nodes
 
 
 class ControlHandler:
@@ -92,7 +100,8 @@ class ControlHandler:
 
     async def _client(self, ask: ControlRequest) -> dict[str, Any]:
         cluster = self._cluster
-        cluster._require_running()
+        if cluster.status is not Status.running:
+            raise ClusterNotRunning(cluster.name, cluster.status.name)
         identity = client_identity(cluster.security)
         return {
             "address": contact(cluster.options, cluster.scheduler, ask.via),
@@ -129,3 +138,60 @@ def oldest_first(log: str) -> str:
     """
     entries = re.split(r"\n(?=\d{4}-\d\d-\d\d[ T])", log)
     return "\n".join(reversed(entries))
+
+
+def snapshot(cluster: Any) -> dict[str, Any]:
+    """Return nodes by state and host, queue times and tasks of a running cluster.
+
+    JSON can hold it. Call it in the cluster's event loop, where nothing changes
+    meanwhile.
+    """
+    scheduler, summary = cluster.scheduler, cluster.summary
+    summary.update()
+    return {
+        "name": cluster.name,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "version": __version__,
+        "launcher": cluster.launcher_description,
+        "scheduler": scheduler.address,
+        "dashboard": cluster.dashboard_link,
+        "wanted": cluster.wanted,
+        "adaptive": cluster.adaptive.bounds(cluster.pools),
+        "states": dict(cluster.counts),
+        "hosts": _hosts(summary.live.values()),
+        "queue": _queue(summary),
+        "workers": len(scheduler.workers),
+        "threads": scheduler.total_nthreads,
+        "tasks": _tasks(scheduler),
+    }
+
+
+def _hosts(rows: Iterable[JobRow]) -> dict[str, dict[str, int]]:
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row.host:
+            found[row.host][row.state.value] += 1
+    most = sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
+    return {host: dict(counts) for host, counts in most[:MAX_HOSTS]}
+
+
+def _queue(summary: NodeSummary) -> dict[str, float | int | None]:
+    return {
+        "waiting": len(summary.in_states("queued")),
+        "longest": summary.longest_wait(),  # seconds, as is the next
+        "median_wait": summary.queue_wait.median(),
+    }
+
+
+def _tasks(scheduler: Any) -> dict[str, int]:
+    """Count tasks: waiting for a worker or other tasks, done if the result is held."""
+    states: Counter[str] = Counter()
+    for group in scheduler.task_groups.values():
+        states.update(group.states)
+    return {
+        "processing": states["processing"],
+        "waiting": states["waiting"] + states["queued"] + states["no-worker"],
+        "done": states["memory"],
+        "failed": states["erred"],
+    }

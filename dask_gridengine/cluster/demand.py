@@ -1,22 +1,55 @@
-"""How many workers the waiting work is worth, if its duration is unknown."""
+"""Which pool a task is for, and how many workers the waiting tasks are worth."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from distributed import Scheduler
 from distributed.scheduler import TaskState
 
 from dask_gridengine.cluster.pool import NodePool
-from dask_gridengine.cluster.pool_selection import Requirements, share
-from dask_gridengine.naming import node_of
 
 #: States of tasks that run, or would if there were a worker.
 RUNNABLE = ("processing", "queued", "no-worker")
 SAMPLE = 100  # tasks of each place; the others there count as these do
 FULL = 0.6  # of the workers' memory, from which on Dask's adaptive scaling wants more
+
+
+def pool_for(
+    pools: Sequence[NodePool], required: Mapping[str, float] | None
+) -> NodePool | None:
+    """The pool whose nodes a task is for: the one that offers least beside."""
+    able = [pool for pool in pools if satisfies(pool.offered, required)]
+    return min(able, key=lambda pool: len(pool.offered), default=None)
+
+
+def satisfies(
+    offered: Mapping[str, float], required: Mapping[str, float] | None
+) -> bool:
+    """Whether a worker with these resources can run a task with these requirements.
+
+    Examples
+    --------
+    >>> satisfies({"GPU": 2}, {"GPU": 1}), satisfies({}, {"GPU": 1})
+    (True, False)
+    """
+    return all(offered.get(name, 0) >= much for name, much in (required or {}).items())
+
+
+def share(
+    offered: Mapping[str, float], threads: int, required: Mapping[str, float] | None
+) -> float:
+    """Share of a worker that a task takes, from 0 to 1.
+
+    Examples
+    --------
+    >>> share({"GPU": 2}, 8, {"GPU": 1}), share({}, 8, None)
+    (0.5, 0.125)
+    """
+    parts = [much / offered[name] for name, much in (required or {}).items() if much]
+    return max([1 / threads, *parts])
 
 
 def long_tasks(scheduler: Scheduler, seconds: float) -> int:
@@ -43,22 +76,23 @@ def long_tasks(scheduler: Scheduler, seconds: float) -> int:
 
 
 def workers_of_pool(
-    scheduler: Scheduler, requirements: Requirements, pool: NodePool, seconds: float
+    scheduler: Scheduler, pools: Sequence[NodePool], pool: NodePool, seconds: float
 ) -> int:
     """Number of workers of one pool that the tasks for this pool are worth.
 
     Dask's own number is for workers that are all alike. A task that takes `seconds` or
     longer is worth its share of a worker, a shorter one accordingly less.
     """
-    offered, threads = requirements.offers[pool], pool.options.threads
     wanted = 0.0
     for ts, weight in _sampled(scheduler):
-        if requirements.pool_for(ts.resource_restrictions) is pool:
+        required = ts.resource_restrictions
+        if pool_for(pools, required) is pool:
             duration = scheduler._get_prefix_duration(ts.prefix)
-            taken = share(offered, threads, ts.resource_restrictions)
+            taken = share(pool.offered, pool.options.threads, required)
             wanted += weight * taken * min(1.0, duration / seconds)
     count = math.ceil(wanted)
-    mine = [ws for ws in scheduler.workers.values() if _is_of(pool, ws.name)]
+    workers = scheduler.workers.values()
+    mine = [ws for ws in workers if pool.registry.bearing(ws.name) is not None]
     limit = sum(ws.memory_limit for ws in mine)
     if limit and sum(ws.nbytes for ws in mine) > FULL * limit:
         count = max(count, 2 * len(mine))
@@ -77,7 +111,3 @@ def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:
         sample = list(itertools.islice(group, SAMPLE))
         for ts in sample:
             yield ts, len(group) / len(sample)
-
-
-def _is_of(pool: NodePool, worker: object) -> bool:
-    return pool.registry.bearing(node_of(worker)) is not None

@@ -25,6 +25,7 @@ from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.blocked_tasks import BlockedTasks
+    from dask_gridengine.cluster.cluster import GridEngineCluster
     from dask_gridengine.cluster.pool import NodePool
 
 HOSTS_NAMED = 3  # of a group; the others are counted
@@ -91,6 +92,17 @@ def explain_named(
             "  Hint: cluster.jobs() lists those that are kept"
         )
     return "\n".join(lines)
+
+
+def hints(cluster: GridEngineCluster) -> list[str]:
+    """What to type if no nodes are requested, and adaptive scaling is off."""
+    pools = cluster.pools
+    if not pools or cluster.lifecycle.ending:
+        return []
+    if any(pool.wanted or pool.adapts for pool in pools):
+        return []
+    jobs = repr({pools[0].name: 4}) if pools[0].name else 4
+    return [f"Hint: cluster.scale(jobs={jobs})"]
 
 
 def explain_node(record: NodeRecord) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 
 from dask_gridengine.cluster.explain import explain_deaths
-from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.cluster.pool import NodePool, pool_of
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.naming import nodes_of
@@ -34,9 +34,8 @@ class ClusterFailureInfo:
 
     def missing(self, name: str, *, expected: bool) -> None:
         """The scheduler has no worker of that name any more."""
-        for pool in self._pools:
-            if pool.registry.bearing(name) is not None:
-                pool.missing(name, expected=expected)
+        if (pool := pool_of(self._pools, name)) and pool.registry.bearing(name):
+            pool.missing(name, expected=expected)
 
     def worker_exit(self, name: str, event: dict[str, Any]) -> None:
         """A Nanny reports that its worker has died, and that it starts another."""
@@ -96,9 +95,9 @@ class ClusterFailureInfo:
 
     def heard(self, name: str) -> None:
         """A worker of a suspended node has sent a heartbeat: the node is resumed."""
-        for pool in self._pools:
-            if (record := pool.registry.bearing(name)) is not None:
-                pool.monitor.suspensions.heard(record)
+        pool = pool_of(self._pools, name)
+        if pool and (record := pool.registry.bearing(name)):
+            pool.monitor.suspensions.heard(record)
 
     def explain(self, exception: KilledWorker) -> str | None:
         """What to add to this exception; None if the cause is not known yet."""

@@ -16,9 +16,8 @@ from distributed.utils import get_ip
 from dask_gridengine.cluster.blocked_tasks import BlockedTasks
 from dask_gridengine.cluster.control import ControlHandler
 from dask_gridengine.cluster.failure_info import ClusterFailureInfo
-from dask_gridengine.cluster.pool import NodePool
+from dask_gridengine.cluster.pool import NodePool, pool_of
 from dask_gridengine.cluster.pool_lifecycle import close_pool, open_pool, stop_admitting
-from dask_gridengine.cluster.pool_selection import Requirements
 from dask_gridengine.cluster.reachability import ReachabilityChecker
 from dask_gridengine.errors import ClusterNotRunning, GridEngineError, OptionError
 from dask_gridengine.net.addresses import bracketed
@@ -32,31 +31,6 @@ if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
 
 logger = logging.getLogger(__name__)
-
-
-class Watchers:
-    """The parts of a running cluster that watch its scheduler, for all pools."""
-
-    def __init__(self, cluster: GridEngineCluster) -> None:
-        scheduler, pools = cluster.scheduler, list(cluster._pools.values())
-        self.requirements = Requirements(
-            scheduler, pools, cluster.note, adapts=cluster._adapts
-        )
-        self.blocked = BlockedTasks(
-            scheduler, pools, cluster.note, hints=cluster._hints
-        )
-        self.requirements.start()
-        self.blocked.start()
-
-    def stop(self) -> None:
-        """Watch nothing any more."""
-        self.requirements.stop()
-        self.blocked.stop()
-
-    @property
-    def findings(self) -> list[str]:
-        """What keeps tasks waiting at present."""
-        return [*self.requirements.findings, *self.blocked.findings]
 
 
 class Lifecycle:
@@ -77,7 +51,9 @@ class Lifecycle:
         #: Openings and passes that may wait for a launcher.
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._releases: set[asyncio.Future[Any]] = set()
-        self.watchers: Watchers | None = None  # from the start on, also after the end
+        self._background: set[asyncio.Future[Any]] = set()
+        #: From the start on, also after the end.
+        self.blocked: BlockedTasks | None = None
         self.reachability: ReachabilityChecker | None = None
 
     @property
@@ -86,18 +62,23 @@ class Lifecycle:
         ended = self._cluster.status in (Status.closing, Status.closed)
         return ended or self._closing is not None
 
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run this as a task whose error is logged."""
+        task = _hold(work, self._background)
+        task.add_done_callback(self._log_error)
+        return task
+
     def until_closed(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run this as a task that close() cancels if it takes too long."""
-        return hold(work, self._unanswered)
+        return _hold(work, self._unanswered)
 
     def release(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run this as a task that close() cancels: the nodes end anyhow."""
-        task = hold(work, self._releases)
-        task.add_done_callback(self.log_error)
+        task = _hold(work, self._releases)
+        task.add_done_callback(self._log_error)
         return task
 
-    def log_error(self, task: asyncio.Task[Any]) -> None:
-        """Log the error of a background task."""
+    def _log_error(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self.ending:
             bug = None if isinstance(error, GridEngineError) else error
             logger.warning("%s", error, exc_info=bug)
@@ -141,7 +122,7 @@ class Lifecycle:
         results = await asyncio.gather(*opened, return_exceptions=True)
         for result in results:
             if isinstance(result, NodePool):
-                cluster._pools[result.prefix] = result
+                cluster.pools.append(result)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -174,9 +155,9 @@ class Lifecycle:
 
     def _scheduler_options(self) -> dict[str, Any]:
         cluster = self._cluster
-        options, pool = cluster.options, next(iter(cluster._pools.values()))
+        options, pool = cluster.options, cluster.pools[0]
         given: dict[str, Any] = {
-            "protocol": "tls" if cluster._tls else "tcp",
+            "protocol": "tls" if cluster.security.require_encryption else "tcp",
             "host": bracketed(listen_at(pool.options, pool.launcher.kind)),
             "ports": options.scheduler_port,
             "security": cluster.security,
@@ -189,15 +170,14 @@ class Lifecycle:
     def _begin(self) -> None:
         """Start what needs a running scheduler. Registrations are received from now."""
         cluster = self._cluster
-        scheduler, pools = cluster.scheduler, list(cluster._pools.values())
-        self.reachability = ReachabilityChecker(
-            cluster._unreachable_hosts, cluster.note, scheduler
-        )
+        scheduler, pools = cluster.scheduler, cluster.pools
+        self.reachability = ReachabilityChecker(scheduler, cluster.note)
         scheduler.attribute_failures(ClusterFailureInfo(pools, scheduler.suspects_of))
         scheduler.on_node_signal = self._asked_to_go
         scheduler.add_plugin(WorkerStatuses(lambda: cluster.scheduler_info))
         scheduler.show(cluster.view)
-        self.watchers = Watchers(cluster)
+        self.blocked = BlockedTasks(cluster)
+        self.blocked.start()
         control = ControlHandler(cluster)
         for pool in pools:
             pool.bootstrap.on_control_request = control.answer
@@ -206,7 +186,7 @@ class Lifecycle:
             pool.rotation.start()
 
     def _asked_to_go(self, name: str, signal: str) -> float:
-        pool = self._cluster._pool_of(name)
+        pool = pool_of(self._cluster.pools, name)
         if pool is None:
             raise LookupError(name)
         return pool.rotation.asked_to_go(name, signal)
@@ -250,11 +230,10 @@ class Lifecycle:
             cluster.status = Status.closed
 
     async def _stop_pools(self) -> None:
-        cluster, pools = self._cluster, self._cluster._pools.values()
-        if cluster._adaptive is not None:
-            cluster._adaptive.stop()
-        if self.watchers is not None:
-            self.watchers.stop()
+        cluster, pools = self._cluster, self._cluster.pools
+        cluster.adaptive.stop()
+        if self.blocked is not None:
+            self.blocked.stop()
         for pool in pools:
             await pool.rotation.stop()
             await pool.monitor.stop()
@@ -268,7 +247,7 @@ class Lifecycle:
             pool.drop_names(pool.names)
 
     async def _close_pools(self) -> None:
-        pools = self._cluster._pools.values()
+        pools = self._cluster.pools
         await asyncio.gather(*map(stop_admitting, pools))
         await asyncio.gather(*map(close_pool, pools))
 
@@ -285,7 +264,7 @@ class Lifecycle:
             await asyncio.wait(tasks)
 
 
-def hold(
+def _hold(
     work: Coroutine[Any, Any, Any], tasks: set[asyncio.Future[Any]]
 ) -> asyncio.Task[Any]:
     """Run this as a task, which is in `tasks` until it has ended."""

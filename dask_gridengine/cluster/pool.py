@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
 from dask_gridengine.batch.base import DIRECTORY, write_directory
+from dask_gridengine.bootstrap.certificates import worker_identity
 from dask_gridengine.bootstrap.messages import (
     Allocation,
     Answer,
@@ -27,7 +29,7 @@ from dask_gridengine.cluster.scaling import to_close
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.exit_causes import Cause, number_of_nodes
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.naming import PREFIX, node_name, suffixes
+from dask_gridengine.naming import PREFIX, node_name, prefix_of, suffixes
 from dask_gridengine.nodes.admission import AdmissionControl
 from dask_gridengine.nodes.allocation import allocate
 from dask_gridengine.nodes.array_reports import ArrayReports
@@ -90,8 +92,14 @@ class NodePool:
         clock: Callable[[], float] = steady_time,
     ) -> None:
         self.cluster, self.name, self.options = cluster, name, options
-        self.prefix, self.changed = name or PREFIX, cluster._changed
+        self.prefix, self.changed = name or PREFIX, cluster.changed
         self.launcher, self.request = launcher, request
+        self.offered = options.offered  # Dask's resources of each worker
+        # Once: all nodes get the same one, and it may be deleted meanwhile.
+        self._working_directory = ""
+        with contextlib.suppress(OSError):  # it is deleted already
+            self._working_directory = os.getcwd()
+        self._tls = worker_identity(cluster.security)
         self.directory = directory
         self.log_directory = options.log_directory or directory / "logs"
         self.registry = NodeRegistry(pool=name, clock=clock)
@@ -133,6 +141,8 @@ class NodePool:
         self.monitor = NodeMonitor(self)
         self.rotation = WalltimeRotation(self)
         self.closed = False
+        #: Names of nodes that are to replace others, which have to leave, by name.
+        self.successors: dict[str, str] = {}
         self._counter = itertools.count()
         self._clipped = 0  # the last number that was reduced to max-jobs
         self._warned: set[str] = set()
@@ -162,6 +172,11 @@ class NodePool:
         missing = self.reconciler.missing
         late = set(self.waiting[-missing:]) if missing else ()
         return [name for name in self.names if name not in late]
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adaptive scaling sets the number of desired nodes."""
+        return self.name in self.cluster.adaptive
 
     def add_names(self, count: int) -> list[str]:
         """Desire more nodes. Their names have never been used before."""
@@ -229,7 +244,7 @@ class NodePool:
         ]
         if surplus:
             self.mark_cancelled(surplus)
-            self.cluster._lifecycle.release(self.release(surplus))
+            self.cluster.lifecycle.release(release(self, surplus))
         return await self.reconciler.submit()
 
     async def submit(self, count: int) -> int:
@@ -257,16 +272,12 @@ class NodePool:
             with contextlib.suppress(LauncherError):  # the session deletes them later
                 await self.cancel(blocked)
 
-    async def release(self, names: Collection[str]) -> None:
-        """Stop the nodes of these names after their tasks end and their data moved."""
-        await release(self, names)
-
     async def stop(self, name: str) -> None:
         """Desire one node less, and stop this one."""
         self.drop_names([name])
         self.mark_cancelled([name])
         try:
-            await self.release([name])
+            await release(self, [name])
         finally:
             await self.give_back_places()
 
@@ -306,7 +317,10 @@ class NodePool:
             return
         record.rotating = True
         self.drop_names([record.worker])
-        self.add_names(1)
+        (successor,) = self.add_names(1)
+        queued = self.registry.unbound
+        kept = {new: old for new, old in self.successors.items() if new in queued}
+        self.successors = {**kept, successor: record.worker}
         self.reconciler.free += 1
         text = f"Requested a replacement for {record}, which will leave"
         self.reconciler.tell(text, logging.INFO)
@@ -388,16 +402,24 @@ class NodePool:
         self.wake()
 
     def _allocate(self, name: str, hello: Hello) -> Allocation:
-        cluster = self.cluster
         return allocate(
             self.options,
-            cluster.scheduler,
-            cluster._tls,
+            self.cluster.scheduler,
+            self._tls,
             name,
             hello,
-            share=cluster._share_of_machine(self, hello.slots),
-            working_directory=cluster._working_directory,
+            share=self._share_of_machine(hello.slots),
+            working_directory=self._working_directory,
         )
+
+    def _share_of_machine(self, slots: int) -> float | None:
+        """A local node's share of this machine's memory; None on a grid.
+
+        Each pool has slots of its own, so nodes of all pools run at the same time.
+        """
+        if not (own := self.launcher.slots):
+            return None
+        return min(slots, own) / sum(p.launcher.slots or 0 for p in self.cluster.pools)
 
     @property
     def most_at_once(self) -> tuple[int, str] | None:
@@ -446,3 +468,9 @@ def node_spec(options: Options) -> dict[str, Any]:
     if options.processes > 1:
         spec["group"] = suffixes(options.processes)
     return spec
+
+
+def pool_of(pools: Iterable[NodePool], name: Any) -> NodePool | None:
+    """The pool of a node or a worker of this name; None if it is not ours."""
+    prefix = prefix_of(name)
+    return next((pool for pool in pools if pool.prefix == prefix), None)

@@ -70,7 +70,7 @@ async def open_pool(
             name,
             options,
             launcher=launcher,
-            request=_request(options, launcher, directory),
+            request=await _request(options, launcher, directory),
             directory=directory,
         )
     except BaseException:
@@ -87,7 +87,12 @@ async def open_pool(
     return pool
 
 
-def _request(options: Options, launcher: Launcher, directory: Path) -> NodeRequest:
+async def _request(
+    options: Options, launcher: Launcher, directory: Path
+) -> NodeRequest:
+    if launcher.slots is None:  # a grid
+        # In a thread, and once: it may run qconf, which waits for the grid's master.
+        await in_thread(lambda: options.memory_resource_per)
     logs = options.log_directory or directory / "logs"
     argv = command(options, directory / FILE_NAME, logs, launcher.dialect.log_name)
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -36,27 +36,19 @@ class ReachabilityChecker:
     Not each pair of hosts, which would be too many: firewalls stand between networks,
     so that some host of one comes after one of another.
 
-    Parameters
-    ----------
-    failed
-        Hosts whose workers cannot be reached, and why; it is kept up to date.
-    note
-        Is called with each new reason.
-    scheduler
-        The scheduler of the workers.
-    ask
-        Asks a worker what another answers it; tests give their own.
+    New findings go to `note`. `ask` asks a worker what another one answers it; tests
+    give their own.
     """
 
     def __init__(
         self,
-        failed: dict[str, str],
-        note: Callable[[str], None],
         scheduler: Scheduler,
+        note: Callable[[str], None],
         *,
         ask: Callable[[Scheduler, str, str], Awaitable[str]] | None = None,
     ) -> None:
-        self.failed = failed
+        #: Hosts whose workers cannot be reached at present, and why.
+        self.failed: dict[str, str] = {}
         self._ask = ask or answer_from
         self._note, self._scheduler = note, scheduler
         self._checked: set[str] = set()

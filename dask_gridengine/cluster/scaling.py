@@ -44,7 +44,8 @@ def resolve_options(
         there = ", ".join(pools) or "none: give pools={...}"
         raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
     for name, count in by_pool.items():
-        pools[name] = replace(pools[name], jobs=_nodes_of(name, count))
+        nodes = whole(f"jobs[{name!r}]", count, "nodes")
+        pools[name] = replace(pools[name], jobs=nodes)
     if n_workers is not None:
         wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
         if jobs is not None and jobs != wanted:
@@ -53,10 +54,6 @@ def resolve_options(
             )
         resolved = replace(resolved, jobs=wanted)
     return resolved
-
-
-def _nodes_of(pool: str, count: Any) -> int:
-    return whole(f"jobs[{pool!r}]", count, "nodes")
 
 
 def nodes_by_pool(
@@ -68,11 +65,14 @@ def nodes_by_pool(
     if isinstance(jobs, Mapping):
         if len(given) > 1 or pool is not None:
             raise OptionError("With scale(jobs={pool: number}), no other arguments")
-        return {cluster.pool(name): _nodes_of(name, n) for name, n in jobs.items()}
+        return {
+            cluster.pool(name): whole(f"jobs[{name!r}]", count, "nodes")
+            for name, count in jobs.items()
+        }
     if not given:
         raise OptionError("scale() needs a number\n  Hint: cluster.scale(jobs=4)")
-    several = pool is None and len(cluster._pools) > 1
-    pools = list(cluster._pools.values()) if several else [cluster.pool(pool)]
+    several = pool is None and len(cluster.pools) > 1
+    pools = cluster.pools if several else [cluster.pool(pool)]
     counts = {each: requested_nodes(each.options, numbers) for each in pools}
     if several and any(counts.values()):
         cluster.pool(None)  # raises the error that a name is needed
@@ -85,29 +85,38 @@ def requested_nodes(options: Options, numbers: Mapping[str, Any]) -> int:
     Raises `OptionError` if one of them is no number, or negative, if `n` and `jobs`
     differ, or if memory is given and the memory of a node is not known.
     """
-    n, jobs, cores, memory = (numbers[key] for key in ("n", "jobs", "cores", "memory"))
-    found = [0]
-    if n is not None:
-        found.append(options.nodes(whole("n", n, "workers")))
-    if jobs is not None:
-        found.append(whole("jobs", jobs, "nodes"))
-    if n is not None and jobs is not None and found[1] != found[2]:
+    nodes = {
+        name: math.ceil(in_workers(options, name, value) / options.processes)
+        for name, value in numbers.items()
+        if value is not None
+    }
+    if {"n", "jobs"} <= nodes.keys() and nodes["n"] != nodes["jobs"]:
+        n, jobs = numbers["n"], numbers["jobs"]
         raise OptionError(f"n={n!r} and jobs={jobs!r} differ\n  Hint: give one of them")
-    if cores is not None:
-        found.append(math.ceil(_cores("cores", cores) / options.cores))
-    if memory is not None:
-        _require_memory(options, "scale(memory=...)")
-        assert options.memory is not None
-        found.append(math.ceil(_bytes("memory", memory) / options.memory))
-    return max(found)
+    return max(nodes.values(), default=0)
 
 
-def _require_memory(options: Options, name: str) -> None:
-    if not options.memory:
-        raise OptionError(
-            f"{name}: the memory of a node is not known\n"
-            "  Hint: GridEngineCluster(memory='8 GB')"
-        )
+def in_workers(options: Options, name: str, value: Any) -> float:
+    """Convert an amount to workers: of workers, or as its name ends.
+
+    Raises `OptionError` if it is no such amount, or negative.
+    """
+    if name.startswith("maximum") and value == math.inf:
+        return math.inf
+    unit = name.rpartition("_")[2]
+    if unit == "jobs":
+        return whole(name, value, "nodes") * options.processes
+    if unit == "cores":
+        return _cores(name, value) * options.processes / options.cores
+    if unit == "memory":
+        if not options.memory:
+            raise OptionError(
+                f"{name}={value!r}: the memory of a node is not known\n"
+                "  Hint: GridEngineCluster(memory='8 GB')"
+            )
+        size = option_parsing.size(value, name)
+        return size * options.processes / options.memory
+    return whole(name, value, "workers")
 
 
 def whole(name: str, value: Any, of: str) -> int:
@@ -124,18 +133,9 @@ def whole(name: str, value: Any, of: str) -> int:
 
 def _cores(name: str, value: Any) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not (0 <= value < math.inf or _unlimited(name, value)):
+    if not number or not 0 <= value < math.inf:
         raise OptionError(f"{name}={value!r}: expected a number of cores, 0 or more")
     return float(value)
-
-
-def _bytes(name: str, value: Any) -> float:
-    unlimited = _unlimited(name, value)
-    return math.inf if unlimited else option_parsing.size(value, name)
-
-
-def _unlimited(name: str, value: Any) -> bool:
-    return name.startswith("maximum") and bool(value == math.inf)
 
 
 def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
@@ -147,41 +147,25 @@ def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
     more than the maximum; if memory limits them and the memory of a node is not known;
     or if one limit is given both in workers and in nodes.
     """
-    present = {name: value for name, value in given.items() if value is not None}
-    least = math.ceil(max(_limits(options, "minimum", given), default=0))
-    limit = min(_limits(options, "maximum", given), default=math.inf)
+    limits: dict[str, list[float]] = {"minimum": [], "maximum": []}
+    shown = []
+    for bound, found in limits.items():
+        names = [bound + unit for unit in UNITS]
+        present = {name: given.pop(name, None) for name in names}
+        present = {name: v for name, v in present.items() if v is not None}
+        if {bound, f"{bound}_jobs"} <= present.keys():
+            raise OptionError(f"{bound} and {bound}_jobs\n  Hint: give one of them")
+        found += [in_workers(options, name, v) for name, v in present.items()]
+        shown += [f"{name}={v!r}" for name, v in present.items()]
+    least = math.ceil(max(limits["minimum"], default=0))
+    limit = min(limits["maximum"], default=math.inf)
     most = math.floor(limit) if math.isfinite(limit) else limit
     if least > most:
-        shown = ", ".join(f"{k}={v!r}" for k, v in present.items() if k not in given)
         raise OptionError(
-            f"{shown}: at least {least} workers and at most {most}\n"
+            f"{', '.join(shown)}: at least {least} workers and at most {most}\n"
             "  Hint: the minimum must not be more than the maximum"
         )
     return least, most
-
-
-def _limits(options: Options, bound: str, given: dict[str, Any]) -> list[float]:
-    """All limits of one kind, in workers."""
-    workers, jobs, cores, memory = (given.pop(bound + unit, None) for unit in UNITS)
-    if workers is not None and jobs is not None:
-        raise OptionError(f"{bound} and {bound}_jobs\n  Hint: give one of them")
-    found: list[float] = []
-    if workers is not None:
-        found.append(_bound(bound, workers, "workers"))
-    if jobs is not None:
-        found.append(_bound(f"{bound}_jobs", jobs, "nodes") * options.processes)
-    if cores is not None:
-        found.append(_cores(f"{bound}_cores", cores) / options.threads)
-    if memory is not None:
-        _require_memory(options, f"{bound}_memory={memory!r}")
-        size = _bytes(f"{bound}_memory", memory)
-        assert options.memory is not None
-        found.append(size / (options.memory // options.processes))
-    return found
-
-
-def _bound(name: str, value: Any, of: str) -> float:
-    return math.inf if _unlimited(name, value) else whole(name, value, of)
 
 
 def to_close(pool: NodePool, count: int) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-import re
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
+from distributed.core import Status
 
 from dask_gridengine.exit_causes import NONE_REQUESTED
 from dask_gridengine.formatting import (
@@ -22,47 +23,105 @@ from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
 
-MAX_REASONS = 6  # lines of `explain`
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.cluster import GridEngineCluster
+
+REASONS_AGAIN = 5.0  # seconds until `explain` is called again: it reads every node
+MAX_REASONS = 8  # lines of `explain`
+LOG_LINES = 20  # of the cluster's log
 MAX_HOSTS = 40
 
 # Text and background have the notebook's own colours, which may be dark.
 _FAINT = "opacity:.65"
 _LINE = "border-bottom:1px solid rgba(128,128,128,.35)"  # visible on white and black
 
-#: A line of `explain` that says no more than the table, and a heading without lines.
-_ALL_WELL = re.compile(
-    rf"^(?:{NONE_REQUESTED}|(\d+) nodes? [a-z ]+[:,] \1 (?:working|running))\.\n?",
-    re.MULTILINE,
-)
-_EMPTY_POOL = re.compile(r"^pool .*:\n?(?=pool |\Z)", re.MULTILINE)
+#: By node: "threads" and "memory" (bytes) of its workers.
+Resources = Mapping[str, Counter[str]]
 
 
-class WorkerResources(NamedTuple):
-    """Threads and bytes of some workers."""
+class Representation:
+    """Text and HTML of a cluster, in any state and in any thread."""
 
-    threads: int = 0
-    memory: int = 0
+    def __init__(self, cluster: GridEngineCluster) -> None:
+        self._cluster = cluster
+        self._explained, self._reasons = float("-inf"), list[str]()
 
-    def __add__(self, other: object) -> WorkerResources:
-        assert isinstance(other, WorkerResources)
-        return WorkerResources(self.threads + other.threads, self.memory + other.memory)
+    def line(self, hints: Sequence[str]) -> str:
+        """The cluster in one line."""
+        # Not Dask's, which iterates over a dict that the event loop changes.
+        cluster = self._cluster
+        infos = self._workers()
+        line = (
+            f"{type(cluster).__name__}({cluster.name}, {cluster.scheduler_address!r},"
+            f" workers={len(infos)}, threads={sum(i['nthreads'] for i in infos)}"
+        )
+        if all(info["memory_limit"] for info in infos):
+            memory = sum(info["memory_limit"] for info in infos)
+            line += f", memory={format_bytes(memory)}"
+        if not cluster.pools:
+            return f"{line})"
+        closed = "closed, " if cluster.status is Status.closed else ""
+        blocked = cluster.lifecycle.blocked
+        nodes = one_line(
+            cluster.summary,
+            cluster.adaptive.bounds(cluster.pools),
+            paused=blocked.paused if blocked else 0,
+            queue=", ".join(self._why_nodes_queue()),
+        )
+        return f"{'; '.join([line, closed + nodes, *hints])})"
 
-    @property
-    def cells(self) -> list[str]:
-        memory = format_bytes(self.memory) if self.memory else ""
-        return [str(self.threads or ""), memory]
+    def _workers(self) -> list[dict[str, Any]]:
+        return list(self._cluster.scheduler_info["workers"].values())
+
+    def _why_nodes_queue(self) -> list[str]:
+        reports = [pool.reports for pool in self._cluster.pools]
+        reasons = (reason for report in reports for reason in report.reasons)
+        return list(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
+
+    def scaling(self) -> str:
+        """How the number of nodes is decided."""
+        cluster = self._cluster
+        if cluster.status is Status.closed:
+            return "closed"
+        if bounds := cluster.adaptive.bounds(cluster.pools):
+            return f"adaptive, {bounds} nodes"
+        return f"kept at {cluster.view.requested}"
+
+    def html(self) -> str:
+        """The cluster in a notebook, with the end of its log."""
+        cluster = self._cluster
+        closed = cluster.status is Status.closed
+        log = [text for _, text in cluster._cluster_manager_logs][-LOG_LINES:]
+        return table(
+            cluster.summary,
+            kind=type(cluster).__name__,
+            link=cluster.dashboard_link.replace("/status", "/gridengine"),
+            address="" if closed else cluster.scheduler_address,
+            # When it closes, Dask keeps the last ones.
+            workers={} if closed else resources_by_node(self._workers()),
+            scaling=self.scaling(),
+            reasons=self._explain(),
+            log="\n".join(log),
+        )
+
+    def _explain(self) -> list[str]:
+        if self._cluster.lifecycle.blocked is None:
+            return []  # it is starting, or could not start
+        if time.monotonic() - self._explained > REASONS_AGAIN:
+            self._reasons = self._cluster.explain().splitlines()
+            self._explained = time.monotonic()
+        return self._reasons
 
 
-def worker_resources(
-    workers: Collection[Mapping[str, object]],
-) -> dict[str, WorkerResources]:
+def resources_by_node(
+    workers: Collection[Mapping[str, Any]],
+) -> dict[str, Counter[str]]:
     """Add up what the workers of each node have, from Dask's scheduler info."""
-    found: dict[str, WorkerResources] = {}
+    found: dict[str, Counter[str]] = {}
     for info in workers:
-        node = node_of(str(info["name"]))
-        threads, memory = str(info["nthreads"]), str(info["memory_limit"] or 0)
-        worker = WorkerResources(int(threads), int(memory))
-        found[node] = found.get(node, WorkerResources()) + worker
+        node = found.setdefault(node_of(info["name"]), Counter())
+        node["threads"] += info["nthreads"]
+        node["memory"] += info["memory_limit"] or 0
     return found
 
 
@@ -103,7 +162,7 @@ def table(
     kind: str,
     link: str,
     address: str = "",
-    workers: Mapping[str, WorkerResources],
+    workers: Resources,
     scaling: str,
     reasons: Sequence[str],
     log: str = "",
@@ -134,29 +193,16 @@ def table(
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
 
 
-def interesting_lines(text: str) -> list[str]:
-    """Return the lines of `explain` without those that the table shows: all is well.
-
-    Examples
-    --------
-    >>> interesting_lines(
-    ...     "pool a:\\n2 nodes requested: 2 working.\\npool b:\\n1 node was killed"
-    ... )
-    ['pool b:', '1 node was killed']
-    """
-    return _EMPTY_POOL.sub("", _ALL_WELL.sub("", text)).splitlines()
-
-
-def _by_state(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> str:
+def _by_state(summary: NodeSummary, workers: Resources) -> str:
     counts = summary.history.counts()
     wait = summary.longest_wait()
     lines = []
     for state in filter(counts.get, STATES):
-        resources = _total(summary.in_states(state), workers)
+        resources = _resources(summary.in_states(state), workers)
         queued = state == "queued"
         hosts = 0 if queued else summary.hosts(state)
         note = f"the first for {format_duration(wait)}" if queued and wait else ""
-        cells = [str(counts[state]), str(hosts or ""), *resources.cells, note]
+        cells = [str(counts[state]), str(hosts or ""), *resources, note]
         lines.append(_row(swatch(COLOURS[state]) + state, cells))
     if counts["gone"]:
         failures = summary.failures()
@@ -165,8 +211,8 @@ def _by_state(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> s
         lines.append(_row(swatch(FAILED if failures else ENDED) + "gone", cells))
     title = f"<b>{len(summary.live)} of {summary.history.requested} requested</b>"
     hosts = summary.hosts(*STATES[1:])
-    resources = sum(workers.values(), WorkerResources())
-    lines.append(_row(title, ["", str(hosts or ""), *resources.cells, ""]))
+    cells = _cells_of(sum(workers.values(), Counter()))
+    lines.append(_row(title, ["", str(hosts or ""), *cells, ""]))
     return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
 
 
@@ -184,7 +230,7 @@ def _by_pool(summary: NodeSummary) -> str:
     return _table(("pool", "requested", "nodes", ""), lines)
 
 
-def _by_host(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> str:
+def _by_host(summary: NodeSummary, workers: Resources) -> str:
     hosts: dict[str, list[JobRow]] = {}
     for row in summary.in_states(*STATES):
         if row.host:
@@ -195,18 +241,21 @@ def _by_host(summary: NodeSummary, workers: Mapping[str, WorkerResources]) -> st
     for host in sorted(hosts)[:MAX_HOSTS]:
         rows = hosts[host]
         states = format_counts(Counter(row.state.value for row in rows))
-        cells = [str(len(rows)), *_total(rows, workers).cells, states]
+        cells = [str(len(rows)), *_resources(rows, workers), states]
         lines.append(_row(html.escape(host), cells))
     if len(hosts) > MAX_HOSTS:
         lines.append(_row(f"... {len(hosts) - MAX_HOSTS} more", [""] * 4))
     return _table(("host", "nodes", "threads", "memory", ""), lines)
 
 
-def _total(
-    rows: Iterable[JobRow], workers: Mapping[str, WorkerResources]
-) -> WorkerResources:
-    none = WorkerResources()
-    return sum((workers.get(row.worker or "", none) for row in rows), none)
+def _resources(rows: Iterable[JobRow], workers: Resources) -> list[str]:
+    found = (workers.get(row.worker or "", Counter[str]()) for row in rows)
+    return _cells_of(sum(found, Counter[str]()))
+
+
+def _cells_of(resources: Counter[str]) -> list[str]:
+    memory = resources["memory"]
+    return [str(resources["threads"] or ""), format_bytes(memory) if memory else ""]
 
 
 def _causes(failures: Counter[str], most: int) -> str:

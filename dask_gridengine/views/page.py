@@ -26,7 +26,7 @@ from dask_gridengine.nodes.history import JobRow, NodeHistory
 from dask_gridengine.nodes.summary import Change, NodeSummary
 from dask_gridengine.views.charts import DelayChart, HostChart
 from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
-from dask_gridengine.views.timeline_bars import TimelineBars
+from dask_gridengine.views.timeline import TimelineBars
 
 PAGE = "gridengine"  # in the address, and in Dask's list of pages
 TITLE = "Grid Engine"

@@ -1,40 +1,92 @@
-"""The figure of ``cluster.timeline()``: a bar for each node, and counts by state."""
+"""The timeline: a bar for each node, coloured by its states, and counts by state.
+
+The page has the bars, and ``cluster.timeline()`` both.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import math
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bokeh.embed import file_html
+from bokeh.layouts import column
+from bokeh.models import (
+    BasicTicker,
+    BoxAnnotation,
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    HoverTool,
+    Legend,
+    LegendItem,
+    Range1d,
+)
+from bokeh.plotting import figure
+from bokeh.resources import INLINE
+
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import OptionError
-from dask_gridengine.formatting import plural
+from dask_gridengine.formatting import format_duration, plural
+from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.history import JobRow, NodeHistory
 from dask_gridengine.nodes.summary import Change
-from dask_gridengine.views.colors import COLOURS, STATES
+from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
 
 WIDTH = 1000  # pixels
 MAX_DRAWN = 20_000  # bars: a file of some ten megabytes
 #: Pixels of one bar, where there are few, and of all bars together.
 BAR_HEIGHT, MIN_HEIGHT, MAX_HEIGHT = 22, 240, 900
 
+#: The end of the bar of a live node, in the year 2100. A cover hides the future, so
+#: passing time changes the cover and no bar.
+FAR = 4_102_444_800_000.0  # milliseconds
+#: Bars that a page keeps. Beyond, those of ended nodes are dropped, the oldest first,
+#: down to half as many.
+MAX_BARS = 4_000
+MIN_ROWS = 12  # of the axis: a single bar would fill the figure
+#: Height of all bars together, about: a bar below one pixel loses its colour.
+PIXELS = 800
+
+_LEGEND = {
+    **{state: state for state in STATES},
+    "queued": "queued in the grid",
+    "arrived": "arrived, waiting",
+    "suspended": "suspended by the grid",
+}
+
+_TOOLTIPS = [
+    ("job", "@job"),
+    ("worker", "@worker"),
+    ("host", "@host @queue"),
+    ("state", "@state @cause"),
+    ("in the queue", "@wait"),
+    ("starting", "@startup"),
+    ("worked", "@worked"),
+    ("restarts", "@restarts"),
+]
+
+_LABEL = """
+const i = Math.round(tick)
+if (Math.abs(tick - i) > 1e-6 || i < 0 || i >= source.data.job.length) return ""
+return source.data.worker[i] || source.data.job[i]
+"""
+
+_COLUMNS = (
+    "y",
+    *(f"{state}_{edge}" for state in STATES for edge in ("from", "to")),
+    *("ended_at", "failed_at", "job", "worker", "host", "queue", "state", "cause"),
+    *("wait", "startup", "worked", "restarts"),
+)
+
 
 def draw(history: NodeHistory, *, now: float | None = None) -> Any:
-    """Draw all nodes that are kept.
+    """Draw all nodes that are kept, for ``cluster.timeline()``.
 
     The figure of a live cluster ends `now`, that of a finished run with its last node.
-    Raises OptionError if bokeh is not installed.
     """
-    if importlib.util.find_spec("bokeh") is None:
-        raise OptionError(
-            "timeline() draws with bokeh, which is not installed\n"
-            "Hint: pip install bokeh"
-        )
-    from bokeh.layouts import column
-
-    from dask_gridengine.views.timeline_bars import TimelineBars
-
     rows = history.rows()
     end = _end(rows, steady_time() if now is None else now)
     height = min(MAX_HEIGHT, max(MIN_HEIGHT, 110 + BAR_HEIGHT * len(rows)))
@@ -56,9 +108,6 @@ def save(picture: Any, path: Path, *, title: str) -> None:
             f"timeline({str(path)!r}) cannot write this format\n"
             "Hint: give a file name that ends in .html"
         )
-    from bokeh.embed import file_html
-    from bokeh.resources import INLINE
-
     # The file loads nothing: clusters' networks often reach no CDN.
     path.write_text(file_html(picture, INLINE, title), encoding="utf-8")
 
@@ -104,11 +153,6 @@ def _title(history: NodeHistory, rows: list[JobRow], drawn: int) -> str:
 
 
 def _counts_figure(rows: list[JobRow], end: float, bars: Any) -> Any:
-    from bokeh.models import ColumnDataSource
-    from bokeh.plotting import figure
-
-    from dask_gridengine.views.timeline_bars import milliseconds, time_label
-
     columns = count_steps(rows, end)
     columns["time"] = [milliseconds(when) for when in columns["time"]]
     # Working nodes are at the bottom, so that the axis shows their number.
@@ -135,3 +179,203 @@ def _counts_figure(rows: list[JobRow], end: float, bars: Any) -> Any:
     bars.min_border_left = plot.min_border_left = 80
     bars.min_border_right = plot.min_border_right = 45
     return plot
+
+
+class TimelineBars:
+    """The figure and its data, which `update` changes only where nodes changed.
+
+    `live` is false for a picture of one moment; `options` are of the figure.
+    """
+
+    def __init__(self, *, live: bool, limit: int = MAX_BARS, **options: Any) -> None:
+        self._live, self._limit = live, limit
+        self._capacity = limit
+        self._rows: list[JobRow] = []
+        self._index: dict[tuple[str, NodeId], int] = {}
+        self._end = FAR
+        self.source = ColumnDataSource({name: [] for name in _COLUMNS})
+        self.x_range, self.y_range = Range1d(0, 1), Range1d(MIN_ROWS - 0.5, -0.5)
+        self._cover = BoxAnnotation(
+            left=0,
+            fill_color="white",
+            fill_alpha=1,
+            line_color="#888888",
+            level="glyph",
+        )
+        self._draw(options)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def update(self, changes: Sequence[Change], now: float) -> None:
+        """Draw changed and new nodes; in a picture live ones end at `now`."""
+        self._end = FAR if self._live else milliseconds(now)
+        new = [change.new for change in changes if change.old is None]
+        # A node that is neither new nor shown was dropped, and stays so.
+        if known := [change.new for change in changes if change.new.key in self._index]:
+            self._patch(known)
+        if len(self._rows) + len(new) > self._capacity:
+            self._replace([*self._rows, *new])
+        elif new:
+            self.source.stream(self._add(new))
+        if new:
+            self._resize()
+
+    def show(self, now: float, window: float | None) -> None:
+        """Show the last `window` seconds, or with None the time since the start."""
+        if window is None:
+            submitted = (row.submitted for row in self._rows)
+            start = min(min(submitted, default=now - 10), now - 1)
+        else:
+            start = now - window
+        margin = (now - start) * 0.02
+        self.x_range.update(
+            start=milliseconds(start - margin), end=milliseconds(now + margin)
+        )
+        self.y_range.update(start=max(MIN_ROWS, len(self)) - 0.5, end=-0.5)
+        self.hide_future(now)
+
+    def hide_future(self, now: float) -> None:
+        self._cover.left = milliseconds(now)
+
+    def _patch(self, rows: Sequence[JobRow]) -> None:
+        patches: dict[str, list[tuple[int, Any]]] = {}
+        for row in rows:
+            i = self._index[row.key]
+            old = _cells(self._rows[i], i, self._end)
+            for name, value in _cells(row, i, self._end).items():
+                if old[name] != value and not (_is_nan(old[name]) and _is_nan(value)):
+                    patches.setdefault(name, []).append((i, value))
+            self._rows[i] = row
+        if patches:
+            self.source.patch(patches)
+
+    def _replace(self, rows: Sequence[JobRow]) -> None:
+        """Draw everything again, without the oldest ended nodes."""
+        ended = [row.key for row in rows if row.ended]
+        dropped = set(ended[: max(0, len(ended) - self._limit // 2)])
+        # With many live nodes there is room, or each new one would replace all again.
+        live = len(rows) - len(ended)
+        self._capacity = max(self._limit, 2 * live + self._limit // 2)
+        self._rows, self._index = [], {}
+        self.source.data = self._add([row for row in rows if row.key not in dropped])
+
+    def _add(self, rows: Sequence[JobRow]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        for row in rows:
+            i = self._index[row.key] = len(self._rows)
+            self._rows.append(row)
+            for name, value in _cells(row, i, self._end).items():
+                columns[name].append(value)
+        return columns
+
+    def _resize(self) -> None:
+        count = max(MIN_ROWS, len(self._rows))
+        for bar in self._bars:
+            bar.glyph.height = 0.86 if count <= 200 else max(1.0, count / PIXELS)
+        for mark in self._marks:
+            mark.glyph.size = 12 if count <= 40 else 7 if count <= 200 else 4
+
+    def _draw(self, options: dict[str, Any]) -> None:
+        self.figure = plot = figure(
+            x_axis_type="datetime",
+            x_range=self.x_range,
+            y_range=self.y_range,
+            x_axis_label=time_label(),
+            y_axis_label="nodes, in the order of submission",
+            tools="pan,xwheel_zoom,box_zoom,save",
+            **options,
+        )
+        plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=12)
+        plot.yaxis.formatter = CustomJSTickFormatter(
+            code=_LABEL, args={"source": self.source}
+        )
+        plot.yaxis.minor_tick_line_color = None
+        plot.ygrid.visible = False
+        plot.toolbar.logo = None
+        self._bars = [self._bar(state) for state in STATES]
+        if self._live:
+            plot.add_layout(self._cover)
+        self._marks = [
+            self._mark("ended_at", "dash", math.pi / 2, ENDED),
+            self._mark("failed_at", "x", 0, FAILED),
+        ]
+        glyphs = [*self._bars, *self._marks]
+        plot.add_tools(HoverTool(renderers=glyphs, tooltips=_TOOLTIPS))
+        labels = [*(_LEGEND[state] for state in STATES), "gone", "gone: failed"]
+        items = [
+            LegendItem(label=label, renderers=[glyph])
+            for label, glyph in zip(labels, glyphs, strict=True)
+        ]
+        legend = Legend(items=items, orientation="horizontal", click_policy="hide")
+        legend.update(border_line_color=None, padding=2, spacing=12)
+        legend.update(label_text_font_size="9pt", glyph_width=16, margin=2)
+        plot.add_layout(legend, "above")
+
+    def _bar(self, state: str) -> Any:
+        return self.figure.hbar(
+            y="y",
+            left=f"{state}_from",
+            right=f"{state}_to",
+            height=0.86,
+            color=COLOURS[state],
+            line_color=None,
+            source=self.source,
+        )
+
+    def _mark(self, x: str, marker: str, angle: float, colour: str) -> Any:
+        return self.figure.scatter(
+            x=x,
+            y="y",
+            marker=marker,
+            angle=angle,
+            color=colour,
+            line_width=3,
+            size=12,
+            source=self.source,
+        )
+
+
+def milliseconds(when: float) -> float:
+    """Return local time for bokeh's axes, which know no time zones."""
+    return (when + time.localtime(when).tm_gmtoff) * 1000
+
+
+def time_label() -> str:
+    """Return the label of an axis of `milliseconds`."""
+    zone = time.strftime("%z")
+    return f"time of day (UTC{zone[:3]}:{zone[3:]})"
+
+
+def _cells(row: JobRow, y: int, end: float) -> dict[str, Any]:
+    """Return the values of `_COLUMNS` for one node; live ones end at `end`."""
+    cells: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan)
+    worked = None
+    for state, start, stop in row.periods:
+        cells[f"{state}_from"] = milliseconds(start)
+        cells[f"{state}_to"] = end if stop is None else milliseconds(stop)
+        if state == "working" and stop is not None:
+            worked = stop - start
+    if row.ended:
+        cells["failed_at" if row.failed else "ended_at"] = milliseconds(row.since)
+    return cells | {
+        "y": y,
+        "job": f"{row.id} {row.pool}".rstrip(),
+        "worker": row.worker or "",
+        "host": row.host,
+        "queue": f"({row.queue})" if row.queue else "",
+        "state": row.state.value,
+        "cause": f"- {row.cause}" if row.cause else "",
+        "wait": _duration(row.queue_wait),
+        "startup": _duration(row.startup),
+        "worked": _duration(worked),
+        "restarts": row.restarts,
+    }
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else format_duration(seconds)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -257,7 +257,7 @@ def test_it_forgives_no_failures(shared: Path) -> None:
             work = client.submit(os.getpid, pure=False)
             await until(cluster.stuck, "no hope", 20, cluster.explain)
             asked = len(cluster.jobs())
-            turns = len(cluster._adaptive.log)
+            turns = len(cluster.adaptive[""].log)
             deadline = time.monotonic() + 1
             await until(lambda: time.monotonic() > deadline, "a second of adapting")
             assert len(cluster.jobs()) == asked <= 6, turns
@@ -315,16 +315,16 @@ def test_tasks_of_unknown_length_get_nodes_and_who_works_stays(shared: Path) -> 
                 lambda: len(cluster.scheduler.workers) == 3,
                 "as many as may be",
                 30,
-                lambda: (cluster.jobs(), cluster._adaptive.log),
+                lambda: (cluster.jobs(), cluster.adaptive[""].log),
             )
             busy = {ws.name for ws in cluster.scheduler.workers.values()}
             # So much less is wanted now, but all of them are at work.
             cluster.adapt(maximum=3, **{**FAST, "target_duration": "1h"})
-            turns = len(cluster._adaptive.log)
+            turns = len(cluster.adaptive[""].log)
             deadline = time.monotonic() + 1
             await until(lambda: time.monotonic() > deadline, "a second of adapting")
             assert {ws.name for ws in cluster.scheduler.workers.values()} == busy
-            assert len(cluster._adaptive.log) == turns
+            assert len(cluster.adaptive[""].log) == turns
             await Event("go", client=client).set()
             assert await client.gather(work) == list(range(6))
             del work

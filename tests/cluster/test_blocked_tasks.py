@@ -18,7 +18,7 @@ from dask_gridengine.cluster.blocked_tasks import (
 )
 from dask_gridengine.reconcile.drain import retire
 from tests.clusters import running as cluster_running
-from tests.pools import bearing, make_pool
+from tests.pools import FakeCluster, bearing, make_pool
 from tests.waiting import until, wait_until
 from tests.workers import Steps, names, running
 
@@ -28,13 +28,12 @@ class Scene:
 
     def __init__(self, scheduler: Scheduler, *workers: str, **options: Any) -> None:
         self.now = 0.0
-        self.noted: list[str] = []
-        self.pool = make_pool(**options)
+        cluster: Any = FakeCluster(scheduler)
+        self.noted = cluster.notes
+        self.pool = make_pool(cluster=cluster, **options)
         for number, name in enumerate(workers, 1):
             bearing(self.pool, name, number)
-        self.blocked = BlockedTasks(
-            scheduler, [self.pool], self.noted.append, clock=lambda: self.now
-        )
+        self.blocked = BlockedTasks(cluster, clock=lambda: self.now)
 
     def look(self, seconds: float = 0.0) -> str:
         """What is said so much later."""

@@ -12,9 +12,8 @@ from distributed.core import Status
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.bootstrap.messages import ControlReply, ControlRequest
-from dask_gridengine.cluster.control import ControlHandler
+from dask_gridengine.cluster.control import ControlHandler, snapshot
 from dask_gridengine.reconcile.drain import busy, drain_cluster
-from dask_gridengine.views.snapshot import snapshot
 from tests.clusters import running
 from tests.waiting import until, wait_until
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from distributed import Client, Event, Scheduler, Worker
 
 from dask_gridengine import GridEngineCluster
-from dask_gridengine.cluster.demand import SAMPLE, long_tasks
+from dask_gridengine.cluster.demand import SAMPLE, long_tasks, workers_of_pool
+from dask_gridengine.cluster.pool import NodePool
 from tests.waiting import until
 
 
@@ -81,18 +82,22 @@ def test_each_pool_is_worth_what_is_for_it(shared: Path) -> None:
             Client(cluster, asynchronous=True) as client,
         ):
             gpu, cpu = cluster.pool("gpu"), cluster.pool("cpu")
+
+            def demand(pool: NodePool, seconds: float) -> int:
+                return workers_of_pool(cluster.scheduler, cluster.pools, pool, seconds)
+
             many = 10 * SAMPLE
             plain = client.map(held, range(many), pure=False)
             needy = client.map(held, range(6), resources={"GPU": 1}, pure=False)
             tasks = cluster.scheduler.tasks
             await until(lambda: len(tasks) == many + 6, "all there", 10)
             # Half a second is Dask's guess for what it has never seen.
-            assert cluster.demand(gpu, 0.5) == 3
-            assert cluster.demand(cpu, 0.5) == many / 2
-            assert cluster.demand(cpu, 5.0) == many / 20
-            assert cluster.demand(gpu, 5.0) == 1
+            assert demand(gpu, 0.5) == 3
+            assert demand(cpu, 0.5) == many / 2
+            assert demand(cpu, 5.0) == many / 20
+            assert demand(gpu, 5.0) == 1
             await client.cancel([*plain, *needy])
             await until(lambda: not tasks, "none", 10)
-            assert cluster.demand(gpu, 0.5) == cluster.demand(cpu, 0.5) == 0
+            assert demand(gpu, 0.5) == demand(cpu, 0.5) == 0
 
     asyncio.run(main())

@@ -34,6 +34,7 @@ async def opened(shared: Path, use: Use, **given: Any) -> None:
     cluster.scheduler.address = cluster.scheduler.contact_address = "tcp://127.0.0.1:1"
     options = {"launcher": "process", "slots": 2, "shared_directory": shared, **given}
     pool = await open_pool(cluster, "", Options.resolve(options))
+    cluster.pools.append(pool)
     pool.receive()
     try:
         await use(pool)

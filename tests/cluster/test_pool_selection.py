@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, get_worker
 
 from dask_gridengine import GridEngineCluster, NodesFailed, Unsatisfiable
-from dask_gridengine.cluster.pool_selection import satisfies, share
+from dask_gridengine.cluster.demand import satisfies, share
 from tests.waiting import wait_until
 
 POOLS = {"cpu": {"slots": 3}, "big": {"slots": 2, "resources": {"BIG": 1}}}

@@ -38,7 +38,6 @@ ANYTHING = Anything()
 
 
 def checker(
-    failed: dict[str, str],
     note: Callable[[str], Any] = print,
     *,
     workers: Any = ANYTHING,
@@ -50,7 +49,7 @@ def checker(
     async def ask(scheduler: Scheduler, worker: str, other: str) -> str:
         return answers(worker, other)
 
-    return ReachabilityChecker(failed, note, scheduler, ask=ask)
+    return ReachabilityChecker(scheduler, note, ask=ask)
 
 
 async def looked(ways: ReachabilityChecker) -> None:
@@ -67,8 +66,8 @@ def test_a_host_behind_a_wall_is_told_once() -> None:
     noted: list[str] = []
 
     async def main() -> None:
-        failed: dict[str, str] = {}
-        ways = checker(failed, noted.append)
+        ways = checker(noted.append)
+        failed = ways.failed
         with black_hole() as wall:
             for _ in range(2):
                 ways.check("node1", f"tcp://{wall}")
@@ -96,8 +95,8 @@ def test_a_wall_between_two_hosts_is_told() -> None:
         return "no answer in 3 s" if worker.startswith("tcp://127.0.0.2") else CONNECTED
 
     async def main() -> None:
-        failed: dict[str, str] = {}
-        ways = checker(failed, answers=answers)
+        ways = checker(answers=answers)
+        failed = ways.failed
         async with Server({}) as one, Server({}) as other:
             first = await listening(one)
             await other.listen("tcp://127.0.0.2:0")
@@ -120,8 +119,8 @@ def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
     """Between its coming and the look it may have been scaled away."""
 
     async def main() -> None:
-        failed: dict[str, str] = {}
-        ways = checker(failed, workers=())
+        ways = checker(workers=())
+        failed = ways.failed
         with closed_port() as gone:
             ways.check("node1", f"tcp://{gone}")
             await looked(ways)
@@ -136,7 +135,7 @@ def test_one_worker_of_each_host_is_tried() -> None:
     async def main() -> None:
         async with Server({}) as server:
             address = await listening(server)
-            ways = checker({})
+            ways = checker()
             for host in ("node1", "node1", "node2"):
                 ways.check(host, address)
             ways.check("node3", "tcp://[::1]:9")
@@ -170,7 +169,7 @@ def test_closing_does_not_wait_for_an_answer() -> None:
     """Whoever closes a cluster does not want to know any more."""
 
     async def main() -> None:
-        ways = checker({})
+        ways = checker()
         with black_hole() as wall:
             ways.check("node1", f"tcp://{wall}")
             await asyncio.wait_for(ways.aclose(), 0.25)

@@ -60,7 +60,7 @@ OTHERS = {
     "from_name",  # of the class; Dask's own, not for this kind of cluster
     "sync",  # Dask's own, for what runs in the loop
     "new_worker_spec",  # SpecCluster asks for it
-    *("demand", "num_paused", "scale_adaptively"),  # GridAdaptive asks for them
+    "scale_adaptively",  # GridAdaptive calls it
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.nodes.history import NodeHistory
@@ -11,11 +12,9 @@ from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views.notebook import (
     MAX_HOSTS,
     MAX_REASONS,
-    WorkerResources,
-    interesting_lines,
     one_line,
+    resources_by_node,
     table,
-    worker_resources,
 )
 from tests.simulated import Nodes, pooled
 
@@ -39,8 +38,8 @@ def html(summary: NodeSummary, **changes: object) -> str:
         "kind": "GridEngineCluster",
         "link": "http://here:8787/gridengine",
         "workers": {
-            "ge-0": WorkerResources(4, 8 * GiB),
-            "ge-1": WorkerResources(4, 8 * GiB),
+            "ge-0": Counter(threads=4, memory=8 * GiB),
+            "ge-1": Counter(threads=4, memory=8 * GiB),
         },
         "scaling": "kept at 3",
         "reasons": ["one", "two"],
@@ -110,16 +109,6 @@ def test_each_pool_has_a_row_where_there_are_several() -> None:
     assert "pools" not in html(summary)
 
 
-def test_lines_of_explain_that_the_table_shows_are_left_out() -> None:
-    """Missing nodes, and why nodes ended, stay."""
-    assert interesting_lines("3 nodes requested: 3 working.") == []
-    assert interesting_lines("no nodes requested.") == []
-    missing = ["3 nodes requested: 2 working.", "1 node was killed: by SIGKILL"]
-    assert interesting_lines("\n".join(missing)) == missing
-    well = "pool a:\n1 node requested: 1 working.\n"
-    assert interesting_lines(f"{well}{missing[1]}\n{well}") == ["pool a:", missing[1]]
-
-
 def test_long_reasons_are_cut() -> None:
     """With a pointer to the method that returns all."""
     _, summary = some()
@@ -149,11 +138,14 @@ def test_text_has_the_colours_of_the_notebook() -> None:
 
 def test_resources_of_one_nodes_workers_are_added() -> None:
     """By the node's name; a worker without a memory limit adds no memory."""
-    found = worker_resources(
+    found = resources_by_node(
         [
             {"name": "ge-0-0", "nthreads": 1, "memory_limit": GiB},
             {"name": "ge-0-1", "nthreads": 1, "memory_limit": GiB},
             {"name": "ge-1", "nthreads": 2, "memory_limit": None},
         ]
     )
-    assert found == {"ge-0": WorkerResources(2, 2 * GiB), "ge-1": WorkerResources(2, 0)}
+    assert found == {
+        "ge-0": Counter(threads=2, memory=2 * GiB),
+        "ge-1": Counter(threads=2, memory=0),
+    }

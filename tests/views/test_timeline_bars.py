@@ -10,7 +10,7 @@ import pytest
 
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.nodes.summary import NodeSummary
-from dask_gridengine.views.timeline_bars import (
+from dask_gridengine.views.timeline import (
     FAR,
     TimelineBars,
     milliseconds,
