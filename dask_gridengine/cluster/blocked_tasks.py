@@ -196,25 +196,23 @@ class BlockedTasks:
         )
 
     def _advice(self, ws: WorkerState) -> str:
-        """What helps, which depends on what uses the memory."""
-        if ws.memory.managed > ws.memory.process / 2:
-            first = "Release futures that you do not need any more"
-        else:
-            first = (
-                "The rest is held by tasks, or by Python:"
-                f" client.restart_workers([{ws.name!r}]) frees it, and results that"
-                " only this worker has are computed again"
-            )
+        """What the user can do."""
+        first = (
+            "Release futures that you do not need any more. If tasks or Python hold the"
+            f" memory, client.restart_workers([{ws.name!r}]) frees it, and results that"
+            " only this worker has are computed again."
+        )
         if not ws.memory_limit:
-            return f"{first}."
+            return first
         size = more_memory(ws.memory.process, ws.memory_limit)
         pool, record = self._home(ws)
         if pool is None or record is None:
-            return f"{first}. New nodes have more with {in_memory_option(size)}."
-        options, granted = pool.options, record.granted_memory
-        size *= options.processes
-        more = larger_worker(options, ws.memory_limit, granted, size)
-        return f"{first}. New nodes have more with {more}."
+            more = in_memory_option(size)
+        else:
+            options, granted = pool.options, record.granted_memory
+            size *= options.processes
+            more = larger_worker(options, ws.memory_limit, granted, size)
+        return f"{first} New nodes have more with {more}."
 
     # Tasks that may run on some workers only (workers=)
 

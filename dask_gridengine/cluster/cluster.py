@@ -434,13 +434,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._adaptive = self.adaptive  # Dask's widget stops it
         return self.adaptive if self.options.pools else self.adaptive[pools[0].name]
 
-    async def scale_adaptively(self, count: int, pool: NodePool | None = None) -> None:
+    async def scale_adaptively(self, count: int, pool: NodePool) -> None:
         """As ``scale(n=count)``, but failures are not cleared.
 
         Adaptive scaling requests the same number again and again; lost nodes are left
         to the replacement budget.
         """
-        pool = pool or self.pool()
         await self._scale({pool: pool.options.nodes(count)}, by_user=False)
 
     def _stop_adapting(self, pools: Iterable[NodePool]) -> None:

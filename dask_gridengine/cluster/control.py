@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.core import Status
@@ -48,73 +48,63 @@ class ControlHandler:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self._ending: asyncio.Task[None] | None = None
-        self._answers: dict[
-            str, Callable[[ControlRequest], Awaitable[dict[str, Any]]]
-        ] = {
-            "status": self._status,
-            "explain": self._explain,
-            "logs": self._logs,
-            "client": self._client,
-            "drain": self._end,
-            "close": self._end,
-        }
 
     async def answer(self, ask: ControlRequest) -> ControlReply:
         """Answer one request, or tell why that is impossible."""
         body: dict[str, Any] = {}
         error = ""
-        if (answer := self._answers.get(ask.what)) is None:
-            error = f"Unknown request {ask.what!r}: sent by another version"
-        else:
-            try:
-                body = await answer(ask)
-            except GridEngineError as exc:
-                error = str(exc)
+        try:
+            body = await self._body(ask)
+        except GridEngineError as exc:
+            error = str(exc)
         return ControlReply(process_token=ask.process_token, body=body, error=error)
 
-    async def _status(self, ask: ControlRequest) -> dict[str, Any]:
-        return snapshot(self._cluster)
+    async def _body(self, ask: ControlRequest) -> dict[str, Any]:
+        match ask.what:
+            case "status":
+                return snapshot(self._cluster)
+            case "explain":
+                return {"text": self._cluster.explain(ask.about or None)}
+            case "logs":
+                return {"logs": await self._logs(ask.about)}
+            case "client":
+                return self._client(ask.via)
+            case "drain" | "close":
+                return self._end(ask.what)
+        raise GridEngineError(f"Unknown request {ask.what!r}: sent by another version")
 
-    async def _explain(self, ask: ControlRequest) -> dict[str, Any]:
-        return {"text": self._cluster.explain(ask.about or None)}
-
-    async def _logs(self, ask: ControlRequest) -> dict[str, Any]:
-        if not ask.about:
-            found = await self._cluster.get_logs()
+    async def _logs(self, about: str) -> dict[str, str]:
+        cluster = self._cluster
+        if not about:
+            found = await cluster.get_logs()
         else:
-            self._cluster.explain(ask.about)  # raises if there is no such node
-            asked = [ask.about, *self._worker_of(ask.about)]
-            found = await self._cluster.get_logs(False, False, asked)
-        names = {a: ws.name for a, ws in self._cluster.scheduler.workers.items()}
+            cluster.explain(about)  # raises if there is no such node
+            rows = [row for row in cluster.jobs() if str(row.id) == about]
+            workers = [row.worker for row in rows if row.worker]
+            found = await cluster.get_logs(False, False, [about, *workers])
+        names = {a: ws.name for a, ws in cluster.scheduler.workers.items()}
         logs = {}
         for source, log in found.items():
             of_dask = source in names or source == "Scheduler"
             text = oldest_first(log) if of_dask else log
             logs[names.get(source, source)] = text[-LOG_CHARACTERS:]
-        return {"logs": logs}
+        return logs
 
-    def _worker_of(self, job: str) -> list[str]:
-        """The name of the worker of a job."""
-        rows = self._cluster.jobs()
-        return [row.worker for row in rows if str(row.id) == job and row.worker]
-
-    async def _client(self, ask: ControlRequest) -> dict[str, Any]:
+    def _client(self, via: str) -> dict[str, Any]:
         cluster = self._cluster
         if cluster.status is not Status.running:
             raise ClusterNotRunning(cluster.name, cluster.status.name)
         identity = client_identity(cluster.security)
         return {
-            "address": contact(cluster.options, cluster.scheduler, ask.via),
+            "address": contact(cluster.options, cluster.scheduler, via),
             "tls": None if identity is None else dict(vars(identity)),
         }
 
-    async def _end(self, ask: ControlRequest) -> dict[str, Any]:
+    def _end(self, how: str) -> dict[str, Any]:
         """Answer at once: the connection of the answer closes with the cluster."""
-        if self._ending is None or ask.what == "close":
-            logger.warning(
-                "%s was ended by its user (%s)", self._cluster.name, ask.what
-            )
-            self._ending = asyncio.create_task(self._close(drained=ask.what == "drain"))
+        if self._ending is None or how == "close":
+            logger.warning("%s was ended by its user (%s)", self._cluster.name, how)
+            self._ending = asyncio.create_task(self._close(drained=how == "drain"))
         return {}
 
     async def _close(self, *, drained: bool) -> None:

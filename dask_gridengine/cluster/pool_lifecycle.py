@@ -18,6 +18,7 @@ from dask_gridengine.bootstrap.connection_file import (
 from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.errors import GridFull
+from dask_gridengine.formatting import plural
 from dask_gridengine.grid_types import EndNotice, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.select import open_launcher
@@ -49,22 +50,17 @@ async def open_pool(
     Whatever fails is raised, and nothing is left behind. That the grid takes no more
     jobs for now is no failure: the nodes are submitted later.
     """
-    directory = make_private_directory(options.shared_directory, options.name)
 
     def on_end(notice: EndNotice) -> None:
         pool.exits.on_end_notice(notice)  # no node ends before `pool` has submitted one
 
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        directory = make_private_directory(options.shared_directory, options.name)
+        stack.callback(_remove, directory, keep=())
         launcher = await open_launcher(
-            options.launcher,
-            on_end,
-            slots=options.slots,
-            cleanup=directory,
+            options.launcher, on_end, slots=options.slots, cleanup=directory
         )
-    except BaseException:
-        _remove(directory, keep=())
-        raise
-    try:
+        stack.push_async_callback(launcher.aclose)
         pool = NodePool(
             cluster,
             name,
@@ -73,10 +69,7 @@ async def open_pool(
             request=await _request(options, launcher, directory),
             directory=directory,
         )
-    except BaseException:
-        await launcher.aclose()
-        _remove(directory, keep=())
-        raise
+        stack.pop_all()
     try:
         _listen(pool)
         await _submit_first(pool)
@@ -102,10 +95,10 @@ async def _request(
 def _listen(pool: NodePool) -> None:
     options, launcher = pool.options, pool.launcher
     if launcher.slots is not None and options.cores > launcher.slots:
-        slots = "1 slot" if launcher.slots == 1 else f"{launcher.slots} slots"
         pool.reconciler.tell(
-            f"cores={options.cores}, and this machine has {slots}: nodes run one at a"
-            f" time, with {options.cores} threads each"
+            f"cores={options.cores}, and this machine has"
+            f" {plural(launcher.slots, 'slot')}: nodes run one at a time, with"
+            f" {options.cores} threads each"
         )
     listen, hosts = bootstrap_hosts(listen_at(options, launcher.kind))
     pool.bootstrap.start(listen, options.bootstrap_port)

@@ -21,19 +21,17 @@ MAX_HOSTS = 14
 _ON_HOSTS = (*(state for state in STATES if state != "queued"), "failed")
 
 
+def _figure(**options: Any) -> Any:
+    return figure(tools="", toolbar_location=None, **options)
+
+
 class DelayChart:
     """How many nodes took how long; `options` are of the figure."""
 
     def __init__(self, title: str, delays: Delays, colour: str, **options: Any) -> None:
         self._title, self._delays, self._shown = title, delays, 0
         self.source = ColumnDataSource({"x": [], "nodes": [], "range": []})
-        self.figure = figure(
-            title=title,
-            y_axis_label="nodes",
-            tools="",
-            toolbar_location=None,
-            **options,
-        )
+        self.figure = _figure(title=title, y_axis_label="nodes", **options)
         bars = self.figure.vbar(
             x="x", top="nodes", width=0.9, color=colour, source=self.source
         )
@@ -86,13 +84,8 @@ class HostChart:
         self._hosts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.source = ColumnDataSource({name: [] for name in ("host", *_ON_HOSTS)})
         self._range = FactorRange(factors=[])
-        self.figure = figure(
-            title="nodes by host",
-            y_range=self._range,
-            x_axis_label="nodes",
-            tools="",
-            toolbar_location=None,
-            **options,
+        self.figure = _figure(
+            title="nodes by host", y_range=self._range, x_axis_label="nodes", **options
         )
         bars = self.figure.hbar_stack(
             list(_ON_HOSTS),

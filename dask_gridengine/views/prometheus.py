@@ -29,8 +29,7 @@ class ClusterCounters:
         for pool in self.history.registries():
             if pool not in self._pools:
                 self._pools[pool] = NodeSummary(self.history, pool=pool)
-        for summary in self._pools.values():
-            summary.update()
+            self._pools[pool].update()
         return self._pools
 
 
@@ -40,7 +39,7 @@ class Collector:
     def __init__(self) -> None:
         # Weak: a cluster without other references is not reported.
         self._counters: weakref.WeakSet[ClusterCounters] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # clusters have threads of their own
         self._registered = False
 
     def add(self, counters: ClusterCounters, registry: Any) -> None:

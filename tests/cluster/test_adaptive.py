@@ -81,8 +81,8 @@ def test_a_lull_keeps_the_places_and_the_next_rise_uses_them(shared: Path) -> No
     run(main())
 
 
-def test_who_is_not_needed_any_more_leaves_at_the_door(shared: Path) -> None:
-    """Nodes that come into a lull end there; that is no failure and not replaced."""
+def test_nodes_that_are_not_needed_when_they_start_end_at_once(shared: Path) -> None:
+    """They are neither failures nor replaced."""
 
     async def main() -> None:
         async with running(shared, job_script_prologue=gate(shared)) as (
@@ -100,6 +100,37 @@ def test_who_is_not_needed_any_more_leaves_at_the_door(shared: Path) -> None:
             assert {node.cause for node in cluster.jobs()} == {Cause.LEFT.value}
             assert all(node.working is None for node in cluster.jobs())
             assert cluster.pool().reconciler.decisions == []
+
+    run(main())
+
+
+def test_a_lull_keeps_the_successor_of_a_node_that_leaves(shared: Path) -> None:
+    """A successor goes when the node that it replaces would have gone: after the
+    grace."""
+    late = [f"[ $JOB_ID = 1 ] || {gate(shared)[0]}"]
+
+    async def main() -> None:
+        async with running(shared, job_script_prologue=late) as (cluster, client):
+            scheduler = cluster.scheduler
+            adaptive = cluster.adapt(maximum=1, interval="1h", idle_grace="1h")
+            work = client.submit(abs, -1)
+            await until(lambda: scheduler.unrunnable or scheduler.queued, "it waits")
+            await adaptive.adapt()
+            assert await work == 1
+            await work.cancel()
+            await scheduler.node_signal("ge-0", "SIGUSR1")
+            await adaptive.adapt()
+            assert cluster.plan == {"ge-1"}
+            counts = {"gone": 1, "queued": 1}
+            await until(lambda: cluster.counts == counts, "the node leaves", 30)
+            await adaptive.adapt()
+            assert cluster.plan == {"ge-1"}
+            go(shared)
+            await cluster.wait_for_workers(1, timeout=30)
+            await adaptive.adapt()
+            assert cluster.plan == {"ge-1"}
+            await cluster.adapt(maximum=1, interval="1h", idle_grace=0).adapt()
+            assert cluster.plan == set()
 
     run(main())
 
@@ -132,28 +163,6 @@ def test_idle_workers_are_given_back(
     with caplog.at_level(logging.WARNING, logger="dask_gridengine"):
         run(main())
     assert [r.message for r in caplog.records if r.name.startswith("dask_grid")] == []
-
-
-@pytest.mark.parametrize(("tasks", "workers"), [(1, 1), (4, 1), (5, 2), (8, 2)])
-def test_without_workers_tasks_are_divided_by_cores(
-    shared: Path, tasks: int, workers: int
-) -> None:
-    """Dask counts threads then, and would ask for as many nodes as there are tasks."""
-
-    async def main() -> None:
-        options = {"cores": 4, "slots": 4, "job_script_prologue": gate(shared)}
-        async with running(shared, **options) as (cluster, client):
-            scheduler = cluster.scheduler
-            work = client.map(abs, range(tasks))
-            await until(
-                lambda: len(scheduler.queued) + len(scheduler.unrunnable) == tasks,
-                "the tasks wait",
-            )
-            adaptive = cluster.adapt(minimum=0, maximum=50, **FAST)
-            assert await adaptive.target() == workers
-            del work
-
-    run(main())
 
 
 def test_bounds(shared: Path) -> None:
@@ -227,23 +236,6 @@ def test_nodes_with_the_same_worker_key_go_together(shared: Path) -> None:
             await until(lambda: len(cluster.scheduler.workers) == 2, "two go", 30)
             left = {parity(ws) for ws in cluster.scheduler.workers.values()}
             assert len(left) == 1
-
-    run(main())
-
-
-def test_scale_ends_it_and_says_so(shared: Path) -> None:
-    """The user's number counts from then on; the cluster's log tells why."""
-
-    async def main() -> None:
-        async with running(shared) as (cluster, _):
-            adaptive = cluster.adapt(minimum=0, maximum=2, **FAST)
-            await until(lambda: adaptive.state == "running", "it adapts")
-            await cluster.scale(1)
-            assert adaptive.state == "stopped"
-            logs = await cluster.get_logs(scheduler=False, workers=False)
-            assert "adaptive scaling is off: scale() was called" in logs["Cluster"]
-            await cluster.wait_for_workers(1, timeout=20)
-            assert cluster.pool().wanted == len(cluster.plan) == 1
 
     run(main())
 

@@ -29,6 +29,7 @@ class Scene:
     def __init__(self, scheduler: Scheduler, *workers: str, **options: Any) -> None:
         self.now = 0.0
         cluster: Any = FakeCluster(scheduler)
+        cluster.adaptive[""] = None  # or it hints that no nodes are requested
         self.noted = cluster.notes
         self.pool = make_pool(cluster=cluster, **options)
         for number, name in enumerate(workers, 1):

@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,17 +22,6 @@ from tests.waiting import until
 
 ENDS_WITHIN = 60.0  # seconds; a launcher that never answers is waited for, for a third
 ADAPT = {"minimum": 1, "maximum": 2, "interval": "10 ms"}
-
-
-@pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
 
 
 @contextlib.contextmanager

@@ -29,21 +29,9 @@ from distributed.scheduler import KilledWorker
 from distributed.system import MEMORY_LIMIT
 
 from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitError
-from dask_gridengine.nodes.registry import NodeState
 from tests.refusing import refusing_grid
 from tests.stranger import try_connect
 from tests.waiting import until, wait_until
-
-
-@pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
 
 
 @pytest.fixture
@@ -80,57 +68,6 @@ def test_one_line_makes_a_cluster_and_leaves_nothing(
     assert list(emptied.iterdir()) == []
 
 
-def test_a_hundred_jobs_on_two_slots(options: dict[str, Any]) -> None:
-    """Two work and 98 queue; scale(1) empties the queue and starts none of them."""
-    with GridEngineCluster(jobs=100, **options) as cluster:
-        cluster.wait_for_workers(2, timeout=30)
-        assert sorted(states(cluster)) == ["queued"] * 98 + ["working"] * 2
-        cluster.scale(1)
-        wait_until(
-            lambda: states(cluster).count("gone") == 99,
-            "99 nodes gone",
-            30,
-            lambda: states(cluster),
-        )
-        assert sum(node.arrived is not None for node in cluster.jobs()) == 2
-        assert len(cluster.workers) == len(cluster.worker_spec) == 1
-
-
-def test_scale_down_moves_data_first(options: dict[str, Any]) -> None:
-    """A result on a retired worker is still there, and nothing is computed again."""
-    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
-        client.wait_for_workers(2, timeout=30)
-        ran = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
-        before = client.gather(ran)
-        cluster.scale(1)
-        wait_until(lambda: states(cluster).count("gone") == 1, "one node gone", 30)
-        assert client.gather(ran) == before
-
-
-def test_names_are_never_used_twice(options: dict[str, Any]) -> None:
-    """A worker of a later scale() is another one, by name too."""
-    with GridEngineCluster(jobs=1, **options) as cluster:
-        cluster.wait_for_workers(1, timeout=30)
-        cluster.scale(0)
-        wait_until(lambda: states(cluster) == ["gone"], "the node gone", 30)
-        cluster.scale(1)
-        cluster.wait_for_workers(1, timeout=30)
-        assert list(cluster.workers) == ["ge-1"]
-
-
-def test_scale_counts_in_what_the_user_says(options: dict[str, Any]) -> None:
-    """n, jobs, cores and memory all become nodes; the largest counts."""
-    with GridEngineCluster(memory="1 GB", cores=2, **options) as cluster:
-        cluster.scale(cores=5)
-        assert len(cluster.worker_spec) == 3
-        cluster.scale(memory="4 GB", jobs=2)
-        assert len(cluster.worker_spec) == 4
-        cluster.scale(n=1)
-        assert len(cluster.worker_spec) == 1
-        cluster.scale(0)
-        assert cluster.worker_spec == {}
-
-
 def test_numbers_may_be_numpys(options: dict[str, Any]) -> None:
     """An int of any type counts wherever an int does; a bool is none."""
     one, size = np.int64(1), np.int64(10**9)
@@ -143,15 +80,6 @@ def test_numbers_may_be_numpys(options: dict[str, Any]) -> None:
     for name in given:
         with pytest.raises(OptionError, match=name):
             GridEngineCluster(**{name: True}, **options)
-
-
-def test_scale_by_memory_needs_the_memory_of_a_worker(options: dict[str, Any]) -> None:
-    """The error says which option is missing."""
-    with (
-        GridEngineCluster(**options) as cluster,
-        pytest.raises(OptionError, match="memory="),
-    ):
-        cluster.scale(memory="1 GB")
 
 
 @pytest.mark.parametrize(
@@ -170,37 +98,6 @@ def test_a_number_of_nodes_that_makes_no_sense_is_refused(given: Any) -> None:
     """By the name of the argument, before anything is started."""
     with pytest.raises(OptionError, match=str(next(iter(given)))):
         GridEngineCluster(launcher="process", asynchronous=True, **given)
-
-
-def test_scale_refuses_what_is_no_number_and_keeps_the_nodes(
-    options: dict[str, Any],
-) -> None:
-    """Negative, text, an unknown pool: an error of ours, and nothing changes."""
-    with GridEngineCluster(jobs=1, **options) as cluster:
-        for wrong in (-3, "lots", 1.5):
-            with pytest.raises(OptionError, match=r"^n="):
-                cluster.scale(wrong)
-        with pytest.raises(OptionError, match="nopool"):
-            cluster.scale(jobs={"nopool": 3})
-        assert cluster.wanted == len(cluster.jobs()) == 1
-
-
-def test_it_works_inside_an_event_loop(options: dict[str, Any]) -> None:
-    """async with, await scale(), and an asynchronous client."""
-
-    async def main() -> None:
-        async with (
-            GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster,
-            Client(cluster, asynchronous=True) as client,
-        ):
-            await client.wait_for_workers(1, timeout=30)
-            assert await client.submit(sum, [1, 2]) == 3
-            await cluster.scale(2)
-            await client.wait_for_workers(2, timeout=30)
-        assert cluster.status is Status.closed
-        await cluster.close()
-
-    asyncio.run(main())
 
 
 def test_a_start_that_is_cancelled_leaves_nothing(
@@ -222,18 +119,6 @@ def test_a_start_that_is_cancelled_leaves_nothing(
     for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.6):
         asyncio.run(main(delay))
         assert list(emptied.iterdir()) == [], delay
-
-
-def test_close_may_be_called_again_and_by_several(options: dict[str, Any]) -> None:
-    """close() is idempotent, also while it runs."""
-
-    async def main() -> None:
-        cluster = await GridEngineCluster(jobs=1, asynchronous=True, **options)
-        await asyncio.gather(cluster.close(), cluster.close())
-        await cluster.close()
-        assert states(cluster) == ["gone"]
-
-    asyncio.run(main())
 
 
 def test_an_error_inside_with_closes_too(
@@ -334,27 +219,6 @@ def test_a_scheduler_that_cannot_start_leaves_no_node(
     assert list(shared.iterdir()) == []
 
 
-def test_a_refused_array_leaves_nothing_in_an_event_loop_either(
-    options: dict[str, Any],
-    shared: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whoever awaits the cluster is told, and it is closed."""
-    refusing_grid(tmp_path, monkeypatch)
-    options["launcher"] = "drmaa"
-
-    async def main() -> None:
-        cluster = GridEngineCluster(jobs=1, asynchronous=True, **options)
-        with pytest.raises(SubmitError, match="unknown queue"):
-            await cluster
-        assert cluster.status is Status.closed
-        await cluster.close()
-
-    asyncio.run(main())
-    assert list(shared.iterdir()) == []
-
-
 def test_nodes_are_asked_for_before_the_scheduler_starts(
     options: dict[str, Any],
 ) -> None:
@@ -412,32 +276,6 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
         assert cluster.stuck() is None
         cluster.wait_for_workers(1, timeout=30)
         assert cluster.stuck() is None
-
-
-class Refusing:
-    """A launcher that refuses from now on."""
-
-    def __init__(self, launcher: Any) -> None:
-        self._launcher = launcher
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._launcher, name)
-
-    async def submit(self, request: Any, count: int) -> Any:
-        raise SubmitError("unknown queue", count, "-q nowhere")
-
-
-def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -> None:
-    """scale() raises in the caller; the workers there were remain."""
-    with GridEngineCluster(jobs=1, **options) as cluster:
-        cluster.wait_for_workers(1, timeout=30)
-        arrays = cluster.pool().arrays
-        arrays._launcher = Refusing(cluster.pool().launcher)
-        with pytest.raises(SubmitError):
-            cluster.scale(4)
-        assert list(cluster.worker_spec) == ["ge-0"]
-        with Client(cluster) as client:
-            assert client.submit(sum, [1, 2]).result(timeout=10) == 3
 
 
 @pytest.mark.parametrize(
@@ -502,18 +340,6 @@ def test_another_version_on_the_node_ends_in_a_sentence(
         pytest.raises(NodesFailed, match=r"distributed is .* and 1.2.3 at the node"),
     ):
         cluster.wait_for_workers(1, timeout=60)
-
-
-def test_a_timeout_says_what_the_nodes_are_at(options: dict[str, Any]) -> None:
-    """Waiting ends with the states of the nodes; one of these never says hello."""
-    options |= {
-        "slots": 3,
-        "job_script_prologue": ['test "$SGE_TASK_ID" != 3 || sleep 300'],
-    }
-    with GridEngineCluster(jobs=3, **options) as cluster:
-        cluster.wait_for_workers(2, timeout=30)
-        with pytest.raises(asyncio.TimeoutError, match=r"2 of 3 workers.*1 queued"):
-            cluster.wait_for_workers(3, timeout=0.3)
 
 
 def test_a_worker_that_is_killed_comes_back_under_its_nanny(
@@ -602,32 +428,6 @@ def test_a_client_that_breaks_off_disturbs_no_other(
         assert len(cluster.jobs()) == 1
 
 
-def test_config_is_as_good_as_an_argument(options: dict[str, Any]) -> None:
-    """Every option may come from Dask's config, and it reaches the node."""
-    config = {
-        "gridengine.jobs": 1,
-        "gridengine.environment": {"FROM_CONFIG": "yes"},
-        "distributed.worker.memory.target": 0.33,
-    }
-    with dask.config.set(config):
-        cluster = GridEngineCluster(**options)
-    with cluster, Client(cluster) as client:
-        client.wait_for_workers(1, timeout=30)
-        assert client.submit(os.getenv, "FROM_CONFIG").result() == "yes"
-
-
-def test_nodes_know_what_they_were_granted(options: dict[str, Any]) -> None:
-    """Threads, memory limit and thread pools follow the slots, not the host."""
-    with (
-        GridEngineCluster(jobs=1, cores=2, memory="500 MB", **options) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(1, timeout=30)
-        (info,) = cluster.scheduler_info["workers"].values()
-        assert (info["nthreads"], info["memory_limit"]) == (2, 500_000_000)
-        assert client.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
-
-
 KILLED = """
 import os, sys
 from dask.distributed import Client
@@ -678,31 +478,6 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_the_job_script_is_what_is_submitted(options: dict[str, Any]) -> None:
-    """job_script() holds the request, the remarks on memory and the command."""
-    with GridEngineCluster(
-        cores=2, memory="1 GB", job_script_prologue=["module load x"], **options
-    ) as cluster:
-        script = cluster.job_script()
-        assert cluster.pool().request.command[2] in script
-    assert "limit is 0.93 GiB" in script
-    assert "2 slots of the grid" in script
-    assert "module load x" in script
-
-
-def test_states_are_in_the_order_a_node_passes_them() -> None:
-    """The states a user reads are these, in this order."""
-    assert [state.value for state in NodeState] == [
-        "queued",
-        "arrived",
-        "importing",
-        "working",
-        "suspended",
-        "draining",
-        "gone",
-    ]
-
-
 def begun(folder: Path, name: str) -> int:
     """How often `work` was begun under this name."""
     log = folder / f"{name}.begun"
@@ -729,22 +504,6 @@ def test_scale_tries_again_what_has_failed(
         cluster.scale(1)
         assert cluster.stuck() is None
         cluster.wait_for_workers(1, timeout=30)
-
-
-def test_without_hope_everybody_who_waits_is_told(options: dict[str, Any]) -> None:
-    """wait_for_workers and a result that cannot come raise the reasons at once."""
-    options["python"] = "/nowhere/python"
-    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
-        future = client.submit(sum, [1, 2])
-        with pytest.raises(NodesFailed, match="could not find Python"):
-            future.result(timeout=30)
-        with pytest.raises(NodesFailed, match="could not find Python"):
-            cluster.wait_for_workers(1, timeout=30)
-        error = cluster.stuck()
-        assert isinstance(error, NodesFailed)
-        assert "set python= to a Python" in str(error)
-        assert len(cluster.jobs()) <= 8, "it does not submit for ever"
-        assert "Submission is suspended" in cluster.explain()
 
 
 def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
@@ -1058,17 +817,6 @@ def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) ->
         user.wait(30)
     wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
     wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
-
-
-def test_close_amid_a_scale_down_is_quiet(
-    options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Workers are on their way out just then: nothing that looks like an error."""
-    with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
-        client.wait_for_workers(2, timeout=30)
-        cluster.scale(0)
-    wrong = [r for r in caplog.records if r.levelno >= logging.ERROR]
-    assert [record.getMessage() for record in wrong] == []
 
 
 def test_close_is_quiet_about_results_that_somebody_holds(

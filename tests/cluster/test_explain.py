@@ -77,15 +77,6 @@ def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     assert said[-1] == "40 nodes on node1 were cancelled"
 
 
-def test_what_differs_in_words_only_is_told_together(pool: NodePool) -> None:
-    """The commonest words stand for all, and the others are counted."""
-    for detail, count in (("a", 3), ("b", 1), ("c", 1)):
-        why = Diagnosis(cause=Cause.UNREACHABLE, detail=detail)
-        ended(pool, why, ["node1"] * count)
-    (told,) = [line for line in explain([pool]).splitlines() if "5 nodes" in line]
-    assert told.endswith("could not reach the cluster: a (and 2 with other details)")
-
-
 def test_what_is_now_comes_first(pool: NodePool) -> None:
     """How many are wanted, what they are at, and how long the queue takes."""
     pool.scale(3, by_user=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,26 +131,12 @@ def test_it_is_too_early_to_explain_a_death_nobody_knows_of(scene: Scene) -> Non
     assert "SIGSEGV" in (scene.failure_info.explain(scene.killed()) or "")
 
 
-def test_an_end_of_the_node_explains_it(scene: Scene) -> None:
-    """It counts more than what its Nanny said before."""
-    scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
-    scene.ended(cause=Cause.WALLTIME, detail="it ran for 60 s")
-    text = scene.failure_info.explain(scene.killed()) or ""
-    assert "ge-0 (node 12.1 on node1) ran into its walltime: it ran for 60 s" in text
-    assert "SIGSEGV" not in text
-
-
 def test_all_suspects_of_a_task_are_named_once(scene: Scene) -> None:
     """Those that died while they ran it, and not only the last one."""
     scene.ended(cause=Cause.WALLTIME)
     scene.suspects["f-1"] = ["ge-0", "ge-0", "a stranger"]
     text = scene.failure_info.explain(scene.killed(worker="another")) or ""
     assert text.count("ge-0") == 1
-
-
-def test_of_strangers_there_is_nothing_to_say(scene: Scene) -> None:
-    """An empty text is no note."""
-    assert scene.failure_info.explain(scene.killed(worker="a stranger")) == ""
 
 
 def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
@@ -193,10 +178,3 @@ def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
         scene.pool.registry.move(record, NodeState.GONE)
     told = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
     assert told == Evidence(excluded=["ge-1", "ge-2"])
-
-
-def test_a_killed_worker_survives_pickling_with_its_worker(scene: Scene) -> None:
-    """The name is what the explanation begins from, also of a copy."""
-    copy = pickle.loads(pickle.dumps(scene.killed()))
-    scene.ended(cause=Cause.WALLTIME)
-    assert "walltime" in (scene.failure_info.explain(copy) or "")

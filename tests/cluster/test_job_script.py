@@ -47,11 +47,6 @@ def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:
     assert script.startswith("#!/bin/sh\n# started by: SGE 8.1.9 at gridmaster\n")
 
 
-def test_without_options_there_is_no_empty_directive(tmp_path: Path) -> None:
-    """A bare `#$` would be an error to qsub."""
-    assert "#$ \n" not in render(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [

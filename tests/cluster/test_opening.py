@@ -22,7 +22,6 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 from tests.pools import FakeCluster
-from tests.samples import exit_report
 
 Use = Callable[[NodePool], Awaitable[None]]
 
@@ -74,21 +73,6 @@ def test_an_opening_that_fails_leaves_nothing(shared: Path) -> None:
 
     with pytest.raises(OptionError, match="ib9"):
         asyncio.run(opened(shared, use, interface="ib9"))
-    assert list(shared.iterdir()) == []
-
-
-def test_similar_ends_are_counted_together(shared: Path) -> None:
-    """Two nodes that fail alike are one reason with a count, and leave nothing."""
-
-    async def use(pool: NodePool) -> None:
-        await submitted(pool, 2)
-        assert await wait_gone(pool, 30) == []
-        assert causes(pool) == [Cause.NO_SCRATCH, Cause.NO_SCRATCH]
-        (reason,) = pool.failures.reasons()
-        assert reason.startswith("2 nodes (e.g. node 1.")
-        assert pool.wanted == 2, "successors are desired"
-
-    asyncio.run(opened(shared, use, **NOWHERE))
     assert list(shared.iterdir()) == []
 
 
@@ -153,23 +137,6 @@ def test_kept_places_serve_the_next_names(shared: Path) -> None:
         assert await pool.reconcile() is None
         assert len(pool.registry.records) == 10
         assert pool.waiting == ["ge-0", "ge-1", "ge-10", "ge-11"]
-
-    asyncio.run(opened(shared, use))
-
-
-def test_only_the_process_of_a_node_reports_its_exit(shared: Path) -> None:
-    """A report of a stranger or of another process changes nothing."""
-
-    async def use(pool: NodePool) -> None:
-        pool.admission.ready = False
-        await submitted(pool, 1)
-        (record,) = pool.registry
-        for report in (
-            exit_report(job="1", index=1, process_token="f" * 16),
-            exit_report(job="77"),
-        ):
-            assert not pool.exits.on_exit_report(report)
-        assert record.exit_report is None
 
     asyncio.run(opened(shared, use))
 

@@ -1,17 +1,21 @@
-"""Clusters with several kinds of nodes."""
+"""Clusters with several kinds of nodes, and tasks that require one kind."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client, get_worker
 
-from dask_gridengine import GridEngineCluster, OptionError
+from dask_gridengine import (
+    GridEngineCluster,
+    NodesFailed,
+    OptionError,
+    Unsatisfiable,
+)
 from dask_gridengine.cluster.adaptive import GridAdaptive
 from tests.nannies import watched
 from tests.waiting import until, wait_until
@@ -20,17 +24,11 @@ POOLS = {"cpu": {"slots": 3}, "big": {"slots": 2, "resources": {"BIG": 1}}}
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "pools": POOLS,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
+def pooled(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "pools": POOLS}
 
 
-def who(*_: object) -> str:
+def worker_name(*_: object) -> str:
     return str(get_worker().name)
 
 
@@ -39,16 +37,16 @@ def names(cluster: GridEngineCluster) -> list[str]:
     return sorted(info["name"] for info in infos)
 
 
-def test_tasks_run_where_they_must(options: dict[str, Any]) -> None:
+def test_tasks_run_where_they_must(pooled: dict[str, Any]) -> None:
     """What requires a resource runs on the nodes that have it, named after the pool."""
     jobs = {"cpu": 2, "big": 1}
     with (
-        GridEngineCluster(jobs=jobs, **options) as cluster,
+        GridEngineCluster(jobs=jobs, **pooled) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(3, timeout=30)
         assert names(cluster) == ["big-0", "cpu-0", "cpu-1"]
-        needy = client.map(who, range(5), resources={"BIG": 1}, pure=False)
+        needy = client.map(worker_name, range(5), resources={"BIG": 1}, pure=False)
         assert set(client.gather(needy)) == {"big-0"}
         assert {row.pool for row in cluster.jobs()} == {"cpu", "big"}
         assert "pool" in repr(cluster.jobs()).splitlines()[0]
@@ -60,9 +58,9 @@ def test_tasks_run_where_they_must(options: dict[str, Any]) -> None:
         assert "became big-0" in cluster.explain("big-0")
 
 
-def test_each_pool_is_scaled_by_its_name(options: dict[str, Any]) -> None:
+def test_each_pool_is_scaled_by_its_name(pooled: dict[str, Any]) -> None:
     """The others stay as they are; a dict says it of several, zero of all."""
-    with GridEngineCluster(jobs={"cpu": 1}, **options) as cluster:
+    with GridEngineCluster(jobs={"cpu": 1}, **pooled) as cluster:
         cluster.wait_for_workers(1, timeout=30)
         cluster.scale(pool="big", jobs=1)
         cluster.wait_for_workers(2, timeout=30)
@@ -87,10 +85,10 @@ def test_each_pool_is_scaled_by_its_name(options: dict[str, Any]) -> None:
     ],
 )
 def test_a_number_needs_its_pool(
-    options: dict[str, Any], asked: dict[str, Any], said: str
+    pooled: dict[str, Any], asked: dict[str, Any], said: str
 ) -> None:
     """The message lists those there are, and nothing has changed."""
-    with GridEngineCluster(**options) as cluster:
+    with GridEngineCluster(**pooled) as cluster:
         with pytest.raises(OptionError, match=said):
             cluster.scale(**asked)
         assert cluster.wanted == 0
@@ -109,23 +107,23 @@ def test_a_number_needs_its_pool(
     ],
 )
 def test_pools_that_make_no_sense_are_refused(
-    options: dict[str, Any], wrong: dict[str, Any], said: str
+    pooled: dict[str, Any], wrong: dict[str, Any], said: str
 ) -> None:
     """Before anything is asked for, with what to type instead."""
     with pytest.raises(OptionError, match=said):
-        GridEngineCluster(**{**options, **wrong})
+        GridEngineCluster(**{**pooled, **wrong})
 
 
-def test_a_pools_option_with_a_typing_error_is_named(options: dict[str, Any]) -> None:
+def test_a_pools_option_with_a_typing_error_is_named(pooled: dict[str, Any]) -> None:
     """As one of the cluster itself is."""
     with pytest.raises(TypeError, match="did you mean 'walltime'"):
-        GridEngineCluster(**{**options, "pools": {"a": {"waltime": 1}}})
+        GridEngineCluster(**{**pooled, "pools": {"a": {"waltime": 1}}})
 
 
-def test_each_pool_heals_alone(options: dict[str, Any]) -> None:
+def test_each_pool_heals_alone(pooled: dict[str, Any]) -> None:
     """A node of one kind is replaced by one of its kind."""
     with (
-        GridEngineCluster(jobs={"cpu": 1, "big": 1}, **options) as cluster,
+        GridEngineCluster(jobs={"cpu": 1, "big": 1}, **pooled) as cluster,
         Client(cluster) as client,
     ):
         client.wait_for_workers(2, timeout=30)
@@ -135,16 +133,19 @@ def test_each_pool_heals_alone(options: dict[str, Any]) -> None:
         wait_until(
             lambda: names(cluster) == ["big-1", "cpu-0"], "another", 30, cluster.explain
         )
-        assert client.submit(who, resources={"BIG": 1}).result(timeout=30) == "big-1"
+        assert (
+            client.submit(worker_name, resources={"BIG": 1}).result(timeout=30)
+            == "big-1"
+        )
 
 
-def test_each_pool_follows_its_own_work(options: dict[str, Any]) -> None:
+def test_each_pool_follows_its_own_work(pooled: dict[str, Any]) -> None:
     """Adaptive scaling asks for the kind that waiting tasks require, and for no other;
     a pool that is scaled by hand follows no more."""
 
     async def run() -> None:
         async with (
-            GridEngineCluster(asynchronous=True, **options) as cluster,
+            GridEngineCluster(asynchronous=True, **pooled) as cluster,
             Client(cluster, asynchronous=True) as client,
         ):
             adaptives = cluster.adapt(
@@ -152,10 +153,10 @@ def test_each_pool_follows_its_own_work(options: dict[str, Any]) -> None:
             )
             assert set(adaptives) == {"cpu", "big"}
             assert isinstance(adaptives["big"], GridAdaptive)
-            assert await client.submit(who, resources={"BIG": 1}) == "big-0"
+            assert await client.submit(worker_name, resources={"BIG": 1}) == "big-0"
             assert cluster.pool("cpu").wanted == 0
             await until(lambda: cluster.wanted == 0, "nobody", 30, cluster.explain)
-            assert await client.submit(who) == "cpu-0"
+            assert await client.submit(worker_name) == "cpu-0"
             assert cluster.pool("big").wanted == 0
             await cluster.scale(pool="big", jobs=1)
             assert set(adaptives) == {"cpu"}
@@ -168,12 +169,69 @@ def test_each_pool_follows_its_own_work(options: dict[str, Any]) -> None:
 
 
 def test_the_only_pool_needs_no_name(
-    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+    pooled: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A cluster with one named pool is scaled and closed like one without pools."""
-    options["pools"] = {"big": {}}
-    with GridEngineCluster(jobs={"big": 1}, **options) as cluster:
+    pooled["pools"] = {"big": {}}
+    with GridEngineCluster(jobs={"big": 1}, **pooled) as cluster:
         cluster.scale(jobs=2)
         assert cluster.pool() is cluster.pool("big")
         assert cluster.wanted == 2
     assert [r for r in caplog.records if "failed" in r.getMessage()] == []
+
+
+def test_what_no_pool_has_is_said_at_once(pooled: dict[str, Any]) -> None:
+    """Dask lets such a task wait for ever; here its future raises, and says why."""
+    with (
+        GridEngineCluster(jobs={"cpu": 1}, **pooled) as cluster,
+        Client(cluster) as client,
+    ):
+        wrong = client.submit(worker_name, 1, resources={"GPU": 1})
+        with pytest.raises(Unsatisfiable, match=r"requires GPU 1.*big: BIG 1"):
+            wrong.result(timeout=30)
+        too_much = client.submit(worker_name, 2, resources={"BIG": 2})
+        with pytest.raises(Unsatisfiable, match="requires BIG 2"):
+            too_much.result(timeout=30)
+        assert client.submit(worker_name).result(timeout=30) == "cpu-0"
+
+
+def test_a_pool_that_nobody_asked_for_is_named(pooled: dict[str, Any]) -> None:
+    """Its tasks wait, explain() says what to type, and that helps."""
+    with (
+        GridEngineCluster(jobs={"cpu": 1}, **pooled) as cluster,
+        Client(cluster) as client,
+    ):
+        waits = client.submit(worker_name, resources={"BIG": 1})
+        said = "Hint: cluster.scale(pool='big', jobs=1)"
+        wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
+        cluster.scale(pool="big", jobs=1)
+        assert waits.result(timeout=30) == "big-0"
+        wait_until(lambda: said not in cluster.explain(), "no more", 10)
+
+
+def test_without_pools_it_is_only_said(pooled: dict[str, Any]) -> None:
+    """Somebody may start workers that have it by other means."""
+    del pooled["pools"]
+    with GridEngineCluster(jobs=1, **pooled) as cluster, Client(cluster) as client:
+        waits = client.submit(worker_name, resources={"GPU": 1})
+        said = "requires GPU 1, which no node of this cluster has"
+        wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
+        assert waits.status == "pending"
+
+
+def test_who_needs_a_pool_that_cannot_come_hears_why(pooled: dict[str, Any]) -> None:
+    """The tasks of the other pool go on."""
+    pools = {
+        "cpu": {"slots": 2},
+        "bad": {"resources": {"BIG": 1}, "python": "/nowhere/python"},
+    }
+    jobs = {"cpu": 1, "bad": 3}
+    with (
+        GridEngineCluster(jobs=jobs, **{**pooled, "pools": pools}) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(1, timeout=30)
+        needs = client.submit(worker_name, 1, resources={"BIG": 1})
+        with pytest.raises(NodesFailed, match="could not find Python"):
+            needs.result(timeout=60)
+        assert client.submit(worker_name).result(timeout=30) == "cpu-0"
