@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.loops import pytest_pyfunc_call as pytest_pyfunc_call
+
 
 @pytest.fixture
 def options(shared: Path) -> dict[str, Any]:

@@ -82,18 +82,6 @@ def test_close_amid_adaptive_scaling(
     assert errors(caplog) == []
 
 
-def test_close_amid_adaptive_scaling_in_a_thread(
-    options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The same where the cluster has a loop of its own."""
-    for _ in range(3):
-        with GridEngineCluster(**options) as cluster:
-            cluster.adapt(**ADAPT)
-            cluster.wait_for_workers(1, timeout=60)
-        is_over(cluster)
-    assert errors(caplog) == []
-
-
 @pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
 def test_close_while_submissions_get_no_answer(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture, pools: dict[str, Any]
@@ -120,14 +108,14 @@ def test_close_while_submissions_get_no_answer(
 def test_close_by_two_threads_while_a_third_scales(options: dict[str, Any]) -> None:
     """Each close() returns when the cluster is closed; scale() says that it is."""
     cluster = GridEngineCluster(**options)
-    said: list[str] = []
+    raised: list[str] = []
 
     def do(what: Any, *args: Any) -> None:
         try:
             what(*args)
-            said.append("")
+            raised.append("")
         except RuntimeError as exc:
-            said.append(type(exc).__name__)
+            raised.append(type(exc).__name__)
 
     with no_answer():
         scaling = threading.Thread(target=do, args=(cluster.scale, 1))
@@ -140,53 +128,45 @@ def test_close_by_two_threads_while_a_third_scales(options: dict[str, Any]) -> N
         for thread in (scaling, *closing):
             thread.join(ENDS_WITHIN)
     is_over(cluster)
-    assert sorted(said) == ["", "", "ClusterNotRunning"]
+    assert sorted(raised) == ["", "", "ClusterNotRunning"]
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_close_while_it_starts(options: dict[str, Any], answers: bool) -> None:
+async def test_close_while_it_starts(options: dict[str, Any], answers: bool) -> None:
     """The start ends in bounded time, too, and neither leaves anything behind."""
-
-    async def main() -> None:
-        cluster = GridEngineCluster(jobs=1, asynchronous=True, **options)
-        before = len(psutil.Process().children())
-        starting = asyncio.ensure_future(_started(cluster))
-        await until(lambda: len(psutil.Process().children()) > before, "a launcher")
-        with contextlib.nullcontext() if answers else no_answer():
-            await asyncio.wait_for(cluster.close(), ENDS_WITHIN)
-            await asyncio.wait({starting}, timeout=ENDS_WITHIN)
-        assert starting.done()
-        assert cluster.status is Status.closed
-        if error := starting.exception():
-            assert "closed" in str(error)
-
-    asyncio.run(main())
+    cluster = GridEngineCluster(jobs=1, asynchronous=True, **options)
+    before = len(psutil.Process().children())
+    starting = asyncio.ensure_future(_started(cluster))
+    await until(lambda: len(psutil.Process().children()) > before, "a launcher")
+    with contextlib.nullcontext() if answers else no_answer():
+        await asyncio.wait_for(cluster.close(), ENDS_WITHIN)
+        await asyncio.wait({starting}, timeout=ENDS_WITHIN)
+    assert starting.done()
+    assert cluster.status is Status.closed
+    if error := starting.exception():
+        assert "closed" in str(error)
 
 
 async def _started(cluster: GridEngineCluster) -> None:
     await cluster
 
 
-def test_who_gives_up_waiting_takes_nothing_from_others(
+async def test_who_gives_up_waiting_takes_nothing_from_others(
     options: dict[str, Any],
 ) -> None:
     """A call of scale() that is cancelled cancels no other call, nor a later one."""
-
-    async def main() -> None:
-        async with GridEngineCluster(asynchronous=True, **options) as cluster:
-            with no_answer():
-                under_way = cluster.scale(1)
-                await asyncio.sleep(0)
-                given_up, other = cluster.scale(2), cluster.scale(2)
-                await asyncio.sleep(0)
-                given_up.cancel()
-                await asyncio.wait({given_up})
-            assert given_up.cancelled()
-            await asyncio.gather(under_way, other)
-            await cluster.scale(2)
-            await cluster.wait_for_workers(2, timeout=60)
-
-    asyncio.run(main())
+    async with GridEngineCluster(asynchronous=True, **options) as cluster:
+        with no_answer():
+            under_way = cluster.scale(1)
+            await asyncio.sleep(0)
+            given_up, other = cluster.scale(2), cluster.scale(2)
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait({given_up})
+        assert given_up.cancelled()
+        await asyncio.gather(under_way, other)
+        await cluster.scale(2)
+        await cluster.wait_for_workers(2, timeout=60)
 
 
 def test_a_close_hides_no_warning_of_another_cluster(

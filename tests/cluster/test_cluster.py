@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,7 @@ from dask_gridengine import GridEngineCluster, NodesFailed, OptionError, SubmitE
 from tests.refusing import refusing_grid
 from tests.stranger import try_connect
 from tests.waiting import until, wait_until
-
-
-@pytest.fixture
-def emptied(shared: Path) -> Path:
-    """The shared directory; a test that uses it checks that nothing is left."""
-    return shared
+from tests.workers import Steps
 
 
 def states(cluster: GridEngineCluster) -> list[str]:
@@ -52,7 +46,7 @@ def nanny_states(client: Client) -> list[str]:
 
 
 def test_one_line_makes_a_cluster_and_leaves_nothing(
-    options: dict[str, Any], emptied: Path
+    options: dict[str, Any], shared: Path
 ) -> None:
     """Client(GridEngineCluster(...)) computes, and after close() nothing is left."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
@@ -63,9 +57,9 @@ def test_one_line_makes_a_cluster_and_leaves_nothing(
             "ge-0",
             "ge-1",
         }
-        assert list(emptied.iterdir())
+        assert list(shared.iterdir())
     assert states(cluster) == ["gone", "gone"]
-    assert list(emptied.iterdir()) == []
+    assert list(shared.iterdir()) == []
 
 
 def test_numbers_may_be_numpys(options: dict[str, Any]) -> None:
@@ -101,7 +95,7 @@ def test_a_number_of_nodes_that_makes_no_sense_is_refused(given: Any) -> None:
 
 
 def test_a_start_that_is_cancelled_leaves_nothing(
-    options: dict[str, Any], emptied: Path
+    options: dict[str, Any], shared: Path
 ) -> None:
     """async with, cancelled at any moment of its start, deletes what it queued."""
 
@@ -118,20 +112,7 @@ def test_a_start_that_is_cancelled_leaves_nothing(
 
     for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.6):
         asyncio.run(main(delay))
-        assert list(emptied.iterdir()) == [], delay
-
-
-def test_an_error_inside_with_closes_too(
-    options: dict[str, Any], emptied: Path
-) -> None:
-    """An exception of the user's passes through and leaves nothing behind."""
-    with (
-        pytest.raises(ZeroDivisionError),
-        GridEngineCluster(jobs=1, **options) as cluster,
-    ):
-        1 / 0  # noqa: B018
-    assert cluster.status is Status.closed
-    assert list(emptied.iterdir()) == []
+        assert list(shared.iterdir()) == [], delay
 
 
 def test_a_wrong_option_lists_the_right_ones(shared: Path) -> None:
@@ -165,7 +146,7 @@ def test_nodes_of_more_cores_than_there_are_run(
             assert client.submit(sum, [1, 2]).result(timeout=30) == 3
             assert set(client.nthreads().values()) == {4}
         assert states(cluster).count("queued") == 19
-        (line,) = [said for said in caplog.messages if "cores=4" in said]
+        (line,) = [text for text in caplog.messages if "cores=4" in text]
         assert line in str(cluster.get_logs()["Cluster"])
 
 
@@ -212,7 +193,7 @@ def test_memory_limits_of_local_nodes_fit_the_machine_together(
 def test_a_scheduler_that_cannot_start_leaves_no_node(
     options: dict[str, Any], shared: Path
 ) -> None:
-    """Nodes are asked for before it starts; they go again if it does not."""
+    """Nodes are requested before it starts, and deleted if it does not."""
     options["scheduler_options"] |= {"preload": "nothing_of_this_name"}
     with pytest.raises(RuntimeError, match="failed to start"):
         GridEngineCluster(jobs=2, **options)
@@ -230,7 +211,7 @@ def test_nodes_are_asked_for_before_the_scheduler_starts(
 
 @pytest.mark.parametrize("security", [True, False])
 def test_a_client_in_this_process_needs_no_network(
-    options: dict[str, Any], emptied: Path, security: bool
+    options: dict[str, Any], shared: Path, security: bool
 ) -> None:
     """It computes, in a thread of its own or in the cluster's, and leaves nothing."""
     with GridEngineCluster(jobs=1, security=security, **options) as cluster:
@@ -246,13 +227,13 @@ def test_a_client_in_this_process_needs_no_network(
         assert worker.startswith(protocol)
         with Client(cluster) as client:
             assert client.submit(sum, [3, 4]).result(timeout=30) == 7
-    assert list(emptied.iterdir()) == []
+    assert list(shared.iterdir()) == []
 
 
 def test_a_cluster_is_stuck_when_all_its_nodes_have_failed(
     options: dict[str, Any],
 ) -> None:
-    """stuck() is the error that says why, until new nodes are asked for."""
+    """stuck() returns the error with the reasons, until new nodes are requested."""
     options["python"] = "/nowhere/python"
     with GridEngineCluster(jobs=2, **options) as cluster:
         error = wait_until(cluster.stuck, "stuck", 30, lambda: states(cluster))
@@ -279,7 +260,7 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
         (
@@ -302,7 +283,7 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
     ],
 )
 def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
-    options: dict[str, Any], change: dict[str, Any], said: str
+    options: dict[str, Any], change: dict[str, Any], text: str
 ) -> None:
     """wait_for_workers does not hang: it says what happened and what to type."""
     with (
@@ -310,7 +291,7 @@ def test_nodes_that_cannot_start_end_the_wait_with_a_sentence(
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(2, timeout=60)
-    assert re.search(said, str(caught.value), re.DOTALL), caught.value
+    assert re.search(text, str(caught.value), re.DOTALL), caught.value
 
 
 def test_nodes_come_up_though_the_working_directory_is_deleted(
@@ -325,21 +306,6 @@ def test_nodes_come_up_though_the_working_directory_is_deleted(
         cluster.scale(1)
         cluster.wait_for_workers(1, timeout=30)
         monkeypatch.chdir(tmp_path)
-
-
-def test_another_version_on_the_node_ends_in_a_sentence(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """A node whose distributed differs is refused, by package and version."""
-    fake = tmp_path / "site" / "distributed-1.2.3.dist-info"
-    fake.mkdir(parents=True)
-    (fake / "METADATA").write_text("Name: distributed\nVersion: 1.2.3\n")
-    prologue = [f"export PYTHONPATH={fake.parent}"]
-    with (
-        GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster,
-        pytest.raises(NodesFailed, match=r"distributed is .* and 1.2.3 at the node"),
-    ):
-        cluster.wait_for_workers(1, timeout=60)
 
 
 def test_a_worker_that_is_killed_comes_back_under_its_nanny(
@@ -428,11 +394,11 @@ def test_a_client_that_breaks_off_disturbs_no_other(
         assert len(cluster.jobs()) == 1
 
 
-KILLED = """
-import os, sys
-from dask.distributed import Client
+SCRIPT = """
+import sys
 from dask_gridengine import GridEngineCluster
 if __name__ == "__main__":
+    print("begins", flush=True)
     cluster = GridEngineCluster(
         jobs=4, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
         scheduler_options={"dashboard_address": ":0", "dashboard": False},
@@ -443,27 +409,35 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whatever_kills_python_nothing_survives(
-    number: signal.Signals, shared: Path
+@pytest.mark.parametrize(
+    ("number", "delay"),
+    [
+        *((number, None) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+        *((signal.SIGINT, delay) for delay in (0.05, 0.3, 0.8)),
+    ],
+)
+def test_whatever_ends_python_nothing_is_left(
+    number: signal.Signals, delay: float | None, shared: Path
 ) -> None:
-    """After kill -9 of the user's Python no node lives and no file is left."""
-    ours = str(shared)
-    user = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(KILLED), ours],
+    """When workers run, and Ctrl-C also at any moment of the start."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(shared)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    )
-    with user:
+    ) as user:
         assert user.stdout is not None
-        assert user.stdout.readline() == b"up\n"
-        started = [process.pid for process in psutil.Process(user.pid).children(True)]
-        assert len(started) >= 3
+        assert user.stdout.readline() == b"begins\n"
+        if delay is None:
+            assert user.stdout.readline() == b"up\n"
+        else:
+            before = time.monotonic()
+            wait_until(lambda: time.monotonic() - before > delay, "the moment", 5)
+        started = [child.pid for child in psutil.Process(user.pid).children(True)]
         user.send_signal(number)
         user.wait(30)
     wait_until(
-        lambda: not [pid for pid in started if _lives(pid)],
+        lambda: not any(map(_lives, started)),
         "all processes gone",
         30,
         lambda: [psutil.Process(pid).cmdline() for pid in started if _lives(pid)],
@@ -478,25 +452,10 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def begun(folder: Path, name: str) -> int:
-    """How often `work` was begun under this name."""
-    log = folder / f"{name}.begun"
-    return log.read_text().count("x") if log.exists() else 0
-
-
-def work(folder: Path, name: str) -> str:
-    """A task that runs until it is told to end, and tells that it runs."""
-    with (folder / f"{name}.begun").open("a") as log:
-        log.write("x")
-    while not (folder / f"{name}.end").exists():
-        time.sleep(0.02)
-    return name
-
-
 def test_scale_tries_again_what_has_failed(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """What made nodes fail may be over: the user's word starts anew, at once."""
+    """The reason may be gone: scale() clears all failures at once."""
     prologue = [f"test -e {tmp_path}/mended || {{ trap - EXIT; exit 69; }}"]
     with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
         wait_until(cluster.stuck, "stuck", 30, cluster.explain)
@@ -581,8 +540,10 @@ def test_what_a_task_prints_is_in_the_log_at_once(
         gate.touch()
 
 
-def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> None:
-    """get_logs() has what a dead node said, though its log is gone."""
+def test_the_end_of_a_log_needs_no_file(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """get_logs() has the end of the log of a node, also if the file is gone."""
     logs = tmp_path / "logs"
     with GridEngineCluster(jobs=1, log_directory=logs, **options) as cluster:
         cluster.wait_for_workers(1, timeout=30)
@@ -590,26 +551,26 @@ def test_last_words_need_no_file(options: dict[str, Any], tmp_path: Path) -> Non
         wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
         for log in logs.iterdir():
             log.unlink()
-        said = cluster.get_logs(cluster=False, scheduler=False)
-        ((title, words),) = said.items()
+        text = cluster.get_logs(cluster=False, scheduler=False)
+        ((title, words),) = text.items()
         assert title.startswith("ge-0 (node 1.1 on ")
         assert "Registered to" in words
-        assert cluster.get_logs(False, False, workers=["ge-0"]) == said
+        assert cluster.get_logs(False, False, workers=["ge-0"]) == text
         assert cluster.get_logs(False, False, workers=["ge-7"]) == {}
         assert cluster.get_logs(cluster=False, scheduler=False, workers=False) == {}
 
 
 def test_scale_down_lets_tasks_end_and_takes_the_idle_first(
-    options: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], steps: Steps
 ) -> None:
-    """Who works stays; if it must go, it ends its task first, which runs once."""
+    """A busy node stays; if it must go, its task ends first, and runs once."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=30)
         numbers = client.map(lambda i: (i, os.urandom(8)), range(20), pure=False)
         before = client.gather(numbers)
         newest = "ge-1"
-        task = client.submit(work, tmp_path, "task", workers=[newest])
-        wait_until(lambda: begun(tmp_path, "task"), "it runs", 30)
+        task = steps.submit(client, "task", workers=[newest], allow_other_workers=False)
+        wait_until(lambda: steps.begun("task"), "it runs", 30)
         cluster.scale(1)
         wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
         (info,) = cluster.scheduler_info["workers"].values()
@@ -618,43 +579,16 @@ def test_scale_down_lets_tasks_end_and_takes_the_idle_first(
         cluster.scale(0)
         assert cluster.worker_spec == {}
         assert states(cluster).count("working") == 1, "it is given time"
-        (tmp_path / "task.end").touch()
+        steps.end("task")
         wait_until(lambda: states(cluster) == ["gone", "gone"], "both gone", 30)
-        assert begun(tmp_path, "task") == 1
+        assert steps.begun("task") == 1
         task.release()
 
 
-def test_what_outlives_the_finish_timeout_runs_elsewhere(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """A task does not keep its worker for ever, and is not lost."""
-    with (
-        GridEngineCluster(jobs=2, finish_timeout=0.2, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(2, timeout=30)
-        tasks = [
-            client.submit(
-                work, tmp_path, name, workers=[name], allow_other_workers=True
-            )
-            for name in ("ge-0", "ge-1")
-        ]
-        wait_until(
-            lambda: begun(tmp_path, "ge-0") and begun(tmp_path, "ge-1"), "both run", 30
-        )
-        cluster.scale(1)
-        wait_until(lambda: states(cluster).count("gone") == 1, "one has gone", 30)
-        assert {node.cause for node in cluster.jobs()} == {"", "was cancelled"}
-        (tmp_path / "ge-0.end").touch()
-        (tmp_path / "ge-1.end").touch()
-        assert client.gather(tasks) == ["ge-0", "ge-1"]
-        assert begun(tmp_path, "ge-0") + begun(tmp_path, "ge-1") == 3
-
-
-def test_scale_to_nothing_says_what_is_lost(
+def test_scale_to_zero_logs_what_is_lost(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Data that nobody can take is no reason to hang."""
+    """Data that no other worker can store stops no scale-down."""
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(1, timeout=30)
         (data,) = client.scatter([b"unique"])
@@ -664,51 +598,43 @@ def test_scale_to_nothing_says_what_is_lost(
         data.release()
 
 
-def test_many_changes_of_mind_end_in_the_last(options: dict[str, Any]) -> None:
+async def test_of_many_calls_of_scale_the_last_counts(options: dict[str, Any]) -> None:
     """Fifty calls of scale() at random moments: the last number is what there is."""
     chance = random.Random(4)
+    async with GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster:
+        for number in [*(chance.randrange(6) for _ in range(49)), 2]:
+            cluster.scale(number)
+            await asyncio.sleep(chance.random() / 25)
 
-    async def main() -> None:
-        async with GridEngineCluster(jobs=1, asynchronous=True, **options) as cluster:
-            for number in [*(chance.randrange(6) for _ in range(49)), 2]:
-                cluster.scale(number)
-                await asyncio.sleep(chance.random() / 25)
+        def counts() -> dict[str, int]:
+            return {
+                state: n
+                for state, n in cluster.jobs().counts().items()
+                if state != "gone"
+            }
 
-            def counts() -> dict[str, int]:
-                return {
-                    state: n
-                    for state, n in cluster.jobs().counts().items()
-                    if state != "gone"
-                }
-
-            await until(lambda: counts() == {"working": 2}, "two", 60, cluster.explain)
-            assert len(cluster.scheduler.workers) == 2
-            assert len(cluster.workers) == len(cluster.worker_spec) == 2
-
-    asyncio.run(main())
+        await until(lambda: counts() == {"working": 2}, "two", 60, cluster.explain)
+        assert len(cluster.scheduler.workers) == 2
+        assert len(cluster.workers) == len(cluster.worker_spec) == 2
 
 
-def test_two_clusters_may_have_one_name(options: dict[str, Any], emptied: Path) -> None:
+def test_two_clusters_may_have_one_name(options: dict[str, Any], shared: Path) -> None:
     """It is the name of their jobs; neither takes the other's files."""
-    options |= {
-        "name": "mine",
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-    }
+    options["name"] = "mine"
     with GridEngineCluster(jobs=1, **options) as one:
         with GridEngineCluster(jobs=1, **options) as other:
-            assert one.name == other.name == "mine"
             for cluster in (one, other):
-                assert cluster.pool().request.name == "mine"
+                assert cluster.pool().request.name == cluster.name == "mine"
                 cluster.wait_for_workers(1, timeout=30)
         with Client(one) as client:
             assert client.submit(sum, [1, 2]).result(timeout=30) == 3
-    assert list(emptied.iterdir()) == []
+    assert list(shared.iterdir()) == []
 
 
 def test_a_worker_that_uses_too_much_memory_is_explained(
     options: dict[str, Any],
 ) -> None:
-    """Dask's own limit is named, with what to ask for, and it is no riddle."""
+    """The error names Dask's limit, and the option that raises it."""
 
     def devour() -> None:
         held = []
@@ -725,21 +651,21 @@ def test_a_worker_that_uses_too_much_memory_is_explained(
         client.wait_for_workers(1, timeout=30)
         with pytest.raises(KilledWorker) as caught:
             client.submit(devour).result(timeout=60)
-        said = "".join(getattr(caught.value, "__notes__", []))
-        assert "ran into the memory limit" in said
-        assert "memory=" in said
+        text = "".join(getattr(caught.value, "__notes__", []))
+        assert "ran into the memory limit" in text
+        assert "memory=" in text
         assert "ran into the memory limit" in cluster.explain("ge-0")
         assert "restarted" in cluster.explain()
 
 
-def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
-    """client.retire_workers() is somebody's word: it is kept, and said."""
+def test_a_retired_worker_is_not_replaced(options: dict[str, Any]) -> None:
+    """client.retire_workers() lowers the desired number, and explain() says so."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=30)
         client.retire_workers(names=["ge-0"])
         wait_until(lambda: states(cluster).count("gone") == 1, "it is gone", 30)
-        said = "was retired; requested from now on: 1"
-        wait_until(lambda: said in cluster.explain(), said, 10, cluster.explain)
+        text = "was retired; requested from now on: 1"
+        wait_until(lambda: text in cluster.explain(), text, 10, cluster.explain)
         assert cluster.explain().startswith("1 node requested: 1 working")
         assert list(cluster.worker_spec) == ["ge-1"]
         assert len(cluster.jobs()) == 2
@@ -747,9 +673,9 @@ def test_who_retires_a_worker_wants_one_less(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("state", ["queued", "arrived", "importing"])
 def test_close_while_nodes_start_leaves_nothing(
-    options: dict[str, Any], emptied: Path, state: str
+    options: dict[str, Any], shared: Path, state: str
 ) -> None:
-    """Wherever they are on their way; and closing twice is closing once."""
+    """In any state of their start; a second close() does nothing."""
     with GridEngineCluster(jobs=4, **options) as cluster:
         passed = ["queued", "arrived", "importing", "working"]
         wait_until(
@@ -762,67 +688,31 @@ def test_close_while_nodes_start_leaves_nothing(
         cluster.close()
         assert set(states(cluster)) == {"gone"}
         cluster.close()
-    assert list(emptied.iterdir()) == []
+    assert list(shared.iterdir()) == []
 
 
-def test_it_is_closed_when_nothing_is_left(
-    options: dict[str, Any], emptied: Path
+async def test_it_is_closed_when_nothing_is_left(
+    options: dict[str, Any], shared: Path
 ) -> None:
-    """Not before: at Python's exit nobody waits for one that says it is closed."""
+    """Not before: Python's exit does not wait for a cluster that is closed."""
 
     def left() -> list[Path]:
-        return list(emptied.iterdir())
+        return list(shared.iterdir())
 
-    async def main() -> None:
-        async with GridEngineCluster(jobs=2, asynchronous=True, **options) as cluster:
-            await cluster.wait_for_workers(2, timeout=30)
-            closing = asyncio.ensure_future(cluster.close())
-            while not closing.done():
-                await asyncio.sleep(0.002)
-                if cluster.status is Status.closed:
-                    assert left() == []
-            assert cluster.status is Status.closed
-
-    asyncio.run(main())
+    async with GridEngineCluster(jobs=2, asynchronous=True, **options) as cluster:
+        await cluster.wait_for_workers(2, timeout=30)
+        closing = asyncio.ensure_future(cluster.close())
+        while not closing.done():
+            await asyncio.sleep(0.002)
+            if cluster.status is Status.closed:
+                assert left() == []
+        assert cluster.status is Status.closed
 
 
-INTERRUPTED = """
-import sys
-from dask_gridengine import GridEngineCluster
-if __name__ == "__main__":
-    print("begins", flush=True)
-    with GridEngineCluster(
-        jobs=2, launcher="process", slots=2, shared_directory=sys.argv[1], quiet=True,
-        scheduler_options={"dashboard_address": ":0", "dashboard": False},
-    ) as cluster:
-        cluster.wait_for_workers(2, timeout=60)
-        print("up", flush=True)
-"""
-
-
-@pytest.mark.parametrize("delay", [0.05, 0.3, 0.8])
-def test_control_c_while_it_starts_leaves_nothing(shared: Path, delay: float) -> None:
-    """At whatever moment of the constructor, or of the wait for workers."""
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(shared)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as user:
-        assert user.stdout is not None
-        assert user.stdout.readline() == b"begins\n"
-        before = time.monotonic()
-        wait_until(lambda: time.monotonic() - before > delay, "the moment", 5)
-        started = [child.pid for child in psutil.Process(user.pid).children(True)]
-        user.send_signal(signal.SIGINT)
-        user.wait(30)
-    wait_until(lambda: not any(map(_lives, started)), "all processes gone", 30)
-    wait_until(lambda: not list(shared.iterdir()), "no file left", 10)
-
-
-def test_close_is_quiet_about_results_that_somebody_holds(
+def test_close_does_not_list_results_that_a_client_holds(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pages of keys of what is gone with the cluster tell nobody anything."""
+    """Lost results are not listed: all of them go with the cluster."""
 
     async def main() -> None:
         cluster = await GridEngineCluster(jobs=2, asynchronous=True, **options)
@@ -833,14 +723,14 @@ def test_close_is_quiet_about_results_that_somebody_holds(
 
     with caplog.at_level(logging.WARNING, logger="distributed"):
         asyncio.run(main())
-    said = [record.getMessage() for record in caplog.records]
-    assert not [text for text in said if "lose already computed" in text]
+    messages = [record.getMessage() for record in caplog.records]
+    assert not [text for text in messages if "lose already computed" in text]
 
 
-def test_max_jobs_bounds_what_is_asked_for(
+def test_max_jobs_bounds_what_is_requested(
     options: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From whatever side; scaling says what was asked and what is allowed."""
+    """For all requests; the log has the number requested and the number allowed."""
     with GridEngineCluster(jobs=9, max_jobs=3, **options) as cluster:
         assert cluster.wanted == len(cluster.jobs()) == 3
         cluster.scale(jobs=50)
@@ -853,7 +743,7 @@ def test_max_jobs_bounds_what_is_asked_for(
 def test_max_queued_jobs_bounds_the_queue(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The rest follows as the first start; it is said, and is no failure."""
+    """The others follow when the first ones start."""
     gate = [f"while ! test -e {tmp_path}/go; do sleep 0.05; done"]
     with GridEngineCluster(
         jobs=4, max_queued_jobs=1, job_script_prologue=gate, **options
@@ -868,7 +758,7 @@ def test_max_queued_jobs_bounds_the_queue(
             lambda: states(cluster),
         )
         cluster.scale(2)
-        wait_until(lambda: states(cluster)[2:] == ["gone"], "given back", 20)
+        wait_until(lambda: states(cluster)[2:] == ["gone"], "deleted", 20)
         assert cluster.wanted == 2
 
 
@@ -909,30 +799,26 @@ def test_a_dead_file_server_stops_neither_replacement_nor_exit(
 
 
 @pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
-def test_scale_changes_the_specification_at_once(
+async def test_scale_changes_the_specification_at_once(
     options: dict[str, Any], pools: dict[str, Any]
 ) -> None:
     """Before what it returns is awaited, up and down, as LocalCluster does."""
     pool = {"pool": "b"} if pools else {}
-
-    async def main() -> None:
-        async with GridEngineCluster(asynchronous=True, **options, **pools) as cluster:
-            for count in (2, 5, 1, 0, 3):
-                waiting = cluster.scale(count, **pool)
-                assert len(cluster.worker_spec) == cluster.wanted == count
-            with pytest.raises(OptionError):
-                cluster.scale(1, pool="nope")
-            with pytest.raises(OptionError):
-                cluster.scale(memory="1 GB", **pool)
-            assert len(cluster.worker_spec) == 3
-            await waiting
-            assert len(cluster.jobs()) == len(cluster.worker_spec) == 3
-
-    asyncio.run(main())
+    async with GridEngineCluster(asynchronous=True, **options, **pools) as cluster:
+        for count in (2, 5, 1, 0, 3):
+            waiting = cluster.scale(count, **pool)
+            assert len(cluster.worker_spec) == cluster.wanted == count
+        with pytest.raises(OptionError):
+            cluster.scale(1, pool="nope")
+        with pytest.raises(OptionError):
+            cluster.scale(memory="1 GB", **pool)
+        assert len(cluster.worker_spec) == 3
+        await waiting
+        assert len(cluster.jobs()) == len(cluster.worker_spec) == 3
 
 
 @pytest.mark.parametrize("pools", [{}, {"pools": {"a": {}, "b": {}}}])
-def test_a_cluster_without_nodes_says_how_to_request_some(
+def test_a_cluster_without_nodes_explains_how_to_request_some(
     options: dict[str, Any], pools: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """In explain(), its repr, timeouts and a warning while a task waits.
@@ -949,9 +835,9 @@ def test_a_cluster_without_nodes_says_how_to_request_some(
         wait_until(
             lambda: "no nodes requested" in caplog.text, "a warning while a task waits"
         )
-        for said in (cluster.explain(), repr(cluster), str(late.value), caplog.text):
-            assert "no nodes requested" in said
-            assert "Hint: cluster.scale(" in said
+        for text in (cluster.explain(), repr(cluster), str(late.value), caplog.text):
+            assert "no nodes requested" in text
+            assert "Hint: cluster.scale(" in text
         typed = cluster.explain().splitlines()[-1].removeprefix("Hint: ")
         eval(typed, {"cluster": cluster})
         assert len(cluster.worker_spec) == 4

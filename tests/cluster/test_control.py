@@ -1,4 +1,4 @@
-"""What a cluster tells its user in other processes."""
+"""What a cluster answers its user's other processes."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ async def ask(cluster: GridEngineCluster, what: str, about: str = "") -> Control
 
 
 def test_its_answers(shared: Path) -> None:
-    """Status, explanations, logs and a client's identity; all else is told in words."""
+    """Status, explanations, logs, a client's identity, or an error in words."""
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
 
-        def told(*question: str) -> ControlReply:
-            answer: ControlReply = cluster.sync(ask, cluster, *question)
+        def asked(*request: str) -> ControlReply:
+            answer: ControlReply = cluster.sync(ask, cluster, *request)
             return answer
 
-        assert told("status").body["states"] == {"working": 1}
-        assert "1 working" in told("explain").body["text"]
-        assert told("explain", "ge-9").error
-        logs = told("logs", "1.1").body["logs"]
+        assert asked("status").body["states"] == {"working": 1}
+        assert "1 working" in asked("explain").body["text"]
+        assert asked("explain", "ge-9").error
+        logs = asked("logs", "1.1").body["logs"]
         assert [*logs] == ["ge-0"]
         assert "Registered to" in logs["ge-0"]
-        client = told("client").body
+        client = asked("client").body
         assert client["address"].startswith("tls://")
         assert "PRIVATE KEY" in client["tls"]["key"]
-        assert "another version" in told("dance").error
+        assert "another version" in asked("dance").error
 
 
 def test_a_snapshot_is_plain(shared: Path) -> None:
@@ -56,12 +56,12 @@ def test_a_snapshot_is_plain(shared: Path) -> None:
         async def look() -> dict[str, Any]:
             return snapshot(cluster)
 
-        told = json.loads(json.dumps(cluster.sync(look)))
-        assert told["wanted"] == 2
-        assert told["states"] == {"queued": 1, "working": 1}
-        assert [sum(n.values()) for n in told["hosts"].values()] == [1]
-        assert told["queue"]["waiting"] == 1
-        assert told["tasks"]["done"] == 1
+        found = json.loads(json.dumps(cluster.sync(look)))
+        assert found["wanted"] == 2
+        assert found["states"] == {"queued": 1, "working": 1}
+        assert [sum(n.values()) for n in found["hosts"].values()] == [1]
+        assert found["queue"]["waiting"] == 1
+        assert found["tasks"]["done"] == 1
 
 
 def slowly(path: str) -> int:
@@ -76,7 +76,7 @@ def slowly(path: str) -> int:
 
 
 def test_draining_waits_for_what_runs(shared: Path, tmp_path: Path) -> None:
-    """No new node, no lost task; then nobody is left."""
+    """No new node, no lost task; then no worker is left."""
     go = tmp_path / "go"
     with running(shared, jobs=1) as cluster, Client(cluster) as client:
         kept = client.submit(slowly, str(go))
@@ -84,7 +84,7 @@ def test_draining_waits_for_what_runs(shared: Path, tmp_path: Path) -> None:
 
         async def ending() -> int:
             work = asyncio.ensure_future(drain_cluster(cluster, 20))
-            await until(lambda: cluster.wanted == 0, "nobody wanted")
+            await until(lambda: cluster.wanted == 0, "no node desired")
             assert busy(cluster) == 1
             go.touch()
             return await work
@@ -94,18 +94,7 @@ def test_draining_waits_for_what_runs(shared: Path, tmp_path: Path) -> None:
         del kept
 
 
-def test_draining_does_not_wait_for_ever(shared: Path, tmp_path: Path) -> None:
-    """After its time it says how many tasks are lost."""
-    go = tmp_path / "go"
-    with running(shared, jobs=1) as cluster, Client(cluster) as client:
-        kept = client.submit(slowly, str(go))
-        wait_until(Path(f"{go}.begun").exists, "a task that runs")
-        assert cluster.sync(drain_cluster, cluster, 0.3) == 1
-        go.touch()
-        del kept
-
-
-def test_who_is_told_to_end_closes(shared: Path) -> None:
+def test_requests_to_end_close_the_cluster(shared: Path) -> None:
     """At once, or when what runs is done; both end in a closed cluster."""
     for how in ("drain", "close"):
         with running(shared, jobs=1) as cluster:

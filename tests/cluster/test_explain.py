@@ -16,7 +16,6 @@ from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
 from dask_gridengine.nodes.registry import (
     ENDED_KEPT,
     NodeRecord,
-    NodeRegistry,
     NodeState,
 )
 from tests.pools import make_pool
@@ -43,21 +42,6 @@ def ended(pool: NodePool, why: Diagnosis, hosts: Iterable[str]) -> list[NodeReco
     return records
 
 
-def test_the_way_a_node_came_is_told_where_it_was_not_the_first() -> None:
-    """Which addresses it tried, and what each answered: the user's network, seen."""
-    registry = NodeRegistry()
-    registry.submitted([NodeId("12", 1), NodeId("12", 2)])
-    first, second = registry
-    registry.arrive(first, hello())
-    assert "reached" not in explain_node(first)
-    tried = {"10.9.0.1:4711": "no answer in 0.3 s", "10.0.0.1:4711": "connected"}
-    registry.arrive(second, hello(index=2, tried=tried))
-    assert (
-        "it reached the cluster at 10.0.0.1:4711; the addresses before that:\n"
-        "  10.9.0.1:4711: no answer in 0.3 s" in explain_node(second)
-    )
-
-
 def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     """Counted, with the hosts, and with what to type; failures first."""
     hosts = [f"node{i % 12}" for i in range(31)]
@@ -65,16 +49,16 @@ def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     ended(pool, out_of_memory(8 * GB, 8 * GB, "grid", "the grid's limit"), hosts)
     why = Diagnosis(cause=Cause.NO_IMPORT, detail="ModuleNotFoundError: numpy")
     ended(pool, why, ["node17"] * 4)
-    said = explain([pool]).splitlines()
-    assert said[0] == "no nodes requested."
-    assert said[1].startswith(
+    text = explain([pool]).splitlines()
+    assert text[0] == "no nodes requested."
+    assert text[1].startswith(
         "31 nodes on 12 hosts (e.g. node0, node1) ran into the memory limit: 7.45 GiB"
     )
-    assert "memory='12 GB'" in said[2]
-    assert said[3] == (
+    assert "memory='12 GB'" in text[2]
+    assert text[3] == (
         "4 nodes on node17 could not import its worker: ModuleNotFoundError: numpy"
     )
-    assert said[-1] == "40 nodes on node1 were cancelled"
+    assert text[-1] == "40 nodes on node1 were cancelled"
 
 
 def test_what_is_now_comes_first(pool: NodePool) -> None:
@@ -88,8 +72,8 @@ def test_what_is_now_comes_first(pool: NodePool) -> None:
     )
 
 
-def test_what_is_done_about_it_is_said(pool: NodePool) -> None:
-    """An outage, a shut host, and that no more is asked for."""
+def test_failures_and_their_consequences_are_explained(pool: NodePool) -> None:
+    """A failed submission, an excluded host, and suspended submissions."""
     now = pool.registry.clock()
     why = Diagnosis(cause=Cause.NO_PYTHON, detail="no such file")
     pool.blocklist.possible = frozenset({"node1", "node2"})
@@ -98,15 +82,15 @@ def test_what_is_done_about_it_is_said(pool: NodePool) -> None:
     for record in ended(pool, why, ["node1", "node2", "node2"]):
         pool.failures.add(record, why, Path())
     pool.reconciler.submission_error = "no route to qmaster"
-    said = explain([pool])
-    assert "no route to qmaster" in said
-    assert "Excluding host node1 for" in said
-    assert "Submission is suspended" in said
-    assert "scale() tries again at once" in said
+    text = explain([pool])
+    assert "no route to qmaster" in text
+    assert "Excluding host node1 for" in text
+    assert "Submission is suspended" in text
+    assert "scale() tries again at once" in text
 
 
-def test_nodes_asleep_and_the_last_decisions_are_told(pool: NodePool) -> None:
-    """Where some wait at the door of a shut host; and what was done, the newest."""
+def test_held_nodes_and_the_last_decisions_are_explained(pool: NodePool) -> None:
+    """How many are held on an excluded host, and the newest decisions."""
     pool.registry.submitted([NodeId("7", 1)])
     pool.scale(1, by_user=True)
     pool.blocklist.possible = frozenset({"node1", "node2"})
@@ -115,14 +99,14 @@ def test_nodes_asleep_and_the_last_decisions_are_told(pool: NodePool) -> None:
         pool.blocklist.failed("node1", why, pool.registry.clock())
     pool.admission.answer(hello(job="7"))
     pool.reconciler.decisions += [f"thing {i}" for i in range(7)]
-    first, *_, last = (said := explain([pool])).splitlines()
+    first, *_, last = (text := explain([pool])).splitlines()
     assert "1 arrived (1 of them held on excluded hosts)" in first
     assert last == "decided: thing 6"
-    assert "thing 2" in said
-    assert "thing 1" not in said
+    assert "thing 2" in text
+    assert "thing 1" not in text
 
 
-def test_workers_that_were_started_anew_are_told(pool: NodePool) -> None:
+def test_restarted_workers_are_explained(pool: NodePool) -> None:
     """Their nodes go on, so no end tells of them."""
     registry = pool.registry
     registry.submitted(NodeId("7", i) for i in (1, 2))
@@ -135,10 +119,10 @@ def test_workers_that_were_started_anew_are_told(pool: NodePool) -> None:
     ) in explain([pool])
 
 
-def test_one_nodes_story_is_told_from_its_submission_to_its_end(
+def test_one_node_is_explained_from_its_submission_to_its_end(
     pool: NodePool,
 ) -> None:
-    """How long in each state, why it ended, who says so, and its last words."""
+    """How long in each state, why it ended, the source, and the end of its log."""
     registry = pool.registry
     registry.submitted([NodeId("7", 1)])
     (record,) = registry
@@ -154,7 +138,7 @@ def test_one_nodes_story_is_told_from_its_submission_to_its_end(
     assert "worked, for " in alive
     assert "ran into its walltime" not in alive, "it has not ended yet"
     registry.move(record, NodeState.GONE)
-    said = explain_node(record)
+    text = explain_node(record)
     for words in (
         "node 7.1: queued for ",
         "arrived on node3 for ",
@@ -166,26 +150,26 @@ def test_one_nodes_story_is_told_from_its_submission_to_its_end(
         "its worker used 3.00 GiB at most",
         "  | two",
     ):
-        assert words in said
+        assert words in text
 
 
-def test_deaths_are_told_by_worker_for_a_note(pool: NodePool) -> None:
-    """What the node says, or its Nanny, or that nobody has said anything yet."""
+def test_deaths_are_explained_by_worker(pool: NodePool) -> None:
+    """From the node's report, or its Nanny's, or that the cause is not known yet."""
     why = Diagnosis(cause=Cause.WALLTIME)
     one, two, three = ended(pool, why, ["node1"] * 3)
     one.worker, two.worker, three.worker = "ge-0", "ge-1", "ge-2"
     two.state = three.state = NodeState.WORKING
     two.death = Diagnosis(cause=Cause.MEMORY)
-    said = explain_deaths([one, two, three, one]).splitlines()
-    assert said[0].startswith("ge-0 (node 7.1 on node1) ran into its walltime")
-    assert said[2].startswith(
+    text = explain_deaths([one, two, three, one]).splitlines()
+    assert text[0].startswith("ge-0 (node 7.1 on node1) ran into its walltime")
+    assert text[2].startswith(
         "the worker of ge-1 (node 7.2 on node1) ran into the memory limit"
     )
-    assert "ge-2 (node 7.3 on node1): the cause of" in said[-1]
-    assert len([line for line in said if "ge-0" in line]) == 1
+    assert "ge-2 (node 7.3 on node1): the cause of" in text[-1]
+    assert len([line for line in text if "ge-0" in line]) == 1
 
 
-def test_who_leaves_although_it_is_wanted_is_told(pool: NodePool) -> None:
+def test_nodes_that_have_to_leave_are_explained(pool: NodePool) -> None:
     """Why, and what it cannot finish, for as long as it is there."""
     registry = pool.registry
     registry.submitted([NodeId("7", 1)])
@@ -207,7 +191,7 @@ def test_who_leaves_although_it_is_wanted_is_told(pool: NodePool) -> None:
     assert line not in explain([pool])
 
 
-def test_nodes_that_are_not_kept_are_told_in_numbers(pool: NodePool) -> None:
+def test_nodes_that_are_not_kept_are_counted(pool: NodePool) -> None:
     """Each once, whether its details are kept or not."""
     registry = pool.registry
     registry.submitted(NodeId("77", i) for i in range(ENDED_KEPT + 30))
@@ -215,7 +199,7 @@ def test_nodes_that_are_not_kept_are_told_in_numbers(pool: NodePool) -> None:
         if record.id.job == "77":
             record.diagnosis = Diagnosis(cause=Cause.KILLED)
             registry.move(record, NodeState.GONE)
-    told = explain([pool])
-    assert f"{ENDED_KEPT} nodes" in told
-    assert "30 nodes ended earlier" in told
-    assert "30 were killed" in told
+    text = explain([pool])
+    assert f"{ENDED_KEPT} nodes" in text
+    assert "30 nodes ended earlier" in text
+    assert "30 were killed" in text

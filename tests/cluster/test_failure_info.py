@@ -17,7 +17,7 @@ from tests.pools import bearing, make_pool
 
 
 class Scene:
-    """A witness, and one node, which is the worker ``ge-0``."""
+    """A `ClusterFailureInfo`, and one node, which is the worker ``ge-0``."""
 
     def __init__(self, **options: Any) -> None:
         self.pool = make_pool(**options)
@@ -67,8 +67,8 @@ def exit_event(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_missing_worker_is_noted_and_looked_after(scene: Scene) -> None:
-    """The roster learns since when, and whether somebody wanted it."""
+def test_a_missing_worker_is_noted(scene: Scene) -> None:
+    """The registry has since when, and whether it was on purpose."""
     scene.failure_info.missing("ge-0", expected=False)
     assert scene.node.lost is not None
     assert not scene.node.retired
@@ -77,7 +77,7 @@ def test_a_missing_worker_is_noted_and_looked_after(scene: Scene) -> None:
     scene.failure_info.missing("a stranger", expected=False)
 
 
-def test_more_memory_is_asked_for_all_workers_of_a_node() -> None:
+def test_advice_on_memory_is_for_all_workers_of_a_node() -> None:
     """The limit is one worker's share, and the option the memory of the whole node."""
     scene = Scene(cores=4, processes=4)
     scene.failure_info.worker_exit(
@@ -87,14 +87,14 @@ def test_more_memory_is_asked_for_all_workers_of_a_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "said"),
+    ("event", "words"),
     [
         ({"signal": "SIGSEGV"}, "SIGSEGV"),
         ({"exit_status": 3}, "exit status 3"),
     ],
 )
 def test_a_dead_worker_process_is_remembered(
-    scene: Scene, event: dict[str, Any], said: str
+    scene: Scene, event: dict[str, Any], words: str
 ) -> None:
     """Its node lives on; how the process ended is what tasks died of."""
     scene.failure_info.worker_exit("ge-0", exit_event(peak_memory=7, **event))
@@ -103,19 +103,19 @@ def test_a_dead_worker_process_is_remembered(
     assert scene.node.peak_memory == 7
     assert scene.node.death is not None
     assert scene.node.death.cause is Cause.KILLED
-    assert said in scene.failure_info.deaths(["ge-0"])
+    assert words in scene.failure_info.deaths(["ge-0"])
 
 
-def test_a_worker_that_its_nanny_ended_says_how_much_to_ask_for(scene: Scene) -> None:
-    """Dask's own memory limit is told from any other SIGKILL."""
+def test_a_worker_that_its_nanny_ended_comes_with_advice(scene: Scene) -> None:
+    """Dask's own memory limit is distinguished from any other SIGKILL."""
     event = exit_event(signal="SIGKILL", too_much_memory=2**30, memory_limit=2**30)
     scene.failure_info.worker_exit("ge-0", event)
-    said = scene.failure_info.deaths(["ge-0"])
-    assert "ran into the memory limit: 1.00 GiB of 1.00 GiB" in said
-    assert "memory=" in said
+    words = scene.failure_info.deaths(["ge-0"])
+    assert "ran into the memory limit: 1.00 GiB of 1.00 GiB" in words
+    assert "memory=" in words
 
 
-def test_a_wanted_restart_is_no_death(scene: Scene) -> None:
+def test_a_restart_on_purpose_is_no_death(scene: Scene) -> None:
     """client.restart() ends processes with status 0; strangers are not ours."""
     scene.failure_info.worker_exit("ge-0", exit_event(exit_status=0))
     scene.failure_info.worker_exit("a stranger", exit_event(signal="SIGKILL"))
@@ -123,8 +123,8 @@ def test_a_wanted_restart_is_no_death(scene: Scene) -> None:
     assert not scene.node.restarts
 
 
-def test_it_is_too_early_to_explain_a_death_nobody_knows_of(scene: Scene) -> None:
-    """None is "ask again"; once the node or its Nanny has spoken there is a text."""
+def test_a_death_is_explained_once_its_cause_is_known(scene: Scene) -> None:
+    """None before a report of the node or its Nanny, and then a text."""
     scene.failure_info.missing("ge-0", expected=False)
     assert scene.failure_info.explain(scene.killed()) is None
     scene.failure_info.worker_exit("ge-0", exit_event(signal="SIGSEGV"))
@@ -139,8 +139,8 @@ def test_all_suspects_of_a_task_are_named_once(scene: Scene) -> None:
     assert text.count("ge-0") == 1
 
 
-def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
-    """It is known when the grid has said so, and not before."""
+def test_a_death_on_purpose_counts_against_no_task(scene: Scene) -> None:
+    """That is known when the end notice comes, and not before."""
     scene.failure_info.missing("ge-0", expected=False)
     assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=[], pending=True)
     scene.ended(cause=Cause.DELETED)
@@ -148,8 +148,8 @@ def test_a_death_that_somebody_wanted_is_no_task_s_fault(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.KILLED, Cause.MEMORY, Cause.UNKNOWN])
-def test_other_deaths_may_be_a_task_s_fault(scene: Scene, cause: Cause) -> None:
-    """Nobody has asked for them."""
+def test_other_deaths_count_against_the_task(scene: Scene, cause: Cause) -> None:
+    """The task may have caused them."""
     scene.ended(cause=cause)
     assert scene.failure_info.evidence(["ge-0"]) == Evidence(excluded=[])
 
@@ -164,10 +164,10 @@ def test_a_worker_that_its_nanny_replaced_may_have_died_of_a_task(scene: Scene) 
 def test_what_ends_a_node_ends_all_its_workers_once(scene: Scene) -> None:
     """A task that fell from one to the next has met one death."""
     scene.ended(cause=Cause.KILLED)
-    told = scene.failure_info.evidence(
+    found = scene.failure_info.evidence(
         ["ge-0-1", "ge-0-0", "ge-0-1", "ge-0-3", "a stranger"]
     )
-    assert told == Evidence(excluded=["ge-0-0", "ge-0-3"])
+    assert found == Evidence(excluded=["ge-0-0", "ge-0-3"])
 
 
 def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
@@ -176,5 +176,5 @@ def test_what_ends_a_host_ends_all_its_nodes_once(scene: Scene) -> None:
     for record in scene.pool.registry:
         record.diagnosis = Diagnosis(cause=Cause.HOST_LOST)
         scene.pool.registry.move(record, NodeState.GONE)
-    told = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
-    assert told == Evidence(excluded=["ge-1", "ge-2"])
+    found = scene.failure_info.evidence(["ge-0", "ge-1", "ge-2"])
+    assert found == Evidence(excluded=["ge-1", "ge-2"])

@@ -48,7 +48,7 @@ def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "remark"),
     [
         ({}, "1 threads for the worker = 1 slot of the grid"),
         (
@@ -65,14 +65,14 @@ def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:
     ],
 )
 def test_it_says_what_slots_and_memory_mean(
-    given: dict[str, Any], said: str, tmp_path: Path
+    given: dict[str, Any], remark: str, tmp_path: Path
 ) -> None:
     """Dask and Grid Engine mean different things by these: both stand there."""
-    assert said in render(tmp_path, **given)
+    assert remark in render(tmp_path, **given)
 
 
 def test_a_shell_runs_it(tmp_path: Path) -> None:
-    """It is the node's own command: log, prologue and Python, in a shell's hands."""
+    """It has the node's own command: log, prologue and Python."""
     (tmp_path / "logs").mkdir()
     script = tmp_path / "job.sh"
     script.write_text(

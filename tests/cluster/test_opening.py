@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,10 @@ from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
 from tests.pools import FakeCluster
 
-Use = Callable[[NodePool], Awaitable[None]]
 
-
-async def opened(shared: Path, use: Use, **given: Any) -> None:
-    """Open a pool, use it, and close it twice."""
+@asynccontextmanager
+async def opened(shared: Path, **given: Any) -> AsyncIterator[NodePool]:
+    """Open a pool, and close it twice."""
     cluster: Any = FakeCluster()
     # A node that gets its allocation finds no scheduler, and ends soon.
     cluster.scheduler.address = cluster.scheduler.contact_address = "tcp://127.0.0.1:1"
@@ -36,7 +36,7 @@ async def opened(shared: Path, use: Use, **given: Any) -> None:
     cluster.pools.append(pool)
     pool.receive()
     try:
-        await use(pool)
+        yield pool
     finally:
         await stop_admitting(pool)
         await close_pool(pool)
@@ -48,53 +48,41 @@ async def submitted(pool: NodePool, count: int) -> None:
     assert await pool.reconcile() is None
 
 
-NOWHERE = {"local_directory": "/proc/nowhere"}
+def files(folder: Path) -> list[Path]:
+    return list(folder.rglob("*"))
 
 
-def causes(pool: NodePool) -> list[Cause | None]:
-    return [r.diagnosis and r.diagnosis.cause for r in pool.registry]
-
-
-def test_it_opens_and_closes_without_a_trace(shared: Path) -> None:
+async def test_it_opens_and_closes_without_a_trace(shared: Path) -> None:
     """While it is open there is a connection file; afterwards there is nothing."""
-
-    async def use(pool: NodePool) -> None:
+    async with opened(shared) as pool:
         assert (pool.directory / FILE_NAME).exists()
-
-    asyncio.run(opened(shared, use))
-    assert list(shared.iterdir()) == []
+    assert files(shared) == []
 
 
-def test_an_opening_that_fails_leaves_nothing(shared: Path) -> None:
+async def test_an_opening_that_fails_leaves_nothing(shared: Path) -> None:
     """A wrong interface is found before anything is submitted, and cleaned up."""
-
-    async def use(pool: NodePool) -> None:
-        raise AssertionError("it opened")
-
     with pytest.raises(OptionError, match="ib9"):
-        asyncio.run(opened(shared, use, interface="ib9"))
-    assert list(shared.iterdir()) == []
+        async with opened(shared, interface="ib9"):
+            raise AssertionError("it opened")
+    assert files(shared) == []
 
 
-def test_a_log_that_says_more_is_kept(shared: Path) -> None:
+async def test_a_log_that_says_more_is_kept(shared: Path) -> None:
     """The log of a node that ended in an unknown way outlives the cluster."""
-
-    async def use(pool: NodePool) -> None:
+    prologue = ["echo evidence", "exit 3"]
+    async with opened(shared, job_script_prologue=prologue) as pool:
         await submitted(pool, 1)
         assert await wait_gone(pool, 30) == []
-
-    asyncio.run(opened(shared, use, job_script_prologue=["echo evidence", "exit 3"]))
-    (log,) = shared.rglob("*.log")
+    (log,) = (file for file in files(shared) if file.suffix == ".log")
     head, *rest = log.read_text().splitlines()
-    assert head.startswith("on "), "a node that says nothing can still be placed"
+    assert head.startswith("on "), "the host is known of a node that sends nothing"
     assert "evidence" in rest
     assert "status 3" in rest[-1]
 
 
-def test_a_missing_log_keeps_no_directory(shared: Path) -> None:
-    """Logs that may say more stay on close; where there is none nothing does."""
-
-    async def use(pool: NodePool) -> None:
+async def test_a_missing_log_keeps_no_directory(shared: Path) -> None:
+    """Logs that may say more stay on close; without logs nothing stays."""
+    async with opened(shared) as pool:
         await submitted(pool, 1)
         (record,) = pool.registry
         record.diagnosis = Diagnosis(cause=Cause.UNKNOWN)
@@ -103,15 +91,12 @@ def test_a_missing_log_keeps_no_directory(shared: Path) -> None:
         assert await wait_gone(pool, 30) == []
         for log in pool.log_directory.glob("*.log"):
             log.unlink()
-
-    asyncio.run(opened(shared, use))
-    assert list(shared.iterdir()) == []
+    assert files(shared) == []
 
 
-def test_a_smaller_number_gives_queue_places_back(shared: Path) -> None:
+async def test_a_smaller_number_gives_queue_places_back(shared: Path) -> None:
     """The newest queued nodes go, and none of them ever starts."""
-
-    async def use(pool: NodePool) -> None:
+    async with opened(shared) as pool:
         pool.admission.ready = False  # no node gets a name yet
         await submitted(pool, 10)
         pool.scale(2, by_user=True)
@@ -122,13 +107,10 @@ def test_a_smaller_number_gives_queue_places_back(shared: Path) -> None:
         ended = [r.id.index for r in pool.registry if r.cancelled]
         assert ended == [*range(3, 11)]
 
-    asyncio.run(opened(shared, use))
 
-
-def test_kept_places_serve_the_next_names(shared: Path) -> None:
+async def test_kept_places_serve_the_next_names(shared: Path) -> None:
     """A lull costs no queue place, and the next rise submits no node."""
-
-    async def use(pool: NodePool) -> None:
+    async with opened(shared) as pool:
         pool.admission.ready = False
         await submitted(pool, 10)
         pool.drop_names(pool.names[2:])
@@ -138,13 +120,10 @@ def test_kept_places_serve_the_next_names(shared: Path) -> None:
         assert len(pool.registry.records) == 10
         assert pool.waiting == ["ge-0", "ge-1", "ge-10", "ge-11"]
 
-    asyncio.run(opened(shared, use))
 
-
-def test_after_the_end_began_no_node_is_admitted(shared: Path) -> None:
+async def test_after_the_end_began_no_node_is_admitted(shared: Path) -> None:
     """Queued nodes are cancelled, also those whose submission is under way."""
-
-    async def use(pool: NodePool) -> None:
+    async with opened(shared) as pool:
         await submitted(pool, 4)
         pool.scale(6, by_user=True)
         late = asyncio.create_task(pool.reconcile())
@@ -154,7 +133,6 @@ def test_after_the_end_began_no_node_is_admitted(shared: Path) -> None:
         await late
         assert await wait_gone(pool, 30) == []
         assert all(record.state is NodeState.GONE for record in pool.registry)
-        assert set(causes(pool)) == {Cause.CANCELLED}
+        causes = {r.diagnosis.cause for r in pool.registry if r.diagnosis}
+        assert causes == {Cause.CANCELLED}
         assert len(pool.failures) == 0
-
-    asyncio.run(opened(shared, use))

@@ -1,8 +1,7 @@
-"""Whether workers can be reached: real servers and walls, and what is said."""
+"""Whether workers can be reached: real servers and firewalls, and the findings."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -61,118 +60,86 @@ async def listening(server: Server) -> str:
     return str(server.address)
 
 
-def test_a_host_behind_a_wall_is_told_once() -> None:
+async def test_a_host_behind_a_wall_is_told_once() -> None:
     """Which, where, what came back, and what to type; until a worker of it answers."""
     noted: list[str] = []
-
-    async def main() -> None:
-        ways = checker(noted.append)
-        failed = ways.failed
-        with black_hole() as wall:
-            for _ in range(2):
-                ways.check("node1", f"tcp://{wall}")
-                await looked(ways)
-        assert [*failed] == ["node1"]
-        assert noted == [*failed.values()]
-        assert "workers on node1 cannot be reached from here" in noted[0]
-        assert f"{wall}: no answer in 0.3 s" in noted[0]
-        assert "worker_port=" in noted[0]
-        async with Server({}) as server:
-            ways.check("node1", await listening(server))
+    ways = checker(noted.append)
+    failed = ways.failed
+    with black_hole() as wall:
+        for _ in range(2):
+            ways.check("node1", f"tcp://{wall}")
             await looked(ways)
-        assert not failed
-        await ways.aclose()
+    assert [*failed] == ["node1"]
+    assert noted == [*failed.values()]
+    assert "workers on node1 cannot be reached from here" in noted[0]
+    assert f"{wall}: no answer in 0.3 s" in noted[0]
+    assert "worker_port=" in noted[0]
+    async with Server({}) as server:
+        ways.check("node1", await listening(server))
+        await looked(ways)
+    assert not failed
+    await ways.aclose()
 
-    asyncio.run(main())
 
-
-def test_a_wall_between_two_hosts_is_told() -> None:
-    """Each is asked about the one before it, in both directions."""
+async def test_a_wall_between_two_hosts_is_told() -> None:
+    """Each is checked with the one before it, in both directions."""
     asked: list[tuple[str, str]] = []
 
     def answers(worker: str, other: str) -> str:
         asked.append((worker, other))
         return "no answer in 3 s" if worker.startswith("tcp://127.0.0.2") else CONNECTED
 
-    async def main() -> None:
-        ways = checker(answers=answers)
-        failed = ways.failed
-        async with Server({}) as one, Server({}) as other:
-            first = await listening(one)
-            await other.listen("tcp://127.0.0.2:0")
-            ways.check("node1", first)
-            await looked(ways)
-            assert not asked
-            ways.check("node2", other.address)
-            await looked(ways)
-            assert asked == [(first, other.address), (other.address, first)]
-        place = first.removeprefix("tcp://")
-        assert failed["node2"].startswith(
-            "workers on node2 cannot reach those on node1, so data cannot be moved"
-            f" between them: {place}: no answer in 3 s"
-        )
-
-    asyncio.run(main())
+    ways = checker(answers=answers)
+    failed = ways.failed
+    async with Server({}) as one, Server({}) as other:
+        first = await listening(one)
+        await other.listen("tcp://127.0.0.2:0")
+        ways.check("node1", first)
+        await looked(ways)
+        assert not asked
+        ways.check("node2", other.address)
+        await looked(ways)
+        assert asked == [(first, other.address), (other.address, first)]
+    place = first.removeprefix("tcp://")
+    assert failed["node2"].startswith(
+        "workers on node2 cannot reach those on node1, so data cannot be moved"
+        f" between them: {place}: no answer in 3 s"
+    )
 
 
-def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
+async def test_a_worker_that_has_gone_is_behind_no_wall() -> None:
     """Between its coming and the look it may have been scaled away."""
-
-    async def main() -> None:
-        ways = checker(workers=())
-        failed = ways.failed
-        with closed_port() as gone:
-            ways.check("node1", f"tcp://{gone}")
-            await looked(ways)
-        assert not failed
-
-    asyncio.run(main())
+    ways = checker(workers=())
+    failed = ways.failed
+    with closed_port() as gone:
+        ways.check("node1", f"tcp://{gone}")
+        await looked(ways)
+    assert not failed
 
 
-def test_one_worker_of_each_host_is_tried() -> None:
+async def test_one_worker_of_each_host_is_tried() -> None:
     """A thousand workers are not a thousand connections; local ones are none."""
-
-    async def main() -> None:
-        async with Server({}) as server:
-            address = await listening(server)
-            ways = checker()
-            for host in ("node1", "node1", "node2"):
-                ways.check(host, address)
-            ways.check("node3", "tcp://[::1]:9")
-            assert len(ways._tasks) == 2
-            await looked(ways)
-        assert not ways.failed
-
-    asyncio.run(main())
-
-
-def test_a_worker_tells_what_another_one_answers_it() -> None:
-    """Through Dask's own `run`, so it works as soon as the worker does."""
-
-    async def main() -> None:
-        options: dict[str, Any] = {"dashboard_address": ":0", "dashboard": False}
-        async with (
-            Scheduler(host="127.0.0.1", port=0, **options) as scheduler,
-            Worker(scheduler.address, nthreads=1) as one,
-            Worker(scheduler.address, nthreads=1) as other,
-        ):
-            reply = await answer_from(scheduler, one.address, other.address)
-            assert reply == CONNECTED
-            with closed_port() as closed:
-                reply = await answer_from(scheduler, one.address, f"tcp://{closed}")
-            assert reply == "connection refused"
-
-    asyncio.run(main())
-
-
-def test_closing_does_not_wait_for_an_answer() -> None:
-    """Whoever closes a cluster does not want to know any more."""
-
-    async def main() -> None:
+    async with Server({}) as server:
+        address = await listening(server)
         ways = checker()
-        with black_hole() as wall:
-            ways.check("node1", f"tcp://{wall}")
-            await asyncio.wait_for(ways.aclose(), 0.25)
-        assert not ways.failed
+        for host in ("node1", "node1", "node2"):
+            ways.check(host, address)
+        ways.check("node3", "tcp://[::1]:9")
+        assert len(ways._tasks) == 2
+        await looked(ways)
+    assert not ways.failed
 
-    asyncio.run(main())
+
+async def test_a_worker_tells_what_another_one_answers_it() -> None:
+    """Through Dask's own `run`, so it works as soon as the worker does."""
+    options: dict[str, Any] = {"dashboard_address": ":0", "dashboard": False}
+    async with (
+        Scheduler(host="127.0.0.1", port=0, **options) as scheduler,
+        Worker(scheduler.address, nthreads=1) as one,
+        Worker(scheduler.address, nthreads=1) as other,
+    ):
+        reply = await answer_from(scheduler, one.address, other.address)
+        assert reply == CONNECTED
+        with closed_port() as closed:
+            reply = await answer_from(scheduler, one.address, f"tcp://{closed}")
+        assert reply == "connection refused"

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
@@ -37,7 +36,7 @@ both = pytest.mark.parametrize(
     ],
 )
 #: Seconds for what shall happen; in-process workers need milliseconds for it.
-PATIENCE = {"plain": 1.5, "ours": 20.0}
+TIMEOUT = {"plain": 1.5, "ours": 20.0}
 
 
 class Job(ProcessInterface):  # type: ignore[misc]
@@ -51,22 +50,6 @@ class Job(ProcessInterface):  # type: ignore[misc]
     async def start(self) -> None:
         self.submitted.append(self)
         await super().start()
-
-
-class Program(ProcessInterface):  # type: ignore[misc]
-    """A worker that is a process, and takes long to start."""
-
-    def __init__(self, scheduler: str, name: Any) -> None:
-        super().__init__(scheduler=scheduler, name=name)
-        self._process = subprocess.Popen(["sleep", "60"])
-
-    async def start(self) -> None:
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        await super().close()
 
 
 class Gated(Worker):  # type: ignore[misc]
@@ -157,7 +140,7 @@ async def end(cluster: SpecCluster) -> None:
 
 
 async def workers(kind: str, cluster: SpecCluster, count: int) -> list[str]:
-    """Wait for exactly so many workers at the scheduler; their names."""
+    """Wait for exactly this number of workers at the scheduler; their names."""
 
     def names() -> list[str]:
         return [ws.name for ws in cluster.scheduler.workers.values()]
@@ -165,79 +148,67 @@ async def workers(kind: str, cluster: SpecCluster, count: int) -> list[str]:
     def there() -> bool:
         return len(names()) == count
 
-    await until(there, f"{count} workers", PATIENCE[kind], names)
+    await until(there, f"{count} workers", TIMEOUT[kind], names)
     return names()
 
 
 async def done(kind: str, work: Awaitable[Any], what: str) -> asyncio.Future[Any]:
     """Wait, within bounds, for the end of something, whichever end that is."""
     task = asyncio.ensure_future(work)
-    await asyncio.wait({task}, timeout=PATIENCE[kind])
+    await asyncio.wait({task}, timeout=TIMEOUT[kind])
     finished = task.done()
     task.cancel()
-    assert finished, f"not in {PATIENCE[kind]} s: {what}"
+    assert finished, f"not in {TIMEOUT[kind]} s: {what}"
     return task
 
 
 @both
-def test_s1_scale_down_keeps_what_was_computed(kind: str, shared: Path) -> None:
+async def test_s1_scale_down_keeps_what_was_computed(kind: str, shared: Path) -> None:
     """A result on a worker that goes is moved, not lost and computed again."""
+    async with (
+        running(kind, shared, 2) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        await workers(kind, cluster, 2)
+        ran = client.map(lambda i: (i, os.urandom(8)), range(8), pure=False)
+        before = await client.gather(ran)
+        cluster.scale(1)
+        await workers(kind, cluster, 1)
+        assert await client.gather(ran) == before
 
-    async def main() -> None:
+
+@both
+async def test_s2_a_fixed_number_of_workers_is_kept(kind: str, shared: Path) -> None:
+    """A worker that is killed is replaced without another call of scale()."""
+    program = {"worker_class": "distributed.Worker", "worker_kwargs": {"nthreads": 1}}
+    soon = dask.config.set({"distributed.deploy.lost-worker-timeout": "100 ms"})
+    with soon:
         async with (
-            running(kind, shared, 2) as cluster,
+            running(kind, shared, plain=SubprocessWorker, nanny=False) as cluster,
             Client(cluster, asynchronous=True) as client,
         ):
-            await workers(kind, cluster, 2)
-            ran = client.map(lambda i: (i, os.urandom(8)), range(8), pure=False)
-            before = await client.gather(ran)
+            if kind == "plain":
+                cluster.new_spec["options"] = program
             cluster.scale(1)
-            await workers(kind, cluster, 1)
-            assert await client.gather(ran) == before
-
-    asyncio.run(main())
-
-
-@both
-def test_s2_a_fixed_number_of_workers_is_kept(kind: str, shared: Path) -> None:
-    """A worker that is killed is replaced though nobody calls scale() again."""
-    program = {"worker_class": "distributed.Worker", "worker_kwargs": {"nthreads": 1}}
-
-    async def main() -> None:
-        soon = dask.config.set({"distributed.deploy.lost-worker-timeout": "100 ms"})
-        with soon:
-            async with (
-                running(kind, shared, plain=SubprocessWorker, nanny=False) as cluster,
-                Client(cluster, asynchronous=True) as client,
-            ):
-                if kind == "plain":
-                    cluster.new_spec["options"] = program
-                cluster.scale(1)
-                pid = await client.submit(os.getpid, pure=False)
-                os.kill(pid, signal.SIGKILL)
-                another = client.submit(os.getpid, pure=False)
-                await done(kind, another, "a new worker")
-
-    asyncio.run(main())
+            pid = await client.submit(os.getpid, pure=False)
+            os.kill(pid, signal.SIGKILL)
+            another = client.submit(os.getpid, pure=False)
+            await done(kind, another, "a new worker")
 
 
 @both
-def test_s3_nodes_that_die_early_are_noticed(kind: str, shared: Path) -> None:
-    """Whoever waits for workers that died before they came is told so."""
-
-    async def main() -> None:
-        broken = {"python": "/nowhere/python"}
-        async with running(kind, shared, 2, plain=Job, **broken) as cluster:
-            for job in Job.submitted:
-                await job.close()  # its process has died in the queue
-            waiting = cluster.wait_for_workers(2)
-            assert (await done(kind, waiting, "a word")).exception() is not None
-
-    asyncio.run(main())
+async def test_s3_nodes_that_die_early_are_noticed(kind: str, shared: Path) -> None:
+    """Waiting for workers that died before they came raises an error."""
+    broken = {"python": "/nowhere/python"}
+    async with running(kind, shared, 2, plain=Job, **broken) as cluster:
+        for job in Job.submitted:
+            await job.close()  # its process has died in the queue
+        waiting = cluster.wait_for_workers(2)
+        assert (await done(kind, waiting, "an error")).exception() is not None
 
 
 @both
-def test_s4_who_works_stays(kind: str, shared: Path, tmp_path: Path) -> None:
+async def test_s4_busy_nodes_stay(kind: str, shared: Path, tmp_path: Path) -> None:
     """Scaling down takes the idle worker, though the busy one is the newest."""
     go = tmp_path / "go"
 
@@ -245,23 +216,20 @@ def test_s4_who_works_stays(kind: str, shared: Path, tmp_path: Path) -> None:
         while not go.exists():
             time.sleep(0.02)
 
-    async def main() -> None:
-        async with (
-            running(kind, shared, 2) as cluster,
-            Client(cluster, asynchronous=True) as client,
-        ):
-            await workers(kind, cluster, 2)
-            newest = [*cluster.worker_spec][-1]
-            working = client.submit(work, workers=[newest])
-            try:
-                await until(lambda: busy(cluster) == [newest], "it works")
-                cluster.scale(1)
-                assert await workers(kind, cluster, 1) == [newest]
-            finally:
-                go.touch()
-                working.release()
-
-    asyncio.run(main())
+    async with (
+        running(kind, shared, 2) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        await workers(kind, cluster, 2)
+        newest = [*cluster.worker_spec][-1]
+        working = client.submit(work, workers=[newest])
+        try:
+            await until(lambda: busy(cluster) == [newest], "it works")
+            cluster.scale(1)
+            assert await workers(kind, cluster, 1) == [newest]
+        finally:
+            go.touch()
+            working.release()
 
 
 def busy(cluster: SpecCluster) -> list[str]:
@@ -269,187 +237,143 @@ def busy(cluster: SpecCluster) -> list[str]:
 
 
 @both
-def test_s5_a_lull_costs_no_place_in_the_queue(
+async def test_s5_a_lull_costs_no_place_in_the_queue(
     kind: str, shared: Path, tmp_path: Path
 ) -> None:
     """What adaptive scaling has queued serves the next work, if this one is over."""
     Job.submitted.clear()
     gate = [f"while ! test -e {tmp_path}/go; do sleep 0.05; done"]
-
-    async def main() -> None:
-        async with (
-            running(kind, shared, plain=Job, job_script_prologue=gate) as cluster,
-            Client(cluster, asynchronous=True) as client,
-        ):
-            adapt(cluster, maximum=1, interval="20 ms", wait_count=1)
-            for _ in range(2):
-                work = client.submit(os.getpid, pure=False)
-                await until(lambda: cluster.workers, "a node is asked for")
-                work.release()
-                await until(lambda: not cluster.workers, "nothing is wanted")
-            nodes = Job.submitted if kind == "plain" else cluster.jobs()
-            assert len(nodes) == 1
-
-    asyncio.run(main())
+    async with (
+        running(kind, shared, plain=Job, job_script_prologue=gate) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        adapt(cluster, maximum=1, interval="20 ms", wait_count=1)
+        for _ in range(2):
+            work = client.submit(os.getpid, pure=False)
+            await until(lambda: cluster.workers, "a node is requested")
+            work.release()
+            await until(lambda: not cluster.workers, "nothing is wanted")
+        nodes = Job.submitted if kind == "plain" else cluster.jobs()
+        assert len(nodes) == 1
 
 
 def adapt(cluster: SpecCluster, **options: Any) -> Any:
-    """`cluster.adapt`; who holds on to what it returns keeps it from being collected.
+    """`cluster.adapt`; a reference to what it returns keeps it from being collected.
 
-    In this module nobody does.
+    No test of this module does.
     """
     return cluster.adapt(**{"minimum": 0, **options})
 
 
 @both
-def test_s6_adaptive_scaling_counts_workers_not_threads(
+async def test_s6_adaptive_scaling_counts_workers_not_threads(
     kind: str, shared: Path
 ) -> None:
-    """Eight tasks are worth two workers of four threads, also where there is none."""
-
-    async def main() -> None:
-        async with (
-            running(kind, shared, plain=Job, cores=4, slots=4) as cluster,
-            Client(cluster, asynchronous=True) as client,
-        ):
-            cluster.new_spec["options"] = {"nthreads": 4} if kind == "ours" else {}
-            work = client.map(os.path.abspath, [str(i) for i in range(8)])
-            scheduler = cluster.scheduler
-            await until(
-                lambda: len(scheduler.unrunnable) + len(scheduler.queued) == 8,
-                "they wait",
-            )
-            adapt(cluster, interval="20 ms", target_duration="1 ms")
-            await until(lambda: cluster.worker_spec, "workers are asked for")
-            assert len(cluster.worker_spec) == 2
-            del work
-
-    asyncio.run(main())
+    """Eight tasks are worth two workers of four threads, also without a worker."""
+    async with (
+        running(kind, shared, plain=Job, cores=4, slots=4) as cluster,
+        Client(cluster, asynchronous=True) as client,
+    ):
+        cluster.new_spec["options"] = {"nthreads": 4} if kind == "ours" else {}
+        work = client.map(os.path.abspath, [str(i) for i in range(8)])
+        scheduler = cluster.scheduler
+        await until(
+            lambda: len(scheduler.unrunnable) + len(scheduler.queued) == 8,
+            "they wait",
+        )
+        adapt(cluster, interval="20 ms", target_duration="1 ms")
+        await until(lambda: cluster.worker_spec, "workers are requested")
+        assert len(cluster.worker_spec) == 2
+        del work
 
 
 @both
-def test_s7_what_could_not_start_is_tried_again(kind: str, shared: Path) -> None:
+async def test_s7_what_could_not_start_is_tried_again(kind: str, shared: Path) -> None:
     """A worker that failed to start does not count as one for ever."""
     Unlucky.fault, Unlucky.tries = True, 0
-
-    async def main() -> None:
-        async with running(kind, shared, plain=Unlucky) as cluster:
-            if kind == "ours":  # the launcher refuses more slots than it has
-                object.__setattr__(cluster.pool().request, "slots", 3)
-            with contextlib.suppress(Exception):
-                await cluster.scale(1)
-            if kind == "plain":
-                await until(
-                    lambda: Unlucky.tries and not cluster._lock.locked(),
-                    "it has failed",
-                )
-            Unlucky.fault = False
-            if kind == "ours":
-                object.__setattr__(cluster.pool().request, "slots", 1)
-            cluster.scale(1)
-            await workers(kind, cluster, 1)
-
-    asyncio.run(main())
+    async with running(kind, shared, plain=Unlucky) as cluster:
+        if kind == "ours":  # the launcher refuses more slots than it has
+            object.__setattr__(cluster.pool().request, "slots", 3)
+        with contextlib.suppress(Exception):
+            await cluster.scale(1)
+        if kind == "plain":
+            await until(
+                lambda: Unlucky.tries and not cluster._lock.locked(),
+                "it has failed",
+            )
+        Unlucky.fault = False
+        if kind == "ours":
+            object.__setattr__(cluster.pool().request, "slots", 1)
+        cluster.scale(1)
+        await workers(kind, cluster, 1)
 
 
 @both
-def test_s8_close_closes_whatever_fails(kind: str, shared: Path) -> None:
+async def test_s8_close_closes_whatever_fails(kind: str, shared: Path) -> None:
     """After a close() in which something went wrong the cluster is closed."""
     Stubborn.refusals = 1
-
-    async def main() -> None:
-        before = set(psutil.Process().children())
-        async with running(kind, shared, 1, plain=Stubborn) as cluster:
-            await workers(kind, cluster, 1)
-            if kind == "ours":  # there is nobody left who could stop its node
-                (session,) = set(psutil.Process().children()) - before
-                session.kill()
-            for _ in range(2):
-                await done(kind, cluster.close(), "the end of close()")
-            assert cluster.status is Status.closed
-
-    asyncio.run(main())
+    before = set(psutil.Process().children())
+    async with running(kind, shared, 1, plain=Stubborn) as cluster:
+        await workers(kind, cluster, 1)
+        if kind == "ours":  # no process is left that could stop its node
+            (session,) = set(psutil.Process().children()) - before
+            session.kill()
+        for _ in range(2):
+            await done(kind, cluster.close(), "the end of close()")
+        assert cluster.status is Status.closed
 
 
 @both
-def test_s9_a_slow_start_stalls_nobody(kind: str, shared: Path, tmp_path: Path) -> None:
-    """While one worker starts another can be asked for, and comes first."""
+async def test_s9_a_slow_start_stalls_no_other(
+    kind: str, shared: Path, tmp_path: Path
+) -> None:
+    """While one worker starts another can be requested, and comes first."""
     Gated.gate = gate = tmp_path / "go"
     first = f'test "$JOB_ID" != 1 || while ! test -e {gate}; do sleep 0.05; done'
-
-    async def main() -> None:
-        async with running(
-            kind, shared, 1, plain=Gated, job_script_prologue=[first]
-        ) as cluster:
-            try:
-                await until(lambda: asked_for(cluster), "the first is asked for")
-                cluster.scale(2)
-                await workers(kind, cluster, 1)
-            finally:
-                gate.touch()
-
-    asyncio.run(main())
+    async with running(
+        kind, shared, 1, plain=Gated, job_script_prologue=[first]
+    ) as cluster:
+        try:
+            await until(lambda: requested(cluster), "the first is requested")
+            cluster.scale(2)
+            await workers(kind, cluster, 1)
+        finally:
+            gate.touch()
 
 
-def asked_for(cluster: SpecCluster) -> bool:
+def requested(cluster: SpecCluster) -> bool:
     return bool(cluster._created or cluster.requested)
 
 
 @both
-def test_s10_a_name_is_used_once(kind: str, shared: Path) -> None:
+async def test_s10_a_name_is_used_once(kind: str, shared: Path) -> None:
     """A worker of a later scale() is another one, and names are text."""
-
-    async def main() -> None:
-        async with running(kind, shared, 1) as cluster:
-            (before,) = await workers(kind, cluster, 1)
-            cluster.scale(0)
-            await workers(kind, cluster, 0)
-            cluster.scale(1)
-            (after,) = await workers(kind, cluster, 1)
-            assert before != after
-            assert isinstance(after, str)
-
-    asyncio.run(main())
+    async with running(kind, shared, 1) as cluster:
+        (before,) = await workers(kind, cluster, 1)
+        cluster.scale(0)
+        await workers(kind, cluster, 0)
+        cluster.scale(1)
+        (after,) = await workers(kind, cluster, 1)
+        assert before != after
+        assert isinstance(after, str)
 
 
 @both
-def test_s11_a_number_of_workers_is_that_many(kind: str, shared: Path) -> None:
-    """One entry is one worker: nothing has to be multiplied, healed or closed by two.
-
-    The base class allows `groups`, of which `scale` then takes the number.
-    """
-
-    async def main() -> None:
-        async with running(kind, shared, plain=Job) as cluster:
-            if kind == "plain":
-                cluster.new_spec["group"] = ["-0", "-1"]
-            cluster.scale(2)
-            await until(lambda: cluster.worker_spec, "they are asked for")
-            assert len(cluster.plan) == 2
-
-    asyncio.run(main())
-
-
-@both
-def test_s12_polling_while_workers_leave(kind: str, shared: Path) -> None:
-    """Whoever waits for workers does not keep the cluster from seeing others go."""
+async def test_s12_polling_while_workers_leave(kind: str, shared: Path) -> None:
+    """Waiting for workers does not keep the cluster from seeing others go."""
     count = {"plain": 12, "ours": 2}[kind]
-
-    async def main() -> None:
-        async with running(kind, shared, count, slots=99) as cluster:
-            await workers(kind, cluster, count)
-            await until(lambda: len(cluster.observed) == count, "all are observed")
-            polls = []
-            for name in [*cluster.worker_spec]:
-                await leave(kind, cluster, name)
-                polls.append(asyncio.ensure_future(poll(cluster)))
-                await asyncio.sleep(0.001)  # within which the next one leaves
-            await asyncio.gather(*polls)
-            await workers(kind, cluster, 0)
-            assert not cluster._watch_worker_status_task.done(), "it watches no more"
-            await until(lambda: not cluster.observed, "nobody is observed", 2)
-
-    asyncio.run(main())
+    async with running(kind, shared, count, slots=99) as cluster:
+        await workers(kind, cluster, count)
+        await until(lambda: len(cluster.observed) == count, "all are observed")
+        polls = []
+        for name in [*cluster.worker_spec]:
+            await leave(kind, cluster, name)
+            polls.append(asyncio.ensure_future(poll(cluster)))
+            await asyncio.sleep(0.001)  # within which the next one leaves
+        await asyncio.gather(*polls)
+        await workers(kind, cluster, 0)
+        assert not cluster._watch_worker_status_task.done(), "it watches no more"
+        await until(lambda: not cluster.observed, "none is observed", 2)
 
 
 async def leave(kind: str, cluster: SpecCluster, name: Any) -> None:
@@ -466,81 +390,22 @@ async def poll(cluster: SpecCluster) -> None:
 
 
 @both
-def test_s13_a_cancelled_start_leaves_no_process(kind: str, shared: Path) -> None:
-    """`async with`, cancelled while workers start, takes them back."""
-    before = set(psutil.Process().children(recursive=True))
-
-    def processes() -> set[psutil.Process]:
-        return set(psutil.Process().children(recursive=True)) - before
-
-    made: list[SpecCluster] = []
-
-    async def use() -> None:
-        if kind == "plain":
-            made.append(plain_cluster(Program))
-            made[0].worker_spec[0] = made[0].new_spec
-        else:
-            made.append(our_cluster(shared, {"jobs": 1}))
-        async with made[0]:
-            await asyncio.Event().wait()
-
-    async def main() -> None:
-        started = {"plain": 1, "ours": 2}[kind]  # with the launcher's own
-        task = asyncio.ensure_future(use())
-        await until(lambda: len(processes()) >= started, "a node starts")
-        task.cancel()
-        await asyncio.wait({task})
-        try:
-            await until(lambda: not processes(), "nothing runs", PATIENCE[kind])
-        finally:
-            if kind == "plain":
-                await end(made[0])
-
-    asyncio.run(main())
+async def test_s14_options_of_adapt_are_those_of_one_call(
+    kind: str, shared: Path
+) -> None:
+    """Options of an earlier adapt() do not count."""
+    async with running(kind, shared, plain=Job) as cluster:
+        usual = adapt(cluster).wait_count
+        adapt(cluster, wait_count=usual + 5)
+        assert adapt(cluster).wait_count == usual
 
 
 @both
-def test_s14_options_of_adapt_are_those_of_one_call(kind: str, shared: Path) -> None:
-    """What an earlier adapt() was told is forgotten."""
-
-    async def main() -> None:
-        async with running(kind, shared, plain=Job) as cluster:
-            usual = adapt(cluster).wait_count
-            adapt(cluster, wait_count=usual + 5)
-            assert adapt(cluster).wait_count == usual
-
-    asyncio.run(main())
-
-
-@both
-def test_s14_scale_ends_adaptive_scaling(kind: str, shared: Path) -> None:
-    """The number that the user has said is not changed a second later."""
-
-    async def main() -> None:
-        async with running(kind, shared, plain=Job) as cluster:
-            adaptive = adapt(cluster, interval="20 ms")
-            await until(lambda: adaptive.state == "running", "it adapts")
-            await cluster.scale(1)
-            assert adaptive.state == "stopped"
-            assert len(cluster.worker_spec) == 1
-
-    asyncio.run(main())
-
-
-# Dask's Adaptive cannot be collected after it was refused its maximum.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@both
-def test_s14_a_maximum_may_be_a_float(kind: str, shared: Path) -> None:
-    """What comes of a division is a number of workers, too."""
-
-    async def main() -> None:
-        async with running(kind, shared, plain=Job) as cluster:
-            refused, adaptive = "", None
-            try:
-                adaptive = adapt(cluster, maximum=16 / 4)
-            except ValueError as exc:
-                refused = str(exc)
-            assert not refused
-            assert adaptive.maximum == 4
-
-    asyncio.run(main())
+async def test_s14_scale_ends_adaptive_scaling(kind: str, shared: Path) -> None:
+    """The user's number is not changed a second later."""
+    async with running(kind, shared, plain=Job) as cluster:
+        adaptive = adapt(cluster, interval="20 ms")
+        await until(lambda: adaptive.state == "running", "it adapts")
+        await cluster.scale(1)
+        assert adaptive.state == "stopped"
+        assert len(cluster.worker_spec) == 1

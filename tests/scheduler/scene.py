@@ -25,7 +25,7 @@ async def running(**options: Any) -> AsyncIterator[ClusterScheduler]:
         yield scheduler
 
 
-async def page(scheduler: ClusterScheduler, path: str) -> tuple[int, str, str]:
+async def page(scheduler: Scheduler, path: str) -> tuple[int, str, str]:
     """Status, text and final path of a page."""
 
     def get() -> tuple[int, str, str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.nodes.summary import BUCKETS, Delays, NodeSummary
 from dask_gridengine.views.charts import MAX_HOSTS, MIN_BUCKETS, DelayChart, HostChart
-from dask_gridengine.views.colors import STATES
 from tests.simulated import Nodes
 
 
@@ -84,8 +82,3 @@ def test_hosts_with_failures_come_first() -> None:
     assert len(hosts) == MAX_HOSTS
     assert f"node{count - 1:03d}" in hosts
     assert f"({MAX_HOSTS} of {count})" in chart.figure.title.text
-
-
-def test_every_state_has_a_colour() -> None:
-    """So has a state that is added later."""
-    assert {*STATES, "gone"} == {state.value for state in NodeState}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -49,21 +48,17 @@ def test_live_nodes_only() -> None:
     assert answer["counts"]["gone"] == 1
 
 
-def test_the_route_needs_no_page() -> None:
+async def test_the_route_needs_no_page() -> None:
     """Programs need no bokeh, and do not wait for its import."""
-
-    async def main() -> None:
-        async with running() as scheduler:
-            scheduler.show(two().history)
-            for query, count in (("", 2), ("?live=1", 1), ("?live=0", 2)):
-                path = f"/json/gridengine.json{query}"
-                status, text, _ = await page(scheduler, path)
-                assert status == 200
-                answer = json.loads(text)
-                assert len(answer["nodes"]) == count
-                assert (answer["version"], answer["cluster"]) == (VERSION, "simulated")
-
-    asyncio.run(main())
+    async with running() as scheduler:
+        scheduler.show(two().history)
+        for query, count in (("", 2), ("?live=1", 1), ("?live=0", 2)):
+            path = f"/json/gridengine.json{query}"
+            status, text, _ = await page(scheduler, path)
+            assert status == 200
+            answer = json.loads(text)
+            assert len(answer["nodes"]) == count
+            assert (answer["version"], answer["cluster"]) == (VERSION, "simulated")
 
 
 def test_the_schema_is_documented() -> None:
