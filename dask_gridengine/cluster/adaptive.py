@@ -179,12 +179,13 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             if ws.processing or ws.long_running or ws.actors
         }
         idle = {node_of(ws.name) for ws in workers} - busy
-        # A successor has been idle for as long as the node that it replaces: else a
-        # lull would take it as a queued node, and the rotation would cost a node.
+        # A queued successor counts as idle for as long as the node that it replaces:
+        # else a short lull beside a rotation would cost a node.
+        queued = set(self._pool.waiting)
         inherited = {
             new: self._idle_since.get(old, math.inf)
             for new, old in self._pool.successors.items()
-            if old not in busy
+            if new in queued and old not in busy
         }
         now = steady_time()
         self._idle_since = {

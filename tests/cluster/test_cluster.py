@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import random
 import re
@@ -21,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 from dask import array as da
-from distributed import Client, Nanny, Security
+from distributed import Client, Security
 from distributed.comm import parse_host_port
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
@@ -36,13 +35,6 @@ from tests.workers import Steps
 
 def states(cluster: GridEngineCluster) -> list[str]:
     return [node.state.value for node in cluster.jobs()]
-
-
-def nanny_states(client: Client) -> list[str]:
-    def state(dask_worker: Nanny) -> str:
-        return str(dask_worker.status.name)
-
-    return list(client.run(state, nanny=True).values())
 
 
 def test_one_line_makes_a_cluster_and_leaves_nothing(
@@ -200,15 +192,6 @@ def test_a_scheduler_that_cannot_start_leaves_no_node(
     assert list(shared.iterdir()) == []
 
 
-def test_nodes_are_asked_for_before_the_scheduler_starts(
-    options: dict[str, Any],
-) -> None:
-    """Its start and theirs take the time of the longer one."""
-    with GridEngineCluster(jobs=1, **options) as cluster:
-        (node,) = cluster.jobs()
-        assert node.submitted < cluster.scheduler.time_started
-
-
 @pytest.mark.parametrize("security", [True, False])
 def test_a_client_in_this_process_needs_no_network(
     options: dict[str, Any], shared: Path, security: bool
@@ -306,21 +289,6 @@ def test_nodes_come_up_though_the_working_directory_is_deleted(
         cluster.scale(1)
         cluster.wait_for_workers(1, timeout=30)
         monkeypatch.chdir(tmp_path)
-
-
-def test_a_worker_that_is_killed_comes_back_under_its_nanny(
-    options: dict[str, Any],
-) -> None:
-    """One bad task costs a restart, not the node."""
-    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
-        pid = client.submit(os.getpid, pure=False).result()
-        # A worker may run a task before its Nanny has taken note of it; a Nanny whose
-        # worker dies in that moment counts it as one that did not start.
-        wait_until(lambda: nanny_states(client) == ["running"], "the Nanny runs", 30)
-        os.kill(pid, signal.SIGKILL)
-        other = client.submit(os.getpid, pure=False).result(timeout=30)
-        assert other != pid
-        assert states(cluster) == ["working"]
 
 
 def test_a_node_that_is_killed_is_replaced(
@@ -452,19 +420,6 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_scale_tries_again_what_has_failed(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """The reason may be gone: scale() clears all failures at once."""
-    prologue = [f"test -e {tmp_path}/mended || {{ trap - EXIT; exit 69; }}"]
-    with GridEngineCluster(jobs=1, job_script_prologue=prologue, **options) as cluster:
-        wait_until(cluster.stuck, "stuck", 30, cluster.explain)
-        (tmp_path / "mended").touch()
-        cluster.scale(1)
-        assert cluster.stuck() is None
-        cluster.wait_for_workers(1, timeout=30)
-
-
 def test_of_ended_nodes_the_last_are_kept_and_all_are_counted(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -585,19 +540,6 @@ def test_scale_down_lets_tasks_end_and_takes_the_idle_first(
         task.release()
 
 
-def test_scale_to_zero_logs_what_is_lost(
-    options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Data that no other worker can store stops no scale-down."""
-    with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
-        client.wait_for_workers(1, timeout=30)
-        (data,) = client.scatter([b"unique"])
-        cluster.scale(0)
-        wait_until(lambda: states(cluster) == ["gone"], "the node is gone", 30)
-        assert "Lost data that only ge-0 held" in caplog.text
-        data.release()
-
-
 async def test_of_many_calls_of_scale_the_last_counts(options: dict[str, Any]) -> None:
     """Fifty calls of scale() at random moments: the last number is what there is."""
     chance = random.Random(4)
@@ -707,24 +649,6 @@ async def test_it_is_closed_when_nothing_is_left(
             if cluster.status is Status.closed:
                 assert left() == []
         assert cluster.status is Status.closed
-
-
-def test_close_does_not_list_results_that_a_client_holds(
-    options: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Lost results are not listed: all of them go with the cluster."""
-
-    async def main() -> None:
-        cluster = await GridEngineCluster(jobs=2, asynchronous=True, **options)
-        async with Client(cluster, asynchronous=True) as client:
-            held = client.map(abs, range(20))
-            await client.gather(held)
-            await cluster.close()
-
-    with caplog.at_level(logging.WARNING, logger="distributed"):
-        asyncio.run(main())
-    messages = [record.getMessage() for record in caplog.records]
-    assert not [text for text in messages if "lose already computed" in text]
 
 
 def test_max_jobs_bounds_what_is_requested(
