@@ -23,12 +23,12 @@ from dask_gridengine.launchers.drmaa.jobs import (
 )
 from dask_gridengine.launchers.drmaa.library import (
     ALL_JOBS,
+    DELETED,
     NO_RECORD,
     CallFailed,
     State,
     Unreachable,
 )
-from dask_gridengine.launchers.drmaa.usage import DELETED
 
 
 def array(job: str, count: int) -> list[NodeId]:
@@ -136,17 +136,6 @@ def test_the_last_nodes_of_an_array_are_deleted_by_its_id(
     jobs.delete([NodeId("1", 4), NodeId("1", 5)])
     jobs.run_once()
     assert scene.deleted == ["1.2", "1.3", "1"]
-
-
-def test_deleting_ended_or_unknown_nodes_makes_no_call(
-    scene: Scene, jobs: Jobs
-) -> None:
-    """They are ignored."""
-    scene.notices.append(EndNotice(node=FIRST, exit_status=0))
-    jobs.run_once()
-    jobs.delete([FIRST, NodeId("9", 1)])
-    jobs.run_once()
-    assert scene.deleted == []
 
 
 def test_deleting_all_includes_jobs_with_unknown_ids(scene: Scene, jobs: Jobs) -> None:
@@ -300,20 +289,6 @@ def test_requested_nodes_are_checked_first(scene: Scene, jobs: Jobs) -> None:
     assert not jobs.busy
 
 
-def test_rechecks_during_an_outage_make_no_call(scene: Scene, jobs: Jobs) -> None:
-    """Each could block for minutes; afterwards every node is checked anyway."""
-    scene.down = True
-    jobs.recheck_all()
-    jobs.run_once()
-    jobs.recheck(array("1", 5))
-    assert not jobs.busy
-    scene.down = False
-    scene.now += RETRY_INTERVAL
-    jobs.run_once()
-    jobs.run_once()
-    assert set(scene.checked) == set(ALL_NODES)
-
-
 def test_the_heartbeat_skips_nodes_that_have_ended(scene: Scene, jobs: Jobs) -> None:
     """Otherwise an outage would go unnoticed for hours after a thousand ends."""
     many = array("3", 1000)
@@ -356,19 +331,6 @@ def test_a_lost_notice_is_replaced(
     jobs.run_once()
     jobs.run_once()
     assert scene.ends == [EndNotice(node=lost, reason=EXIT_UNKNOWN)]
-
-
-def test_a_late_notice_is_preferred(scene: Scene, jobs: Jobs) -> None:
-    """It has the exit status."""
-    late = NodeId("1", 3)
-    scene.states[late] = State.ENDED
-    jobs.recheck_all()
-    jobs.run_once()
-    scene.now += NOTICE_DELAY
-    scene.notices.append(EndNotice(node=late, exit_status=4))
-    jobs.run_once()
-    jobs.run_once()
-    assert scene.ends == [EndNotice(node=late, exit_status=4)]
 
 
 def test_a_node_that_comes_back_is_alive(scene: Scene, jobs: Jobs) -> None:
@@ -426,15 +388,6 @@ def test_after_an_outage_deletions_and_checks_are_done(
         assert set(scene.checked) == set(ALL_NODES)
 
 
-def test_one_failed_call_makes_no_note(scene: Scene, jobs: Jobs) -> None:
-    """It happens after a restart; the nodes are checked nevertheless."""
-    scene.outage(jobs)
-    jobs.run_once()
-    jobs.run_once()
-    assert set(scene.checked) == set(ALL_NODES)
-    assert scene.notes == []
-
-
 def test_an_idle_child_notices_an_outage(scene: Scene, jobs: Jobs) -> None:
     """By the heartbeat, as waiting for notices only returns nothing."""
     scene.down = True
@@ -479,20 +432,3 @@ def test_deleting_all_searches_at_once(scene: Scene, jobs: Jobs) -> None:
     assert jobs.undeleted == 0
     (note,) = scene.notes
     assert "no qstat here" in note
-
-
-def test_another_error_does_not_stop_the_child(scene: Scene, jobs: Jobs) -> None:
-    """It is noted, and notices are reported afterwards."""
-
-    def fail() -> EndNotice | None:
-        raise CallFailed("out of cheese")
-
-    scene.next_end = fail  # type: ignore[method-assign]
-    jobs.run_once()
-    jobs.run_once()
-    assert "out of cheese" in scene.notes[0]
-    del scene.next_end
-    scene.now += RETRY_INTERVAL
-    scene.notices.append(EndNotice(node=FIRST, exit_status=0))
-    jobs.run_once()
-    assert len(scene.ends) == 1

@@ -90,24 +90,21 @@ async def test_an_unreachable_scheduler_is_reported_with_its_answer(
 
 
 @pytest.mark.usefixtures("short_timeouts")
-def test_a_slow_start_is_not_interrupted() -> None:
+async def test_a_slow_start_is_not_interrupted() -> None:
     """If the scheduler accepts, there is another reason, which may pass."""
 
     async def slow() -> str:
         await until(lambda: loop.time() > end, "a second")
         return "a worker"
 
-    async def main() -> None:
-        nonlocal loop, end
-        loop = asyncio.get_running_loop()
-        end = loop.time() + 1.5
-        with mute() as address:
-            given = allocation(scheduler=f"tcp://{address}")
-            assert await start_or_diagnose(slow(), given) == "a worker"
-
     loop: asyncio.AbstractEventLoop
     end = 0.0
-    asyncio.run(main())
+    nonlocal loop, end
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 1.5
+    with mute() as address:
+        given = allocation(scheduler=f"tcp://{address}")
+        assert await start_or_diagnose(slow(), given) == "a worker"
 
 
 @pytest.mark.usefixtures("short_timeouts")

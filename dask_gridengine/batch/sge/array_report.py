@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from dask_gridengine.batch.base import Runner, output_of, parse_time
+from dask_gridengine.batch.base import parse_time
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.batch.sge.qstat import (
     Instance,
     field,

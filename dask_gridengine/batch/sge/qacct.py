@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.commands import Runner
 from dask_gridengine.grid_types import AccountingRecord, NodeId
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.batch.base import Runner, output_of
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.batch.sge.submit_options import (
     WALLTIME_LIMITS,
     hard_requests,
