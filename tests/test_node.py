@@ -15,7 +15,6 @@ import pytest
 
 from dask_gridengine.bootstrap.messages import Answer, Hello, NotNeeded, Rejected, Wait
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
-from tests.loops import in_loop
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -78,7 +77,6 @@ def test_a_node_waits_and_asks_again(tmp_path: Path) -> None:
     assert len({hello.process_token for hello in hellos}) == 1
 
 
-@in_loop
 async def test_a_node_without_an_answer_ends_in_time(tmp_path: Path) -> None:
     """It lists what it tried; its exit status has a value of its own."""
     async with stage(tmp_path) as on:
@@ -88,7 +86,6 @@ async def test_a_node_without_an_answer_ends_in_time(tmp_path: Path) -> None:
         assert "127.0.0.1:1: connection refused" in node.last_line
 
 
-@in_loop
 async def test_a_node_without_its_file_logs_the_path(tmp_path: Path) -> None:
     """One line, and an exit status of its own."""
     async with stage(tmp_path) as on:
@@ -122,7 +119,6 @@ def test_a_broken_installation_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nanny", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-@in_loop
 async def test_a_signal_drains_a_node(
     number: signal.Signals, nanny: bool, tmp_path: Path
 ) -> None:
@@ -142,7 +138,6 @@ async def test_a_signal_drains_a_node(
         assert await data == before
 
 
-@in_loop
 async def test_a_spawned_worker_ignores_the_notify_signals(tmp_path: Path) -> None:
     """A new Python process inherits no handler; yet its node drains it."""
     async with (
@@ -160,7 +155,6 @@ async def test_a_spawned_worker_ignores_the_notify_signals(tmp_path: Path) -> No
         assert await data == before
 
 
-@in_loop
 async def test_a_signal_drains_a_node_at_any_time(tmp_path: Path) -> None:
     """While it imports, forks, registers: an exception would be lost there."""
     loop = asyncio.get_running_loop()
@@ -187,7 +181,6 @@ def test_a_process_that_is_no_array_task_is_no_node(tmp_path: Path) -> None:
     assert on.hellos == []
 
 
-@in_loop
 async def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:
     """Also while it waits for an answer."""
 

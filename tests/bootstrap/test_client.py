@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import socket
 import sys
@@ -152,28 +151,6 @@ async def test_a_server_that_starts_late_is_found() -> None:
     await server.aclose()
 
 
-async def test_a_node_waits_and_asks_again() -> None:
-    """After each wait, over the same connection."""
-    times: list[float] = []
-
-    def decide(greeting: Hello) -> Answer:
-        times.append(time.monotonic())
-        if len(times) < 3:
-            return Wait(
-                process_token=greeting.process_token, seconds=0.3, reason="importing"
-            )
-        return leave(greeting)
-
-    async with bootstrap_server(decide) as (server, address):
-        where = connection(server, address)
-        assert await asyncio.to_thread(request_allocation, where, hello()) == leave(
-            hello()
-        )
-    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
-    assert len(gaps) == 2
-    assert all(0.3 <= gap < 1 for gap in gaps)
-
-
 async def test_a_waiting_node_takes_an_early_answer() -> None:
     """However long the wait is, and without asking again."""
     waiting = asyncio.Event()
@@ -288,24 +265,6 @@ async def test_an_answer_to_another_process_is_ignored() -> None:
             await router.send_multipart([peer, encode(answer)])
         assert await asking == leave(greeting)
     context.destroy(linger=0)
-
-
-async def test_an_exit_report_arrives() -> None:
-    """It has left this host when the call returns True."""
-    received: list[ExitReport] = []
-    arrived = asyncio.Event()
-
-    def note(report: ExitReport) -> None:
-        received.append(report)
-        arrived.set()
-
-    async with bootstrap_server(on_exit_report=note) as (server, address):
-        sent = await asyncio.to_thread(
-            send_exit_report, connection(server, address), address, exit_report()
-        )
-        await asyncio.wait_for(arrived.wait(), 5)
-    assert sent
-    assert received == [exit_report()]
 
 
 def test_an_exit_report_to_a_closed_port_takes_no_time() -> None:

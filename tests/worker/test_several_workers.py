@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-import dask
 import pytest
 from distributed import Client
 
@@ -20,16 +18,8 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 6,
-        "cores": 2,
-        "processes": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "slots": 6, "cores": 2, "processes": 2}
 
 
 def workers(cluster: GridEngineCluster) -> list[str]:
@@ -58,19 +48,6 @@ def test_a_node_has_several_workers(
         assert working(cluster) == len(cluster.jobs()) == 2
         for name in ("ge-1", "ge-1-1"):
             assert "became ge-1" in cluster.explain(name)
-
-
-def test_processes_may_be_configured(
-    options: dict[str, Any],
-) -> None:
-    """dask-jobqueue counts wrongly if it is not a keyword (its issues 498, 691)."""
-    given = {"gridengine.processes": 2, "gridengine.cores": 2}
-    with dask.config.set(given):
-        del options["processes"], options["cores"]
-        with GridEngineCluster(n_workers=3, **options) as cluster:
-            assert cluster.wanted == 2
-            cluster.wait_for_workers(4, timeout=30)
-            assert len(cluster.plan) == len(cluster.requested) == 4
 
 
 @pytest.mark.parametrize(

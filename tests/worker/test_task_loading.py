@@ -94,16 +94,6 @@ def test_workers_import_what_a_script_imports(project: Path) -> None:
     assert "all found" in output
 
 
-def test_workers_import_what_a_program_of_a_package_imports(project: Path) -> None:
-    """``python -m package.main``, from any directory."""
-    output = run(
-        ["-m", "package.main"],
-        project.parents[1],
-        *(project.parents[1] / "libs", project.parent, project),
-    )
-    assert "all found" in output
-
-
 def module(folder: Path, name: str, text: str = MODULE) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.py"
