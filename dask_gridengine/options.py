@@ -21,11 +21,10 @@ from distributed.security import Security
 from dask_gridengine import option_parsing as parse
 from dask_gridengine.batch.commands import run_command
 from dask_gridengine.batch.sge.qconf import is_charged_per_job
-from dask_gridengine.dask_config import is_plain
+from dask_gridengine.dask_config import configured, default, is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import host_and_port
 from dask_gridengine.net.ports import Ports
-from dask_gridengine.option_defaults import configured, default
 from dask_gridengine.unknown_options import refuse_removed_keys, refuse_unknown
 
 #: Bytes that a worker needs at least. An idle worker takes 50 to 60 MB (measured), and

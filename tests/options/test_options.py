@@ -13,9 +13,9 @@ import dask
 import pytest
 
 import dask_gridengine
+from dask_gridengine.dask_config import DEFAULTS
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import Ports
-from dask_gridengine.option_defaults import DEFAULTS
 from dask_gridengine.options import Options
 from dask_gridengine.unknown_options import OF_JOBQUEUE, REMOVED
 
