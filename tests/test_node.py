@@ -61,22 +61,6 @@ def test_a_rejected_node_logs_the_reason(tmp_path: Path) -> None:
     assert "dask is too old" in line
 
 
-def test_a_node_waits_and_asks_again(tmp_path: Path) -> None:
-    """After the given time, as the same process."""
-    hellos: list[Hello] = []
-
-    def answer(hello: Hello) -> Answer:
-        hellos.append(hello)
-        token = hello.process_token
-        if len(hellos) < 3:
-            return Wait(process_token=token, seconds=0.05, reason="wait")
-        return NotNeeded(process_token=token, reason="enough")
-
-    status, _, _ = run_one(tmp_path, answer)
-    assert status == 0
-    assert len({hello.process_token for hello in hellos}) == 1
-
-
 async def test_a_node_without_an_answer_ends_in_time(tmp_path: Path) -> None:
     """It lists what it tried; its exit status has a value of its own."""
     async with stage(tmp_path) as on:
@@ -171,14 +155,6 @@ async def test_a_signal_drains_a_node_at_any_time(tmp_path: Path) -> None:
         await until(lambda: len(on.reports) == len(nodes), "all reports")
     assert {report.cause for report in on.reports} == {"drained"}
     assert all("Traceback" not in node.text() for node in nodes)
-
-
-def test_a_process_that_is_no_array_task_is_no_node(tmp_path: Path) -> None:
-    """It ends at once, and names the variable that is missing."""
-    status, line, on = run_one(tmp_path, environment={"SGE_TASK_ID": "undefined"})
-    assert status not in (0, 99, 100)
-    assert "undefined" in line
-    assert on.hellos == []
 
 
 async def test_a_signal_before_there_is_work_ends_a_node(tmp_path: Path) -> None:

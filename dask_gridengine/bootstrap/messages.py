@@ -221,13 +221,6 @@ def version_mismatch(cluster: Mapping[str, str], node: Mapping[str, str]) -> str
 
     Python may differ in its micro version; dask, distributed and this package must
     be equal, because Dask's protocol promises nothing between versions.
-
-    Examples
-    --------
-    >>> version_mismatch({"python": "3.11.7"}, {"python": "3.11.2"})
-    ''
-    >>> version_mismatch({"dask": "2026.8.0"}, {"dask": "2025.1.0"})
-    'dask is 2026.8.0 at the cluster and 2025.1.0 at the node'
     """
     digits = {"python": 2}  # of a version that have to be equal; None is all
     return "; ".join(

@@ -13,13 +13,7 @@ from dask_gridengine.errors import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """A port, or a range of ports, both ends included.
-
-    Examples
-    --------
-    >>> str(Ports(first=8786, last=8786)), str(Ports(first=9000, last=9100))
-    ('8786', '9000:9100')
-    """
+    """A port, or a range of ports, both ends included."""
 
     first: int
     last: int

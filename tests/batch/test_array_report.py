@@ -75,20 +75,6 @@ def test_why_it_queues(info: str, words: list[str]) -> None:
     assert [word for word in words if word not in reason] == []
 
 
-@pytest.mark.parametrize(
-    ("letter", "word"),
-    [("d", "disabled"), ("D", "calendar"), ("E", "in error"), ("s", "suspended")],
-)
-def test_queues_that_take_no_jobs(letter: str, word: str) -> None:
-    """qstat -j prints "disabled" for a calendar, too; the state has the letter."""
-    shown = QUEUES.format(letter, letter)
-    found = report("7", "", grid(qstat_j=job(rest=DROPPED), qstat_f=shown))
-    assert found is not None
-    (reason,) = found.reasons
-    assert word in reason.partition(":")[0]
-    assert "a.q@node1, a.q@node2" in reason
-
-
 @pytest.mark.parametrize("info", ["", "(Collecting of scheduler job information is"])
 @pytest.mark.parametrize(
     ("state", "queue", "word"),

@@ -15,9 +15,8 @@ import pytest
 from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.base import SUBMISSION
 from dask_gridengine.errors import DrmCommunicationError, LauncherError
-from dask_gridengine.grid_types import NodeId, NodeRequest
+from dask_gridengine.grid_types import NodeRequest
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.launchers.messages import from_ranges
 from dask_gridengine.launchers.supervisor import ChildSupervisor
 from tests.launchers.conftest import Ends, FakeChild
 from tests.waiting import until, wait_until
@@ -78,25 +77,6 @@ async def test_an_unreachable_grid_has_an_error_of_its_own(
         assert type(caught.value) is error
 
 
-async def test_only_live_nodes_are_cancelled_and_rechecked(
-    fake: FakeChild, ends: Ends
-) -> None:
-    """The child gets no request about nodes that have ended, or about none."""
-    async with opened(fake, ends) as launcher:
-        nodes = await launcher.submit(REQUEST, 3)
-        unknown = NodeId("unknown", 1)
-        await launcher.cancel(nodes[:1])
-        assert (await ends.of(nodes[:1]))[0].cancelled
-        await launcher.cancel([nodes[0], unknown])
-        await launcher.cancel([])
-        await launcher.recheck(nodes)
-        await launcher.recheck([nodes[0], unknown])
-        await launcher.recheck([])
-    assert len(fake.received("cancel")) == 1
-    (recheck,) = fake.received("recheck")
-    assert [node.index for node in from_ranges(recheck["nodes"])] == [2, 3]
-
-
 @pytest.mark.parametrize(
     ("behaviour", "problem"),
     [
@@ -146,18 +126,6 @@ async def test_a_cancelled_submission_is_deleted_when_it_has_completed(
     ((_, runs),) = fake.received("cancel")[0]["nodes"].items()
     assert runs == [[1, 3]]
     assert ends.seen == []
-
-
-async def test_a_submission_without_a_reply_fails_and_is_deleted(
-    fake: FakeChild, ends: Ends
-) -> None:
-    """What is queued late nevertheless is deleted."""
-    fake.behave("waits-at-submit")
-    async with opened(fake, ends, reply_timeout=0.2) as launcher:
-        with pytest.raises(DrmCommunicationError, match=r"0\.2 s"):
-            await launcher.submit(REQUEST, 3)
-        fake.behave()
-        await until(lambda: fake.received("cancel"), "the deletion")
 
 
 async def test_a_submission_that_kills_the_child_may_be_repeated(

@@ -119,13 +119,6 @@ def jobs(scene: Scene) -> Jobs:
     return jobs
 
 
-def test_a_whole_array_is_deleted_by_its_id(scene: Scene, jobs: Jobs) -> None:
-    """In one call; parts of another array by the ids of the nodes."""
-    jobs.delete([*array("1", 5), NodeId("2", 2)])
-    jobs.run_once()
-    assert scene.deleted == ["1", "2.2"]
-
-
 def test_the_last_nodes_of_an_array_are_deleted_by_its_id(
     scene: Scene, jobs: Jobs
 ) -> None:
@@ -145,19 +138,6 @@ def test_deleting_all_includes_jobs_with_unknown_ids(scene: Scene, jobs: Jobs) -
     assert scene.deleted == ["1", "2", ALL_JOBS]
     assert jobs.undeleted == 0
     assert jobs.num_live == 7, "deleted is not yet ended"
-
-
-def test_deleting_a_node_twice_keeps_the_others(scene: Scene, jobs: Jobs) -> None:
-    """Also after it was added twice: the job's id is used only for its last nodes."""
-    jobs.add(array("2", 2))
-    for _ in range(3):
-        jobs.delete([NodeId("2", 1)])
-    jobs.run_once()
-    assert set(scene.deleted) == {"2.1"}
-    scene.notices.append(EndNotice(node=NodeId("2", 1), signal="SIGKILL"))
-    jobs.delete([NodeId("2", 2)])
-    jobs.run_once()
-    assert scene.deleted[-1] == "2"
 
 
 def test_many_neighbouring_nodes_are_deleted_by_one_command(
@@ -276,19 +256,6 @@ def test_no_record_of_a_running_node_is_no_end(scene: Scene, jobs: Jobs) -> None
     assert scene.ends == [EndNotice(node=FIRST, reason=UNCONFIRMED)]
 
 
-def test_requested_nodes_are_checked_first(scene: Scene, jobs: Jobs) -> None:
-    """Once each, however often that is requested; unknown nodes never."""
-    jobs.recheck_all()
-    silent = [NodeId("2", 2), NodeId("1", 4)]
-    jobs.recheck([*silent, NodeId("77", 1)])
-    jobs.recheck(silent)
-    assert jobs.busy
-    jobs.run_once()
-    assert scene.checked[:2] == silent
-    assert NodeId("77", 1) not in scene.checked
-    assert not jobs.busy
-
-
 def test_the_heartbeat_skips_nodes_that_have_ended(scene: Scene, jobs: Jobs) -> None:
     """Otherwise an outage would go unnoticed for hours after a thousand ends."""
     many = array("3", 1000)
@@ -386,20 +353,6 @@ def test_after_an_outage_deletions_and_checks_are_done(
         jobs.run_once()
         jobs.run_once()
         assert set(scene.checked) == set(ALL_NODES)
-
-
-def test_an_idle_child_notices_an_outage(scene: Scene, jobs: Jobs) -> None:
-    """By the heartbeat, as waiting for notices only returns nothing."""
-    scene.down = True
-    for _ in "12":
-        assert scene.notes == []
-        scene.now += HEARTBEAT
-        jobs.run_once()
-    assert len(scene.notes) == 1
-    scene.down = False
-    scene.now += HEARTBEAT
-    jobs.run_once()
-    assert scene.notes[1:] == ["Grid Engine answers again"]
 
 
 def test_an_unacknowledged_submission_is_searched_twice(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -170,16 +169,6 @@ async def test_ends_are_reported(grid: Grid, ends: Ends) -> None:
         assert end == EndNotice(node=nodes[1], exit_status=7)
 
 
-async def test_nodes_are_rechecked_before_their_turn(grid: Grid, ends: Ends) -> None:
-    """Which would come after half an hour; other nodes are not checked."""
-    async with grid.launcher(ends) as launcher:
-        nodes = await launcher.submit(REQUEST, 400)
-        silent = {str(node) for node in nodes[300:302]}
-        await launcher.recheck(nodes[300:302])
-        await until(lambda: silent <= set(grid.calls("checked")), "checks", 10)
-        assert len(set(grid.calls("checked")) - silent) < 10
-
-
 @pytest.mark.parametrize(
     ("native", "down", "error", "text"),
     [
@@ -225,19 +214,6 @@ async def test_closing_deletes_everything_and_waits_for_its_end(
         nodes = [node for _ in "12" for node in await launcher.submit(REQUEST, 500)]
     assert all(end.cancelled for end in await ends.of(nodes))
     assert grid.calls("deleted") == ["1", "2", "DRMAA_JOB_IDS_SESSION_ALL", "exit"]
-
-
-async def test_ends_are_reported_while_many_nodes_are_deleted(
-    grid: Grid, ends: Ends
-) -> None:
-    """Deletions one by one take their time, and leave time for notices."""
-    async with grid.launcher(ends) as launcher:
-        nodes = await launcher.submit(REQUEST, 201)
-        await launcher.cancel(nodes[:100])
-        grid.end(nodes[200], 5)
-        await ends.of([nodes[200]])
-        assert len(ends.seen) < 100
-        await ends.of(nodes[:100])
 
 
 async def test_a_deletion_during_an_outage_is_retried(
@@ -348,14 +324,3 @@ async def test_sigterm_deletes_all_jobs_but_not_the_directory(
     assert await launcher.submit(REQUEST, 1)
     await launcher.aclose(timeout=1)
     (shared / "connection.json").unlink()
-
-
-async def test_ctrl_c_and_hangups_do_not_end_the_child(grid: Grid, ends: Ends) -> None:
-    """They are for the program in the terminal."""
-    async with grid.launcher(ends) as launcher:
-        (child,) = psutil.Process().children()
-        child.send_signal(signal.SIGINT)
-        child.send_signal(signal.SIGHUP)
-        nodes = await launcher.submit(REQUEST, 1)
-        await launcher.cancel(nodes)
-        await ends.of(nodes)

@@ -94,19 +94,6 @@ async def test_an_end_has_running_time_and_memory(ends: Ends) -> None:
         assert (never.ran, never.peak_memory) == (None, 0)
 
 
-async def test_a_missing_command_is_an_end_with_a_reason(ends: Ends) -> None:
-    """As on Grid Engine it fails when the node starts, not at submission."""
-    async with open_executor(ends) as grid:
-        request = NodeRequest(name="x", command=("/no/such/command",))
-        (end,) = await ends.of(await grid.submit(request, 1))
-        assert "could not be started: " in end.reason
-        assert end.unstarted
-        assert end.ran is None
-        assert "/no/such/command" in end.reason
-        (end,) = await ends.of(await grid.submit(shell("exit 0"), 1))
-        assert end.exit_status == 0
-
-
 async def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None:
     """Grid Engine's variables and the requested ones; TMPDIR is its own."""
     seen = tmp_path / "seen"
@@ -216,22 +203,6 @@ async def test_a_process_that_left_its_node_is_found(
         assert psutil.pid_exists(pid), "a daemon of a live node was killed"
         await grid.cancel(nodes)
         await until(lambda: not psutil.pid_exists(pid), "the daemon's end")
-
-
-@linux
-async def test_a_process_without_our_mark_is_found(ends: Ends, tmp_path: Path) -> None:
-    """It may belong to any node, so it is killed when none is left."""
-    script = (
-        f"setsid env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' &"
-        f" while [ ! -s {tmp_path}/pid ]; do sleep 0.02; done"
-    )
-    async with open_executor(ends) as grid:
-        long = await grid.submit(shell("sleep 1000"), 1)
-        await ends.of(await grid.submit(shell(script), 1))
-        pid = await pid_in(tmp_path / "pid")
-        assert psutil.pid_exists(pid)
-        await grid.cancel(long)
-        await until(lambda: not psutil.pid_exists(pid), "its end")
 
 
 async def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:

@@ -144,21 +144,3 @@ def test_what_we_cancelled_is_reported_as_cancelled(ends: Ends) -> None:
         EndNotice(node=ONE, cancelled=True, ran=2.0),
         EndNotice(node=TWO, deleted=True, ran=2.0),
     ]
-
-
-def test_a_failing_callback_does_not_lose_other_notices(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It is logged with its node, and the next end is reported."""
-    ends: list[NodeId] = []
-
-    def fail(end: EndNotice) -> None:
-        ends.append(end.node)
-        raise RuntimeError("not today")
-
-    notices = EndNotices(fail)
-    notices.add([ONE, TWO])
-    notices.report_all(reason="closed")
-    assert ends == [ONE, TWO]
-    assert str(TWO) in caplog.text
-    assert "not today" in caplog.text

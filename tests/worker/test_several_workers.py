@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -133,30 +132,3 @@ def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
         assert "ended with SIGKILL" in cluster.explain()
         after = client.run(os.getpid)
         assert len(before.items() & after.items()) == 3, "the others go on"
-
-
-def test_a_lost_node_is_replaced_with_all_its_workers(
-    options: dict[str, Any],
-) -> None:
-    """One node for two workers, under new names."""
-    with (
-        GridEngineCluster(jobs=2, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(4, timeout=30)
-        victim = cluster.jobs()[0]
-        os.kill(victim.pid, signal.SIGKILL)
-        wait_until(
-            lambda: (
-                len(workers(cluster)) == 4
-                and victim.worker not in {node_of(name) for name in workers(cluster)}
-            ),
-            "replaced",
-            30,
-            lambda: (workers(cluster), cluster.explain()),
-        )
-        assert len(cluster.jobs()) == 3
-        found: dict[str, int] = defaultdict(int)
-        for name in workers(cluster):
-            found[node_of(name)] += 1
-        assert set(found.values()) == {2}

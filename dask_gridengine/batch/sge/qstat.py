@@ -107,11 +107,6 @@ def field(part: str, name: str) -> str:
     """Return a field of ``qstat -j``; "" if it is missing.
 
     Grid Engines differ in case, and in "_" or a blank between words.
-
-    Examples
-    --------
-    >>> field("hard_resource_list:  h_rt=20", "hard resource list")
-    'h_rt=20'
     """
     words = re.split("[ _]", name)
     pattern = rf"^(?:global[ _])?{'[ _]'.join(words)}:[ \t]*(.*?)[ \t]*$"
@@ -221,13 +216,7 @@ def instances(run: Runner) -> list[Instance]:
 
 
 def parse_instances(listing: str) -> list[Instance]:
-    r"""Parse the output of ``qstat -f``.
-
-    Examples
-    --------
-    >>> parse_instances("a.q@node1  BIP   0/1/8   0.1  lx-amd64   au")[0]
-    Instance(queue='a.q', host='node1', slots=8, used=1, states='au')
-    """
+    """Parse the output of ``qstat -f``."""
     return list(_instances(listing))
 
 
