@@ -37,20 +37,20 @@ async def test_large_messages_arrive(fake: FakeChild) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "problem"),
+    ("behaviour", "timeout", "problem"),
     [
-        ("dies-at-start", r"exit status 1; .*\n  cannot find\n  my feet"),
-        ("hangs-at-start", r"did not start within 0.7 s"),
-        ("prints-at-start", r"sent an invalid message: b'Hello, I am a library"),
+        ("dies-at-start", 20, r"exit status 1; .*\n  cannot find\n  my feet"),
+        ("hangs-at-start", 0.7, r"did not start within 0.7 s"),
+        ("prints-at-start", 20, r"sent an invalid message: b'Hello, I am a library"),
     ],
 )
 def test_a_child_that_does_not_start_is_an_error(
-    fake: FakeChild, behaviour: str, problem: str
+    fake: FakeChild, behaviour: str, timeout: float, problem: str
 ) -> None:
     """The error has the end of its stderr, and it is gone afterwards."""
     fake.behave(behaviour)
     with pytest.raises(ChildDied, match=problem):
-        asyncio.run(open_channel(fake, timeout=0.7))
+        asyncio.run(open_channel(fake, timeout=timeout))
 
 
 async def test_a_death_fails_all_requests_and_is_reported_once(fake: FakeChild) -> None:
