@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,6 +65,22 @@ async def test_an_opening_that_fails_leaves_nothing(shared: Path) -> None:
     with pytest.raises(OptionError, match="ib9"):
         async with opened(shared, interface="ib9"):
             raise AssertionError("it opened")
+    assert files(shared) == []
+
+
+async def test_a_connection_file_that_cannot_be_written_leaves_nothing(
+    shared: Path,
+) -> None:
+    """As on a full disk; the error has the path and the option to change."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        message = rf"{FILE_NAME}(.*\n)*.*shared_directory="
+        with pytest.raises(OptionError, match=message):
+            async with opened(shared, jobs=1):
+                raise AssertionError("it opened")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(shared) == []
 
 
