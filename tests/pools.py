@@ -132,6 +132,7 @@ class FakeCluster:
         self._changed = asyncio.Event()
         self._lifecycle = FakeLifecycle()
         self._tls, self._working_directory = None, ""
+        self.error: Exception | None = None  # of an allocation
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -146,7 +147,8 @@ class FakeCluster:
         self.passes += 1
 
     def _share_of_machine(self, pool: NodePool, slots: int) -> None:
-        return None
+        if self.error is not None:
+            raise self.error
 
 
 def make_pool(
@@ -162,12 +164,15 @@ def make_pool(
     """A pool that has not been opened."""
     given: Any = cluster or FakeCluster()
     starts: Any = launcher or FakeLauncher()
+    resolved = Options.resolve(options)
     pool = NodePool(
         given,
         name,
-        Options.resolve(options),
+        resolved,
         launcher=starts,
-        request=NodeRequest(name="x", command=("true",), native=native),
+        request=NodeRequest(
+            name="x", command=("true",), native=native, walltime=resolved.walltime
+        ),
         directory=directory,
         clock=clock,
     )

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
-from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +24,8 @@ QUEUES_LONG, AGAIN = 5.0, 60.0
 class ArrayReports:
     """Asks the grid about the arrays of a pool, rarely. Nothing waits for an answer."""
 
-    def __init__(self, registry: NodeRegistry, launcher: Launcher, native: str) -> None:
-        self._registry, self._launcher, self._native = registry, launcher, native
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._registry = pool, pool.registry
         self._closed = False
         self._walltimes: dict[str, float | None] = {}  # by job
         self._asked: dict[str, float] = {}  # by job, when
@@ -76,7 +79,7 @@ class ArrayReports:
 
     async def _take(self, job: str) -> None:
         try:
-            report = await self._launcher.report(job, self._native)
+            report = await self._pool.launcher.report(job, self._pool.request.native)
         except Exception:
             logger.exception("Could not read the grid's report about job %s", job)
             return

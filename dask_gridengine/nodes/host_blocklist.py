@@ -45,6 +45,7 @@ class HostBlocklist:
 
     def __init__(self) -> None:
         self._hosts: dict[str, _Host] = {}
+        self._latest = 0.0  # until when any host is blocked
         #: Hosts where nodes could run; None if they are not known.
         self.possible: frozenset[str] | None = None
 
@@ -60,6 +61,7 @@ class HostBlocklist:
         # After the first block, one more failure blocks it again.
         entry.failures = FAILURE_LIMIT - 1
         entry.until = now + min(FIRST_BLOCK * 2**entry.blocks, LONGEST_BLOCK)
+        self._latest = max(self._latest, entry.until)
         entry.blocks = min(entry.blocks + 1, 16)
         return True
 
@@ -69,6 +71,7 @@ class HostBlocklist:
             entry = self._hosts.setdefault(host, _Host())
             entry.failures = max(entry.failures, 1)
             entry.reason, entry.until = reason, max(entry.until, now + LOST_BLOCK)
+            self._latest = max(self._latest, entry.until)
 
     def responded(self, host: str) -> None:
         """Note that a lost node reported, or that the grid reported its end."""
@@ -91,6 +94,8 @@ class HostBlocklist:
         return list(self._blocked(now))
 
     def _blocked(self, now: float) -> dict[str, _Host]:
+        if now >= self._latest:
+            return {}  # asked for each worker that registers
         # A copy made in one step, because other threads read this. An entry is replaced
         # as a whole when its host is cleared, so the copy does not change.
         hosts = dict(self._hosts)

@@ -75,7 +75,7 @@ def test_threads_and_pools_follow_the_granted_slots(
 ) -> None:
     """Threads times pool size is the number of slots."""
     resolved = Options.resolve({"worker_options": options})
-    made = allocate(resolved, scheduler(), None, "ge-0", hello(slots=slots))
+    made = allocate(resolved, scheduler(), None, "ge-0", hello(slots=slots), config={})
     assert made.nthreads == nthreads
     assert made.environment["OMP_NUM_THREADS"] == pools
     assert "nthreads" not in made.options
@@ -84,17 +84,19 @@ def test_threads_and_pools_follow_the_granted_slots(
 def test_the_users_environment_overrides_ours() -> None:
     """Also the variables of thread pools."""
     resolved = Options.resolve({"environment": {"OMP_NUM_THREADS": 7}})
-    made = allocate(resolved, scheduler(), None, "ge-0", hello())
+    made = allocate(resolved, scheduler(), None, "ge-0", hello(), config={})
     assert made.environment["OMP_NUM_THREADS"] == "7"
 
 
 def test_interface_and_ports_of_the_worker() -> None:
     """Nannies use the workers' ports."""
     given = {"worker_interface": "ib0", "worker_port": "9000:9100"}
-    made = allocate(Options.resolve(given), scheduler(), None, "ge-0", hello())
+    made = allocate(
+        Options.resolve(given), scheduler(), None, "ge-0", hello(), config={}
+    )
     assert (made.interface, made.port) == ("ib0", "9000:9100")
     assert made.nanny_port == "9000:9100"
-    made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello())
+    made = allocate(Options.resolve({}), scheduler(), None, "ge-0", hello(), config={})
     assert (made.interface, made.port, made.nanny_port) == ("", "", "")
 
 

@@ -1,4 +1,4 @@
-"""The roster of nodes."""
+"""The registry of nodes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,18 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import (
     ENDED_KEPT,
-    TRANSITIONS,
+    ORDER,
     NodeRecord,
     NodeRegistry,
     NodeState,
 )
 from tests.samples import exit_report, hello
 
-#: Door, scheduler and launcher overtake each other: what each may say too late.
-OLD_NEWS = {
-    NodeState.WORKING: {NodeState.WORKING},
-    NodeState.DRAINING: {NodeState.WORKING, NodeState.DRAINING},
-    NodeState.GONE: {NodeState.WORKING, NodeState.DRAINING, NodeState.GONE},
-}
-#: A suspended node is shown as such, and keeps its own state.
-PAIRS = list(itertools.product(TRANSITIONS, TRANSITIONS))
-NEWS = [(before, after) for before, after in PAIRS if after in TRANSITIONS[before]]
-OLD = [(before, after) for before, after in PAIRS if after in OLD_NEWS.get(before, ())]
+ENDS = (NodeState.DRAINING, NodeState.GONE)
+PAIRS = list(itertools.product(ORDER, ORDER))
+STEPS = {pair: ORDER.index(pair[1]) - ORDER.index(pair[0]) for pair in PAIRS}
+LEGAL = [p for p in PAIRS if STEPS[p] == 1 or (STEPS[p] > 1 and p[1] in ENDS)]
+LATE = [p for p in PAIRS if STEPS[p] <= 0]
 
 
 def registry(count: int = 2) -> NodeRegistry:
@@ -44,11 +39,19 @@ def in_state(state: NodeState) -> tuple[NodeRegistry, NodeRecord]:
     """A node that came into this state the legal way."""
     nodes = registry(1)
     (record,) = nodes
-    way = [NodeState.ARRIVED, NodeState.IMPORTING, NodeState.WORKING]
-    for step in [*way, NodeState.DRAINING, NodeState.GONE]:
-        if record.state is state:
-            break
+    for step in ORDER[1 : ORDER.index(state) + 1]:
         nodes.move(record, step)
+    return nodes, record
+
+
+def working() -> tuple[NodeRegistry, NodeRecord]:
+    """A node with the worker ge-0."""
+    nodes = registry()
+    nodes.unbound.append("ge-0")
+    record = nodes.records[NodeId("5", 1)]
+    nodes.arrive(record, hello(job="5"))
+    nodes.bind(record)
+    nodes.registered("ge-0")
     return nodes, record
 
 
@@ -72,9 +75,9 @@ def test_a_suspended_node_keeps_its_state() -> None:
     assert not nodes.suspended
 
 
-@pytest.mark.parametrize(("before", "after"), NEWS)
+@pytest.mark.parametrize(("before", "after"), LEGAL)
 def test_legal_transitions_happen(before: NodeState, after: NodeState) -> None:
-    """A node may go on by one, be told to go, or end; and when is kept."""
+    """A node may go on by one state, be stopped, or end; and the time is kept."""
     nodes, record = in_state(before)
     earlier = record.since
     assert nodes.move(record, after)
@@ -85,38 +88,24 @@ def test_legal_transitions_happen(before: NodeState, after: NodeState) -> None:
 
 @pytest.mark.illegal_transition
 @pytest.mark.parametrize(
-    ("before", "after"), [pair for pair in PAIRS if pair not in (*NEWS, *OLD)]
+    ("before", "after"), [pair for pair in PAIRS if pair not in LEGAL]
 )
-def test_illegal_transitions_are_log_lines(
+def test_other_transitions_change_nothing(
     before: NodeState, after: NodeState, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be changes nothing, and is said; elsewhere it fails the test."""
+    """One that leaves a state out is logged, late reports are not."""
     nodes, record = in_state(before)
     was, counts = replace(record), dict(nodes.counts)
     assert not nodes.move(record, after)
     assert (record, nodes.counts) == (was, counts)
-    assert f"of node 5.1: {before.value} to {after.value}" in caplog.text
-
-
-@pytest.mark.parametrize(("before", "late"), OLD)
-def test_old_news_is_no_error(
-    before: NodeState, late: NodeState, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It changes nothing, and nobody need read of it."""
-    nodes, record = in_state(before)
-    was, counts = replace(record), dict(nodes.counts)
-    assert not nodes.move(record, late)
-    assert (record, nodes.counts, caplog.text) == (was, counts, "")
+    illegal = f"of node 5.1: {before.value} to {after.value}" in caplog.text
+    assert illegal is ((before, after) not in LATE)
 
 
 def test_the_time_of_each_step_is_kept() -> None:
-    """Queue wait and start-up time can be told from the record."""
-    nodes = registry()
-    nodes.unbound.append("ge-0")
-    record = nodes.records[NodeId("5", 1)]
-    nodes.arrive(record, hello(job="5"))
-    nodes.bind(record)
-    nodes.registered("ge-0")
+    """The record has the queue wait and the time of the start."""
+    nodes, record = working()
+    assert str(record) == "node 5.1 on node1"
     nodes.move(record, NodeState.DRAINING)
     nodes.move(record, NodeState.GONE)
     times = [record.submitted, record.arrived, record.allocated, record.working]
@@ -126,7 +115,7 @@ def test_the_time_of_each_step_is_kept() -> None:
 
 
 def test_a_worker_registers_only_under_a_name_of_ours() -> None:
-    """A worker somebody else started is no node."""
+    """A worker that the user has started is no node."""
     nodes = registry()
     assert nodes.registered("stranger") is None
     assert nodes.missing("stranger", expected=True) is None
@@ -134,12 +123,7 @@ def test_a_worker_registers_only_under_a_name_of_ours() -> None:
 
 def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
     """Since when, and whether the scheduler let it go on purpose."""
-    nodes = registry()
-    nodes.unbound.append("ge-0")
-    record = nodes.records[NodeId("5", 1)]
-    nodes.arrive(record, hello(job="5"))
-    nodes.bind(record)
-    nodes.registered("ge-0")
+    nodes, record = working()
     nodes.missing("ge-0", expected=False)
     assert (record.lost is not None, record.retired) == (True, False)
     record.restarting.add("ge-0")
@@ -148,34 +132,16 @@ def test_a_missing_worker_is_remembered_until_it_is_back() -> None:
     nodes.missing("ge-0", expected=True)
     nodes.registered("ge-0")
     nodes.missing("ge-0", expected=False)
-    assert record.retired, "the scheduler may say so before others notice"
+    assert record.retired, "the scheduler may report it before the loss is noticed"
 
 
 def test_a_node_on_its_way_out_is_not_missed() -> None:
-    """Its worker is gone because it goes."""
-    nodes, record = in_state(NodeState.WORKING)
-    nodes.by_worker["ge-0"] = record
+    """Its worker leaves with it. It is not expected any more, but alive."""
+    nodes, record = working()
     nodes.move(record, NodeState.DRAINING)
     assert nodes.missing("ge-0", expected=True) is record
     assert (record.lost, record.retired) == (None, False)
-
-
-def test_expected_and_alive_count_places_on_the_grid() -> None:
-    """Expected nodes may still come to the door; alive ones hold a place."""
-    nodes = registry(3)
-    first, second, _ = nodes
-    nodes.move(first, NodeState.GONE)
-    nodes.move(second, NodeState.DRAINING)
-    assert (nodes.expected, nodes.alive) == (1, 2)
-
-
-def test_a_record_names_its_host_once_it_is_known() -> None:
-    """Messages say where a node ran, as soon as anybody knows."""
-    nodes = registry()
-    record = nodes.records[NodeId("5", 1)]
-    assert str(record) == "node 5.1"
-    nodes.arrive(record, hello(job="5", host="node7"))
-    assert str(record) == "node 5.1 on node7"
+    assert (nodes.expected, len(nodes.live)) == (1, 2)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -192,7 +158,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data(), host=st.sampled_from("ab"))
     def come(self, data: st.DataObject, host: str) -> None:
         record = self.chosen(data)
-        if record.silent:  # as the door sees to it
+        if record.state is NodeState.QUEUED:  # admission control sees to that
             self.registry.arrive(record, hello(job="5", host=host))
         if record.state is NodeState.ARRIVED and self.registry.unbound:
             self.registry.bind(record)
@@ -236,7 +202,7 @@ TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadli
 
 
 def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
-    """So a cluster of months has no more to look at than one of hours."""
+    """The registry of a cluster of months is no larger than that of hours."""
     nodes = registry(0)
     nodes.submitted([NodeId("1", 1)])
     for job in range(2, 12):
@@ -257,7 +223,7 @@ def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:
     assert nodes.total == 10_501
     assert nodes.counts[NodeState.GONE] == 10_500
     assert nodes.causes() == {Cause.KILLED: 5_250, Cause.CANCELLED: 5_250}
-    # What comes late about one that is not kept is no news, and no error.
+    # A late report about a node that is not kept is no error.
     assert nodes.registered("ge-5") is None
     assert nodes.missing("ge-5", expected=False) is None
     assert nodes.saying(exit_report(job="2", index=5)) is None
