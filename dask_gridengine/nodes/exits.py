@@ -54,7 +54,7 @@ class ExitTracker:
         """Add the advice of the batch system, which names commands of the grid."""
         launcher = self._pool.launcher
         local = launcher.slots is not None
-        return diagnosis if local else launcher.dialect.with_advice(diagnosis)
+        return diagnosis if local else launcher.batch_system.with_advice(diagnosis)
 
     def on_exit_report(self, report: ExitReport) -> bool:
         """Record why a node ends; False if the report is invalid or a duplicate."""

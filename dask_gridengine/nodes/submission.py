@@ -68,12 +68,12 @@ class ArraySubmitter:
 
         Raises `LauncherError` if the launcher refuses; nothing was queued then.
         """
-        pool, dialect = self._pool, self._pool.launcher.dialect
+        pool, batch_system = self._pool, self._pool.launcher.batch_system
         excluded = pool.blocklist.blocked(self._registry.clock())
         submission_id = uuid.uuid4().hex
         request = replace(
             pool.request,
-            native=dialect.exclude_hosts(pool.request.native, excluded),
+            native=batch_system.exclude_hosts(pool.request.native, excluded),
             environment={
                 **pool.request.environment,
                 DIRECTORY: write_directory(pool.directory),
@@ -87,7 +87,7 @@ class ArraySubmitter:
         finally:
             pool.admission.submitting -= 1
             self.in_flight = 0
-        self._registry.submitted(ids, submission_id, numbered=not dialect.arrays)
+        self._registry.submitted(ids, submission_id, numbered=not batch_system.arrays)
         return [self._registry.records[node] for node in ids]
 
     async def _submit_fitting(

@@ -95,7 +95,7 @@ async def test_nodes_queued_while_the_cluster_closes_are_deleted() -> None:
 @in_loop
 async def test_excluded_hosts_are_left_out() -> None:
     """In the submit options, beside those of the user."""
-    launcher = FakeLauncher(dialect=GridEngine())
+    launcher = FakeLauncher(batch_system=GridEngine())
     pool = make_pool(launcher=launcher, native="-q long.q")
     pool.blocklist.possible = frozenset({"node1", "node2"})
     for _ in range(FAILURE_LIMIT):
