@@ -269,5 +269,19 @@ class World:
         """Decisions with these words."""
         return [text for text in self.reconciler.decisions if words in text]
 
+    @property
+    def active(self) -> int:
+        """Number of nodes that are queued, starting or working."""
+        return sum(not record.ending for record in self.registry)
+
     def in_state(self, *states: Any) -> list[NodeRecord]:
         return self.registry.in_state(*states)
+
+
+async def working(count: int) -> World:
+    """A pool whose nodes all work."""
+    world = World(count)
+    await world.turn()
+    for record in world.registry:
+        world.work(record)
+    return world

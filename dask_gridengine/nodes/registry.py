@@ -40,7 +40,9 @@ class NodeState(str, enum.Enum):
 
 #: The states of a record, in their order. A node enters one after the other, and may
 #: be stopped, and may end, at any time.
-ORDER = [state for state in NodeState if state is not NodeState.SUSPENDED]
+ORDER: list[NodeState] = [
+    state for state in NodeState if state is not NodeState.SUSPENDED
+]
 _ON_ITS_WAY_OUT = (NodeState.DRAINING, NodeState.GONE)
 
 

@@ -168,7 +168,7 @@ class NodeMonitor:
         self._excluded = set(excluded)
 
     async def _give_back_idle_slots(self) -> None:
-        """Delete the newest queued nodes that were not needed for ``place-grace``.
+        """Delete the newest queued nodes that were not needed for long.
 
         A place may be worth hours, so a lull costs none: the next rise uses it, or its
         node is not needed when it arrives. But a place that is kept for ever misleads
@@ -188,7 +188,7 @@ class NodeMonitor:
         if due:
             pool.reconciler.tell(
                 f"Deleted {number_of_nodes(len(due))} that queued and were not needed"
-                f" for {grace:g} s (place-grace)",
+                f" for {grace:g} s (60 times idle-grace)",
                 logging.INFO,
             )
             await pool.cancel(due)
