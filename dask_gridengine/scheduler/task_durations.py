@@ -11,9 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import TaskPrefix
-from distributed.utils import key_split
 
 #: Durations of each kind that count, and the share of them that the quantile covers.
 #: Not the maximum: one straggler would have all nodes drain early.
@@ -22,22 +20,12 @@ RECENT, QUANTILE = 50, 0.95
 MAX_KINDS = 1000
 
 
-class TaskDurations(SchedulerPlugin):  # type: ignore[misc]
+class TaskDurations:
     """Record durations as tasks end."""
-
-    name = "gridengine-task-durations"
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
         self._quantiles: dict[str, float] = {}  # as far as they were computed
-
-    def transition(
-        self, key: Any, start: str, finish: str, *args: Any, **options: Any
-    ) -> None:
-        """Record the duration of a task that has ended."""
-        if start == "processing" and finish == "memory":
-            seconds = compute_seconds(options.get("startstops") or ())
-            self.record(key_split(key), seconds)
 
     def record(self, kind: str, seconds: float) -> None:
         """Record the duration of a task of this kind."""

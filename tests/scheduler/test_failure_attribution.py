@@ -197,6 +197,27 @@ async def test_a_held_task_can_be_cancelled_and_submitted_again(tmp_path: Path) 
 
 
 @in_loop
+async def test_a_key_that_is_used_again_has_no_old_deaths(tmp_path: Path) -> None:
+    """The deaths of an earlier task of this key do not count against the new one."""
+    async with working(tmp_path, 3, allowed_failures=1) as (scheduler, client, ws):
+        where = {"key": "k", "allow_other_workers": True}
+        first = client.submit(nap, workers=["w0"], **where)
+        await until(lambda: ws[0].state.executing_count, "it runs")
+        await lose(scheduler, ws[0])
+        assert scheduler.suspects_of("k") == ["w0"]
+        await client.cancel([first])
+        await until(lambda: "k" not in scheduler.tasks, "it is forgotten")
+        async with Client(
+            scheduler.address, asynchronous=True, set_as_default=False
+        ) as other:
+            second = other.submit(nap, workers=["w1"], **where)
+            await until(lambda: ws[1].state.executing_count, "the new one runs")
+            await lose(scheduler, ws[1])
+            assert scheduler.suspects_of("k") == ["w1"]
+            await second
+
+
+@in_loop
 async def test_a_held_task_fails_if_no_worker_may_come(tmp_path: Path) -> None:
     """With that reason: it says more than a `KilledWorker`."""
     error = NodesFailed(1, 0, ["node 1.1 was deleted"])
