@@ -73,9 +73,8 @@ class ArrayReports:
         if self._closed or job in self._asking:
             return
         self._asked[job] = now
-        task = asyncio.ensure_future(self._take(job))
-        self._asking[job] = task
-        task.add_done_callback(lambda _: self._asking.pop(job, None))
+        self._asking[job] = asyncio.ensure_future(self._take(job))
+        self._asking[job].add_done_callback(lambda _: self._asking.pop(job, None))
 
     async def _take(self, job: str) -> None:
         try:
@@ -83,7 +82,10 @@ class ArrayReports:
         except Exception:
             logger.exception("Could not read the grid's report about job %s", job)
             return
-        self._drop_ended()
+        live = {node.job for node in self._registry.live}
+        for known in (self._walltimes, self._asked):
+            for ended in known.keys() - live:
+                del known[ended]
         if report is None:
             return
         self._walltimes[job] = report.walltime
@@ -91,10 +93,3 @@ class ArrayReports:
         if oldest is not None and oldest.id.job == job:
             self._reasons = report.reasons
         self.added = report.added
-
-    def _drop_ended(self) -> None:
-        """Drop what is known of arrays that have ended."""
-        live = {node.job for node in self._registry.live}
-        for known in (self._walltimes, self._asked):
-            for job in known.keys() - live:
-                del known[job]

@@ -49,21 +49,20 @@ class HostBlocklist:
         #: Hosts where nodes could run; None if they are not known.
         self.possible: frozenset[str] | None = None
 
-    def failed(self, host: str, reason: Diagnosis, now: float) -> bool:
-        """Note that a node failed fast; whether that blocks its host."""
+    def failed(self, host: str, reason: Diagnosis, now: float) -> None:
+        """Note that a node failed fast, which may block its host."""
         if not host:
-            return False
+            return
         entry = self._hosts.setdefault(host, _Host())
         entry.failures += 1
         entry.reason = reason
         if entry.failures < FAILURE_LIMIT or now < entry.until:
-            return False
+            return
         # After the first block, one more failure blocks it again.
         entry.failures = FAILURE_LIMIT - 1
         entry.until = now + min(FIRST_BLOCK * 2**entry.blocks, LONGEST_BLOCK)
         self._latest = max(self._latest, entry.until)
         entry.blocks = min(entry.blocks + 1, 16)
-        return True
 
     def lost(self, host: str, reason: Diagnosis, now: float) -> None:
         """Note that a node stopped responding, which blocks its host at once."""
@@ -86,8 +85,7 @@ class HostBlocklist:
 
     def clear(self) -> None:
         """Forget all failures."""
-        for host in self._hosts:
-            self._hosts[host] = _Host()
+        self._hosts = {host: _Host() for host in self._hosts}
 
     def blocked(self, now: float) -> list[str]:
         """List the hosts to exclude from arrays now."""
@@ -114,8 +112,7 @@ class HostBlocklist:
         """Describe each blocked host: for how long, and why."""
         for host, entry in self._blocked(now).items():
             reason = entry.reason
-            if reason is None:
-                continue
+            assert reason is not None
             last = reason.cause.value + (f" ({reason.detail})" if reason.detail else "")
             why = (
                 f"a node there {last}"

@@ -46,37 +46,22 @@ class Evidence:
     pending: bool = False  # whether the cause of another's death is not yet known
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Held:
-    """A task that waits for a cause, with what is restored when it is released."""
+    """A task for which Dask chooses no worker until it is released."""
 
-    task: TaskState
-    last_worker: WorkerState
-    deadline: float
-    workers: set[str] | None
-    hosts: set[str] | None
-    loose: bool
-
-    @classmethod
-    def hold(cls, ts: TaskState, last_worker: WorkerState) -> _Held:
-        """Keep Dask from choosing a worker for this task."""
-        held = cls(
-            task=ts,
-            last_worker=last_worker,
-            deadline=monotonic() + CAUSE_TIMEOUT,
-            workers=ts.worker_restrictions,
-            hosts=ts.host_restrictions,
-            loose=ts.loose_restrictions,
-        )
+    def __init__(self, ts: TaskState, last_worker: WorkerState) -> None:
+        self.task, self.last_worker = ts, last_worker
+        self.deadline = monotonic() + CAUSE_TIMEOUT
+        self._workers, self._hosts = ts.worker_restrictions, ts.host_restrictions
+        self._loose = ts.loose_restrictions
         ts.worker_restrictions, ts.host_restrictions = {NO_WORKER}, None
         ts.loose_restrictions = False
-        return held
 
     def release(self) -> None:
         """Restore the task's own restrictions."""
-        self.task.worker_restrictions = self.workers
-        self.task.host_restrictions = self.hosts
-        self.task.loose_restrictions = self.loose
+        self.task.worker_restrictions = self._workers
+        self.task.host_restrictions = self._hosts
+        self.task.loose_restrictions = self._loose
 
 
 class FailureAttribution:
@@ -132,7 +117,7 @@ class FailureAttribution:
                 ts = self._scheduler.tasks[key]
                 self._discount(ts)
                 if len(self._suspects[key]) > self._allowed:
-                    self._held[key] = _Held.hold(ts, ws.clean())
+                    self._held[key] = _Held(ts, ws.clean())
         while len(self._suspects) > MAX_SUSPECTS:
             self._suspects.popitem(last=False)
         if self._held and (self._deciding is None or self._deciding.done()):

@@ -28,7 +28,7 @@ from dask_gridengine.net.ports import Ports, is_free, none_free
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.scheduler.dashboard import Dashboard
 from dask_gridengine.scheduler.failure_attribution import FailureAttribution, fail_tasks
-from dask_gridengine.scheduler.task_durations import TaskDurations, compute_seconds
+from dask_gridengine.scheduler.task_durations import TaskDurations
 from dask_gridengine.scheduler.worker_liveness import WorkerLiveness
 from dask_gridengine.worker.task_loading import PortableTask
 
@@ -211,7 +211,9 @@ class _Hooks(SchedulerPlugin):  # type: ignore[misc]
         self, key: Any, start: str, finish: str, *args: Any, **options: Any
     ) -> None:
         if finish == "memory" and start == "processing":
-            seconds = compute_seconds(options.get("startstops") or ())
+            phases = options.get("startstops") or ()
+            computed = [p for p in phases if p["action"] == "compute"]  # no transfers
+            seconds = sum(float(p["stop"]) - float(p["start"]) for p in computed)
             self._scheduler.task_durations.record(key_split(key), seconds)
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:

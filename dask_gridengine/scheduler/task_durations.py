@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from distributed.scheduler import TaskPrefix
 
@@ -52,17 +50,3 @@ class TaskDurations:
         if seconds is None and running <= 0:
             return None
         return max(seconds or 0.0, running)
-
-
-def compute_seconds(startstops: Iterable[Mapping[str, Any]]) -> float:
-    """Return the seconds that a task computed, without the transfers before it.
-
-    >>> compute_seconds([{"action": "transfer", "start": 0, "stop": 9},
-    ...                  {"action": "compute", "start": 9.0, "stop": 11.5}])
-    2.5
-    """
-    return sum(
-        float(phase["stop"]) - float(phase["start"])
-        for phase in startstops
-        if phase["action"] == "compute"
-    )

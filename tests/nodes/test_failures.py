@@ -73,10 +73,10 @@ def test_alike_failures_on_different_hosts_are_persistent(
 def test_rejected_arrays_count_too() -> None:
     """On whichever host they would have run; other causes do not."""
     failures = failed("a", "b")
-    failures.rejected(Diagnosis(cause=Cause.REJECTED, detail="no such queue"))
+    failures.rejected()
     assert failures.persistent_failure() is None
     for _ in range(ALIKE - 1):
-        failures.rejected(Diagnosis(cause=Cause.REJECTED, detail="no such queue"))
+        failures.rejected()
     assert failures.persistent_failure() is Cause.REJECTED
 
 

@@ -137,19 +137,6 @@ async def test_a_resumed_node_goes_on(by: str) -> None:
     assert not scene.registry.suspended
 
 
-@in_loop
-async def test_a_node_that_ends_is_not_suspended_any_more() -> None:
-    """However it ends."""
-    scene = Scene(silent=["ge-0"])
-    scene.launcher.found = frozenset({scene.first.id})
-    await scene.check()
-    scene.registry.move(scene.first, NodeState.GONE)
-    assert scene.shown == ["gone", "working"]
-    assert not scene.registry.suspended
-    await scene.check()
-    assert scene.shown == ["gone", "working"]
-
-
 @pytest.mark.parametrize("timeout", [None, 3600.0])
 @in_loop
 async def test_a_node_suspended_for_too_long_is_replaced(timeout: float | None) -> None:

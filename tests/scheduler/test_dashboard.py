@@ -1,4 +1,4 @@
-"""The pages of Dask's HTTP server: added shortly after the start."""
+"""The pages of Dask's HTTP server: loaded for the first visitor."""
 
 from __future__ import annotations
 
@@ -49,13 +49,6 @@ async def test_without_bokeh_the_page_says_how_to_get_it(
         status, text, _ = await page(scheduler, "/status")
         assert status == 200
         assert "pip install" in text
-
-
-@in_loop
-async def test_a_scheduler_without_visitors_closes() -> None:
-    """Its pages were never loaded."""
-    async with running():
-        pass
 
 
 @in_loop

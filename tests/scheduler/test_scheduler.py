@@ -10,10 +10,11 @@ from distributed import Client, Worker
 
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
+from tests.clusters import running as running_cluster
 from tests.loops import in_loop
 from tests.samples import two_in_a_row
 from tests.scheduler.scene import running, working
-from tests.waiting import until
+from tests.waiting import until, wait_until
 
 
 @in_loop
@@ -107,3 +108,15 @@ async def test_a_signal_of_a_node_is_answered_with_its_time(tmp_path: Path) -> N
         scheduler.on_node_signal = on_signal
         assert await send(name="w0", signal="SIGUSR1") == 7.0
         assert received == [("w0", "SIGUSR1")]
+
+
+def test_statuses_of_workers_are_those_of_now(shared: Path) -> None:
+    """In the cluster's ``scheduler_info``, also of workers that come later."""
+
+    def statuses() -> list[str]:
+        return [w["status"] for w in cluster.scheduler_info["workers"].values()]
+
+    with running_cluster(shared, jobs=1) as cluster:
+        wait_until(lambda: statuses() == ["running"], "it runs", 30, statuses)
+        cluster.scale(2)
+        wait_until(lambda: statuses() == ["running"] * 2, "both run", 30, statuses)
