@@ -326,11 +326,10 @@ class NodePool:
     def _on_hello(self, hello: Hello) -> Answer:
         answer = self.admission.answer(hello)
         if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
-            for remark in warnings_of(hello):
-                new = remark.key not in self._warned
-                if new and len(self._warned) < MOST_WARNINGS:
-                    self._warned.add(remark.key)
-                    self.reconciler.tell(remark.text)
+            for key, text in warnings_of(hello):
+                if key not in self._warned and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(key)
+                    self.reconciler.tell(text)
         return answer
 
     def _on_exit_report(self, exit_report: ExitReport) -> None:

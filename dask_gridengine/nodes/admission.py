@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -198,18 +198,14 @@ class AdmissionControl:
         )
 
 
-class HelloWarning(NamedTuple):
-    """A warning, and a key that is equal for the same warning of other nodes."""
+def warnings_of(hello: Hello) -> Iterator[tuple[str, str]]:
+    """Yield warnings that follow from a hello, although the node works.
 
-    key: str
-    text: str
-
-
-def warnings_of(hello: Hello) -> Iterator[HelloWarning]:
-    """Yield the warnings of a hello."""
+    Each has a key, which is equal for the same warning of other nodes, and a text.
+    """
     for failure in hello.prologue:
         line = failure.partition(" (")[0]
-        yield HelloWarning(
+        yield (
             line,
             f"a line of job_script_prologue failed on {hello.host}: {hinted(failure)}."
             " Nodes go on without it; end the line with '|| exit 1' to stop them",
@@ -217,7 +213,7 @@ def warnings_of(hello: Hello) -> Iterator[HelloWarning]:
     if hello.slots_elsewhere:
         name = hello.parallel_environment
         slots = hello.slots + hello.slots_elsewhere
-        yield HelloWarning(
+        yield (
             f"parallel environment {name}",
             f"the parallel environment {name!r} has spread the {slots} slots of a node"
             " over several hosts; a worker uses only those of its own host, here"

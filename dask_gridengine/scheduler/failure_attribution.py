@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from distributed import Scheduler
-from distributed.protocol.pickle import dumps
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
 
 from dask_gridengine.scheduler.exception_notes import annotate
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.failure_info import ClusterFailureInfo
+    from dask_gridengine.scheduler.scheduler import ClusterScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class FailureAttribution:
     be gone before the first cause is known.
     """
 
-    def __init__(self, scheduler: Scheduler, info: ClusterFailureInfo) -> None:
+    def __init__(self, scheduler: ClusterScheduler, info: ClusterFailureInfo) -> None:
         self._scheduler, self._info = scheduler, info
         # Dask fails a task before it calls any plugin, so it must never do so itself.
         self._allowed = scheduler.allowed_failures
@@ -168,22 +167,4 @@ class FailureAttribution:
         )
         error = KilledWorker(ts.key, last_worker, self._allowed)
         annotate(error, self._info.deaths(names))
-        fail_tasks(self._scheduler, [ts], error)
-
-
-def fail_tasks(
-    scheduler: Scheduler, tasks: Collection[TaskState], error: Exception
-) -> None:
-    """End waiting or running tasks with this error; none of them is tried again."""
-    if not tasks:
-        return
-    stimulus = f"{type(error).__name__}-{time()}"
-    pickled = dumps(error)
-    recommendations: dict[Any, Any] = {}
-    for ts in tasks:
-        recommendations.update(
-            scheduler.transition(
-                ts.key, "erred", stimulus, exception=pickled, cause=ts.key
-            )
-        )
-    scheduler.transitions(recommendations, stimulus_id=stimulus)
+        self._scheduler.fail([ts], error)

@@ -19,6 +19,8 @@ from distributed.comm.addressing import (
     unparse_host_port,
 )
 from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.metrics import time
+from distributed.protocol.pickle import dumps
 from distributed.protocol.serialize import ToPickle
 from distributed.scheduler import TaskState
 from distributed.utils import key_split
@@ -27,7 +29,7 @@ from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.net.ports import Ports, is_free, none_free
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.scheduler.dashboard import Dashboard
-from dask_gridengine.scheduler.failure_attribution import FailureAttribution, fail_tasks
+from dask_gridengine.scheduler.failure_attribution import FailureAttribution
 from dask_gridengine.scheduler.task_durations import TaskDurations
 from dask_gridengine.scheduler.worker_liveness import WorkerLiveness
 from dask_gridengine.worker.task_loading import PortableTask
@@ -114,7 +116,16 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
 
     def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
         """End waiting or running tasks with this error; none of them is tried again."""
-        fail_tasks(self, tasks, error)
+        if not tasks:
+            return
+        stimulus, pickled = f"{type(error).__name__}-{time()}", dumps(error)
+        recommendations: dict[Any, Any] = {}
+        for ts in tasks:
+            key = ts.key
+            recommendations |= self.transition(
+                key, "erred", stimulus, exception=pickled, cause=key
+            )
+        self.transitions(recommendations, stimulus_id=stimulus)
 
     def fail_waiting(self, error: Exception) -> int:
         """End all tasks that wait for a worker with this error; return their number."""

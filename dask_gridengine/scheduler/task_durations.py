@@ -23,24 +23,20 @@ class TaskDurations:
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
-        self._quantiles: dict[str, float] = {}  # as far as they were computed
 
     def record(self, kind: str, seconds: float) -> None:
         """Record the duration of a task of this kind."""
         self._recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
         self._recent.move_to_end(kind)
-        self._quantiles.pop(kind, None)
         if len(self._recent) > MAX_KINDS:
-            oldest, _ = self._recent.popitem(last=False)
-            self._quantiles.pop(oldest, None)
+            self._recent.popitem(last=False)
 
     def quantile(self, kind: str) -> float | None:
         """Return seconds that few tasks of this kind exceed; None if none has ended."""
-        if kind not in self._quantiles and (recent := self._recent.get(kind)):
-            # Of fewer than 20 durations this is the longest.
-            index = math.ceil(QUANTILE * len(recent)) - 1
-            self._quantiles[kind] = sorted(recent)[index]
-        return self._quantiles.get(kind)
+        if (recent := self._recent.get(kind)) is None:
+            return None
+        # Of fewer than 20 durations this is the longest.
+        return sorted(recent)[math.ceil(QUANTILE * len(recent)) - 1]
 
     def expected(self, prefix: TaskPrefix) -> float | None:
         """Return seconds that a task may take; None if none has been seen to run."""
