@@ -6,9 +6,6 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
@@ -142,63 +139,6 @@ def test_a_node_on_its_way_out_is_not_missed() -> None:
     assert nodes.missing("ge-0", expected=True) is record
     assert (record.lost, record.retired) == (None, False)
     assert (nodes.expected, len(nodes.live)) == (1, 2)
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Reports of a few nodes in whatever order they come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.registry = registry(4)
-        self.registry.unbound.extend(f"ge-{i}" for i in range(4))
-
-    def chosen(self, data: st.DataObject) -> NodeRecord:
-        return data.draw(st.sampled_from(list(self.registry)))
-
-    @rule(data=st.data(), host=st.sampled_from("ab"))
-    def come(self, data: st.DataObject, host: str) -> None:
-        record = self.chosen(data)
-        if record.state is NodeState.QUEUED:  # admission control sees to that
-            self.registry.arrive(record, hello(job="5", host=host))
-        if record.state is NodeState.ARRIVED and self.registry.unbound:
-            self.registry.bind(record)
-
-    @precondition(lambda self: self.registry.by_worker)
-    @rule(data=st.data(), here=st.booleans())
-    def scheduler_says(self, data: st.DataObject, here: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.registry.by_worker)))
-        if here:
-            self.registry.registered(name)
-        else:
-            self.registry.missing(name, expected=False)
-
-    @rule(data=st.data(), to=st.sampled_from([NodeState.DRAINING, NodeState.GONE]))
-    def end(self, data: st.DataObject, to: NodeState) -> None:
-        self.registry.move(self.chosen(data), to)
-
-    @invariant()
-    def what_is_kept_is_what_a_count_would_give(self) -> None:
-        for state in NodeState:
-            found = [record for record in self.registry if record.state is state]
-            assert self.registry.counts[state] == len(found)
-            assert self.registry.in_state(state) == found
-        live = [r for r in self.registry if r.state is not NodeState.GONE]
-        assert list(self.registry.live.values()) == live
-
-    @invariant()
-    def a_name_waits_or_is_borne_by_one(self) -> None:
-        borne = {record.worker: record for record in self.registry if record.worker}
-        assert self.registry.by_worker == borne
-        assert {*borne, *self.registry.unbound} == {f"ge-{i}" for i in range(4)}
-        assert len(borne) + len(self.registry.unbound) == 4
-
-    @invariant()
-    def only_workers_are_missed(self) -> None:
-        assert all(record.worker for record in self.registry if record.lost is not None)
-
-
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
 def test_of_many_ended_nodes_the_last_are_kept_and_all_are_counted() -> None:

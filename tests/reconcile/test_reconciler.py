@@ -19,7 +19,7 @@ from dask_gridengine.errors import (
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
-from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.nodes.registry import ORDER, NodeRecord, NodeState
 from dask_gridengine.reconcile.monitor import (
     TICK,
     WORKING_SECONDS,
@@ -80,15 +80,6 @@ async def test_a_surplus_node_that_leaves_changes_no_number(cause: Cause) -> Non
     await world.die(world.registry.records[NodeId("99", 1)], cause)
     await world.turn()
     assert (world.pool.wanted, world.launcher.submissions) == (2, [2])
-
-
-@in_loop
-async def test_a_desired_node_that_was_cancelled_is_replaced() -> None:
-    """As one that was declared lost."""
-    world = await working(2)
-    await world.die(world.in_state(NodeState.WORKING)[0], Cause.CANCELLED)
-    await world.turn()
-    assert (world.pool.wanted, world.launcher.submissions) == (2, [2, 1])
 
 
 @in_loop
@@ -444,6 +435,21 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def names_are_never_used_twice(self) -> None:
         assert len(set(self.world.names)) == len(self.world.names)
+
+    @invariant()
+    def the_registry_is_consistent(self) -> None:
+        registry, bound = self.world.registry, {}
+        for state in ORDER:
+            found = [record for record in registry if record.state is state]
+            assert registry.counts[state] == len(found)
+            assert registry.in_state(state) == found
+        for record in registry:
+            assert (record.id in registry.live) == (record.gone is None)
+            assert record.lost is None or record.worker
+            if record.worker:
+                bound[record.worker] = record
+        assert registry.by_worker == bound
+        assert not {*bound} & {*registry.unbound}
 
     @invariant()
     def submissions_are_bounded_in_time(self) -> None:
