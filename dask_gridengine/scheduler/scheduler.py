@@ -44,7 +44,7 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
     Parameters
     ----------
     dashboard, dashboard_address, http_prefix
-        As Dask's. The port is open from the start; the pages are added 2 s later.
+        As Dask's. The port is open from the start; the first visitor loads the pages.
     host, port, interface, protocol
         As Dask's, of the address in the network.
     ports
