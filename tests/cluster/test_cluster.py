@@ -431,8 +431,8 @@ def test_a_refused_scale_raises_and_keeps_the_cluster(options: dict[str, Any]) -
     """scale() raises in the caller; the workers there were remain."""
     with GridEngineCluster(jobs=1, **options) as cluster:
         cluster.wait_for_workers(1, timeout=30)
-        arrays = cluster.pool().arrays
-        arrays._launcher = Refusing(cluster.pool().launcher)
+        refusing: Any = Refusing(cluster.pool().launcher)
+        cluster.pool().launcher = refusing
         with pytest.raises(SubmitError):
             cluster.scale(4)
         assert list(cluster.worker_spec) == ["ge-0"]
