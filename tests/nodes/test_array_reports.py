@@ -10,7 +10,6 @@ import pytest
 
 from dask_gridengine.grid_types import ArrayReport
 from dask_gridengine.nodes.array_reports import AGAIN, QUEUES_LONG, ArrayReports
-from tests.loops import in_loop
 from tests.pools import FakeLauncher, make_pool
 from tests.simulated import Clock, Nodes
 
@@ -49,7 +48,6 @@ async def answered(ask: Callable[[], Any]) -> Any:
     return ask()
 
 
-@in_loop
 async def test_the_walltime_in_force_is_asked_once_an_array() -> None:
     """And what the site has added is known from then on."""
     nodes, reports = scene(grid := Grid())
@@ -64,7 +62,6 @@ async def test_the_walltime_in_force_is_asked_once_an_array() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, RuntimeError("broken")])
-@in_loop
 async def test_a_grid_that_does_not_answer_is_asked_again_later(
     answer: Exception | None,
 ) -> None:
@@ -79,7 +76,6 @@ async def test_a_grid_that_does_not_answer_is_asked_again_later(
     assert await answered(lambda: reports.walltime("7")) == 20.0
 
 
-@in_loop
 async def test_why_the_oldest_queues_is_asked_once_a_minute() -> None:
     """Not of one that queues for a moment; and it is forgotten when none queues."""
     nodes, reports = scene(grid := Grid())
@@ -98,7 +94,6 @@ async def test_why_the_oldest_queues_is_asked_once_a_minute() -> None:
     assert reports.reasons == ()
 
 
-@in_loop
 async def test_nothing_is_asked_after_the_close() -> None:
     """An answer that is on its way is not waited for."""
     nodes, reports = scene(grid := Grid())

@@ -13,7 +13,6 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
 from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT, FAST_SECONDS
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from tests.loops import in_loop
 from tests.pools import FakeLauncher, make_pool
 from tests.samples import exit_report, hello
 from tests.waiting import until
@@ -77,7 +76,6 @@ def cause(record: NodeRecord) -> Cause | None:
     return record.diagnosis.cause if record.diagnosis else None
 
 
-@in_loop
 async def test_an_exit_report_frees_the_name_before_the_end_notice(
     tmp_path: Path,
 ) -> None:
@@ -93,7 +91,6 @@ async def test_an_exit_report_frees_the_name_before_the_end_notice(
     assert record.peak_memory == 9
 
 
-@in_loop
 async def test_each_node_has_one_successor(tmp_path: Path) -> None:
     """Whatever is reported of its end, in whatever order, and again."""
     world = World(tmp_path)
@@ -109,7 +106,6 @@ async def test_each_node_has_one_successor(tmp_path: Path) -> None:
     assert world.pool.names == ["ge-3", "ge-4", "ge-5"]
 
 
-@in_loop
 async def test_an_exit_report_outweighs_the_end_notice(tmp_path: Path) -> None:
     """The node knows best why it ended, also if its log is being read already."""
     world = World(tmp_path)
@@ -125,7 +121,6 @@ async def test_an_exit_report_outweighs_the_end_notice(tmp_path: Path) -> None:
     assert len(world.failures) == 2
 
 
-@in_loop
 async def test_an_exit_report_after_the_end_is_ignored(tmp_path: Path) -> None:
     """The notice may be faster; its diagnosis stays."""
     world = World(tmp_path)
@@ -177,7 +172,6 @@ def test_the_requester_of_an_end_decides_its_cause(
     assert cause(record) is expected
 
 
-@in_loop
 async def test_a_node_without_a_report_is_explained_by_its_log(tmp_path: Path) -> None:
     """Its host, its last line; and its log is removed, as it says no more."""
     world = World(tmp_path)
@@ -193,7 +187,6 @@ async def test_a_node_without_a_report_is_explained_by_its_log(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@in_loop
 async def test_requested_and_helpful_logs_are_kept(tmp_path: Path, keep: bool) -> None:
     """Others are removed."""
     options = {"log_directory": tmp_path / "mine"} if keep else {}
@@ -210,7 +203,6 @@ async def test_requested_and_helpful_logs_are_kept(tmp_path: Path, keep: bool) -
 
 
 @pytest.mark.parametrize("by", ["the cluster", "the launcher"])
-@in_loop
 async def test_a_cancelled_node_is_no_failure(tmp_path: Path, by: str) -> None:
     """However it ended: no host is blamed, and no log is left."""
     world = World(tmp_path)
@@ -225,7 +217,6 @@ async def test_a_cancelled_node_is_no_failure(tmp_path: Path, by: str) -> None:
     await until(lambda: not log.exists(), "its log is removed")
 
 
-@in_loop
 async def test_the_report_of_a_node_declared_lost_counts(tmp_path: Path) -> None:
     """It was cancelled too, which was not why it ended."""
     world = World(tmp_path)
@@ -240,7 +231,6 @@ async def test_the_report_of_a_node_declared_lost_counts(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("by", ["its end", "its deletion", "its report"])
-@in_loop
 async def test_a_host_whose_lost_node_responds_is_not_excluded(
     tmp_path: Path, by: str
 ) -> None:
@@ -263,7 +253,6 @@ async def test_a_host_whose_lost_node_responds_is_not_excluded(
         assert "was killed" in reason
 
 
-@in_loop
 async def test_the_accounting_explains_unknown_ends(tmp_path: Path) -> None:
     """In the background, because its record may come late."""
     world = World(tmp_path)
@@ -281,7 +270,6 @@ async def test_the_accounting_explains_unknown_ends(tmp_path: Path) -> None:
     assert any("8: in prolog" in reason for reason in world.failures.reasons())
 
 
-@in_loop
 async def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
     """Also if an end is followed up only while the cluster closes."""
     world = World(tmp_path)
@@ -293,7 +281,6 @@ async def test_closing_does_not_wait_for_the_accounting(tmp_path: Path) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@in_loop
 async def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
     """As with a dead file server; the end is not followed up then."""
     world = World(tmp_path)
@@ -313,7 +300,6 @@ async def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
         ({}, {"peak_memory": 2**30}, Cause.MEMORY),
     ],
 )
-@in_loop
 async def test_a_limit_explains_a_kill(
     tmp_path: Path, options: dict[str, Any], fields: dict[str, Any], expected: Cause
 ) -> None:
@@ -325,7 +311,6 @@ async def test_a_limit_explains_a_kill(
     assert cause(record) is expected
 
 
-@in_loop
 async def test_nodes_that_never_worked_and_fail_fast_block_their_host(
     tmp_path: Path,
 ) -> None:

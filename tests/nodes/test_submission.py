@@ -13,11 +13,9 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.nodes.submission import LARGE_ARRAY
-from tests.loops import in_loop
 from tests.pools import FakeLauncher, World, make_pool
 
 
-@in_loop
 async def test_missing_nodes_are_one_array_with_an_id() -> None:
     """A node proves by this id which submission it belongs to."""
     world = World(3)
@@ -33,7 +31,6 @@ async def test_missing_nodes_are_one_array_with_an_id() -> None:
 
 
 @pytest.mark.parametrize("option", ["max_jobs", "max_queued_jobs"])
-@in_loop
 async def test_nodes_without_room_are_submitted_later(option: str) -> None:
     """Their names are kept; ``max_jobs`` limits the names as well."""
     world = World(6, **{option: 4})
@@ -46,7 +43,6 @@ async def test_nodes_without_room_are_submitted_later(option: str) -> None:
     assert world.pool.arrays.room == 1
 
 
-@in_loop
 async def test_a_large_array_waits_for_the_limit_of_running_nodes() -> None:
     """A small one does not; nodes of it that could never run are resubmitted."""
     world = World(LARGE_ARRAY)
@@ -68,7 +64,6 @@ async def test_a_large_array_waits_for_the_limit_of_running_nodes() -> None:
     world.pool.arrays.close()
 
 
-@in_loop
 async def test_a_rejected_submission_changes_nothing() -> None:
     """No node is expected, and the names still wait."""
     world = World(3)
@@ -78,7 +73,6 @@ async def test_a_rejected_submission_changes_nothing() -> None:
     assert (world.pool.arrays.in_flight, world.pool.admission.submitting) == (0, 0)
 
 
-@in_loop
 async def test_nodes_queued_while_the_cluster_closes_are_deleted() -> None:
     """close() has not seen these nodes."""
     world = World(3)
@@ -92,7 +86,6 @@ async def test_nodes_queued_while_the_cluster_closes_are_deleted() -> None:
     assert len(world.launcher.cancelled) == 3
 
 
-@in_loop
 async def test_excluded_hosts_are_left_out() -> None:
     """In the submit options, beside those of the user."""
     launcher = FakeLauncher(batch_system=GridEngine())

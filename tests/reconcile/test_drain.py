@@ -12,12 +12,10 @@ from distributed import Worker
 from distributed.core import Status
 
 from dask_gridengine.reconcile.drain import retire
-from tests.loops import in_loop
 from tests.waiting import until
 from tests.workers import Steps, names, running
 
 
-@in_loop
 async def test_running_tasks_end_and_no_new_ones_come(
     tmp_path: Path, steps: Steps
 ) -> None:
@@ -61,7 +59,6 @@ def test_a_task_that_takes_too_long_runs_again_elsewhere(
     assert "Tasks of w0 still ran after 0.2 s" in caplog.text
 
 
-@in_loop
 async def test_data_is_moved(tmp_path: Path) -> None:
     """Results and scattered data are still there, and nothing is computed again."""
     async with running(tmp_path, 3) as (scheduler, client, _):
@@ -74,7 +71,6 @@ async def test_data_is_moved(tmp_path: Path) -> None:
         assert await scattered == b"only here"
 
 
-@in_loop
 async def test_an_idle_worker_does_not_wait_for_a_busy_one(
     tmp_path: Path, steps: Steps
 ) -> None:
@@ -91,7 +87,6 @@ async def test_an_idle_worker_does_not_wait_for_a_busy_one(
         assert await task == "task"
 
 
-@in_loop
 async def test_a_worker_that_dies_meanwhile_is_not_waited_for(
     tmp_path: Path, steps: Steps
 ) -> None:
@@ -108,7 +103,6 @@ async def test_a_worker_that_dies_meanwhile_is_not_waited_for(
         assert await task == "task"
 
 
-@in_loop
 async def test_a_worker_that_registers_meanwhile_leaves_too(
     tmp_path: Path, steps: Steps
 ) -> None:
@@ -132,7 +126,6 @@ async def test_a_worker_that_registers_meanwhile_leaves_too(
         assert steps.begun("task") == 1
 
 
-@in_loop
 async def test_a_worker_that_resumes_meanwhile_gets_no_new_task(
     tmp_path: Path, steps: Steps
 ) -> None:
@@ -157,7 +150,6 @@ async def test_a_worker_that_resumes_meanwhile_gets_no_new_task(
         assert await task == "task"
 
 
-@in_loop
 async def test_the_last_worker_with_data_stays_and_is_returned(tmp_path: Path) -> None:
     """Data that no other worker can store is not dropped."""
     async with running(tmp_path) as (scheduler, client, _):
@@ -167,7 +159,6 @@ async def test_the_last_worker_with_data_stays_and_is_returned(tmp_path: Path) -
         assert await kept == b"only here"
 
 
-@in_loop
 async def test_tasks_that_wait_on_a_leaving_worker_run_elsewhere(
     tmp_path: Path, steps: Steps
 ) -> None:

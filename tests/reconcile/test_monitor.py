@@ -16,7 +16,6 @@ from dask_gridengine.reconcile.monitor import (
     SUSPEND_THRESHOLD,
     TICK,
 )
-from tests.loops import in_loop
 from tests.pools import World, working
 from tests.samples import hello
 from tests.waiting import until
@@ -25,7 +24,6 @@ MISSED = 15.0  # Dask's lost-worker-timeout
 
 
 @pytest.mark.parametrize("host", ["node1", "node2"])
-@in_loop
 async def test_the_grid_is_asked_about_a_silent_node_before_it_is_declared_lost(
     host: str,
 ) -> None:
@@ -54,7 +52,6 @@ async def test_the_grid_is_asked_about_a_silent_node_before_it_is_declared_lost(
     assert world.active == 2
 
 
-@in_loop
 async def test_a_worker_that_is_restarted_has_more_time() -> None:
     """Its Nanny has reported the restart; and may hang as well, so not for ever."""
     world = await working(1)
@@ -70,7 +67,6 @@ async def test_a_worker_that_is_restarted_has_more_time() -> None:
 
 
 @pytest.mark.parametrize("state", [NodeState.ARRIVED, NodeState.IMPORTING])
-@in_loop
 async def test_a_node_that_does_not_start_is_declared_lost(state: NodeState) -> None:
     """Late, as file servers are slow; and not while it sends hellos."""
     world = World(1)
@@ -91,7 +87,6 @@ async def test_a_node_that_does_not_start_is_declared_lost(state: NodeState) -> 
     assert world.active == 1, "it has been replaced"
 
 
-@in_loop
 async def test_a_node_may_queue_for_ever() -> None:
     """A full grid is no fault: no place in the queue is given up."""
     world = World(2)
@@ -102,7 +97,6 @@ async def test_a_node_may_queue_for_ever() -> None:
     assert world.launcher.submissions == [2]
 
 
-@in_loop
 async def test_a_suspension_of_this_process_is_not_silence_of_nodes() -> None:
     """As with a notebook whose lid was closed."""
     world = await working(2)
@@ -129,7 +123,6 @@ async def test_a_suspension_of_this_process_is_not_silence_of_nodes() -> None:
 
 
 @pytest.mark.parametrize("state", [NodeState.ARRIVED, NodeState.IMPORTING])
-@in_loop
 async def test_a_node_that_was_starting_meanwhile_has_the_time_it_had(
     state: NodeState,
 ) -> None:
@@ -152,7 +145,6 @@ async def test_a_node_that_was_starting_meanwhile_has_the_time_it_had(
     assert record.over
 
 
-@in_loop
 async def test_an_excluded_host_is_reported_once() -> None:
     """The grid is asked for its hosts before one is taken for the only one."""
     world = World(4)
@@ -174,7 +166,6 @@ async def test_an_excluded_host_is_reported_once() -> None:
     assert len(reported) == 2, "a node had worked in between"
 
 
-@in_loop
 async def test_the_grid_is_asked_for_its_hosts_sparingly() -> None:
     """A failure may be remembered for days; each request costs the master."""
     world = await working(1)
@@ -185,7 +176,6 @@ async def test_the_grid_is_asked_for_its_hosts_sparingly() -> None:
     assert world.pool.blocklist.possible is None
 
 
-@in_loop
 async def test_the_monitor_stops_even_when_it_is_woken_at_that_moment() -> None:
     """`asyncio.wait_for` may swallow a cancellation then."""
     for moment in range(8):
@@ -202,7 +192,6 @@ async def test_the_monitor_stops_even_when_it_is_woken_at_that_moment() -> None:
         assert world.pool.monitor.stopped
 
 
-@in_loop
 async def test_events_request_a_pass_at_once() -> None:
     """A loss need not wait for the next tick."""
     world = await working(2)
@@ -212,7 +201,6 @@ async def test_events_request_a_pass_at_once() -> None:
     await world.pool.monitor.stop()
 
 
-@in_loop
 async def test_a_check_that_fails_is_not_the_last(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -227,7 +215,6 @@ async def test_a_check_that_fails_is_not_the_last(
     await world.pool.monitor.stop()
 
 
-@in_loop
 async def test_a_missing_worker_beside_others_has_the_time_of_a_start() -> None:
     """Its node is alive: the others are there."""
     world = await working(1)
@@ -243,7 +230,6 @@ async def test_a_missing_worker_beside_others_has_the_time_of_a_start() -> None:
     assert f"{record.worker}-0 has been missing" in record.diagnosis.detail
 
 
-@in_loop
 async def test_places_that_were_not_needed_for_long_are_given_back() -> None:
     """The newest first, and only as many as were idle for the whole time."""
     world = World(5, idle_grace=100.0 / 60)
@@ -259,7 +245,6 @@ async def test_places_that_were_not_needed_for_long_are_given_back() -> None:
     assert world.decided("not needed for 100 s")
 
 
-@in_loop
 async def test_a_place_that_is_needed_for_a_moment_is_kept() -> None:
     """The next rise may come as soon. A node that has arrived is not deleted."""
     world = World(3, idle_grace=100.0 / 60)

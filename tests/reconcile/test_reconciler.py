@@ -26,7 +26,6 @@ from dask_gridengine.reconcile.monitor import (
 )
 from dask_gridengine.reconcile.rate_limiter import REFILL_SECONDS
 from dask_gridengine.reconcile.reconciler import FIRST_PROBE
-from tests.loops import in_loop
 from tests.pools import World, working
 
 MISSED = 15.0  # Dask's lost-worker-timeout
@@ -39,7 +38,6 @@ def held(world: World) -> list[NodeRecord]:
     return [record for record in arrived if hold(record.host, world.now)]
 
 
-@in_loop
 async def test_missing_nodes_are_submitted_as_one_array() -> None:
     """And only once."""
     world = await working(5)
@@ -53,7 +51,6 @@ async def test_missing_nodes_are_submitted_as_one_array() -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.DELETED, Cause.RETIRED])
-@in_loop
 async def test_nodes_deleted_on_purpose_are_not_replaced(cause: Cause) -> None:
     """The number drops, and that is one line for all of them."""
     world = await working(4)
@@ -72,7 +69,6 @@ async def test_nodes_deleted_on_purpose_are_not_replaced(cause: Cause) -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.LEFT])
-@in_loop
 async def test_a_surplus_node_that_leaves_changes_no_number(cause: Cause) -> None:
     """It was not desired any more."""
     world = await working(2)
@@ -82,7 +78,6 @@ async def test_a_surplus_node_that_leaves_changes_no_number(cause: Cause) -> Non
     assert (world.pool.wanted, world.launcher.submissions) == (2, [2])
 
 
-@in_loop
 async def test_no_more_are_replaced_than_the_budget_grants() -> None:
     """The others follow as it fills again."""
     world = await working(6)
@@ -97,7 +92,6 @@ async def test_no_more_are_replaced_than_the_budget_grants() -> None:
     assert world.active == 6
 
 
-@in_loop
 async def test_too_many_nodes_for_one_array_are_several() -> None:
     """The grid reports its limit, and no later array is larger."""
     world = World(8)
@@ -112,7 +106,6 @@ async def test_too_many_nodes_for_one_array_are_several() -> None:
     assert world.launcher.submissions == [3, 3, 2, 3, 1]
 
 
-@in_loop
 async def test_nodes_that_were_not_submitted_are_given_up_first() -> None:
     """No place in the queue is lost for that."""
     world = World(7, max_queued_jobs=3)
@@ -126,7 +119,6 @@ async def test_nodes_that_were_not_submitted_are_given_up_first() -> None:
     assert [node.index for node in world.launcher.cancelled] == [3]
 
 
-@in_loop
 async def test_a_grid_that_is_full_of_our_jobs_gets_them_later() -> None:
     """A limit of the site is no failure of the nodes; it is reported once."""
     world = World(2)
@@ -143,7 +135,6 @@ async def test_a_grid_that_is_full_of_our_jobs_gets_them_later() -> None:
     assert world.reconciler.submission_error == ""
 
 
-@in_loop
 async def test_the_successor_of_a_planned_end_costs_no_budget() -> None:
     """Nothing was lost; losses at the same time are charged as always."""
     world = await working(6)
@@ -159,7 +150,6 @@ async def test_the_successor_of_a_planned_end_costs_no_budget() -> None:
     assert world.launcher.submissions == [6, 2], "the budget is used up"
 
 
-@in_loop
 async def test_an_outage_costs_time_only() -> None:
     """Submissions are tried at growing intervals; missing nodes are submitted once."""
     world = await working(1)
@@ -183,7 +173,6 @@ async def test_an_outage_costs_time_only() -> None:
     assert len(reported) == 1, "once for each outage"
 
 
-@in_loop
 async def test_rejections_are_a_persistent_failure() -> None:
     """The grid's error is kept, and submissions end."""
     world = await working(3)
@@ -197,7 +186,6 @@ async def test_rejections_are_a_persistent_failure() -> None:
     assert refused <= 4
 
 
-@in_loop
 async def test_where_all_nodes_fail_alike_only_single_ones_are_submitted() -> None:
     """At growing intervals, until a node works."""
     world = World(6)
@@ -222,7 +210,6 @@ async def test_where_all_nodes_fail_alike_only_single_ones_are_submitted() -> No
     assert world.active == 6, "one that works shows that all may"
 
 
-@in_loop
 async def test_scale_submits_all_nodes_again() -> None:
     """Adaptive scaling does not: it repeats the same number whatever fails."""
     world = World(6)
@@ -238,7 +225,6 @@ async def test_scale_submits_all_nodes_again() -> None:
     assert world.launcher.submissions == [6, 1, 4], "one is still queued"
 
 
-@in_loop
 async def test_a_node_that_starts_is_no_persistent_failure() -> None:
     """It may still become a worker."""
     world = World(4)
@@ -252,7 +238,6 @@ async def test_a_node_that_starts_is_no_persistent_failure() -> None:
     assert world.reconciler.persistent_failure is Cause.NO_PYTHON
 
 
-@in_loop
 async def test_a_launcher_that_fails_is_not_asked_for_ever() -> None:
     """The error is reported, and the budget bounds the submissions."""
     world = await working(4)
@@ -265,7 +250,6 @@ async def test_a_launcher_that_fails_is_not_asked_for_ever() -> None:
     assert world.reconciler.submission_error == ""
 
 
-@in_loop
 async def test_nodes_in_flight_are_not_missing() -> None:
     """While a submission hangs, nothing is submitted twice and the checks go on."""
     world = World(2)
@@ -283,7 +267,6 @@ async def test_nodes_in_flight_are_not_missing() -> None:
 
 
 @pytest.mark.parametrize(("left", "asked"), [(6, 6), (2, 0)])
-@in_loop
 async def test_nodes_held_on_an_excluded_host_are_replaced_within_the_budget(
     left: int, asked: int
 ) -> None:
@@ -302,7 +285,6 @@ async def test_nodes_held_on_an_excluded_host_are_replaced_within_the_budget(
     assert len(world.names) == 6
 
 
-@in_loop
 async def test_a_refused_scale_up_costs_no_budget_and_tries_again() -> None:
     """The cluster drops its names and raises; others are tried again later."""
     world = await working(2)
@@ -462,7 +444,6 @@ TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-@in_loop
 async def test_rejected_successors_of_rotated_nodes_are_a_failure() -> None:
     """They cost no budget, but their rejection is counted and reported all the same."""
     world = await working(2)
@@ -477,7 +458,6 @@ async def test_rejected_successors_of_rotated_nodes_are_a_failure() -> None:
     assert world.launcher.attempts - attempts < 10
 
 
-@in_loop
 async def test_scale_returns_a_rejection_that_another_pass_met() -> None:
     """Its own pass is within the back-off, and does not succeed."""
     world = World()

@@ -13,7 +13,6 @@ from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.monitor import silent_for
 from dask_gridengine.reconcile.suspensions import AGAIN, SILENT
-from tests.loops import in_loop
 from tests.pools import FakeCluster, FakeLauncher, bearing, make_pool
 from tests.simulated import Clock
 
@@ -59,7 +58,6 @@ class Scene:
         return [record.shown.value for record in self.registry]
 
 
-@in_loop
 async def test_only_silent_nodes_are_asked_about() -> None:
     """While all send heartbeats, nothing is asked."""
     scene = Scene()
@@ -76,7 +74,6 @@ async def test_only_silent_nodes_are_asked_about() -> None:
 
 
 @pytest.mark.parametrize("ttl", [None, 300.0, 8.0])
-@in_loop
 async def test_the_grid_is_asked_sparingly(ttl: float | None) -> None:
     """Every half minute, or often enough for Dask's own limit of silence."""
     scene = Scene(ttl=ttl, silent=["ge-0"])
@@ -89,7 +86,6 @@ async def test_the_grid_is_asked_sparingly(ttl: float | None) -> None:
     assert scene.cluster.scheduler.limit == (2.0 if ttl == 8.0 else SILENT)
 
 
-@in_loop
 async def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
     """It would be declared lost sooner than in half a minute."""
     scene = Scene(silent=["ge-0"])
@@ -100,7 +96,6 @@ async def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
     assert scene.shown == ["working", "suspended"]
 
 
-@in_loop
 async def test_a_grid_that_does_not_answer_changes_nothing() -> None:
     """Neither of suspended nodes nor of others."""
     scene = Scene(silent=["ge-0"])
@@ -114,7 +109,6 @@ async def test_a_grid_that_does_not_answer_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("by", ["the grid", "its heartbeat", "its registration"])
-@in_loop
 async def test_a_resumed_node_goes_on(by: str) -> None:
     """In the state that it was in; it was not silent all that time."""
     scene = Scene(silent=["ge-0"])
@@ -138,7 +132,6 @@ async def test_a_resumed_node_goes_on(by: str) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 3600.0])
-@in_loop
 async def test_a_node_suspended_for_too_long_is_replaced(timeout: float | None) -> None:
     """Or never; it is no failure."""
     scene = Scene(silent=["ge-0"], timeout=timeout)
@@ -157,7 +150,6 @@ async def test_a_node_suspended_for_too_long_is_replaced(timeout: float | None) 
         assert not scene.first.diagnosis.cause.is_failure
 
 
-@in_loop
 async def test_closing_does_not_wait_for_an_answer() -> None:
     """However long the grid takes."""
     scene = Scene(silent=["ge-0"])

@@ -23,7 +23,6 @@ from dask_gridengine.reconcile.walltime import (
     lead,
     margin,
 )
-from tests.loops import in_loop
 from tests.pools import FakeLauncher, make_pool
 
 SECONDS = st.floats(0.0, 1e6)
@@ -103,7 +102,6 @@ def node(queue: str = "", notify: float = 0.0) -> NodeRecord:
     )
 
 
-@in_loop
 async def test_the_shorter_of_request_and_queue_counts() -> None:
     """A queue is asked about once, and until it has answered the request counts."""
     limits, launcher = walltimes("-l h_rt=100", long=3600.0, short=60.0)
@@ -119,7 +117,6 @@ async def test_the_shorter_of_request_and_queue_counts() -> None:
 
 
 @pytest.mark.parametrize("in_force", [20.0, 200.0])
-@in_loop
 async def test_the_request_in_force_counts(in_force: float) -> None:
     """A site's defaults, or its verifier, may change the request."""
     limits, _ = walltimes("-l h_rt=100", in_force=in_force)
@@ -129,7 +126,6 @@ async def test_the_request_in_force_counts(in_force: float) -> None:
     assert limits.of(node()) == in_force
 
 
-@in_loop
 async def test_without_any_limit_there_is_no_end() -> None:
     """Neither of the request, nor of the queue."""
     limits, _ = walltimes("-q a.q", **{"all.q": None})

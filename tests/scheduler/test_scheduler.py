@@ -11,13 +11,11 @@ from distributed import Client, Worker
 from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from tests.clusters import running as running_cluster
-from tests.loops import in_loop
 from tests.samples import two_in_a_row
 from tests.scheduler.scene import running, working
 from tests.waiting import until, wait_until
 
 
-@in_loop
 async def test_the_first_free_port_is_taken() -> None:
     """Of those a firewall lets through; the process that holds the others is named."""
     with two_in_a_row() as (held, ports):
@@ -33,7 +31,6 @@ async def test_the_first_free_port_is_taken() -> None:
 
 
 @pytest.mark.parametrize("host", ["[::1]", None])
-@in_loop
 async def test_a_port_goes_with_any_host(host: str | None) -> None:
     """IPv6 keeps its brackets; without a host it is all of them."""
     with two_in_a_row() as (_, ports):
@@ -44,7 +41,6 @@ async def test_a_port_goes_with_any_host(host: str | None) -> None:
             assert host is None or scheduler.address == f"tcp://[::1]:{port}"
 
 
-@in_loop
 async def test_the_network_address_stays_the_address() -> None:
     """Workers get the network's; the one in this process is an addition."""
     async with running(dashboard=False) as scheduler:
@@ -57,7 +53,6 @@ async def test_the_network_address_stays_the_address() -> None:
             assert await client.submit(sum, [1, 2]) == 3
 
 
-@in_loop
 async def test_a_silent_worker_is_removed(tmp_path: Path) -> None:
     """After worker-ttl, as with Dask's own."""
     async with working(tmp_path) as (scheduler, _, (w,)):
@@ -67,7 +62,6 @@ async def test_a_silent_worker_is_removed(tmp_path: Path) -> None:
         assert w.address not in scheduler.workers
 
 
-@in_loop
 async def test_all_tasks_that_wait_fail_if_no_worker_may_come() -> None:
     """Unrunnable and queued tasks end with the error, and what depends on them."""
     error = NodesFailed(1, 0, ["node 1.1 could not find Python"])
@@ -91,7 +85,6 @@ async def test_all_tasks_that_wait_fail_if_no_worker_may_come() -> None:
             assert await client.submit(abs, -5) == 5
 
 
-@in_loop
 async def test_a_signal_of_a_node_is_answered_with_its_time(tmp_path: Path) -> None:
     """A node that the cluster does not drain has to drain itself: it gets an error."""
     async with working(tmp_path) as (scheduler, client, _):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dask_gridengine.batch import commands as running
 from dask_gridengine.cli.doctor.grid_checks import commands
 from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
-from dask_gridengine.launchers import commands as running
 from tests.cli.doctor.conftest import Site, run
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dask_gridengine.batch.commands import TIMEOUT, run_command
 from dask_gridengine.daemon_threads import in_thread
-from dask_gridengine.launchers.commands import TIMEOUT, run_command
 from dask_gridengine.launchers.drmaa.discovery import find_root
 
 
