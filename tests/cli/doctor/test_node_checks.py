@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from dask_gridengine.cli.doctor import node_checks
 from dask_gridengine.cli.doctor.finding import Finding, Status
-from dask_gridengine.cli.doctor.node_checks import NodeChecks
 from dask_gridengine.cli.doctor.node_report import NodeReport, Scratch, measure
 from dask_gridengine.cli.doctor.trial import NodeResult
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.net.addresses import plausible
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.registry import NodeState
@@ -58,18 +57,12 @@ def queued() -> NodeResult:
     return NodeResult(row=row, explanation="node 7.1: queued\nwhy it queues: full")
 
 
-def findings(*results: NodeResult, **running: str) -> dict[str, Finding]:
-    checks = NodeChecks(
-        results=results,
-        options=options(),
-        timeout=5,
-        running={int(index[1:]): place for index, place in running.items()},
-    )
-    return {finding.name: finding for finding in checks.findings()}
+def findings(*results: NodeResult) -> dict[str, Finding]:
+    return dict(node_checks.findings(results, options(), timeout=5))
 
 
-def not_passed(*results: NodeResult, **running: str) -> dict[str, Status]:
-    found = findings(*results, **running)
+def not_passed(*results: NodeResult) -> dict[str, Status]:
+    found = findings(*results)
     return {n: f.status for n, f in found.items() if f.status is not Status.PASS}
 
 
@@ -106,20 +99,11 @@ def test_failed_nodes(cause: Cause, log: str, name: str) -> None:
     """The check that a cause belongs to fails, with the cluster's explanation."""
     text = f"it {cause.value}: {log}\n  Hint: repair it"
     found = findings(GOOD, ended(cause, text))
-    failures = [f.name for f in found.values() if f.status is Status.FAIL]
+    failures = [n for n, f in found.items() if f.status is Status.FAIL]
     assert failures == [name]
     assert found[name].sentence.startswith(f"node1: {cause.value}")
     assert f"it {cause.value}: {log}".strip() in found[name].evidence
     assert found[name].advice
-
-
-def test_logs_are_quoted_where_nothing_else_has_the_cause() -> None:
-    """The last lines of a log may hold a traceback."""
-    log = "its log:\n  | Traceback"
-    killed = findings(ended(Cause.KILLED, f"it was killed\n{log}"))["nodes"]
-    assert killed.evidence[-1] == "| Traceback"
-    python = findings(ended(Cause.NO_PYTHON, f"no Python\n{log}"))["python"]
-    assert python.evidence == ("node 7.1: gone", "no Python")
 
 
 def test_queued_nodes() -> None:
@@ -128,10 +112,6 @@ def test_queued_nodes() -> None:
     assert finding.status is Status.FAIL
     assert finding.evidence == ("why it queues: full",)
     assert not_passed(GOOD, queued()) == {"waiting": Status.WARN}
-    finding = findings(queued(), _1="all.q@node1")["waiting"]
-    assert "all.q@node1" in finding.sentence
-    slow = replace(GOOD, row=ROW._replace(submitted=-300.0))
-    assert not_passed(slow) == {"waiting": Status.WARN}
 
 
 def test_nodes_that_hang() -> None:
@@ -172,14 +152,6 @@ def test_nodes_with_different_pythons() -> None:
     """A warning, with each Python."""
     other = reporting(python="3.12.1 (/opt/python)")
     assert not_passed(GOOD, other) == {"python": Status.WARN}
-
-
-@pytest.mark.skipif(len(plausible()) < 2, reason="this host has one address")
-def test_a_better_host_is_recommended() -> None:
-    """Where nodes reach only a later address of this host it becomes a setting."""
-    reached = plausible()[1]
-    finding = findings(reporting(scheduler=f"tls://{reached}:8786"))["addresses"]
-    assert [(s.key, s.value) for s in finding.settings] == [("host", reached)]
 
 
 def test_scratch_is_measured(tmp_path: Path) -> None:
