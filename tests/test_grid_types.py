@@ -17,7 +17,7 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "text"),
     [
         (EndNotice(node=NODE, exit_status=3), "exit status 3"),
         (EndNotice(node=NODE, exit_status=0), "exit status 0"),
@@ -37,9 +37,9 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
         ),
     ],
 )
-def test_an_end_notice_as_text(end: EndNotice, said: str) -> None:
+def test_an_end_notice_as_text(end: EndNotice, text: str) -> None:
     """One clause, with the grid's text behind it."""
-    assert str(end) == said
+    assert str(end) == text
 
 
 def test_every_signal_has_a_name() -> None:

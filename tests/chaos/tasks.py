@@ -87,9 +87,7 @@ def swell(size: int) -> int:
     """Allocate memory in steps that a Nanny notices; return the number of bytes."""
     held = []
     for _ in range(size // STEP):
-        held.append(
-            b"x" * STEP
-        )  # zeros would take no memory
+        held.append(b"x" * STEP)  # zeros would take no memory
         time.sleep(0.05)
     return len(held) * STEP
 
