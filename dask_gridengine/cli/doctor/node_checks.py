@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from dask.utils import format_bytes, format_time
 
@@ -94,6 +95,8 @@ class _NodeChecks:
         if not found:
             return None
         lines, advice = split_hints(found[0].explanation)
+        if name != "nodes":  # otherwise the cause is known without the log
+            lines = list(takewhile(lambda line: "its log:" not in line, lines))
         if Cause(found[0].row.cause) not in CHECK_OF_CAUSE:
             advice = ADVICE.get(name, advice)
         sentence = f"{hosts(found)}: {found[0].row.cause}"

@@ -106,6 +106,15 @@ def test_failed_nodes(cause: Cause, log: str, name: str) -> None:
     assert found[name].advice
 
 
+def test_logs_are_quoted_where_nothing_else_has_the_cause() -> None:
+    """The last lines of a log may hold a traceback."""
+    log = "the end of its log:\n  | Traceback"
+    killed = findings(ended(Cause.KILLED, f"it was killed\n{log}"))["nodes"]
+    assert killed.evidence[-1] == "| Traceback"
+    python = findings(ended(Cause.NO_PYTHON, f"no Python\n{log}"))["python"]
+    assert python.evidence == ("node 7.1: gone", "no Python")
+
+
 def test_queued_nodes() -> None:
     """None started: a failure with the grid's reasons. Some started: a warning."""
     finding = findings(queued())["waiting"]
