@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from dask.utils import format_bytes, format_time
 
@@ -30,7 +29,6 @@ LITTLE_ROOM = 1e9  # bytes, for workers to spill to
 SLOW_DISK = 20e6  # bytes a second; a network does ten times that
 WRONG_CLOCK = 5.0  # seconds
 FEW_FILES = 1024  # a worker has a connection to each other worker
-LOG = "the end of its log:"  # in explanations, above the lines of a log
 
 #: The check that fails for the cause of a failed node; "nodes" for all others.
 CHECK_OF_CAUSE = {
@@ -96,8 +94,9 @@ class _NodeChecks:
         if not found:
             return None
         lines, advice = split_hints(found[0].explanation)
-        if name != "nodes":  # otherwise the cause is known without the log
-            lines = list(takewhile(lambda line: line != LOG, lines))
+        quoted = next((n for n, line in enumerate(lines) if line.startswith("|")), 0)
+        if quoted and name != "nodes":  # the cause is known without the log
+            lines = lines[: quoted - 1]  # without its heading, too
         if Cause(found[0].row.cause) not in CHECK_OF_CAUSE:
             advice = ADVICE.get(name, advice)
         sentence = f"{hosts(found)}: {found[0].row.cause}"
