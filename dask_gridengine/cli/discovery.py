@@ -117,7 +117,7 @@ def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
 
 
 def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
-    """Find the cluster of this name, or all; OptionError if there is none."""
+    """Find the cluster of this name, or all; OptionError if none is found."""
     found = discover(shared)
     if cluster is not None:
         return select(found.clusters, [cluster])

@@ -201,7 +201,7 @@ def _rejected(
     listed = grid.run("qconf", "-sql").lines
     queues = options.queue.split(",") if options.queue else listed
     return failed(
-        f"{user_name()} may not use {options.queue or 'any queue'}, or there is none",
+        f"{user_name()} cannot use {options.queue or 'any queue'}",
         "use another queue with --queue (option queue), or ask your admins for access",
         *evidence,
         f"queues: {shortened(listed)}",
@@ -210,7 +210,7 @@ def _rejected(
 
 
 def _access(grid: Grid, queue: str) -> list[str]:
-    """Describe who may use a queue."""
+    """Return the lists of users and projects that may use a queue."""
     shown = attributes(grid.run("qconf", "-sq", queue.partition("@")[0]).text)
     given = [f"{k} {shown[k]}" for k in PERMISSIONS if shown.get(k, "NONE") != "NONE"]
     return [f"{queue}: {'; '.join(given)} (see qconf -su LIST)"] if given else []

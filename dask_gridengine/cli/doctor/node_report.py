@@ -41,7 +41,7 @@ class NodeReport:
     host: str
     python: str
     threads: int
-    memory_limit: int  # bytes; 0 is no limit
+    memory_limit: int  # bytes; 0 means no limit
     open_files: int  # the hard limit
     scheduler: str  # the address it is connected to
     scratch: Scratch

@@ -26,7 +26,7 @@ USUAL_ENVIRONMENTS = ("smp", "threaded", "shared", "shm", "openmp", "orte_smp", 
 USUAL_MEMORY = ("h_vmem", "mem_free", "m_mem_free", "virtual_free", "h_rss", "s_vmem")
 #: What a complex is charged for (man 5 complex); HOST is Univa's.
 PER = {"YES": "slot", "JOB": "job", "HOST": "host"}
-#: Limits in ``qconf -sconf`` and ``-ssconf``; 0 is no limit.
+#: Limits in ``qconf -sconf`` and ``-ssconf``; 0 means no limit.
 COUNTS = {
     "max_aj_tasks": "nodes in one array",
     "max_aj_instances": "nodes of one array at a time",

@@ -43,7 +43,7 @@ class NodeResult:
     explanation: str  # by `GridEngineCluster.explain`
     answer: str = ""  # of its worker to a connection from here
     report: NodeReport | None = None
-    error: str = ""  # why there is no report
+    error: str = ""  # reason of a missing report
     ahead: float = 0.0  # seconds of its clock before the clock of this host
     accuracy: float = 0.0  # seconds; half the round trip
 

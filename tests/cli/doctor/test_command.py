@@ -1,4 +1,4 @@
-"""``dask gridengine doctor``, where there is no Grid Engine."""
+"""``dask gridengine doctor`` on a host without Grid Engine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_json_and_profile(tmp_path: Path) -> None:
 
 
 def test_nodes_without_python(tmp_path: Path) -> None:
-    """The check of that name fails; there is no traceback, and nothing is left."""
+    """The check of that name fails without a traceback, and nothing is left."""
     ended = doctor(
         tmp_path / "shared", "--launcher=process", "--python=/nowhere/python"
     )

@@ -223,7 +223,7 @@ def test_memory(
 
 
 def test_limits(site: Site) -> None:
-    """A number of 0 is no limit; the advice is the largest value that is possible."""
+    """0 means no limit; the advice is the largest possible value."""
     site.prints("qconf -sconf", "max_u_jobs 0\nmax_aj_tasks 75000\nmax_aj_instances 50")
     site.prints("qconf -ssconf", "maxujobs 0")
     finding = resource_checks.check_limits(site.grid, options())
