@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gridengine.errors import GridEngineError
+from dask_gridengine.formatting import plural
 
 #: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
 HINT = "Hint:"
@@ -112,8 +113,8 @@ class Findings:
         if rest and failure:
             finding = skipped(f"because of: {failure}")
             self.all += [replace(finding, name=name) for name in rest]
-            title = f"{len(rest)} checks"
-            self._show(replace(finding, name=title, evidence=(", ".join(rest),)))
+            finding = replace(finding, evidence=(", ".join(rest),))
+            self._show(replace(finding, name=plural(len(rest), "check")))
 
 
 async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
