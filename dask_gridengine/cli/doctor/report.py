@@ -12,8 +12,6 @@ from typing import Any, TextIO
 
 import yaml
 from rich.console import Console
-from rich.live import Live
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -40,9 +38,9 @@ class TextReport:
 
     def __init__(self, out: TextIO) -> None:
         self._console = Console(file=out)
-        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+        self._progress = self._console.status("")
         if self._console.is_terminal:
-            self._live.start()
+            self._progress.start()
 
     def show(self, finding: Finding) -> None:
         """Show a finding."""
@@ -62,11 +60,11 @@ class TextReport:
 
     def progress(self, text: str) -> None:
         """Show what happens now, on a terminal."""
-        self._live.update(Spinner("dots", _text(text)))
+        self._progress.update(_text(text))
 
     def close(self, *paragraphs: str) -> None:
         """Show some last paragraphs."""
-        self._live.stop()
+        self._progress.stop()
         for text in filter(None, paragraphs):
             self._print(_text(f"\n{text}"))
 
