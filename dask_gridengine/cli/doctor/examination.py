@@ -22,7 +22,7 @@ from dask_gridengine.cli.doctor.report import (
     settings_of,
     summary,
 )
-from dask_gridengine.cli.doctor.trial import Trial
+from dask_gridengine.cli.doctor.trial import Trial, make_directories
 from dask_gridengine.options import Options
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -123,26 +123,30 @@ async def _examine(
         launcher = "process"
     if good:
         progress("starting a cluster")
-        trial = Trial(options, {**given, "launcher": launcher}, count=count)
-        await _try_cluster(findings, progress, trial, timeout)
+        given = {**given, "launcher": launcher}
+        await _try_cluster(findings, progress, options, given, count, timeout)
     findings.skip_rest(names)
 
 
 async def _try_cluster(
     findings: Findings,
     progress: Callable[[str], object],
-    trial: Trial,
+    options: Options,
+    given: Mapping[str, Any],
+    count: int,
     timeout: float,
 ) -> None:
     async with AsyncExitStack() as stack:
-        if not (
-            await findings.check("directory here", trial.make_directories(stack))
-            and await findings.check("cluster", trial.start(stack), START_SECONDS)
-        ):
+        made: dict[str, Path] = {}
+        directories = make_directories(options, made, stack)
+        if not await findings.check("directory here", directories):
+            return
+        trial = Trial(options, {**given, **made}, count=count)
+        if not await findings.check("cluster", trial.start(stack), START_SECONDS):
             return
         await trial.wait(timeout, progress)
         progress("asking the nodes for reports")
         results = await trial.results()
-        for name, finding in node_checks.findings(results, trial.options, timeout):
+        for name, finding in node_checks.findings(results, options, timeout):
             findings.add(name, finding)
         progress("closing the cluster")

@@ -53,8 +53,24 @@ class NodeResult:
         return self.row.host or f"node {self.row.id}"
 
 
+async def make_directories(
+    options: Options, made: dict[str, Path], stack: AsyncExitStack
+) -> Finding:
+    """Make directories for the cluster's files and logs, which `stack` removes.
+
+    A cluster keeps the logs of failed nodes; the doctor leaves nothing.
+    """
+    shared, logs = options.shared_directory, options.log_directory
+    for option, parent in (("shared_directory", shared), ("log_directory", logs)):
+        if parent is not None:
+            new = not await in_thread(parent.exists)
+            made[option] = await in_thread(make_private_directory, parent, "doctor")
+            stack.push_async_callback(_remove, made[option], parent if new else None)
+    return passed(f"{shared} is writable")
+
+
 class Trial:
-    """A cluster of a few nodes.
+    """A cluster of a few nodes. Needs a running event loop.
 
     Parameters
     ----------
@@ -69,45 +85,28 @@ class Trial:
     def __init__(
         self, options: Options, given: Mapping[str, Any], *, count: int
     ) -> None:
-        self.options = options
         self._count = min(count, options.max_jobs or count)
-        self._given: dict[str, Any] = {
-            **given,
+        own: dict[str, Any] = {
             "name": f"doctor-{options.name}"[:64],
             "pools": {},
             "scheduler_options": {**options.scheduler_options, "dashboard": False},
         }
-        self._cluster: GridEngineCluster
-
-    async def make_directories(self, stack: AsyncExitStack) -> Finding:
-        """Make directories for the cluster's files and logs, which `stack` removes.
-
-        A cluster keeps the logs of failed nodes; the doctor leaves nothing.
-        """
-        shared, logs = self.options.shared_directory, self.options.log_directory
-        for option, parent in (("shared_directory", shared), ("log_directory", logs)):
-            if parent is not None:
-                new = not await in_thread(parent.exists)
-                made = await in_thread(make_private_directory, parent, "doctor")
-                stack.push_async_callback(_remove, made, parent if new else None)
-                self._given[option] = made
-        return passed(f"{shared} is writable")
-
-    async def start(self, stack: AsyncExitStack) -> Finding:
-        """Start the cluster, which `stack` closes."""
-        began = time.monotonic()
-        cluster = GridEngineCluster(
+        self._cluster = GridEngineCluster(
             jobs=self._count,
             asynchronous=True,
             quiet=True,
             silence_logs=logging.CRITICAL,
-            **self._given,
+            **{**given, **own},
         )
-        self._cluster = await stack.enter_async_context(cluster)
+
+    async def start(self, stack: AsyncExitStack) -> Finding:
+        """Start the cluster, which `stack` closes."""
+        began = time.monotonic()
+        await stack.enter_async_context(self._cluster)
         seconds = time.monotonic() - began
         return passed(
-            f"{cluster.launcher_description}; {plural(self._count, 'node')} submitted"
-            f" after {seconds:.1f} s"
+            f"{self._cluster.launcher_description}; {plural(self._count, 'node')}"
+            f" submitted after {seconds:.1f} s"
         )
 
     @property
