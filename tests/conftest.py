@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 import os
 import re
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,7 +64,7 @@ LONG = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Restore SIGINT for child processes if a shell ignores it: ``nohup ... &``."""
+    """Have SIGINT work in what tests start, also where a shell ignores it (nohup)."""
     if OLD_TORNADO:
         config.addinivalue_line("filterwarnings", "ignore:unclosed <socket")
     if RESET_SOCKET:
@@ -77,6 +80,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = item.path.relative_to(here) if here in item.path.parents else ""
         if str(place).startswith(LONG):
             item.add_marker("long")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture
@@ -122,7 +135,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class _Illegal(logging.Handler):
-    """Collects log lines of the registry about states that cannot follow each other."""
+    """Collects what the registry logs of states that cannot follow each other."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -155,8 +168,8 @@ def _children() -> dict[int, list[str]]:
 def _semaphores() -> set[str]:
     """Names of POSIX semaphores on this host; nodes that were killed leave theirs.
 
-    Leave out names of six letters: glibc makes each semaphore under such a name first,
-    and a process that is killed in that moment leaves it (seen once).
+    Not those of six letters: glibc makes each semaphore under such a name first, and a
+    process that is killed in that moment leaves it (seen once). Its owner is unknown.
     """
     names = {path.name for path in Path("/dev/shm").glob("sem.*")}
     return {name for name in names if not re.fullmatch(r"sem\.\w{6}", name)}
@@ -206,3 +219,15 @@ def shared(tmp_path: Path) -> Path:
     directory = tmp_path / "shared"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    """Options of a cluster of two local processes, whose files a test can look at."""
+    return {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        "quiet": True,
+    }

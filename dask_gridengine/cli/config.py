@@ -18,8 +18,8 @@ import click
 import dask.config
 
 from dask_gridengine.cli.formatting import print_table
+from dask_gridengine.dask_config import DEFAULTS, SECTION, configured
 from dask_gridengine.errors import OptionError
-from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
 from dask_gridengine.options import Options
 from dask_gridengine.unknown_options import REMOVED
 

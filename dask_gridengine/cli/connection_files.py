@@ -50,7 +50,7 @@ class ClusterEntry:
 
 def shared_directory(given: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory `given`, or the configured one, as an absolute path."""
-    from dask_gridengine.option_defaults import configured, default
+    from dask_gridengine.dask_config import configured, default
 
     name = "shared-directory"
     place = configured(name, given or None) or default(name)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.commands import Runner, run_command
 from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of, user_name
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.cli.client import send_request
@@ -30,7 +30,6 @@ from dask_gridengine.cli.connection_files import (
     unique_labels,
 )
 from dask_gridengine.errors import GridEngineError, NoAnswer, OptionError
-from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa.discovery import find_root
 
 ALIVE, GONE, SILENT, UNKNOWN = "alive", "gone", "silent", "unknown"
@@ -85,7 +84,7 @@ def run_grid_command(command: Sequence[str]) -> str:
     """Run a command of Grid Engine, if Grid Engine is set up."""
     if find_root(os.environ) is None:
         raise FileNotFoundError(NO_GRID)
-    return run_command(command, os.environ)
+    return run_command(command)
 
 
 def describe_failure(exc: OSError | subprocess.SubprocessError) -> str:

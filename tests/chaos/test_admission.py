@@ -37,14 +37,8 @@ MEMORY = 100 * 2**20  # bytes that a flood may occupy; the frames have 130 MB
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 3,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "slots": 3}
 
 
 @pytest.fixture

@@ -24,10 +24,11 @@ from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.jobs import UNCONFIRMED
 from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher, drmaa_program
-from dask_gridengine.launchers.drmaa.library import ABANDONED, NO_RECORD
-from dask_gridengine.launchers.drmaa.usage import (
+from dask_gridengine.launchers.drmaa.library import (
+    ABANDONED,
     APPLICATION_ERROR,
     DELETED,
+    NO_RECORD,
     UNSTARTED,
 )
 from dask_gridengine.launchers.select import open_launcher

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dask_gridengine.launchers.commands import run_command
+from dask_gridengine.batch.commands import run_command
 from dask_gridengine.launchers.drmaa.discovery import find_root
 
 COMMANDS = ("qconf", "qselect", "qstat", "qsub")

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch import OVERRIDE
+from dask_gridengine.batch import OVERRIDE, commands
 from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.cli.doctor import grid_checks, resource_checks
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_commands import Grid
 from dask_gridengine.daemon_threads import in_thread
-from dask_gridengine.launchers import commands
 from tests.cli.doctor.conftest import Site, options
 
 USABLE = f"qselect -U {user_name()}"
