@@ -47,8 +47,8 @@ RESET_SOCKET = (
     else ""
 )
 
-#: What is marked ``long``: 40 % of the time of all tests on local processes. Faults and
-#: walltimes take their time, pages and the ecosystem start a Python for each example.
+#: Tests marked ``long``: 40 % of the time of all tests on local processes. Faults and
+#: walltimes need their time, pages and the ecosystem start a Python for each example.
 LONG = (
     "chaos/",
     "views/test_page.py",
@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what ``ci/test quick`` leaves out."""
+    """Mark the tests that ``ci/test quick`` leaves out."""
     here = Path(__file__).parent
     for item in items:
         place = item.path.relative_to(here) if here in item.path.parents else ""
@@ -94,7 +94,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture
 def steps(tmp_path: Path) -> Iterator[Steps]:
-    """Tasks that are led by files, which all end with the test."""
+    """Tasks that are controlled by files; all of them end with the test."""
     made = Steps(tmp_path)
     yield made
     for log in tmp_path.glob("*.begun"):  # a thread of a failed test must end, too
@@ -147,7 +147,7 @@ class _Illegal(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test in which a node came into a state that it could not come into."""
+    """Fail a test in which a node came into a state that cannot follow."""
     log, illegal = logging.getLogger("dask_gridengine.nodes.registry"), _Illegal()
     log.addHandler(illegal)
     yield
@@ -157,7 +157,7 @@ def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _children() -> dict[int, list[str]]:
-    """Command lines of the processes we have started, by process id."""
+    """Return the command lines of child processes, by process id."""
     found = {}
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -176,7 +176,7 @@ def _semaphores() -> set[str]:
 
 
 def _left_semaphores(before: set[str]) -> set[str]:
-    """Those that have come and that no process uses; others' tests may run beside."""
+    """Return new ones that no process uses; other tests may run at the same time."""
     left = _semaphores() - before
     if left:
         remove_stale()  # as the next node on this host does
@@ -201,7 +201,7 @@ def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
 
 
 def _descriptors() -> set[str]:
-    """Open files and sockets by name; what never differs between two of a kind."""
+    """Return open files and sockets by name."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -215,7 +215,7 @@ def _descriptors() -> set[str]:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A directory the nodes see; it must be empty again when the test is over."""
+    """A directory that the nodes see."""
     directory = tmp_path / "shared"
     directory.mkdir()
     return directory

@@ -126,7 +126,7 @@ class FakeCluster:
     def __init__(self, scheduler: Any = None) -> None:
         self.worker_spec: dict[str, Any] = {}
         self.workers: dict[str, Any] = {}
-        self.scheduler = scheduler or FakeScheduler()
+        self._scheduler = scheduler or FakeScheduler()
         self.name = "fake"
         self.notes: list[str] = []
         self.resumed: list[float] = []
@@ -137,6 +137,7 @@ class FakeCluster:
         self.changed = asyncio.Event()
         self.lifecycle = FakeLifecycle()
         self.security = Security()
+        self.error: Exception | None = None  # of an allocation
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -149,6 +150,12 @@ class FakeCluster:
 
     def _request_pass(self) -> None:
         self.passes += 1
+
+    @property
+    def scheduler(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self._scheduler
 
 
 def make_pool(
@@ -164,12 +171,15 @@ def make_pool(
     """A pool that has not been opened."""
     given: Any = cluster or FakeCluster()
     starts: Any = launcher or FakeLauncher()
+    resolved = Options.resolve(options)
     pool = NodePool(
         given,
         name,
-        Options.resolve(options),
+        resolved,
         launcher=starts,
-        request=NodeRequest(name="x", command=("true",), native=native),
+        request=NodeRequest(
+            name="x", command=("true",), native=native, walltime=resolved.walltime
+        ),
         directory=directory,
         clock=clock,
     )
@@ -220,7 +230,7 @@ class World:
     async def turn(
         self, seconds: float = 0.0, after: Callable[[], None] = lambda: None
     ) -> None:
-        """Let so much time pass, in ticks, with a check and a pass in each."""
+        """Let `seconds` pass in ticks, with a check and a pass in each."""
         tick = 2.0
         while seconds > tick:
             self.now += tick
@@ -266,5 +276,19 @@ class World:
         """Decisions with these words."""
         return [text for text in self.reconciler.decisions if words in text]
 
+    @property
+    def active(self) -> int:
+        """Number of nodes that are queued, starting or working."""
+        return sum(not record.ending for record in self.registry)
+
     def in_state(self, *states: Any) -> list[NodeRecord]:
         return self.registry.in_state(*states)
+
+
+async def working(count: int) -> World:
+    """A pool whose nodes all work."""
+    world = World(count)
+    await world.turn()
+    for record in world.registry:
+        world.work(record)
+    return world

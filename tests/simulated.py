@@ -32,7 +32,7 @@ class Nodes:
         self.clock = clock or Clock()
         self.registry = NodeRegistry(clock=self.clock)
         self.history = NodeHistory(
-            name, lambda: {"": self.registry}, lambda: {"": self.registry.alive}
+            name, lambda: {"": self.registry}, lambda: {"": len(self.registry.live)}
         )
 
     def submit(self, count: int, job: str = "7") -> list[NodeRecord]:

@@ -15,7 +15,7 @@ from dask_gridengine import errors
 
 
 def test_all_is_complete_and_each_name_is_there() -> None:
-    """What type checkers see, what is promised and what can be had are the same."""
+    """Names for type checkers, ``__all__`` and attributes are the same."""
     tree = ast.parse(Path(dask_gridengine.__file__).read_text())
     seen = {
         alias.name
@@ -46,7 +46,7 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
 
 
 def test_importing_it_imports_no_dask() -> None:
-    """A node must not pay for what it may not need; the errors cost nothing either."""
+    """A node imports only what it needs; the errors import nothing."""
     code = (
         "import dask_gridengine, json, sys; dask_gridengine.OptionError;"
         "print(json.dumps(sorted(sys.modules)))"

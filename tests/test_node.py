@@ -43,11 +43,11 @@ def test_a_node_that_is_not_needed_ends_well(tmp_path: Path) -> None:
 
     def leave(hello: Hello) -> Answer:
         return NotNeeded(
-            process_token=hello.process_token, reason="there are workers enough"
+            process_token=hello.process_token, reason="no more workers are needed"
         )
 
     status, line, _ = run_one(tmp_path, leave)
-    assert (status, "workers enough" in line) == (0, True)
+    assert (status, "no more workers" in line) == (0, True)
 
 
 def test_a_rejected_node_logs_the_reason(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def print_settings(
     selected = [key.replace("_", "-") for key in keys] or list(DEFAULTS[SECTION])
     for key in selected:
         if key not in DEFAULTS[SECTION]:
-            raise click.UsageError(f"there is no setting {key!r}")
+            raise click.UsageError(f"no setting {key!r}")
     settings = [s for s in _settings(given) if s.key in selected]
     if changed:
         settings = [s for s in settings if s.source != DEFAULT]

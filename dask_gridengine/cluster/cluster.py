@@ -33,8 +33,7 @@ from dask_gridengine.errors import (
 )
 from dask_gridengine.naming import nodes_of, suffixes
 from dask_gridengine.nodes.history import NodeHistory
-from dask_gridengine.nodes.job_table import JobTable
-from dask_gridengine.nodes.log_tails import addresses, log_tail
+from dask_gridengine.nodes.job_table import JobTable, addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.options import Options

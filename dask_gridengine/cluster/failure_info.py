@@ -21,7 +21,7 @@ from dask_gridengine.scheduler.failure_attribution import Evidence
 
 
 class ClusterFailureInfo:
-    """The scheduler's `FailureInfo`: updates the registries, and answers from them."""
+    """Updates the registries by the scheduler's events, and explains deaths to it."""
 
     def __init__(
         self,

@@ -25,7 +25,6 @@ from dask_gridengine.nodes.listen_addresses import dashboard_address, listen_at
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import GENTLE_SECONDS
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
-from dask_gridengine.scheduler.worker_statuses import WorkerStatuses
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -174,7 +173,7 @@ class Lifecycle:
         self.reachability = ReachabilityChecker(scheduler, cluster.note)
         scheduler.attribute_failures(ClusterFailureInfo(pools, scheduler.suspects_of))
         scheduler.on_node_signal = self._asked_to_go
-        scheduler.add_plugin(WorkerStatuses(lambda: cluster.scheduler_info))
+        scheduler.cluster_info = lambda: cluster.scheduler_info
         scheduler.show(cluster.view)
         self.blocked = BlockedTasks(cluster)
         self.blocked.start()

@@ -7,14 +7,12 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
-from dask_gridengine.batch.base import DIRECTORY, write_directory
 from dask_gridengine.bootstrap.certificates import worker_identity
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -26,18 +24,17 @@ from dask_gridengine.bootstrap.messages import (
 from dask_gridengine.bootstrap.server import BootstrapServer
 from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.scaling import to_close
+from dask_gridengine.dask_config import differing_config
 from dask_gridengine.errors import LauncherError
 from dask_gridengine.exit_causes import Cause, number_of_nodes
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.naming import PREFIX, node_name, prefix_of, suffixes
-from dask_gridengine.nodes.admission import AdmissionControl
+from dask_gridengine.nodes.admission import AdmissionControl, warnings_of
 from dask_gridengine.nodes.allocation import allocate
 from dask_gridengine.nodes.array_reports import ArrayReports
 from dask_gridengine.nodes.exits import ExitTracker
 from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.hello_warnings import warnings_of
 from dask_gridengine.nodes.host_blocklist import HostBlocklist
-from dask_gridengine.nodes.memory_option import larger_memory
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
 from dask_gridengine.nodes.submission import ArraySubmitter
 from dask_gridengine.options import Options
@@ -45,7 +42,6 @@ from dask_gridengine.reconcile.drain import release
 from dask_gridengine.reconcile.monitor import NodeMonitor
 from dask_gridengine.reconcile.reconciler import Reconciler
 from dask_gridengine.reconcile.rotation import WalltimeRotation
-from dask_gridengine.worker import job_resources
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -53,6 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONFIG_SECONDS = 1.0  # between reads of Dask's configuration
 MOST_WARNINGS = 20  # different warnings about nodes
 #: Ends that change no number: we ended the node, or it was not needed.
 _OUR_DOING = {Cause.CANCELLED, Cause.LEFT}
@@ -104,39 +101,13 @@ class NodePool:
         self.log_directory = options.log_directory or directory / "logs"
         self.registry = NodeRegistry(pool=name, clock=clock)
         self.failures, self.blocklist = Failures(), HostBlocklist()
-        self.exits = ExitTracker(
-            self.registry,
-            self.failures,
-            self.blocklist,
-            walltime=options.walltime,
-            keep_logs=options.log_directory is not None,
-            larger=partial(larger_memory, options, of_grid=True),
-            on_over=self._on_over,
-            on_gone=lambda record: self.changed.set(),
-        )
-        self.exits.logs, self.exits.account = self.log_directory, launcher.account
-        if launcher.slots is None:  # a grid, whose commands the advice may name
-            self.exits.with_advice = launcher.batch_system.with_advice
-        self.admission = AdmissionControl(
-            self.registry,
-            versions=job_resources.versions(),
-            max_importing=options.max_importing,
-            make_allocation=self._allocate,
-            block_seconds=lambda host: self.blocklist.block_seconds(host, clock()),
-        )
+        self.exits = ExitTracker(self)
+        self.admission = AdmissionControl(self)
         self.bootstrap = BootstrapServer(
             on_hello=self._on_hello, on_exit_report=self._on_exit_report
         )
-        self.arrays = ArraySubmitter(
-            options,
-            self.registry,
-            self.admission,
-            self.blocklist,
-            launcher,
-            request,
-            {DIRECTORY: write_directory(directory)},
-        )
-        self.reports = ArrayReports(self.registry, launcher, request.native)
+        self.arrays = ArraySubmitter(self)
+        self.reports = ArrayReports(self)
         self.reconciler = Reconciler(self)
         self.monitor = NodeMonitor(self)
         self.rotation = WalltimeRotation(self)
@@ -144,6 +115,7 @@ class NodePool:
         #: Names of nodes that are to replace others, which have to leave, by name.
         self.successors: dict[str, str] = {}
         self._counter = itertools.count()
+        self._config, self._config_due = dict[str, Any](), float("-inf")
         self._clipped = 0  # the last number that was reduced to max-jobs
         self._warned: set[str] = set()
 
@@ -195,7 +167,9 @@ class NodePool:
             self.cluster.worker_spec.pop(name, None)
             if handle := self.cluster.workers.pop(name, None):
                 handle.ended()
-        gone.difference_update(self.registry.by_worker)  # those have nodes
+        # Without those that have nodes. Not difference_update(), which would iterate
+        # over all nodes for each that ends.
+        gone = {name for name in gone if name not in self.registry.by_worker}
         if gone and not gone.isdisjoint(self.registry.unbound):
             kept = [name for name in self.registry.unbound if name not in gone]
             self.registry.unbound.clear()
@@ -366,11 +340,10 @@ class NodePool:
     def _on_hello(self, hello: Hello) -> Answer:
         answer = self.admission.answer(hello)
         if self.registry.saying(hello) is not None and not isinstance(answer, Rejected):
-            for remark in warnings_of(hello):
-                new = remark.key not in self._warned
-                if new and len(self._warned) < MOST_WARNINGS:
-                    self._warned.add(remark.key)
-                    self.reconciler.tell(remark.text)
+            for key, text in warnings_of(hello):
+                if key not in self._warned and len(self._warned) < MOST_WARNINGS:
+                    self._warned.add(key)
+                    self.reconciler.tell(text)
         return answer
 
     def _on_exit_report(self, exit_report: ExitReport) -> None:
@@ -378,7 +351,7 @@ class NodePool:
             self.admit_waiting()
             self.changed.set()
 
-    def _on_over(self, record: NodeRecord) -> None:
+    def node_ended(self, record: NodeRecord) -> None:
         """Nothing more comes of a node: desire a successor, or one node less.
 
         A queued node has no name. Its failure leaves a name without a node; that a user
@@ -401,13 +374,19 @@ class NodePool:
         self.changed.set()
         self.wake()
 
-    def _allocate(self, name: str, hello: Hello) -> Allocation:
+    def allocate(self, name: str, hello: Hello) -> Allocation:
+        """Make the allocation of the node that sent this hello."""
+        now = self.registry.clock()
+        if now >= self._config_due:
+            # Not for each node: it takes a millisecond, and thousands may arrive.
+            self._config, self._config_due = differing_config(), now + CONFIG_SECONDS
         return allocate(
             self.options,
             self.cluster.scheduler,
             self._tls,
             name,
             hello,
+            config=self._config,
             share=self._share_of_machine(hello.slots),
             working_directory=self._working_directory,
         )

@@ -116,7 +116,7 @@ def _listen(pool: NodePool) -> None:
 async def _submit_first(pool: NodePool) -> None:
     """Submit before the scheduler starts: nodes start meanwhile."""
     options = pool.options
-    pool.arrays.start(pool.resubmit_blocked)
+    pool.arrays.start()
     pool.scale(options.jobs, by_user=True)
     error = await pool.reconciler.submit()
     if error is not None and not isinstance(error, GridFull):
@@ -197,7 +197,7 @@ async def wait_gone(pool: NodePool, timeout: float) -> list[NodeRecord]:
     """Wait for the end notice of every node; returns the nodes without one."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
-    while pool.registry.alive and (left := deadline - loop.time()) > 0:
+    while pool.registry.live and (left := deadline - loop.time()) > 0:
         pool.changed.clear()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(pool.changed.wait(), left)

@@ -1,4 +1,4 @@
-"""The answer to a node's hello. Pure: without a socket or a clock of its own.
+"""The answer to a node's hello, and what it warns of. Without a socket of its own.
 
 It is decided before the node has imported Dask. Slots of the grid are scarce, so
 plans may change while a node queues, and a node that is not needed leaves at no cost.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dask_gridengine.bootstrap.messages import (
     Allocation,
@@ -22,7 +22,12 @@ from dask_gridengine.bootstrap.messages import (
 )
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.prologue import hinted
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.worker import job_resources
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
@@ -33,35 +38,19 @@ USED = "this job id has already been used by another process"
 
 
 class AdmissionControl:
-    """Answers hellos, and records them in the registry.
+    """Answers the hellos of a pool's nodes, and records them in the registry.
 
-    `versions` are those a node must have. At most `max_importing` nodes import at once,
-    because file servers feel each. `make_allocation` takes a worker name and the hello.
-    `block_seconds` returns for how long nodes of a host have to wait, see
-    `HostBlocklist`. `jitter` returns a number in [0, 1).
+    At most ``max-importing`` nodes import at once, because file servers feel each.
     """
 
-    def __init__(
-        self,
-        registry: NodeRegistry,
-        *,
-        versions: Mapping[str, str],
-        max_importing: int,
-        make_allocation: Callable[[str, Hello], Allocation],
-        block_seconds: Callable[[str], float] = lambda host: 0.0,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self.registry = registry
-        self.versions = versions
-        self.max_importing = max_importing
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._registry = pool, pool.registry
+        self.versions = job_resources.versions()  # which a node must have
         self.submitting = 0  # submissions under way, whose ids are not known yet
         self.ready = False  # whether there is a scheduler
         self.closed = False
-        self._make_allocation = make_allocation
-        self._block_seconds = block_seconds
-        self._jitter = jitter
-        #: Hellos of known nodes that wait, by host, each in the order of arrival.
-        self._waiting: dict[str, dict[NodeId, Hello]] = {}
+        #: Hellos of known nodes that wait, in the order of arrival.
+        self._waiting: dict[NodeId, Hello] = {}
         self._logged: set[str] = set()  # errors whose traceback has been logged
 
     def answer(self, hello: Hello) -> Answer:
@@ -69,48 +58,41 @@ class AdmissionControl:
         token = hello.process_token
         if self.closed:
             return NotNeeded(process_token=token, reason="the cluster is closing")
-        record = self.registry.saying(hello)
+        record = self._registry.saying(hello)
         if record is None:
             return self._answer_unknown(hello)
         if record.cancelled and record.process_token is None:
             return NotNeeded(process_token=token, reason="the job was cancelled")
         if reason := self._identity_error(record, hello):
             return Rejected(process_token=token, reason=reason)
-        if record.silent:
-            self.registry.arrive(record, hello)
-        self.registry.resume(record)
-        record.heard = self.registry.clock()
+        if record.state is NodeState.QUEUED:
+            self._registry.arrive(record, hello)
+        self._registry.resume(record)
+        record.heard = self._registry.clock()
         if reason := version_mismatch(self.versions, hello.versions):
             return self._reject(record, hello, Cause.VERSIONS, reason)
         return self._assign(record, hello)
 
     def release_waiting(self) -> Iterator[tuple[Hello, Answer]]:
-        """Answer waiting nodes that need not wait any more; hosts take turns.
+        """Answer waiting nodes that need not wait any more.
 
         A node that misses such an answer asks again later, and gets the same.
         """
-        hosts = deque(self._waiting)
-        while hosts:
-            host = hosts.popleft()
-            node, hello = next(iter(self._waiting[host].items()))
-            record = self.registry.records.get(node)
-            if record and (self._host_block(host) or self._global_block()):
-                continue
-            self._forget(node, host)
-            if host in self._waiting:
-                hosts.append(host)
-            if record is not None:  # None: it ended and is not kept any more
+        while self._global_block() is None:
+            free = (n for n, h in self._waiting.items() if not self._host_block(h.host))
+            if (node := next(free, None)) is None:
+                return
+            hello = self._waiting.pop(node)
+            if node in self._registry.records:  # else it has ended and is not kept
                 yield hello, self.answer(hello)
 
     def _answer_unknown(self, hello: Hello) -> Answer:
-        token, node = hello.process_token, f"{hello.job}.{hello.index}"
-        if self.registry.used(hello):
-            return Rejected(process_token=token, reason=f"{node} has ended: {USED}")
         if self.submitting:
             # A node may be faster than the launcher's answer to our submission.
             return self._wait(hello, SHORT_WAIT, "its array is being submitted")
         return Rejected(
-            process_token=token, reason=f"job {node} does not belong to this cluster"
+            process_token=hello.process_token,
+            reason=f"job {hello.job}.{hello.index} does not belong to this cluster",
         )
 
     def _identity_error(self, record: NodeRecord, hello: Hello) -> str:
@@ -136,26 +118,26 @@ class AdmissionControl:
         if record.worker is not None:
             # Its allocation was lost on the way, or it would not ask again.
             return self._allocate(record, record.worker, hello)
-        if not self.registry.unbound:
-            self.registry.move(record, NodeState.DRAINING)
+        if not self._registry.unbound:
+            self._registry.move(record, NodeState.DRAINING)
             record.diagnosis = Diagnosis(cause=Cause.LEFT, source="bootstrap")
             return NotNeeded(
                 process_token=hello.process_token,
                 reason="no more workers are needed",
             )
         if block := self._host_block(record.host) or self._global_block():
-            self._waiting.setdefault(record.host, {})[record.id] = hello
+            self._waiting[record.id] = hello
             return self._wait(hello, *block)
-        self._forget(record.id, record.host)
-        answer = self._allocate(record, self.registry.unbound[0], hello)
+        self._waiting.pop(record.id, None)
+        answer = self._allocate(record, self._registry.unbound[0], hello)
         if isinstance(answer, Allocation):
             # Not before: a node that is rejected must not keep the name.
-            self.registry.bind(record)
+            self._registry.bind(record)
         return answer
 
     def _allocate(self, record: NodeRecord, name: str, hello: Hello) -> Answer:
         try:
-            return self._make_allocation(name, hello)
+            return self._pool.allocate(name, hello)
         except Exception as exc:
             reason = f"{type(exc).__name__}: {exc}"
             if reason not in self._logged:
@@ -169,23 +151,20 @@ class AdmissionControl:
         record.diagnosis = Diagnosis(cause=cause, detail=reason, source="bootstrap")
         return Rejected(process_token=hello.process_token, reason=reason)
 
-    def _forget(self, node: NodeId, host: str) -> None:
-        queue = self._waiting.get(host, {})
-        queue.pop(node, None)
-        if not queue:
-            self._waiting.pop(host, None)
-
     @property
     def num_blocked(self) -> int:
         """How many nodes wait because their host is blocked. Safe in any thread."""
-        # Nodes that have ended are forgotten only when their host is released. Copies,
-        # each made in one step, because nodes come and go meanwhile.
+        blocklist, now = self._pool.blocklist, self._registry.clock()
+        blocked = {h for h in blocklist.blocked(now) if blocklist.block_seconds(h, now)}
+        if not blocked:
+            return 0
+        # A copy made in one step, because nodes come and go meanwhile. Nodes that have
+        # ended are forgotten only when their host is released.
         return sum(
-            (record := self.registry.live.get(node)) is not None
+            hello.host in blocked
+            and (record := self._registry.live.get(node)) is not None
             and record.state is NodeState.ARRIVED
-            for host, queue in list(self._waiting.items())
-            if self._block_seconds(host)
-            for node in list(queue)
+            for node, hello in list(self._waiting.items())
         )
 
     def _host_block(self, host: str) -> tuple[float, str] | None:
@@ -193,7 +172,8 @@ class AdmissionControl:
 
         If they left, the grid would send the next node there.
         """
-        if seconds := self._block_seconds(host):
+        now = self._registry.clock()
+        if seconds := self._pool.blocklist.block_seconds(host, now):
             return seconds, f"nodes on {host} fail shortly after starting"
         return None
 
@@ -201,18 +181,41 @@ class AdmissionControl:
         """Return about how long all nodes have to wait, and why."""
         if not self.ready:
             return SHORT_WAIT, "the scheduler is starting"
-        importing = self.registry.counts[NodeState.IMPORTING]
-        if importing >= self.max_importing:
-            rounds = self.registry.counts[NodeState.ARRIVED] / self.max_importing
-            reason = f"{importing} nodes are importing, which is the limit"
+        counts, most = self._registry.counts, self._pool.options.max_importing
+        if counts[NodeState.IMPORTING] >= most:
+            rounds = counts[NodeState.ARRIVED] / most
+            reason = f"{counts[NodeState.IMPORTING]} nodes are importing, the limit"
             return rounds * IMPORT_SECONDS, reason
         return None
 
     def _wait(self, hello: Hello, seconds: float, reason: str) -> Wait:
         # Jitter, so that nodes that wait together do not ask together.
-        spread = (0.5 + self._jitter()) * max(seconds, SHORT_WAIT)
+        spread = random.uniform(0.5, 1.5) * max(seconds, SHORT_WAIT)
         return Wait(
             process_token=hello.process_token,
             seconds=min(spread, LONGEST_WAIT),
             reason=reason,
+        )
+
+
+def warnings_of(hello: Hello) -> Iterator[tuple[str, str]]:
+    """Yield warnings that follow from a hello, although the node works.
+
+    Each has a key, which is equal for the same warning of other nodes, and a text.
+    """
+    for failure in hello.prologue:
+        line = failure.partition(" (")[0]
+        yield (
+            line,
+            f"a line of job_script_prologue failed on {hello.host}: {hinted(failure)}."
+            " Nodes go on without it; end the line with '|| exit 1' to stop them",
+        )
+    if hello.slots_elsewhere:
+        name = hello.parallel_environment
+        slots = hello.slots + hello.slots_elsewhere
+        yield (
+            f"parallel environment {name}",
+            f"the parallel environment {name!r} has spread the {slots} slots of a node"
+            " over several hosts; a worker uses only those of its own host, here"
+            f" {hello.slots} on {hello.host}. Use one with allocation_rule $pe_slots",
         )

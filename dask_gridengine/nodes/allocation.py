@@ -6,12 +6,13 @@ import os
 import site
 import sys
 import sysconfig
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from distributed import Scheduler
 
 from dask_gridengine.bootstrap.messages import Allocation, Hello, TLSIdentity
-from dask_gridengine.dask_config import differing_config
 from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.options import Options
 
@@ -32,13 +33,14 @@ def allocate(
     name: str,
     hello: Hello,
     *,
+    config: Mapping[str, Any],
     share: float | None = None,
     working_directory: str = "",
 ) -> Allocation:
     """Make the allocation of the node that sent `hello`, whose grants outweigh options.
 
-    `share` is explained in `memory_limit`. `working_directory` is that of the process
-    with the cluster when the cluster started; "" if it had none.
+    `config` is Dask's, see `differing_config`. `share` is explained in `memory_limit`.
+    `working_directory` is that of this process when the cluster started, or "".
     """
     keywords = dict(options.worker_options)
     if offered := options.offered:
@@ -62,7 +64,7 @@ def allocate(
         import_path=import_path(working_directory),
         local_directory=options.local_directory or "",
         environment={**dict.fromkeys(THREAD_POOLS, pool_size), **options.environment},
-        config=differing_config(),
+        config=dict(config),
         options=keywords,
         interface=options.worker_interface or "",
         port=str(options.worker_port or ""),
@@ -106,6 +108,7 @@ def import_path(working_directory: str) -> list[str]:
     return [path for path in paths if os.path.isabs(path) and not _installed(path)]
 
 
+@cache
 def _installed(entry: str) -> bool:
     return any(
         entry == directory or entry.startswith(directory + os.sep)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
-from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +24,8 @@ QUEUES_LONG, AGAIN = 5.0, 60.0
 class ArrayReports:
     """Asks the grid about the arrays of a pool, rarely. Nothing waits for an answer."""
 
-    def __init__(self, registry: NodeRegistry, launcher: Launcher, native: str) -> None:
-        self._registry, self._launcher, self._native = registry, launcher, native
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._registry = pool, pool.registry
         self._closed = False
         self._walltimes: dict[str, float | None] = {}  # by job
         self._asked: dict[str, float] = {}  # by job, when
@@ -70,17 +73,19 @@ class ArrayReports:
         if self._closed or job in self._asking:
             return
         self._asked[job] = now
-        task = asyncio.ensure_future(self._take(job))
-        self._asking[job] = task
-        task.add_done_callback(lambda _: self._asking.pop(job, None))
+        self._asking[job] = asyncio.ensure_future(self._take(job))
+        self._asking[job].add_done_callback(lambda _: self._asking.pop(job, None))
 
     async def _take(self, job: str) -> None:
         try:
-            report = await self._launcher.report(job, self._native)
+            report = await self._pool.launcher.report(job, self._pool.request.native)
         except Exception:
             logger.exception("Could not read the grid's report about job %s", job)
             return
-        self._drop_ended()
+        live = {node.job for node in self._registry.live}
+        for known in (self._walltimes, self._asked):
+            for ended in known.keys() - live:
+                del known[ended]
         if report is None:
             return
         self._walltimes[job] = report.walltime
@@ -88,10 +93,3 @@ class ArrayReports:
         if oldest is not None and oldest.id.job == job:
             self._reasons = report.reasons
         self.added = report.added
-
-    def _drop_ended(self) -> None:
-        """Drop what is known of arrays that have ended."""
-        live = {node.job for node in self._registry.live}
-        for known in (self._walltimes, self._asked):
-            for job in known.keys() - live:
-                del known[job]

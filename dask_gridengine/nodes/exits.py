@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.exit_causes import Cause, Diagnosis
-from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
+from dask_gridengine.grid_types import AccountingRecord, EndNotice
 from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_exit_report, host_in
-from dask_gridengine.nodes.failures import Failures
-from dask_gridengine.nodes.host_blocklist import FAST_SECONDS, HostBlocklist
-from dask_gridengine.nodes.memory_option import in_memory_option
-from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
+from dask_gridengine.nodes.host_blocklist import FAST_SECONDS
+from dask_gridengine.nodes.memory_option import larger_memory
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
@@ -34,41 +37,24 @@ ACCOUNTING_SECONDS = 20.0  # until the accounting has a record
 
 
 class ExitTracker:
-    """Follows every node to its end, and finds the best explanation.
+    """Follows every node of a pool to its end, and finds the best explanation.
 
-    `walltime` is the requested one in seconds. Without `keep_logs` the logs of good
-    ends are removed. `larger` returns the option that requests so many bytes. `on_over`
-    gets each node once, when its worker's name is free again; `on_gone` when the grid
-    has reported its end, which may be long after.
+    Logs of good ends are removed, unless the user has set a directory for logs.
     """
 
-    def __init__(
-        self,
-        registry: NodeRegistry,
-        failures: Failures,
-        blocklist: HostBlocklist,
-        *,
-        walltime: float | None,
-        keep_logs: bool,
-        larger: Callable[[int], str] = in_memory_option,
-        on_over: Callable[[NodeRecord], None],
-        on_gone: Callable[[NodeRecord], None],
-    ) -> None:
-        self._registry, self._failures, self._blocklist = registry, failures, blocklist
-        self._walltime, self._keep_logs = walltime, keep_logs
-        self._on_over, self._on_gone = on_over, on_gone
-        self._larger = larger
-        self._following, self._refining = _Tasks(), _Tasks()
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._registry = pool, pool.registry
+        self._failures, self._blocklist = pool.failures, pool.blocklist
+        self._following: set[asyncio.Task[None]] = set()
+        self._refining: set[asyncio.Task[None]] = set()
         self._threads = Threads(LOG_THREADS)
-        self.logs = Path()
-        #: Returns a node's record of the grid's accounting; None if there is none.
-        self.account: (
-            Callable[[NodeId, float], Awaitable[AccountingRecord | None]] | None
-        ) = None
-        #: Returns the seconds that the grid lets a node run; None while unknown.
-        self.limit: Callable[[NodeRecord], float | None] = lambda record: None
-        #: Adds the advice of the batch system.
-        self.with_advice: Callable[[Diagnosis], Diagnosis] = lambda diagnosis: diagnosis
+        self._useless_logs: list[Path] = []
+
+    def with_advice(self, diagnosis: Diagnosis) -> Diagnosis:
+        """Add the advice of the batch system, which names commands of the grid."""
+        launcher = self._pool.launcher
+        local = launcher.slots is not None
+        return diagnosis if local else launcher.batch_system.with_advice(diagnosis)
 
     def on_exit_report(self, report: ExitReport) -> bool:
         """Record why a node ends; False if the report is invalid or a duplicate."""
@@ -104,7 +90,7 @@ class ExitTracker:
         """Follow up the grid's notice that a node has ended."""
         record = self._registry.records.get(notice.node)
         if record is not None and record.state is not NodeState.GONE:
-            self._following.start(self._follow(record, notice))
+            _start(self._follow(record, notice), self._following)
 
     def declare_lost(self, record: NodeRecord, reason: Diagnosis) -> None:
         """Expect nothing more of a node, though the grid may still have it."""
@@ -116,8 +102,8 @@ class ExitTracker:
 
     async def drain(self, timeout: float) -> None:
         """Wait until all end notices are followed up; give up the accounting."""
-        await self._following.end(timeout)  # which may start to refine
-        await self._refining.end(0)
+        await _end(self._following, timeout)  # which may start to refine
+        await _end(self._refining, 0)
 
     def logs_to_keep(self) -> set[str]:
         """Return the names of the logs that may hold more than the diagnosis."""
@@ -128,7 +114,7 @@ class ExitTracker:
         }
 
     async def _follow(self, record: NodeRecord, notice: EndNotice) -> None:
-        log = self.logs / f"{record.log}.log"
+        log = self._pool.log_directory / f"{record.log}.log"
         if record.given_up:
             # Also where we have deleted it: the grid hears nothing of a host that is
             # cut off, and keeps the job.
@@ -152,10 +138,19 @@ class ExitTracker:
         if diagnosis is None or not self._registry.move(record, NodeState.GONE):
             return
         self.finish(record, diagnosis)
-        self._on_gone(record)
-        if not self._keep_logs and not diagnosis.cause.log_may_help:
-            with contextlib.suppress(OSError, asyncio.TimeoutError, RuntimeError):
-                await self._threads.call(log.unlink, timeout=LOG_SECONDS)
+        self._pool.changed.set()
+        keep = self._pool.options.log_directory is not None
+        if not keep and not diagnosis.cause.log_may_help:
+            self._useless_logs.append(log)
+            if len(self._useless_logs) == 1:
+                await self._remove_logs()
+
+    async def _remove_logs(self) -> None:
+        """Remove all useless logs in one thread; thousands of nodes may end at once."""
+        while logs := list(self._useless_logs):
+            with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
+                await self._threads.call(_unlink, logs, timeout=LOG_SECONDS)
+            del self._useless_logs[: len(logs)]
 
     def finish(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
         """Count an end when it is first known, and free the worker's name."""
@@ -163,7 +158,7 @@ class ExitTracker:
             record.over = True
             if diagnosis.cause.is_failure:
                 self._count_failure(record, diagnosis)
-            self._on_over(record)
+            self._pool.node_ended(record)
 
     async def _diagnose(
         self, record: NodeRecord, notice: EndNotice, log: Path
@@ -177,23 +172,21 @@ class ExitTracker:
         record.log_tail = record.log_tail or tail
 
         def diagnose(account: AccountingRecord | None) -> Diagnosis:
-            return self.with_advice(
-                diagnose_end(
-                    notice,
-                    tail,
-                    started=record.arrived is not None,
-                    walltime=self.limit(record) or self._walltime,
-                    memory=record.granted_memory,
-                    account=account,
-                    larger=self._larger,
-                )
+            diagnosis = diagnose_end(
+                notice,
+                tail,
+                started=record.arrived is not None,
+                walltime=self._pool.rotation.limits.of(record),
+                memory=record.granted_memory,
+                account=account,
+                larger=partial(larger_memory, self._pool.options, of_grid=True),
             )
+            return self.with_advice(diagnosis)
 
         diagnosis = diagnose(None)
-        if diagnosis.cause in _CHECK_ACCOUNTING and self.account is not None:
+        if diagnosis.cause in _CHECK_ACCOUNTING:
             # In the background: the record may come half a minute after the end.
-            waiting = self.account(record.id, ACCOUNTING_SECONDS)
-            self._refining.start(self._refine(record, diagnosis, diagnose, waiting))
+            _start(self._refine(record, diagnosis, diagnose), self._refining)
         return diagnosis
 
     async def _refine(
@@ -201,16 +194,15 @@ class ExitTracker:
         record: NodeRecord,
         old: Diagnosis,
         diagnose: Callable[[AccountingRecord | None], Diagnosis],
-        waiting: Awaitable[AccountingRecord | None],
     ) -> None:
-        account = await waiting
+        account = await self._pool.launcher.account(record.id, ACCOUNTING_SECONDS)
         if account is not None and record.diagnosis == old:
             record.host = record.host or account.host
             record.diagnosis = diagnose(account)
             self._failures.correct(old, record.diagnosis)
 
     def _count_failure(self, record: NodeRecord, diagnosis: Diagnosis) -> None:
-        self._failures.add(record, diagnosis, self.logs)
+        self._failures.add(record, diagnosis, self._pool.log_directory)
         now = self._registry.clock()
         if diagnosis.cause is Cause.HOST_LOST:
             self._blocklist.lost(record.host, diagnosis, now)
@@ -220,24 +212,19 @@ class ExitTracker:
             self._blocklist.failed(record.host, diagnosis, now)
 
 
-class _Tasks:
-    """Background tasks, kept so that they are not garbage-collected."""
+def _start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def end(self, timeout: float) -> None:
-        """Wait for them for so many seconds, and cancel the others."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+async def _end(tasks: set[asyncio.Task[None]], timeout: float) -> None:
+    """Wait for these tasks for so many seconds, and cancel the others."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 def _read(log: Path) -> tuple[str, str]:
@@ -249,3 +236,9 @@ def _read(log: Path) -> tuple[str, str]:
             return head.decode(errors="replace"), file.read().decode(errors="replace")
     except OSError:
         return "", ""
+
+
+def _unlink(logs: Iterable[Path]) -> None:
+    for log in logs:
+        with contextlib.suppress(OSError):
+            log.unlink()

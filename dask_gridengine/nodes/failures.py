@@ -67,9 +67,9 @@ class Failures:
             self._dropped += self._counts.pop(oldest, 0)
             del self._examples[oldest]
 
-    def rejected(self, diagnosis: Diagnosis) -> None:
+    def rejected(self) -> None:
         """Note that the grid refused an array, which does not depend on a host."""
-        self._recent[diagnosis.cause].append("")
+        self._recent[Cause.REJECTED].append("")
 
     def reset(self) -> None:
         """Forget the recent failures: a node works, or the user tries again."""

@@ -45,23 +45,24 @@ class HostBlocklist:
 
     def __init__(self) -> None:
         self._hosts: dict[str, _Host] = {}
+        self._latest = 0.0  # until when any host is blocked
         #: Hosts where nodes could run; None if they are not known.
         self.possible: frozenset[str] | None = None
 
-    def failed(self, host: str, reason: Diagnosis, now: float) -> bool:
-        """Note that a node failed fast; whether that blocks its host."""
+    def failed(self, host: str, reason: Diagnosis, now: float) -> None:
+        """Note that a node failed fast, which may block its host."""
         if not host:
-            return False
+            return
         entry = self._hosts.setdefault(host, _Host())
         entry.failures += 1
         entry.reason = reason
         if entry.failures < FAILURE_LIMIT or now < entry.until:
-            return False
+            return
         # After the first block, one more failure blocks it again.
         entry.failures = FAILURE_LIMIT - 1
         entry.until = now + min(FIRST_BLOCK * 2**entry.blocks, LONGEST_BLOCK)
+        self._latest = max(self._latest, entry.until)
         entry.blocks = min(entry.blocks + 1, 16)
-        return True
 
     def lost(self, host: str, reason: Diagnosis, now: float) -> None:
         """Note that a node stopped responding, which blocks its host at once."""
@@ -69,6 +70,7 @@ class HostBlocklist:
             entry = self._hosts.setdefault(host, _Host())
             entry.failures = max(entry.failures, 1)
             entry.reason, entry.until = reason, max(entry.until, now + LOST_BLOCK)
+            self._latest = max(self._latest, entry.until)
 
     def responded(self, host: str) -> None:
         """Note that a lost node reported, or that the grid reported its end."""
@@ -83,14 +85,15 @@ class HostBlocklist:
 
     def clear(self) -> None:
         """Forget all failures."""
-        for host in self._hosts:
-            self._hosts[host] = _Host()
+        self._hosts = {host: _Host() for host in self._hosts}
 
     def blocked(self, now: float) -> list[str]:
         """List the hosts to exclude from arrays now."""
         return list(self._blocked(now))
 
     def _blocked(self, now: float) -> dict[str, _Host]:
+        if now >= self._latest:
+            return {}  # asked for each worker that registers
         # A copy made in one step, because other threads read this. An entry is replaced
         # as a whole when its host is cleared, so the copy does not change.
         hosts = dict(self._hosts)
@@ -109,8 +112,7 @@ class HostBlocklist:
         """Describe each blocked host: for how long, and why."""
         for host, entry in self._blocked(now).items():
             reason = entry.reason
-            if reason is None:
-                continue
+            assert reason is not None
             last = reason.cause.value + (f" ({reason.detail})" if reason.detail else "")
             why = (
                 f"a node there {last}"

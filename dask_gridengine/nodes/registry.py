@@ -38,28 +38,12 @@ class NodeState(str, enum.Enum):
     GONE = "gone"  # its end notice has come
 
 
-_ON_ITS_WAY_OUT = frozenset({NodeState.DRAINING, NodeState.GONE})
-
-#: Which state may follow. A node may be stopped, and may end, at any time.
-TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
-    NodeState.QUEUED: frozenset({NodeState.ARRIVED}) | _ON_ITS_WAY_OUT,
-    NodeState.ARRIVED: frozenset({NodeState.IMPORTING}) | _ON_ITS_WAY_OUT,
-    NodeState.IMPORTING: frozenset({NodeState.WORKING}) | _ON_ITS_WAY_OUT,
-    NodeState.WORKING: _ON_ITS_WAY_OUT,
-    NodeState.DRAINING: frozenset({NodeState.GONE}),
-    NodeState.GONE: frozenset(),
-}
-
-#: Reports of node, scheduler and launcher overtake each other: these transitions are
-#: late reports, not errors.
-_OVERTAKEN = {
-    (NodeState.WORKING, NodeState.WORKING),  # its Nanny has started a new worker
-    (NodeState.DRAINING, NodeState.WORKING),
-    (NodeState.DRAINING, NodeState.DRAINING),
-    (NodeState.GONE, NodeState.WORKING),
-    (NodeState.GONE, NodeState.DRAINING),
-    (NodeState.GONE, NodeState.GONE),
-}
+#: The states of a record, in their order. A node enters one after the other, and may
+#: be stopped, and may end, at any time.
+ORDER: list[NodeState] = [
+    state for state in NodeState if state is not NodeState.SUSPENDED
+]
+_ON_ITS_WAY_OUT = (NodeState.DRAINING, NodeState.GONE)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,7 +52,6 @@ class NodeRecord:
 
     id: NodeId
     number: int = 0  # how many were submitted before it
-    known_as: tuple[str, int] = ("", 0)  # what the node knows of itself
     submission_id: str = ""  # of its submission
     log: str = ""  # the name of its log, without ".log"
     pool: str = ""  # "" if the cluster has only one
@@ -99,7 +82,6 @@ class NodeRecord:
     turned: Diagnosis | None = None  # why it must leave although it works
     rotating: bool = False  # its successor is desired instead of it
     unfinished: str = ""  # tasks that it cannot finish before it goes
-    dropped: bool = False  # it has ended, and is only counted
     given_up: bool = False  # it is silent; the grid may still have it
     over: bool = False  # its end is known, and its name is given up
     asked: float | None = None  # when the grid was asked about its silence
@@ -129,11 +111,6 @@ class NodeRecord:
     def shown_since(self) -> float:
         """When it entered that state."""
         return self.since if self.suspended is None else self.suspended
-
-    @property
-    def silent(self) -> bool:
-        """Whether it has sent nothing yet."""
-        return self.state is NodeState.QUEUED
 
     @property
     def ending(self) -> bool:
@@ -170,8 +147,8 @@ class NodeRegistry:
         self.dropped: Counter[Cause | None] = Counter()
         #: The ended nodes that are kept, in the order in which they ended.
         self._kept: deque[NodeRecord] = deque()
-        self._numbered: dict[tuple[str, int], NodeId] = {}
-        self._used: dict[str, int] = {}  # dropped nodes, see `used`: a bit for each
+        #: Nodes that do not know their ids, by the names of their logs.
+        self._numbered: dict[str, NodeId] = {}
         self.clock = clock
 
     def __iter__(self) -> Iterator[NodeRecord]:
@@ -187,16 +164,15 @@ class NodeRegistry:
         """
         now = self.clock()
         for number, node in enumerate(ids, 1):
+            log = str(node)
             if numbered:
-                self._numbered[submission_id, number] = node
+                log = f"{submission_id}.{number}"
+                self._numbered[log] = node
             self.records[node] = self.live[node] = NodeRecord(
                 id=node,
                 number=self.total,
-                known_as=(submission_id, number)
-                if numbered
-                else (node.job, node.index),
                 submission_id=submission_id,
-                log=f"{submission_id}.{number}" if numbered else str(node),
+                log=log,
                 pool=self._pool,
                 state=NodeState.QUEUED,
                 since=now,
@@ -209,41 +185,38 @@ class NodeRegistry:
         """The node that sent this, by its id, or by its number in its submission."""
         node: NodeId | None = NodeId(message.job, message.index)
         if not message.job:
-            node = self._numbered.get((message.submission_id, message.index))
+            node = self._numbered.get(f"{message.submission_id}.{message.index}")
         return self.records.get(node) if node else None
-
-    def used(self, message: Hello) -> bool:
-        """Whether the node that sent this was ours, has ended and is not kept."""
-        key, index = (message.job or message.submission_id), max(0, message.index)
-        return bool(self._used.get(key, 0) >> index & 1)
 
     def move(self, record: NodeRecord, state: NodeState) -> bool:
         """Change the state of a node; returns whether it has changed.
 
-        An impossible transition is logged and changes nothing: a state is never
-        guessed, and one mistake must not stop the cluster.
+        A state that was passed is a late report. A transition that leaves one out is
+        logged and changes nothing: a state is never guessed, and one mistake must not
+        stop the cluster.
         """
-        if state not in TRANSITIONS[record.state]:
-            if (record.state, state) not in _OVERTAKEN:
-                logger.error(
-                    "illegal transition of %s: %s to %s; please report this",
-                    record,
-                    record.state.value,
-                    state.value,
-                )
+        steps = ORDER.index(state) - ORDER.index(record.state)
+        if steps <= 0:
+            return False  # reports of node, scheduler and launcher overtake each other
+        if steps > 1 and state not in _ON_ITS_WAY_OUT:
+            logger.error(
+                "illegal transition of %s: %s to %s; please report this",
+                record,
+                record.state.value,
+                state.value,
+            )
             return False
         # A suspended node cannot change its state. First, so that `shown` is right.
         self.resume(record)
         self.counts[record.state] -= 1
         self.counts[state] += 1
         now = self.clock()
+        record.state, record.since = state, now
         if state is NodeState.DRAINING:
             record.leaving = now
         elif state is NodeState.GONE:
             record.gone = now
             self.live.pop(record.id, None)
-        record.state, record.since = state, now
-        if state is NodeState.GONE:
             self._keep(record)
         return True
 
@@ -255,11 +228,8 @@ class NodeRegistry:
             self._drop(self._kept.popleft())
 
     def _drop(self, record: NodeRecord) -> None:
-        record.dropped = True
         self.dropped[_cause(record)] += 1
-        key, index = record.known_as
-        self._used[key] = self._used.get(key, 0) | 1 << index
-        self._numbered.pop(record.known_as, None)
+        self._numbered.pop(record.log, None)
         # The grid may have reused its id.
         if self.records.get(record.id) is record:
             del self.records[record.id]
@@ -365,11 +335,6 @@ class NodeRegistry:
     def expected(self) -> int:
         """Number of nodes that may still ask for a name."""
         return self.counts[NodeState.QUEUED] + self.counts[NodeState.ARRIVED]
-
-    @property
-    def alive(self) -> int:
-        """Number of nodes that are not gone."""
-        return len(self.live)
 
 
 def _cause(record: NodeRecord) -> Cause | None:

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dask_gridengine.batch.base import SUBMISSION
+from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, write_directory
 from dask_gridengine.errors import ArrayTooLarge
 from dask_gridengine.grid_types import NodeId, NodeRequest
-from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.nodes.admission import AdmissionControl
-from dask_gridengine.nodes.host_blocklist import HostBlocklist
-from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
-from dask_gridengine.options import Options
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.pool import NodePool
 
 logger = logging.getLogger(__name__)
 
@@ -28,34 +28,17 @@ LARGE_ARRAY = 100
 class ArraySubmitter:
     """Submits the nodes of one pool."""
 
-    def __init__(
-        self,
-        options: Options,
-        registry: NodeRegistry,
-        admission: AdmissionControl,
-        blocklist: HostBlocklist,
-        launcher: Launcher,
-        request: NodeRequest,
-        environment: Mapping[str, str],
-    ) -> None:
-        self._options, self._registry = options, registry
-        self._admission, self._blocklist = admission, blocklist
-        self._launcher, self._request = launcher, request
-        self._environment = environment  # of nodes, beside that of the request
+    def __init__(self, pool: NodePool) -> None:
+        self._pool, self._registry = pool, pool.registry
         #: The most nodes of an array; 0 while no limit is known.
         self.largest = 0
         #: Nodes whose submission the launcher has not answered yet.
         self.in_flight = 0
         self._limit: asyncio.Task[None] | None = None
 
-    def start(
-        self, on_limit: Callable[[Iterable[NodeRecord]], Awaitable[None]]
-    ) -> None:
-        """Ask the grid how many nodes of one array may run at once.
-
-        `on_limit` gets the nodes that were submitted meanwhile.
-        """
-        self._limit = asyncio.create_task(self._ask_limit(on_limit))
+    def start(self) -> None:
+        """Ask the grid how many nodes of one array may run at once."""
+        self._limit = asyncio.create_task(self._ask_limit())
 
     def close(self) -> None:
         """Ask the grid nothing any more. Idempotent."""
@@ -70,10 +53,11 @@ class ArraySubmitter:
     @property
     def room(self) -> int:
         """How many more nodes may be submitted now, as one array."""
+        options, registry = self._pool.options, self._registry
         limits = (
-            (self._options.max_queued_jobs, self._registry.counts[NodeState.QUEUED]),
+            (options.max_queued_jobs, registry.counts[NodeState.QUEUED]),
             # Includes draining nodes, whose successors come before they go.
-            (self._options.max_jobs, self._registry.alive),
+            (options.max_jobs, len(registry.live)),
             (self.largest or None, 0),
         )
         room = [max(0, most - there) for most, there in limits if most is not None]
@@ -84,24 +68,24 @@ class ArraySubmitter:
 
         Raises `LauncherError` if the launcher refuses; nothing was queued then.
         """
-        batch_system = self._launcher.batch_system
-        excluded = self._blocklist.blocked(self._registry.clock())
+        pool, batch_system = self._pool, self._pool.launcher.batch_system
+        excluded = pool.blocklist.blocked(self._registry.clock())
         submission_id = uuid.uuid4().hex
         request = replace(
-            self._request,
-            native=batch_system.exclude_hosts(self._request.native, excluded),
+            pool.request,
+            native=batch_system.exclude_hosts(pool.request.native, excluded),
             environment={
-                **self._request.environment,
-                **self._environment,
+                **pool.request.environment,
+                DIRECTORY: write_directory(pool.directory),
                 SUBMISSION: submission_id,
             },
         )
-        self._admission.submitting += 1
+        pool.admission.submitting += 1
         self.in_flight = count
         try:
             ids = await self._submit_fitting(request, count)
         finally:
-            self._admission.submitting -= 1
+            pool.admission.submitting -= 1
             self.in_flight = 0
         self._registry.submitted(ids, submission_id, numbered=not batch_system.arrays)
         return [self._registry.records[node] for node in ids]
@@ -111,32 +95,27 @@ class ArraySubmitter:
     ) -> Sequence[NodeId]:
         while True:
             try:
-                return await self._launcher.submit(request, count)
+                return await self._pool.launcher.submit(request, count)
             except ArrayTooLarge as exc:
                 if not 0 < exc.limit < count:
                     raise
                 logger.info("An array has at most %d nodes here", exc.limit)
                 self.largest = count = exc.limit
 
-    async def _ask_limit(
-        self, on_limit: Callable[[Iterable[NodeRecord]], Awaitable[None]]
-    ) -> None:
-        most = await self._launcher.array_running()
+    async def _ask_limit(self) -> None:
+        most = await self._pool.launcher.array_running()
         if most is not None:
             self.largest = min(self.largest or most, most)
-            await on_limit(self._registry)
+            await self._pool.resubmit_blocked(self._registry)  # submitted meanwhile
 
     def blocked(self, records: Iterable[NodeRecord]) -> dict[str, list[NodeRecord]]:
         """Queued nodes beyond what their array may run at once, by job."""
         arrays: dict[str, list[NodeRecord]] = {}
         for record in records:
             arrays.setdefault(record.id.job, []).append(record)
+        most = self.largest or sys.maxsize
         blocked = {
-            job: [
-                record
-                for record in nodes[self.largest or len(nodes) :]
-                if record.state is NodeState.QUEUED
-            ]
+            job: [record for record in nodes[most:] if record.state is NodeState.QUEUED]
             for job, nodes in arrays.items()
         }
         return {job: nodes for job, nodes in blocked.items() if nodes}

@@ -136,9 +136,7 @@ class NodeSummary:
                 new = row_of(record)
                 changes.append(Change(old, new))
                 self._open[key] = (record, current, new)
-            elif record.gone is not None and (
-                record.dropped or now - record.gone > SETTLED
-            ):
+            elif record.gone is not None and now - record.gone > SETTLED:
                 del self._open[key]
         return changes
 

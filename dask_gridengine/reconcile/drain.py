@@ -70,7 +70,7 @@ async def retire(
     leaving: dict[str, WorkerState] = {}
     wanted = set(names)
     known: set[str] = set()  # addresses; a Nanny may start a worker of the same name
-    moves: list[asyncio.Task[None]] = []
+    moves: list[asyncio.Future[Any]] = []
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     began = loop.time()
@@ -83,7 +83,9 @@ async def retire(
         if done and (len(done) == len(leaving) or loop.time() - began >= ROUND):
             for name in done:
                 del leaving[name]
-            moves.append(asyncio.create_task(_move(scheduler, done)))
+            # By name: SpecCluster passes names as addresses, and so retires no worker.
+            move = scheduler.retire_workers(names=done, close_workers=True, remove=True)
+            moves.append(asyncio.ensure_future(move))
             began = loop.time()
         if leaving:
             await asyncio.sleep(CHECK_EVERY)
@@ -100,7 +102,11 @@ async def retire(
             if ws.status is Status.running:  # it was paused for its memory as well
                 _pause(scheduler, ws)
     await asyncio.gather(*moves)
-    return [ws.name for ws in _workers(scheduler, names) if ws.address in known]
+    return [
+        ws.name
+        for address, ws in scheduler.workers.items()
+        if address in known and node_of(ws.name) in wanted
+    ]
 
 
 def _pause_workers(
@@ -158,16 +164,6 @@ def hand_over(
                 taker = min(takers, key=load.__getitem__)
                 load[taker] += 1 / taker.nthreads
                 stealing.move_task_request(ts, ws, taker)
-
-
-async def _move(scheduler: Scheduler, names: list[str]) -> None:
-    # By name: SpecCluster passes names as addresses, and so retires no worker.
-    await scheduler.retire_workers(names=names, close_workers=True, remove=True)
-
-
-def _workers(scheduler: Scheduler, names: Collection[str]) -> list[WorkerState]:
-    wanted = set(names)
-    return [ws for ws in scheduler.workers.values() if node_of(ws.name) in wanted]
 
 
 async def drain_cluster(cluster: Any, seconds: float | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Check the nodes of a pool regularly."""
+"""Check the nodes of a pool regularly: silence, hosts, queue places not needed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import dask
 from dask.utils import parse_timedelta
 
-from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.idle_queue_slots import IdleQueueSlots
-from dask_gridengine.reconcile.liveness import diagnose_silence, silent_for
 from dask_gridengine.reconcile.suspensions import Suspensions
 
 if TYPE_CHECKING:
@@ -31,6 +29,10 @@ RESUME_GRACE = 20.0
 WORKING_SECONDS = 10.0
 #: Seconds between requests for the hosts where nodes could run.
 HOSTS_AGAIN = 300.0
+#: Seconds of silence in a state before the grid is asked, and twice as many before the
+#: node is given up. Arrived nodes send a hello every 30 s; importing nodes may wait for
+#: a slow file server.
+SILENCE = {NodeState.ARRIVED: 120.0, NodeState.IMPORTING: 300.0}
 
 
 class NodeMonitor:
@@ -43,7 +45,7 @@ class NodeMonitor:
             dask.config.get("distributed.deploy.lost-worker-timeout")
         )
         self.suspensions = Suspensions(pool)
-        self._idle_slots = IdleQueueSlots(pool.options.place_grace)
+        self._idle_slots, self._idle_since = 0, 0.0  # the fewest since then
         self._excluded: set[str] = set()  # hosts whose exclusion has been reported
         self._hosts_due = float("-inf")
         self._last_check = self._clock()
@@ -107,13 +109,12 @@ class NodeMonitor:
         ):
             pool.reconciler.note_success()
         pool.reconciler.report_deleted()
-        await self._give_back_idle_idle_slots()
+        await self._give_back_idle_slots()
         deleted = pool.reconciler.deleted_nodes and not pool.wanted
         if deleted or pool.reconciler.persistent_failure is not None:
             pool.cluster._on_persistent_failure(pool)
-        self._last_check = (
-            self._clock()
-        )  # slow answers of the grid are not a suspension
+        # Slow answers of the grid are not a suspension.
+        self._last_check = self._clock()
 
     def _excuse(self, seconds: float) -> None:
         """Do not count as silence what this process could not receive."""
@@ -166,15 +167,67 @@ class NodeMonitor:
                 pool.reconciler.tell(text)
         self._excluded = set(excluded)
 
-    async def _give_back_idle_idle_slots(self) -> None:
-        pool = self._pool
+    async def _give_back_idle_slots(self) -> None:
+        """Delete the newest queued nodes that were not needed for long.
+
+        A place may be worth hours, so a lull costs none: the next rise uses it, or its
+        node is not needed when it arrives. But a place that is kept for ever misleads
+        the scheduler of the grid and other users of the queue.
+        """
+        pool, now, grace = self._pool, self._clock(), self._pool.options.place_grace
         if pool.arrays.in_flight:
             return
-        if due := self._idle_slots.due(pool.registry, self._clock()):
-            grace = pool.options.place_grace
+        idle = max(0, pool.registry.expected - len(pool.registry.unbound))
+        if not self._idle_slots:
+            self._idle_slots, self._idle_since = idle, now
+        self._idle_slots = min(self._idle_slots, idle)
+        if not self._idle_slots or now - self._idle_since < grace:
+            return
+        due = pool.registry.in_state(NodeState.QUEUED)[-self._idle_slots :]
+        self._idle_slots = 0  # the time of the others begins again
+        if due:
             pool.reconciler.tell(
                 f"Deleted {number_of_nodes(len(due))} that queued and were not needed"
-                f" for {grace:g} s (place-grace)",
+                f" for {grace:g} s (60 times idle-grace)",
                 logging.INFO,
             )
             await pool.cancel(due)
+
+
+def silent_for(
+    record: NodeRecord, now: float, missed: float
+) -> tuple[float, float] | None:
+    """Seconds of a node's silence, and its limit; None if it need not send anything.
+
+    `missed` is the limit for a worker that the scheduler misses while its node lives.
+    """
+    if record.missing and not record.ending:
+        first = min(record.missing.values())
+        # Its Nannies have reported it, or its other workers are there.
+        if record.present or record.missing.keys() <= record.restarting:
+            return now - first, 2 * SILENCE[NodeState.IMPORTING]
+        assert record.lost is not None
+        return now - record.lost, missed
+    if record.state in SILENCE:
+        heard = max(record.since, record.heard or 0.0)
+        return now - heard, 2 * SILENCE[record.state]
+    return None
+
+
+def diagnose_silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
+    """Diagnose a node that has been silent for too long."""
+    if not record.missing:
+        detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
+        return Diagnosis(cause=Cause.NO_START, detail=detail, source="bootstrap")
+    if record.lost is None:
+        name, since = min(record.missing.items(), key=lambda item: item[1])
+        detail = f"its worker {name} has been missing for {now - since:.0f} s"
+        return Diagnosis(cause=Cause.NO_START, detail=detail, source="scheduler")
+    detail = (
+        f"the scheduler has missed its worker for {now - record.lost:.0f} s, the node"
+        " is silent, and the grid reports no end"
+    )
+    if host_is_heard:
+        detail += "; other nodes on its host are not silent"
+        return Diagnosis(cause=Cause.UNKNOWN, detail=detail, source="scheduler")
+    return Diagnosis(cause=Cause.HOST_LOST, detail=detail, source="scheduler")

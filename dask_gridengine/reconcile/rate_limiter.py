@@ -13,6 +13,12 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
 
+def doubled(first: float, count: int, longest: float) -> float:
+    """Return a pause that was doubled so often."""
+    # min() first: 2**10000 exceeds a float.
+    return min(first * 2.0 ** min(count, 20), longest)
+
+
 class RateLimiter:
     """Grants replacements of lost nodes.
 
@@ -52,7 +58,9 @@ class RateLimiter:
         count = min(wanted, int(self._tokens))
         if count:
             self._tokens -= count
-            self._not_before = now + self._pause()
+            if self._fruitless:  # the first loss is replaced at once
+                pause = doubled(FIRST_PAUSE, self._fruitless - 1, LONGEST_PAUSE)
+                self._not_before = now + pause
             self._fruitless += 1
         return count
 
@@ -66,14 +74,6 @@ class RateLimiter:
         missing = max(0.0, 1.0 - self._tokens)
         return max(
             0.0, self._not_before - now, missing * REFILL_SECONDS / self._capacity
-        )
-
-    def _pause(self) -> float:
-        if not self._fruitless:
-            return 0.0  # the first loss is replaced at once
-        # min() first: 2**10000 exceeds a float.
-        return float(
-            min(FIRST_PAUSE * 2 ** min(self._fruitless - 1, 20), LONGEST_PAUSE)
         )
 
     def _fill(self, now: float) -> None:

@@ -11,9 +11,9 @@ from dask_gridengine.errors import (
     LauncherError,
     SubmitError,
 )
-from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.exit_causes import Cause, number_of_nodes
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.rate_limiter import RateLimiter
+from dask_gridengine.reconcile.rate_limiter import RateLimiter, doubled
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.pool import NodePool
@@ -163,7 +163,8 @@ class Reconciler:
         if self.persistent_failure is not None:
             if pool.registry.expected > held or now < self._next_probe:
                 return 0, 0  # a queued node is a probe as well
-            self._note_probe(now)
+            pause = doubled(FIRST_PROBE, self._probes, LONGEST_PROBE)
+            self._probes, self._next_probe = self._probes + 1, now + pause
             missing = 1
         missing = min(missing, room)
         free = min(self.free, missing)
@@ -174,10 +175,6 @@ class Reconciler:
             return 0, 0
         return free, charged
 
-    def _note_probe(self, now: float) -> None:
-        pause = min(FIRST_PROBE * 2.0 ** min(self._probes, 20), LONGEST_PROBE)
-        self._probes, self._next_probe = self._probes + 1, now + pause
-
     def submission_failed(self, why: str) -> None:
         """Try again later: the grid does not answer, or takes no more of our jobs."""
         seconds = self._back_off()
@@ -187,7 +184,7 @@ class Reconciler:
         self._pool.wake()
 
     def _back_off(self) -> float:
-        pause = min(FIRST_RETRY * 2.0 ** min(self._retries, 20), LONGEST_RETRY)
+        pause = doubled(FIRST_RETRY, self._retries, LONGEST_RETRY)
         self._retries, self._retry_at = self._retries + 1, self._now + pause
         return pause
 
@@ -212,7 +209,7 @@ class Reconciler:
                 return
         count = number_of_nodes(free + charged)
         if isinstance(exc, SubmitError):
-            self._pool.failures.rejected(self._pool.exits.with_advice(rejection(exc)))
+            self._pool.failures.rejected()
             self.tell(f"The grid rejected {count}: {exc.reason.strip()}")
         else:
             self.tell(f"Could not submit {count}: {exc}")
@@ -233,8 +230,3 @@ class Reconciler:
         del self.decisions[:-DECISIONS_KEPT]
         self._pool.note(text)
         logger.log(level, "%s", text)
-
-
-def rejection(exc: SubmitError) -> Diagnosis:
-    """A rejected array, as a diagnosis."""
-    return Diagnosis(cause=Cause.REJECTED, detail=exc.reason.strip(), source="grid")

@@ -20,7 +20,7 @@ from dask_gridengine.naming import suffixes
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile import walltime
 from dask_gridengine.reconcile.drain import GENTLE_SECONDS, retire
-from dask_gridengine.reconcile.walltime import Step, WalltimeLimits
+from dask_gridengine.reconcile.walltime import WalltimeLimits
 from dask_gridengine.scheduler.throttled_callback import SHARE
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class WalltimeRotation:
     def __init__(self, pool: NodePool) -> None:
         self._pool = pool
         self._suffixes = suffixes(pool.options.processes)
-        self._limits = WalltimeLimits(pool)
-        pool.exits.limit = self._limits.of
+        self.limits = WalltimeLimits(pool)
         #: Draining nodes by name: their tasks, and when they have to be gone.
         self._draining: dict[str, tuple[asyncio.Task[None], float]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -53,7 +52,7 @@ class WalltimeRotation:
 
     async def stop(self) -> None:
         """Drain no node any more. Idempotent."""
-        self._limits.close()
+        self.limits.close()
         tasks = [task for task, _ in self._draining.values()]
         if self._task is not None:
             tasks.append(self._task)
@@ -79,7 +78,7 @@ class WalltimeRotation:
             if task.done():
                 del self._draining[name]
         records = self._pool.registry.in_state(NodeState.WORKING)
-        limits = [self._limits.of(record) for record in records]  # asks the grid
+        limits = [self.limits.of(record) for record in records]  # asks the grid
         if not self._pool.options.drain_before_walltime:
             return
         self._update_task_seconds(records)
@@ -126,10 +125,9 @@ class WalltimeRotation:
         reserve = self._hand_over(workers, limit) + self._pause
         margin = walltime.margin(limit, task=self.task_seconds, hand_over=reserve)
         lead = walltime.lead(limit - margin, starts)
-        due = walltime.step(left, margin=margin, lead=lead)
-        if due is not Step.STAY and not record.cancelled:
+        if left <= margin + lead and not record.cancelled:
             self._pool.replace(record)
-        if due is Step.DRAIN:
+        if left <= margin:
             detail = f"as its {limit:g} s of walltime came to their end"
             why = Diagnosis(cause=Cause.EXPIRED, detail=detail, source="cluster")
             self._drain(record, why, deadline - walltime.GRID_SLACK)
@@ -147,7 +145,7 @@ class WalltimeRotation:
         record = self._pool.registry.by_worker[name]
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")
         otherwise = self._pool.options.drain_timeout
-        seconds = self._limits.after(signal, record, otherwise)
+        seconds = self.limits.after(signal, record, otherwise)
         if not record.cancelled:
             self._pool.replace(record)
         self._drain(record, why, self._pool.registry.clock() + seconds)
@@ -171,7 +169,7 @@ class WalltimeRotation:
     async def _go(self, record: NodeRecord, name: str, until: float) -> None:
         pool = self._pool
         clock = pool.registry.clock
-        lifetime = self._limits.of(record) or float("inf")
+        lifetime = self.limits.of(record) or float("inf")
         self._name_unfinished(record, name, until, lifetime)
         # Repeatedly: at first there may be no worker to take the data, and the Nanny
         # may start another worker.

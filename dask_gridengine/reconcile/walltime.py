@@ -7,7 +7,6 @@ never its time, because the clocks of hosts differ.
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -29,14 +28,6 @@ USEFUL = 0.5
 #: A replacement is requested before the drain begins: at least this many seconds, at
 #: most this share of the time for which a node is used.
 LEAST_LEAD, LONGEST_LEAD = 3.0, 0.5
-
-
-class Step(enum.Enum):
-    """What to do about a node now."""
-
-    STAY = "stay"
-    REPLACE = "replace"  # request its successor, which is there when this one drains
-    DRAIN = "drain"
 
 
 def hand_over_seconds(
@@ -68,13 +59,6 @@ def lead(useful: float, starts: Iterable[float]) -> float:
     """
     wanted = max(LEAST_LEAD, CAUTION * max(starts, default=0.0))
     return min(wanted, LONGEST_LEAD * useful)
-
-
-def step(left: float, *, margin: float, lead: float) -> Step:
-    """What to do about a node that has `left` seconds."""
-    if left <= margin:
-        return Step.DRAIN
-    return Step.REPLACE if left <= margin + lead else Step.STAY
 
 
 class WalltimeLimits:

@@ -12,7 +12,6 @@ import importlib
 from typing import Any
 
 from distributed import Scheduler
-from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.http.utils import get_handlers
 from tornado.web import Application, RequestHandler
 
@@ -25,10 +24,8 @@ OUR_PAGE = "dask_gridengine.views.page"
 WITHOUT_BOKEH = "distributed.http.scheduler.missing_bokeh"
 
 
-class Dashboard(SchedulerPlugin):  # type: ignore[misc]
+class Dashboard:
     """Serve JSON and metrics from the start, and pages from the first visit on."""
-
-    name = "gridengine-dashboard"
 
     def __init__(
         self, scheduler: Scheduler, prefix: str | None, *, pages: bool
@@ -42,14 +39,14 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         """Add the metrics of these nodes."""
         self._counters = prometheus.connect(view)
 
-    async def start(self, scheduler: Scheduler) -> None:
+    def start(self) -> None:
         """Have the first visitor load the pages."""
         if self._pages:
             first_visit = (r".*", _FirstVisit, {"dashboard": self})
             self._placeholder = Application([first_visit])
-            scheduler.http_application.add_application(self._placeholder)
+            self._scheduler.http_application.add_application(self._placeholder)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop to load pages, and remove the metrics."""
         if self._loading is not None:
             self._loading.cancel()

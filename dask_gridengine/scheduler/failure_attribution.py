@@ -12,18 +12,18 @@ import asyncio
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from distributed import Scheduler
-from distributed.diagnostics.plugin import SchedulerPlugin
-from distributed.protocol.pickle import dumps
 from distributed.scheduler import KilledWorker, TaskState, WorkerState
 
-from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.scheduler.exception_notes import annotate
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.failure_info import ClusterFailureInfo
+    from dask_gridengine.scheduler.scheduler import ClusterScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -37,28 +37,6 @@ CHECK_INTERVAL = 0.05
 NO_WORKER = "held-until-the-cause-is-known"
 
 
-class FailureInfo(Protocol):
-    """What the cluster knows of its nodes, as far as the scheduler needs it."""
-
-    def missing(self, name: str, *, expected: bool) -> None:
-        """Note that the scheduler has lost the worker of that name."""
-
-    def worker_exit(self, name: str, event: dict[str, Any]) -> None:
-        """Note that a Nanny has reported the exit of its worker process."""
-
-    def ours(self, name: Any) -> bool:
-        """Return whether a worker of that name belongs to one of the nodes."""
-
-    def deaths(self, names: Sequence[str]) -> str:
-        """Explain to the user why these workers died."""
-
-    def evidence(self, names: Sequence[str]) -> Evidence:
-        """Return which of these deaths no task has caused, as far as is known yet."""
-
-    def heard(self, name: str) -> None:
-        """Note that a worker of a suspended node has sent a heartbeat."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What is known of some workers' deaths."""
@@ -67,49 +45,32 @@ class Evidence:
     pending: bool = False  # whether the cause of another's death is not yet known
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Held:
-    """A task that waits for a cause, with what is restored when it is released."""
+    """A task for which Dask chooses no worker until it is released."""
 
-    task: TaskState
-    last_worker: WorkerState
-    deadline: float
-    workers: set[str] | None
-    hosts: set[str] | None
-    loose: bool
-
-    @classmethod
-    def hold(cls, ts: TaskState, last_worker: WorkerState) -> _Held:
-        """Keep Dask from choosing a worker for this task."""
-        held = cls(
-            task=ts,
-            last_worker=last_worker,
-            deadline=monotonic() + CAUSE_TIMEOUT,
-            workers=ts.worker_restrictions,
-            hosts=ts.host_restrictions,
-            loose=ts.loose_restrictions,
-        )
+    def __init__(self, ts: TaskState, last_worker: WorkerState) -> None:
+        self.task, self.last_worker = ts, last_worker
+        self.deadline = monotonic() + CAUSE_TIMEOUT
+        self._workers, self._hosts = ts.worker_restrictions, ts.host_restrictions
+        self._loose = ts.loose_restrictions
         ts.worker_restrictions, ts.host_restrictions = {NO_WORKER}, None
         ts.loose_restrictions = False
-        return held
 
     def release(self) -> None:
         """Restore the task's own restrictions."""
-        self.task.worker_restrictions = self.workers
-        self.task.host_restrictions = self.hosts
-        self.task.loose_restrictions = self.loose
+        self.task.worker_restrictions = self._workers
+        self.task.host_restrictions = self._hosts
+        self.task.loose_restrictions = self._loose
 
 
-class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
+class FailureAttribution:
     """Hold a task that has lost too many workers until the causes are known.
 
     A held task is not tried on another worker: if it does kill them, all workers could
     be gone before the first cause is known.
     """
 
-    name = "gridengine-failure-attribution"
-
-    def __init__(self, scheduler: Scheduler, info: FailureInfo) -> None:
+    def __init__(self, scheduler: ClusterScheduler, info: ClusterFailureInfo) -> None:
         self._scheduler, self._info = scheduler, info
         # Dask fails a task before it calls any plugin, so it must never do so itself.
         self._allowed = scheduler.allowed_failures
@@ -123,28 +84,23 @@ class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
         """Return the names of the workers whose death counts against this task."""
         return self._suspects.get(key, [])
 
-    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+    def add_worker(self, address: str) -> None:
         """Remember the worker: it is unknown to Dask when its removal is logged."""
-        self._workers[worker] = scheduler.workers[worker]
+        self._workers[address] = self._scheduler.workers[address]
 
-    def log_event(self, topic: str, msg: Any) -> None:
-        """Process exits that Nannies report, and removals of workers.
+    def remove_worker(self, event: dict[str, Any]) -> None:
+        """Process a removal of a worker that Dask logs.
 
-        Dask logs a removal after it has counted the death, and before it looks for
-        other workers: a task that is restricted now is not sent to any.
+        Dask logs it after it has counted the death, and before it looks for other
+        workers: a task that is restricted now is not sent to any.
         """
-        if not isinstance(msg, dict):
+        if (ws := self._workers.pop(event["worker"], None)) is None:
             return
-        if topic == WORKER_EXIT:
-            self._info.worker_exit(str(msg.get("name")), msg)
-        elif topic == "all" and msg.get("action") == "remove-worker":
-            if (ws := self._workers.pop(msg["worker"], None)) is None:
-                return
-            self._info.missing(ws.name, expected=msg["expected"])
-            if not msg["expected"]:
-                self._count_death(ws, msg["processing-tasks"])
+        self._info.missing(ws.name, expected=event["expected"])
+        if not event["expected"]:
+            self._count_death(ws, event["processing-tasks"])
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop to wait for causes."""
         if self._deciding is not None:
             self._deciding.cancel()
@@ -160,7 +116,7 @@ class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
                 ts = self._scheduler.tasks[key]
                 self._discount(ts)
                 if len(self._suspects[key]) > self._allowed:
-                    self._held[key] = _Held.hold(ts, ws.clean())
+                    self._held[key] = _Held(ts, ws.clean())
         while len(self._suspects) > MAX_SUSPECTS:
             self._suspects.popitem(last=False)
         if self._held and (self._deciding is None or self._deciding.done()):
@@ -211,22 +167,4 @@ class FailureAttribution(SchedulerPlugin):  # type: ignore[misc]
         )
         error = KilledWorker(ts.key, last_worker, self._allowed)
         annotate(error, self._info.deaths(names))
-        fail_tasks(self._scheduler, [ts], error)
-
-
-def fail_tasks(
-    scheduler: Scheduler, tasks: Collection[TaskState], error: Exception
-) -> None:
-    """End waiting or running tasks with this error; none of them is tried again."""
-    if not tasks:
-        return
-    stimulus = f"{type(error).__name__}-{time()}"
-    pickled = dumps(error)
-    recommendations: dict[Any, Any] = {}
-    for ts in tasks:
-        recommendations.update(
-            scheduler.transition(
-                ts.key, "erred", stimulus, exception=pickled, cause=ts.key
-            )
-        )
-    scheduler.transitions(recommendations, stimulus_id=stimulus)
+        self._scheduler.fail([ts], error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
 from distributed.comm.addressing import (
@@ -18,20 +18,24 @@ from distributed.comm.addressing import (
     parse_host_port,
     unparse_host_port,
 )
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.metrics import time
+from distributed.protocol.pickle import dumps
 from distributed.protocol.serialize import ToPickle
 from distributed.scheduler import TaskState
+from distributed.utils import key_split
 
+from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.net.ports import Ports, is_free, none_free
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.scheduler.dashboard import Dashboard
-from dask_gridengine.scheduler.failure_attribution import (
-    FailureAttribution,
-    FailureInfo,
-    fail_tasks,
-)
+from dask_gridengine.scheduler.failure_attribution import FailureAttribution
 from dask_gridengine.scheduler.task_durations import TaskDurations
 from dask_gridengine.scheduler.worker_liveness import WorkerLiveness
 from dask_gridengine.worker.task_loading import PortableTask
+
+if TYPE_CHECKING:
+    from dask_gridengine.cluster.failure_info import ClusterFailureInfo
 
 
 class ClusterScheduler(Scheduler):  # type: ignore[misc]
@@ -40,7 +44,7 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
     Parameters
     ----------
     dashboard, dashboard_address, http_prefix
-        As Dask's. The port is open from the start; the pages are added 2 s later.
+        As Dask's. The port is open from the start; the first visitor loads the pages.
     host, port, interface, protocol
         As Dask's, of the address in the network.
     ports
@@ -76,13 +80,15 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         )
         pages = bool(dashboard or (dashboard is None and dashboard_address))
         self.view = NodeHistory("", dict, dict)  # until `show`
-        self._dashboard = Dashboard(self, http_prefix, pages=pages)
-        self.add_plugin(self._dashboard)
+        self.dashboard = Dashboard(self, http_prefix, pages=pages)
         self.task_durations = TaskDurations()
-        self.add_plugin(self.task_durations)
+        self.add_plugin(_Hooks(self))
         self.liveness = WorkerLiveness(self, self._resumed)
-        self.failure_info: FailureInfo | None = None
-        self._failures: FailureAttribution | None = None
+        self.failure_info: ClusterFailureInfo | None = None
+        self.failures: FailureAttribution | None = None
+        #: Returns the ``scheduler_info`` of the cluster object. Dask sends it the
+        #: status of a worker that registers ("init"), and no change.
+        self.cluster_info: Callable[[], dict[str, Any]] | None = None
         #: Called with a node's name and the signal that it got; returns the seconds
         #: that the node has left. See `node_signal`.
         self.on_node_signal: Callable[[str, str], float] | None = None
@@ -98,21 +104,28 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
     def show(self, view: NodeHistory) -> None:
         """Show these nodes on page, JSON route and metrics."""
         self.view = view
-        self._dashboard.show(view)
+        self.dashboard.show(view)
 
-    def attribute_failures(self, info: FailureInfo) -> None:
+    def attribute_failures(self, info: ClusterFailureInfo) -> None:
         """Count deaths of workers against tasks by what the cluster knows of them."""
-        self.failure_info = info
-        self._failures = FailureAttribution(self, info)
-        self.add_plugin(self._failures)
+        self.failure_info, self.failures = info, FailureAttribution(self, info)
 
     def suspects_of(self, key: Any) -> list[str]:
         """Names of the workers that died while they had this task."""
-        return self._failures.suspects_of(key) if self._failures else []
+        return self.failures.suspects_of(key) if self.failures else []
 
     def fail(self, tasks: Collection[TaskState], error: Exception) -> None:
         """End waiting or running tasks with this error; none of them is tried again."""
-        fail_tasks(self, tasks, error)
+        if not tasks:
+            return
+        stimulus, pickled = f"{type(error).__name__}-{time()}", dumps(error)
+        recommendations: dict[Any, Any] = {}
+        for ts in tasks:
+            key = ts.key
+            recommendations |= self.transition(
+                key, "erred", stimulus, exception=pickled, cause=key
+            )
+        self.transitions(recommendations, stimulus_id=stimulus)
 
     def fail_waiting(self, error: Exception) -> int:
         """End all tasks that wait for a worker with this error; return their number."""
@@ -183,3 +196,52 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         if ws is not None and info is not None and info.ours(ws.name):
             msg["run_spec"] = ToPickle(PortableTask(ts.key, ts.run_spec))
         return msg
+
+
+class _Hooks(SchedulerPlugin):  # type: ignore[misc]
+    """Passes on Dask's events.
+
+    It is the only plugin of a cluster: Dask calls each for each transition of a task,
+    also those without a method for it, which takes a microsecond each (measured).
+    """
+
+    name = "gridengine"
+
+    def __init__(self, scheduler: ClusterScheduler) -> None:
+        self._scheduler = scheduler
+
+    async def start(self, scheduler: Scheduler) -> None:
+        self._scheduler.dashboard.start()
+
+    async def close(self) -> None:
+        self._scheduler.dashboard.close()
+        if self._scheduler.failures is not None:
+            self._scheduler.failures.close()
+
+    def transition(
+        self, key: Any, start: str, finish: str, *args: Any, **options: Any
+    ) -> None:
+        if finish == "memory" and start == "processing":
+            phases = options.get("startstops") or ()
+            computed = [p for p in phases if p["action"] == "compute"]  # no transfers
+            seconds = sum(float(p["stop"]) - float(p["start"]) for p in computed)
+            self._scheduler.task_durations.record(key_split(key), seconds)
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        if self._scheduler.failures is not None:
+            self._scheduler.failures.add_worker(worker)
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Process exits that Nannies report, and removals and statuses of workers."""
+        scheduler = self._scheduler
+        if not isinstance(msg, dict):
+            return
+        if topic == WORKER_EXIT and scheduler.failure_info is not None:
+            scheduler.failure_info.worker_exit(str(msg.get("name")), msg)
+        elif topic == "all" and msg.get("action") == "remove-worker":
+            if scheduler.failures is not None:
+                scheduler.failures.remove_worker(msg)
+        elif msg.get("action") == "worker-status-change" and scheduler.cluster_info:
+            workers = scheduler.cluster_info()["workers"]  # the topic is an address
+            if (known := workers.get(topic)) is not None:
+                known["status"] = msg["status"]

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
-from typing import Any
 
-from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import TaskPrefix
-from distributed.utils import key_split
 
 #: Durations of each kind that count, and the share of them that the quantile covers.
 #: Not the maximum: one straggler would have all nodes drain early.
@@ -22,39 +18,25 @@ RECENT, QUANTILE = 50, 0.95
 MAX_KINDS = 1000
 
 
-class TaskDurations(SchedulerPlugin):  # type: ignore[misc]
+class TaskDurations:
     """Record durations as tasks end."""
-
-    name = "gridengine-task-durations"
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
-        self._quantiles: dict[str, float] = {}  # as far as they were computed
-
-    def transition(
-        self, key: Any, start: str, finish: str, *args: Any, **options: Any
-    ) -> None:
-        """Record the duration of a task that has ended."""
-        if start == "processing" and finish == "memory":
-            seconds = compute_seconds(options.get("startstops") or ())
-            self.record(key_split(key), seconds)
 
     def record(self, kind: str, seconds: float) -> None:
         """Record the duration of a task of this kind."""
         self._recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
         self._recent.move_to_end(kind)
-        self._quantiles.pop(kind, None)
         if len(self._recent) > MAX_KINDS:
-            oldest, _ = self._recent.popitem(last=False)
-            self._quantiles.pop(oldest, None)
+            self._recent.popitem(last=False)
 
     def quantile(self, kind: str) -> float | None:
         """Return seconds that few tasks of this kind exceed; None if none has ended."""
-        if kind not in self._quantiles and (recent := self._recent.get(kind)):
-            # Of fewer than 20 durations this is the longest.
-            index = math.ceil(QUANTILE * len(recent)) - 1
-            self._quantiles[kind] = sorted(recent)[index]
-        return self._quantiles.get(kind)
+        if (recent := self._recent.get(kind)) is None:
+            return None
+        # Of fewer than 20 durations this is the longest.
+        return sorted(recent)[math.ceil(QUANTILE * len(recent)) - 1]
 
     def expected(self, prefix: TaskPrefix) -> float | None:
         """Return seconds that a task may take; None if none has been seen to run."""
@@ -64,17 +46,3 @@ class TaskDurations(SchedulerPlugin):  # type: ignore[misc]
         if seconds is None and running <= 0:
             return None
         return max(seconds or 0.0, running)
-
-
-def compute_seconds(startstops: Iterable[Mapping[str, Any]]) -> float:
-    """Return the seconds that a task computed, without the transfers before it.
-
-    >>> compute_seconds([{"action": "transfer", "start": 0, "stop": 9},
-    ...                  {"action": "compute", "start": 9.0, "stop": 11.5}])
-    2.5
-    """
-    return sum(
-        float(phase["stop"]) - float(phase["start"])
-        for phase in startstops
-        if phase["action"] == "compute"
-    )

@@ -10,7 +10,6 @@ from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.serialize import ToPickle
 
-from tests.loops import in_loop
 from tests.scheduler.scene import lose, nap
 from tests.waiting import until
 
@@ -52,7 +51,6 @@ class Sends(Scheduler):
         return msg
 
 
-@in_loop
 async def test_dask_calls_the_hooks_as_they_are_used(tmp_path: Path) -> None:
     """At a removal tasks have been counted, but not yet been sent elsewhere."""
     options: dict[str, Any] = {

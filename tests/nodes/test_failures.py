@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -54,32 +55,29 @@ def test_alike_failures_are_one_sentence_and_one_log_line(
         ("aaaa", None, False),  # or if the other hosts are unknown
         ("aab", 9, True),
         ("aaa", 1, True),  # there is no other host
+        (["a", "a", ""], None, True),  # an unknown host counts as another one
     ],
 )
 def test_alike_failures_on_different_hosts_are_persistent(
-    places: str, hosts: int | None, persistent_failure: bool
+    places: Sequence[str], hosts: int | None, persistent_failure: bool
 ) -> None:
-    """The next node is expected to fail as well."""
-    found = failed(*places).persistent_failure(hosts=hosts)
+    """The next node is expected to fail as well; until a node works."""
+    failures = failed(*places)
+    found = failures.persistent_failure(hosts=hosts)
     assert found is (Cause.NO_PYTHON if persistent_failure else None)
+    failures.reset()
+    assert failures.persistent_failure(hosts=hosts) is None
+    assert len(failures) == len(places), "the groups are kept"
 
 
-def test_an_unknown_host_counts_as_another_one() -> None:
-    """Nodes that could not write a log have no known host."""
-    assert failed(*[""] * ALIKE).persistent_failure() is Cause.NO_PYTHON
-    assert failed("a", "a", "").persistent_failure() is Cause.NO_PYTHON
-    assert failed(*[""] * (ALIKE - 1)).persistent_failure() is None
-
-
-def test_different_causes_are_no_pattern() -> None:
-    """Three different causes are not one persistent failure."""
-    registry, failures = NodeRegistry(), Failures()
-    registry.submitted(NodeId("7", i + 1) for i in range(3))
-    causes = (Cause.NO_PYTHON, Cause.KILLED, Cause.UNREACHABLE)
-    for record, cause in zip(registry, causes, strict=True):
-        record.host = str(record.id)
-        failures.add(record, Diagnosis(cause=cause), LOGS)
+def test_rejected_arrays_count_too() -> None:
+    """On whichever host they would have run; other causes do not."""
+    failures = failed("a", "b")
+    failures.rejected()
     assert failures.persistent_failure() is None
+    for _ in range(ALIKE - 1):
+        failures.rejected()
+    assert failures.persistent_failure() is Cause.REJECTED
 
 
 def test_a_node_that_had_worked_does_not_count() -> None:
@@ -91,22 +89,6 @@ def test_a_node_that_had_worked_does_not_count() -> None:
         failures.add(record, Diagnosis(cause=Cause.WALLTIME), LOGS)
     assert failures.persistent_failure() is None
     assert len(failures) == 9
-
-
-def test_a_worker_or_the_user_ends_the_row() -> None:
-    """The groups are kept, but the row begins again."""
-    failures = failed(*"abc")
-    failures.reset()
-    assert failures.persistent_failure() is None
-    assert len(failures) == 3
-
-
-def test_refusals_of_the_grid_count_too() -> None:
-    """Of whole arrays, wherever they would have run."""
-    failures = Failures()
-    for _ in range(ALIKE):
-        failures.rejected(Diagnosis(cause=Cause.REJECTED, detail="no such queue"))
-    assert failures.persistent_failure() is Cause.REJECTED
 
 
 def test_a_diagnosis_can_be_corrected() -> None:
@@ -125,10 +107,5 @@ def test_a_diagnosis_can_be_corrected() -> None:
     assert reason.startswith("2 nodes (e.g. node 7.1 on a) could not be started")
     failures.correct(better, better)
     assert failures.reasons() == [reason]
-
-
-def test_an_end_that_was_no_failure_is_removed() -> None:
-    """A node declared lost may have been deleted."""
-    failures = failed("a")
-    failures.correct(WHY, Diagnosis(cause=Cause.DELETED))
-    assert failures.reasons() == []
+    failures.correct(better, Diagnosis(cause=Cause.DELETED))
+    assert len(failures) == 1, "one was no failure"

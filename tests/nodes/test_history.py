@@ -10,6 +10,10 @@ def test_a_row_has_times_host_and_cause() -> None:
     """When the node entered each state, its delays, why it ended."""
     nodes = Nodes()
     (record,) = nodes.submit(1)
+    record.diagnosis = Diagnosis(cause=Cause.VERSIONS)
+    (row,) = nodes.history.rows()
+    assert (row.queue_wait, row.startup, row.cause) == (None, None, ""), "not ended"
+    assert list(row.periods) == [("queued", START, None)]
     nodes.clock.now += 60
     nodes.arrive(record, "node3", age=2.0)
     nodes.clock.now += 8
@@ -35,16 +39,6 @@ def test_a_row_has_times_host_and_cause() -> None:
         ("importing", START + 68, START + 68),
         ("working", START + 68, START + 168),
     ]
-
-
-def test_a_queued_node_has_no_delays_and_no_cause() -> None:
-    """Its only period goes on."""
-    nodes = Nodes()
-    nodes.submit(1)
-    (row,) = nodes.history.rows()
-    assert (row.queue_wait, row.startup, row.cause) == (None, None, "")
-    assert not row.ended
-    assert list(row.periods) == [("queued", START, None)]
 
 
 def test_a_row_holds_no_secret() -> None:

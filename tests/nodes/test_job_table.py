@@ -1,10 +1,12 @@
-"""The table of ``cluster.jobs()``."""
+"""The table of ``cluster.jobs()``, and the log tails of ended nodes."""
 
 from __future__ import annotations
 
+import pytest
+
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.job_table import MAX_PRINTED, JobTable
+from dask_gridengine.nodes.job_table import MAX_PRINTED, JobTable, log_tail
 from dask_gridengine.nodes.registry import NodeRegistry, NodeState
 from tests.samples import hello
 
@@ -20,7 +22,7 @@ def test_it_has_a_line_for_each_node() -> None:
     registry = some(2)
     registry.unbound.append("ge-0")
     first, second = registry
-    registry.arrive(first, hello(job="7", host="node1"))
+    registry.arrive(first, hello(job="7", host="<node1>"))
     registry.bind(first)
     first.peak_memory = 3 * 2**30
     second.diagnosis = Diagnosis(cause=Cause.DELETED)
@@ -28,28 +30,15 @@ def test_it_has_a_line_for_each_node() -> None:
     table = JobTable(registry)
     head, one, two = repr(table).splitlines()
     assert " ".join(head.split()) == "job host state since worker peak memory cause"
-    assert one.split()[:3] == ["7.1", "node1", "importing"]
+    assert one.split()[:3] == ["7.1", "<node1>", "importing"]
     assert {"ge-0", "3.00"} <= {*one.split()}
     assert two.endswith("was deleted")
     assert [str(row.id) for row in table] == ["7.1", "7.2"]
     assert table.counts() == {"importing": 1, "gone": 1}
+    assert "<td>&lt;node1&gt;</td>" in table._repr_html_()
+    registry.move(first, NodeState.GONE)
+    assert table[0].state is NodeState.IMPORTING, "it is a copy"
     assert (len(table), table[0].pid, table[1:][0].cause) == (2, 4242, "was deleted")
-
-
-def test_it_is_a_copy() -> None:
-    """Later changes of the nodes do not change it."""
-    registry = some(1)
-    table = JobTable(registry)
-    registry.move(*registry, NodeState.GONE)
-    assert table[0].state is NodeState.QUEUED
-
-
-def test_only_an_end_has_a_cause() -> None:
-    """A rejected node that has not left yet has none."""
-    registry = some(1)
-    (record,) = registry
-    record.diagnosis = Diagnosis(cause=Cause.VERSIONS)
-    assert JobTable(registry)[0].cause == ""
 
 
 def test_many_nodes_are_printed_in_part() -> None:
@@ -66,11 +55,30 @@ def test_many_nodes_are_printed_in_part() -> None:
     assert " 4 " in lines[-1]
 
 
-def test_html_is_escaped() -> None:
-    """A host may have any name."""
-    registry = some(1)
-    (record,) = registry
-    registry.arrive(record, hello(job="7", host="<script>"))
-    shown = JobTable(registry)._repr_html_()
-    assert "<script>" not in shown
-    assert "&lt;script&gt;" in shown
+def ended(*tails: str) -> NodeRegistry:
+    registry = NodeRegistry()
+    registry.submitted(NodeId("7", i + 1) for i in range(len(tails)))
+    for i, (record, tail) in enumerate(zip(registry, tails, strict=True)):
+        record.worker, record.host, record.log_tail = f"ge-{i}", "node1", tail
+        registry.move(record, NodeState.GONE)
+    return registry
+
+
+def test_each_tail_has_its_worker_and_job_as_title() -> None:
+    """Users search for either name."""
+    tails = log_tail(ended("oh", "no"), True)
+    assert tails == {"ge-0 (node 7.1 on node1)": "oh", "ge-1 (node 7.2 on node1)": "no"}
+
+
+@pytest.mark.parametrize("workers", ["ge-1", "7.2", ["7.2", "ge-77"]])
+def test_nodes_can_be_chosen(workers: str | list[str]) -> None:
+    """By the worker's name or the job's id."""
+    assert list(log_tail(ended("oh", "no"), workers).values()) == ["no"]
+
+
+def test_live_nodes_and_empty_tails_are_left_out() -> None:
+    """Dask itself asks live workers."""
+    registry = ended("", "no")
+    registry.submitted([NodeId("8", 1)])
+    assert len(log_tail(registry, True)) == 1
+    assert log_tail(registry, False) == {}

@@ -73,35 +73,33 @@ def test_nodes_get_the_outer_address(
     )
 
 
-def test_the_scheduler_is_at_the_address_that_answered() -> None:
-    """The address that answered the node leads to the scheduler too."""
-    plain = options()
-    assert contact(plain, scheduler(), "10.7.7.1:4711") == "tls://10.7.7.1:8786"
-    six = contact(plain, scheduler(address="tcp://0.0.0.0:1"), "[::1]:2")
-    assert six == "tcp://[::1]:1"
-
-
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("given", "changes", "via", "found"),
     [
-        ({"contact_address": "gate"}, "tls://gate:8786"),
-        ({"contact_address": "gate:28786"}, "tls://gate:28786"),
-        ({"contact_address": "tls://[fd00::1]:1"}, "tls://[fd00::1]:1"),
+        ({}, {}, "10.7.7.1:4711", "tls://10.7.7.1:8786"),
+        ({}, {"address": "tcp://0.0.0.0:1"}, "[::1]:2", "tcp://[::1]:1"),
+        ({}, {"contact_address": "tls://login:9000"}, "10.0.0.1:1", "tls://login:9000"),
+        ({"contact_address": "gate"}, {}, "gate:4711", "tls://gate:8786"),
+        ({"contact_address": "gate:28786"}, {}, "gate:4711", "tls://gate:28786"),
+        (
+            {"contact_address": "tls://[fd00::1]:1"},
+            {},
+            "gate:4711",
+            "tls://[fd00::1]:1",
+        ),
+        (
+            {"contact_address": "gate"},
+            {"contact_address": "tls://login:9000"},
+            "10.0.0.1:1",
+            "tls://gate:8786",
+        ),
     ],
 )
-def test_behind_nat_the_user_sets_the_schedulers_address(
-    given: dict[str, str], found: str
+def test_where_a_node_contacts_the_scheduler(
+    given: dict[str, str], changes: dict[str, str], via: str, found: str
 ) -> None:
-    """A host, with the outer port if it differs."""
-    assert contact(options(**given), scheduler(), "gate:4711") == found
-
-
-def test_dasks_own_contact_address_counts_where_ours_is_not_given() -> None:
-    """As `distributed.scheduler.contact-address`, of the scheduler alone."""
-    reachable = scheduler(contact_address="tls://login.example:9000")
-    assert contact(options(), reachable, "10.0.0.1:4711") == "tls://login.example:9000"
-    ours = contact(options(contact_address="gate"), reachable, "10.0.0.1:4711")
-    assert ours == "tls://gate:8786"
+    """At our contact_address, else Dask's, else the address that answered its hello."""
+    assert contact(options(**given), scheduler(**changes), via) == found
 
 
 def test_the_dashboard_takes_the_first_port_that_is_free() -> None:

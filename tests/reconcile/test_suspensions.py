@@ -11,7 +11,7 @@ import pytest
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
-from dask_gridengine.reconcile.liveness import silent_for
+from dask_gridengine.reconcile.monitor import silent_for
 from dask_gridengine.reconcile.suspensions import AGAIN, SILENT
 from tests.pools import FakeCluster, FakeLauncher, bearing, make_pool
 from tests.simulated import Clock
@@ -46,7 +46,7 @@ class Scene:
         self.registry = self.pool.registry
         self.suspensions = self.pool.monitor.suspensions
 
-    async def look(self, *silent: NodeRecord, after: float = AGAIN) -> None:
+    async def check(self, *silent: NodeRecord, after: float = AGAIN) -> None:
         """Check once, so much later, and have the answer come."""
         self.clock.now += after
         await self.suspensions.check(silent)
@@ -58,151 +58,107 @@ class Scene:
         return [record.shown.value for record in self.registry]
 
 
-def test_only_silent_nodes_are_asked_about() -> None:
-    """While all speak, nothing is asked; nodes that speak are not suspended."""
-
-    async def main() -> None:
-        scene = Scene()
-        scene.launcher.found = frozenset({scene.first.id, scene.second.id})
-        await scene.look()
-        assert scene.launcher.suspended_requests == 0
-        scene.cluster.scheduler.silent_workers = ["ge-0"]
-        await scene.look()
-        assert scene.shown == ["suspended", "working"]
-        assert scene.cluster.scheduler.changes == [(["ge-0"], True)]
-        assert scene.registry.shown()[NodeState.SUSPENDED] == 1
-        assert scene.registry.counts[NodeState.WORKING] == 2
-        assert "12.1" in scene.pool.reconciler.decisions[0]
-
-    asyncio.run(main())
+async def test_only_silent_nodes_are_asked_about() -> None:
+    """While all send heartbeats, nothing is asked."""
+    scene = Scene()
+    scene.launcher.found = frozenset({scene.first.id, scene.second.id})
+    await scene.check()
+    assert scene.launcher.suspended_requests == 0
+    scene.cluster.scheduler.silent_workers = ["ge-0"]
+    await scene.check()
+    assert scene.shown == ["suspended", "working"]
+    assert scene.cluster.scheduler.changes == [(["ge-0"], True)]
+    assert scene.registry.shown()[NodeState.SUSPENDED] == 1
+    assert scene.registry.counts[NodeState.WORKING] == 2
+    assert "12.1" in scene.pool.reconciler.decisions[0]
 
 
 @pytest.mark.parametrize("ttl", [None, 300.0, 8.0])
-def test_the_grid_is_asked_sparingly(ttl: float | None) -> None:
+async def test_the_grid_is_asked_sparingly(ttl: float | None) -> None:
     """Every half minute, or often enough for Dask's own limit of silence."""
-
-    async def main() -> None:
-        scene = Scene(ttl=ttl, silent=["ge-0"])
-        again = 2.0 if ttl == 8.0 else AGAIN
-        await scene.look()
-        await scene.look(after=again / 2)
-        assert scene.launcher.suspended_requests == 1
-        await scene.look(after=again / 2)
-        assert scene.launcher.suspended_requests == 2
-        assert scene.cluster.scheduler.limit == (2.0 if ttl == 8.0 else SILENT)
-
-    asyncio.run(main())
+    scene = Scene(ttl=ttl, silent=["ge-0"])
+    again = 2.0 if ttl == 8.0 else AGAIN
+    await scene.check()
+    await scene.check(after=again / 2)
+    assert scene.launcher.suspended_requests == 1
+    await scene.check(after=again / 2)
+    assert scene.launcher.suspended_requests == 2
+    assert scene.cluster.scheduler.limit == (2.0 if ttl == 8.0 else SILENT)
 
 
-def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
-    """It is given up soon, so that cannot wait for half a minute."""
-
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"])
-        await scene.look()
-        scene.launcher.found = frozenset({scene.second.id})
-        scene.registry.missing("ge-1", expected=False)
-        await scene.look(scene.second, after=2.0)
-        assert scene.shown == ["working", "suspended"]
-
-    asyncio.run(main())
+async def test_a_connection_that_is_lost_is_asked_about_at_once() -> None:
+    """It would be declared lost sooner than in half a minute."""
+    scene = Scene(silent=["ge-0"])
+    await scene.check()
+    scene.launcher.found = frozenset({scene.second.id})
+    scene.registry.missing("ge-1", expected=False)
+    await scene.check(scene.second, after=2.0)
+    assert scene.shown == ["working", "suspended"]
 
 
-def test_a_grid_that_does_not_tell_changes_nothing() -> None:
-    """Neither what is suspended nor what is not."""
-
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"])
-        for found, state in ((None, "working"), ({NodeId("12", 1)}, "suspended")):
-            scene.launcher.found = None if found is None else frozenset(found)
-            await scene.look()
-            assert scene.shown[0] == state
-        scene.launcher.found = None
-        await scene.look()
-        assert scene.shown[0] == "suspended"
-
-    asyncio.run(main())
+async def test_a_grid_that_does_not_answer_changes_nothing() -> None:
+    """Neither of suspended nodes nor of others."""
+    scene = Scene(silent=["ge-0"])
+    for found, state in ((None, "working"), ({NodeId("12", 1)}, "suspended")):
+        scene.launcher.found = None if found is None else frozenset(found)
+        await scene.check()
+        assert scene.shown[0] == state
+    scene.launcher.found = None
+    await scene.check()
+    assert scene.shown[0] == "suspended"
 
 
 @pytest.mark.parametrize("by", ["the grid", "its heartbeat", "its registration"])
-def test_a_resumed_node_goes_on(by: str) -> None:
+async def test_a_resumed_node_goes_on(by: str) -> None:
     """In the state that it was in; it was not silent all that time."""
-
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"])
-        scene.registry.missing("ge-0", expected=False)
-        scene.launcher.found = frozenset({scene.first.id})
-        await scene.look()
-        silent = silent_for(scene.first, scene.clock(), 15.0)
-        await scene.look(after=1000.0)
-        assert scene.shown[0] == "suspended"
-        if by == "the grid":
-            scene.launcher.found = frozenset()
-            await scene.look()
-        elif by == "its heartbeat":
-            scene.suspensions.heard(scene.first)
-        else:
-            scene.registry.registered("ge-0")
-            silent = None
-        assert scene.shown[0] == "working"
-        assert silent_for(scene.first, scene.clock(), 15.0) == silent
-        assert not scene.registry.suspended
-
-    asyncio.run(main())
-
-
-def test_what_ends_is_not_suspended_any_more() -> None:
-    """However it ends."""
-
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"])
-        scene.launcher.found = frozenset({scene.first.id})
-        await scene.look()
-        scene.registry.move(scene.first, NodeState.GONE)
-        assert scene.shown == ["gone", "working"]
-        assert not scene.registry.suspended
-        await scene.look()
-        assert scene.shown == ["gone", "working"]
-
-    asyncio.run(main())
+    scene = Scene(silent=["ge-0"])
+    scene.registry.missing("ge-0", expected=False)
+    scene.launcher.found = frozenset({scene.first.id})
+    await scene.check()
+    silent = silent_for(scene.first, scene.clock(), 15.0)
+    await scene.check(after=1000.0)
+    assert scene.shown[0] == "suspended"
+    if by == "the grid":
+        scene.launcher.found = frozenset()
+        await scene.check()
+    elif by == "its heartbeat":
+        scene.suspensions.heard(scene.first)
+    else:
+        scene.registry.registered("ge-0")
+        silent = None
+    assert scene.shown[0] == "working"
+    assert silent_for(scene.first, scene.clock(), 15.0) == silent
+    assert not scene.registry.suspended
 
 
 @pytest.mark.parametrize("timeout", [None, 3600.0])
-def test_after_a_time_another_takes_its_place(timeout: float | None) -> None:
-    """Or never; that is nobody's failure."""
-
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"], timeout=timeout)
-        scene.launcher.found = frozenset({scene.first.id})
-        await scene.look()
-        await scene.look(after=3599.0)
-        assert scene.launcher.cancelled == []
-        await scene.look(after=1.0)
-        gone = [] if timeout is None else [scene.first.id]
-        assert scene.launcher.cancelled == gone
-        assert len(scene.pool.names) == 2, "another is desired instead"
-        assert scene.pool.reconciler.free == len(gone)
-        if timeout:
-            assert scene.first.diagnosis is not None
-            assert scene.first.diagnosis.cause is Cause.SUSPENDED
-            assert not scene.first.diagnosis.cause.is_failure
-
-    asyncio.run(main())
+async def test_a_node_suspended_for_too_long_is_replaced(timeout: float | None) -> None:
+    """Or never; it is no failure."""
+    scene = Scene(silent=["ge-0"], timeout=timeout)
+    scene.launcher.found = frozenset({scene.first.id})
+    await scene.check()
+    await scene.check(after=3599.0)
+    assert scene.launcher.cancelled == []
+    await scene.check(after=1.0)
+    gone = [] if timeout is None else [scene.first.id]
+    assert scene.launcher.cancelled == gone
+    assert len(scene.pool.names) == 2, "another is desired instead"
+    assert scene.pool.reconciler.free == len(gone)
+    if timeout:
+        assert scene.first.diagnosis is not None
+        assert scene.first.diagnosis.cause is Cause.SUSPENDED
+        assert not scene.first.diagnosis.cause.is_failure
 
 
-def test_an_answer_is_not_waited_for_at_the_end() -> None:
+async def test_closing_does_not_wait_for_an_answer() -> None:
     """However long the grid takes."""
+    scene = Scene(silent=["ge-0"])
+    await scene.suspensions.stop()
 
-    async def main() -> None:
-        scene = Scene(silent=["ge-0"])
-        await scene.suspensions.stop()
+    async def hang() -> None:
+        await asyncio.sleep(3600)
 
-        async def hang() -> None:
-            await asyncio.sleep(3600)
-
-        scene.launcher.suspended = hang  # type: ignore[method-assign, assignment]
-        await scene.look()
-        await scene.suspensions.stop()
-        assert scene.shown[0] == "working"
-
-    asyncio.run(main())
+    scene.launcher.suspended = hang  # type: ignore[method-assign, assignment]
+    await scene.check()
+    await scene.suspensions.stop()
+    assert scene.shown[0] == "working"

@@ -33,7 +33,7 @@ def pool_of(count: int) -> NodePool:
 
 
 def scheduler_with(*states: Status) -> Any:
-    """All that is asked of a scheduler: its workers."""
+    """What the wait uses of a scheduler: its workers."""
     workers = {
         str(i): SimpleNamespace(status=state, name=str(i))
         for i, state in enumerate(states)
@@ -46,8 +46,8 @@ def fail(pool: NodePool, *records: NodeRecord) -> None:
     for record in records:
         record.host = f"node{record.id.index}"
         pool.registry.move(record, NodeState.GONE)
-        told = Diagnosis(cause=Cause.NO_PYTHON)
-        pool.failures.add(record, told, Path("/logs"))
+        why = Diagnosis(cause=Cause.NO_PYTHON)
+        pool.failures.add(record, why, Path("/logs"))
     pool.changed.set()
 
 
@@ -57,8 +57,8 @@ def test_only_workers_that_run_count() -> None:
     assert running_workers(scheduler_with(*states)) == 1
 
 
-def test_nodes_that_fail_alike_everywhere_end_the_hope() -> None:
-    """With the reasons; a queue full of the like is no reason to wait."""
+def test_nodes_that_fail_alike_everywhere_end_the_wait() -> None:
+    """With the reasons, although other nodes still queue."""
     pool = pool_of(ALIKE + 5)
     first, *others = pool.registry
     fail(pool, first)
@@ -71,31 +71,13 @@ def test_nodes_that_fail_alike_everywhere_end_the_hope() -> None:
     assert "could not find Python" in str(error)
 
 
-def test_a_node_that_is_just_starting_is_hope() -> None:
-    """It may be the first that does not fail."""
-    pool = pool_of(ALIKE + 1)
-    *failed, left = pool.registry
-    fail(pool, *failed)
-    pool.registry.move(left, NodeState.ARRIVED)
-    assert missing_workers_error([pool], scheduler_with(), 1) is None
-
-
-def test_whoever_asks_anew_has_hope() -> None:
-    """scale() forgives what has failed."""
+def test_scale_clears_the_failures() -> None:
+    """All may come then."""
     pool = pool_of(ALIKE)
     fail(pool, *pool.registry)
     assert missing_workers_error([pool], scheduler_with(), 1) is not None
     pool.scale(ALIKE, by_user=True)
     assert missing_workers_error([pool], scheduler_with(), 1) is None
-
-
-def test_the_node_that_probes_is_no_hope_yet() -> None:
-    """While one is submitted to see whether it goes now, the verdict stands."""
-    pool = pool_of(ALIKE)
-    fail(pool, *pool.registry)
-    pool.arrays.in_flight = 1
-    assert pool.reconciler.persistent_failure is not None
-    assert missing_workers_error([pool], scheduler_with(), 1) is not None
 
 
 def test_workers_that_run_are_enough() -> None:
@@ -105,22 +87,22 @@ def test_workers_that_run_are_enough() -> None:
     assert missing_workers_error([pool], scheduler_with(Status.running), 1) is None
 
 
-def test_what_was_deleted_on_purpose_will_not_come() -> None:
-    """Who waits for it is told by whom it was taken away."""
+def test_deleted_nodes_will_not_come() -> None:
+    """The error says that they were deleted."""
     pool = pool_of(2)
     one, _ = pool.registry
     one.diagnosis = Diagnosis(cause=Cause.DELETED, detail="with qdel")
     pool.drop_names(pool.names[:1])
     pool.reconciler.note_deleted(one)
     assert missing_workers_error([pool], scheduler_with(), 1) is None, (
-        "one is still wanted"
+        "one is still desired"
     )
     error = missing_workers_error([pool], scheduler_with(), 2)
     assert "node 7.1 was deleted: with qdel; workers requested now: 1" in str(error)
 
 
-def test_the_wait_ends_with_the_last_hope() -> None:
-    """At once when it is gone, with its reasons."""
+def test_the_wait_ends_when_no_worker_may_come() -> None:
+    """At once, with the reasons."""
     pool = pool_of(ALIKE)
 
     async def main() -> None:
@@ -134,8 +116,8 @@ def test_the_wait_ends_with_the_last_hope() -> None:
     asyncio.run(main())
 
 
-def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
-    """Dask sends no message for that, so it is looked at."""
+def test_the_wait_notices_a_worker_that_resumes() -> None:
+    """Dask sends no message for that, so it is checked."""
     pool = pool_of(1)
     scheduler = scheduler_with(Status.init)
     (worker,) = scheduler.workers.values()
@@ -148,7 +130,7 @@ def test_the_wait_notices_a_worker_that_turns_to_running() -> None:
     asyncio.run(main())
 
 
-def test_a_timeout_says_what_the_nodes_are_at() -> None:
+def test_a_timeout_has_the_states_of_the_nodes() -> None:
     """How many there are, of how many, and the states of the rest."""
     with pytest.raises(asyncio.TimeoutError, match=r"0 of 3 workers.*2 queued"):
         asyncio.run(wait_for_workers([pool_of(2)], scheduler_with(), 3, 0.01))

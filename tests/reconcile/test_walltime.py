@@ -1,10 +1,16 @@
-"""When a node must leave, and when another is asked for."""
+"""How long nodes may run, and when they have to drain."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dask_gridengine.batch import batch_system
+from dask_gridengine.grid_types import ArrayReport, NodeId
+from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.walltime import (
     GRID_SLACK,
     HAND_OVER,
@@ -12,18 +18,18 @@ from dask_gridengine.reconcile.walltime import (
     LEAST_LEAD,
     LONGEST_LEAD,
     USEFUL,
-    Step,
+    WalltimeLimits,
     hand_over_seconds,
     lead,
     margin,
-    step,
 )
+from tests.pools import FakeLauncher, make_pool
 
 SECONDS = st.floats(0.0, 1e6)
 
 
 @given(lifetime=SECONDS, task=SECONDS, moving=SECONDS)
-def test_a_node_is_of_use_for_half_its_life(
+def test_a_node_is_used_for_half_its_life(
     lifetime: float, task: float, moving: float
 ) -> None:
     """Whatever tasks take; and a longer task never makes the margin shorter."""
@@ -32,8 +38,8 @@ def test_a_node_is_of_use_for_half_its_life(
     assert found <= margin(lifetime, task=task + 1, hand_over=moving)
 
 
-def test_the_margin_is_learnt_from_tasks_and_data() -> None:
-    """There is time for one more task and for the move of what is held."""
+def test_the_margin_depends_on_tasks_and_data() -> None:
+    """There is time for one more task, and to move the data."""
     moving = hand_over_seconds(3600, nbytes=1e9, bandwidth=1e8, longest=30)
     assert moving > HAND_OVER + 10
     assert margin(3600, task=60, hand_over=moving) > GRID_SLACK + 60 + moving
@@ -44,7 +50,7 @@ def test_the_margin_is_learnt_from_tasks_and_data() -> None:
 
 
 @given(useful=SECONDS, starts=st.lists(SECONDS))
-def test_a_replacement_is_asked_for_as_early_as_starts_take(
+def test_a_replacement_is_requested_as_early_as_starts_take(
     useful: float, starts: list[float]
 ) -> None:
     """The slowest seen counts; within bounds, so that nodes are not always doubled."""
@@ -53,10 +59,102 @@ def test_a_replacement_is_asked_for_as_early_as_starts_take(
     assert found >= min(LONGEST_LEAD * useful, max([LEAST_LEAD, *starts]))
 
 
-def test_it_is_replaced_first_and_drains_then() -> None:
-    """The steps of a node's last minutes, in their order."""
-    steps = [step(left, margin=10, lead=5) for left in (60, 15.1, 15, 10.1, 10, -1)]
-    assert steps == [
-        *[Step.STAY, Step.STAY, Step.REPLACE, Step.REPLACE],
-        *[Step.DRAIN, Step.DRAIN],
+class Queues(FakeLauncher):
+    """A launcher that knows the limits of queues, and one that is in force."""
+
+    def __init__(self, limits: dict[str, float | None], in_force: float | None) -> None:
+        super().__init__(batch_system=batch_system("gridengine"))
+        self.limits, self.in_force = limits, in_force
+        self.queues: list[str] = []
+
+    async def report(  # type: ignore[override]
+        self, job: str, native: str
+    ) -> ArrayReport:
+        return ArrayReport(walltime=self.in_force)
+
+    async def queue_limit(self, queue: str) -> float | None:  # type: ignore[override]
+        self.queues.append(queue)
+        return self.limits.get(queue)
+
+
+def walltimes(
+    native: str = "",
+    walltime: float | None = None,
+    in_force: float | None = None,
+    **queues: float | None,
+) -> tuple[WalltimeLimits, Queues]:
+    launcher = Queues(queues, in_force)
+    options = {"walltime": walltime} if walltime else {}
+    pool = make_pool(launcher=launcher, native=native, **options)
+    if in_force is None:
+        pool.reports.close()
+    return pool.rotation.limits, launcher
+
+
+def node(queue: str = "", notify: float = 0.0) -> NodeRecord:
+    return NodeRecord(
+        id=NodeId("1", 1),
+        state=NodeState.WORKING,
+        since=0.0,
+        submitted=0.0,
+        queue=queue,
+        notify=notify,
+    )
+
+
+async def test_the_shorter_of_request_and_queue_counts() -> None:
+    """A queue is asked about once, and until it has answered the request counts."""
+    limits, launcher = walltimes("-l h_rt=100", long=3600.0, short=60.0)
+    assert limits.of(node()) == 100
+    assert limits.of(node("short")) == 100
+    await asyncio.sleep(0)
+    assert [limits.of(node(queue)) for queue in ("short", "long", "")] == [
+        *[60, 100, 100]
     ]
+    await asyncio.sleep(0)
+    assert limits.of(node("long")) == 100
+    assert launcher.queues == ["short", "long"]
+
+
+@pytest.mark.parametrize("in_force", [20.0, 200.0])
+async def test_the_request_in_force_counts(in_force: float) -> None:
+    """A site's defaults, or its verifier, may change the request."""
+    limits, _ = walltimes("-l h_rt=100", in_force=in_force)
+    assert limits.of(node()) == 100
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert limits.of(node()) == in_force
+
+
+async def test_without_any_limit_there_is_no_end() -> None:
+    """Neither of the request, nor of the queue."""
+    limits, _ = walltimes("-q a.q", **{"all.q": None})
+    limits.of(node("all.q"))
+    await asyncio.sleep(0)
+    assert limits.of(node("all.q")) is None
+
+
+def test_local_processes_have_the_requested_walltime() -> None:
+    """They have neither submit options nor queues."""
+    limits, launcher = walltimes(walltime=30.0)
+    assert limits.of(node()) == 30.0
+    assert launcher.queues == []
+
+
+@pytest.mark.parametrize(
+    ("native", "signal", "notify", "seconds"),
+    [
+        ("-notify", "SIGUSR2", 10.0, 9.0),
+        ("-notify", "SIGUSR1", 10.0, 9.0),
+        ("-l s_rt=60", "SIGUSR1", 10.0, 30.0),
+        ("", "SIGTERM", 10.0, 30.0),
+        ("-notify", "SIGUSR2", 0.0, 30.0),
+        ("-notify", "SIGUSR2", 60.0, 30.0),
+    ],
+)
+def test_how_long_a_node_has_after_a_signal(
+    native: str, signal: str, notify: float, seconds: float
+) -> None:
+    """The queue's notify where the grid will kill or suspend, else drain-timeout."""
+    limits, _ = walltimes(native)
+    assert limits.after(signal, node(notify=notify), otherwise=30.0) == seconds

@@ -41,7 +41,7 @@ async def page(scheduler: Scheduler, path: str) -> tuple[int, str, str]:
 
 
 class Info:
-    """A `FailureInfo` that records its calls, and returns what a test sets."""
+    """What the cluster knows of its nodes: records calls, returns what a test sets."""
 
     def __init__(self) -> None:
         self.lost: list[tuple[str, bool]] = []
@@ -79,7 +79,8 @@ async def working(
     """A scheduler with an `Info`, a client, and workers ``w0``, ``w1``, ..."""
     async with contextlib.AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(running(dashboard=False, **options))
-        scheduler.attribute_failures(Info())
+        info: Any = Info()
+        scheduler.attribute_failures(info)
         workers = [
             Worker(scheduler.address, name=f"w{i}", nthreads=1, local_directory=folder)
             for i in range(count)
@@ -91,8 +92,9 @@ async def working(
 
 
 def info_of(scheduler: ClusterScheduler) -> Info:
-    assert isinstance(scheduler.failure_info, Info)
-    return scheduler.failure_info
+    info: Any = scheduler.failure_info
+    assert isinstance(info, Info)
+    return info
 
 
 def nap() -> None:

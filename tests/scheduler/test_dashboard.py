@@ -1,4 +1,4 @@
-"""The pages of Dask's HTTP server: added shortly after the start."""
+"""The pages of Dask's HTTP server: loaded for the first visitor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from dask_gridengine.scheduler import dashboard
-from tests.loops import in_loop
 from tests.scheduler.scene import page, running
 
 
-@in_loop
 async def test_the_first_visitor_gets_the_pages() -> None:
     """They are loaded then, and not at the start."""
     async with running() as scheduler:
@@ -28,7 +26,6 @@ async def test_the_first_visitor_gets_the_pages() -> None:
 
 
 @pytest.mark.parametrize("options", [{"dashboard": False}, {"dashboard_address": None}])
-@in_loop
 async def test_there_is_no_dashboard_if_none_is_requested(
     options: dict[str, Any],
 ) -> None:
@@ -38,7 +35,6 @@ async def test_there_is_no_dashboard_if_none_is_requested(
         assert (await page(scheduler, "/status"))[0] == 404
 
 
-@in_loop
 async def test_without_bokeh_the_page_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -51,14 +47,6 @@ async def test_without_bokeh_the_page_says_how_to_get_it(
         assert "pip install" in text
 
 
-@in_loop
-async def test_a_scheduler_without_visitors_closes() -> None:
-    """Its pages were never loaded."""
-    async with running():
-        pass
-
-
-@in_loop
 async def test_the_first_visitor_stays_on_this_server() -> None:
     """The redirect is relative: below a proxy's prefix, and never to another host."""
     async with running() as scheduler:

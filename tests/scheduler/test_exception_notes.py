@@ -45,29 +45,13 @@ def notes(exception: BaseException) -> list[str]:
 
 
 def test_a_note_replaces_ours_and_no_other() -> None:
-    """A later one knows more."""
+    """A later one knows more; an empty one changes nothing."""
     error = ValueError("x")
     error.__notes__ = ["the user's own"]  # type: ignore[attr-defined]
-    annotate(error, "first")
-    annotate(error, "second")
-    assert notes(error) == ["the user's own", f"{PREFIX}second"]
-
-
-def test_an_empty_text_adds_no_note() -> None:
-    """And removes none."""
-    error = ValueError("x")
-    annotate(error, "")
-    assert notes(error) == []
-    annotate(error, "first")
-    annotate(error, "")
-    assert notes(error) == [f"{PREFIX}first"]
-
-
-def test_notes_survive_pickling() -> None:
-    """They cross processes with their exception."""
-    error = KilledWorker("key", None, 3)  # type: ignore[arg-type]
-    annotate(error, "because")
-    assert notes(pickle.loads(pickle.dumps(error))) == [f"{PREFIX}because"]
+    for text in ("first", "second", ""):
+        annotate(error, text)
+    crossed = pickle.loads(pickle.dumps(error))
+    assert notes(crossed) == ["the user's own", f"{PREFIX}second"]
 
 
 ELSEWHERE = """

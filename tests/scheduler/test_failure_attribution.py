@@ -13,7 +13,6 @@ from dask_gridengine.errors import NodesFailed
 from dask_gridengine.scheduler import failure_attribution as module
 from dask_gridengine.scheduler.failure_attribution import Evidence
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
-from tests.loops import in_loop
 from tests.scheduler.scene import info_of, lose, nap, working
 from tests.waiting import until
 
@@ -27,7 +26,6 @@ async def hold(scheduler: ClusterScheduler, client: Client, worker: Worker) -> F
     return task
 
 
-@in_loop
 async def test_removals_and_exits_are_reported(tmp_path: Path) -> None:
     """Every removal, whether it was expected, and the exits that Nannies report."""
     async with working(tmp_path, 2) as (scheduler, _, workers):
@@ -40,7 +38,6 @@ async def test_removals_and_exits_are_reported(tmp_path: Path) -> None:
         assert info.exits == ["w1"]
 
 
-@in_loop
 async def test_a_task_that_kills_its_workers_fails_with_the_cause(
     tmp_path: Path,
 ) -> None:
@@ -59,7 +56,6 @@ async def test_a_task_that_kills_its_workers_fails_with_the_cause(
         assert not ws[1].state.tasks, "it was tried on another"
 
 
-@in_loop
 async def test_a_retired_worker_does_not_count(tmp_path: Path) -> None:
     """A task that ran on it goes on elsewhere."""
     async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, _):
@@ -71,7 +67,6 @@ async def test_a_retired_worker_does_not_count(tmp_path: Path) -> None:
         await task
 
 
-@in_loop
 async def test_suspects_are_bounded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -89,7 +84,6 @@ async def test_suspects_are_bounded(
         await client.cancel(tasks)
 
 
-@in_loop
 async def test_a_task_is_held_until_the_cause_is_known(tmp_path: Path) -> None:
     """If it was not the task's fault, the task runs where it may, as before."""
     async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, ws):
@@ -104,7 +98,6 @@ async def test_a_task_is_held_until_the_cause_is_known(tmp_path: Path) -> None:
         assert ts.loose_restrictions
 
 
-@in_loop
 async def test_a_new_worker_does_not_get_a_held_task(tmp_path: Path) -> None:
     """It might be the next to die."""
     async with working(tmp_path, allowed_failures=0) as (scheduler, client, (w,)):
@@ -116,7 +109,6 @@ async def test_a_new_worker_does_not_get_a_held_task(tmp_path: Path) -> None:
             await task
 
 
-@in_loop
 async def test_only_deaths_that_count_are_counted(tmp_path: Path) -> None:
     """Of two, one of which the task did not cause, one is left, and one is allowed."""
     async with working(tmp_path, 2, allowed_failures=1) as (scheduler, client, ws):
@@ -146,7 +138,6 @@ def nap_after(before: int) -> int:
 
 
 @pytest.mark.parametrize("excluded", [["w0"], []])
-@in_loop
 async def test_a_dependency_that_was_lost_too_is_computed_again(
     tmp_path: Path, excluded: list[str]
 ) -> None:
@@ -168,7 +159,6 @@ async def test_a_dependency_that_was_lost_too_is_computed_again(
         assert await before == 3
 
 
-@in_loop
 async def test_a_cause_that_stays_unknown_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -181,7 +171,6 @@ async def test_a_cause_that_stays_unknown_counts(
             await task
 
 
-@in_loop
 async def test_a_held_task_can_be_cancelled_and_submitted_again(tmp_path: Path) -> None:
     """The new one is not held."""
     async with working(tmp_path, 2, allowed_failures=0) as (scheduler, client, ws):
@@ -196,7 +185,26 @@ async def test_a_held_task_can_be_cancelled_and_submitted_again(tmp_path: Path) 
             assert ws[1].state.tasks
 
 
-@in_loop
+async def test_a_key_that_is_used_again_has_no_old_deaths(tmp_path: Path) -> None:
+    """The deaths of an earlier task of this key do not count against the new one."""
+    async with working(tmp_path, 3, allowed_failures=1) as (scheduler, client, ws):
+        where = {"key": "k", "allow_other_workers": True}
+        first = client.submit(nap, workers=["w0"], **where)
+        await until(lambda: ws[0].state.executing_count, "it runs")
+        await lose(scheduler, ws[0])
+        assert scheduler.suspects_of("k") == ["w0"]
+        await client.cancel([first])
+        await until(lambda: "k" not in scheduler.tasks, "it is forgotten")
+        async with Client(
+            scheduler.address, asynchronous=True, set_as_default=False
+        ) as other:
+            second = other.submit(nap, workers=["w1"], **where)
+            await until(lambda: ws[1].state.executing_count, "the new one runs")
+            await lose(scheduler, ws[1])
+            assert scheduler.suspects_of("k") == ["w1"]
+            await second
+
+
 async def test_a_held_task_fails_if_no_worker_may_come(tmp_path: Path) -> None:
     """With that reason: it says more than a `KilledWorker`."""
     error = NodesFailed(1, 0, ["node 1.1 was deleted"])

@@ -15,7 +15,6 @@ from distributed.comm.tcp import TLSListener
 
 from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
-from tests.loops import in_loop
 from tests.waiting import until
 
 
@@ -88,7 +87,6 @@ def test_a_handshake_that_the_close_ends_is_not_logged(
     assert bool(logged) is not suppressed, caplog.text
 
 
-@in_loop
 async def test_losses_of_another_scheduler_are_logged() -> None:
     """However many clusters close at the same time, and in whatever order."""
     async with (
@@ -123,7 +121,6 @@ def warned(*addresses: str) -> list[str]:
 
 
 @pytest.mark.parametrize("closing", [False, True])
-@in_loop
 async def test_a_failed_handshake_is_logged_unless_its_scheduler_closes(
     closing: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from dask_gridengine.scheduler.task_durations import MAX_KINDS, TaskDurations
-from tests.loops import in_loop
 from tests.scheduler.scene import nap, working
 
 
@@ -44,7 +43,6 @@ def test_memory_is_bounded() -> None:
     assert durations.quantile("kind-0") is None
 
 
-@in_loop
 async def test_durations_are_recorded_as_tasks_end(tmp_path: Path) -> None:
     """The transfers before a task do not count."""
     async with working(tmp_path) as (scheduler, client, _):

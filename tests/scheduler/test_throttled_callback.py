@@ -6,7 +6,6 @@ import asyncio
 import itertools
 
 from dask_gridengine.scheduler.throttled_callback import EVERY, SHARE, ThrottledCallback
-from tests.loops import in_loop
 from tests.waiting import until
 
 
@@ -29,16 +28,6 @@ def test_calls_that_take_long_are_made_less_often() -> None:
     assert all(pause <= takes / SHARE + takes + EVERY for pause in pauses)
 
 
-def test_calls_that_take_no_time_are_made_each_time() -> None:
-    """A short check is never late."""
-    calls: list[int] = []
-    callback = ThrottledCallback(lambda: calls.append(1), clock=lambda: 5.0)
-    for _ in range(3):
-        callback.run_throttled()
-    assert len(calls) == 3
-
-
-@in_loop
 async def test_it_runs_until_it_is_stopped() -> None:
     """From `start` on in the running loop; `stop` may be called twice."""
     calls: list[int] = []

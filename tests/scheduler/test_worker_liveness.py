@@ -60,26 +60,14 @@ async def test_a_worker_of_a_suspended_node_gets_no_new_task(tmp_path: Path) -> 
         assert info_of(scheduler).resumed == []
 
 
-async def test_a_heartbeat_resumes_a_suspended_node(tmp_path: Path) -> None:
-    """The grid reports it later."""
-    async with working(tmp_path) as (scheduler, _, (worker,)):
-        (ws,) = scheduler.workers.values()
-        worker.periodic_callbacks["heartbeat"].stop()
-        scheduler.liveness.set_suspended(["w0"], True)
-        scheduler.liveness.correct_last_seen()
-        assert ws.status is Status.paused
-        await worker.heartbeat()
-        scheduler.liveness.correct_last_seen()
-        assert info_of(scheduler).resumed == ["w0"]
-        assert ws.status is Status.running
-
-
 async def test_a_heartbeat_resumes_all_workers_of_the_node(tmp_path: Path) -> None:
     """The cluster resumes the others when it is told of the first."""
     async with working(tmp_path, 2) as (scheduler, _, workers):
         for worker in workers:
             worker.periodic_callbacks["heartbeat"].stop()
         scheduler.liveness.set_suspended(["w0", "w1"], True)
+        scheduler.liveness.correct_last_seen()
+        assert {ws.status for ws in scheduler.workers.values()} == {Status.paused}
         info_of(scheduler).on_heard = lambda name: scheduler.liveness.set_suspended(
             ["w0", "w1"], False
         )
@@ -88,6 +76,7 @@ async def test_a_heartbeat_resumes_all_workers_of_the_node(tmp_path: Path) -> No
         scheduler.liveness.correct_last_seen()
         statuses = {ws.status for ws in scheduler.workers.values()}
         assert statuses == {Status.running}
+        assert info_of(scheduler).resumed == ["w0"]
 
 
 async def test_a_worker_that_leaves_is_not_resumed(tmp_path: Path) -> None:
