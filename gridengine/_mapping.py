@@ -1,0 +1,919 @@
+"""How a function is mapped over items: in chunks, of which none is lost.
+
+    ItemSource -> Mapping -> ChunkSubmitter -> Dask task (`run_chunk` on a worker)
+        ^            |
+        +--- what was not finished, failed and may be retried, or lost its worker
+
+A finished item is never run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import itertools
+import math
+import operator
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client, Future, KilledWorker
+
+from dask_gridengine.scheduler.exception_notes import PREFIX
+from gridengine._chunk import ChunkResult, Serialized, run_chunk, size_of
+from gridengine.errors import NotPicklable, WorkerDied, short_repr
+
+if TYPE_CHECKING:
+    from gridengine.schedulers import ClientScheduler, Scheduler
+
+TICK = 0.25  # seconds between two looks at the cluster
+#: Seconds to wait for more items than have been read. A chunk costs about as much.
+READ_SECONDS = 0.01
+#: Seconds for looking for items that cannot be pickled before workers are started, or
+#: before the first chunk is sent if there are workers.
+CHECK_SECONDS, CHECK_WARM_SECONDS = 1.0, 0.002
+#: Chunks ahead of the one that is waited for, for each slot, if results go in order.
+MAX_AHEAD = 4
+#: A chunk whose worker died is cut into so many parts, to find the item that did it.
+PARTS = 16
+#: So many workers an item may end, the last ones while nothing else runs.
+MAX_DEATHS = 3
+DEATHS = (KilledWorker, concurrent.futures.CancelledError)
+#: A function of so many bytes is sent once to each worker, not with each chunk.
+SHARED_BYTES = 64 * 2**10
+#: Seconds for the event loop to take a chunk, and for a worker to answer.
+TAKE_SECONDS, ANSWER_SECONDS = 0.25, 2.0
+#: Seconds without a result after which items count as long ones.
+FIRST_RESULT_SECONDS = 2.0
+#: Seconds without a worker after which all nodes are requested: the grid is busy, and a
+#: place in its queue is worth having.
+QUEUED_SECONDS = 10.0
+#: Seconds that a worker gets to end an item that was cancelled.
+KILL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Items in a row."""
+
+    start: int  # index of the first in the input
+    items: Sequence[Any]
+    failed: int = 0  # times the function has raised for these
+    deaths: tuple[BaseException, ...] = ()  # one for each worker that ended with them
+
+    @property
+    def stop(self) -> int:
+        """Index after the last."""
+        return self.start + len(self.items)
+
+    def part(self, first: int, last: int) -> Chunk:
+        """Items `first` to `last`, counted from the chunk's first."""
+        return replace(self, start=self.start + first, items=self.items[first:last])
+
+    def serialize(self) -> Serialized:
+        """Pickle the items.
+
+        Raises
+        ------
+        NotPicklable
+            With the index of the item.
+        """
+        try:
+            return Serialized.of(self.items, "the items")
+        except NotPicklable:
+            for index, item in enumerate(self.items, self.start):
+                Serialized.of(item, f"item {index}")
+            raise
+
+
+class ItemSource:
+    """Deals out the items, first those that came back.
+
+    Lists, tuples, ranges and arrays are sliced. Other iterables are read in a thread if
+    `lazy`, no further than needed; otherwise here and completely.
+    """
+
+    def __init__(self, items: Iterable[Any], *, lazy: bool = False) -> None:
+        self._returned: list[Chunk] = []
+        self._next = 0
+        self._reader: _Reader | None = None
+        self._items: Sequence[Any] = ()
+        if _is_sliceable(items):
+            self._items = items  # type: ignore[assignment]
+        elif lazy:
+            self._reader = _Reader(iter(items))
+        else:
+            self._items = list(items)
+        self.total = None if self._reader else len(self._items)
+        hint = operator.length_hint(items, -1)
+        #: The same for a progress bar: the iterable may say less than it yields.
+        self.expected = self.total if hint < 0 else hint
+        self.error: BaseException | None = None
+
+    @property
+    def dealt(self) -> int:
+        """Number of items dealt out, each counted once."""
+        return self._next
+
+    @property
+    def remaining(self) -> int | None:
+        """Number of items to be dealt out; None if it is not known."""
+        if self.total is None:
+            return None
+        return self.total - self._next + sum(len(c.items) for c in self._returned)
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether items came back and were not dealt out again."""
+        return bool(self._returned)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether `take` may give items later though it gives none now."""
+        return self._reader is not None and self._reader.is_open
+
+    def take(self, count: int) -> Chunk | None:
+        """The next chunk of at most `count` items; None if there is none (now)."""
+        if self._returned:
+            chunk = self._returned.pop(0)
+            if len(chunk.items) > count:
+                self.put_back(chunk.part(count, len(chunk.items)))
+            return chunk.part(0, count)
+        if self._reader is not None:
+            items: Sequence[Any] = self._reader.take(count)
+            if not self._reader.is_open:
+                self.total = self._next + len(items)
+                self.error = self._reader.error
+        else:
+            items = self._items[self._next : min(self._next + count, self.total or 0)]
+        if not len(items):
+            return None
+        chunk = Chunk(start=self._next, items=items)
+        self._next = chunk.stop
+        return chunk
+
+    def put_back(self, chunk: Chunk) -> None:
+        """Deal these out again before others, the lowest index first."""
+        self._returned.append(chunk)
+        self._returned.sort(key=lambda chunk: chunk.start)
+
+    def cut(self, index: int) -> None:
+        """Forget the items from this index on."""
+        kept = [c for c in self._returned if c.start < index]
+        self._returned = [c.part(0, index - c.start) for c in kept]
+        self.total = self._next
+        self.close()
+
+    def peek(self, size: int) -> Iterator[Chunk]:
+        """Everything that needs no reading, without taking it."""
+        for start in range(0, self.total or 0, size):
+            yield Chunk(start=start, items=self._items[start : start + size])
+
+    def close(self) -> None:
+        """Read no further; does not wait for an iterable that blocks."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+_END = object()
+
+
+class _Reader:
+    """Iterates in a daemon thread, no further than was asked for."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._changed = threading.Condition()
+        self._items: deque[Any] = deque()
+        self._count = 0  # items to have ready
+        self._asked = 0.0  # when more were asked for than are ready; 0 if they are
+        self._started = self._closed = self._ended = False
+        self.error: BaseException | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return not self._closed and (not self._ended or bool(self._items))
+
+    def take(self, count: int) -> list[Any]:
+        """Up to `count` items; never waits.
+
+        Fewer only at the end, or if no more were read in `READ_SECONDS`.
+        """
+        if not self._started and not self._closed:
+            self._started = True
+            # With the caller's context, e.g. the precision of decimal.
+            run = contextvars.copy_context().run
+            threading.Thread(
+                target=run, args=(self._read,), name="gridengine-input", daemon=True
+            ).start()
+        with self._changed:
+            ended = self._ended  # before the items are counted: the thread goes on
+            ready = min(count, len(self._items))
+            if ready < count and not ended:
+                self._count = count
+                self._changed.notify()
+                now = time.monotonic()
+                self._asked = self._asked or now
+                if not ready or now - self._asked < READ_SECONDS:
+                    return []
+            self._asked = 0.0
+            return [self._items.popleft() for _ in range(ready)]
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._closed or len(self._items) < self._count
+                    )
+                    if self._closed:
+                        return
+                    missing = self._count - len(self._items)
+                    self._count = 0
+                # Each item can be taken as soon as it was read, also before an error.
+                self._items.extend(itertools.islice(self._iterator, missing - 1))
+                if (last := next(self._iterator, _END)) is _END:
+                    return
+                self._items.append(last)
+        except BaseException as exc:  # noqa: BLE001 - raised where the map runs
+            self.error = exc
+        finally:
+            self._ended = True
+
+
+def _is_sliceable(items: object) -> bool:
+    kind = type(items)
+    is_array = (kind.__module__, kind.__name__) == ("numpy", "ndarray")
+    return kind in (list, tuple, range) or (is_array and getattr(items, "ndim", 0) > 0)
+
+
+class ChunkSizer:
+    """Chooses how many items make a chunk, from the time and bytes of earlier ones.
+
+    A chunk costs Dask some milliseconds, so it should hold work for longer than that.
+    But the last chunks should be short, so that all workers end at about the same time,
+    and a chunk must not be too large to send.
+    """
+
+    #: Items of the first chunk of each slot: enough to learn from, and soon back. Fewer
+    #: if it is not known how many there will be.
+    FIRST_ITEMS, FIRST_READ_ITEMS = 10_000, 64
+    #: Seconds of work in a chunk: many times what a chunk costs.
+    MIN_SECONDS = 0.2
+    #: Dask's scheduler should spend no more than a quarter of its time on chunks. One
+    #: costs it 2.5 ms (measured), so each slot may end one every 10 ms times slots.
+    SECONDS_PER_SLOT = 0.01
+    #: A chunk is not cut below so many seconds for the sake of an even end.
+    MIN_LAST_SECONDS = 0.01
+    #: From so many seconds an item is not sent before a slot is free.
+    LONG_SECONDS = 1.0
+    #: Items of a chunk. Fewer of those that are read, which are held in memory.
+    MAX_ITEMS, MAX_READ_ITEMS = 2**20, 50_000
+    #: Bytes of a chunk's arguments or results.
+    MAX_BYTES = 16 * 2**20
+    #: Chunks for each slot into which the rest is cut.
+    SHARES = 3
+
+    def __init__(self, chunksize: int | None = None) -> None:
+        self.chunksize = chunksize
+        self._seconds, self._sent, self._received = _Mean(), _Mean(), _Mean()
+        self._first_chunks = 0
+
+    @property
+    def seconds_each(self) -> float | None:
+        """Seconds that an item takes; None if not known yet."""
+        return self._seconds.each
+
+    def add_sent(self, items: int, nbytes: int) -> None:
+        """Take note of a chunk's arguments."""
+        self._sent.add(nbytes, items)
+
+    def add_result(self, items: int, seconds: float, nbytes: int) -> None:
+        """Take note of a chunk's result."""
+        self._seconds.add(seconds, items)
+        self._received.add(nbytes, items)
+
+    def time_limit(self, slots: int) -> float | None:
+        """Seconds after which a worker returns the rest of a chunk; None is never."""
+        return None if self.chunksize else 2 * self._target(slots)
+
+    def pending(self, remaining: int | None, slots: int) -> int:
+        """Number of chunks to have at the workers.
+
+        A second one for each slot hides the way there and back. It is not sent if the
+        items are long, since another slot could begin it sooner.
+        """
+        each = self._seconds.each
+        if each is None:
+            second = remaining is not None and remaining > self.FIRST_ITEMS * slots
+        else:
+            second = each < self.LONG_SECONDS
+        return 2 * slots if second else slots
+
+    def next_size(self, remaining: int | None, slots: int) -> int:
+        """Number of items of the next chunk; `remaining` is None if not known."""
+        if self.chunksize:
+            return self.chunksize
+        heaviest = max(self._sent.each or 0, self._received.each or 0)
+        portable = self.MAX_BYTES / heaviest if heaviest else math.inf
+        # Guided self-scheduling: a share of the rest, so chunks shrink at the end.
+        share = math.inf if remaining is None else remaining / (self.SHARES * slots)
+        each = self._seconds.each
+        if each is None:
+            most: float = self.FIRST_READ_ITEMS
+            if remaining is not None:
+                # Those behind the first of each slot may be large.
+                self._first_chunks += 1
+                is_first = self._first_chunks <= slots
+                most = self.FIRST_ITEMS if is_first else math.inf
+            return max(1, int(min(share, portable, most)))
+        size = min(share, portable)
+        if each > 0:
+            timely = self._target(slots) / each + 0.5  # rounded, not cut
+            size = max(min(size, timely), self.MIN_LAST_SECONDS / each)
+        most = self.MAX_READ_ITEMS if remaining is None else remaining
+        return max(1, int(min(size, portable, most, self.MAX_ITEMS)))
+
+    def _target(self, slots: int) -> float:
+        return max(self.MIN_SECONDS, self.SECONDS_PER_SLOT * slots)
+
+
+class _Mean:
+    """A running mean for each item, in which older amounts count half as much."""
+
+    def __init__(self) -> None:
+        self._amount = self._items = 0.0
+
+    def add(self, amount: float, items: int) -> None:
+        self._amount = self._amount / 2 + amount
+        self._items = self._items / 2 + items
+
+    @property
+    def each(self) -> float | None:
+        return self._amount / self._items if self._items else None
+
+
+@dataclass(eq=False, slots=True)
+class PendingChunk:
+    """A chunk that was sent, and then how it ended."""
+
+    chunk: Chunk
+    alone: bool  # whether nothing else was sent
+    future: Future | None = None
+    task: asyncio.Task[None] | None = None
+    result: ChunkResult | None = None
+    error: BaseException | None = None
+
+
+class ChunkSubmitter:
+    """Sends chunks to workers, and collects their results in the client's event loop.
+
+    Not by `distributed.as_completed`: that cannot send large arguments meanwhile, nor
+    be woken, and it fetches results through the scheduler of a client that was not made
+    for `direct_to_workers`.
+
+    Parameters
+    ----------
+    client
+        Of the workers.
+    function, name
+        What they apply to each item, and what Dask's dashboard calls it.
+    direct
+        Whether this process can reach the workers, past the scheduler.
+    inline_bytes
+        Up to so many bytes arguments go with their task through the scheduler. Larger
+        ones go to a worker directly, which costs three round trips.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        function: Serialized,
+        name: str,
+        *,
+        direct: bool,
+        inline_bytes: int,
+    ) -> None:
+        self._client, self._function, self._name = client, function, name
+        self._direct, self._inline_bytes = direct, inline_bytes
+        self._shared: Future | None = None
+        self._ended: queue.SimpleQueue[PendingChunk | None] = queue.SimpleQueue()
+
+    def submit(
+        self,
+        pending: PendingChunk,
+        items: Serialized,
+        seconds: float | None,
+        stop: bool,
+    ) -> None:
+        """Send a chunk; `seconds` and `stop` are those of `run_chunk`."""
+        taken = threading.Event()
+
+        def start() -> None:
+            running = self._run(pending, items, seconds, stop)
+            pending.task = asyncio.ensure_future(running)
+            asyncio.get_running_loop().call_soon(taken.set)
+
+        self._client.loop.add_callback(start)
+        # Otherwise this thread would pickle the next chunk, and hold the interpreter,
+        # while the workers wait for the first. The loop may be closed.
+        taken.wait(TAKE_SECONDS)
+
+    def next_ended(self, timeout: float) -> PendingChunk | None:
+        """The next chunk that has ended; None after `timeout` seconds or `wake`."""
+        try:
+            return self._ended.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def wake(self) -> None:
+        """Have `next_ended` return now."""
+        self._ended.put(None)
+
+    def cancel(
+        self, chunks: Collection[PendingChunk], kill_after: float | None
+    ) -> None:
+        """Cancel chunks, which then never end here. Returns at once.
+
+        Parameters
+        ----------
+        chunks
+            Which.
+        kill_after
+            A worker that is still running one after so many seconds is killed and
+            replaced: nothing can interrupt a function. None lets it run.
+        """
+        self._client.loop.add_callback(self._cancel, list(chunks), kill_after)
+
+    async def _run(
+        self,
+        pending: PendingChunk,
+        items: Serialized,
+        seconds: float | None,
+        stop: bool,
+    ) -> None:
+        try:
+            arguments: Serialized | Future = items
+            if items.nbytes > self._inline_bytes:
+                arguments = await self._scatter(items)
+            pending.future = self._client.submit(
+                run_chunk,
+                self._share_function(),
+                arguments,
+                seconds,
+                stop,
+                key=f"{self._name}-{uuid.uuid4().hex}",
+                pure=False,
+            )
+            pending.result = await self._client.gather(
+                pending.future, direct=self._direct, asynchronous=True
+            )
+        except Exception as exc:  # noqa: BLE001 - judged where the chunk is known
+            pending.error = exc
+        if pending.future is not None:
+            pending.future.release()
+        self._ended.put(pending)
+
+    async def _scatter(self, items: Serialized) -> Future:
+        while True:
+            # It gives up if there are no workers, and if one goes in this moment.
+            with contextlib.suppress(asyncio.TimeoutError, OSError):
+                return await self._client.scatter(
+                    items, direct=self._direct, hash=False, asynchronous=True
+                )
+
+    def _share_function(self) -> Serialized | Future:
+        if self._function.nbytes <= SHARED_BYTES:
+            return self._function
+        if self._shared is None or self._shared.status in ("cancelled", "error"):
+            # As a task rather than by scatter, since a lost result is computed again.
+            self._shared = self._client.submit(
+                _identity, self._function, key=f"function-{uuid.uuid4().hex}"
+            )
+        return self._shared
+
+    async def _cancel(
+        self, chunks: Sequence[PendingChunk], kill_after: float | None
+    ) -> None:
+        for pending in chunks:
+            if pending.task is not None:
+                pending.task.cancel()
+        futures = [pending.future for pending in chunks if pending.future is not None]
+        keys = {future.key for future in futures}
+        with contextlib.suppress(Exception):  # the cluster closes, and ends them too
+            processing = await self._client.scheduler.processing(workers=None)
+            await self._client.cancel(futures, asynchronous=True, force=True)
+            if kill_after is None:
+                return
+            await asyncio.sleep(kill_after)
+            for address, found in processing.items():
+                if keys.intersection(found):
+                    await self._kill_if_running(address, keys)
+
+    async def _kill_if_running(self, address: str, keys: set[Any]) -> None:
+        """Not by `Client.restart_workers`, which first waits 4 s for the task to end."""
+
+        def kill_self(dask_worker: Any) -> None:
+            if any(task.key in keys for task in dask_worker.state.executing):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def kill_worker(dask_worker: Any) -> None:
+            os.kill(dask_worker.process.pid, signal.SIGKILL)
+
+        options = {"workers": [address], "on_error": "ignore", "asynchronous": True}
+        try:
+            asking = self._client.run(kill_self, **options)
+            await asyncio.wait_for(asking, ANSWER_SECONDS)
+        except asyncio.TimeoutError:
+            # Compiled code holds the interpreter, so the worker cannot even answer.
+            await self._client.run(kill_worker, nanny=True, **options)
+
+
+def _identity(function: Serialized) -> Serialized:
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Results of items in a row."""
+
+    start: int  # index of the first item
+    values: list[Any]
+    failures: dict[int, BaseException] = field(default_factory=dict)  # by offset
+
+
+class Mapping:
+    """One run of a function over items.
+
+    Parameters
+    ----------
+    scheduler
+        Where.
+    function, name
+        What, of one argument; what Dask's dashboard calls it.
+    source
+        The items.
+    chunksize
+        Items of each chunk; None chooses it.
+    retries
+        How often an item is run again if the function raises.
+    stop
+        Whether a failure ends the run: items before it are still run, items behind it
+        are not, and the first failure in the order of the items becomes `error`.
+    ordered
+        Whether blocks are yielded in the order of the items.
+    session
+        Gives a client; by default the scheduler's.
+    on_sent
+        Called when the first chunks were sent.
+    on_tick
+        Called about four times a second; what it raises ends the run.
+    has_begun
+        If given, an item is run once: a death of its worker is the item's own if this
+        returns true, and none of its business otherwise.
+    kill_after
+        As in `ChunkSubmitter.cancel`, if the workers are the scheduler's own.
+
+    Raises
+    ------
+    NotPicklable
+        Before anything is started, if it is the function or one of the first items.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler | ClientScheduler,
+        function: Callable[[Any], Any],
+        name: str,
+        source: ItemSource,
+        *,
+        chunksize: int | None = None,
+        retries: int = 0,
+        stop: bool = False,
+        ordered: bool = False,
+        session: Callable[[], AbstractContextManager[Client]] | None = None,
+        on_sent: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        has_begun: Callable[[], bool] | None = None,
+        kill_after: float = KILL_SECONDS,
+    ) -> None:
+        self._scheduler, self._source, self._name = scheduler, source, name
+        self._function = Serialized.of(function, name)
+        self._sizer = ChunkSizer(chunksize)
+        self._retries, self._stop, self._ordered = retries, stop, ordered
+        self._session = session or partial(scheduler.session, source.total)
+        self._on_sent, self._on_tick, self._has_begun = on_sent, on_tick, has_begun
+        self._kill_after = kill_after
+        self._pending: set[PendingChunk] = set()
+        self._suspects: list[Chunk] = []
+        self._error: tuple[int, BaseException] | None = None
+        self._ticked = 0.0
+        self._started = self._worked = 0.0  # since when it waits for a worker, a result
+        self._needs_items = False  # whether a chunk could be sent if one was read
+        self._early: dict[int, Block] = {}  # by start; behind the next in order
+        self._next = 0  # start of the next block in order
+        self._submitter: ChunkSubmitter | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the run. Not raised: a StopIteration could not be, in here."""
+        return self._error[1] if self._error else None
+
+    def wake(self) -> None:
+        """Call `on_tick` now."""
+        self._ticked = 0.0
+        if self._submitter is not None:
+            self._submitter.wake()
+
+    def blocks(self) -> Generator[Block, None, None]:
+        """Run, and yield results as they come.
+
+        If the generator is closed, or raises, chunks at the workers are cancelled.
+        """
+        with contextlib.closing(self._source):
+            self._check_items()
+            first = self._first_chunk()
+            if first is not None:
+                chunk, items = self._serialize(first)
+                with self._session() as client:
+                    yield from self._run(client, chunk, items)
+            if self._source.error is not None:
+                raise self._source.error
+
+    def _run(self, client: Client, first: Chunk, items: Serialized) -> Iterator[Block]:
+        self._submitter = ChunkSubmitter(
+            client,
+            self._function,
+            self._name,
+            direct=self._scheduler.direct,
+            inline_bytes=self._scheduler.inline_bytes,
+        )
+        try:
+            self._submit(first, items)
+            self._submit_more()
+            self._on_sent()
+            while self._pending or self._suspects or self._source.is_reading:
+                for block in self._wait():
+                    yield from self._in_order(block)
+                self._submit_more()
+        finally:
+            self._cancel(self._pending)
+
+    def _cancel(self, chunks: Collection[PendingChunk]) -> None:
+        if chunks and self._submitter is not None:
+            kill_after = self._kill_after if self._scheduler.owns_workers else None
+            self._submitter.cancel(chunks, kill_after)
+
+    # Sending
+
+    def _check_items(self) -> None:
+        """Find items that cannot be pickled before anything is started."""
+        warm = self._scheduler.counts().running > 0
+        deadline = time.monotonic() + (CHECK_WARM_SECONDS if warm else CHECK_SECONDS)
+        for chunk in self._source.peek(1000):
+            chunk.serialize()
+            if time.monotonic() > deadline:
+                break
+
+    def _first_chunk(self) -> Chunk | None:
+        """Wait for the first items; None if there are none."""
+        while (chunk := self._next_chunk(self._scheduler.slots())) is None:
+            if not self._source.is_reading:
+                return None
+            time.sleep(READ_SECONDS)
+            self._tick()
+        return chunk
+
+    def _submit_more(self) -> None:
+        self._needs_items = False
+        if any(pending.alone for pending in self._pending):
+            return
+        slots = self._scheduler.slots()
+        while self._has_room(slots):
+            chunk = self._next_chunk(slots)
+            if chunk is None:
+                self._needs_items = self._source.is_reading
+                break
+            self._submit(*self._serialize(chunk))
+        if self._suspects and not self._pending:
+            self._submit(*self._serialize(self._suspects.pop(0)), alone=True)
+
+    def _has_room(self, slots: int) -> bool:
+        if self._suspects and self._source.total is None:
+            return False  # endless items must not put them off for ever
+        pending = len(self._pending)
+        too_early = pending + len(self._early) >= MAX_AHEAD * slots
+        # An item that came back is the one that is waited for.
+        if self._ordered and too_early and not self._source.has_returned:
+            return False
+        return pending < self._sizer.pending(self._source.remaining, slots)
+
+    def _next_chunk(self, slots: int) -> Chunk | None:
+        chunk = self._source.take(self._sizer.next_size(self._source.remaining, slots))
+        if (
+            chunk is None
+            or self._sizer.chunksize
+            or self._sizer.seconds_each is not None
+        ):
+            return chunk
+        return self._only(
+            chunk, self._sizer.MAX_BYTES // max(1, size_of(chunk.items[0]))
+        )
+
+    def _only(self, chunk: Chunk, count: int) -> Chunk:
+        """The first items of a chunk, at least one; the others are put back."""
+        count = max(1, count)
+        if count >= len(chunk.items):
+            return chunk
+        self._source.put_back(chunk.part(count, len(chunk.items)))
+        return chunk.part(0, count)
+
+    def _serialize(self, chunk: Chunk) -> tuple[Chunk, Serialized]:
+        """Pickle a chunk, or as many of its items as are not too large together."""
+        while True:
+            items = chunk.serialize()
+            self._sizer.add_sent(len(chunk.items), items.nbytes)
+            fits = items.nbytes <= 4 * self._sizer.MAX_BYTES or self._sizer.chunksize
+            if fits or len(chunk.items) == 1:
+                return chunk, items
+            chunk = self._only(chunk, len(chunk.items) // 2)
+
+    def _submit(self, chunk: Chunk, items: Serialized, *, alone: bool = False) -> None:
+        assert self._submitter is not None
+        pending = PendingChunk(chunk, alone)
+        self._pending.add(pending)
+        seconds = self._sizer.time_limit(self._scheduler.slots())
+        self._submitter.submit(pending, items, seconds, self._stop)
+
+    # Receiving
+
+    def _wait(self) -> Iterator[Block]:
+        assert self._submitter is not None
+        ended = self._submitter.next_ended(READ_SECONDS if self._needs_items else TICK)
+        self._tick()
+        if ended is not None and ended in self._pending:
+            self._pending.remove(ended)
+            yield from self._receive(ended)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._ticked < TICK:
+            return
+        self._ticked = now
+        self._on_tick()
+        if self._submitter is None:
+            return
+        self._scheduler.check()
+        self._request_nodes(now)
+        if self._source.remaining == 0 and not self._suspects:
+            self._scheduler.release_idle_nodes()
+
+    def _request_nodes(self, now: float) -> None:
+        """Tell the scheduler how much work is left, as far as that is known."""
+        remaining = self._source.remaining
+        at_workers = sum(len(pending.chunk.items) for pending in self._pending)
+        items = None if remaining is None else remaining + at_workers
+        self._started = self._started or now
+        if not self._scheduler.counts().running:
+            if now - self._started >= QUEUED_SECONDS:
+                self._scheduler.request_nodes(items, math.inf)
+            return
+        self._worked = self._worked or now
+        each, waited = self._sizer.seconds_each, now - self._worked
+        if each is None and waited >= FIRST_RESULT_SECONDS:
+            each = waited  # at least: none is back yet
+        if each is not None and items is not None:
+            self._scheduler.request_nodes(items, each * items)
+        elif each is not None and not self._needs_items:
+            # As many again as there were, since their number is not known.
+            self._scheduler.request_nodes(None, each * self._source.dealt)
+
+    def _receive(self, ended: PendingChunk) -> Iterator[Block]:
+        if ended.result is not None:
+            yield from self._accept(ended.chunk, ended.result)
+            return
+        assert ended.error is not None
+        self._scheduler.check()  # its reason is better than the chunk's error
+        if not isinstance(ended.error, DEATHS):
+            raise ended.error  # NodesFailed among them: the same for all chunks
+        yield from self._handle_death(ended, ended.error)
+
+    def _accept(self, chunk: Chunk, result: ChunkResult) -> Iterator[Block]:
+        self._sizer.add_result(result.count, result.seconds, result.values.nbytes)
+        if result.count < len(chunk.items):
+            self._source.put_back(chunk.part(result.count, len(chunk.items)))
+        values: list[Any] = result.values.load()
+        errors: dict[int, BaseException] = {}
+        first = 0  # of the values that were not yielded yet
+        for failure in result.failures:
+            offset = failure.index
+            if chunk.failed < self._retries:
+                yield _block(chunk, values, errors, first, offset)
+                again = chunk.part(offset, offset + 1)
+                self._source.put_back(replace(again, failed=chunk.failed + 1))
+                first = offset + 1
+                continue
+            error = failure.rebuild(None if self._has_begun else chunk.start + offset)
+            if self._stop:
+                yield _block(chunk, values, errors, first, offset)
+                self._fail(chunk.start + offset, error)
+                return
+            errors[offset] = error
+        yield _block(chunk, values, errors, first, result.count)
+
+    def _handle_death(
+        self, ended: PendingChunk, error: BaseException
+    ) -> Iterator[Block]:
+        """Find out which item of the chunk has ended its worker, if any of them did."""
+        chunk = ended.chunk
+        if len(chunk.items) > 1:
+            size = -(-len(chunk.items) // PARTS)
+            for first in range(0, len(chunk.items), size):
+                self._source.put_back(chunk.part(first, first + size))
+            return
+        deaths = (*chunk.deaths, error)
+        if self._has_begun is not None:
+            is_found = self._has_begun()
+        else:
+            is_found = ended.alone and len(deaths) >= MAX_DEATHS
+        if not is_found:
+            self._suspects.append(replace(chunk, deaths=deaths))
+            return
+        index = None if self._has_begun else chunk.start
+        item = str(chunk.items[0]) if self._has_begun else short_repr(chunk.items[0])
+        died = WorkerDied(index, item, len(deaths), _reasons(deaths), self._stop)
+        if self._stop:
+            self._fail(chunk.start, died)
+        else:
+            yield Block(chunk.start, [None], {0: died})
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        """End the run, but for the items before this one."""
+        if self._error is not None and self._error[0] < index:
+            return
+        self._error = (index, error)
+        self._source.cut(index)
+        self._suspects = [chunk for chunk in self._suspects if chunk.start < index]
+        behind = {p for p in self._pending if p.chunk.start > index}
+        self._pending -= behind
+        self._cancel(behind)
+
+    def _in_order(self, block: Block) -> Iterator[Block]:
+        if not block.values:
+            return
+        if not self._ordered:
+            yield block
+            return
+        self._early[block.start] = block
+        while (ready := self._early.pop(self._next, None)) is not None:
+            self._next += len(ready.values)
+            yield ready
+
+
+def _block(
+    chunk: Chunk,
+    values: list[Any],
+    errors: dict[int, BaseException],
+    first: int,
+    last: int,
+) -> Block:
+    """Values `first` to `last` of a chunk, with the errors among them."""
+    inside = {k - first: errors.pop(k) for k in list(errors) if first <= k < last}
+    complete = first == 0 and last == len(values)
+    return Block(
+        chunk.start + first, values if complete else values[first:last], inside
+    )
+
+
+def _reasons(deaths: Iterable[BaseException]) -> str:
+    """Why workers died: the notes of the scheduler, or else Dask's own words."""
+    notes: dict[str, None] = {}
+    for error in deaths:
+        for note in getattr(error, "__notes__", ()):
+            if str(note).startswith(PREFIX):
+                notes[str(note).removeprefix(PREFIX)] = None
+    return "\n".join(notes) or str(error)
