@@ -7,6 +7,7 @@ sends the rest again. Workers import this module and no cluster.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
 import pickle
@@ -276,23 +277,35 @@ def _traceback(exc: BaseException) -> str:
 
 def _pickled_exception(exc: BaseException) -> bytes:
     """Pickle an exception so that it can be rebuilt, which is tried here."""
-    # The args go along: an __init__ that composes its message would compose it again.
-    # Many exceptions cannot be made from their args; the second form avoids __init__.
-    whole, parts = (exc, exc.args), (type(exc), exc.args, vars(exc))
-    with suppress(Exception):
-        pickled: bytes = cloudpickle.dumps(whole, PROTOCOL)
-        if type(_rebuilt(pickled)) is type(exc):
-            return pickled
-    pickled = cloudpickle.dumps(parts, PROTOCOL)
-    _rebuilt(pickled)
-    return pickled
+    # Not by its own pickling, for which distributed registers tblib: that loses what
+    # builtin exceptions keep beside their args.
+    for reduce in (_reduce, _reduce_without_init):
+        try:
+            # The args go along for an __init__ that makes others of them.
+            pickled: bytes = cloudpickle.dumps((reduce(exc), exc.args), PROTOCOL)
+            if type(_rebuilt(pickled)) is type(exc):
+                return pickled
+        except Exception:
+            if reduce is _reduce_without_init:
+                raise
+    raise TypeError("it is rebuilt as another type")
+
+
+def _reduce(exc: BaseException) -> Any:
+    return exc.__reduce_ex__(PROTOCOL)
+
+
+def _reduce_without_init(exc: BaseException) -> Any:
+    """For an __init__ that does not take the args."""
+    make = copyreg.__newobj__  # type: ignore[attr-defined]
+    return make, (type(exc), *exc.args), vars(exc)
 
 
 def _rebuilt(pickled: bytes) -> BaseException:
-    first, args, *states = pickle.loads(pickled)
-    exc: BaseException = first.__new__(first, *args) if states else first
+    (make, given, *states), args = pickle.loads(pickled)
+    exc: BaseException = make(*given)
     for state in states:
-        vars(exc).update(state)
+        vars(exc).update(state or {})
     _assign(exc, "args", args)
     return exc
 
@@ -301,8 +314,7 @@ def _rebuilt(pickled: bytes) -> BaseException:
 class ChunkResult:
     """What comes back of a chunk."""
 
-    count: int  # of its items, from the first, that were run
-    values: Serialized  # list of that length; None where there is a failure
+    values: Serialized  # of its first items: a list, with None for a failure
     failures: Sequence[Failure]
     seconds: float  # in the function
 
@@ -348,7 +360,7 @@ def run_chunk(
     timer.cancel()
     spent = time.perf_counter() - started
     values = _serialize_results(results, failures)
-    return ChunkResult(len(results), values, failures, spent)
+    return ChunkResult(values, failures, spent)
 
 
 def _run_block(

@@ -2,7 +2,7 @@
 
     ItemSource -> Mapping -> ChunkSubmitter -> Dask task (`run_chunk` on a worker)
         ^            |
-        +--- what was not finished, failed and may be retried, or lost its worker
+        +--- items that were not reached, may be retried, or lost their worker
 
 A finished item is never run again.
 """
@@ -46,29 +46,38 @@ if TYPE_CHECKING:
     from gridengine.schedulers import ClientScheduler, Scheduler
 
 TICK = 0.25  # seconds between two looks at the cluster
-#: Seconds to wait for more items than have been read. A chunk costs about as much.
-READ_SECONDS = 0.01
-#: Seconds for looking for items that cannot be pickled before workers are started, or
-#: before the first chunk is sent if there are workers.
+READ_SECONDS = 0.01  # to wait for more items than are read; a chunk costs about as much
+#: Seconds to look for items that cannot be pickled before anything is started.
 CHECK_SECONDS, CHECK_WARM_SECONDS = 1.0, 0.002
-#: Chunks ahead of the one that is waited for, for each slot, if results go in order.
+#: Chunks for each slot, beyond the one that is waited for, if results go in order.
 MAX_AHEAD = 4
-#: A chunk whose worker died is cut into so many parts, to find the item that did it.
-PARTS = 16
-#: So many workers an item may end, the last ones while nothing else runs.
-MAX_DEATHS = 3
+#: A chunk whose worker died is cut into so many parts, to find the item that did it;
+#: it has done it if so many workers died, the last one while nothing else ran.
+PARTS, MAX_DEATHS = 16, 3
 DEATHS = (KilledWorker, concurrent.futures.CancelledError)
-#: A function of so many bytes is sent once to each worker, not with each chunk.
-SHARED_BYTES = 64 * 2**10
-#: Seconds for the event loop to take a chunk, and for a worker to answer.
-TAKE_SECONDS, ANSWER_SECONDS = 0.25, 2.0
+SHARED_BYTES = 64 * 2**10  # of a function that is not sent with each chunk
+TAKE_SECONDS = 0.25  # for the event loop to take a chunk; a closed one never does
+ANSWER_SECONDS = 2.0  # for a worker to answer
+KILL_SECONDS = 1.0  # for a worker to end an item that was cancelled
 #: Seconds without a result after which items count as long ones.
 FIRST_RESULT_SECONDS = 2.0
 #: Seconds without a worker after which all nodes are requested: the grid is busy, and a
 #: place in its queue is worth having.
 QUEUED_SECONDS = 10.0
-#: Seconds that a worker gets to end an item that was cancelled.
-KILL_SECONDS = 1.0
+
+# Sizes of chunks
+
+FIRST_ITEMS = 10_000  # of the first chunks: enough to learn from, and soon back
+FIRST_READ_ITEMS = 64  # the same if it is not known how many items there are
+MAX_ITEMS, MAX_READ_ITEMS = 2**20, 50_000  # those that are read take up memory
+MAX_BYTES = 16 * 2**20  # of arguments, and of results
+MIN_SECONDS = 0.2  # many times what a chunk costs
+#: Dask's scheduler should spend a quarter of its time on chunks at most. One costs it
+#: 2.5 ms (measured), so each slot may end one every 10 ms times slots.
+SECONDS_PER_SLOT = 0.01
+SHARES = 3  # chunks for each slot into which the rest is cut, for an even end,
+MIN_LAST_SECONDS = 0.01  # but not below so many seconds
+LONG_SECONDS = 1.0  # an item that takes longer is not sent before a slot is free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,25 +87,14 @@ class Chunk:
     start: int  # index of the first in the input
     items: Sequence[Any]
     failed: int = 0  # times the function has raised for these
-    deaths: tuple[BaseException, ...] = ()  # one for each worker that ended with them
-
-    @property
-    def stop(self) -> int:
-        """Index after the last."""
-        return self.start + len(self.items)
+    deaths: tuple[BaseException, ...] = ()  # one for each worker that died with these
 
     def part(self, first: int, last: int) -> Chunk:
         """Items `first` to `last`, counted from the chunk's first."""
         return replace(self, start=self.start + first, items=self.items[first:last])
 
     def serialize(self) -> Serialized:
-        """Pickle the items.
-
-        Raises
-        ------
-        NotPicklable
-            With the index of the item.
-        """
+        """Pickle the items; the error names the item that cannot be."""
         try:
             return Serialized.of(self.items, "the items")
         except NotPicklable:
@@ -106,15 +104,14 @@ class Chunk:
 
 
 class ItemSource:
-    """Deals out the items, first those that came back.
+    """Deals out the items, first those that were put back.
 
-    Lists, tuples, ranges and arrays are sliced. Other iterables are read in a thread if
-    `lazy`, no further than needed; otherwise here and completely.
+    Lists, tuples, ranges and arrays are sliced. Other iterables are read: in a thread
+    and no further than needed if `lazy`, otherwise here and completely.
     """
 
     def __init__(self, items: Iterable[Any], *, lazy: bool = False) -> None:
-        self._returned: list[Chunk] = []
-        self._next = 0
+        self._put_back: list[Chunk] = []
         self._reader: _Reader | None = None
         self._items: Sequence[Any] = ()
         if _is_sliceable(items):
@@ -123,28 +120,25 @@ class ItemSource:
             self._reader = _Reader(iter(items))
         else:
             self._items = list(items)
+        #: Number of items; None if it is not known yet.
         self.total = None if self._reader else len(self._items)
         hint = operator.length_hint(items, -1)
-        #: The same for a progress bar: the iterable may say less than it yields.
+        #: The same for a progress bar: an iterable may yield another number.
         self.expected = self.total if hint < 0 else hint
-        self.error: BaseException | None = None
-
-    @property
-    def dealt(self) -> int:
-        """Number of items dealt out, each counted once."""
-        return self._next
+        self.dealt = 0  # items, each counted once
+        self.error: BaseException | None = None  # what the iterable has raised
 
     @property
     def remaining(self) -> int | None:
         """Number of items to be dealt out; None if it is not known."""
         if self.total is None:
             return None
-        return self.total - self._next + sum(len(c.items) for c in self._returned)
+        return self.total - self.dealt + sum(len(c.items) for c in self._put_back)
 
     @property
-    def has_returned(self) -> bool:
-        """Whether items came back and were not dealt out again."""
-        return bool(self._returned)
+    def has_put_back(self) -> bool:
+        """Whether items were put back, and not dealt out again."""
+        return bool(self._put_back)
 
     @property
     def is_reading(self) -> bool:
@@ -153,38 +147,37 @@ class ItemSource:
 
     def take(self, count: int) -> Chunk | None:
         """The next chunk of at most `count` items; None if there is none (now)."""
-        if self._returned:
-            chunk = self._returned.pop(0)
+        if self._put_back:
+            chunk = self._put_back.pop(0)
             if len(chunk.items) > count:
                 self.put_back(chunk.part(count, len(chunk.items)))
             return chunk.part(0, count)
         if self._reader is not None:
             items: Sequence[Any] = self._reader.take(count)
             if not self._reader.is_open:
-                self.total = self._next + len(items)
-                self.error = self._reader.error
+                self.total, self.error = self.dealt + len(items), self._reader.error
         else:
-            items = self._items[self._next : min(self._next + count, self.total or 0)]
+            items = self._items[self.dealt : min(self.dealt + count, self.total or 0)]
         if not len(items):
             return None
-        chunk = Chunk(start=self._next, items=items)
-        self._next = chunk.stop
+        chunk = Chunk(start=self.dealt, items=items)
+        self.dealt += len(items)
         return chunk
 
     def put_back(self, chunk: Chunk) -> None:
         """Deal these out again before others, the lowest index first."""
-        self._returned.append(chunk)
-        self._returned.sort(key=lambda chunk: chunk.start)
+        self._put_back.append(chunk)
+        self._put_back.sort(key=lambda chunk: chunk.start)
 
     def cut(self, index: int) -> None:
         """Forget the items from this index on."""
-        kept = [c for c in self._returned if c.start < index]
-        self._returned = [c.part(0, index - c.start) for c in kept]
-        self.total = self._next
+        kept = [c for c in self._put_back if c.start < index]
+        self._put_back = [c.part(0, index - c.start) for c in kept]
+        self.total = self.dealt
         self.close()
 
     def peek(self, size: int) -> Iterator[Chunk]:
-        """Everything that needs no reading, without taking it."""
+        """All items that need not be read, without taking them."""
         for start in range(0, self.total or 0, size):
             yield Chunk(start=start, items=self._items[start : start + size])
 
@@ -204,8 +197,8 @@ class _Reader:
         self._iterator = iterator
         self._changed = threading.Condition()
         self._items: deque[Any] = deque()
-        self._count = 0  # items to have ready
-        self._asked = 0.0  # when more were asked for than are ready; 0 if they are
+        self._count = 0  # of items to have ready
+        self._asked = 0.0  # since when more were asked for than are ready; 0 is not
         self._started = self._closed = self._ended = False
         self.error: BaseException | None = None
 
@@ -214,10 +207,7 @@ class _Reader:
         return not self._closed and (not self._ended or bool(self._items))
 
     def take(self, count: int) -> list[Any]:
-        """Up to `count` items; never waits.
-
-        Fewer only at the end, or if no more were read in `READ_SECONDS`.
-        """
+        """Up to `count` items, fewer if no more are read in time; never waits."""
         if not self._started and not self._closed:
             self._started = True
             # With the caller's context, e.g. the precision of decimal.
@@ -226,7 +216,7 @@ class _Reader:
                 target=run, args=(self._read,), name="gridengine-input", daemon=True
             ).start()
         with self._changed:
-            ended = self._ended  # before the items are counted: the thread goes on
+            ended = self._ended  # looked at before the items: the thread goes on
             ready = min(count, len(self._items))
             if ready < count and not ended:
                 self._count = count
@@ -250,10 +240,10 @@ class _Reader:
                     self._changed.wait_for(
                         lambda: self._closed or len(self._items) < self._count
                     )
-                    if self._closed:
-                        return
                     missing = self._count - len(self._items)
                     self._count = 0
+                if self._closed:
+                    return
                 # Each item can be taken as soon as it was read, also before an error.
                 self._items.extend(itertools.islice(self._iterator, missing - 1))
                 if (last := next(self._iterator, _END)) is _END:
@@ -279,87 +269,51 @@ class ChunkSizer:
     and a chunk must not be too large to send.
     """
 
-    #: Items of the first chunk of each slot: enough to learn from, and soon back. Fewer
-    #: if it is not known how many there will be.
-    FIRST_ITEMS, FIRST_READ_ITEMS = 10_000, 64
-    #: Seconds of work in a chunk: many times what a chunk costs.
-    MIN_SECONDS = 0.2
-    #: Dask's scheduler should spend no more than a quarter of its time on chunks. One
-    #: costs it 2.5 ms (measured), so each slot may end one every 10 ms times slots.
-    SECONDS_PER_SLOT = 0.01
-    #: A chunk is not cut below so many seconds for the sake of an even end.
-    MIN_LAST_SECONDS = 0.01
-    #: From so many seconds an item is not sent before a slot is free.
-    LONG_SECONDS = 1.0
-    #: Items of a chunk. Fewer of those that are read, which are held in memory.
-    MAX_ITEMS, MAX_READ_ITEMS = 2**20, 50_000
-    #: Bytes of a chunk's arguments or results.
-    MAX_BYTES = 16 * 2**20
-    #: Chunks for each slot into which the rest is cut.
-    SHARES = 3
-
     def __init__(self, chunksize: int | None = None) -> None:
         self.chunksize = chunksize
-        self._seconds, self._sent, self._received = _Mean(), _Mean(), _Mean()
+        self.seconds, self.bytes_sent, self.bytes_back = _Mean(), _Mean(), _Mean()
         self._first_chunks = 0
-
-    @property
-    def seconds_each(self) -> float | None:
-        """Seconds that an item takes; None if not known yet."""
-        return self._seconds.each
-
-    def add_sent(self, items: int, nbytes: int) -> None:
-        """Take note of a chunk's arguments."""
-        self._sent.add(nbytes, items)
-
-    def add_result(self, items: int, seconds: float, nbytes: int) -> None:
-        """Take note of a chunk's result."""
-        self._seconds.add(seconds, items)
-        self._received.add(nbytes, items)
 
     def time_limit(self, slots: int) -> float | None:
         """Seconds after which a worker returns the rest of a chunk; None is never."""
         return None if self.chunksize else 2 * self._target(slots)
 
-    def pending(self, remaining: int | None, slots: int) -> int:
+    def max_pending(self, remaining: int | None, slots: int) -> int:
         """Number of chunks to have at the workers.
 
         A second one for each slot hides the way there and back. It is not sent if the
         items are long, since another slot could begin it sooner.
         """
-        each = self._seconds.each
-        if each is None:
-            second = remaining is not None and remaining > self.FIRST_ITEMS * slots
+        if self.seconds.each is None:
+            second = remaining is not None and remaining > FIRST_ITEMS * slots
         else:
-            second = each < self.LONG_SECONDS
+            second = self.seconds.each < LONG_SECONDS
         return 2 * slots if second else slots
 
     def next_size(self, remaining: int | None, slots: int) -> int:
         """Number of items of the next chunk; `remaining` is None if not known."""
         if self.chunksize:
             return self.chunksize
-        heaviest = max(self._sent.each or 0, self._received.each or 0)
-        portable = self.MAX_BYTES / heaviest if heaviest else math.inf
+        heaviest = max(self.bytes_sent.each or 0, self.bytes_back.each or 0)
+        portable = MAX_BYTES / heaviest if heaviest else math.inf
         # Guided self-scheduling: a share of the rest, so chunks shrink at the end.
-        share = math.inf if remaining is None else remaining / (self.SHARES * slots)
-        each = self._seconds.each
-        if each is None:
-            most: float = self.FIRST_READ_ITEMS
-            if remaining is not None:
-                # Those behind the first of each slot may be large.
-                self._first_chunks += 1
-                is_first = self._first_chunks <= slots
-                most = self.FIRST_ITEMS if is_first else math.inf
-            return max(1, int(min(share, portable, most)))
-        size = min(share, portable)
-        if each > 0:
-            timely = self._target(slots) / each + 0.5  # rounded, not cut
-            size = max(min(size, timely), self.MIN_LAST_SECONDS / each)
-        most = self.MAX_READ_ITEMS if remaining is None else remaining
-        return max(1, int(min(size, portable, most, self.MAX_ITEMS)))
+        share = math.inf if remaining is None else remaining / (SHARES * slots)
+        size, each = min(share, portable), self.seconds.each
+        if each is None and remaining is None:
+            most: float = FIRST_READ_ITEMS
+        elif each is None:
+            # Those behind the first of each slot may be large.
+            self._first_chunks += 1
+            most = FIRST_ITEMS if self._first_chunks <= slots else math.inf
+        else:
+            if each > 0:
+                timely = self._target(slots) / each + 0.5  # rounded, not cut
+                size = max(min(size, timely), MIN_LAST_SECONDS / each)
+            most = MAX_READ_ITEMS if remaining is None else min(remaining, MAX_ITEMS)
+        return max(1, int(min(size, portable, most)))
 
     def _target(self, slots: int) -> float:
-        return max(self.MIN_SECONDS, self.SECONDS_PER_SLOT * slots)
+        return max(MIN_SECONDS, SECONDS_PER_SLOT * slots)
 
 
 class _Mean:
@@ -390,23 +344,11 @@ class PendingChunk:
 
 
 class ChunkSubmitter:
-    """Sends chunks to workers, and collects their results in the client's event loop.
+    """Sends chunks to workers, and receives their results in the client's event loop.
 
-    Not by `distributed.as_completed`: that cannot send large arguments meanwhile, nor
-    be woken, and it fetches results through the scheduler of a client that was not made
-    for `direct_to_workers`.
-
-    Parameters
-    ----------
-    client
-        Of the workers.
-    function, name
-        What they apply to each item, and what Dask's dashboard calls it.
-    direct
-        Whether this process can reach the workers, past the scheduler.
-    inline_bytes
-        Up to so many bytes arguments go with their task through the scheduler. Larger
-        ones go to a worker directly, which costs three round trips.
+    Not by `distributed.as_completed`: it cannot send large arguments meanwhile, and it
+    fetches results through the scheduler if the client was not made for
+    ``direct_to_workers``.
     """
 
     def __init__(
@@ -414,78 +356,51 @@ class ChunkSubmitter:
         client: Client,
         function: Serialized,
         name: str,
-        *,
-        direct: bool,
-        inline_bytes: int,
+        scheduler: Scheduler | ClientScheduler,
     ) -> None:
         self._client, self._function, self._name = client, function, name
-        self._direct, self._inline_bytes = direct, inline_bytes
+        self._direct, self._inline_bytes = scheduler.direct, scheduler.inline_bytes
         self._shared: Future | None = None
-        self._ended: queue.SimpleQueue[PendingChunk | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[PendingChunk] = queue.SimpleQueue()
 
-    def submit(
-        self,
-        pending: PendingChunk,
-        items: Serialized,
-        seconds: float | None,
-        stop: bool,
-    ) -> None:
-        """Send a chunk; `seconds` and `stop` are those of `run_chunk`."""
+    def submit(self, pending: PendingChunk, items: Serialized, *how: Any) -> None:
+        """Send a chunk; `how` are the other arguments of `run_chunk`."""
         taken = threading.Event()
 
         def start() -> None:
-            running = self._run(pending, items, seconds, stop)
-            pending.task = asyncio.ensure_future(running)
+            pending.task = asyncio.ensure_future(self._run(pending, items, *how))
             asyncio.get_running_loop().call_soon(taken.set)
 
         self._client.loop.add_callback(start)
         # Otherwise this thread would pickle the next chunk, and hold the interpreter,
-        # while the workers wait for the first. The loop may be closed.
+        # while the workers wait for the first.
         taken.wait(TAKE_SECONDS)
 
     def next_ended(self, timeout: float) -> PendingChunk | None:
-        """The next chunk that has ended; None after `timeout` seconds or `wake`."""
+        """The next chunk that has ended; None after `timeout` seconds."""
         try:
             return self._ended.get(timeout=timeout)
         except queue.Empty:
             return None
-
-    def wake(self) -> None:
-        """Have `next_ended` return now."""
-        self._ended.put(None)
 
     def cancel(
         self, chunks: Collection[PendingChunk], kill_after: float | None
     ) -> None:
         """Cancel chunks, which then never end here. Returns at once.
 
-        Parameters
-        ----------
-        chunks
-            Which.
-        kill_after
-            A worker that is still running one after so many seconds is killed and
-            replaced: nothing can interrupt a function. None lets it run.
+        Nothing can interrupt a function. A worker that is still running one of these
+        after so many seconds is killed and replaced; None lets it run.
         """
         self._client.loop.add_callback(self._cancel, list(chunks), kill_after)
 
-    async def _run(
-        self,
-        pending: PendingChunk,
-        items: Serialized,
-        seconds: float | None,
-        stop: bool,
-    ) -> None:
+    async def _run(self, pending: PendingChunk, items: Serialized, *how: Any) -> None:
         try:
-            arguments: Serialized | Future = items
-            if items.nbytes > self._inline_bytes:
-                arguments = await self._scatter(items)
+            is_large = items.nbytes > self._inline_bytes
             pending.future = self._client.submit(
                 run_chunk,
                 self._share_function(),
-                arguments,
-                seconds,
-                stop,
+                await self._scatter(items) if is_large else items,
+                *how,
                 key=f"{self._name}-{uuid.uuid4().hex}",
                 pure=False,
             )
@@ -517,7 +432,7 @@ class ChunkSubmitter:
         return self._shared
 
     async def _cancel(
-        self, chunks: Sequence[PendingChunk], kill_after: float | None
+        self, chunks: list[PendingChunk], kill_after: float | None
     ) -> None:
         for pending in chunks:
             if pending.task is not None:
@@ -535,8 +450,7 @@ class ChunkSubmitter:
                     await self._kill_if_running(address, keys)
 
     async def _kill_if_running(self, address: str, keys: set[Any]) -> None:
-        """Not by `Client.restart_workers`, which first waits 4 s for the task to end."""
-
+        # Not by `Client.restart_workers`, which waits 4 s for the task to end.
         def kill_self(dask_worker: Any) -> None:
             if any(task.key in keys for task in dask_worker.state.executing):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -549,7 +463,7 @@ class ChunkSubmitter:
             asking = self._client.run(kill_self, **options)
             await asyncio.wait_for(asking, ANSWER_SECONDS)
         except asyncio.TimeoutError:
-            # Compiled code holds the interpreter, so the worker cannot even answer.
+            # Compiled code holds the interpreter, so that the worker cannot answer.
             await self._client.run(kill_worker, nanny=True, **options)
 
 
@@ -567,41 +481,23 @@ class Block:
 
 
 class Mapping:
-    """One run of a function over items.
+    """One run of a function over items, on a scheduler.
 
     Parameters
     ----------
-    scheduler
-        Where.
-    function, name
-        What, of one argument; what Dask's dashboard calls it.
-    source
-        The items.
-    chunksize
-        Items of each chunk; None chooses it.
-    retries
-        How often an item is run again if the function raises.
     stop
         Whether a failure ends the run: items before it are still run, items behind it
         are not, and the first failure in the order of the items becomes `error`.
-    ordered
-        Whether blocks are yielded in the order of the items.
     session
-        Gives a client; by default the scheduler's.
-    on_sent
-        Called when the first chunks were sent.
-    on_tick
-        Called about four times a second; what it raises ends the run.
+        Gives the client; by default the scheduler's for all items.
+    on_sent, on_tick
+        Called once when the first chunks were sent; four times a second. What `on_tick`
+        raises ends the run.
     has_begun
-        If given, an item is run once: a death of its worker is the item's own if this
-        returns true, and none of its business otherwise.
+        If given, there is one item, a job, which is not run again if its worker dies
+        after this is true.
     kill_after
-        As in `ChunkSubmitter.cancel`, if the workers are the scheduler's own.
-
-    Raises
-    ------
-    NotPicklable
-        Before anything is started, if it is the function or one of the first items.
+        See `ChunkSubmitter.cancel`.
     """
 
     def __init__(
@@ -627,71 +523,94 @@ class Mapping:
         self._retries, self._stop, self._ordered = retries, stop, ordered
         self._session = session or partial(scheduler.session, source.total)
         self._on_sent, self._on_tick, self._has_begun = on_sent, on_tick, has_begun
-        self._kill_after = kill_after
+        self._kill_after = kill_after if scheduler.owns_workers else None
+        self._submitter: ChunkSubmitter
         self._pending: set[PendingChunk] = set()
-        self._suspects: list[Chunk] = []
+        self._suspects: list[Chunk] = []  # each may have ended a worker
         self._error: tuple[int, BaseException] | None = None
         self._ticked = 0.0
-        self._started = self._worked = 0.0  # since when it waits for a worker, a result
-        self._needs_items = False  # whether a chunk could be sent if one was read
-        self._early: dict[int, Block] = {}  # by start; behind the next in order
+        self._started = self._worked = 0.0  # when there was a client, a worker
+        self._needs_items = False  # whether a chunk would be sent if items were read
+        self._early: dict[int, Block] = {}  # by start, if in order
         self._next = 0  # start of the next block in order
-        self._submitter: ChunkSubmitter | None = None
 
     @property
     def error(self) -> BaseException | None:
         """What ended the run. Not raised: a StopIteration could not be, in here."""
         return self._error[1] if self._error else None
 
-    def wake(self) -> None:
-        """Call `on_tick` now."""
-        self._ticked = 0.0
-        if self._submitter is not None:
-            self._submitter.wake()
-
     def blocks(self) -> Generator[Block, None, None]:
         """Run, and yield results as they come.
 
-        If the generator is closed, or raises, chunks at the workers are cancelled.
+        If the generator is closed, or raises, chunks at the workers are cancelled. What
+        cannot be pickled is an error before anything is started, as far as it is found.
         """
         with contextlib.closing(self._source):
             self._check_items()
-            first = self._first_chunk()
-            if first is not None:
-                chunk, items = self._serialize(first)
+            if (first := self._first_chunk()) is not None:
+                items = first.serialize()
                 with self._session() as client:
-                    yield from self._run(client, chunk, items)
+                    yield from self._run(client, first, items)
             if self._source.error is not None:
                 raise self._source.error
 
     def _run(self, client: Client, first: Chunk, items: Serialized) -> Iterator[Block]:
         self._submitter = ChunkSubmitter(
-            client,
-            self._function,
-            self._name,
-            direct=self._scheduler.direct,
-            inline_bytes=self._scheduler.inline_bytes,
+            client, self._function, self._name, self._scheduler
         )
+        self._started = time.monotonic()
         try:
             self._submit(first, items)
             self._submit_more()
             self._on_sent()
             while self._pending or self._suspects or self._source.is_reading:
-                for block in self._wait():
-                    yield from self._in_order(block)
+                wait = READ_SECONDS if self._needs_items else TICK
+                ended = self._submitter.next_ended(wait)
+                self._tick()
+                if ended is not None and ended in self._pending:
+                    self._pending.remove(ended)
+                    for block in self._receive(ended):
+                        yield from self._in_order(block)
                 self._submit_more()
         finally:
             self._cancel(self._pending)
 
     def _cancel(self, chunks: Collection[PendingChunk]) -> None:
-        if chunks and self._submitter is not None:
-            kill_after = self._kill_after if self._scheduler.owns_workers else None
-            self._submitter.cancel(chunks, kill_after)
+        if chunks:
+            self._submitter.cancel(chunks, self._kill_after)
+
+    def _tick(self) -> None:
+        if (now := time.monotonic()) - self._ticked < TICK:
+            return
+        self._ticked = now
+        self._on_tick()
+        if self._started:
+            self._scheduler.check()
+            self._request_nodes(now)
+            if self._source.remaining == 0 and not self._suspects:
+                self._scheduler.release_idle_nodes()
+
+    def _request_nodes(self, now: float) -> None:
+        """Tell the scheduler how much work is left, as far as that is known."""
+        each = self._sizer.seconds.each
+        if not self._scheduler.counts().running:
+            each = math.inf if now - self._started >= QUEUED_SECONDS else None
+        else:
+            self._worked = self._worked or now
+            if each is None and now - self._worked >= FIRST_RESULT_SECONDS:
+                each = now - self._worked  # at least: none is back yet
+        if each is None:
+            return
+        if (remaining := self._source.remaining) is not None:
+            items = remaining + sum(len(p.chunk.items) for p in self._pending)
+            self._scheduler.request_nodes(items, each * items)
+        elif not self._needs_items:
+            # As many again as there were, since their number is not known.
+            self._scheduler.request_nodes(None, each * self._source.dealt)
 
     # Sending
 
     def _check_items(self) -> None:
-        """Find items that cannot be pickled before anything is started."""
         warm = self._scheduler.counts().running > 0
         deadline = time.monotonic() + (CHECK_WARM_SECONDS if warm else CHECK_SECONDS)
         for chunk in self._source.peek(1000):
@@ -718,99 +637,40 @@ class Mapping:
             if chunk is None:
                 self._needs_items = self._source.is_reading
                 break
-            self._submit(*self._serialize(chunk))
+            self._submit(chunk, chunk.serialize())
         if self._suspects and not self._pending:
-            self._submit(*self._serialize(self._suspects.pop(0)), alone=True)
+            suspect = self._suspects.pop(0)
+            self._submit(suspect, suspect.serialize(), alone=True)
 
     def _has_room(self, slots: int) -> bool:
         if self._suspects and self._source.total is None:
             return False  # endless items must not put them off for ever
         pending = len(self._pending)
         too_early = pending + len(self._early) >= MAX_AHEAD * slots
-        # An item that came back is the one that is waited for.
-        if self._ordered and too_early and not self._source.has_returned:
+        # What was put back is what the others wait for.
+        if self._ordered and too_early and not self._source.has_put_back:
             return False
-        return pending < self._sizer.pending(self._source.remaining, slots)
+        return pending < self._sizer.max_pending(self._source.remaining, slots)
 
     def _next_chunk(self, slots: int) -> Chunk | None:
-        chunk = self._source.take(self._sizer.next_size(self._source.remaining, slots))
-        if (
-            chunk is None
-            or self._sizer.chunksize
-            or self._sizer.seconds_each is not None
-        ):
+        size = self._sizer.next_size(self._source.remaining, slots)
+        chunk = self._source.take(size)
+        if chunk is None or self._sizer.chunksize or self._sizer.bytes_sent.each:
             return chunk
-        return self._only(
-            chunk, self._sizer.MAX_BYTES // max(1, size_of(chunk.items[0]))
-        )
-
-    def _only(self, chunk: Chunk, count: int) -> Chunk:
-        """The first items of a chunk, at least one; the others are put back."""
-        count = max(1, count)
-        if count >= len(chunk.items):
-            return chunk
-        self._source.put_back(chunk.part(count, len(chunk.items)))
+        # Nothing is known of their size yet.
+        count = max(1, MAX_BYTES // max(1, size_of(chunk.items[0])))
+        if count < len(chunk.items):
+            self._source.put_back(chunk.part(count, len(chunk.items)))
         return chunk.part(0, count)
 
-    def _serialize(self, chunk: Chunk) -> tuple[Chunk, Serialized]:
-        """Pickle a chunk, or as many of its items as are not too large together."""
-        while True:
-            items = chunk.serialize()
-            self._sizer.add_sent(len(chunk.items), items.nbytes)
-            fits = items.nbytes <= 4 * self._sizer.MAX_BYTES or self._sizer.chunksize
-            if fits or len(chunk.items) == 1:
-                return chunk, items
-            chunk = self._only(chunk, len(chunk.items) // 2)
-
     def _submit(self, chunk: Chunk, items: Serialized, *, alone: bool = False) -> None:
-        assert self._submitter is not None
+        self._sizer.bytes_sent.add(items.nbytes, len(chunk.items))
         pending = PendingChunk(chunk, alone)
         self._pending.add(pending)
         seconds = self._sizer.time_limit(self._scheduler.slots())
         self._submitter.submit(pending, items, seconds, self._stop)
 
     # Receiving
-
-    def _wait(self) -> Iterator[Block]:
-        assert self._submitter is not None
-        ended = self._submitter.next_ended(READ_SECONDS if self._needs_items else TICK)
-        self._tick()
-        if ended is not None and ended in self._pending:
-            self._pending.remove(ended)
-            yield from self._receive(ended)
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        if now - self._ticked < TICK:
-            return
-        self._ticked = now
-        self._on_tick()
-        if self._submitter is None:
-            return
-        self._scheduler.check()
-        self._request_nodes(now)
-        if self._source.remaining == 0 and not self._suspects:
-            self._scheduler.release_idle_nodes()
-
-    def _request_nodes(self, now: float) -> None:
-        """Tell the scheduler how much work is left, as far as that is known."""
-        remaining = self._source.remaining
-        at_workers = sum(len(pending.chunk.items) for pending in self._pending)
-        items = None if remaining is None else remaining + at_workers
-        self._started = self._started or now
-        if not self._scheduler.counts().running:
-            if now - self._started >= QUEUED_SECONDS:
-                self._scheduler.request_nodes(items, math.inf)
-            return
-        self._worked = self._worked or now
-        each, waited = self._sizer.seconds_each, now - self._worked
-        if each is None and waited >= FIRST_RESULT_SECONDS:
-            each = waited  # at least: none is back yet
-        if each is not None and items is not None:
-            self._scheduler.request_nodes(items, each * items)
-        elif each is not None and not self._needs_items:
-            # As many again as there were, since their number is not known.
-            self._scheduler.request_nodes(None, each * self._source.dealt)
 
     def _receive(self, ended: PendingChunk) -> Iterator[Block]:
         if ended.result is not None:
@@ -823,27 +683,33 @@ class Mapping:
         yield from self._handle_death(ended, ended.error)
 
     def _accept(self, chunk: Chunk, result: ChunkResult) -> Iterator[Block]:
-        self._sizer.add_result(result.count, result.seconds, result.values.nbytes)
-        if result.count < len(chunk.items):
-            self._source.put_back(chunk.part(result.count, len(chunk.items)))
         values: list[Any] = result.values.load()
-        errors: dict[int, BaseException] = {}
-        first = 0  # of the values that were not yielded yet
-        for failure in result.failures:
-            offset = failure.index
-            if chunk.failed < self._retries:
-                yield _block(chunk, values, errors, first, offset)
+        self._sizer.seconds.add(result.seconds, len(values))
+        self._sizer.bytes_back.add(result.values.nbytes, len(values))
+        if len(values) < len(chunk.items):
+            self._source.put_back(chunk.part(len(values), len(chunk.items)))
+        failures = result.failures
+        if failures and chunk.failed < self._retries:
+            first = 0
+            for offset in [failure.index for failure in failures]:
+                yield Block(chunk.start + first, values[first:offset])
                 again = chunk.part(offset, offset + 1)
                 self._source.put_back(replace(again, failed=chunk.failed + 1))
                 first = offset + 1
-                continue
-            error = failure.rebuild(None if self._has_begun else chunk.start + offset)
-            if self._stop:
-                yield _block(chunk, values, errors, first, offset)
-                self._fail(chunk.start + offset, error)
-                return
-            errors[offset] = error
-        yield _block(chunk, values, errors, first, result.count)
+            yield Block(chunk.start + first, values[first:])
+        elif failures and self._stop:
+            offset = failures[0].index
+            yield Block(chunk.start, values[:offset])
+            self._fail(chunk.start + offset, failures[0].rebuild(chunk.start + offset))
+        else:
+            alone = self._has_begun is not None
+            errors = {
+                failure.index: failure.rebuild(
+                    None if alone else chunk.start + failure.index
+                )
+                for failure in failures
+            }
+            yield Block(chunk.start, values, errors)
 
     def _handle_death(
         self, ended: PendingChunk, error: BaseException
@@ -855,17 +721,17 @@ class Mapping:
             for first in range(0, len(chunk.items), size):
                 self._source.put_back(chunk.part(first, first + size))
             return
-        deaths = (*chunk.deaths, error)
-        if self._has_begun is not None:
-            is_found = self._has_begun()
-        else:
+        deaths, item = (*chunk.deaths, error), chunk.items[0]
+        if self._has_begun is None:
             is_found = ended.alone and len(deaths) >= MAX_DEATHS
+            index, text = chunk.start, short_repr(item)
+        else:
+            is_found = self._has_begun()
+            index, text = None, str(item)
         if not is_found:
             self._suspects.append(replace(chunk, deaths=deaths))
             return
-        index = None if self._has_begun else chunk.start
-        item = str(chunk.items[0]) if self._has_begun else short_repr(chunk.items[0])
-        died = WorkerDied(index, item, len(deaths), _reasons(deaths), self._stop)
+        died = WorkerDied(index, text, len(deaths), _reasons(deaths), self._stop)
         if self._stop:
             self._fail(chunk.start, died)
         else:
@@ -883,37 +749,21 @@ class Mapping:
         self._cancel(behind)
 
     def _in_order(self, block: Block) -> Iterator[Block]:
-        if not block.values:
-            return
         if not self._ordered:
             yield block
             return
-        self._early[block.start] = block
+        if block.values:
+            self._early[block.start] = block
         while (ready := self._early.pop(self._next, None)) is not None:
             self._next += len(ready.values)
             yield ready
 
 
-def _block(
-    chunk: Chunk,
-    values: list[Any],
-    errors: dict[int, BaseException],
-    first: int,
-    last: int,
-) -> Block:
-    """Values `first` to `last` of a chunk, with the errors among them."""
-    inside = {k - first: errors.pop(k) for k in list(errors) if first <= k < last}
-    complete = first == 0 and last == len(values)
-    return Block(
-        chunk.start + first, values if complete else values[first:last], inside
-    )
-
-
 def _reasons(deaths: Iterable[BaseException]) -> str:
-    """Why workers died: the notes of the scheduler, or else Dask's own words."""
-    notes: dict[str, None] = {}
+    """Why workers died: the notes of the scheduler, or else Dask's message."""
+    found = {}
     for error in deaths:
-        for note in getattr(error, "__notes__", ()):
-            if str(note).startswith(PREFIX):
-                notes[str(note).removeprefix(PREFIX)] = None
-    return "\n".join(notes) or str(error)
+        for note in map(str, getattr(error, "__notes__", ())):
+            if note.startswith(PREFIX):
+                found[note.removeprefix(PREFIX)] = error
+    return "\n".join(found) or str(error)
