@@ -61,28 +61,14 @@ class Serialized:
 
     @classmethod
     def of(cls, value: Any, what: str) -> Serialized:
-        """Pickle a value, which must not change before it has been sent.
-
-        Raises
-        ------
-        NotPicklable
-            With the way to the part that cannot be pickled.
-        """
+        """Pickle a value, which must not change before it has been sent."""
         try:
             return cls(what, *_pickled(value))
         except Exception as exc:
             raise _not_picklable(value, what, exc) from exc
 
     def load(self) -> Any:
-        """A new copy of the value.
-
-        Raises
-        ------
-        ModuleMissing
-            If it needs a module that is not installed here.
-        NotPicklable
-            If it cannot be rebuilt here for another reason.
-        """
+        """A new copy of the value; ModuleMissing or NotPicklable if it cannot be."""
         try:
             return pickle.loads(self.frames[0], buffers=self.frames[1:])
         except Exception as exc:
@@ -322,16 +308,10 @@ class ChunkResult:
 def run_chunk(
     function: Serialized, items: Serialized, seconds: float | None, stop: bool
 ) -> ChunkResult:
-    """Apply a function to items, one after the other.
+    """Apply a function to a sequence of items, one after the other.
 
-    Parameters
-    ----------
-    function, items
-        A function of one argument, and a sequence.
-    seconds
-        Begin no other item after so long, or when the results are large; None runs all.
-    stop
-        Whether to end with the first failure.
+    Begin no other item after so many seconds, or when the results are large; None runs
+    all. `stop` ends with the first failure.
     """
     call, arguments = function.value, items.load()
     results: list[Any] = []

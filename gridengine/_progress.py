@@ -14,16 +14,9 @@ FORMAT_ENDLESS = "{desc}, {n_fmt} done, {rate_fmt}"
 
 
 class Progress:
-    """A tqdm bar, or nothing.
+    """A tqdm bar, or nothing; by default (None) on a terminal and in a notebook.
 
-    Parameters
-    ----------
-    describe
-        Returns the text at its left.
-    total
-        Number of items; None if it is not known.
-    wanted
-        Whether to show it; None shows it on a terminal and in a notebook.
+    `describe` returns the text at its left.
     """
 
     def __init__(

@@ -154,10 +154,7 @@ class JobDispatcher:
         return (self.end_time or datetime.now()) - self.start_time
 
     def close(self) -> None:
-        """Cancel what is running, and end the scheduler if it was made here.
-
-        Idempotent.
-        """
+        """Cancel what is running, and end the scheduler if it was made here."""
         self._closed = True
         if self._batch is not None:
             self._batch.cancel(_stopped("its dispatcher was closed"))
@@ -180,13 +177,7 @@ class JobDispatcher:
 
 
 def start(job: Job) -> None:
-    """Start a job by itself; returns when it has been sent.
-
-    Raises
-    ------
-    NotPicklable, GridEngineError
-        If it could not be.
-    """
+    """Start a job by itself; returns when it has been sent."""
     Serialized.of([job], str(job))
     scheduler = get_scheduler(job.scheduler)
     batch = Batch(
@@ -201,17 +192,8 @@ def start(job: Job) -> None:
 class Batch:
     """Jobs that run together, and the thread that maps `run_job` over them.
 
-    Parameters
-    ----------
-    scheduler
-        Where.
-    jobs
-        Which.
-    once
-        Whether this is one job that was started by itself: it is not run again if its
-        worker dies.
-    close_scheduler
-        Whether to close the scheduler at the end.
+    `once` is for a job that was started by itself: it is not run again if its worker
+    dies.
     """
 
     def __init__(
@@ -251,8 +233,6 @@ class Batch:
     def cancel(self, reason: Stopped) -> None:
         """Cancel what has not ended; returns at once."""
         self._stopped = reason
-        if self._mapping is not None:
-            self._mapping.wake()
 
     def receive(self) -> None:
         """Take what the jobs have sent."""

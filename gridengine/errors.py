@@ -48,13 +48,7 @@ def item_name(index: int | None, item: str) -> str:
 
 
 class TimeoutError(GridEngineError, builtins.TimeoutError):
-    """A wait ended before the work; the work goes on.
-
-    Parameters
-    ----------
-    evidence
-        How long the wait was, and for what.
-    """
+    """A wait ended before the work; the work goes on."""
 
     def __init__(self, evidence: str) -> None:
         super().__init__(
@@ -70,14 +64,8 @@ class TimeoutError(GridEngineError, builtins.TimeoutError):
 class NotPicklable(GridEngineError, TypeError):
     """An object cannot be sent to a worker, or back.
 
-    Parameters
-    ----------
-    what
-        The object, e.g. ``"item 17"``.
-    path
-        The way to its part that is to blame: ``"item 17 -> .handle -> ['lock']"``.
-    reason
-        What pickle says of that part.
+    `what` is the object, e.g. ``"item 17"``; `path` is the way to its part that is to
+    blame, e.g. ``"item 17 -> .handle -> ['lock']"``; `reason` is the error of pickle.
     """
 
     def __init__(self, what: str, path: str, reason: str) -> None:
@@ -101,18 +89,9 @@ class NotPicklable(GridEngineError, TypeError):
 class WorkerDied(GridEngineError):
     """An item ended its worker process each time it was run.
 
-    Parameters
-    ----------
-    index
-        The item's place in the input; None for a job that was started by itself.
-    item
-        Its short repr.
-    times
-        How many workers it ended.
-    reasons
-        What is known of their ends.
-    others_lost
-        Whether the results of other items are lost with this error.
+    `index` is its place in the input (None for a job that was started by itself),
+    `item` its short repr, `times` the number of workers, `reasons` what is known of
+    their ends, and `others_lost` whether results of other items are lost with it.
     """
 
     def __init__(
@@ -147,16 +126,8 @@ class WorkerDied(GridEngineError):
 class RemoteTraceback(Exception):
     """Where on a worker an exception was raised; the cause of that exception.
 
-    Parameters
-    ----------
-    index
-        The item's place in the input; None for a job that was started by itself.
-    item
-        Its short repr.
-    worker
-        Name and host of the worker; may be empty.
-    text
-        The traceback as it was formatted there.
+    `index` and `item` are those of `WorkerDied`, `worker` is a name and host, `text` is
+    the traceback as it was formatted there.
     """
 
     def __init__(self, index: int | None, item: str, worker: str, text: str) -> None:
@@ -172,14 +143,8 @@ class RemoteTraceback(Exception):
 class RemoteError(GridEngineError):
     """Stands in for an exception of the function that could not be sent.
 
-    Parameters
-    ----------
-    type_name
-        The type of the original, e.g. ``"mymodule.MyError"``.
-    text
-        The message of the original.
-    reason
-        Why the original could not be sent.
+    `type_name` and `text` are the type and message of the original; `reason` says why
+    it could not be sent.
     """
 
     def __init__(self, type_name: str, text: str, reason: str) -> None:

@@ -153,14 +153,10 @@ class Job:
     def start(self) -> None:
         """Send the job to a worker; returns when it has been sent.
 
-        The first job on a scheduler starts its cluster, which takes about a second.
-
         Raises
         ------
         RuntimeError
             If it was started before.
-        ValueError
-            If it was closed.
         NotPicklable
             If the job or its arguments cannot be sent. Nothing was started then.
         GridEngineError
@@ -177,11 +173,6 @@ class Job:
         """Wait until the job has ended, or for `timeout` seconds.
 
         Ctrl-C ends the waiting and not the job, as with a thread.
-
-        Raises
-        ------
-        RuntimeError
-            If it was not started.
         """
         self._started.wait(timeout)
 
@@ -216,11 +207,7 @@ class Job:
 
     @property
     def ident(self) -> int | None:
-        """A number that no other job of this process has; None before the start.
-
-        It is above all process ids of Linux, so that a signal that is sent to it by
-        mistake reaches no process.
-        """
+        """A number that no other job, and no process, has; None before the start."""
         return None if self._opened is None else self._ident
 
     # As with a process
@@ -243,10 +230,9 @@ class Job:
     def terminate(self) -> None:
         """End the job, if need be with the worker process it runs in; returns at once.
 
-        That process is replaced. Other tasks that it was running end too, which are
-        none unless its cluster has ``cores`` above 1. On a Dask cluster of others, for
-        example in a task, a job that runs goes on to its end, though it counts as
-        ended.
+        That process is replaced; with ``cores`` above 1 other tasks of it end, too. In
+        a task, or on another's Dask cluster, a job that runs goes on to its end, though
+        it counts as ended.
 
         Raises
         ------
@@ -260,13 +246,7 @@ class Job:
         self._stop("kill()", -signal.SIGKILL)
 
     def close(self) -> None:
-        """Forget the result and all else; using the job is an error from then on.
-
-        Raises
-        ------
-        ValueError
-            If it is running.
-        """
+        """Forget the result and all else; a ValueError if the job is running."""
         if self._host_run is not None and self._host_run.exitcode is None:
             raise ValueError(f"{self.name} is running; join or terminate it first")
         self._host_run, self._host_closed = None, True
@@ -284,8 +264,6 @@ class Job:
             If its worker process has died. The job is not run again.
         concurrent.futures.CancelledError
             If it was ended by `terminate` or `kill`.
-        RuntimeError
-            If it was not started.
         BaseException
             Whatever it has raised, with the worker's traceback as its cause.
         """
@@ -301,8 +279,6 @@ class Job:
         ------
         TimeoutError
             `gridengine.TimeoutError`, if it has not ended within `timeout` seconds.
-        RuntimeError
-            If it was not started.
         """
         run = self._started
         if not run.wait(timeout):
@@ -319,8 +295,6 @@ class Job:
             `gridengine.TimeoutError`, if nothing came within `timeout` seconds.
         EOFError
             If the job has ended and nothing is left.
-        RuntimeError
-            If it was not started.
         """
         run = self._started
         if run.poll(timeout):
@@ -330,13 +304,7 @@ class Job:
         raise EOFError(f"{self.name} has ended, and all it sent was received")
 
     def poll(self, timeout: float | None = 0) -> bool:
-        """Whether `recv` has something, within `timeout` seconds.
-
-        Raises
-        ------
-        RuntimeError
-            If it was not started.
-        """
+        """Whether `recv` has something, within `timeout` seconds."""
         return self._started.poll(timeout)
 
     def messages(self) -> Iterator[Any]:
@@ -395,15 +363,7 @@ class Job:
 
 
 class Stopped(CancelledError):
-    """A job was ended by `terminate` or `kill`, or with its dispatcher.
-
-    Parameters
-    ----------
-    message
-        Which, and how.
-    code
-        Its exit code.
-    """
+    """A job was ended by `terminate` or `kill`, or with its dispatcher."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message, code)
@@ -416,14 +376,7 @@ class Stopped(CancelledError):
 class Run:
     """One run of a job, on the host: how it ends, and what it sends.
 
-    Parameters
-    ----------
-    job
-        Gets a new `ident`.
-    batch
-        The jobs that run with it.
-    index
-        Its place among these; None if it was started by itself.
+    `index` is its place in the batch; None if it was started by itself.
     """
 
     def __init__(self, job: Job, batch: Batch, index: int | None) -> None:
@@ -489,15 +442,7 @@ class Run:
 class JobController:
     """What a job gets as `controller`: its id, and a way to the host.
 
-    Parameters
-    ----------
-    jobid
-        The job's place among those dispatched with it; its ``ident`` if it was started
-        by itself.
-    ident
-        The number by which its host knows it.
-    queue
-        Name of the Dask queue to the host; "" if it does not listen.
+    `jobid` is the job's `id`; `queue` is the name of a Dask queue to the host.
     """
 
     def __init__(self, jobid: int, ident: int, queue: str = "") -> None:
@@ -522,10 +467,9 @@ class JobController:
         return worker_name()
 
     def send(self, value: Any) -> None:
-        """Send an intermediate result; returns when the scheduler has it.
+        """Send an intermediate result; returns when Dask's scheduler has it.
 
-        There it is kept until the host asks for it. Large values should rather be the
-        job's result. May be called in any thread.
+        Large values should rather be the job's result. Safe in any thread.
 
         Raises
         ------
@@ -538,13 +482,7 @@ class JobController:
         self._put(Serialized.of(value, "the message").frames)
 
     def store(self, jobid: int, data: Any) -> None:
-        """`send`, by the old library's name; a job can only send for itself.
-
-        Raises
-        ------
-        ValueError
-            If `jobid` is another job's.
-        """
+        """`send`, by the old library's name; a ValueError for another job's id."""
         if jobid != self.jobid:
             raise ValueError(f"this is job {self.jobid}; it cannot store for {jobid}")
         self.send(data)

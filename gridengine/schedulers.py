@@ -34,7 +34,7 @@ from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.options import Options
 from gridengine import settings
-from gridengine.errors import TimeoutError
+from gridengine.errors import TimeoutError, short_repr
 
 __all__ = [
     "GridEngineScheduler",
@@ -76,15 +76,8 @@ class WorkerCounts:
 class Scheduler:
     """What both have in common: a cluster, started when it is needed.
 
-    Parameters
-    ----------
-    most
-        Nodes to have at most.
-    first
-        Nodes that a map begins with; others follow if there is work for them. None
-        begins with all.
-    **options
-        Of `dask_gridengine.GridEngineCluster`.
+    It has `most` nodes at most. A map begins with `first` nodes (None is all), and
+    others follow if there is work for them. `options` are those of the cluster.
     """
 
     owns_workers = True
@@ -157,12 +150,8 @@ class Scheduler:
     ) -> Iterator[Client]:
         """A client for a run over so many items (None: unknown), with nodes for them.
 
-        Parameters
-        ----------
-        items
-            How many.
-        begin_small
-            Whether to begin with few nodes, for items that may be short.
+        Few nodes at the beginning, since items may be short, unless `begin_small` is
+        false.
         """
         with self._lock:
             self._sessions.append(items)
@@ -226,13 +215,7 @@ class Scheduler:
                 self._running.release_idle(idle_timeout())
 
     def check(self) -> None:
-        """Raise if the cluster was closed, or no worker will come.
-
-        Raises
-        ------
-        RuntimeError, NodesFailed
-            With what is known of each node's end.
-        """
+        """Raise if the cluster was closed, or no worker will come."""
         if (cluster := self.cluster) is None:
             raise RuntimeError(f"{self!r} was closed while it was working")
         if (error := cluster.stuck()) is not None:
@@ -352,18 +335,8 @@ class GridEngineScheduler(Scheduler):
 class ClientScheduler:
     """The workers of a Dask client, which are used as they are.
 
-    A task that waits for items of its own gives its thread back meanwhile: maps inside
-    of maps would otherwise use up all threads with waiting.
-
-    Parameters
-    ----------
-    client
-        A synchronous client.
-
-    Raises
-    ------
-    TypeError
-        If it is an asynchronous one.
+    A task that waits for items of its own lends its thread meanwhile: maps inside of
+    maps would otherwise use up all threads with waiting.
     """
 
     owns_workers = False
@@ -481,13 +454,7 @@ class _Running:
         return is_open and self._pid == os.getpid()
 
     def grow(self, jobs: int) -> None:
-        """Have at least so many nodes, running or queued.
-
-        Raises
-        ------
-        SubmitError
-            If the grid refuses more.
-        """
+        """Have at least so many nodes, running or queued."""
         wanted = self.cluster.wanted
         with self._lock:
             self._idle_since = None
@@ -622,13 +589,7 @@ _default_lock = threading.Lock()
 
 
 def get_scheduler(given: Any, client: Client | None = None) -> Any:
-    """Make a scheduler of what a caller has given, or of a client.
-
-    Raises
-    ------
-    TypeError
-        If it is none, and makes none.
-    """
+    """Make a scheduler of what a caller has given, or of a client."""
     if client is not None:
         return ClientScheduler(client)
     made = given
@@ -636,16 +597,12 @@ def get_scheduler(given: Any, client: Client | None = None) -> Any:
         made = made()
     if hasattr(made, "session"):
         return made
-    hint = (
-        "ProcessScheduler(), GridEngineScheduler(), or what makes one, such as"
-        " gridengine.schedulers.best_available"
+    raise TypeError(
+        f"scheduler={short_repr(given)}: expected ProcessScheduler(),"
+        " GridEngineScheduler(), or what makes one, such as best_available\n"
+        "  Hint: map takes one iterable; for a function of several arguments use"
+        " starmap: gridengine.starmap(f, zip(xs, ys))"
     )
-    if hasattr(given, "__iter__"):
-        hint = (
-            "gridengine.map takes one iterable. For a function of several arguments use"
-            " starmap: gridengine.starmap(f, zip(xs, ys))"
-        )
-    raise TypeError(f"scheduler={given!r} is not a scheduler\n  Hint: {hint}")
 
 
 def in_task() -> bool:
