@@ -189,10 +189,7 @@ def test_a_longer_map_is_shown_in_a_notebook(
     ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     stream = io.StringIO()
-    if expected:
-        work = until_shown(stream, tmp_path / "go")
-    else:
-        work = nap
+    work = until_shown(stream, tmp_path / "go") if expected else nap
     shown(stream, work, range(10), warm, chunksize=1)
     assert bool(stream.getvalue()) is expected
 
