@@ -455,12 +455,11 @@ class _Running:
 
     def grow(self, jobs: int) -> None:
         """Have at least so many nodes, running or queued."""
-        wanted = self.cluster.wanted
         with self._lock:
             self._idle_since = None
-            is_adaptive = self._idle_grace is not None
+            wanted, is_adaptive = self.cluster.wanted, self._idle_grace is not None
             self._idle_grace = None
-        # If no node could be had any more, `scale` tries anew.
+        # If there was no hope for nodes any more, `scale` tries again.
         if wanted < jobs or is_adaptive or self.cluster.stuck() is not None:
             self.cluster.scale(jobs=max(wanted, jobs))
 
@@ -484,20 +483,19 @@ class _Running:
     def _check_idle(self, since: float, seconds: float) -> None:
         """Called in the event loop, once a second."""
         now = time.monotonic()
-        self._others_since = min(self._others_since, now)
         if not self._others_wait():
             self._others_since = math.inf
+        self._others_since = min(self._others_since, now)
         waited = now - since >= seconds or now - self._others_since >= OTHERS_SECONDS
         with self._lock:
             if self._idle_since != since or not self.is_usable:
                 return  # it is used again
             if waited:
                 self._idle_since = None
-        if waited:
-            self.cluster.scale(0)  # in this loop it only begins here
-        else:
-            again = min(1.0, seconds)
-            self.client.loop.call_later(again, self._check_idle, since, seconds)
+                self.cluster.scale(0)  # in the event loop it does not wait
+                return
+        again = min(1.0, seconds)
+        self.client.loop.call_later(again, self._check_idle, since, seconds)
 
     def _others_wait(self) -> bool:
         """Whether another cluster of this process, not idle, waits for nodes."""
