@@ -212,8 +212,9 @@ class Failure:
         stand_in = RemoteError(type_name, _message(exc), reason)
         return cls(index, pickled, stand_in, short_repr(item), worker_name(), text)
 
-    def rebuild(self, index: int | None) -> BaseException:
-        """The exception, on the host; `index` is the item's place in the input."""
+    def rebuild(self, start: int | None) -> BaseException:
+        """The exception, on the host; `start` is the chunk's place in the input."""
+        index = None if start is None else start + self.index
         exc: BaseException = self.stand_in
         if self.exception:
             try:

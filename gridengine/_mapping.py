@@ -43,6 +43,7 @@ from gridengine._chunk import ChunkResult, Serialized, run_chunk, size_of
 from gridengine.errors import NotPicklable, WorkerDied, short_repr
 
 if TYPE_CHECKING:
+    from gridengine.job import Run
     from gridengine.schedulers import ClientScheduler, Scheduler
 
 TICK = 0.25  # seconds between two looks at the cluster
@@ -57,7 +58,7 @@ PARTS, MAX_DEATHS = 16, 3
 DEATHS = (KilledWorker, concurrent.futures.CancelledError)
 SHARED_BYTES = 64 * 2**10  # of a function that is not sent with each chunk
 TAKE_SECONDS = 0.25  # for the event loop to take a chunk; a closed one never does
-ANSWER_SECONDS = 2.0  # for a worker to answer
+ANSWER_SECONDS = 5.0  # for a worker to answer, also on a busy host
 KILL_SECONDS = 1.0  # for a worker to end an item that was cancelled
 #: Seconds without a result after which items count as long ones.
 FIRST_RESULT_SECONDS = 2.0
@@ -493,9 +494,8 @@ class Mapping:
     on_sent, on_tick
         Called once when the first chunks were sent; four times a second. What `on_tick`
         raises ends the run.
-    has_begun
-        If given, there is one item, a job, which is not run again if its worker dies
-        after this is true.
+    run
+        Of the one item, a job: it is not run again if its worker dies after it began.
     kill_after
         See `ChunkSubmitter.cancel`.
     """
@@ -514,7 +514,7 @@ class Mapping:
         session: Callable[[], AbstractContextManager[Client]] | None = None,
         on_sent: Callable[[], None] = lambda: None,
         on_tick: Callable[[], None] = lambda: None,
-        has_begun: Callable[[], bool] | None = None,
+        run: Run | None = None,
         kill_after: float = KILL_SECONDS,
     ) -> None:
         self._scheduler, self._source, self._name = scheduler, source, name
@@ -522,7 +522,7 @@ class Mapping:
         self._sizer = ChunkSizer(chunksize)
         self._retries, self._stop, self._ordered = retries, stop, ordered
         self._session = session or partial(scheduler.session, source.total)
-        self._on_sent, self._on_tick, self._has_begun = on_sent, on_tick, has_begun
+        self._on_sent, self._on_tick, self._run_of_job = on_sent, on_tick, run
         self._kill_after = kill_after if scheduler.owns_workers else None
         self._submitter: ChunkSubmitter
         self._pending: set[PendingChunk] = set()
@@ -700,15 +700,10 @@ class Mapping:
         elif failures and self._stop:
             offset = failures[0].index
             yield Block(chunk.start, values[:offset])
-            self._fail(chunk.start + offset, failures[0].rebuild(chunk.start + offset))
+            self._fail(chunk.start + offset, failures[0].rebuild(chunk.start))
         else:
-            alone = self._has_begun is not None
-            errors = {
-                failure.index: failure.rebuild(
-                    None if alone else chunk.start + failure.index
-                )
-                for failure in failures
-            }
+            start = None if self._run_of_job else chunk.start
+            errors = {failure.index: failure.rebuild(start) for failure in failures}
             yield Block(chunk.start, values, errors)
 
     def _handle_death(
@@ -722,12 +717,11 @@ class Mapping:
                 self._source.put_back(chunk.part(first, first + size))
             return
         deaths, item = (*chunk.deaths, error), chunk.items[0]
-        if self._has_begun is None:
-            is_found = ended.alone and len(deaths) >= MAX_DEATHS
-            index, text = chunk.start, short_repr(item)
-        else:
-            is_found = self._has_begun()
-            index, text = None, str(item)
+        index: int | None = chunk.start
+        text = short_repr(item)
+        is_found = ended.alone and len(deaths) >= MAX_DEATHS
+        if (run := self._run_of_job) is not None:
+            index, text, is_found = None, run.title, run.has_begun()
         if not is_found:
             self._suspects.append(replace(chunk, deaths=deaths))
             return

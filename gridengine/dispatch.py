@@ -241,7 +241,7 @@ class Batch:
             for ident, *frames in records:
                 run = self._by_ident[ident]
                 if not frames:
-                    run.has_begun = True
+                    run.begun = True
                     continue
                 # Arrays in bytes could not be written to.
                 pickled, *buffers = frames
@@ -300,7 +300,7 @@ class Batch:
             session=functools.partial(self._session, name),
             on_sent=self.sent.set,
             on_tick=self._check_stopped,
-            has_begun=self._has_begun if self.once else None,
+            run=self.runs[0] if self.once else None,
             kill_after=0.0 if self.once else KILL_SECONDS,
         )
         with contextlib.closing(self._mapping.blocks()) as blocks:
@@ -330,10 +330,6 @@ class Batch:
     def _check_stopped(self) -> None:
         if self._stopped is not None:
             raise self._stopped
-
-    def _has_begun(self) -> bool:
-        self.receive()
-        return self.runs[0].has_begun
 
 
 def _stopped(why: str) -> Stopped:

@@ -380,11 +380,11 @@ class Run:
     """
 
     def __init__(self, job: Job, batch: Batch, index: int | None) -> None:
-        self.name, self.batch = job.name, batch
+        self.name, self.title, self.batch = job.name, job._title, batch
         self.value: Any = None
         self.error: BaseException | None = None
         self.exitcode: int | None = None
-        self.has_begun = False
+        self.begun = False
         self.was_asked = False  # whether its end is known to the caller
         self.inbox: deque[Serialized] = deque()
         self._ended = threading.Event()
@@ -420,6 +420,11 @@ class Run:
                 if self.inbox or ended or late:
                     return bool(self.inbox)
                 self._ended.wait(POLL_SECONDS)
+
+    def has_begun(self) -> bool:
+        """Whether it has begun on a worker."""
+        self.batch.receive()
+        return self.begun
 
     def late(self, evidence: str) -> TimeoutError:
         """An error with a note on what the nodes are doing."""

@@ -97,12 +97,12 @@ def test_a_second_scheduler_gets_the_nodes_that_are_idle(
         "first = gridengine.GridEngineScheduler(options=options)\n"
         "first.client\n"
         "first.cluster.scale(jobs=6)\n"
-        "while first.tally().workers < 2 or not first.tally().queued:\n"
+        "while {*first.cluster.counts} != {'working', 'queued'}:\n"
         "    time.sleep(0.1)\n"
         "gridengine.map(abs, range(-9, 0), scheduler=first)\n"
         "second = gridengine.GridEngineScheduler(options=options)\n"
         "print(gridengine.map(abs, [-1, -2], scheduler=second))\n"
-        "print(first.tally().wanted)\n"
+        "print(first.cluster.wanted)\n"
     )
     found, left = run(grid, shared, "-c", code).splitlines()
     assert found == "[1, 2]"
