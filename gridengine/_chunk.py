@@ -1,7 +1,7 @@
 """What runs on a worker: a few items, for a limited time.
 
-A chunk is limited in time rather than in items, since nobody knows beforehand how long
-an item takes. When the time is up the worker returns the results so far, and the host
+A chunk is limited in time rather than in items, since the time of an item is not known
+beforehand. When the time is up the worker returns the results so far, and the host
 sends the rest again. Workers import this module and no cluster.
 """
 
@@ -52,7 +52,7 @@ DAEMONIC_HINT = (
 class Serialized:
     """A pickled value; its large buffers are sent beside the pickle, without a copy.
 
-    Dask does not look into it. In a list it would serialise every element by itself,
+    Dask does not look into it. It would serialise each element of a list separately,
     which takes 20 s for a million ints (dask/distributed#6368).
     """
 
@@ -113,8 +113,8 @@ def _pickled(value: Any) -> list[Any]:
         buffers.append(raw)
         return False
 
-    # Plain pickle is faster: cloudpickle is asked about every object. But plain pickle
-    # sends what is in __main__ by its name, which means another thing on a worker.
+    # Plain pickle is faster, since cloudpickle examines each object. But it pickles
+    # what is in __main__ by name, which is another module on a worker.
     if not cloudpickle.list_registry_pickle_by_value():
         with suppress(Exception):
             plain = pickle.dumps(value, PROTOCOL, buffer_callback=takes_in)
@@ -311,7 +311,7 @@ def run_chunk(
 ) -> ChunkResult:
     """Apply a function to a sequence of items, one after the other.
 
-    Begin no other item after so many seconds, or when the results are large; None runs
+    After `seconds`, or when the results are large, no other item is begun; None runs
     all. `stop` ends with the first failure.
     """
     call, arguments = function.value, items.load()

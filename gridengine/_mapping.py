@@ -52,8 +52,8 @@ READ_SECONDS = 0.01  # to wait for more items than are read; a chunk costs about
 CHECK_SECONDS, CHECK_WARM_SECONDS = 1.0, 0.002
 #: Chunks for each slot, beyond the one that is waited for, if results go in order.
 MAX_AHEAD = 4
-#: A chunk whose worker died is cut into so many parts, to find the item that did it;
-#: it has done it if so many workers died, the last one while nothing else ran.
+#: A chunk whose worker died is cut into PARTS, to find the item that caused it. An item
+#: has caused MAX_DEATHS of workers, if nothing else ran during the last one.
 PARTS, MAX_DEATHS = 16, 3
 DEATHS = (KilledWorker, concurrent.futures.CancelledError)
 SHARED_BYTES = 64 * 2**10  # of a function that is not sent with each chunk
@@ -77,7 +77,7 @@ MIN_SECONDS = 0.2  # many times what a chunk costs
 #: 2.5 ms (measured), so each slot may end one every 10 ms times slots.
 SECONDS_PER_SLOT = 0.01
 SHARES = 3  # chunks for each slot into which the rest is cut, for an even end,
-MIN_LAST_SECONDS = 0.01  # but not below so many seconds
+MIN_LAST_SECONDS = 0.01  # but not into shorter ones
 LONG_SECONDS = 1.0  # an item that takes longer is not sent before a slot is free
 
 
@@ -147,7 +147,7 @@ class ItemSource:
         return self._reader is not None and self._reader.is_open
 
     def take(self, count: int) -> Chunk | None:
-        """The next chunk of at most `count` items; None if there is none (now)."""
+        """The next chunk of at most `count` items; None at the end, or if not read."""
         if self._put_back:
             chunk = self._put_back.pop(0)
             if len(chunk.items) > count:
@@ -416,7 +416,7 @@ class ChunkSubmitter:
 
     async def _scatter(self, items: Serialized) -> Future:
         while True:
-            # It gives up if there are no workers, and if one goes in this moment.
+            # It fails without workers, and if one leaves in this moment.
             with contextlib.suppress(asyncio.TimeoutError, OSError):
                 return await self._client.scatter(
                     items, direct=self._direct, hash=False, asynchronous=True
@@ -619,7 +619,7 @@ class Mapping:
                 break
 
     def _first_chunk(self) -> Chunk | None:
-        """Wait for the first items; None if there are none."""
+        """Wait for the first items; None for an empty input."""
         while (chunk := self._next_chunk(self._scheduler.slots())) is None:
             if not self._source.is_reading:
                 return None

@@ -108,7 +108,7 @@ class JobDispatcher:
         NotPicklable
             If a job cannot be sent. Those that were not run have it as their exception.
         NodesFailed
-            If there are no workers any more, and none will come; likewise.
+            If all workers are lost, and none will come; likewise.
         """
         batch = self._batch
         if batch is None:
@@ -177,7 +177,7 @@ class JobDispatcher:
 
 
 def start(job: Job) -> None:
-    """Start a job by itself; returns when it has been sent."""
+    """Start a single job; returns when it has been sent."""
     Serialized.of([job], str(job))
     scheduler = get_scheduler(job.scheduler)
     batch = Batch(
@@ -192,8 +192,7 @@ def start(job: Job) -> None:
 class Batch:
     """Jobs that run together, and the thread that maps `run_job` over them.
 
-    `once` is for a job that was started by itself: it is not run again if its worker
-    dies.
+    `once` is for a single job that was started: it is not run again if its worker dies.
     """
 
     def __init__(
@@ -256,7 +255,7 @@ class Batch:
         return error
 
     def failures(self) -> str:
-        """What `join` would return of failures; empty if there are none."""
+        """Describe failures that `join` would have returned."""
         failed = [run for run in self.runs if run.error is not None]
         if not failed or self.was_joined:
             return ""

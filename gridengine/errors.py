@@ -40,7 +40,7 @@ def short_repr(item: object) -> str:
 def item_name(index: int | None, item: str) -> str:
     """Call an item as all messages do, e.g. ``item 17 (Point(x=1))``.
 
-    The index is None for a job that was started by itself.
+    The index is None for a job that was started alone.
     """
     if index is None:
         return f"the job {item}".rstrip()
@@ -89,7 +89,7 @@ class NotPicklable(GridEngineError, TypeError):
 class WorkerDied(GridEngineError):
     """An item ended its worker process each time it was run.
 
-    `index` is its place in the input (None for a job that was started by itself),
+    `index` is its place in the input (None for a job that was started alone),
     `item` its short repr, `times` the number of workers, `reasons` what is known of
     their ends, and `others_lost` whether results of other items are lost with it.
     """

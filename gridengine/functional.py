@@ -86,8 +86,8 @@ def map(
     WorkerDied
         If an item ended its worker process each time.
     NodesFailed
-        If there are no workers, and none will come; with the reasons. Nodes that are
-        lost are replaced, and the map goes on.
+        If no worker will come; with the reasons. Nodes that are lost are replaced, and
+        the map goes on.
     Exception
         Whatever `f` raises: of the same type, with the worker's traceback as its cause.
     """
@@ -223,7 +223,7 @@ class Results(Iterator[Any]):
                     self._current = enumerate(block.values), block.failures
 
     def close(self) -> None:
-        """Cancel what is at the workers; idempotent, and done at the latest by `del`.
+        """Cancel the items at the workers; idempotent, done at the latest by `del`.
 
         Threads that wait for a result get a StopIteration.
         """

@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 _idents = itertools.count(2**22 + 1)
 #: Attributes that stay on the host, and are not sent with a job.
 HOST_ATTRIBUTES = {"_host_run", "_host_closed", "_host_daemon", "scheduler"}
-#: Seconds between two looks for messages while somebody waits for one.
+#: Seconds between two looks for messages, while a caller waits for one.
 POLL_SECONDS = 0.02
 
 
@@ -98,7 +98,7 @@ class Job:
     target: Callable[..., Any] | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = MappingProxyType({})
-    #: Its place among those dispatched with it; its `ident` if started by itself.
+    #: Its place among those dispatched with it; its `ident` if started alone.
     id: int | None = None
     #: Where `start` runs it; not sent with the job.
     scheduler: Any = staticmethod(_best_available)

@@ -148,7 +148,7 @@ class Scheduler:
     def session(
         self, items: int | None, *, begin_small: bool = True
     ) -> Iterator[Client]:
-        """A client for a run over so many items (None: unknown), with nodes for them.
+        """A client for a run over these items (None: unknown), with nodes for them.
 
         Few nodes at the beginning, since items may be short, unless `begin_small` is
         false.
@@ -187,7 +187,7 @@ class Scheduler:
         return WorkerCounts(len(cluster.scheduler.workers), cluster.wanted, queued)
 
     def request_nodes(self, items: int | None, seconds: float) -> None:
-        """Request the nodes that so many items are worth, with their seconds of work.
+        """Request the nodes that these items, with their seconds of work, are worth.
 
         Only if their number at least doubles, since each request is another array.
         """
@@ -207,8 +207,8 @@ class Scheduler:
     def release_idle_nodes(self) -> None:
         """Release nodes that are idle for long; the last items need no others.
 
-        A thousand items of a minute and one of two hours are no reason to hold a
-        hundred nodes for two hours. Another run may need them in a moment.
+        After a thousand items of a minute, one of two hours needs no hundred nodes. But
+        another run may need them in a moment.
         """
         with self._lock:
             if len(self._sessions) == 1 and self._running is not None:
@@ -236,7 +236,7 @@ class Scheduler:
         )
 
     def _open(self, jobs: int) -> _Running:
-        """The cluster, with at least so many nodes running or queued."""
+        """The cluster, with at least this number of nodes running or queued."""
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"{self!r}: make a new one")
@@ -454,7 +454,7 @@ class _Running:
         return is_open and self._pid == os.getpid()
 
     def grow(self, jobs: int) -> None:
-        """Have at least so many nodes, running or queued."""
+        """Have at least this number of nodes, running or queued."""
         with self._lock:
             self._idle_since = None
             wanted, is_adaptive = self.cluster.wanted, self._idle_grace is not None
@@ -464,7 +464,7 @@ class _Running:
             self.cluster.scale(jobs=max(wanted, jobs))
 
     def release_idle(self, seconds: float | None) -> None:
-        """Release nodes that are idle for so long, of those that run."""
+        """Release running nodes when they have been idle for these seconds."""
         if seconds is None:
             return
         if self._others_wait():
@@ -474,7 +474,7 @@ class _Running:
             self.cluster.adapt(maximum_jobs=self.cluster.wanted, idle_grace=seconds)
 
     def release_later(self, seconds: float | None) -> None:
-        """Release all nodes if nothing is to be done for so long; None keeps them."""
+        """Release all nodes after these seconds without work; None keeps them."""
         if seconds is None or not self.is_usable:
             return
         since = self._idle_since = time.monotonic()
