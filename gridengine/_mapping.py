@@ -165,6 +165,11 @@ class ItemSource:
         self.dealt += len(items)
         return chunk
 
+    def on_ready(self, wake: Callable[[], None]) -> None:
+        """Call this when as many items were read as were asked for."""
+        if self._reader is not None:
+            self._reader.wake = wake
+
     def put_back(self, chunk: Chunk) -> None:
         """Deal these out again before others, the lowest index first."""
         self._put_back.append(chunk)
@@ -202,6 +207,7 @@ class _Reader:
         self._asked = 0.0  # since when more were asked for than are ready; 0 is not
         self._started = self._closed = self._ended = False
         self.error: BaseException | None = None
+        self.wake: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
@@ -231,7 +237,7 @@ class _Reader:
 
     def close(self) -> None:
         with self._changed:
-            self._closed = True
+            self._closed, self.wake = True, lambda: None
             self._changed.notify()
 
     def _read(self) -> None:
@@ -250,10 +256,12 @@ class _Reader:
                 if (last := next(self._iterator, _END)) is _END:
                     return
                 self._items.append(last)
+                self.wake()
         except BaseException as exc:  # noqa: BLE001 - raised where the map runs
             self.error = exc
         finally:
             self._ended = True
+            self.wake()
 
 
 def _is_sliceable(items: object) -> bool:
@@ -362,7 +370,7 @@ class ChunkSubmitter:
         self._client, self._function, self._name = client, function, name
         self._direct, self._inline_bytes = scheduler.direct, scheduler.inline_bytes
         self._shared: Future | None = None
-        self._ended: queue.SimpleQueue[PendingChunk] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[PendingChunk | None] = queue.SimpleQueue()
 
     def submit(self, pending: PendingChunk, items: Serialized, *how: Any) -> None:
         """Send a chunk; `how` are the other arguments of `run_chunk`."""
@@ -378,11 +386,15 @@ class ChunkSubmitter:
         taken.wait(TAKE_SECONDS)
 
     def next_ended(self, timeout: float) -> PendingChunk | None:
-        """The next chunk that has ended; None after `timeout` seconds."""
+        """The next chunk that has ended; None after `timeout` seconds or `wake`."""
         try:
             return self._ended.get(timeout=timeout)
         except queue.Empty:
             return None
+
+    def wake(self) -> None:
+        """Have `next_ended` return."""
+        self._ended.put(None)
 
     def cancel(
         self, chunks: Collection[PendingChunk], kill_after: float | None
@@ -559,6 +571,7 @@ class Mapping:
             client, self._function, self._name, self._scheduler
         )
         self._started = time.monotonic()
+        self._source.on_ready(self._submitter.wake)
         try:
             self._submit(first, items)
             self._submit_more()

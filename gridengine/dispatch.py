@@ -304,7 +304,6 @@ class Batch:
         )
         with contextlib.closing(self._mapping.blocks()) as blocks:
             for block in blocks:
-                self.receive()
                 for offset, value in enumerate(block.values):
                     error = block.failures.get(offset)
                     self._settle(block.start + offset, value, error)

@@ -393,7 +393,7 @@ class Run:
         job.id = self.ident if index is None else index
 
     def end(self, value: Any, error: BaseException | None) -> None:
-        """The job has ended, and all it sent is in the inbox. The first end counts."""
+        """The job has ended. The first end counts."""
         if self.exitcode is None:
             self.value, self.error = value, error
             self.exitcode = _exit_code(error)
@@ -413,8 +413,8 @@ class Run:
         deadline = None if timeout is None else time.monotonic() + timeout
         with thread_for_others():
             while True:
-                ended = self.exitcode is not None  # then all is in the inbox
-                if not self.inbox and not ended:
+                ended = self.exitcode is not None  # then no other is sent
+                if not self.inbox:
                     self.batch.receive()
                 late = deadline is not None and time.monotonic() >= deadline
                 if self.inbox or ended or late:
@@ -545,7 +545,7 @@ _KEPT = {"_ident", "id", "target"}
 def _call_run(job: Job, controller: JobController) -> Any:
     run = job.run
     try:
-        if _takes_controller(run):
+        if type(job).run is Job.run or _takes_controller(run):
             return run(controller=controller)
         return run(controller) if _needs_argument(run) else run()
     except SystemExit as exc:
