@@ -15,7 +15,6 @@ import contextlib
 import contextvars
 import itertools
 import math
-import operator
 import os
 import queue
 import signal
@@ -123,9 +122,10 @@ class ItemSource:
             self._items = list(items)
         #: Number of items; None if it is not known yet.
         self.total = None if self._reader else len(self._items)
-        hint = operator.length_hint(items, -1)
         #: The same for a progress bar: an iterable may yield another number.
-        self.expected = self.total if hint < 0 else hint
+        self.expected = self.total
+        with contextlib.suppress(Exception):  # it need not have a length
+            self.expected = len(items)  # type: ignore[arg-type]
         self.dealt = 0  # items, each counted once
         self.error: BaseException | None = None  # what the iterable has raised
 
