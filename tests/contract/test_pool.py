@@ -306,7 +306,7 @@ if of_python is None:
         """Python's own tests of Pool run, where it has them."""
         pytest.skip(
             "this Python has no test._test_multiprocessing, so its own tests of Pool"
-            " were not run; Debian has them in the package libpython3-testsuite"
+            " were not run; Debian has them in libpython3.N-testsuite"
         )
 
 else:
