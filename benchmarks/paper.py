@@ -19,7 +19,7 @@ class Paper:
     slots: int | None = None  # a grid's are not known
 
     def __init__(self, on_end: Callable[[EndNotice], None]) -> None:
-        self.dialect = GridEngine()
+        self.batch_system = GridEngine()
         self.calls = 0  # what a grid would have been asked
         self._on_end, self._job = on_end, 0
 

@@ -122,7 +122,7 @@ def main(path: str) -> int:
     except BootstrapError as exc:
         return _exit(Cause.UNREADABLE, exc.message)
     signals = Signals()
-    hello = job_resources.hello(connection.dialect)
+    hello = job_resources.hello(connection.batch_system)
     # Otherwise a job that a task submits with `qsub -V` would look like one of ours.
     for name in (SUBMISSION, DIRECTORY):
         os.environ.pop(name, None)

@@ -41,7 +41,7 @@ class FakeLauncher:
     kind: str = "fake"
     description: str = "no grid"
     slots: int | None = None
-    dialect: BatchSystem = field(default_factory=BatchSystem)
+    batch_system: BatchSystem = field(default_factory=BatchSystem)
 
     async def submit(self, request: NodeRequest, count: int) -> Sequence[NodeId]:
         self.attempts += 1

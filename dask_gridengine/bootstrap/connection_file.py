@@ -53,7 +53,7 @@ class Connection:
     process: ProcessIdentity = field(default_factory=ProcessIdentity.of)
     started: float = field(default_factory=time.time)  # seconds since the epoch
     pool: str = ""  # whose file this is; "" where there is only one kind of nodes
-    dialect: str = "gridengine"  # of the grid that starts the nodes
+    batch_system: str = "gridengine"  # of the grid that starts the nodes
 
     @property
     def pid(self) -> int:

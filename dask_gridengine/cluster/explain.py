@@ -157,7 +157,7 @@ def _suspended(pool: NodePool) -> Iterator[str]:
     yield (
         f"{_subject(records)} {verb} been suspended by the grid since {_clock(since)}"
         f" (for {_ago(since)}). Its tasks and data wait until it is resumed{later}."
-        f" See: {pool.launcher.dialect.listing}"
+        f" See: {pool.launcher.batch_system.listing}"
     )
 
 

@@ -108,7 +108,7 @@ class NodePool:
         )
         self.exits.logs, self.exits.account = self.log_directory, launcher.account
         if launcher.slots is None:  # a grid, whose commands the advice may name
-            self.exits.with_advice = launcher.dialect.with_advice
+            self.exits.with_advice = launcher.batch_system.with_advice
         self.admission = AdmissionControl(
             self.registry,
             versions=job_resources.versions(),

@@ -89,9 +89,9 @@ async def open_pool(
 
 def _request(options: Options, launcher: Launcher, directory: Path) -> NodeRequest:
     logs = options.log_directory or directory / "logs"
-    argv = command(options, directory / FILE_NAME, logs, launcher.dialect.log_name)
+    argv = command(options, directory / FILE_NAME, logs, launcher.batch_system.log_name)
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return request(options, argv, launcher.kind, launcher.dialect)
+    return request(options, argv, launcher.kind, launcher.batch_system)
 
 
 def _listen(pool: NodePool) -> None:
@@ -110,7 +110,7 @@ def _listen(pool: NodePool) -> None:
         server_key=pool.bootstrap.keys.public,
         node_keys=pool.bootstrap.node_keys,
         timeout=options.death_timeout,
-        dialect=launcher.dialect.name,
+        batch_system=launcher.batch_system.name,
         pool=pool.name,
     ).write(pool.directory)
 
@@ -171,7 +171,7 @@ async def close_pool(pool: NodePool) -> None:
 
 
 async def _end_nodes(pool: NodePool) -> None:
-    listing = pool.launcher.dialect.listing
+    listing = pool.launcher.batch_system.listing
     try:
         left = await wait_gone(pool, GENTLE_SECONDS)
         if left:

@@ -46,7 +46,7 @@ class Launcher:
 
     kind: str  # "drmaa" or "process"
     description: str  # one line for users, e.g. "Grid Engine through DRMAA (SGE 8.1.9)"
-    dialect: BatchSystem
+    batch_system: BatchSystem
     slots: int | None  # of this machine, for local processes; None on a grid
 
     def __init__(
@@ -54,11 +54,12 @@ class Launcher:
         child: ChildSupervisor,
         *,
         description: str,
-        dialect: BatchSystem,
+        batch_system: BatchSystem,
         slots: int | None = None,
     ) -> None:
         self.kind = child.program.kind
-        self.description, self.dialect, self.slots = description, dialect, slots
+        self.description, self.slots = description, slots
+        self.batch_system = batch_system
         self._child, self._program, self._ends = child, child.program, child.ends
         self._loop = asyncio.get_running_loop()
         self._deletions: set[asyncio.Task[None]] = set()
@@ -92,7 +93,7 @@ class Launcher:
             raise
         if answer.get("error") == REJECTED:
             native = None if self.kind == "process" else request.native
-            raise self.dialect.submit_error(answer["text"], count, native)
+            raise self.batch_system.submit_error(answer["text"], count, native)
         _raise_error(answer)
         nodes = from_ranges(answer["nodes"])
         self._ends.add(nodes)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def request(
-    options: Options, command: tuple[str, ...], kind: str, dialect: BatchSystem
+    options: Options, command: tuple[str, ...], kind: str, batch_system: BatchSystem
 ) -> NodeRequest:
     """Make the request; OptionError if the options contradict each other.
 
@@ -27,11 +27,11 @@ def request(
     native = ""
     if kind == "drmaa":
         resource_request = _resource_request(options)
-        native = dialect.submit_options(resource_request)
-        if unsupported_options := dialect.unsupported_options(resource_request):
+        native = batch_system.submit_options(resource_request)
+        if unsupported_options := batch_system.unsupported_options(resource_request):
             logger.warning(
                 "%s does not support %s by its DRMAA; use job_extra_directives",
-                dialect.title,
+                batch_system.title,
                 ", ".join(unsupported_options),
             )
     return NodeRequest(

@@ -84,12 +84,12 @@ class ArraySubmitter:
 
         Raises `LauncherError` if the launcher refuses; nothing was queued then.
         """
-        dialect = self._launcher.dialect
+        batch_system = self._launcher.batch_system
         excluded = self._blocklist.blocked(self._registry.clock())
         submission_id = uuid.uuid4().hex
         request = replace(
             self._request,
-            native=dialect.exclude_hosts(self._request.native, excluded),
+            native=batch_system.exclude_hosts(self._request.native, excluded),
             environment={
                 **self._request.environment,
                 **self._environment,
@@ -103,7 +103,7 @@ class ArraySubmitter:
         finally:
             self._admission.submitting -= 1
             self.in_flight = 0
-        self._registry.submitted(ids, submission_id, numbered=not dialect.arrays)
+        self._registry.submitted(ids, submission_id, numbered=not batch_system.arrays)
         return [self._registry.records[node] for node in ids]
 
     async def _submit_fitting(

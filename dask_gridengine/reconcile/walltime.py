@@ -87,8 +87,8 @@ class WalltimeLimits:
 
     def __init__(self, pool: NodePool) -> None:
         self._pool = pool
-        request, dialect = pool.request, pool.launcher.dialect
-        limits = (request.walltime, dialect.requested_limit(request.native))
+        request, batch_system = pool.request, pool.launcher.batch_system
+        limits = (request.walltime, batch_system.requested_limit(request.native))
         self._requested = min((s for s in limits if s is not None), default=None)
         self._notified = "-notify" in request.native.split()
         self._queues: dict[str, asyncio.Task[float | None]] = {}

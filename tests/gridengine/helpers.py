@@ -24,9 +24,11 @@ def mark_and_wait(mark: str, path: str) -> str:
     return wait_for(path)
 
 
-def die_after(path: str) -> None:
-    """Run until a file appears, then end the worker process."""
+def die_after(path: str, log: str) -> None:
+    """Run until a file appears, add a line to a log, and end the worker process."""
     wait_for(path)
+    with open(log, "a") as file:
+        file.write("once\n")
     os._exit(1)
 
 

@@ -175,7 +175,7 @@ def test_a_job_that_kills_its_worker_is_named(
     """It has WorkerDied for a result and -9 for an exit code; the others are done."""
     jobs: list[Any] = [Job(target=abs, args=(-i,)) for i in range(6)]
     (tmp_path / "go").touch()
-    jobs[2] = Job(target=die_after, args=(str(tmp_path / "go"),))
+    jobs[2] = Job(target=die_after, args=(str(tmp_path / "go"), str(tmp_path / "log")))
     with gridengine.JobDispatcher(fresh) as dispatcher:
         dispatcher.dispatch(jobs)
         results = dispatcher.join(60)

@@ -305,6 +305,54 @@ def test_retries(warm: gridengine.ProcessScheduler, tmp_path: Path) -> None:
         gridengine.map(flaky, [7], scheduler=warm, retries=1)
 
 
+@pytest.mark.parametrize(
+    "run",
+    [gridengine.map, lambda *args, **options: list(gridengine.imap(*args, **options))],
+    ids=["map", "imap"],
+)
+def test_a_retry_at_the_end_of_a_chunk_loses_no_result(
+    warm: gridengine.ProcessScheduler, tmp_path: Path, run: Callable[..., list[int]]
+) -> None:
+    """Also if the results of the next chunk are there already."""
+
+    def fail_once(x: int) -> int:
+        if x == 2:
+            wait_for(str(tmp_path / "5"))
+        if x == 3 and not (tmp_path / "3").exists():
+            (tmp_path / "3").touch()
+            raise Odd(x)
+        if x == 5:
+            (tmp_path / "5").touch()
+        return x
+
+    given = fail_once, list(range(8)), warm
+    assert run(*given, chunksize=2, retries=1) == list(range(8))
+
+
+@pytest.mark.parametrize("reason", ["x < 1 and 1 / x", "x > 5 and os._exit(1)", "x"])
+def test_a_map_that_ends_early_prints_nothing(
+    run_script: RunScript, reason: str
+) -> None:
+    """An error, or the end of the loop, cancels what is running without a word."""
+    ran = run_script(
+        "import gc, gridengine, os, time\n"
+        "def work(x):\n"
+        f"    {reason}\n"
+        "    time.sleep(0.05)\n"
+        "if __name__ == '__main__':\n"
+        "    with gridengine.ProcessScheduler(2) as scheduler:\n"
+        "        for run in gridengine.map, gridengine.imap:\n"
+        "            try:\n"
+        "                for _ in run(work, range(40), scheduler, chunksize=1):\n"
+        "                    break\n"
+        "            except Exception as exc:\n"
+        "                print(type(exc).__name__)\n"
+        "            gridengine.map(time.sleep, [0.5], scheduler)\n"
+        "            gc.collect()\n"
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 # What cannot be pickled
 
 

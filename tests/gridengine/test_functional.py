@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import operator
 import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import numpy as np
 import pytest
@@ -150,6 +153,20 @@ def test_lambdas_closures_and_what_they_return(
     offset = 10
     made = gridengine.map(lambda x: lambda: x + offset, [1, 2], scheduler=warm)
     assert [f() for f in made] == [11, 12]
+
+
+def test_modules_that_are_registered_travel_by_value(
+    warm: gridengine.ProcessScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cloudpickle.register_pickle_by_value serves for modules that workers lack."""
+    (tmp_path / "only_here.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module: Any = importlib.import_module("only_here")
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert gridengine.map(module.double, [1, 2], scheduler=warm) == [2, 4]
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.mark.parametrize("make", [lambda f: f, partial], ids=["plain", "partial"])

@@ -332,9 +332,9 @@ def test_exit_codes_are_those_of_a_process(
 def test_a_death_ends_one_job_and_no_other(
     fresh: gridengine.ProcessScheduler, tmp_path: Path
 ) -> None:
-    """The job has exitcode -9 and WorkerDied; those that waited for its worker run."""
-    go = tmp_path / "go"
-    killers = [Job(target=die_after, args=(str(go),)) for _ in range(2)]
+    """It is not run again: WorkerDied and exitcode -9. Those behind it are run."""
+    go, log = tmp_path / "go", tmp_path / "log"
+    killers = [Job(target=die_after, args=(str(go), str(log))) for _ in range(2)]
     others = [Job(target=abs, args=(-i,)) for i in range(6)]
     for job in [killers[0], *others[:3], killers[1], *others[3:]]:
         job.scheduler = fresh
@@ -348,6 +348,7 @@ def test_a_death_ends_one_job_and_no_other(
             job.result(30)
         assert (caught.value.index, caught.value.others_lost) == (None, False)
         assert job.exitcode == -9
+    assert log.read_text() == "once\nonce\n"
 
 
 @pytest.mark.parametrize(("how", "exitcode"), [("terminate", -15), ("kill", -9)])

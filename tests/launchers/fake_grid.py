@@ -37,7 +37,7 @@ class FakeLibrary:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.contact = str(directory)
-        self.dialect = GridEngine()
+        self.batch_system = GridEngine()
         self.jobs = 0
         self.live: set[NodeId] = set()
         self.notices: deque[EndNotice] = deque()

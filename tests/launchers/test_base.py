@@ -27,7 +27,9 @@ REQUEST = NodeRequest(name="x", command=("sleep", "1"), native="-q long.q")
 
 async def open_fake(fake: FakeChild, ends: Ends, **changes: Any) -> Launcher:
     child = await ChildSupervisor.open(fake.program(**changes), ends)
-    return Launcher(child, description="a fake", dialect=batch_system("gridengine"))
+    return Launcher(
+        child, description="a fake", batch_system=batch_system("gridengine")
+    )
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ class Scene:
     ends: list[EndNotice] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     has_range_command: bool = True
-    dialect = GridEngine()
+    batch_system = GridEngine()
 
     def take_over(self, nodes: Collection[NodeId]) -> None:
         """The scripted notices come anyway."""

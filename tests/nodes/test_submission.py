@@ -124,7 +124,7 @@ def test_excluded_hosts_are_left_out() -> None:
     """In the submit options, beside those of the user."""
 
     async def scenario() -> None:
-        launcher = FakeLauncher(dialect=GridEngine())
+        launcher = FakeLauncher(batch_system=GridEngine())
         pool = make_pool(launcher=launcher, native="-q long.q")
         pool.blocklist.possible = frozenset({"node1", "node2"})
         for _ in range(FAILURE_LIMIT):

@@ -23,7 +23,9 @@ class Queues:
     limits: dict[str, float | None]
     asked: list[str] = field(default_factory=list)
     in_force: float | None = None
-    dialect: BatchSystem = field(default_factory=lambda: batch_system("gridengine"))
+    batch_system: BatchSystem = field(
+        default_factory=lambda: batch_system("gridengine")
+    )
 
     async def report(self, job: str, native: str) -> ArrayReport:
         return ArrayReport(walltime=self.in_force)

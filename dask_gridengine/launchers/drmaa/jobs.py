@@ -157,7 +157,7 @@ class Jobs:
         self._cancelled.update(self._live)
         self._num_kept.clear()
         jobs = {node.job: None for node in self._live}
-        all_jobs = [ALL_JOBS] if self._library.dialect.deletes_session else []
+        all_jobs = [ALL_JOBS] if self._library.batch_system.deletes_session else []
         self._deletions = deque([*jobs, *all_jobs])
         self._searches = sorted({each._replace(due=0.0) for each in self._searches})
 
@@ -184,21 +184,21 @@ class Jobs:
         self._retry_at = self._clock() + RETRY_INTERVAL
         self._failures += 1
         if self._failures == 2:  # one failed call is not worth a warning
-            title = self._library.dialect.title
+            title = self._library.batch_system.title
             self._on_note(f"{title} does not answer, running nodes go on: {text}")
 
     def call_succeeded(self) -> None:
         """Record that a call succeeded."""
         if self._failures:
             if self._failures > 1:
-                self._on_note(f"{self._library.dialect.title} answers again")
+                self._on_note(f"{self._library.batch_system.title} answers again")
             self._failures = 0
             now = self._clock()
             self._rechecks = deque(now + delay for delay in RECHECK_DELAYS)
 
     def _ids_of(self, job: str, first: int, last: int) -> list[str]:
         nodes = from_ranges({job: [[first, last]]})
-        return [self._library.dialect.format_job_id(node) for node in nodes]
+        return [self._library.batch_system.format_job_id(node) for node in nodes]
 
     def _do_due_calls(self) -> None:
         now = self._clock()

@@ -41,30 +41,30 @@ class DrmaaLauncher(Launcher):
     """Runs nodes on a grid; its queries run the grid's own commands."""
 
     def __init__(self, child: ChildSupervisor) -> None:
-        dialect = batch_system(child.ready["batch_system"])
-        title = f"{dialect.title[0].upper()}{dialect.title[1:]}"
+        system = batch_system(child.ready["batch_system"])
+        title = f"{system.title[0].upper()}{system.title[1:]}"
         description = f"{title} through DRMAA ({child.ready['system']})"
-        super().__init__(child, description=description, dialect=dialect)
+        super().__init__(child, description=description, batch_system=system)
         self._run: Runner = functools.partial(
             run_command, environment=child.program.environment or os.environ
         )
-        self._accounting = Accounting(lambda node: dialect.account(node, self._run))
+        self._accounting = Accounting(lambda node: system.account(node, self._run))
         self._threads = Threads(QUERY_THREADS)
 
     async def hosts(self, native: str) -> frozenset[str] | None:
-        return await self._query(self.dialect.hosts, native)
+        return await self._query(self.batch_system.hosts, native)
 
     async def queue_limit(self, queue: str) -> float | None:
-        return await self._query(self.dialect.queue_limit, queue)
+        return await self._query(self.batch_system.queue_limit, queue)
 
     async def array_running(self) -> int | None:
-        return await self._query(self.dialect.array_running)
+        return await self._query(self.batch_system.array_running)
 
     async def report(self, job: str, native: str) -> ArrayReport | None:
-        return await self._query(self.dialect.report, job, native)
+        return await self._query(self.batch_system.report, job, native)
 
     async def suspended(self) -> frozenset[NodeId] | None:
-        return await self._query(self.dialect.suspended)
+        return await self._query(self.batch_system.suspended)
 
     async def account(
         self, node: NodeId, timeout: float = 0.0

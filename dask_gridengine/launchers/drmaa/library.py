@@ -68,11 +68,11 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.dialect: BatchSystem = batch_system_of(self.system)
+        self.batch_system: BatchSystem = batch_system_of(self.system)
         self._run = run
         self._job_list: JobListPoller | None = None
-        if not self.dialect.reliable_notices:
-            self._job_list = JobListPoller(lambda: self.dialect.list_jobs(run))
+        if not self.batch_system.reliable_notices:
+            self._job_list = JobListPoller(lambda: self.batch_system.list_jobs(run))
 
     def submit(self, request: NodeRequest, count: int) -> list[NodeId]:
         """Queue an array; also one node is an array, so that all ids have one shape.
@@ -81,7 +81,7 @@ class Library:
         has its number, from 1 in the order of the result, in its environment.
         Raises `SubmissionRejected` as well.
         """
-        if self.dialect.arrays:
+        if self.batch_system.arrays:
             nodes = self._submit_array(request, count, {})
         else:
             nodes = self._submit_one_by_one(request, count)
@@ -107,7 +107,7 @@ class Library:
         states = self._drmaa.JobState
         with self._translated():
             try:
-                state = self._session.jobStatus(self.dialect.format_job_id(node))
+                state = self._session.jobStatus(self.batch_system.format_job_id(node))
             except self._errors.InvalidJobException:
                 return State.UNKNOWN
         return State.ENDED if state in (states.DONE, states.FAILED) else State.LIVE
@@ -119,7 +119,7 @@ class Library:
             with self._translated(), suppress(self._errors.InvalidJobException):
                 self._session.control(job_id, terminate)
         except CallFailed as exc:
-            if not any(text in str(exc) for text in self.dialect.gone_messages):
+            if not any(text in str(exc) for text in self.batch_system.gone_messages):
                 raise
         if self._job_list is not None:
             self._job_list.poll_soon()
@@ -127,7 +127,7 @@ class Library:
     def delete_range(self, job: str, first: int, last: int) -> bool:
         """Delete neighbouring nodes by one command; return whether that worked."""
         try:
-            return self.dialect.delete_tasks(job, first, last, self._run)
+            return self.batch_system.delete_tasks(job, first, last, self._run)
         except (OSError, subprocess.SubprocessError):
             return False  # deleting the nodes one by one will find the same problem
 
@@ -135,7 +135,7 @@ class Library:
         """Return the ids of the jobs of that name and submission id."""
         with self._commands():
             try:
-                return self.dialect.find_submission(name, submission_id, self._run)
+                return self.batch_system.find_submission(name, submission_id, self._run)
             except (LookupError, FileNotFoundError) as exc:
                 text = f"cannot search for unacknowledged submissions: {exc}"
                 raise CallFailed(text) from exc
@@ -154,7 +154,7 @@ class Library:
             # Either all nodes are queued or none.
             for node in nodes:
                 with suppress(Unreachable, CallFailed):
-                    self.delete(self.dialect.format_job_id(node))
+                    self.delete(self.batch_system.format_job_id(node))
             raise
         return nodes
 
@@ -165,7 +165,7 @@ class Library:
         with self._translated():
             template = self._session.createJobTemplate()
             try:
-                _fill(template, request, self.dialect, extra)
+                _fill(template, request, self.batch_system, extra)
                 ids = self._session.runBulkJobs(template, 1, count, 1)
             except (
                 errors.DeniedByDrmException,
@@ -178,7 +178,7 @@ class Library:
                 raise SubmissionRejected(_text(exc)) from exc
             finally:
                 self._session.deleteJobTemplate(template)
-        return [self.dialect.parse_job_id(job_id) for job_id in ids]
+        return [self.batch_system.parse_job_id(job_id) for job_id in ids]
 
     def _next_notice(self) -> EndNotice | None:
         # Costs 0.1 ms, also with 10,000 jobs: libdrmaa stores the notices itself.
@@ -200,11 +200,11 @@ class Library:
             except Exception as exc:
                 if "code 24:" not in str(exc):  # no usage information
                     raise
-                node = self.dialect.parse_job_id(name.value.decode())
+                node = self.batch_system.parse_job_id(name.value.decode())
                 return EndNotice(node=node, reason=NO_RECORD, deleted=True)
             values = helpers.adapt_rusage(usage)  # frees it
             return self._end(
-                self.dialect.parse_job_id(name.value.decode()), status, values
+                self.batch_system.parse_job_id(name.value.decode()), status, values
             )
 
     def _end(
@@ -249,16 +249,19 @@ class Library:
 
 
 def _fill(
-    template: Any, request: NodeRequest, dialect: BatchSystem, extra: Mapping[str, str]
+    template: Any,
+    request: NodeRequest,
+    batch_system: BatchSystem,
+    extra: Mapping[str, str],
 ) -> None:
     environment = {**request.environment, **extra}
-    command, environment = dialect.wrap_command(request.command, environment)
+    command, environment = batch_system.wrap_command(request.command, environment)
     template.jobName = request.name
     template.remoteCommand, template.args = command[0], list(command[1:])
     template.jobEnvironment = environment
     template.workingDirectory = "/"  # exists on every host; the node opens its own log
     template.outputPath, template.joinFiles = ":/dev/null", True
-    tag = dialect.marker_options(request.environment.get(SUBMISSION, ""))
+    tag = batch_system.marker_options(request.environment.get(SUBMISSION, ""))
     if native := " ".join(part for part in (request.native, tag) if part):
         template.nativeSpecification = native
 

@@ -67,7 +67,7 @@ class Service:
             id=READY,
             system=library.system,
             contact=library.contact,
-            batch_system=library.dialect.name,
+            batch_system=library.batch_system.name,
         )
         while not self._done():
             self._receive()

@@ -22,7 +22,7 @@ class LocalLauncher(Launcher):
         super().__init__(
             child,
             description=description,
-            dialect=batch_system("gridengine"),
+            batch_system=batch_system("gridengine"),
             slots=slots,
         )
 
