@@ -195,6 +195,8 @@ class Batch:
     `once` is for a single job that was started: it is not run again if its worker dies.
     """
 
+    waiting = staticmethod(thread_for_others)
+
     def __init__(
         self,
         scheduler: Any,
@@ -212,7 +214,6 @@ class Batch:
         self._scheduler, self._jobs = scheduler, list(jobs)
         self._close_scheduler = close_scheduler
         self._stopped: Stopped | None = None
-        self._mapping: Mapping | None = None
         self._queue: Queue | None = None
         self._receiving = threading.Lock()
         self.runs = [
@@ -274,14 +275,14 @@ class Batch:
             with contextlib.suppress(Exception):  # the jobs have ended all the same
                 self._scheduler.close()
         for run in self.runs:
-            # `join` returns the errors of dispatched jobs, `start` its own.
+            # `join` returns the errors of dispatched jobs, `start` raises its own.
             run.was_asked |= not self.once or not self.was_sent
             run.end(None, self.error)
         self.end_time = datetime.now()
         # A job that is forgotten can be freed, though this is not.
         self._jobs.clear()
         self._by_ident.clear()
-        self._scheduler = self._mapping = None
+        self._scheduler = None
         if self.once:
             self.runs.clear()
         _awaited.discard(self)
@@ -290,7 +291,7 @@ class Batch:
 
     def _map(self) -> None:
         name = f"gridengine-{uuid.uuid4().hex}"
-        self._mapping = Mapping(
+        mapping = Mapping(
             self._scheduler,
             functools.partial(run_job, name, self.once),
             "Job",
@@ -302,7 +303,7 @@ class Batch:
             run=self.runs[0] if self.once else None,
             kill_after=0.0 if self.once else KILL_SECONDS,
         )
-        with contextlib.closing(self._mapping.blocks()) as blocks:
+        with contextlib.closing(mapping.blocks()) as blocks:
             for block in blocks:
                 for offset, value in enumerate(block.values):
                     error = block.failures.get(offset)
@@ -313,8 +314,10 @@ class Batch:
         """A client with the queue for messages, and nodes for the jobs."""
         session = self._scheduler.session(len(self._jobs), begin_small=not self.once)
         with session as client, contextlib.closing(Queue(name, client)) as self._queue:
-            yield client
-            self.receive()
+            try:
+                yield client
+            finally:
+                self.receive()
 
     def _settle(self, index: int, value: Any, error: BaseException | None) -> None:
         """End the run of one job."""

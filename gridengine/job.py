@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import get_worker
 
 from gridengine._chunk import Failure, Serialized, worker_name
-from gridengine.errors import TimeoutError, WorkerDied, short_repr
+from gridengine.errors import WorkerDied, short_repr
 
 if TYPE_CHECKING:
     from gridengine.dispatch import Batch
@@ -282,7 +282,7 @@ class Job:
         """
         run = self._started
         if not run.wait(timeout):
-            raise run.late(f"{self.name} has not ended within {timeout} s")
+            raise run.batch.late(f"{self.name} has not ended within {timeout} s")
         run.was_asked = True
         return run.error
 
@@ -300,7 +300,7 @@ class Job:
         if run.poll(timeout):
             return run.inbox.popleft().load()
         if run.exitcode is None:
-            raise run.late(f"{self.name} sent nothing for {timeout} s")
+            raise run.batch.late(f"{self.name} sent nothing for {timeout} s")
         raise EOFError(f"{self.name} has ended, and all it sent was received")
 
     def poll(self, timeout: float | None = 0) -> bool:
@@ -401,17 +401,13 @@ class Run:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the end; whether it came within `timeout` seconds."""
-        from gridengine.schedulers import thread_for_others
-
-        with thread_for_others():
+        with self.batch.waiting():
             return self._ended.wait(timeout)
 
     def poll(self, timeout: float | None) -> bool:
         """Wait for a message; whether there is one within `timeout` seconds."""
-        from gridengine.schedulers import thread_for_others
-
         deadline = None if timeout is None else time.monotonic() + timeout
-        with thread_for_others():
+        with self.batch.waiting():
             while True:
                 ended = self.exitcode is not None  # then no other is sent
                 if not self.inbox:
@@ -425,10 +421,6 @@ class Run:
         """Whether it has begun on a worker."""
         self.batch.receive()
         return self.begun
-
-    def late(self, evidence: str) -> TimeoutError:
-        """An error with a note on what the nodes are doing."""
-        return self.batch.late(evidence)
 
     def __del__(self) -> None:
         failed = getattr(self, "exitcode", None) == 1 and not self.was_asked
