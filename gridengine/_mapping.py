@@ -417,6 +417,9 @@ class ChunkSubmitter:
                 key=f"{self._name}-{uuid.uuid4().hex}",
                 pure=False,
             )
+            # Waiting is not left to `gather`, which logs an error if it is cancelled.
+            if (error := await pending.future.exception()) is not None:
+                raise error
             pending.result = await self._client.gather(
                 pending.future, direct=self._direct, asynchronous=True
             )
@@ -756,11 +759,12 @@ class Mapping:
         self._cancel(behind)
 
     def _in_order(self, block: Block) -> Iterator[Block]:
+        if not block.values:
+            return  # another block has the same start
         if not self._ordered:
             yield block
             return
-        if block.values:
-            self._early[block.start] = block
+        self._early[block.start] = block
         while (ready := self._early.pop(self._next, None)) is not None:
             self._next += len(ready.values)
             yield ready
