@@ -659,8 +659,10 @@ class Mapping:
             self._submit(suspect, suspect.serialize(), alone=True)
 
     def _has_room(self, slots: int) -> bool:
-        if self._suspects and self._source.total is None:
-            return False  # endless items must not put them off for ever
+        # Endless items must not put suspects off for ever. And one of them may end the
+        # run: then other items need not be run, which may end workers, too.
+        if self._suspects and (self._stop or self._source.total is None):
+            return False
         pending = len(self._pending)
         too_early = pending + len(self._early) >= MAX_AHEAD * slots
         # What was put back is what the others wait for.
