@@ -63,7 +63,7 @@ def map(
     f
         Any callable, also a lambda or one of ``__main__``.
     args
-        Any iterable, which must end.
+        Any iterable that ends; it is read before anything starts.
     scheduler
         A scheduler, or a class or another callable that makes one. What is made from a
         class is closed again; an instance, and the default, stay warm.
