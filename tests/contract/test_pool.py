@@ -296,7 +296,7 @@ NOT_OURS = {
     "test_context": "a closed scheduler raises RuntimeError, where Pool has ValueError",
     "test_enter": "the same",
     "test_traceback": "asks for the class of multiprocessing's cause; ours is another",
-    "test_resource_warning": "a scheduler closes by itself, so there is no warning",
+    "test_resource_warning": "a scheduler that is not closed is no mistake",
 }
 
 

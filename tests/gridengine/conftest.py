@@ -77,7 +77,7 @@ def other_cluster() -> Iterator[LocalCluster]:
         scheduler_kwargs={"dashboard": False},
     ) as cluster:
         with Client(cluster, set_as_default=False) as client:
-            # Its threads come with its first tasks, and are no leak of a later test.
+            # Start its threads, so that they do not look like a leak of a later test.
             client.gather(client.map(time.sleep, [0.1] * 4, pure=False))
         yield cluster
 

@@ -40,7 +40,7 @@ def task_key(_: object = None) -> str:
 
 
 def workers_of(scheduler: Any) -> set[str]:
-    """Addresses of a scheduler's workers; starts its cluster if there is none."""
+    """Addresses of a scheduler's workers; starts its cluster if need be."""
     return set(scheduler.client.scheduler_info(n_workers=-1)["workers"])
 
 

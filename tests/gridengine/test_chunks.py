@@ -228,7 +228,7 @@ def test_a_result_that_holds_itself(warm: gridengine.ProcessScheduler) -> None:
 
 
 def test_with_any_client_big_items_travel_too(client: Client) -> None:
-    """What is too big for a task goes to the worker by itself."""
+    """Large functions and items arrive, and are not sent in the task."""
     table = np.arange(1_000_000)
     items = [np.full(500_000, i) for i in range(4)]
     found = gridengine.map(

@@ -272,7 +272,7 @@ def test_a_dispatcher_inside_of_a_job(warm: gridengine.ProcessScheduler) -> None
 
 # When Python ends
 
-#: Dispatches three jobs; the second one raises if it is told to.
+#: Dispatches three jobs; the second one raises with the argument `raise`.
 SCRIPT = """
 import gridengine, pathlib, sys, time
 

@@ -35,7 +35,7 @@ def make(x: int) -> Any:
 
 
 def test_every_error_survives_pickling(fresh: gridengine.ProcessScheduler) -> None:
-    """An error that crosses a process says there what it said here."""
+    """An error has the same message and attributes in another process."""
     found = gridengine.map(make, range(4), fresh, reraise=False)
     job = gridengine.Job(target=time.sleep, args=(60,), scheduler=fresh)
     job.start()

@@ -44,7 +44,7 @@ def test_the_old_example_runs_unchanged(run_script: RunScript) -> None:
 
 
 def test_our_example_explains_itself(run_script: RunScript) -> None:
-    """It says where each item was run, and that there is no grid if there is none."""
+    """It prints where each item was run, and that no grid was found."""
     code = "import runpy; runpy.run_module('gridengine.example', run_name='__main__')"
     printed = output(run_script, code)
     assert "local processes; no Grid Engine here" in printed

@@ -333,7 +333,7 @@ def test_a_retry_at_the_end_of_a_chunk_loses_no_result(
 def test_a_map_that_ends_early_prints_nothing(
     run_script: RunScript, reason: str
 ) -> None:
-    """An error, or the end of the loop, cancels what is running without a word."""
+    """An error, or the end of the loop, cancels what is running in silence."""
     ran = run_script(
         "import gc, gridengine, os, time\n"
         "def work(x):\n"
@@ -567,7 +567,7 @@ def test_workers_that_cannot_start(
 def test_a_failure_that_is_repaired(
     local_options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """After NodesFailed the next map tries anew, at once."""
+    """After NodesFailed the next map tries again, at once."""
     python = tmp_path / "python"
     options = {**local_options, "python": str(python)}
     with gridengine.GridEngineScheduler(options=options) as scheduler:

@@ -269,7 +269,7 @@ def wrapped(*args: Any, **kwargs: Any) -> Any:
 def test_a_controller_goes_to_a_parameter_of_that_name(
     target: Any, args: Any, kwargs: Any, result: Any
 ) -> None:
-    """If the arguments leave it free. run() by itself runs here, as with a thread."""
+    """If the arguments leave it free. Calling run() runs here, as with a thread."""
     job = Job(target=target, args=args, kwargs=kwargs)
     assert job.run("it") == result  # type: ignore[arg-type]
 
@@ -322,7 +322,7 @@ def test_an_exception_comes_home(start: Start) -> None:
 def test_exit_codes_are_those_of_a_process(
     start: Start, code: Any, exitcode: int
 ) -> None:
-    """sys.exit() ends a job as it ends a process; with 0, that is no exception."""
+    """sys.exit() ends a job as it ends a process; 0 is not an exception."""
     job = start(sys.exit, code)
     job.join()
     assert job.exitcode == exitcode
@@ -522,7 +522,7 @@ def test_what_nobody_asked_about_is_logged(
 
 
 def test_messages_come_in_order_and_none_is_lost(start: Start) -> None:
-    """Also when the job fails after them, and when nobody reads before its end."""
+    """Also when the job fails after them, and when they are read after its end."""
     for failing in False, True:
         job = start(send_three, kwargs={"fail": failing})
         job.join()
@@ -637,7 +637,7 @@ if __name__ == "__main__":
 def test_python_does_not_wait_for_daemons(
     run_script: RunScript, tmp_path: Path
 ) -> None:
-    """A daemon job is ended with its cluster, without a word."""
+    """A daemon job is ended with its cluster, in silence."""
     end = "time.sleep(0.1)"
     ran = run_script(SCRIPT.format(seconds=300, daemon=True, end=end))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

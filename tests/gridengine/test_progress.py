@@ -42,7 +42,7 @@ def _monitor() -> None:
 
 
 def lines(stream: io.StringIO) -> list[str]:
-    """What the line said, one after the other."""
+    """The texts of the line, in order."""
     return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]
 
 
@@ -184,7 +184,7 @@ def test_a_longer_map_is_shown_in_a_notebook(
     shell: Any,
     expected: bool,
 ) -> None:
-    """There stderr is no terminal, but there is a kernel; IPython alone is no sign."""
+    """It has a kernel, though its stderr is no terminal. IPython alone has none."""
     ipython = types.ModuleType("IPython")
     ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ipython)

@@ -71,20 +71,20 @@ def test_closed_is_closed(fresh: gridengine.ProcessScheduler) -> None:
 def test_ending_it_ends_what_runs(
     fresh: gridengine.ProcessScheduler, tmp_path: Path, end: str
 ) -> None:
-    """The map that was running raises; after killall the next one starts anew."""
+    """The map that was running raises; after killall the next one starts workers."""
     raised: list[BaseException] = []
 
     def work(x: int) -> None:
         (tmp_path / str(x)).touch()
         time.sleep(60)
 
-    def doomed() -> None:
+    def run() -> None:
         try:
             gridengine.map(work, [0, 1], scheduler=fresh)
         except RuntimeError as exc:
             raised.append(exc)
 
-    thread = threading.Thread(target=doomed)
+    thread = threading.Thread(target=run)
     thread.start()
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2, "both run", 30)
     getattr(fresh, end)()
