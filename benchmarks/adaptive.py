@@ -7,7 +7,7 @@ once, with dask-jobqueue installed; it takes about five minutes::
     ci/grid run gridmaster .venv/bin/python benchmarks/adaptive.py
     ci/grid down
 
-In each of ten periods there is work for eight workers; when it is done there is none
+In each of ten periods there is work for eight workers; afterwards there is no work
 for as long as both take to shrink. The queue starts jobs only for 1.5 s out of 6.5, and
 at most four at once, so half of what is asked for still queues when demand falls. Both
 keep idle workers for 3 s: dask-jobqueue by Dask's ``interval`` and ``wait_count``.
@@ -56,7 +56,7 @@ QUIET = {"dashboard": False, "dashboard_address": ":0"}
 
 @dataclass(kw_only=True)
 class Contender:
-    """A cluster that adapts, and who knows what it has submitted."""
+    """An adaptive cluster, and the jobs that it has submitted."""
 
     name: str
     cluster: Any
@@ -65,7 +65,7 @@ class Contender:
 
 @dataclass
 class Run:
-    """What was found out about one contender."""
+    """The results of one contender."""
 
     name: str
     books: JobList = field(default_factory=JobList)
@@ -150,7 +150,7 @@ class SlowQueue:
 
 
 def work(name: str, seconds: float, book: str) -> str:
-    """Take so long, and enter it: a line when it begins and one when it ends."""
+    """Take some seconds; record a line at the beginning and one at the end."""
     task = os.environ.get("SGE_TASK_ID", "undefined")
     job = f"{os.environ['JOB_ID']} {0 if task == 'undefined' else task}"
     path = f"{book}/{os.environ['JOB_ID']}-{task}-{os.getpid()}"
@@ -162,7 +162,7 @@ def work(name: str, seconds: float, book: str) -> str:
 
 
 def wave(contender: Contender, periods: int, run: Run, book: str) -> None:
-    """Ten rises and falls; then until nothing of it is left."""
+    """Run ten periods of work; then wait until no node is left."""
     with Client(contender.cluster) as client:
         for period in range(periods):
             run.began.append(time.time())
@@ -252,7 +252,7 @@ def main() -> int:
     with job_log():
         runs = [measure(make, periods) for make in (ours, jobqueue)]
     table(runs)
-    say("\nthe job log, qacct, qstat and who has submitted agree on every job\n")
+    say("\nthe job log, qacct, qstat and the clusters agree on every job\n")
     our = runs[0]
     met = [
         goal("queued jobs deleted", len(our.books.having(Fate.QUEUED)), most=0),

@@ -29,21 +29,21 @@ LOGGED = (
 )
 EVERY = 0.5  # seconds between questions to qstat
 LATE = 20.0  # seconds a record of the accounting may be late
-#: Who a deletion is from that nobody has asked for: it is how every job goes.
+#: Daemons whose deletions are not requests: each job ends with one.
 DAEMONS = ("master", "scheduler", "execution daemon")
 
 
 class Job(NamedTuple):
-    """What queues: a job, or a task of an array."""
+    """A job, or a task of an array."""
 
     id: str
-    task: int  # 0 for what is no array
+    task: int  # 0 unless it is of an array
 
 
 class Fate(Enum):
-    """What became of a job; each has one."""
+    """How a job ended."""
 
-    ENDED = "ended by itself"
+    ENDED = "ended normally"
     QUEUED = "deleted while queued"
     RUNNING = "deleted while running"
 
@@ -160,12 +160,12 @@ class EndNotices:
         ]
 
     def close(self, known: Collection[Job], seen: dict[Job, set[str]]) -> JobList:
-        """Put every job into its class, and hold it against all other sources.
+        """Classify each job, and compare that with all other sources.
 
         Parameters
         ----------
         known
-            The jobs by the word of who has submitted them.
+            The jobs that the cluster has submitted.
         seen
             The states in which qstat has shown each.
         """
@@ -208,11 +208,11 @@ class EndNotices:
 
 
 def fate_of(events: list[Event]) -> Fate | None:
-    """The class of a job by its events, in their order; None if it has none."""
+    """Return how a job ended by its events, in their order; None if unknown."""
     started = finished = deleted = False
     for event in events:
         started |= event.what in ("sent", "delivered")
-        # Whoever deletes what has already finished has deleted nothing.
+        # A deletion of a finished job deletes nothing.
         deleted |= event.what == "deleted" and event.by not in DAEMONS and not finished
         finished |= event.what == "finished"
     if not finished or not (started or deleted):

@@ -180,18 +180,18 @@ class Crowd:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.hear("there")
+        self.expect("there")
 
-    def hear(self, word: str) -> None:
+    def expect(self, word: str) -> None:
         assert self._process.stdout is not None
-        said = self._process.stdout.readline().strip()
-        assert said == word, said
+        line = self._process.stdout.readline().strip()
+        assert line == word, line
 
     def beat(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write("beat\n")
         self._process.stdin.flush()
-        self.hear("beaten")
+        self.expect("beaten")
 
     def close(self) -> None:
         self._process.communicate()

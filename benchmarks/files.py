@@ -1,13 +1,14 @@
-"""What a start asks of the file system: on a grid that is a file server, all at once.
+"""Count the file system calls of a start: on a grid, a file server gets all at once.
 
     apt-get install strace
     python benchmarks/files.py
 
 Counts the system calls that take a path, of a node until its hello, of a node that
 becomes a worker, and of ``python -c "import distributed"`` for scale; those that fail
-(Python looks in many places) cost the server as much as others. Python's own start is
-in each. A file server on a local network answers in half a millisecond or so: then
-each such call is delayed by that, whatever it asks for, and the time is taken.
+(Python searches many directories) cost the server as much as others. Each count
+includes Python's own start. A file server on a local network answers in half a
+millisecond or so: then each such call is delayed by that time, and the total is
+measured.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/ledger.py [NODES]
 
-The launcher hands out ids and tells of ends, at the seam where Grid Engine would be;
-all else is the real cluster, with its scheduler, its reconciler and its door. Nodes
+The launcher returns ids and reports ends in place of Grid Engine; all else is the real
+cluster, with its scheduler, reconciler and admission control. Nodes
 arrive, become workers and end through the calls that sockets would make; no socket and
 no worker is there, so none of these figures holds the scheduler's own costs.
 """
@@ -45,32 +45,32 @@ class Crowd:
 
     def greet(self, record: Any) -> None:
         """It comes to the door, and is a worker as soon as it is let in."""
-        fields = {**vars(self._hello), **self._who(record)}
+        fields = {**vars(self._hello), **self._fields(record)}
         self._fleet.admission.answer(type(self._hello)(**fields))
 
     def work(self) -> int:
-        """All that may import have done so; how many that were."""
+        """Register the workers of all importing nodes; return how many."""
         importing = [r for r in self._fleet.registry.live.values() if _imports(r)]
         for record in importing:
             self._fleet.registered(record.worker)
         return len(importing)
 
     def leave(self, record: Any) -> None:
-        """It says farewell, and the grid says that it is gone."""
-        who = self._who(record)
+        """Send its exit report, then its end notice."""
+        fields = self._fields(record)
         self._fleet._on_exit_report(
-            exit_report(**who, cause="killed", signal="SIGKILL")
+            exit_report(**fields, cause="killed", signal="SIGKILL")
         )
         self._fleet.launcher.end(record.id)
 
     def all_leave(self) -> None:
-        """All that have arrived."""
+        """End all nodes that have arrived."""
         for record in list(self._fleet.registry.live.values()):
             if record.process_token is not None:
                 self.leave(record)
 
     @staticmethod
-    def _who(record: Any) -> dict[str, Any]:
+    def _fields(record: Any) -> dict[str, Any]:
         job, index = record.id
         return {
             "job": job,

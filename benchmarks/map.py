@@ -54,7 +54,7 @@ def run_here(name: str, repeats: int, quick: bool) -> None:
 
 
 def run_apart(name: str, repeats: int, quick: bool) -> list[str]:
-    """Run one case in a Python of its own; returns what it said of goals."""
+    """Run one case in its own Python; return its lines about goals."""
     command = [sys.executable, __file__, "--only", name, "--repeats", str(repeats)]
     found = []
     with subprocess.Popen(
@@ -82,11 +82,11 @@ def main() -> int:
     if len(names) == 1:
         run_here(names[0], repeats, options.quick)
         return 0
-    said = [line for name in names for line in run_apart(name, repeats, options.quick)]
+    goals = [line for name in names for line in run_apart(name, repeats, options.quick)]
     say("\nAll goals" + ", but with too little to measure" * options.quick)
-    for line in said:
+    for line in goals:
         say(f"  {line}")
-    return int(any("FAILED" in line for line in said))
+    return int(any("FAILED" in line for line in goals))
 
 
 if __name__ == "__main__":

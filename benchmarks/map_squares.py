@@ -1,4 +1,4 @@
-"""A million squares on two processes, ours beside everybody else's."""
+"""A million squares on two processes, with this package and with others."""
 
 from __future__ import annotations
 

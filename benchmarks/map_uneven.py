@@ -34,16 +34,16 @@ def bound(durations: list[float]) -> float:
 
 def layouts(count: int) -> dict[str, list[float]]:
     """Durations, by where the long ones are."""
-    places = {
+    starts = {
         "every 50th, from the first": range(0, count, EVERY),
         "every 50th, to the last": range(EVERY - 1, count, EVERY),
     }
     for seed in (0, 1):
         found = random.Random(seed).sample(range(count), count // EVERY)
-        places[f"at random, seed {seed}"] = found
+        starts[f"at random, seed {seed}"] = found
     return {
         name: [SECONDS * (LONGER if i in set(where) else 1) for i in range(count)]
-        for name, where in places.items()
+        for name, where in starts.items()
     }
 
 
@@ -84,10 +84,10 @@ def even(repeats: int, quick: bool) -> None:
 
 
 def uneven(repeats: int, quick: bool) -> None:
-    """The goal is set by somebody who knows all durations beforehand.
+    """The goal is the best schedule for known durations.
 
-    Who does not know them cannot always reach it: with a long item at the very end no
-    order of dealing out does. So the list schedule without any overhead, one item at a
+    Without that knowledge it cannot always be reached: not with a long item at the very
+    end. So the list schedule without any overhead, one item at a
     time in the order given, is printed beside it.
     """
     repeats = min(repeats, 3)

@@ -13,7 +13,7 @@ from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 
 
 class Paper:
-    """A launcher that queues all, and ends each node when it is told to."""
+    """A launcher that queues all nodes, and ends each when it is cancelled."""
 
     kind, description = "drmaa", "paper"
     slots: int | None = None  # a grid's are not known

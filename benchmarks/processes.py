@@ -30,7 +30,7 @@ WORKERS = 32
 
 
 def make(processes: int) -> GridEngineCluster:
-    """A cluster whose nodes have so many workers, each with a slot of its own."""
+    """Make a cluster whose nodes have `processes` workers, each with its own slot."""
     environment = {"parallel_environment": "smp"} if processes > 1 else {}
     return GridEngineCluster(
         launcher="drmaa",

@@ -180,7 +180,7 @@ def compare(n: int, repeats: int, cpu: float, *, also: bool) -> float:
     if also:
         contenders["LocalCluster"] = lambda: seconds_to_start(local, n)
     times = in_turns(contenders, repeats)
-    if also:  # last: its processes take a while to be gone, and slow whoever is next
+    if also:  # last: its processes take a while to end, and slow the next one
         times |= in_turns({"ipyparallel, SGE": lambda: ipyparallel_seconds(n)}, repeats)
     print(f"{n} workers, median of {repeats} (spread)", flush=True)
     for name, found in times.items():

@@ -58,14 +58,14 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def accepted(cluster: GridEngineCluster, count: int) -> None:
-    """Ask for so many, and wait until the grid has them, be it in several arrays."""
+    """Request nodes, and wait until the grid has them, in one or several arrays."""
     cluster.scale(jobs=count)
     while cluster.counts.get("queued", 0) < count:
         time.sleep(0.001)
 
 
 def submit(count: int) -> tuple[float, float]:
-    """Seconds until the grid has so many, and until it is rid of them."""
+    """Measure the seconds until the grid has the nodes, and until they are deleted."""
     with ours() as cluster:
         cluster.scale(jobs=1)  # what is done once is done
         asked = seconds(lambda: accepted(cluster, 1 + count))
@@ -88,8 +88,8 @@ def submit_one_by_one() -> float:
 
 
 def count_jobs() -> int:
-    said = subprocess.run(["qstat"], capture_output=True, text=True, check=True)
-    return max(0, len(said.stdout.splitlines()) - 2)
+    listing = subprocess.run(["qstat"], capture_output=True, text=True, check=True)
+    return max(0, len(listing.stdout.splitlines()) - 2)
 
 
 def close_at_work() -> tuple[float, int]:

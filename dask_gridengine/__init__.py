@@ -52,7 +52,7 @@ __all__ = [
 
 def _register_defaults() -> None:
     """Add our defaults to Dask's configuration."""
-    import dask_gridengine.option_defaults  # noqa: F401
+    import dask_gridengine.dask_config  # noqa: F401
 
 
 # If Dask is not imported yet, the first of the names above imports it.

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-#: Called in the event loop with the result or the error of a call.
-Settle = Callable[[Any, BaseException | None], None]
 
 
 async def in_thread(
@@ -35,8 +33,7 @@ class Threads:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._running = 0
+        self._free = limit
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
 
     async def call(
@@ -59,42 +56,37 @@ class Threads:
             future.cancel()
 
     def _start_next(self) -> None:
-        while self._waiting and self._running < self._limit:
+        while self._waiting and self._free:
             future, call = self._waiting.popleft()
             if future.done():
                 continue  # it has timed out, or its caller was cancelled
-            self._running += 1
+            self._free -= 1
+            thread = threading.Thread(
+                target=self._run, args=(future, call), name="Dask-blocking", daemon=True
+            )
             try:
-                _start(call, future.get_loop(), self._settler(future))
+                thread.start()
             except RuntimeError as exc:  # no more threads are possible
-                self._running -= 1
-                future.set_exception(exc)
+                self._settle(future, None, exc)
 
-    def _settler(self, future: asyncio.Future[Any]) -> Settle:
-        def settle(result: Any, error: BaseException | None) -> None:
-            self._running -= 1
-            if not future.done():
-                if error is not None:
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-            self._start_next()
-
-        return settle
-
-
-def _start(
-    call: Callable[[], Any], loop: asyncio.AbstractEventLoop, settle: Settle
-) -> None:
-    def run() -> None:
+    def _run(self, future: asyncio.Future[Any], call: Callable[[], Any]) -> None:
         result, error = None, None
         try:
             result = call()
         except BaseException as exc:  # noqa: BLE001 - raised by `call`
             error = exc
         try:
-            loop.call_soon_threadsafe(settle, result, error)
+            future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
         except RuntimeError:
             return  # the loop is closed
 
-    threading.Thread(target=run, name="Dask-blocking", daemon=True).start()
+    def _settle(
+        self, future: asyncio.Future[Any], result: Any, error: BaseException | None
+    ) -> None:
+        self._free += 1
+        if not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        self._start_next()

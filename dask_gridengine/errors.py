@@ -210,23 +210,15 @@ class ClusterNotRunning(GridEngineError, RuntimeError):
     def __init__(self, cluster: str, status: str) -> None:
         super().__init__(cluster, status)
         self.cluster, self.status = cluster, status
-        self.hint = (
-            "`await` the cluster first, or use it in `async with`"
-            if self._is_new
-            else "make a new GridEngineCluster"
-        )
-
-    @property
-    def _is_new(self) -> bool:
-        return self.status in ("created", "starting")
+        self.hint = "make a new GridEngineCluster"
+        if status in ("created", "starting"):
+            self.hint = "`await` the cluster first, or use it in `async with`"
 
     @property
     def message(self) -> str:
-        if self._is_new:
-            return f"{self.cluster} has not started"
-        return (
-            f"{self.cluster} is {'closing' if self.status == 'closing' else 'closed'}"
-        )
+        new = "has not started"
+        states = {"created": new, "starting": new, "closing": "is closing"}
+        return f"{self.cluster} {states.get(self.status, 'is closed')}"
 
 
 class NoAnswer(GridEngineError):
@@ -246,9 +238,7 @@ class NoAnswer(GridEngineError):
 
     @property
     def message(self) -> str:
-        tried = ", ".join(
-            f"{address}: {result}" for address, result in self.tried.items()
-        )
+        tried = ", ".join(f"{where}: {what}" for where, what in self.tried.items())
         return f"{self.cluster} did not answer ({tried})"
 
 
@@ -325,12 +315,12 @@ class ModuleMissing(GridEngineError, ModuleNotFoundError):
         failed = f"No module named {self.name!r} on {self.host}"
         if not self.path:
             return failed
+        failed += f"\n  the client has it at {self.path}"
         if not self.there:
-            return f"{failed}\n  the client has it at {self.path}, {self.host} does not"
+            return f"{failed}, {self.host} does not"
         return (
-            f"{failed}\n  the client has it at {self.path}; {self.host} has that file,"
-            " too, but its directory was not in the client's sys.path when the node"
-            " started"
+            f"{failed}; {self.host} has that file, too, but its directory was not in"
+            " the client's sys.path when the node started"
         )
 
 

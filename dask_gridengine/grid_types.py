@@ -9,13 +9,7 @@ from typing import NamedTuple
 
 
 class NodeId(NamedTuple):
-    """One array task: Grid Engine's job id and the task's place in the array.
-
-    Examples
-    --------
-    >>> str(NodeId("123", 7))
-    '123.7'
-    """
+    """One array task: Grid Engine's job id and the task's place in the array."""
 
     job: str
     # Counts from 1, as SGE_TASK_ID; hides `tuple.index`, which is not needed.
@@ -107,13 +101,7 @@ EndCallback = Callable[[EndNotice], None]
 
 
 def signal_name(number: int) -> str:
-    """Name a signal, also one that Python does not name.
-
-    Examples
-    --------
-    >>> signal_name(9), signal_name(63)
-    ('SIGKILL', 'signal 63')
-    """
+    """Name a signal, also one that Python does not name."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -121,11 +109,5 @@ def signal_name(number: int) -> str:
 
 
 def _megabytes(size: int) -> str:
-    """Format bytes.
-
-    Examples
-    --------
-    >>> _megabytes(3_284_992), _megabytes(12_345_678_901)
-    ('3.3 MB', '12.3 GB')
-    """
+    """Format bytes."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

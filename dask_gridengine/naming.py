@@ -23,13 +23,7 @@ def node_name(number: int, prefix: str = PREFIX) -> str:
 
 
 def suffixes(processes: int) -> list[str]:
-    """List the suffixes of the workers' names.
-
-    Examples
-    --------
-    >>> suffixes(1), suffixes(2)
-    ([''], ['-0', '-1'])
-    """
+    """List the suffixes of the workers' names."""
     return [f"-{i}" for i in range(processes)] if processes > 1 else [""]
 
 
@@ -51,13 +45,7 @@ def nodes_of(workers: Iterable[Any]) -> list[Any]:
 
 
 def prefix_of(name: Any) -> str:
-    """Return the prefix of a node's or worker's name; "" for other names.
-
-    Examples
-    --------
-    >>> prefix_of("big-7-1"), prefix_of("ge-7"), prefix_of("tcp://10.0.0.1:9000")
-    ('big', 'ge', '')
-    """
+    """Return the prefix of a node's or worker's name; "" for other names."""
     if not isinstance(name, str):
         return ""
     prefix, _, number = node_of(name).rpartition("-")

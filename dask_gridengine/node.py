@@ -12,7 +12,6 @@ import importlib
 import io
 import os
 import signal
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,6 +33,7 @@ from dask_gridengine.errors import BootstrapError, MessageError
 from dask_gridengine.exit_causes import EXIT_STATUS, Cause
 from dask_gridengine.launchers.local import semaphores
 from dask_gridengine.worker import fork_server, job_resources
+from dask_gridengine.worker.prologue import log_tail
 
 if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import WorkerOutcome
@@ -166,7 +166,7 @@ def _run_and_report(
         signal=outcome.signal if outcome else None,
         peak_memory=outcome.peak_memory if outcome else 0,
         memory_limit=allocation.memory_limit,
-        stderr=_log_tail(),
+        stderr=log_tail(LOG_TAIL),
     )
     # To the address that answered the hello; others need not be tried again.
     with contextlib.suppress(Exception):  # the exit status reports the cause, too
@@ -261,19 +261,6 @@ def _import_worker(allocation: Allocation) -> ModuleType:
     finally:
         gc.freeze()  # forked workers keep sharing the pages that it does not touch
         gc.enable()
-
-
-def _log_tail() -> str:
-    """Return the end of this node's log, if its standard error is a file."""
-    try:
-        sys.stderr.flush()
-        if not stat.S_ISREG(os.fstat(2).st_mode):
-            return ""
-        with open("/proc/self/fd/2", "rb") as log:
-            log.seek(max(0, os.fstat(2).st_size - LOG_TAIL))
-            return log.read(LOG_TAIL).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _exit(cause: Cause, detail: str) -> int:

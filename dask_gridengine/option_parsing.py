@@ -93,13 +93,13 @@ def lines(value: Any, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def whole(value: Any, name: str, *, least: int) -> int:
-    """A whole number, at least `least`."""
-    number = integer(value)
+def whole(value: Any, name: str, *, least: int, of: str = "") -> int:
+    """A whole number, at least `least`; also a float without a fraction."""
+    exact = isinstance(value, float) and value.is_integer()
+    number = integer(int(value) if exact else value)
     if number is None or number < least:
-        raise OptionError(
-            f"{name}={value!r}: expected a whole number, at least {least}"
-        )
+        noun = f"whole number of {of}" if of else "whole number"
+        raise OptionError(f"{name}={value!r}: expected a {noun}, at least {least}")
     return number
 
 
@@ -137,11 +137,6 @@ def seconds(value: Any, name: str) -> float:
     """A time above 0 in seconds.
 
     It may be a number, a `timedelta`, "HH:MM:SS", or words as Dask takes them.
-
-    Examples
-    --------
-    >>> seconds("02:00:00", "walltime"), seconds("90 min", "walltime")
-    (7200.0, 5400.0)
     """
     found = _seconds(value)
     if found is None or not 0 < found < math.inf:

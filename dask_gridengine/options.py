@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import sys
@@ -20,13 +19,12 @@ from dask.utils import format_bytes
 from distributed.security import Security
 
 from dask_gridengine import option_parsing as parse
+from dask_gridengine.batch.commands import run_command
 from dask_gridengine.batch.sge.qconf import is_charged_per_job
-from dask_gridengine.dask_config import is_plain
+from dask_gridengine.dask_config import configured, default, is_plain
 from dask_gridengine.errors import OptionError
-from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.net.addresses import host_and_port
 from dask_gridengine.net.ports import Ports
-from dask_gridengine.option_defaults import configured, default
 from dask_gridengine.unknown_options import refuse_removed_keys, refuse_unknown
 
 #: Bytes that a worker needs at least. An idle worker takes 50 to 60 MB (measured), and
@@ -238,8 +236,8 @@ class Options:
         """
         if not self.memory_resource or self.cores == 1:
             return "slot"
-        run = partial(run_command, environment=os.environ)
-        return "job" if is_charged_per_job(self.memory_resource, run) else "slot"
+        per_job = is_charged_per_job(self.memory_resource, run_command)
+        return "job" if per_job else "slot"
 
     def nodes(self, workers: int) -> int:
         """Return how many nodes have this many workers."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import dask
 
+from dask_gridengine.dask_config import SECTION
 from dask_gridengine.errors import OptionError
-from dask_gridengine.option_defaults import SECTION
 
 #: Options of dask-jobqueue that have another name here or do not exist, and what to
 #: use instead.

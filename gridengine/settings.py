@@ -15,7 +15,7 @@ from typing import Any
 import dask
 import yaml
 
-from dask_gridengine.option_defaults import configured
+from dask_gridengine.dask_config import configured
 
 with (Path(__file__).parent / "map.yaml").open() as _file:
     _MAP: dict[str, Any] = yaml.safe_load(_file)

@@ -40,9 +40,9 @@ def page(**options: Any) -> Iterator[Any]:
             made.on("pageerror", lambda error: wrong.append(str(error)))
             made.on(
                 "console",
-                lambda said: (
-                    wrong.append(said.text)
-                    if said.type in ("error", "warning")
+                lambda line: (
+                    wrong.append(line.text)
+                    if line.type in ("error", "warning")
                     else None
                 ),
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 import os
 import re
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,8 +47,8 @@ RESET_SOCKET = (
     else ""
 )
 
-#: What is marked ``long``: 40 % of the time of all tests on local processes. Faults and
-#: walltimes take their time, pages and the ecosystem start a Python for each example.
+#: Tests marked ``long``: 40 % of the time of all tests on local processes. Faults and
+#: walltimes need their time, pages and the ecosystem start a Python for each example.
 LONG = (
     "chaos/",
     "views/test_page.py",
@@ -65,7 +68,7 @@ LONG = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What tests start hears SIGINT, also where a shell ignores it: ``nohup ... &``."""
+    """Have SIGINT work in what tests start, also where a shell ignores it (nohup)."""
     if OLD_TORNADO:
         config.addinivalue_line("filterwarnings", "ignore:unclosed <socket")
     if RESET_SOCKET:
@@ -75,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what ``ci/test quick`` leaves out."""
+    """Mark the tests that ``ci/test quick`` leaves out."""
     here = Path(__file__).parent
     for item in items:
         place = item.path.relative_to(here) if here in item.path.parents else ""
@@ -83,9 +86,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("long")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
 @pytest.fixture
 def steps(tmp_path: Path) -> Iterator[Steps]:
-    """Tasks that are led by files, which all end with the test."""
+    """Tasks that are controlled by files; all of them end with the test."""
     made = Steps(tmp_path)
     yield made
     for log in tmp_path.glob("*.begun"):  # a thread of a failed test must end, too
@@ -126,29 +139,29 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class _Illegal(logging.Handler):
-    """Collects what the roster says of states that cannot follow each other."""
+    """Collects what the registry logs of states that cannot follow each other."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 @pytest.fixture(autouse=True)
 def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test in which a node came into a state that it could not come into."""
+    """Fail a test in which a node came into a state that cannot follow."""
     log, illegal = logging.getLogger("dask_gridengine.nodes.registry"), _Illegal()
     log.addHandler(illegal)
     yield
     log.removeHandler(illegal)
     if request.node.get_closest_marker("illegal_transition") is None:
-        assert illegal.said == []
+        assert illegal.messages == []
 
 
 def _children() -> dict[int, list[str]]:
-    """Command lines of the processes we have started, by process id."""
+    """Return the command lines of child processes, by process id."""
     found = {}
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -159,15 +172,15 @@ def _children() -> dict[int, list[str]]:
 def _semaphores() -> set[str]:
     """Names of POSIX semaphores on this host; nodes that were killed leave theirs.
 
-    Not those of six letters: glibc makes each semaphore under such a name first, and
-    who is killed in that moment leaves it (seen once). Nobody can tell whose it was.
+    Not those of six letters: glibc makes each semaphore under such a name first, and a
+    process that is killed in that moment leaves it (seen once). Its owner is unknown.
     """
     names = {path.name for path in Path("/dev/shm").glob("sem.*")}
     return {name for name in names if not re.fullmatch(r"sem\.\w{6}", name)}
 
 
 def _left_semaphores(before: set[str]) -> set[str]:
-    """Those that have come and that no process uses; others' tests may run beside."""
+    """Return new ones that no process uses; other tests may run at the same time."""
     left = _semaphores() - before
     if left:
         remove_stale()  # as the next node on this host does
@@ -192,7 +205,7 @@ def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
 
 
 def _descriptors() -> set[str]:
-    """Open files and sockets by name; what never differs between two of a kind."""
+    """Return open files and sockets by name."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -206,7 +219,19 @@ def _descriptors() -> set[str]:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A directory the nodes see; it must be empty again when the test is over."""
+    """A directory that the nodes see."""
     directory = tmp_path / "shared"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture
+def options(shared: Path) -> dict[str, Any]:
+    """Options of a cluster of two local processes, whose files a test can look at."""
+    return {
+        "launcher": "process",
+        "slots": 2,
+        "shared_directory": shared,
+        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
+        "quiet": True,
+    }

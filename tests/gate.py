@@ -1,4 +1,4 @@
-"""What stands between two networks and hands ports on, as NAT does."""
+"""A gateway between two networks that forwards ports, as NAT does."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def gate(host: str, ports: dict[int, int], target: str) -> Iterator[None]:
-    """Hand on what comes to these ports of `host`.
+    """Forward connections to these ports of `host`.
 
     Parameters
     ----------
     host
-        Where to listen.
+        Address to listen on.
     ports
-        Port out here to port at the target.
+        Port here to port at the target.
     target
-        Who answers there.
+        Host to forward to.
     """
     loop = asyncio.new_event_loop()
     done = asyncio.Event()
     ready = threading.Event()
 
-    async def hand_on(
+    async def forward(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int
     ) -> None:
         with contextlib.closing(writer):
@@ -36,17 +36,17 @@ def gate(host: str, ports: dict[int, int], target: str) -> Iterator[None]:
             with contextlib.closing(back):
                 await asyncio.wait(
                     [
-                        asyncio.ensure_future(_pour(reader, back)),
-                        asyncio.ensure_future(_pour(there, writer)),
+                        asyncio.ensure_future(_copy(reader, back)),
+                        asyncio.ensure_future(_copy(there, writer)),
                     ],
                     return_when=asyncio.FIRST_COMPLETED,
                 )
 
-    async def stand() -> None:
+    async def listen() -> None:
         async with contextlib.AsyncExitStack() as stack:
             for outside, inside in ports.items():
                 server = await asyncio.start_server(
-                    lambda r, w, port=inside: hand_on(r, w, port), host, outside
+                    lambda r, w, port=inside: forward(r, w, port), host, outside
                 )
                 await stack.enter_async_context(server)
             ready.set()
@@ -54,7 +54,7 @@ def gate(host: str, ports: dict[int, int], target: str) -> Iterator[None]:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(stand(),))
+    thread = threading.Thread(target=loop.run_until_complete, args=(listen(),))
     thread.start()
     try:
         assert ready.wait(10), "the gate does not open"
@@ -67,7 +67,7 @@ def gate(host: str, ports: dict[int, int], target: str) -> Iterator[None]:
         loop.close()
 
 
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await source.read(1 << 16):
             sink.write(data)

@@ -1,4 +1,4 @@
-"""Nannies of a cluster, which take a moment longer to be up than their workers."""
+"""The Nannies of a cluster, which are ready a moment later than their workers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.waiting import wait_until
 
 
 def watched(client: Client, count: int, timeout: float = 20) -> None:
-    """Wait until so many workers are there and their Nannies know it.
+    """Wait until this many workers run and their Nannies know it.
 
-    A worker that dies before that takes its node along, as one that could not start.
+    If a worker dies before that, its node ends, too, as if it could not start.
     """
 
     def state(dask_worker: Nanny) -> str:

@@ -218,7 +218,7 @@ class World:
     async def turn(
         self, seconds: float = 0.0, after: Callable[[], None] = lambda: None
     ) -> None:
-        """Let so much time pass, in ticks, with a check and a pass in each."""
+        """Let `seconds` pass in ticks, with a check and a pass in each."""
         tick = 2.0
         while seconds > tick:
             self.now += tick

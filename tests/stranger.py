@@ -1,4 +1,4 @@
-"""Somebody who reaches the scheduler's port and has no certificate of the cluster."""
+"""A client that has no certificate of the cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distributed.comm import connect
 
 
 async def try_connect(address: str) -> object:
-    """Try to speak Dask's protocol; return what the scheduler answers, if it does."""
+    """Send a request with Dask's protocol; return the reply of the scheduler."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -35,11 +35,6 @@ def test_suspension_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steady_time() >= before + 3600
 
 
-def test_it_begins_as_the_wall_clock() -> None:
-    """So that times can be shown."""
-    assert time.localtime(steady_time()).tm_year == time.localtime().tm_year
-
-
 LAPTOP = """
 import sys, time
 from pathlib import Path

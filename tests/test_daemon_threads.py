@@ -30,20 +30,16 @@ def test_a_call_that_never_returns_does_not_keep_the_process(tmp_path: Path) -> 
     assert all(thread.daemon for thread in named)
 
 
-def test_no_more_threads_than_are_allowed(tmp_path: Path) -> None:
+async def test_no_more_threads_than_are_allowed(tmp_path: Path) -> None:
     """Further calls wait for a thread, and time out while there is none."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-
-    async def main() -> None:
-        threads = Threads(2)
-        hung = [threads.call(fifo.read_text, timeout=0.2) for _ in range(2)]
-        late = threads.call(int, "7", timeout=0.1)
-        ended = await asyncio.gather(*hung, late, return_exceptions=True)
-        assert [type(exc) for exc in ended] == [asyncio.TimeoutError] * 3
-        waiting = asyncio.ensure_future(threads.call(int, "8", timeout=10))
-        await in_thread(fifo.write_text, "now")
-        assert await waiting == 8
-        assert await threads.call(int, "9", timeout=10) == 9
-
-    asyncio.run(main())
+    threads = Threads(2)
+    hung = [threads.call(fifo.read_text, timeout=0.2) for _ in range(2)]
+    late = threads.call(int, "7", timeout=0.1)
+    ended = await asyncio.gather(*hung, late, return_exceptions=True)
+    assert [type(exc) for exc in ended] == [asyncio.TimeoutError] * 3
+    waiting = asyncio.ensure_future(threads.call(int, "8", timeout=10))
+    await in_thread(fifo.write_text, "now")
+    assert await waiting == 8
+    assert await threads.call(int, "9", timeout=10) == 9

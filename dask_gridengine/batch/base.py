@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,11 +14,8 @@ from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
 
 if TYPE_CHECKING:
+    from dask_gridengine.batch.commands import Runner
     from dask_gridengine.grid_types import AccountingRecord, ArrayReport, EndNotice
-
-#: Runs one command of the batch system and returns its output; raises `OSError` or
-#: `subprocess.SubprocessError` if it fails.
-Runner = Callable[[Sequence[str]], str]
 
 #: Variables in the environment of every node: the id of its submission, its number
 #: where the batch system does not number the nodes of an array, and the directory of
@@ -188,16 +185,6 @@ class BatchSystem:
         Raises what `run` raises.
         """
         raise NotImplementedError(f"{self.title} has reliable end notices")
-
-
-def output_of(command: Sequence[str], run: Runner) -> str | None:
-    """Run a command; return None if it is missing, fails or does not answer."""
-    import subprocess  # not needed by nodes
-
-    try:
-        return run(command)
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def write_directory(directory: Path) -> str:

@@ -1,35 +1,20 @@
-"""What a node reads of its own job, from the variables that the batch system sets."""
+"""What a node reads of its own job, from the variables that the batch system sets.
+
+Nodes import this module before they connect, so it imports as little as possible.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dask_gridengine.batch.base import ORDINAL
 
-_MIB = 2**20
 
-# Nodes import this module before they connect, so it imports as little as possible.
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobEnvironment:
-    """One node's job. 0 and "" stand for what the environment does not contain."""
-
-    job: str  # "" where only the cluster knows it
-    index: int
-    slots: int = 0  # on this host
-    slots_elsewhere: int = 0  # on other hosts
-    parallel_environment: str = ""
-    memory: int = 0  # bytes of the whole node
-    queue: str = ""
-    notify: float = 0.0  # seconds from the warning signal to the action
-
-
-def read_job_environment(system: str, environ: Mapping[str, str]) -> JobEnvironment:
-    """Read the environment of a node of the batch system with this name.
+def read_job_environment(system: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a `Hello` that this batch system's variables contain.
 
     Raises `KeyError` if a variable is missing: this process is not a node.
     """
@@ -37,22 +22,21 @@ def read_job_environment(system: str, environ: Mapping[str, str]) -> JobEnvironm
         return _grid_engine(environ)
     if system == "slurm":
         return _slurm(environ)
-    return JobEnvironment(job="", index=int(environ[ORDINAL]))
+    return {"job": "", "index": int(environ[ORDINAL])}
 
 
-def _grid_engine(environ: Mapping[str, str]) -> JobEnvironment:
+def _grid_engine(environ: Mapping[str, str]) -> dict[str, Any]:
     """Source: man 1 qsub, ENVIRONMENTAL VARIABLES."""
     elsewhere = _slots_elsewhere(environ)
-    slots = max(1, int(environ["NSLOTS"]) - elsewhere) if "NSLOTS" in environ else 0
-    return JobEnvironment(
-        job=environ["JOB_ID"],
-        index=int(environ["SGE_TASK_ID"]),
-        slots=slots,
-        slots_elsewhere=elsewhere,
-        parallel_environment=environ.get("PE", ""),
-        queue=environ.get("QUEUE", ""),
-        notify=_notify(environ),
-    )
+    return {
+        "job": environ["JOB_ID"],
+        "index": int(environ["SGE_TASK_ID"]),
+        "slots": max(1, int(environ.get("NSLOTS", 1)) - elsewhere),
+        "slots_elsewhere": elsewhere,
+        "parallel_environment": environ.get("PE", "")[:256],
+        "queue": environ.get("QUEUE", ""),
+        "notify": _notify(environ),
+    }
 
 
 def _slots_elsewhere(environ: Mapping[str, str]) -> int:
@@ -85,23 +69,23 @@ def _notify(environ: Mapping[str, str]) -> float:
         return 0.0
 
 
-def _slurm(environ: Mapping[str, str]) -> JobEnvironment:
+def _slurm(environ: Mapping[str, str]) -> dict[str, Any]:
     """SLURM_JOB_ID of an array's task is another number and never the id.
 
     slurm-drmaa does not set SLURM_CPUS_PER_TASK.
     """
-    slots = _number(environ, "SLURM_CPUS_ON_NODE")
+    slots = _number(environ, "SLURM_CPUS_ON_NODE") or 1
     per_cpu = _number(environ, "SLURM_MEM_PER_CPU")
     # A client within a job leaks its SLURM_MEM_PER_NODE into its nodes. Nodes request
     # memory per node, which overwrites it; where they do not, per CPU is right.
-    memory = per_cpu * (slots or 1) or _number(environ, "SLURM_MEM_PER_NODE")
-    return JobEnvironment(
-        job=environ["SLURM_ARRAY_JOB_ID"],
-        index=int(environ["SLURM_ARRAY_TASK_ID"]),
-        slots=slots,
-        memory=memory * _MIB,
-        queue=environ.get("SLURM_JOB_PARTITION", ""),
-    )
+    memory = per_cpu * slots or _number(environ, "SLURM_MEM_PER_NODE")
+    return {
+        "job": environ["SLURM_ARRAY_JOB_ID"],
+        "index": int(environ["SLURM_ARRAY_TASK_ID"]),
+        "slots": slots,
+        "memory": memory * 2**20,
+        "queue": environ.get("SLURM_JOB_PARTITION", ""),
+    }
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 from dask_gridengine.batch.base import (
     BatchSystem,
     ResourceRequest,
-    Runner,
     directive,
     option_value,
-    output_of,
     parse_time,
 )
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.errors import ArrayTooLarge, SubmitError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.grid_types import ArrayReport, EndNotice, NodeId

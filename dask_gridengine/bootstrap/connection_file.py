@@ -20,6 +20,10 @@ from dask_gridengine.errors import BootstrapError, OptionError
 from dask_gridengine.process_identity import ProcessIdentity
 
 FILE_NAME = "connection.json"
+_OTHER = (
+    "set shared_directory= (gridengine.shared-directory in Dask's config) to a"
+    " directory that you can write to and that the nodes see"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +67,19 @@ class Connection:
     def write(self, directory: Path) -> Path:
         """Write a new file that only its owner can read; returns its path.
 
-        Raises FileExistsError if there is one: clusters never share a directory.
+        Raises FileExistsError if there is one: clusters never share a directory; and
+        OptionError if it cannot be written, e.g. because the disk is full.
         """
         path = directory / FILE_NAME
-        body = asdict(self)
         # O_EXCL and the mode at creation: no moment in which others could read it.
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as file:
-            json.dump(body, file)
-            file.flush()
-            os.fsync(file.fileno())  # a node on another host reads it next
+        try:
+            with os.fdopen(fd, "w") as file:
+                json.dump(asdict(self), file)
+                file.flush()
+                os.fsync(file.fileno())  # a node on another host reads it next
+        except OSError as exc:
+            raise OptionError(f"cannot write {path}: {exc}", hint=_OTHER) from exc
         return path
 
     @classmethod
@@ -96,18 +103,13 @@ class Connection:
                 hint="start a new cluster and leave the file at mode 600",
             )
         try:
-            keys = CurveKeys(**body.pop("node_keys"))
-            addresses = tuple(body.pop("addresses"))
-            # An earlier version wrote only the process id, which identifies nothing.
-            known = body.pop("process", None) or {"pid": body.pop("pid", 0)}
-            earlier = {"host": "", "started": path.stat().st_mtime}
             return cls(
-                node_keys=keys,
-                addresses=addresses,
-                process=ProcessIdentity(**known),
-                **{**earlier, **body},
+                node_keys=CurveKeys(**body.pop("node_keys")),
+                addresses=tuple(body.pop("addresses")),
+                process=ProcessIdentity(**body.pop("process")),
+                **body,
             )
-        except (TypeError, KeyError, AttributeError, OSError) as exc:
+        except (TypeError, KeyError, AttributeError) as exc:
             raise BootstrapError(f"{path} is not a connection file: {exc!r}") from exc
 
 
@@ -123,7 +125,6 @@ def make_private_directory(parent: Path, name: str) -> Path:
     except OSError as exc:
         raise OptionError(
             f"cannot make {parent / name} for the connection file: {exc}",
-            hint="set shared_directory= (gridengine.shared-directory in Dask's config)"
-            " to a directory that you can write to and that the nodes see",
+            hint=_OTHER,
         ) from exc
     return path

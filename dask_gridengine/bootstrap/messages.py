@@ -38,19 +38,21 @@ class Hello:
     process_token: str  # random, one per process: tells a node from its own rerun
     host: str
     pid: int
-    slots: int  # granted on this host
-    slots_elsewhere: int  # granted on other hosts, where this node cannot use them
-    parallel_environment: str  # that granted the slots; "" is none, or unknown
-    memory: int  # bytes the grid's limits leave this node; 0 is no limit
+    slots: int = 1  # granted on this host
+    slots_elsewhere: int = 0  # granted on other hosts, where this node cannot use them
+    parallel_environment: str = ""  # that granted the slots; "" is none, or unknown
+    memory: int = 0  # bytes the grid's limits leave this node; 0 is no limit
     host_memory: int  # bytes
     host_cpus: int
     age: float  # seconds since the grid started it; a time would need equal clocks
-    queue: str  # the queue it runs in; "" is unknown
-    notify: float  # seconds from a warning signal to the kill; 0 is unknown
-    prologue: list[str]  # lines of the job's shell before Python that failed
+    queue: str = ""  # the queue it runs in; "" is unknown
+    notify: float = 0.0  # seconds from a warning signal to the kill; 0 is unknown
+    #: Lines of the job's shell before Python that failed.
+    prologue: list[str] = field(default_factory=list)
     versions: dict[str, str]  # package to version, "" where it is missing
-    via: str  # the cluster's address that answered
-    tried: dict[str, str]  # address to what happened there
+    via: str = ""  # the cluster's address that answered
+    #: Address to what happened there.
+    tried: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.index >= 1, f"index must be at least 1, got {self.index}")
@@ -219,13 +221,6 @@ def version_mismatch(cluster: Mapping[str, str], node: Mapping[str, str]) -> str
 
     Python may differ in its micro version; dask, distributed and this package must
     be equal, because Dask's protocol promises nothing between versions.
-
-    Examples
-    --------
-    >>> version_mismatch({"python": "3.11.7"}, {"python": "3.11.2"})
-    ''
-    >>> version_mismatch({"dask": "2026.8.0"}, {"dask": "2025.1.0"})
-    'dask is 2026.8.0 at the cluster and 2025.1.0 at the node'
     """
     digits = {"python": 2}  # of a version that have to be equal; None is all
     return "; ".join(

@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 ZAP_DOMAIN = "gridengine"
 MAX_WAITING = 100_000  # peers that are sent an answer early; others have to ask again
-MAX_CONTROL_REQUESTS = 32  # at a time; one more is not answered
 RECEIVE_AGAIN = 0.2  # seconds after an error of the socket
 MAX_REASON = 2000  # letters of an error that is sent to a node
 BACKLOG = 4096  # connections that the kernel holds while the loop is busy
@@ -87,7 +86,6 @@ class BootstrapServer:
         self._on_hello, self._on_exit_report = on_hello, on_exit_report
         self._context: zmq.asyncio.Context | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._num_requests = 0
         self._waiting: dict[str, bytes] = {}  # process token to peer
 
     def start(self, host: str = "0.0.0.0", ports: Ports | None = None) -> None:
@@ -207,7 +205,9 @@ class BootstrapServer:
             self.counts[message.kind] += 1
             self._on_exit_report(message)
         elif isinstance(message, ControlRequest):
-            self._start_reply(message, peer)
+            # In a task: workers may need seconds for their logs.
+            self.counts[message.kind] += 1
+            self._start_task(self._reply(message, peer), "gridengine control request")
         else:
             self._drop("out of order", f"a node sent {message.kind}")
 
@@ -232,15 +232,6 @@ class BootstrapServer:
         elif len(self._waiting) < MAX_WAITING or hello.process_token in self._waiting:
             self._waiting[hello.process_token] = peer
 
-    def _start_reply(self, request: ControlRequest, peer: bytes) -> None:
-        # In a task: workers may need seconds for their logs, and nodes must not wait.
-        if self._num_requests >= MAX_CONTROL_REQUESTS:
-            self._drop("busy", "too many control requests at once")
-            return
-        self.counts[request.kind] += 1
-        self._num_requests += 1
-        self._start_task(self._reply(request, peer), "gridengine control request")
-
     async def _reply(self, request: ControlRequest, peer: bytes) -> None:
         reply = ControlReply(
             process_token=request.process_token, body={}, error="it is starting"
@@ -255,8 +246,6 @@ class BootstrapServer:
             await self._socket.send_multipart([peer, frame])
         except Exception:  # noqa: BLE001 - the requester runs into its timeout
             self._drop("error", f"answering {request.what!r} failed", exc_info=True)
-        finally:
-            self._num_requests -= 1
 
     def _drop(self, kind: str, text: str, *, exc_info: bool = False) -> None:
         self.counts[kind] += 1

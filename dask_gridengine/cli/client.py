@@ -118,7 +118,7 @@ def connect(
     Raises
     ------
     OptionError
-        If there is no such cluster, or several.
+        If no cluster has this name, or several have.
     NoAnswer
         If the cluster does not answer.
 

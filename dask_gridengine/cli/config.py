@@ -18,8 +18,8 @@ import click
 import dask.config
 
 from dask_gridengine.cli.formatting import print_table
+from dask_gridengine.dask_config import DEFAULTS, SECTION, configured
 from dask_gridengine.errors import OptionError
-from dask_gridengine.option_defaults import DEFAULTS, SECTION, configured
 from dask_gridengine.options import Options
 from dask_gridengine.unknown_options import REMOVED
 
@@ -49,7 +49,7 @@ def print_settings(
     selected = [key.replace("_", "-") for key in keys] or list(DEFAULTS[SECTION])
     for key in selected:
         if key not in DEFAULTS[SECTION]:
-            raise click.UsageError(f"there is no setting {key!r}")
+            raise click.UsageError(f"no setting {key!r}")
     settings = [s for s in _settings(given) if s.key in selected]
     if changed:
         settings = [s for s in settings if s.source != DEFAULT]

@@ -47,13 +47,10 @@ class ClusterEntry:
         suffix = f"-{connection.pool}" if connection.pool else ""
         return connection.cluster.removesuffix(suffix)
 
-    def _with_pool(self, other: ClusterEntry) -> ClusterEntry:
-        return replace(self, directories=(*self.directories, *other.directories))
-
 
 def shared_directory(given: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory `given`, or the configured one, as an absolute path."""
-    from dask_gridengine.option_defaults import configured, default
+    from dask_gridengine.dask_config import configured, default
 
     name = "shared-directory"
     place = configured(name, given or None) or default(name)
@@ -86,22 +83,16 @@ def read_entry(directory: Path) -> ClusterEntry | None:
 
 def _join_pools(entries: Iterable[ClusterEntry]) -> list[ClusterEntry]:
     """Join the pools of each cluster into one entry."""
-    clusters: list[tuple[ClusterEntry, set[str]]] = []
+    clusters: dict[object, ClusterEntry] = {}
     for entry in entries:
-        pool = entry.connection.pool
-        for i, (other, pools) in enumerate(clusters):
-            # A process may have two clusters of one name; a pool occurs once in each.
-            new = pool and pool not in pools and "" not in pools
-            if new and _identity(other) == _identity(entry):
-                clusters[i] = (other._with_pool(entry), pools | {pool})
-                break
-        else:
-            clusters.append((entry, {pool}))
-    return [entry for entry, _ in clusters]
-
-
-def _identity(entry: ClusterEntry) -> tuple[object, ...]:
-    return entry.name, entry.connection.host, entry.connection.process
+        connection = entry.connection
+        key = entry.name, connection.host, connection.process
+        # Without pools, clusters of one name in one process are different clusters.
+        first = clusters.setdefault(key if connection.pool else id(entry), entry)
+        if first is not entry:
+            joined = (*first.directories, *entry.directories)
+            clusters[key] = replace(first, directories=joined)
+    return list(clusters.values())
 
 
 def unique_labels(clusters: Sequence[NamedCluster]) -> list[str]:
@@ -118,21 +109,18 @@ def unique_labels(clusters: Sequence[NamedCluster]) -> list[str]:
 def select(clusters: Sequence[Cluster], names: Iterable[str]) -> list[Cluster]:
     """Select clusters by name, directory name or path of the directory.
 
-    Raises
-    ------
-    OptionError
-        If a name fits no cluster.
+    Raises OptionError if a name fits no cluster.
     """
     selected: list[Cluster] = []
     for name in names:
-        fitting = [cluster for cluster in clusters if name in _names(cluster)]
+        fitting = [
+            cluster
+            for cluster in clusters
+            if name == cluster.name
+            or any(name in (path.name, str(path)) for path in cluster.directories)
+        ]
         if not fitting:
             existing = ", ".join(unique_labels(clusters)) or "none"
             raise OptionError(f"no cluster {name!r}. Your clusters: {existing}")
         selected += [cluster for cluster in fitting if cluster not in selected]
     return selected
-
-
-def _names(cluster: NamedCluster) -> set[str]:
-    directories = cluster.directories
-    return {cluster.name, *(d.name for d in directories), *map(str, directories)}

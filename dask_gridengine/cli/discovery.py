@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.commands import Runner, run_command
 from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of, user_name
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.cli.client import send_request
@@ -30,14 +30,11 @@ from dask_gridengine.cli.connection_files import (
     unique_labels,
 )
 from dask_gridengine.errors import GridEngineError, NoAnswer, OptionError
-from dask_gridengine.launchers.commands import run_command
 from dask_gridengine.launchers.drmaa.discovery import find_root
-from dask_gridengine.net.addresses import split
 
 ALIVE, GONE, SILENT, UNKNOWN = "alive", "gone", "silent", "unknown"
 NO_GRID = "Grid Engine is not set up here (SGE_ROOT is not set)"
 MAX_REQUESTS = 16  # clusters that are queried at the same time
-LOOPBACK_PREFIXES = ("127.", "::1", "localhost")
 
 #: Jobs by the cluster directory that they name, or by their id if they name none.
 JobsByDirectory = Mapping[Path | str, Sequence[MarkedJob]]
@@ -87,7 +84,7 @@ def run_grid_command(command: Sequence[str]) -> str:
     """Run a command of Grid Engine, if Grid Engine is set up."""
     if find_root(os.environ) is None:
         raise FileNotFoundError(NO_GRID)
-    return run_command(command, os.environ)
+    return run_command(command)
 
 
 def describe_failure(exc: OSError | subprocess.SubprocessError) -> str:
@@ -119,13 +116,7 @@ def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
 
 
 def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
-    """Find the cluster of this name, or all.
-
-    Raises
-    ------
-    OptionError
-        If there is none.
-    """
+    """Find the cluster of this name, or all; OptionError if none is found."""
     found = discover(shared)
     if cluster is not None:
         return select(found.clusters, [cluster])
@@ -189,46 +180,28 @@ def _inspect(entry: ClusterEntry, by_directory: JobsByDirectory) -> ClusterInfo 
 
 def _probe(connection: Connection) -> tuple[str, str, dict[str, Any]]:
     """Return the state of a cluster, the reason for it, and its status."""
-    tried: Mapping[str, str] = {}
-    if not _only_on_its_host(connection):
-        try:
-            return ALIVE, "", send_request(connection, "status")
-        except NoAnswer as exc:
-            tried = exc.tried
-        except GridEngineError as exc:
-            return ALIVE, str(exc), {}
-    if connection.process.has_ended():
-        return GONE, f"process {connection.pid} has ended", {}
-    return SILENT, _explain_silence(connection, tried), {}
+    try:
+        return ALIVE, "", send_request(connection, "status")
+    except NoAnswer as exc:
+        if connection.process.has_ended():
+            return GONE, f"process {connection.pid} has ended", {}
+        return SILENT, _explain_silence(connection, exc.tried), {}
+    except GridEngineError as exc:
+        return ALIVE, str(exc), {}
 
 
 def _explain_silence(connection: Connection, tried: Mapping[str, str]) -> str:
-    host, process = connection.host, connection.process
-    if not process.boot:
-        return f"cannot tell from here whether process {process.pid} runs"
+    host, process = connection.host or "its host", connection.process
     if process.here:
         return f"process {process.pid} runs, but is suspended or busy"
-    if _only_on_its_host(connection):
-        return f"it can only be reached on {host}"
     if host == socket.gethostname():
         return (
             f"process {process.pid} belongs to another container or boot of {host} and"
             " does not answer"
         )
     # Also "connection refused" is not a proof: some firewalls send it.
-    answers = ", ".join(f"{a}: {why}" for a, why in tried.items() if not _loopback(a))
+    answers = ", ".join(f"{address}: {why}" for address, why in tried.items())
     return f"{host} does not answer ({answers})"
-
-
-def _only_on_its_host(connection: Connection) -> bool:
-    """Whether it listens only to the loopback of another host."""
-    return connection.host != socket.gethostname() and all(
-        _loopback(address) for address in connection.addresses
-    )
-
-
-def _loopback(address: str) -> bool:
-    return split(address)[0].startswith(LOOPBACK_PREFIXES)
 
 
 def _orphaned(origin: Path | str, jobs: Sequence[MarkedJob]) -> ClusterInfo:
@@ -264,8 +237,6 @@ def _provably_gone(directory: Path) -> bool:
         return False
     try:
         directory.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
+    except OSError as exc:
+        return isinstance(exc, FileNotFoundError)
     return False

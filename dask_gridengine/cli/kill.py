@@ -15,9 +15,8 @@ from pathlib import Path
 
 import click
 
-from dask_gridengine.batch.base import Runner
-from dask_gridengine.batch.sge.qdel import delete_jobs
-from dask_gridengine.batch.sge.qstat import marked_jobs_of, user_name
+from dask_gridengine.batch.commands import Runner
+from dask_gridengine.batch.sge.qstat import delete_jobs, marked_jobs_of, user_name
 from dask_gridengine.cli.client import send_request
 from dask_gridengine.cli.connection_files import ClusterEntry, select
 from dask_gridengine.cli.discovery import (

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from dask_gridengine._version import __version__
-from dask_gridengine.cli.doctor import command as doctor_command
 from dask_gridengine.cli.shared_options import (
     cluster_option,
     complete_cluster,
@@ -25,7 +24,7 @@ from dask_gridengine.cli.shared_options import (
     settings_option,
     shared_directory_option,
 )
-from dask_gridengine.errors import GridEngineError
+from dask_gridengine.errors import GridEngineError, OptionError
 
 
 class _Group(click.Group):
@@ -47,7 +46,70 @@ def gridengine() -> None:
     """
 
 
-gridengine.add_command(doctor_command.command)
+@gridengine.command(short_help="Find out whether a cluster will work here.")
+@launcher_option
+@click.option("--queue", help="Option of a cluster, as are the next ones.")
+@click.option("--project")
+@click.option("--resource-spec", help="As after qsub -l.")
+@click.option("--parallel-environment")
+@click.option("--cores", type=int, help="Slots of a node.")
+@click.option("--memory", help="Of a node, as '4 GB'.")
+@click.option("--memory-resource", help="Complex that reserves memory, as h_vmem.")
+@click.option("--walltime", help="As '02:00:00'.")
+@click.option("--python", help="Python on the nodes.")
+@click.option("--shared-directory", help="On a file system that the nodes see.")
+@click.option("--interface", help="Network that the nodes reach, as ib0.")
+@click.option(
+    "--nodes",
+    default=2,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Nodes to start.",
+)
+@click.option(
+    "--timeout",
+    default=300.0,
+    type=click.FloatRange(min=0, min_open=True),
+    show_default=True,
+    help="Seconds these may queue.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the settings this site needs into a new file.",
+)
+@json_option
+def doctor(
+    nodes: int, timeout: float, profile: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Find out whether a cluster will work here, and how.
+
+    Finds Grid Engine and checks its queues, parallel environments, memory and limits.
+    Then starts a cluster of two nodes and checks whether they reach this host, the
+    shared directory, their Python, disks and clocks. Options not given are those of
+    Dask's configuration.
+
+    Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong option, 130
+    after Ctrl-C.
+
+    \b
+    Examples:
+      dask gridengine doctor
+      dask gridengine doctor --queue long.q --profile ~/.config/dask/gridengine.yaml
+    """
+    if profile is not None and profile.exists():
+        raise click.UsageError(
+            f"{profile} already exists; name another file, or move it away"
+        )
+    given = {name: value for name, value in options.items() if value is not None}
+
+    from dask_gridengine.cli.doctor.examination import run
+
+    try:
+        status = run(given, count=nodes, timeout=timeout, profile=profile, json=as_json)
+    except (OptionError, OSError) as exc:  # of an option, or of --profile
+        raise click.UsageError(str(exc)) from exc
+    sys.exit(status)
 
 
 @gridengine.command(short_help="Run a cluster until Ctrl-C and show its state.")

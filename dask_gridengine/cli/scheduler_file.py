@@ -28,7 +28,7 @@ class SchedulerFile:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
         self.pem = self.path.with_name(f"{self.path.name}.pem")
-        self._id = secrets.token_hex(8)  # distinguishes it from another cluster's file
+        self._directory = ""  # of the cluster; another one may replace the file
 
     def check(self) -> None:
         """Raise OptionError if it cannot be written, or would replace another file."""
@@ -53,14 +53,16 @@ class SchedulerFile:
         """
         if tls is not None:
             _write(self.pem, "\n".join([tls.key, tls.certificate, tls.ca]))
-        ours = {"directory": str(directory), "file": self._id}
+        self._directory = str(directory)
+        ours = {"directory": self._directory}
         body = {**scheduler, "address": address, "workers": {}, "gridengine": ours}
         _write(self.path, json.dumps(body, indent=2, default=str))
 
     def remove(self) -> None:
         """Remove both files, unless another cluster has replaced them."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(self.path.read_text())["gridengine"]["file"] == self._id:
+            ours = json.loads(self.path.read_text())["gridengine"]["directory"]
+            if ours == self._directory:
                 self.path.unlink()
                 self.pem.unlink(missing_ok=True)
 

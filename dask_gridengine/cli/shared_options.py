@@ -47,7 +47,7 @@ def complete_setting(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the key of a setting; with ``=`` behind it for an option."""
-    from dask_gridengine.option_defaults import DEFAULTS, SECTION
+    from dask_gridengine.dask_config import DEFAULTS, SECTION
 
     end = "=" if isinstance(parameter, click.Option) else ""
     keys = DEFAULTS[SECTION]

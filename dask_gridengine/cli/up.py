@@ -8,33 +8,97 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import select
 import shlex
-import socket
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from distributed.core import Status
 
 from dask_gridengine.bootstrap.certificates import client_identity
-from dask_gridengine.cli.connection_files import read_entries
+from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection
 from dask_gridengine.cli.live_view import LiveView
 from dask_gridengine.cli.scheduler_file import SchedulerFile
-from dask_gridengine.cli.stop_signals import StopSignals
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.formatting import plural
 from dask_gridengine.nodes.listen_addresses import contact
 from dask_gridengine.options import Options
-from dask_gridengine.process_identity import ProcessIdentity
 from dask_gridengine.reconcile.drain import busy, drain_cluster
 from dask_gridengine.views.snapshot import snapshot
 
 SHOW_SECONDS = 0.5  # between two pictures
 EXPLAIN_SECONDS = 2.0  # between two calls of explain(), which walks through all nodes
 DRAIN_SECONDS = 0.1  # between two pictures while running tasks finish
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds in which two signals count as one: `timeout` signals the process and then
+#: its process group.
+SAME_SIGNAL_SECONDS = 0.1
+EXIT_COUNT = 3  # signals after which the process exits without closing anything
 
 FOOTER = "Ctrl-C: close after the running tasks; twice: close now"
+
+
+class StopSignals:
+    """Counts Ctrl-C, SIGTERM and SIGHUP while it is entered.
+
+    The first ends the command gently, the second immediately. Ignored signals stay
+    ignored: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for background
+    processes.
+
+    A handler only counts and writes to a pipe. `threading.Event` would not do: a
+    handler that sets it takes a lock, which the interrupted wait may hold.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = 0  # number of the last signal
+        #: Whether a signal raises `KeyboardInterrupt`: until the cluster runs.
+        self.interrupting = True
+        self._received_at = float("-inf")
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        os.close(self._write_end)
+        os.close(self._read_end)
+
+    def wait(self, seconds: float) -> None:
+        """Return when a signal is received, or after `seconds`."""
+        if select.select([self._read_end], [], [], seconds)[0]:
+            os.read(self._read_end, 1)
+
+    @property
+    def status(self) -> int:
+        """Exit status that shells show for a process that the last signal has ended."""
+        return 128 + self.last
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._received_at < SAME_SIGNAL_SECONDS:
+            return
+        self._received_at = now
+        self.count += 1
+        self.last = number
+        if self.interrupting:
+            raise KeyboardInterrupt
+        if self.count >= EXIT_COUNT:
+            # The launcher's child notices that this process ends, and ends all nodes.
+            os._exit(self.status)
+        os.write(self._write_end, b".")
 
 
 def configured_jobs(options: dict[str, Any]) -> int:
@@ -145,18 +209,11 @@ async def _problems(cluster: GridEngineCluster) -> str:
 
 
 def _write_scheduler_file(cluster: GridEngineCluster, file: SchedulerFile) -> None:
-    (entry,) = (
-        entry
-        for entry in read_entries(cluster.options.shared_directory)
-        if entry.name == cluster.name
-        and entry.connection.process == ProcessIdentity.of()
-        and entry.connection.host == socket.gethostname()
-    )
-    # Clients get the address that nodes try first.
-    address = contact(cluster.options, cluster.scheduler, entry.connection.addresses[0])
+    directory = cluster._started_pools()[0].directory
+    first, *_ = Connection.read(directory / FILE_NAME).addresses  # nodes try it first
+    address = contact(cluster.options, cluster.scheduler, first)
     identity = cluster.scheduler.identity(0)
-    tls = client_identity(cluster.security)
-    file.write(identity, address, entry.directories[0], tls)
+    file.write(identity, address, directory, client_identity(cluster.security))
 
 
 def _introduction(

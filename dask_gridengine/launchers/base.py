@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from dask_gridengine.batch.base import SUBMISSION, BatchSystem
 from dask_gridengine.errors import DrmCommunicationError, LauncherError
@@ -30,6 +31,7 @@ from dask_gridengine.launchers.supervisor import ChildSupervisor
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 CANCEL_TIMEOUT = 5.0  # seconds to wait for the reply to a cancellation
 
 
@@ -89,7 +91,11 @@ class Launcher:
             await asyncio.wait([reply], timeout=self._program.reply_timeout)
             answer = self._answer(reply)
         except (asyncio.CancelledError, DrmCommunicationError):
-            self._delete_late(channel, reply, request)
+            # The request cannot be recalled. `aclose` need not wait for this task: a
+            # child serves in order, so it knows the nodes when it is asked to close.
+            task = self._loop.create_task(self._delete_queued(channel, reply, request))
+            self._deletions.add(task)
+            task.add_done_callback(self._deletions.discard)
             raise
         if answer.get("error") == REJECTED:
             native = None if self.kind == "process" else request.native
@@ -142,23 +148,23 @@ class Launcher:
 
     async def hosts(self, native: str) -> frozenset[str] | None:
         """Return the hosts where these submit options can run; None if unknown."""
-        return None
+        return await self._query(self.batch_system.hosts, native)
 
     async def queue_limit(self, queue: str) -> float | None:
         """Return the walltime limit of a queue in seconds; None is without limit."""
-        return None
+        return await self._query(self.batch_system.queue_limit, queue)
 
     async def array_running(self) -> int | None:
         """Return how many nodes of one array may run at once; None is unlimited."""
-        return None
+        return await self._query(self.batch_system.array_running)
 
     async def report(self, job: str, native: str) -> ArrayReport | None:
         """Return the grid's report of an array with these submit options."""
-        return None
+        return await self._query(self.batch_system.report, job, native)
 
     async def suspended(self) -> frozenset[NodeId] | None:
         """Return the nodes that the grid has suspended; None if unknown."""
-        return None
+        return await self._query(self.batch_system.suspended)
 
     async def account(
         self, node: NodeId, timeout: float = 0.0
@@ -178,6 +184,10 @@ class Launcher:
         if self._closing is None:
             self._closing = self._loop.create_task(self._close(timeout))
         await asyncio.shield(self._closing)
+
+    async def _query(self, query: Callable[..., T], *arguments: Any) -> T | None:
+        """Have a batch system's command answer a query; None if nothing can."""
+        return None
 
     async def _channel(self) -> Channel:
         if self._closing is not None:
@@ -204,19 +214,10 @@ class Launcher:
         self._ends.report_early(nodes)
         self._child.report_lost_nodes()
 
-    def _delete_late(
-        self, channel: Channel, reply: asyncio.Future[Message], request: NodeRequest
-    ) -> None:
-        """Delete what a submission still queues after its caller has left."""
-        # The request cannot be recalled. `aclose` need not wait for this task: a child
-        # serves in order, so it knows the nodes when it receives the request to close.
-        task = self._loop.create_task(self._delete_queued(channel, reply, request))
-        self._deletions.add(task)
-        task.add_done_callback(self._deletions.discard)
-
     async def _delete_queued(
         self, channel: Channel, reply: asyncio.Future[Message], request: NodeRequest
     ) -> None:
+        """Delete what a submission still queues after its caller has left."""
         await asyncio.wait([reply])
         if reply.exception() is None:
             # If the grid did not answer, the child finds the array by its id.
@@ -238,21 +239,18 @@ class Launcher:
             channel = await self._child.channel(timeout / 4)
             reply = channel.request("close", timeout=timeout / 2)
             await asyncio.wait([reply], timeout=timeout * 5 / 8)
-            if not await channel.aclose(timeout=timeout / 8):
-                self._abandon(channel)
+            ended = await channel.aclose(timeout=timeout / 8)
+            if not ended and self._program.nodes_survive and self._ends.live:
+                self._warn_of_remaining_jobs(f"process {channel.pid} goes on trying")
+                channel.detach()
+            elif not ended:
+                channel.kill()
         except LauncherError as exc:
             self._warn_of_remaining_jobs(str(exc))
         self._child.stop()
         for task in list(self._deletions):
             task.cancel()
         self._ends.report_all(reason="the cluster closed", cancelled=True)
-
-    def _abandon(self, channel: Channel) -> None:
-        if self._program.nodes_survive and self._ends.live:
-            self._warn_of_remaining_jobs(f"process {channel.pid} goes on trying")
-            channel.detach()
-        else:
-            channel.kill()
 
     def _warn_of_remaining_jobs(self, text: str) -> None:
         jobs = sorted({node.job for node in self._ends.live})

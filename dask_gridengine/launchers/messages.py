@@ -65,13 +65,7 @@ def to_ranges(nodes: Iterable[NodeId]) -> NodeRanges:
 
 
 def from_ranges(ranges: Mapping[str, Iterable[Iterable[int]]]) -> list[NodeId]:
-    """Return the nodes that `to_ranges` was given, in order.
-
-    Examples
-    --------
-    >>> [str(node) for node in from_ranges({"3": [[1, 2], [9, 9]]})]
-    ['3.1', '3.2', '3.9']
-    """
+    """Return the nodes that `to_ranges` was given, in order."""
     return [
         NodeId(job, index)
         for job, runs in ranges.items()

@@ -13,8 +13,7 @@ from dask_gridengine.errors import (
     LauncherUnavailable,
 )
 from dask_gridengine.grid_types import EndCallback, EndNotice, NodeId
-from dask_gridengine.launchers.channel import Channel, ChildDied
-from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.channel import Channel, ChildDied, ChildProgram
 from dask_gridengine.launchers.messages import Message, from_ranges, to_ranges
 
 logger = logging.getLogger(__name__)

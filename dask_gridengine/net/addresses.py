@@ -99,36 +99,18 @@ def _default_route_address() -> str | None:
 
 
 def join(host: str, port: int) -> str:
-    """Format ``host:port``, with brackets around an IPv6 address.
-
-    Examples
-    --------
-    >>> join("10.0.0.5", 8786), join("::1", 8786)
-    ('10.0.0.5:8786', '[::1]:8786')
-    """
+    """Format ``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split(address: str) -> tuple[str, int]:
-    """Undo `join`.
-
-    Examples
-    --------
-    >>> split("[::1]:8786")
-    ('::1', 8786)
-    """
+    """Undo `join`."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def bracketed(host: str | None) -> str | None:
-    """Put an IPv6 address in brackets, as Dask takes it.
-
-    Examples
-    --------
-    >>> bracketed("::1"), bracketed("login1")
-    ('[::1]', 'login1')
-    """
+    """Put an IPv6 address in brackets, as Dask takes it."""
     return f"[{host}]" if host and ":" in host else host
 
 

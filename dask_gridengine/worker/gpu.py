@@ -20,9 +20,6 @@ def devices(environ: Mapping[str, str]) -> list[str]:
     """List this node's devices as ``CUDA_VISIBLE_DEVICES`` names them.
 
     That variable has precedence over a resource map.
-
-    >>> devices({"SGE_HGR_gpu": "gpu2 gpu3"}), devices({"CUDA_VISIBLE_DEVICES": "1"})
-    (['2', '3'], ['1'])
     """
     if visible := environ.get(VISIBLE):
         return [part.strip() for part in visible.split(",") if part.strip()]
@@ -44,9 +41,6 @@ def share(environ: Mapping[str, str], index: int, processes: int) -> dict[str, s
     """Return the variable that shows worker `index` of a node its devices.
 
     If there are fewer devices than workers, several workers use the same one.
-
-    >>> share({"SGE_HGR_gpu": "0 1 2"}, 1, 2), share({"SGE_HGR_gpu": "5"}, 1, 2)
-    ({'CUDA_VISIBLE_DEVICES': '1'}, {'CUDA_VISIBLE_DEVICES': '5'})
     """
     found = devices(environ)
     mine = found[index::processes] or ([found[index % len(found)]] if found else [])

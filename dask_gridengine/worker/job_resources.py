@@ -21,29 +21,20 @@ def hello(batch_system: str) -> Hello:
 
     Raises KeyError, with its name, if a variable of the grid's is missing.
     """
-    environ = os.environ
-    job = read_job_environment(batch_system, environ)
-    limits = [limit for limit in (memory(), job.memory) if limit]
+    job = read_job_environment(batch_system, os.environ)
+    limits = [limit for limit in (memory(), job.pop("memory", 0)) if limit]
     return Hello(
-        job=job.job,
-        index=job.index,
-        submission_id=environ.get(SUBMISSION, ""),
+        **job,
+        submission_id=os.environ.get(SUBMISSION, ""),
         process_token=os.urandom(16).hex(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        slots=job.slots or 1,
-        slots_elsewhere=job.slots_elsewhere,
-        parallel_environment=job.parallel_environment[:256],
         memory=min(limits, default=0),
         host_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         host_cpus=os.cpu_count() or 1,
         age=age(),
-        queue=job.queue,
-        notify=job.notify,
         prologue=failures(),
         versions=versions(),
-        via="",
-        tried={},
     )
 
 

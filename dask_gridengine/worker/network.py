@@ -19,7 +19,7 @@ from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.net.addresses import bracketed, join, on_interface
 from dask_gridengine.net.connect_probe import CONNECTED, format_error, no_answer
-from dask_gridengine.net.ports import Ports, count_held, is_free
+from dask_gridengine.net.ports import Ports, is_free
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -150,8 +150,7 @@ def _check_ports(allocation: Allocation, exc: Exception) -> None:
             needed = "a worker and its Nanny need two" if shared else "one is needed"
             raise WorkerStartError(
                 Cause.NO_LISTEN,
-                f"{option}={text!r} has too few free ports on this host ({needed}):"
-                f" {count_held(ports)}",
+                f"{option}={text!r} has too few free ports on this host ({needed})",
             ) from exc
 
 

@@ -7,6 +7,7 @@ and how a line failed. The node reads that, and its hello reports it to the clus
 from __future__ import annotations
 
 import os
+import sys
 
 #: What the shell writes before a line, after one that failed, and after its own end.
 BEGINS, FAILED, ENDED = "prologue: ", "prologue failed, ", "prologue ended the job, "
@@ -23,22 +24,23 @@ def failures() -> list[str]:
     """Return what failed before this process became Python."""
     if not os.environ.pop(VARIABLE, ""):
         return []
+    # The end of the log: a line may have printed much before it failed.
+    return failures_in(log_tail(MOST_READ)) or ["a line failed"]
+
+
+def log_tail(most: int) -> str:
+    """Return the last bytes of this node's log; "" if its stderr is not a file."""
     try:
+        sys.stderr.flush()
         with open("/proc/self/fd/2", "rb") as log:
-            # Its end: a line may have printed much before it failed.
-            log.seek(max(0, os.fstat(log.fileno()).st_size - MOST_READ))
-            text = log.read().decode(errors="replace")
-    except OSError:  # the log is not a file
-        text = ""
-    return failures_in(text) or ["a line failed"]
+            log.seek(max(0, os.fstat(log.fileno()).st_size - most))
+            return log.read(most).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def failures_in(log: str) -> list[str]:
-    r"""Return the failed lines in a log, each with its output.
-
-    >>> failures_in("prologue: x\nsh: x: not found\nprologue failed, status 127: x\n")
-    ['status 127: x (sh: x: not found)']
-    """
+    """Return the failed lines in a log, each with its output."""
     found: list[str] = []
     output: list[str] = []
     for line in log.splitlines():

@@ -45,13 +45,6 @@ def test_requests_that_the_site_adds(spelling: str) -> None:
     assert found.added == "-l s_rt=60"
 
 
-def test_nothing_is_added() -> None:
-    """An array without any request has no walltime."""
-    found = report("7", "", grid())
-    assert found is not None
-    assert (found.walltime, found.added, found.reasons) == (None, "", ())
-
-
 @pytest.mark.parametrize(
     ("info", "words"),
     [
@@ -80,28 +73,6 @@ def test_why_it_queues(info: str, words: list[str]) -> None:
     assert found is not None
     (reason,) = found.reasons
     assert [word for word in words if word not in reason] == []
-
-
-@pytest.mark.parametrize(
-    ("letter", "word"),
-    [("d", "disabled"), ("D", "calendar"), ("E", "in error"), ("s", "suspended")],
-)
-def test_queues_that_take_no_jobs(letter: str, word: str) -> None:
-    """qstat -j prints "disabled" for a calendar, too; the state has the letter."""
-    shown = QUEUES.format(letter, letter)
-    found = report("7", "", grid(qstat_j=job(rest=DROPPED), qstat_f=shown))
-    assert found is not None
-    (reason,) = found.reasons
-    assert word in reason.partition(":")[0]
-    assert "a.q@node1, a.q@node2" in reason
-
-
-def test_a_full_grid_needs_one_command() -> None:
-    """qstat -j says that all instances are full."""
-    full = DROPPED.replace("disabled", "full")
-    found = report("7", "", grid(qstat_j=job(rest=full)))
-    assert found is not None
-    assert found.reasons == ("queue full: a.q@node1, a.q@node2",)
 
 
 @pytest.mark.parametrize("info", ["", "(Collecting of scheduler job information is"])

@@ -20,7 +20,7 @@ def test_a_process_without_the_variables_is_not_a_node(name: str) -> None:
 def test_the_raw_number_of_a_slurm_task_is_never_its_id() -> None:
     """Task 9_7 had SLURM_JOB_ID=14."""
     job = read_job_environment("slurm", {"SLURM_JOB_ID": "14", **SLURM})
-    assert (job.job, job.index) == ("9", 7)
+    assert (job["job"], job["index"]) == ("9", 7)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_the_raw_number_of_a_slurm_task_is_never_its_id() -> None:
     [
         ({"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_NODE": "200"}, 4, 200),
         ({"SLURM_CPUS_ON_NODE": "4", "SLURM_MEM_PER_CPU": "50"}, 4, 200),
-        ({"SLURM_MEM_PER_CPU": "50", "SLURM_MEM_PER_NODE": "9"}, 0, 50),
-        ({"SLURM_MEM_PER_NODE": "?"}, 0, 0),
+        ({"SLURM_MEM_PER_CPU": "50", "SLURM_MEM_PER_NODE": "9"}, 1, 50),
+        ({"SLURM_MEM_PER_NODE": "?"}, 1, 0),
     ],
 )
 def test_slurm_grants_cores_and_memory(
@@ -37,4 +37,4 @@ def test_slurm_grants_cores_and_memory(
 ) -> None:
     """Memory is in MB; per CPU is right if a client's own job leaks per node."""
     job = read_job_environment("slurm", {**SLURM, **environ})
-    assert (job.slots, job.memory) == (slots, mib * 2**20)
+    assert (job["slots"], job["memory"]) == (slots, mib * 2**20)

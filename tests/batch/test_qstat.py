@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.batch.sge.qstat import (
+    delete_jobs,
+    delete_tasks,
     find_submission,
     marked_jobs_of,
     parse_instances,
@@ -92,14 +94,6 @@ def test_jobs_are_found_by_their_submission_id(
     assert find_submission("node", submission_id, run) == jobs
 
 
-def test_no_job_of_that_name_is_an_answer() -> None:
-    """qstat calls it an error. If the qmaster does not answer, it is one."""
-    run = Commands(qstat_j=failing("jobs do not exist: \nx"))
-    assert find_submission("x", "abc", run) == []
-    with pytest.raises(subprocess.CalledProcessError):
-        find_submission("x", "abc", Commands(qstat_j=failing("error: commlib error")))
-
-
 def test_a_clusters_job_is_found_with_its_states(tmp_path: Path) -> None:
     """By owner and environment; queued tasks are counted from their ranges."""
     grid = FakeGrid({"7": tmp_path / "mine-a", "8": tmp_path / "mine-b"}, "ann")
@@ -123,13 +117,6 @@ def test_other_jobs_are_not_found() -> None:
     assert found.directory == Path("/tmp/a b',/mine-4ec")
 
 
-def test_an_empty_queue_needs_one_command() -> None:
-    """qstat -j without a job is an error."""
-    run = printing("<job_info></job_info>")
-    assert marked_jobs_of("ann", run) == []
-    assert len(run.run) == 1
-
-
 def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
     """qstat fails for the job it does not know, and prints the others first."""
     grid = FakeGrid({"7": tmp_path / "mine-a"}, "ann")
@@ -141,15 +128,44 @@ def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
     assert [job.id for job in marked_jobs_of("ann", run)] == ["7"]
 
 
-def test_a_grid_that_does_not_answer_is_not_empty() -> None:
-    """The error is passed on."""
-    with pytest.raises(subprocess.CalledProcessError):
-        marked_jobs_of("ann", Commands(qstat=failing("unable to contact qmaster")))
-
-
 def test_queue_instances_have_slots_and_states() -> None:
     """Jobs below an instance are ignored; reserved slots are used."""
     first, second = parse_instances(INSTANCES)
     assert (first.queue, first.host) == ("a.q", "node1")
     assert first.trouble == "closed by a calendar"
     assert (second.slots, second.used, second.trouble) == (8, 3, "")
+
+
+def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    """The next job is deleted; another error is raised."""
+    grid = FakeGrid({"8": tmp_path / "mine"}, "ann")
+    delete_jobs(["7", "8"], grid)
+    assert (grid.deleted, grid.jobs) == (["7", "8"], {})
+
+    def denied(command: list[str]) -> str:
+        raise subprocess.CalledProcessError(1, command, "", "denied: not your job")
+
+    with pytest.raises(subprocess.CalledProcessError):
+        delete_jobs(["9"], denied)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        'denied: job "9" does not exist',
+        'job "9" task id range "10-20:1" comprises no tasks',
+    ],
+)
+def test_tasks_that_are_gone_are_ignored(gone: str) -> None:
+    """By the messages of Son of Grid Engine 8.1.9; another error is raised."""
+    commands = []
+
+    def failing(command: list[str]) -> str:
+        commands.append(command)
+        raise subprocess.CalledProcessError(1, command, f"{gone}\n", "")
+
+    delete_tasks("9", 10, 20, failing)
+    assert commands == [["qdel", "9", "-t", "10-20"]]
+    gone = "denied: not your job"
+    with pytest.raises(subprocess.CalledProcessError):
+        delete_tasks("9", 10, 20, failing)

@@ -14,7 +14,6 @@ from dask_gridengine.batch.base import ResourceRequest
 from dask_gridengine.batch.sge.submit_options import (
     exclude_hosts,
     requested_limit,
-    shortest,
     submit_options,
     wrap_command,
 )
@@ -160,11 +159,6 @@ def test_the_request_is_read(native: str, seconds: float | None) -> None:
     assert requested_limit(native) == seconds
 
 
-def test_infinity_is_not_a_limit() -> None:
-    """Neither is NONE."""
-    assert shortest(["INFINITY", "NONE", "UNDEFINED", ""]) is None
-
-
 printable = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0")
 )
@@ -190,12 +184,6 @@ def test_a_command_with_any_characters_is_delivered(
         wrapped, env={**environment, "PYTHONUTF8": "1"}, capture_output=True, check=True
     )
     assert ran.stdout.decode() == f"{arguments!a}\n{value!a}"
-
-
-def test_a_plain_command_stays_as_it_is() -> None:
-    """So that qstat shows it as it is."""
-    command = ("/bin/sh", "-c", "echo 'it' \"$HOME\"")
-    assert wrap_command(command, {"A": "x y"}) == (command, {"A": "x y"})
 
 
 @pytest.mark.parametrize("ending", ["exec false", "exit 3", "kill -9 $$"])

@@ -64,11 +64,6 @@ def test_a_users_own_files_are_sent_as_text(tmp_path: Path) -> None:
     assert worker_identity(own) == worker_identity(made)
 
 
-def test_no_encryption_is_no_identity() -> None:
-    """security=False sends no keys at all."""
-    assert worker_identity(Security()) is None
-
-
 def test_half_a_security_is_refused() -> None:
     """A Security without the worker's certificate is refused at once."""
     with pytest.raises(OptionError, match="no certificate and no key"):

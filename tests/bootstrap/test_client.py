@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import socket
 import sys
@@ -97,7 +96,7 @@ def mute() -> Iterator[str]:
         yield join(*listener.getsockname())
 
 
-def test_every_address_is_tried_until_one_answers() -> None:
+async def test_every_address_is_tried_until_one_answers() -> None:
     """The hello reports which address answered, and the results of the others."""
     received: list[Hello] = []
 
@@ -105,118 +104,74 @@ def test_every_address_is_tried_until_one_answers() -> None:
         received.append(greeting)
         return leave(greeting)
 
-    async def main() -> None:
-        with closed_port() as refused, mute() as silent:
-            async with bootstrap_server(note) as (server, open_address):
-                where = connection(server, refused, silent, open_address, timeout=2.0)
-                answer = await asyncio.to_thread(request_allocation, where, hello())
-        assert answer == leave(hello())
-        assert received[0].via == open_address
-        assert received[0].tried == {
-            refused: "connection refused",
-            silent: "connected, but did not answer to our key",
-            open_address: "connected",
-        }
-
-    asyncio.run(main())
+    with closed_port() as refused, mute() as silent:
+        async with bootstrap_server(note) as (server, open_address):
+            where = connection(server, refused, silent, open_address, timeout=2.0)
+            answer = await asyncio.to_thread(request_allocation, where, hello())
+    assert answer == leave(hello())
+    assert received[0].via == open_address
+    assert received[0].tried == {
+        refused: "connection refused",
+        silent: "connected, but did not answer to our key",
+        open_address: "connected",
+    }
 
 
-def test_the_error_has_the_result_of_each_address() -> None:
+async def test_the_error_has_the_result_of_each_address() -> None:
     """Closed, filtered, another cluster's: each with its evidence."""
-
-    async def main() -> None:
-        with closed_port() as refused, black_hole() as swallowed:
-            async with bootstrap_server() as (_, foreign):
-                where = connection(None, refused, swallowed, foreign, timeout=1.0)
-                start = time.monotonic()
-                with pytest.raises(BootstrapError) as caught:
-                    await asyncio.to_thread(request_allocation, where, hello())
-                # One second for each address that does not refuse, and a round.
-                assert time.monotonic() - start < 6
-        text = str(caught.value)
-        assert f"{refused}: connection refused" in text
-        assert f"{swallowed}: no answer in 1 s (a firewall, or no route)" in text
-        assert f"{foreign}: connected, but did not answer to our key" in text
-        assert "no answer from cluster dask-x in 1 s" in text
-        for cause in ("closed", "firewall", "not be", "another cluster's"):
-            assert cause in text
-
-    asyncio.run(main())
+    with closed_port() as refused, black_hole() as swallowed:
+        async with bootstrap_server() as (_, foreign):
+            where = connection(None, refused, swallowed, foreign, timeout=1.0)
+            start = time.monotonic()
+            with pytest.raises(BootstrapError) as caught:
+                await asyncio.to_thread(request_allocation, where, hello())
+            # One second for each address that does not refuse, and a round.
+            assert time.monotonic() - start < 6
+    text = str(caught.value)
+    assert f"{refused}: connection refused" in text
+    assert f"{swallowed}: no answer in 1 s (a firewall, or no route)" in text
+    assert f"{foreign}: connected, but did not answer to our key" in text
+    assert "no answer from cluster dask-x in 1 s" in text
+    for cause in ("closed", "firewall", "not be", "another cluster's"):
+        assert cause in text
 
 
-def test_a_server_that_starts_late_is_found() -> None:
+async def test_a_server_that_starts_late_is_found() -> None:
     """A node tries again until its timeout: the server may not listen yet."""
-
-    async def main() -> None:
-        server = BootstrapServer(on_hello=leave, on_exit_report=print)
-        with closed_port() as address:
-            pass
-        where = connection(server, address, timeout=20.0)
-        asking = asyncio.create_task(
-            asyncio.to_thread(request_allocation, where, hello())
-        )
-        done, _ = await asyncio.wait({asking}, timeout=0.3)
-        assert not done
-        port = int(address.rpartition(":")[2])
-        server.start("127.0.0.1", Ports(first=port, last=port))
-        assert await asking == leave(hello())
-        await server.aclose()
-
-    asyncio.run(main())
+    server = BootstrapServer(on_hello=leave, on_exit_report=print)
+    with closed_port() as address:
+        pass
+    where = connection(server, address, timeout=20.0)
+    asking = asyncio.create_task(asyncio.to_thread(request_allocation, where, hello()))
+    done, _ = await asyncio.wait({asking}, timeout=0.3)
+    assert not done
+    port = int(address.rpartition(":")[2])
+    server.start("127.0.0.1", Ports(first=port, last=port))
+    assert await asking == leave(hello())
+    await server.aclose()
 
 
-def test_a_node_waits_and_asks_again() -> None:
-    """After each wait, over the same connection."""
-    times: list[float] = []
+async def test_a_waiting_node_takes_an_early_answer() -> None:
+    """However long the wait is, and without asking again."""
+    waiting = asyncio.Event()
 
     def decide(greeting: Hello) -> Answer:
-        times.append(time.monotonic())
-        if len(times) < 3:
-            return Wait(
-                process_token=greeting.process_token, seconds=0.3, reason="importing"
-            )
-        return leave(greeting)
+        waiting.set()
+        return Wait(process_token=greeting.process_token, seconds=60, reason="busy")
 
-    async def main() -> None:
-        async with bootstrap_server(decide) as (server, address):
-            where = connection(server, address)
-            assert await asyncio.to_thread(request_allocation, where, hello()) == leave(
-                hello()
-            )
-
-    asyncio.run(main())
-    gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
-    assert len(gaps) == 2
-    assert all(0.3 <= gap < 1 for gap in gaps)
+    async with bootstrap_server(decide) as (server, address):
+        asking = asyncio.create_task(
+            asyncio.to_thread(request_allocation, connection(server, address), hello())
+        )
+        await asyncio.wait_for(waiting.wait(), 5)
+        greeting = hello(via=address)
+        await until(lambda: server.counts["wait"], "a wait was sent")
+        server.send_answers([(greeting, leave(greeting))])
+        assert await asyncio.wait_for(asking, 5) == leave(greeting)
+        assert server.counts == {"wait": 1, "not_needed": 1}
 
 
-def test_a_waiting_node_takes_an_early_answer() -> None:
-    """However long the wait is, and without asking again."""
-
-    async def main() -> None:
-        waiting = asyncio.Event()
-
-        def decide(greeting: Hello) -> Answer:
-            waiting.set()
-            return Wait(process_token=greeting.process_token, seconds=60, reason="busy")
-
-        async with bootstrap_server(decide) as (server, address):
-            asking = asyncio.create_task(
-                asyncio.to_thread(
-                    request_allocation, connection(server, address), hello()
-                )
-            )
-            await asyncio.wait_for(waiting.wait(), 5)
-            greeting = hello(via=address)
-            await until(lambda: server.counts["wait"], "a wait was sent")
-            server.send_answers([(greeting, leave(greeting))])
-            assert await asyncio.wait_for(asking, 5) == leave(greeting)
-            assert server.counts == {"wait": 1, "not_needed": 1}
-
-    asyncio.run(main())
-
-
-def test_a_wait_renews_the_timeout() -> None:
+async def test_a_wait_renews_the_timeout() -> None:
     """After a wait longer than its timeout, a busy server still has time to answer."""
     waiting: list[Hello] = []
 
@@ -229,18 +184,15 @@ def test_a_wait_renews_the_timeout() -> None:
         threading.Event().wait(1.2)  # the cluster's loop is busy
         return leave(greeting)
 
-    async def main() -> None:
-        async with bootstrap_server(decide) as (server, address):
-            where = connection(server, address, timeout=1.5)
-            assert await asyncio.to_thread(request_allocation, where, hello()) == leave(
-                hello()
-            )
-
-    asyncio.run(main())
+    async with bootstrap_server(decide) as (server, address):
+        where = connection(server, address, timeout=1.5)
+        assert await asyncio.to_thread(request_allocation, where, hello()) == leave(
+            hello()
+        )
 
 
 @pytest.mark.parametrize("successor", ["another cluster", "a web server"])
-def test_a_waiting_node_notices_that_another_program_has_the_port(
+async def test_a_waiting_node_notices_that_another_program_has_the_port(
     successor: str,
 ) -> None:
     """A cluster closed and something else listens at its port: a waiting node is not
@@ -249,21 +201,18 @@ def test_a_waiting_node_notices_that_another_program_has_the_port(
     def wait(greeting: Hello) -> Answer:
         return Wait(process_token=greeting.process_token, seconds=1, reason="importing")
 
-    async def main() -> None:
-        async with bootstrap_server(wait) as (first, address):
-            where = connection(first, address, timeout=1.0)
-            asking = asyncio.create_task(
-                asyncio.to_thread(request_allocation, where, hello())
-            )
-            await until(lambda: first.counts["wait"], "a wait was sent")
-        opened = another_cluster if successor == "another cluster" else web_server
-        async with opened(first.port):
-            with pytest.raises(BootstrapError) as caught:
-                await asking
-        text = str(caught.value)
-        assert f"{address}: connected, but did not answer to our key" in text
-
-    asyncio.run(main())
+    async with bootstrap_server(wait) as (first, address):
+        where = connection(first, address, timeout=1.0)
+        asking = asyncio.create_task(
+            asyncio.to_thread(request_allocation, where, hello())
+        )
+        await until(lambda: first.counts["wait"], "a wait was sent")
+    opened = another_cluster if successor == "another cluster" else web_server
+    async with opened(first.port):
+        with pytest.raises(BootstrapError) as caught:
+            await asking
+    text = str(caught.value)
+    assert f"{address}: connected, but did not answer to our key" in text
 
 
 @contextlib.asynccontextmanager
@@ -289,59 +238,33 @@ async def web_server(port: int) -> AsyncIterator[None]:
         yield
 
 
-def test_an_answer_to_another_process_is_ignored() -> None:
+async def test_an_answer_to_another_process_is_ignored() -> None:
     """Only answers with the token of this process count."""
-
-    async def main() -> None:
-        keys = CurveKeys.generate()
-        context = zmq.asyncio.Context()
-        with context.socket(zmq.ROUTER) as router:
-            router.linger = 0
-            router.curve_server = True
-            router.curve_secretkey = keys.secret.encode()
-            port = router.bind_to_random_port("tcp://127.0.0.1")
-            where = Connection(
-                cluster="dask-x",
-                addresses=(f"127.0.0.1:{port}",),
-                server_key=keys.public,
-                node_keys=CurveKeys.generate(),
-                timeout=5.0,
-            )
-            asking = asyncio.create_task(
-                asyncio.to_thread(request_allocation, where, hello())
-            )
-            peer, frame = await asyncio.wait_for(router.recv_multipart(), 5)
-            greeting = decode(frame)
-            assert isinstance(greeting, Hello)
-            other = NotNeeded(process_token="f" * 16, reason="yours")
-            for answer in (other, greeting, exit_report(), leave(greeting)):
-                await router.send_multipart([peer, encode(answer)])
-            assert await asking == leave(greeting)
-        context.destroy(linger=0)
-
-    asyncio.run(main())
-
-
-def test_an_exit_report_arrives() -> None:
-    """It has left this host when the call returns True."""
-    received: list[ExitReport] = []
-
-    async def main() -> None:
-        arrived = asyncio.Event()
-
-        def note(report: ExitReport) -> None:
-            received.append(report)
-            arrived.set()
-
-        async with bootstrap_server(on_exit_report=note) as (server, address):
-            sent = await asyncio.to_thread(
-                send_exit_report, connection(server, address), address, exit_report()
-            )
-            await asyncio.wait_for(arrived.wait(), 5)
-        assert sent
-
-    asyncio.run(main())
-    assert received == [exit_report()]
+    keys = CurveKeys.generate()
+    context = zmq.asyncio.Context()
+    with context.socket(zmq.ROUTER) as router:
+        router.linger = 0
+        router.curve_server = True
+        router.curve_secretkey = keys.secret.encode()
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        where = Connection(
+            cluster="dask-x",
+            addresses=(f"127.0.0.1:{port}",),
+            server_key=keys.public,
+            node_keys=CurveKeys.generate(),
+            timeout=5.0,
+        )
+        asking = asyncio.create_task(
+            asyncio.to_thread(request_allocation, where, hello())
+        )
+        peer, frame = await asyncio.wait_for(router.recv_multipart(), 5)
+        greeting = decode(frame)
+        assert isinstance(greeting, Hello)
+        other = NotNeeded(process_token="f" * 16, reason="yours")
+        for answer in (other, greeting, exit_report(), leave(greeting)):
+            await router.send_multipart([peer, encode(answer)])
+        assert await asking == leave(greeting)
+    context.destroy(linger=0)
 
 
 def test_an_exit_report_to_a_closed_port_takes_no_time() -> None:

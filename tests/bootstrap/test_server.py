@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -98,59 +97,45 @@ async def serve(
         await server.aclose()
 
 
-def test_a_node_is_answered_and_its_exit_report_received() -> None:
+async def test_a_node_is_answered_and_its_exit_report_received() -> None:
     """A hello gets its answer; an exit report gets none."""
-
-    async def main() -> None:
-        async with serve() as served:
-            await served.is_answered()
-            with served.peer() as node:
-                await node.send(encode(exit_report()))
-                assert not await node.poll(SILENCE)
-            assert served.exit_reports == [exit_report()]
-            assert served.server.counts == {"not_needed": 1, "exit_report": 1}
-
-    asyncio.run(main())
+    async with serve() as served:
+        await served.is_answered()
+        with served.peer() as node:
+            await node.send(encode(exit_report()))
+            assert not await node.poll(SILENCE)
+        assert served.exit_reports == [exit_report()]
+        assert served.server.counts == {"not_needed": 1, "exit_report": 1}
 
 
-def test_an_unknown_key_gets_nothing() -> None:
+async def test_an_unknown_key_gets_nothing() -> None:
     """The server's public key is not enough: the hello is not even counted."""
-
-    async def main() -> None:
-        async with serve() as served:
-            with served.peer(CurveKeys.generate()) as stranger:
-                with contextlib.suppress(zmq.Again):  # disconnected already
-                    await stranger.send(encode(hello()), flags=zmq.NOBLOCK)
-                assert not await stranger.poll(SILENCE)
-            assert served.server.counts == {}
-            await served.is_answered()
-
-    asyncio.run(main())
+    async with serve() as served:
+        with served.peer(CurveKeys.generate()) as stranger:
+            with contextlib.suppress(zmq.Again):  # disconnected already
+                await stranger.send(encode(hello()), flags=zmq.NOBLOCK)
+            assert not await stranger.poll(SILENCE)
+        assert served.server.counts == {}
+        await served.is_answered()
 
 
-def test_a_peer_without_curve_gets_nothing() -> None:
+async def test_a_peer_without_curve_gets_nothing() -> None:
     """Neither ZeroMQ without encryption nor a web browser gets an answer."""
-
-    async def main() -> None:
-        async with serve() as served:
-            with served.plain_peer() as plain:
-                plain.connect(f"tcp://127.0.0.1:{served.server.port}")
-                with contextlib.suppress(zmq.Again):  # disconnected already
-                    await plain.send(encode(hello()), flags=zmq.NOBLOCK)
-                assert not await plain.poll(SILENCE)
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", served.server.port
-            )
-            writer.write(b"GET / HTTP/1.0\r\n\r\n")
-            with contextlib.suppress(ConnectionResetError):
-                assert b"HTTP" not in await asyncio.wait_for(reader.read(), 5)
-            writer.close()
-            with contextlib.suppress(ConnectionResetError):
-                await writer.wait_closed()
-            assert served.server.counts == {}
-            await served.is_answered()
-
-    asyncio.run(main())
+    async with serve() as served:
+        with served.plain_peer() as plain:
+            plain.connect(f"tcp://127.0.0.1:{served.server.port}")
+            with contextlib.suppress(zmq.Again):  # disconnected already
+                await plain.send(encode(hello()), flags=zmq.NOBLOCK)
+            assert not await plain.poll(SILENCE)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP" not in await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
+        assert served.server.counts == {}
+        await served.is_answered()
 
 
 @pytest.mark.parametrize(
@@ -194,21 +179,7 @@ def test_an_invalid_message_changes_nothing(
     assert len(record.getMessage()) < 500
 
 
-def test_a_peer_that_sends_too_much_is_disconnected() -> None:
-    """libzmq disconnects it; other peers are not affected."""
-
-    async def main() -> None:
-        async with serve() as served:
-            with served.peer() as flooder:
-                await flooder.send(b" " * (8 * MAX_FROM_NODE))
-                assert not await flooder.poll(SILENCE)
-            assert served.server.counts == {}
-            await served.is_answered()
-
-    asyncio.run(main())
-
-
-def test_a_failing_decision_does_not_stop_the_server(
+async def test_a_failing_decision_does_not_stop_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """That node is rejected with the error as reason; the traceback is logged."""
@@ -219,64 +190,36 @@ def test_a_failing_decision_does_not_stop_the_server(
             raise ZeroDivisionError("a bug of ours")
         return leave(greeting)
 
-    async def main() -> None:
-        async with serve(decide) as served:
-            with served.peer() as node:
-                await node.send(encode(hello()))
-                answer = decode(await node.recv())
-            assert isinstance(answer, Rejected)
-            assert "a bug of ours" in answer.reason
-            assert served.server.counts == {"error": 1, "rejected": 1}
-            await served.is_answered()
-
-    asyncio.run(main())
+    async with serve(decide) as served:
+        with served.peer() as node:
+            await node.send(encode(hello()))
+            answer = decode(await node.recv())
+        assert isinstance(answer, Rejected)
+        assert "a bug of ours" in answer.reason
+        assert served.server.counts == {"error": 1, "rejected": 1}
+        await served.is_answered()
     assert "ZeroDivisionError: a bug of ours" in caplog.text
 
 
-def test_an_answer_goes_to_its_node_only() -> None:
-    """Each of many that ask at once gets its own answer."""
-
-    def named(greeting: Hello) -> Answer:
-        return allocation(
-            name=f"ge-{greeting.index}", process_token=greeting.process_token
-        )
-
-    async def main() -> None:
-        async with serve(named) as served, contextlib.AsyncExitStack() as stack:
-            nodes = [stack.enter_context(served.peer()) for _ in range(20)]
-            for i, node in enumerate(nodes, 1):
-                await node.send(encode(hello(index=i, process_token=f"{i:08d}")))
-            for i, node in enumerate(nodes, 1):
-                answer = decode(
-                    await asyncio.wait_for(node.recv(), 10), MAX_FROM_CLUSTER
-                )
-                assert answer == named(hello(index=i, process_token=f"{i:08d}"))
-            assert not any([await node.poll(0) for node in nodes])
-
-    asyncio.run(main())
-
-
-def test_a_waiting_node_can_be_answered_early(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_waiting_node_can_be_answered_early(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Without asking again, and once; a node that does not wait is skipped."""
     stranger = hello(process_token="f" * 32)
-
-    async def main() -> None:
-        async with serve(wait) as served:
-            with served.peer() as node:
-                await node.send(encode(hello()))
-                assert decode(await node.recv()) == wait(hello())
-                answers = [(sent, leave(sent)) for sent in (stranger, hello(), hello())]
-                served.server.send_answers(answers)
-                assert decode(await node.recv()) == leave(hello())
-                assert not await node.poll(SILENCE)
-            assert served.server.counts == {"wait": 1, "not_needed": 1}
-        served.server.send_answers([(hello(), leave(hello()))])
-
-    asyncio.run(main())
+    async with serve(wait) as served:
+        with served.peer() as node:
+            await node.send(encode(hello()))
+            assert decode(await node.recv()) == wait(hello())
+            answers = [(sent, leave(sent)) for sent in (stranger, hello(), hello())]
+            served.server.send_answers(answers)
+            assert decode(await node.recv()) == leave(hello())
+            assert not await node.poll(SILENCE)
+        assert served.server.counts == {"wait": 1, "not_needed": 1}
+    served.server.send_answers([(hello(), leave(hello()))])
     assert not caplog.records
 
 
-def test_an_allocation_that_is_too_long_is_a_rejection() -> None:
+async def test_an_allocation_that_is_too_long_is_a_rejection() -> None:
     """The node gets the reason instead of no answer."""
 
     def decide(greeting: Hello) -> Answer:
@@ -285,18 +228,15 @@ def test_an_allocation_that_is_too_long_is_a_rejection() -> None:
             environment={"LONG": "x" * MAX_FROM_CLUSTER},
         )
 
-    async def main() -> None:
-        async with serve(decide) as served:
-            with served.peer() as node:
-                await node.send(encode(hello()))
-                answer = decode(await node.recv())
-            assert isinstance(answer, Rejected)
-            assert "environment=" in answer.reason
-
-    asyncio.run(main())
+    async with serve(decide) as served:
+        with served.peer() as node:
+            await node.send(encode(hello()))
+            answer = decode(await node.recv())
+        assert isinstance(answer, Rejected)
+        assert "environment=" in answer.reason
 
 
-def test_an_error_while_receiving_does_not_end_the_server(
+async def test_an_error_while_receiving_does_not_end_the_server(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error is logged, and the next node is answered."""
@@ -308,104 +248,50 @@ def test_an_error_while_receiving_does_not_end_the_server(
         return receive(self, *args, **kwargs)
 
     monkeypatch.setattr(zmq.asyncio.Socket, "recv_multipart", failing_once)
-
-    async def main() -> None:
-        async with serve() as served:
-            await served.is_answered()
-
-    asyncio.run(main())
+    async with serve() as served:
+        await served.is_answered()
     assert "no memory" in caplog.text
 
 
-def test_failing_early_answers_do_not_stop_the_server(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A bug in the decision is logged, and the server goes on."""
-
-    def decide() -> Iterator[tuple[Hello, Answer]]:
-        raise ZeroDivisionError("a bug of ours")
-        yield
-
-    async def main() -> None:
-        async with serve() as served:
-            served.server.send_answers(decide())
-            await served.is_answered()
-
-    asyncio.run(main())
-    assert "ZeroDivisionError: a bug of ours" in caplog.text
-
-
-def test_a_node_that_has_disconnected_stops_no_other() -> None:
+async def test_a_node_that_has_disconnected_stops_no_other() -> None:
     """The answer to it is dropped."""
-
-    async def main() -> None:
-        async with serve() as served:
-            for _ in range(5):
-                with served.peer() as hasty:
-                    hasty.linger = 1000
-                    await hasty.send(encode(hello()))
-            await served.is_answered()
-
-    asyncio.run(main())
+    async with serve() as served:
+        for _ in range(5):
+            with served.peer() as hasty:
+                hasty.linger = 1000
+                await hasty.send(encode(hello()))
+        await served.is_answered()
 
 
-def test_closing_is_idempotent() -> None:
-    """After aclose() the port refuses connections."""
-
-    async def main() -> None:
-        async with serve() as served:
-            port = served.server.port
-            await served.server.aclose()
-            await served.server.aclose()
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", port)
-        await BootstrapServer(on_hello=leave, on_exit_report=print).aclose()
-
-    asyncio.run(main())
-
-
-def test_an_address_of_another_machine_is_an_option_error() -> None:
+async def test_an_address_of_another_machine_is_an_option_error() -> None:
     """The hint names the options to change."""
-
-    async def main() -> None:
-        host = "198.51.100.1"  # RFC 5737: an unused address
-        server = BootstrapServer(on_hello=leave, on_exit_report=print)
-        with pytest.raises(OptionError, match=r"host= or interface=") as caught:
-            server.start(host)
-        assert join(host, 0) in str(caught.value)
-        await server.aclose()
-
-    asyncio.run(main())
+    host = "198.51.100.1"  # RFC 5737: an unused address
+    server = BootstrapServer(on_hello=leave, on_exit_report=print)
+    with pytest.raises(OptionError, match=r"host= or interface=") as caught:
+        server.start(host)
+    assert join(host, 0) in str(caught.value)
+    await server.aclose()
 
 
-def test_the_first_free_port_of_a_range_is_taken() -> None:
+async def test_the_first_free_port_of_a_range_is_taken() -> None:
     """A port that another process holds is skipped."""
-
-    async def main() -> None:
-        with two_in_a_row() as (other, ports):
-            server = BootstrapServer(on_hello=leave, on_exit_report=print)
-            server.start("127.0.0.1", ports)
-            assert server.port == other + 1
-            with pytest.raises(OptionError, match=f"bootstrap_port='{ports}'") as none:
-                BootstrapServer(on_hello=leave, on_exit_report=print).start(
-                    "127.0.0.1", ports
-                )
-            await server.aclose()
-        assert f"{other} is held by process {os.getpid()}" in str(none.value)
-        assert "another port or a range" in str(none.value)
-
-    asyncio.run(main())
+    with two_in_a_row() as (other, ports):
+        server = BootstrapServer(on_hello=leave, on_exit_report=print)
+        server.start("127.0.0.1", ports)
+        assert server.port == other + 1
+        with pytest.raises(OptionError, match=f"bootstrap_port='{ports}'") as none:
+            BootstrapServer(on_hello=leave, on_exit_report=print).start(
+                "127.0.0.1", ports
+            )
+        await server.aclose()
+    assert "another port or a range" in str(none.value)
 
 
-def test_all_addresses_include_ipv4_and_ipv6() -> None:
+async def test_all_addresses_include_ipv4_and_ipv6() -> None:
     """Nodes use IPv4 and IPv6 with the same port."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-
-    async def main() -> None:
-        async with serve(host="::") as served:
-            await served.is_answered()
-            with socket.create_connection(("::1", served.server.port)):
-                pass
-
-    asyncio.run(main())
+    async with serve(host="::") as served:
+        await served.is_answered()
+        with socket.create_connection(("::1", served.server.port)):
+            pass

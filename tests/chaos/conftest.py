@@ -1,4 +1,4 @@
-"""Clusters to be broken, on local processes and on the cell, and looks at them."""
+"""Clusters to inject faults into, on local processes and on the cell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @pytest.fixture(params=["process", pytest.param("drmaa", marks=pytest.mark.grid)])
 def launcher(request: pytest.FixtureRequest) -> str:
-    """The launchers there are; of the cell's, queue and hosts are empty afterwards."""
+    """Each launcher; the queue and the hosts of the cell are empty afterwards."""
     if request.param == "drmaa":
         request.getfixturevalue("grid")
     return str(request.param)
@@ -49,7 +49,7 @@ def launcher(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def options(launcher: str, shared: Path) -> Iterator[dict[str, Any]]:
-    """Options of a cluster of three nodes at most, that leaves nothing but logs."""
+    """Options of a cluster of at most three nodes, which leaves only logs."""
     slots = {"slots": 3} if launcher == "process" else {}
     yield {**_options(shared), **slots, "launcher": launcher}
     only_logs(shared)
@@ -57,14 +57,14 @@ def options(launcher: str, shared: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def grid_options(grid: Cell, shared: Path) -> Iterator[dict[str, Any]]:
-    """The same, for what only the cell can do."""
+    """The same options, for faults that only the cell can have."""
     yield {**_options(shared), "launcher": "drmaa"}
     only_logs(shared)
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
-    """Where `counted` enters its runs."""
+    """The file in which `counted` records its runs."""
     return tmp_path / "book"
 
 
@@ -79,33 +79,33 @@ def _options(shared: Path) -> dict[str, Any]:
 
 
 def only_logs(shared: Path) -> None:
-    """Nothing is left but logs, and these are of nodes whose log says more."""
+    """Only logs are left, of nodes whose log has more than the diagnosis."""
     left = [path for path in shared.rglob("*") if path.is_file()]
     assert not list(shared.rglob(FILE_NAME))
     assert [path for path in left if path.suffix != ".log"] == []
-    # Without a log there is no reason for a directory either.
+    # A directory is kept only for a log.
     assert left or list(shared.iterdir()) == []
 
 
 def working(cluster: GridEngineCluster) -> list[JobRow]:
-    """Nodes whose workers the scheduler has, or had a moment ago."""
+    """Return the nodes whose worker is registered, or was a moment ago."""
     return [row for row in cluster.jobs() if row.state is NodeState.WORKING]
 
 
 def states(cluster: GridEngineCluster) -> list[str]:
-    """What each node there ever was is at, and why it ended."""
+    """Return the state of each node, and why it ended."""
     rows = cluster.jobs()
     return [f"{row.id} {row.state.value} {row.cause}".strip() for row in rows]
 
 
 def node_pid(row: JobRow) -> int:
-    """The process a node is; all hosts of the cell share their process ids."""
+    """Return the process id of a node; all hosts of the cell share process ids."""
     assert row.pid, f"{row} has not arrived"
     return row.pid
 
 
 def worker_pid(client: Client, row: JobRow) -> int:
-    """The process of a node's worker, which is not the node's own.
+    """Return the process id of a node's worker, which is not that of the node.
 
     Waits for it: the scheduler may know more than the cluster's view of it.
     """
@@ -120,7 +120,7 @@ def worker_pid(client: Client, row: JobRow) -> int:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL, and wait until it has had its effect."""
+    """Send SIGKILL and wait until the process has ended."""
     process = psutil.Process(pid)
     process.kill()
 
@@ -134,7 +134,7 @@ def kill(pid: int) -> None:
 
 
 def healed(cluster: GridEngineCluster, count: int, timeout: float = 30) -> float:
-    """Wait until so many nodes work, their workers running; the seconds that took."""
+    """Wait until `count` nodes work and their workers run; return the seconds."""
     began = time.monotonic()
 
     def whole() -> bool:
@@ -147,21 +147,21 @@ def healed(cluster: GridEngineCluster, count: int, timeout: float = 30) -> float
 
 
 def explained(cluster: GridEngineCluster, cause: Cause, timeout: float = 20) -> str:
-    """Wait until ``cluster.explain()`` names a cause; what it says then."""
+    """Wait until ``cluster.explain()`` names a cause; return its text."""
     plural = cause.value.replace("was ", "were ", 1)
-    said = ""
+    explanation = ""
 
-    def names_it() -> bool:
-        nonlocal said
-        said = cluster.explain()
-        return cause.value in said or plural in said
+    def has_cause() -> bool:
+        nonlocal explanation
+        explanation = cluster.explain()
+        return cause.value in explanation or plural in explanation
 
-    wait_until(names_it, f"explained by {cause.name}", timeout, lambda: said)
-    return said
+    wait_until(has_cause, f"explained by {cause.name}", timeout, lambda: explanation)
+    return explanation
 
 
 def none_in_vain(book: Path, count: int, victims: Collection[str | None]) -> None:
-    """Each of the tasks ran, and again only if it had run on a victim before."""
+    """Assert that each task ran, and ran again only if a victim had run it before."""
     found = runs(book)
     assert sorted(found) == list(range(count))
     again = {number: names for number, names in found.items() if len(names) > 1}

@@ -1,6 +1,6 @@
-"""``python -m tests.chaos.soak MINUTES [SEED]``: load, faults, and the books on both.
+"""``python -m tests.chaos.soak MINUTES [SEED]``: load, faults, and a record of both.
 
-Every task's result is checked. A fault is chosen at random every few seconds; between
+Every task's result is checked. A random fault is injected every few seconds; between
 faults the cluster must come back to its number by itself.
 """
 
@@ -45,7 +45,7 @@ def square(x: int) -> int:
 
 
 class Load(threading.Thread):
-    """Computes one thing after the other and checks each."""
+    """Runs one computation after the other and checks each result."""
 
     def __init__(self, client: Client, seed: int) -> None:
         super().__init__(name="load")
@@ -87,7 +87,7 @@ class Load(threading.Thread):
 
 
 class Faults:
-    """What can go wrong, on this launcher."""
+    """The faults that this launcher can have."""
 
     def __init__(
         self, cluster: GridEngineCluster, launcher: str, rng: random.Random
@@ -140,7 +140,7 @@ class Faults:
         self._cluster.scale(JOBS)
 
     def suspend_us(self) -> None:
-        """By a child of ours, which wakes us again."""
+        """Suspend this process; a child process resumes it."""
         pause = self._rng.uniform(2, 12)
         script = f"kill -STOP {os.getpid()}; sleep {pause}; kill -CONT {os.getpid()}"
         subprocess.run(["sh", "-c", script], check=True)
@@ -181,12 +181,12 @@ def grid(*arguments: str) -> None:
 
 
 def whole(cluster: GridEngineCluster) -> bool:
-    """Whether it is as large as it shall be."""
+    """Return whether the cluster has as many workers as requested."""
     return cluster.jobs().counts().get("working", 0) == JOBS
 
 
 def soak(launcher: str, minutes: float, seed: int) -> int:
-    """Run it; returns the exit status."""
+    """Run load and faults; return the exit status."""
     rng = random.Random(seed)
     shared = Path(tempfile.mkdtemp(prefix="soak-"))
     before = descriptors()
@@ -233,7 +233,7 @@ def soak(launcher: str, minutes: float, seed: int) -> int:
             time.sleep(rng.uniform(*PAUSE))
         load.over.set()
         load.join(timeout=300)
-        stuck = load.is_alive()
+        hanging = load.is_alive()
         nodes = cluster.jobs()
         arrays = len({row.id.job for row in nodes})
         explanation = cluster.explain()
@@ -251,14 +251,14 @@ def soak(launcher: str, minutes: float, seed: int) -> int:
     print(f"lost or wrong     {len(load.trouble)}")
     for line in load.trouble[:20]:
         print(f"  {line[:500]}")
-    print(f"load stuck        {stuck}")
+    print(f"load hanging        {hanging}")
     print(f"leaked            {leaked or 'nothing'}")
     shutil.rmtree(shared, ignore_errors=True)
-    return int(bool(load.trouble or leaked or stuck or unhealed))
+    return int(bool(load.trouble or leaked or hanging or unhealed))
 
 
 def leaks(launcher: str, shared: Path, before: int) -> list[str]:
-    """What is left of it, half a minute after it has closed.
+    """Return what the cluster has left, half a minute after it has closed.
 
     A restarted master hears of the last ends ten minutes later: that is waited for.
     """
@@ -287,12 +287,12 @@ def leaks(launcher: str, shared: Path, before: int) -> list[str]:
 
 
 def descriptors() -> int:
-    """How many files and sockets this process has open."""
+    """Return how many files and sockets this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def main() -> int:
-    """Run it as asked on the command line."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--launcher", choices=["drmaa", "process"], default="process")
     parser.add_argument("minutes", type=float)

@@ -1,4 +1,4 @@
-"""What the tests of faults have computed. Nodes import this, so it imports little."""
+"""Tasks for the tests of faults. Nodes import this module, so it imports little."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STEP = 25_000_000  # bytes
 
 
 def slow_identity(x: int, seconds: float = 0.1) -> int:
-    """`x`, after so many seconds."""
+    """Return `x` after some seconds."""
     time.sleep(seconds)
     return x
 
 
 def counted(x: int, path: str, seconds: float = 0.0) -> int:
-    """`slow_identity`, that enters in a file who runs it, before it does.
+    """Record in a file which worker runs this, then call `slow_identity`.
 
     A line for each run, written at once, so several may write; read with `runs`.
     """
@@ -32,7 +32,7 @@ def counted(x: int, path: str, seconds: float = 0.0) -> int:
 
 
 def finished(x: int, path: str, done: str, seconds: float = 0.0) -> int:
-    """`counted`, that enters in another file who has run it to its end."""
+    """Call `counted`, then record in another file which worker has finished it."""
     result = counted(x, path, seconds)
     _enter(x, done)
     return result
@@ -48,7 +48,7 @@ def _enter(x: int, path: str) -> None:
 
 
 def runs(path: str | Path) -> dict[int, list[str]]:
-    """Who ran `counted`: the names of workers, by number, in the order they began."""
+    """Return the workers that began `counted` of each number, in order."""
     found: dict[int, list[str]] = defaultdict(list)
     if Path(path).exists():
         for line in Path(path).read_text().splitlines():
@@ -58,7 +58,7 @@ def runs(path: str | Path) -> dict[int, list[str]]:
 
 
 class Fatal:
-    """A result that kills whoever sends it, with its whole node; but only once.
+    """A result that kills the worker that sends it, with its node; but only once.
 
     Parameters
     ----------
@@ -79,21 +79,21 @@ class Fatal:
 
 
 def fatal(x: int, book: str, submission_id: str) -> Fatal:
-    """A `Fatal` result; counted."""
+    """Return a `Fatal` result, and record the run."""
     return Fatal(counted(x, book), submission_id)
 
 
 def swell(size: int) -> int:
-    """Take memory in steps that a Nanny can watch; bytes, in the end."""
+    """Allocate memory in steps that a Nanny notices; return the number of bytes."""
     held = []
     for _ in range(size // STEP):
-        held.append(b"x" * STEP)  # not zeros: pages that nobody wrote take no memory
+        held.append(b"x" * STEP)  # zeros would take no memory
         time.sleep(0.05)
     return len(held) * STEP
 
 
 def family(children: int, size: int, seconds: float) -> list[int]:
-    """Child processes that take so many bytes each; their exit statuses."""
+    """Run child processes that allocate `size` bytes each; return exit statuses."""
     code = f"import time; held = b'x' * {size}; time.sleep({seconds})"
     started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(children)]
     return [child.wait() for child in started]

@@ -33,23 +33,17 @@ from tests.waiting import wait_until
 
 FRAMES, IDLE = 10_000, 1_000
 PEERS = 20  # sockets that send them
-MEMORY = 100 * 2**20  # bytes that a flood may cost; the frames are 130 MB
+MEMORY = 100 * 2**20  # bytes that a flood may occupy; the frames have 130 MB
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 3,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "slots": 3}
 
 
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
-    """As a process has them on most systems."""
+    """Limit the open files as most systems do."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
     yield
@@ -68,7 +62,7 @@ def dealer(
     to: Connection,
     keys: CurveKeys | None = None,
 ) -> Iterator[zmq.Socket[bytes]]:
-    """A node's socket, with a node's keys or with others."""
+    """Open a node's socket, with the keys of a node or with others."""
     keys = keys or to.node_keys
     with context.socket(zmq.DEALER) as made:
         made.linger = 0
@@ -90,7 +84,7 @@ class Exploit:
 
 
 def frames(rng: random.Random, proof: Path) -> Iterator[list[bytes]]:
-    """Endless messages, none of which a node of this cluster would send."""
+    """Yield messages that no node of this cluster would send, without end."""
     valid = [encode(hello(job="999999")), encode(exit_report(job="999999"))]
     poison = pickle.dumps(Exploit(proof))
     while True:

@@ -1,4 +1,4 @@
-"""Grid Engine's own daemons killed, and ours that speaks to them."""
+"""Faults of Grid Engine's daemons, and of the child process that uses DRMAA."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ BOOKED = 45.0  # seconds; the accounting is written every 15 s, and asked every 
 
 
 @pytest.fixture
-def impatient() -> Iterator[None]:
-    """A worker that is missing is given up after 3 s, not after 15."""
+def short_timeout() -> Iterator[None]:
+    """A silent worker is declared lost after 3 s instead of 15 s."""
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "3s"}):
         yield
 
@@ -55,7 +55,7 @@ class Execd:
         kill(process.pid)
 
     def start(self) -> None:
-        """Anew, as a boot of the host does: in nobody's environment."""
+        """Start it as a boot of the host does: without a user's environment."""
         before = self._pid_file.read_text()
         self._grid.control("as", "root", self._host, "/usr/sbin/sge_execd")
         wait_until(lambda: self._pid_file.read_text() != before, "an execd", 20)
@@ -63,7 +63,7 @@ class Execd:
 
 @pytest.fixture
 def swept(grid: Cell) -> Iterator[None]:
-    """A master that runs when the test is over, and has forgotten its nodes."""
+    """Start the master after the test, and wait until it has no nodes of the test."""
     yield
     grid.control("start-master")
     # What ended while it was away it takes for running, for ten minutes; and a new
@@ -81,7 +81,7 @@ def queue(grid: Cell) -> list[str]:
 
 
 def drmaa_child() -> psutil.Process:
-    """The process that speaks to Grid Engine for the cluster of this one."""
+    """Return the child process that uses DRMAA for this process."""
 
     def command(child: psutil.Process) -> str:
         try:
@@ -104,7 +104,7 @@ def test_an_execd_that_is_killed_costs_no_node(
     book: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Its nodes compute on, none is counted dead, and a new execd has them again."""
+    """Its nodes continue, none is declared lost, and a new execd manages them."""
     grid_options["drain_timeout"] = 5
     with (
         GridEngineCluster(jobs=4, **grid_options) as cluster,
@@ -132,7 +132,7 @@ def test_the_drmaa_child_and_a_node_killed_at_once(
     book: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Another child takes over, hears of the node's end, and has it replaced."""
+    """A new child finds the end of the node, which is replaced."""
     with (
         GridEngineCluster(jobs=3, **grid_options) as cluster,
         Client(cluster) as client,
@@ -156,15 +156,15 @@ def test_the_drmaa_child_and_a_node_killed_at_once(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("swept", "impatient")
+@pytest.mark.usefixtures("swept", "short_timeout")
 def test_an_outage_of_the_master(
     grid: Cell,
     grid_options: dict[str, Any],
     book: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Nodes compute on without it; what is wished for meanwhile, and what ends, is
-    asked for when it is back, once."""
+    """Nodes continue without it. Requests and ends during the outage lead to one
+    submission when the master is back."""
     grid_options["drain_timeout"] = 5
     with (
         GridEngineCluster(jobs=3, **grid_options) as cluster,

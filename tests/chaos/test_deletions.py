@@ -1,4 +1,4 @@
-"""Jobs that somebody deletes, and jobs that the grid cannot start."""
+"""Jobs that a person deletes, and jobs that the grid cannot start."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def gone(cluster: GridEngineCluster) -> list[str]:
 
 
 def arrays(cluster: GridEngineCluster) -> int:
-    """How many arrays there have been."""
+    """Return how many arrays have been submitted."""
     return len({row.id.job for row in cluster.jobs()})
 
 
 def test_a_running_node_is_deleted(
     grid: Cell, grid_options: dict[str, Any], book: Path
 ) -> None:
-    """qdel means it: one node less is wanted, its tasks run on others, it is said."""
+    """One node less is requested, its tasks run on others, and explain() says so."""
     with (
         GridEngineCluster(jobs=3, **grid_options) as cluster,
         Client(cluster) as client,
@@ -55,9 +55,9 @@ def test_a_running_node_is_deleted(
         grid.run("qdel", str(victim.id))
         assert client.gather(results) == list(range(40))
         none_in_vain(book, 40, victims=[victim.worker])
-        said = explained(cluster, Cause.DELETED)
-        assert said.startswith("2 nodes requested: 2 working.")
-        assert said.count("requested from now on: 2") == 1
+        explanation = explained(cluster, Cause.DELETED)
+        assert explanation.startswith("2 nodes requested: 2 working.")
+        assert explanation.count("requested from now on: 2") == 1
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
         with pytest.raises(NodesFailed, match=r"(?s)deleted.*requested now: 2"):
@@ -67,7 +67,7 @@ def test_a_running_node_is_deleted(
 def test_a_queued_node_is_deleted(
     grid: Cell, grid_options: dict[str, Any], book: Path
 ) -> None:
-    """A place in the queue that is deleted is not taken again."""
+    """A queued node that was deleted is not submitted again."""
     options = {**grid_options, "job_extra_directives": ["-tc 1"]}
     with (
         GridEngineCluster(jobs=3, **options) as cluster,
@@ -77,8 +77,8 @@ def test_a_queued_node_is_deleted(
         victim = next(row for row in cluster.jobs() if row.state.value == "queued")
         grid.run("qdel", str(victim.id))
         wait_until(lambda: gone(cluster), "it is gone", 20, lambda: states(cluster))
-        said = explained(cluster, Cause.DELETED)
-        assert said.startswith("2 nodes requested: 1 queued, 1 working")
+        explanation = explained(cluster, Cause.DELETED)
+        assert explanation.startswith("2 nodes requested: 1 queued, 1 working")
         assert client.submit(counted, 0, path=str(book)).result(timeout=30) == 0
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 3
@@ -87,7 +87,7 @@ def test_a_queued_node_is_deleted(
 def test_all_nodes_are_deleted(
     grid: Cell, grid_options: dict[str, Any], book: Path
 ) -> None:
-    """None comes back; it is said once for all, and whoever waits is told at once."""
+    """None is replaced; one line explains it, and waiting calls fail immediately."""
     with (
         GridEngineCluster(jobs=4, **grid_options) as cluster,
         Client(cluster) as client,
@@ -107,8 +107,8 @@ def test_all_nodes_are_deleted(
         late = client.submit(counted, 6, path=str(book))
         with pytest.raises(NodesFailed, match="deleted"):
             late.result(timeout=20)
-        said = explained(cluster, Cause.DELETED)
-        assert said.startswith("no nodes requested.")
+        explanation = explained(cluster, Cause.DELETED)
+        assert explanation.startswith("no nodes requested.")
         assert gone(cluster) == [Cause.DELETED.value] * 4
         time.sleep(NOT_AGAIN)
         assert len(cluster.jobs()) == 4
@@ -119,7 +119,7 @@ def test_all_nodes_are_deleted(
 
 @pytest.fixture
 def prolog(grid: Cell, tmp_path: Path) -> Iterator[Path]:
-    """A prolog of the queue, with which the grid can start no job (Eqw)."""
+    """Set a prolog of the queue with which the grid can start no job (Eqw)."""
     script = tmp_path / "prolog"
     script.write_text("#!/bin/sh\nexit 100\n")
     script.chmod(0o755)
@@ -132,7 +132,7 @@ def prolog(grid: Cell, tmp_path: Path) -> Iterator[Path]:
 def test_nodes_that_the_grid_cannot_start(
     grid: Cell, grid_options: dict[str, Any], prolog: Path, book: Path
 ) -> None:
-    """Few arrays are tried, all who wait are told, and the grid's reason is quoted."""
+    """Few arrays are submitted, waiting calls fail, and the error has the reason."""
     with (
         GridEngineCluster(jobs=2, **grid_options) as cluster,
         Client(cluster) as client,
@@ -161,7 +161,7 @@ def test_nodes_that_the_grid_cannot_start(
 def test_under_adaptive_scaling_all_nodes_are_deleted(
     grid: Cell, grid_options: dict[str, Any], book: Path
 ) -> None:
-    """What is asked for by the work comes back for it, and no task is given up."""
+    """Nodes are requested again for the waiting tasks, and no task fails."""
     with GridEngineCluster(**grid_options) as cluster, Client(cluster) as client:
         cluster.adapt(minimum=0, maximum=2, interval="3s")
         waiting = client.submit(counted, 0, path=str(book), seconds=3)

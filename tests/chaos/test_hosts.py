@@ -1,4 +1,4 @@
-"""Hosts with something wrong: no Python, a full disk, a clock of their own."""
+"""Broken hosts: no Python, a full disk, a wrong clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
 def wrapper(path: Path, *lines: str) -> str:
-    """A `python=` that runs these lines of shell first; the last one runs Python."""
+    """Write a script for `python=` with these lines; the last one runs Python."""
     path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
     path.chmod(0o755)
     return str(path)
@@ -39,7 +39,7 @@ def wrapper(path: Path, *lines: str) -> str:
 def test_one_host_without_python(
     grid_options: dict[str, Any], tmp_path: Path, book: Path
 ) -> None:
-    """It swallows three nodes at most, is avoided from then on, and that is said."""
+    """After at most three failed nodes it is excluded, and explain() says so."""
     python = wrapper(
         tmp_path / "python",
         f'[ "$(hostname)" = node1 ] || exec {sys.executable} "$@"',
@@ -54,10 +54,10 @@ def test_one_host_without_python(
         results = client.map(counted, range(20), path=str(book), pure=False)
         assert client.gather(results) == list(range(20))
         none_in_vain(book, 20, victims=())
-        said = explained(cluster, Cause.NO_PYTHON)
-        assert "Excluding host node1 for" in said
-        assert "no Python here" in said
-        assert "set python= to a Python" in said
+        explanation = explained(cluster, Cause.NO_PYTHON)
+        assert "Excluding host node1 for" in explanation
+        assert "no Python here" in explanation
+        assert "set python= to a Python" in explanation
         lost = [row for row in cluster.jobs() if row.state.value == "gone"]
         assert {row.host for row in lost} == {"node1"}
         assert len(lost) <= 3, states(cluster)
@@ -65,7 +65,7 @@ def test_one_host_without_python(
 
 @pytest.mark.grid
 def test_no_host_has_python(grid_options: dict[str, Any], book: Path) -> None:
-    """All who wait are told within seconds, and few nodes are asked for."""
+    """Waiting calls fail within seconds, and few nodes are submitted."""
     options = {**grid_options, "python": "/nowhere/python"}
     with GridEngineCluster(jobs=4, **options) as cluster, Client(cluster) as client:
         began = time.monotonic()
@@ -81,8 +81,8 @@ def test_no_host_has_python(grid_options: dict[str, Any], book: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["process"], indirect=True)
-def test_the_only_host_is_never_avoided(options: dict[str, Any], book: Path) -> None:
-    """A bad host is better than none: people hear what is wrong instead."""
+def test_the_only_host_is_never_excluded(options: dict[str, Any], book: Path) -> None:
+    """Nodes are submitted to it again, and the error explains what is wrong."""
     options["python"] = "/nowhere/python"
     with GridEngineCluster(jobs=3, **options) as cluster, Client(cluster) as client:
         result = client.submit(counted, 0, path=str(book))
@@ -96,7 +96,7 @@ def test_the_only_host_is_never_avoided(options: dict[str, Any], book: Path) -> 
 
 @pytest.fixture
 def full_disk(grid: Cell, tmp_path: Path) -> Iterator[Path]:
-    """On each of the cell's nodes a disk of one page, which a file fills."""
+    """Mount a disk of one page on each host of the cell; one file fills it."""
     place = tmp_path / "logs"
     place.mkdir()
     for host in grid.hosts:
@@ -115,7 +115,7 @@ def full_disk(grid: Cell, tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_under_the_logs(
     grid: Cell, grid_options: dict[str, Any], full_disk: Path, what: str
 ) -> None:
-    """Nodes that can write no log say so by their exit status, with what to change."""
+    """Nodes that cannot write a log report it by their exit status, with a hint."""
     for host in grid.hosts if what == "file" else ():
         grid.control("run", host, "mount", "-o", "remount,nr_inodes=2", str(full_disk))
     options = {**grid_options, "log_directory": full_disk}
@@ -130,7 +130,7 @@ def test_a_full_disk_under_the_logs(
 def test_the_connection_file_is_deleted(
     grid: Cell, grid_options: dict[str, Any], shared: Path
 ) -> None:
-    """Nodes that queued meanwhile cannot find their cluster; they name the file."""
+    """Nodes that were queued cannot find their cluster; the error names the file."""
     options = {**grid_options, "job_extra_directives": ["-h"]}
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         (file,) = shared.rglob(FILE_NAME)
@@ -152,7 +152,7 @@ def test_the_connection_file_is_deleted(
 def test_a_clock_that_is_wrong_by_an_hour(
     grid_options: dict[str, Any], tmp_path: Path, book: Path, offset: str
 ) -> None:
-    """Certificates are valid on such a host, and its worker is not taken for silent."""
+    """Certificates are valid on that host, and its worker does not count as silent."""
     python = wrapper(
         tmp_path / "python",
         '[ "$(hostname)" = node1 ] || exec ' + sys.executable + ' "$@"',

@@ -1,4 +1,4 @@
-"""Limits of time and memory, the grid's and Dask's: what is reached is named."""
+"""Limits of time and memory, the grid's and Dask's: errors name the limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def notes(exception: BaseException) -> str:
 
 
 def test_the_walltime_of_a_node_is_over(options: dict[str, Any], book: Path) -> None:
-    """What it ran goes on elsewhere, its place is filled, and walltime= is advised.
+    """Its tasks run elsewhere, it is replaced, and the hint is walltime=.
 
     As where nodes may not leave before, or cannot.
     """
@@ -48,13 +48,13 @@ def test_the_walltime_of_a_node_is_over(options: dict[str, Any], book: Path) -> 
         result = client.submit(counted, 0, path=str(book), seconds=2.5)
         assert result.result(timeout=30) == 0
         none_in_vain(book, 1, victims=[victim.worker])
-        said = explained(cluster, Cause.WALLTIME)
-        assert "walltime=7.5" in said
+        explanation = explained(cluster, Cause.WALLTIME)
+        assert "walltime=7.5" in explanation
         assert len(runs(book)[0]) == len(cluster.jobs()) == 2
 
 
 def test_dask_s_memory_limit(options: dict[str, Any], book: Path) -> None:
-    """The task's error names the limit and what to ask for; the node works on."""
+    """The task's error has the limit and what to request; the node continues."""
     options["scheduler_options"]["allowed_failures"] = 0
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
         healed(cluster, 1)
@@ -72,7 +72,7 @@ def test_dask_s_memory_limit(options: dict[str, Any], book: Path) -> None:
 def test_the_grid_s_memory_limit_is_the_task_s_error(
     grid_options: dict[str, Any], book: Path
 ) -> None:
-    """Of h_vmem a task that asks for too much at once hears itself; the node lives."""
+    """Under h_vmem one large allocation raises in the task; the node continues."""
     options = {**grid_options, "memory": "1 GB", "memory_resource": "h_vmem"}
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
         healed(cluster, 1)
@@ -86,7 +86,7 @@ def test_the_grid_s_memory_limit_is_the_task_s_error(
 def test_the_grid_s_memory_limit_ends_a_node(
     grid_options: dict[str, Any], book: Path
 ) -> None:
-    """Where all processes together exceed it, the cause is memory, with what to ask."""
+    """If all processes together exceed it, the cause is memory, with a hint."""
     options = {**grid_options, "memory": "1 GB", "memory_resource": "h_vmem"}
     options["scheduler_options"]["allowed_failures"] = 0
     with GridEngineCluster(jobs=1, **options) as cluster, Client(cluster) as client:
@@ -97,9 +97,9 @@ def test_the_grid_s_memory_limit_ends_a_node(
         healed(cluster, 1)
         assert client.submit(counted, 0, path=str(book)).result(timeout=30) == 0
         none_in_vain(book, 1, victims=())
-        said = explained(cluster, Cause.MEMORY)
-        assert "the grid's limit" in said
-        with_advice = re.search(r"memory='(\d+) GB'", said)
+        explanation = explained(cluster, Cause.MEMORY)
+        assert "the grid's limit" in explanation
+        with_advice = re.search(r"memory='(\d+) GB'", explanation)
         assert with_advice is not None
         assert int(with_advice[1]) >= 2  # more than was used, however much that was
         assert len(cluster.jobs()) == 2

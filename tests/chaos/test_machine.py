@@ -1,4 +1,4 @@
-"""Whatever the user and fate do, in any order: never too many, and right in the end."""
+"""Random sequences of user actions and faults: never too many nodes, right results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HEALED = 30.0  # seconds; early losses in a row are replaced after pauses that d
 
 
 class Trouble(logging.Handler):
-    """Keeps what must never be logged."""
+    """Collects log lines that must not occur."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -46,8 +46,8 @@ class Trouble(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-class UserAndFate(RuleBasedStateMachine):
-    """A cluster on local processes, what its user asks of it and what befalls it."""
+class UserAndFaults(RuleBasedStateMachine):
+    """A cluster of local processes, the actions of its user, and faults."""
 
     options: ClassVar[dict[str, Any]] = {}
 
@@ -118,12 +118,12 @@ class UserAndFate(RuleBasedStateMachine):
         )
 
     @invariant()
-    def there_are_never_more_than_asked_for(self) -> None:
+    def there_are_never_more_nodes_than_requested(self) -> None:
         if hasattr(self, "cluster"):
             assert self.wanted() <= self._most, states(self.cluster)
 
     @invariant()
-    def every_worker_has_a_name_of_its_own(self) -> None:
+    def each_worker_has_its_own_name(self) -> None:
         if hasattr(self, "cluster"):
             names = [row.worker for row in self.cluster.jobs() if row.worker]
             assert len(names) == len({*names}), names
@@ -133,13 +133,13 @@ class UserAndFate(RuleBasedStateMachine):
         assert self._trouble.lines == []
 
     def some(self) -> list[JobRow]:
-        """Nodes that work; at least one, where there must be one."""
+        """Return the working nodes; at least one if one was requested."""
         if self._fixed:
             wait_until(lambda: working(self.cluster), "a node works", HEALED)
         return working(self.cluster)
 
     def wanted(self) -> int:
-        """Nodes that are there or on their way, save those that were told to go."""
+        """Return how many nodes run or are queued, without those that are leaving."""
         registry = self.cluster.pool().registry
         return sum(not (r.ending or r.cancelled) for r in registry)
 
@@ -151,7 +151,7 @@ class UserAndFate(RuleBasedStateMachine):
             self.heal()
             results = self.client.gather([future for _, future in self._sent])
             assert results == [number for number, _ in self._sent]
-            self.there_are_never_more_than_asked_for()
+            self.there_are_never_more_nodes_than_requested()
         assert {r.state for r in self.cluster.pool().registry} <= {NodeState.GONE}
         assert not list(self.options["shared_directory"].rglob("*.json"))
         self.nothing_impossible_happens()
@@ -159,7 +159,7 @@ class UserAndFate(RuleBasedStateMachine):
 
 @pytest.fixture
 def many_deaths() -> Iterator[None]:
-    """Tasks are not given up for the workers that die under them: many do here."""
+    """Raise the number of worker deaths that a task survives: many die here."""
     with dask.config.set({"distributed.scheduler.allowed-failures": 1000}):
         yield
 
@@ -167,11 +167,11 @@ def many_deaths() -> Iterator[None]:
 @pytest.mark.usefixtures("many_deaths")
 @pytest.mark.parametrize("launcher", ["process"], indirect=True)
 def test_any_history_ends_well(options: dict[str, Any]) -> None:
-    """scale(), adapt(), work and deaths in any order: right results, never a node too
-    many, no name twice, nothing left."""
+    """scale(), adapt(), tasks and deaths in any order: the results are right, there is
+    never a node too many, no name occurs twice, and nothing is left."""
     options["scheduler_options"]["dashboard_address"] = ":0"
 
-    class OnProcesses(UserAndFate):
+    class OnProcesses(UserAndFaults):
         pass
 
     OnProcesses.options = options

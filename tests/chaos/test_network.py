@@ -37,7 +37,7 @@ CLOSED = 60.0  # seconds close() may take while it cannot reach a node
 
 
 class Cable:
-    """A host's, that is in its socket again when the test is over."""
+    """The network cable of a host, which is connected again after the test."""
 
     def __init__(self, grid: Cell) -> None:
         self._grid, self.host = grid, ""
@@ -54,7 +54,7 @@ class Cable:
 
     @property
     def seconds(self) -> float:
-        """How long ago it was pulled."""
+        """Seconds since it was pulled."""
         return time.monotonic() - self._pulled
 
 
@@ -66,8 +66,8 @@ def cable(grid: Cell) -> Iterator[Cable]:
 
 
 @pytest.fixture
-def impatient() -> Iterator[None]:
-    """Losses are known of after some seconds, not after a minute."""
+def short_timeouts() -> Iterator[None]:
+    """Lost workers are detected after some seconds instead of a minute."""
     settings = {
         "distributed.comm.timeouts.tcp": "11s",
         "distributed.deploy.lost-worker-timeout": "2s",
@@ -102,8 +102,8 @@ def test_a_cable_pulled_for_a_minute(
     book: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """What the host held runs again elsewhere, in its nodes' place come others; when
-    it is back no node is there twice."""
+    """The results of the host are computed again elsewhere, and its nodes are replaced.
+    When it is back, no node exists twice."""
     with (
         GridEngineCluster(jobs=JOBS, **grid_options) as cluster,
         Client(cluster) as client,
@@ -124,8 +124,8 @@ def test_a_cable_pulled_for_a_minute(
         record_property("seconds to replace", cable.seconds)
         assert total.result(timeout=60) == sum(range(200))
         none_in_vain(book, 200, victims)
-        said = explained(cluster, Cause.HOST_LOST)
-        assert lost in said
+        explanation = explained(cluster, Cause.HOST_LOST)
+        assert lost in explanation
         time.sleep(max(0.0, OUTAGE - cable.seconds))
         cable.put_back()
         back = time.monotonic()
@@ -145,7 +145,7 @@ def test_a_cable_pulled_for_a_minute(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeouts")
 def test_a_cable_pulled_for_good(
     grid: Cell,
     grid_options: dict[str, Any],
@@ -153,8 +153,8 @@ def test_a_cable_pulled_for_good(
     book: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The computation ends right on the other host, and close() does not wait for what
-    cannot be reached."""
+    """The computation finishes on the other host, and close() does not wait for
+    nodes that are not reachable."""
     grid_options["drain_timeout"] = 5
     with contextlib.ExitStack() as stack:
         cluster = GridEngineCluster(jobs=JOBS, **grid_options)

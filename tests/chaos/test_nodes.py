@@ -1,4 +1,4 @@
-"""Nodes that are killed, at every point of their life: what was asked for is there."""
+"""Nodes that are killed at each point of their life are replaced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def dask_setup(worker):
 def test_killed_before_its_hello(
     options: dict[str, Any], tmp_path: Path, book: Path
 ) -> None:
-    """A node that dies unheard is replaced, and said to have been killed."""
+    """A node that dies before it connects is replaced; the cause is "killed"."""
     die_once = f"mkdir {tmp_path}/died 2>/dev/null && kill -9 $$"
     with (
         GridEngineCluster(jobs=2, job_script_prologue=[die_once], **options) as cluster,
@@ -55,8 +55,8 @@ def test_killed_before_its_hello(
         results = client.map(counted, range(10), path=str(book), pure=False)
         assert client.gather(results) == list(range(10))
         none_in_vain(book, 10, victims=())
-        said = explained(cluster, Cause.KILLED)
-        assert "by SIGKILL" in said
+        explanation = explained(cluster, Cause.KILLED)
+        assert "by SIGKILL" in explanation
         (victim,) = (row for row in cluster.jobs() if row.state is NodeState.GONE)
         assert victim.arrived is None
         assert len(cluster.jobs()) == 3
@@ -65,7 +65,7 @@ def test_killed_before_its_hello(
 def test_killed_between_its_allocation_and_joining(
     options: dict[str, Any], tmp_path: Path, book: Path
 ) -> None:
-    """A node that dies as it becomes a worker is replaced, though nobody missed it."""
+    """A node that dies while it starts its worker is replaced."""
     preload = tmp_path / "slow.py"
     preload.write_text(SLOW_ONCE.format(mark=str(tmp_path / "slow")))
     options["worker_options"] = {"preload": [str(preload)]}
@@ -83,7 +83,7 @@ def test_killed_between_its_allocation_and_joining(
 
 
 def test_killed_while_it_computes(options: dict[str, Any], book: Path) -> None:
-    """Only what a dead node ran or held runs again; its place is filled."""
+    """Only its running tasks and its results are computed again; it is replaced."""
     with GridEngineCluster(jobs=3, **options) as cluster, Client(cluster) as client:
         healed(cluster, 3)
         results = client.map(
@@ -107,7 +107,7 @@ def test_killed_while_it_computes(options: dict[str, Any], book: Path) -> None:
 def test_killed_while_it_sends_a_result(
     options: dict[str, Any], tmp_path: Path, book: Path
 ) -> None:
-    """A result that is lost on its way to the client is computed once more."""
+    """A result that is lost on its way to the client is computed again."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         healed(cluster, 2)
         result = client.submit(fatal, 0, str(book), str(tmp_path / "sent"))
@@ -121,7 +121,7 @@ def test_killed_while_it_sends_a_result(
 
 
 def test_no_worker_survives_its_nanny(options: dict[str, Any], book: Path) -> None:
-    """Where the node's own process is killed, its worker's does not live on."""
+    """If the process of the node is killed, the process of its worker ends, too."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         healed(cluster, 2)
         results = client.map(
@@ -138,7 +138,7 @@ def test_no_worker_survives_its_nanny(options: dict[str, Any], book: Path) -> No
 
 
 def test_a_killed_worker_needs_no_new_node(options: dict[str, Any], book: Path) -> None:
-    """Its Nanny starts another in the same place of the grid, and it is said why."""
+    """Its Nanny starts another one in the same job, and explain() has the reason."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         healed(cluster, 2)
         results = client.map(
@@ -152,7 +152,7 @@ def test_a_killed_worker_needs_no_new_node(options: dict[str, Any], book: Path) 
         none_in_vain(book, 40, victims=[victim.worker])
         healed(cluster, 2)
         assert worker_pid(client, victim) != before
-        said = explained(cluster, Cause.KILLED)
-        assert "its process ended with SIGKILL" in said
+        explanation = explained(cluster, Cause.KILLED)
+        assert "its process ended with SIGKILL" in explanation
         assert states(cluster) == [f"{row.id} working" for row in cluster.jobs()]
         assert len(cluster.jobs()) == 2

@@ -1,4 +1,4 @@
-"""Nodes that the grid suspends: not at work, not lost, and they go on."""
+"""Nodes that the grid suspends get no tasks, are not lost, and continue."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TTL = "24s"  # after which Dask ends a silent worker
 
 
 def suspended(cluster: GridEngineCluster) -> list[str]:
-    """Ids of the nodes that are shown as suspended."""
+    """Return the ids of the nodes that are shown as suspended."""
     return [str(r.id) for r in cluster.jobs() if r.state is NodeState.SUSPENDED]
 
 
 @pytest.fixture
 def short_ttl() -> Any:
-    """Dask ends silent workers soon; it is configured where a cluster starts."""
+    """Set a short timeout for silent workers, which Dask reads when it starts."""
     with dask.config.set({"distributed.scheduler.worker-ttl": TTL}):
         yield
 
@@ -49,7 +49,7 @@ def test_a_suspended_node_is_neither_at_work_nor_lost(
     book: Path,
     by: str,
 ) -> None:
-    """It outlives Dask's own limit, others do new work, and resumed it goes on."""
+    """It outlives Dask's timeout, others get the new tasks, and it continues later."""
     with (
         GridEngineCluster(jobs=2, **grid_options) as cluster,
         Client(cluster) as client,
@@ -91,10 +91,10 @@ def test_a_suspended_node_is_neither_at_work_nor_lost(
 
 @pytest.mark.grid
 @pytest.mark.timeout(120)
-def test_what_is_suspended_for_too_long_is_replaced(
+def test_a_node_suspended_for_too_long_is_replaced(
     grid: Cell, grid_options: dict[str, Any]
 ) -> None:
-    """After suspended-timeout, and its host is left alone."""
+    """After suspended-timeout; its host is not excluded."""
     with GridEngineCluster(jobs=1, suspended_timeout=3, **grid_options) as cluster:
         healed(cluster, 1)
         (victim,) = working(cluster)
@@ -107,10 +107,10 @@ def test_what_is_suspended_for_too_long_is_replaced(
 
 @pytest.mark.grid
 @pytest.mark.timeout(180)
-def test_scaling_down_gives_up_what_is_suspended_first(
+def test_scaling_down_removes_suspended_nodes_first(
     grid: Cell, grid_options: dict[str, Any]
 ) -> None:
-    """A node that works and holds results stays, and the work is done."""
+    """A node that works and holds results stays, and all tasks finish."""
     with (
         GridEngineCluster(jobs=2, finish_timeout=5, **grid_options) as cluster,
         Client(cluster) as client,

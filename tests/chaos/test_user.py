@@ -1,4 +1,4 @@
-"""What users do to their own process: suspend it, interrupt it, fork it, hurry it."""
+"""A user's process that is suspended, interrupted or forked, and many requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def compute(options: dict[str, Any], book: str, ttl: str | None) -> None:
 
 
 def start(options: dict[str, Any]) -> None:
-    """More nodes than there is room for."""
+    """Request more nodes than there are slots."""
     tell("starts")
     with GridEngineCluster(jobs=20, **options) as cluster:
         with contextlib.suppress(NodesFailed):  # local slots are too few, at once
@@ -65,7 +65,7 @@ def start(options: dict[str, Any]) -> None:
 
 
 def shrink(options: dict[str, Any]) -> None:
-    """To nothing, while each worker runs a long task."""
+    """Scale to 0 while each worker runs a long task."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         long = client.map(slow_identity, range(4), seconds=600)
@@ -76,7 +76,7 @@ def shrink(options: dict[str, Any]) -> None:
 
 
 def fork(options: dict[str, Any]) -> None:
-    """A child that closes the cluster, and does what Python does at its end."""
+    """Fork a child that closes the cluster, and ends as Python does."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         if (child := os.fork()) == 0:
@@ -100,13 +100,13 @@ DEEDS: dict[str, Callable[..., None]] = {
 
 
 class User:
-    """The process of a user, in a session of its own as on a terminal."""
+    """The process of a user, in its own session as on a terminal."""
 
     def __init__(self, deed: str, options: dict[str, Any], *arguments: Any) -> None:
-        told = json.dumps([{**options, "shared_directory": None}, *arguments])
+        message = json.dumps([{**options, "shared_directory": None}, *arguments])
         shared = str(options["shared_directory"])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, deed, shared, told],
+            [sys.executable, "-m", __name__, deed, shared, message],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -114,16 +114,16 @@ class User:
         )
         self._shared = shared
 
-    def hears(self) -> str:
+    def read(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def interrupt(self) -> None:
-        """Ctrl-C, which goes to all processes of the terminal."""
+        """Send Ctrl-C, which all processes of the terminal receive."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self, timeout: float = SECONDS) -> int:
-        """Its exit status; nothing of it is left, on any host."""
+        """Return its exit status; nothing of it may be left on any host."""
         try:
             self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -138,7 +138,7 @@ class User:
 
 @pytest.fixture
 def users(options: dict[str, Any]) -> Iterator[Callable[..., User]]:
-    """Starts users, who are all gone in the end."""
+    """Return a function that starts users; all of them have ended afterwards."""
     with contextlib.ExitStack() as stack:
 
         def begin(deed: str, *arguments: Any) -> User:
@@ -161,18 +161,18 @@ def users(options: dict[str, Any]) -> Iterator[Callable[..., User]]:
 def test_a_suspended_process_loses_no_worker(
     users: Callable[..., User], book: Path, seconds: float, ttl: str | None
 ) -> None:
-    """Stopped in the midst of a computation, for longer than workers may be silent: it
-    goes on as if nothing had been, and nothing runs again."""
+    """It is stopped in a computation for longer than the timeout of silent workers. It
+    continues, and no task runs again."""
     user = users("compute", str(book), ttl)
-    assert user.hears() == "computes"
+    assert user.read() == "computes"
     wait_until(book.exists, "it computes")
     time.sleep(1)
     user.process.send_signal(signal.SIGSTOP)
     time.sleep(seconds)
     user.process.send_signal(signal.SIGCONT)
-    told = json.loads(user.hears())
-    assert told["right"]
-    assert [line.split()[1:] for line in told["states"]] == [["working"]] * 3
+    message = json.loads(user.read())
+    assert message["right"]
+    assert [line.split()[1:] for line in message["states"]] == [["working"]] * 3
     assert user.ended() == 0
     none_in_vain(book, 150, victims=())
 
@@ -180,10 +180,10 @@ def test_a_suspended_process_loses_no_worker(
 @pytest.mark.parametrize("after", [0.0, 0.3, 1.0, 2.0])
 @on_processes
 def test_ctrl_c_while_it_starts(users: Callable[..., User], after: float) -> None:
-    """Whenever it comes, from before the submission until workers are there: the
-    process ends in seconds, and leaves nothing."""
+    """At each moment, from before the submission until workers are registered, the
+    process ends in seconds and leaves nothing."""
     user = users("start")
-    assert user.hears() == "starts"
+    assert user.read() == "starts"
     time.sleep(after)
     user.interrupt()
     assert user.ended() != 0
@@ -191,18 +191,18 @@ def test_ctrl_c_while_it_starts(users: Callable[..., User], after: float) -> Non
 
 @on_processes
 def test_ctrl_c_while_it_shrinks(users: Callable[..., User]) -> None:
-    """It does not wait for the tasks that workers on their way out may finish."""
+    """It does not wait for the tasks of draining workers."""
     user = users("shrink")
-    assert user.hears() == "shrinks"
+    assert user.read() == "shrinks"
     user.interrupt()
     assert user.ended() != 0
 
 
 @on_the_cell
 def test_ctrl_c_on_the_grid(users: Callable[..., User]) -> None:
-    """In the midst of the start, with nodes running and queued."""
+    """During the start, with nodes running and queued."""
     user = users("start")
-    assert user.hears() == "starts"
+    assert user.read() == "starts"
     time.sleep(1.5)
     user.interrupt()
     assert user.ended(30) != 0
@@ -210,7 +210,7 @@ def test_ctrl_c_on_the_grid(users: Callable[..., User]) -> None:
 
 @pytest.mark.parametrize("moment", ["submission", "start", "scale-down"])
 def test_close_at_any_moment(options: dict[str, Any], moment: str) -> None:
-    """In seconds, whatever is under way; and nothing is left."""
+    """close() takes seconds during each operation, and leaves nothing."""
 
     async def main() -> None:
         cluster = GridEngineCluster(jobs=0, asynchronous=True, **options)
@@ -235,9 +235,9 @@ def test_close_at_any_moment(options: dict[str, Any], moment: str) -> None:
     asyncio.run(main())
 
 
-def test_fifty_changes_of_mind_in_a_second(options: dict[str, Any]) -> None:
-    """The last number counts; there are never more nodes than the largest, and far
-    fewer arrays than wishes."""
+def test_fifty_calls_of_scale_in_a_second(options: dict[str, Any]) -> None:
+    """The last number counts; there are never more nodes than the largest number, and
+    far fewer arrays than calls."""
     rng = random.Random(11)
     wishes = [*(rng.randrange(8) for _ in range(49)), 3]
 
@@ -268,7 +268,7 @@ def test_fifty_changes_of_mind_in_a_second(options: dict[str, Any]) -> None:
 
 @on_processes
 def test_two_clusters_in_one_process(options: dict[str, Any]) -> None:
-    """Each has its own workers; when one closes the other goes on."""
+    """Each has its own workers; when one closes the other continues."""
     options["scheduler_options"]["dashboard_address"] = ":0"
     with (
         GridEngineCluster(jobs=2, **options) as stays,
@@ -289,7 +289,7 @@ def test_two_clusters_in_one_process(options: dict[str, Any]) -> None:
 @on_processes
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_pool_disturbs_nothing(options: dict[str, Any]) -> None:
-    """A multiprocessing Pool beside a cluster, before, amid and after computing."""
+    """A multiprocessing Pool works before, during and after computations."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         healed(cluster, 2)
         numbers = client.map(slow_identity, range(40))
@@ -303,15 +303,14 @@ def test_a_forked_pool_disturbs_nothing(options: dict[str, Any]) -> None:
 
 @on_processes
 def test_a_fork_that_exits_closes_nothing(users: Callable[..., User]) -> None:
-    """Whether by itself or by what Python has been told to run at exit; and it does
-    not hang."""
+    """Neither explicitly nor by the exit handlers of Python; and it does not hang."""
     began = time.monotonic()
     user = users("fork")
-    assert user.hears() == "forked"
+    assert user.read() == "forked"
     assert time.monotonic() - began < SECONDS
-    told = json.loads(user.hears())
-    assert told["right"]
-    assert [line.split()[1:] for line in told["states"]] == [["working"]] * 2
+    message = json.loads(user.read())
+    assert message["right"]
+    assert [line.split()[1:] for line in message["states"]] == [["working"]] * 2
     assert user.ended() == 0
 
 

@@ -1,4 +1,4 @@
-"""A computation that takes several walltimes of its nodes loses nothing by that."""
+"""A computation that takes several walltimes of its nodes loses nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERY = 0.1  # seconds between looks
 
 
 class Watch:
-    """Notes how many nodes work, and how many there are, in a thread."""
+    """Records in a thread how many nodes work, and how many exist."""
 
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster, self._over = cluster, threading.Event()
@@ -55,7 +55,7 @@ class Watch:
             self.most = max(self.most, sum(counts.values()) - counts.get("gone", 0))
 
     def longest_below(self, number: int) -> float:
-        """Seconds of the longest stretch with fewer nodes at work."""
+        """Return the longest time in seconds with fewer working nodes."""
         stretches = itertools.groupby(self.working, lambda seen: seen < number)
         return max((EVERY * len([*s]) for below, s in stretches if below), default=0.0)
 
@@ -69,10 +69,10 @@ def add(*numbers: int) -> int:
 def test_a_computation_outlives_its_nodes(
     grid_options: dict[str, Any], book: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Right, nothing finished is run again, never long without target - 1 nodes.
+    """Results are right, no finished task runs again, and few nodes are missing.
 
     What is cut off, on a busy host, is the last task of a node here and there; it is
-    named, and it alone may have come to its end unheard.
+    named, and only that one may have ended without an exit report.
     """
     done = book.with_name("done")
     began = time.monotonic()
@@ -108,13 +108,13 @@ def test_a_computation_outlives_its_nodes(
 
 
 def gone(cluster: GridEngineCluster) -> list[str]:
-    """Why nodes that are gone have ended."""
+    """Return why nodes have ended."""
     return [row.cause for row in cluster.jobs() if row.state is NodeState.GONE]
 
 
 @pytest.fixture
 def short_queue(grid: Cell) -> Iterator[None]:
-    """The cell's queue ends all its jobs after 20 s, requested or not."""
+    """Let the queue of the cell end all jobs after 20 s."""
     grid.run("qconf", "-mattr", "queue", "h_rt", "0:0:20", "all.q")
     yield
     grid.run("qconf", "-mattr", "queue", "h_rt", "INFINITY", "all.q")
@@ -124,7 +124,7 @@ def short_queue(grid: Cell) -> Iterator[None]:
 def test_the_queue_s_own_limit_is_known(
     grid_options: dict[str, Any], short_queue: None, book: Path
 ) -> None:
-    """Nobody asked for a walltime, and yet nodes leave before it."""
+    """Nodes leave before it although no walltime was requested."""
     with (
         GridEngineCluster(jobs=1, **grid_options) as cluster,
         Client(cluster) as client,
@@ -140,7 +140,7 @@ def test_the_queue_s_own_limit_is_known(
 
 @pytest.fixture
 def short_by_default(grid: Cell) -> Iterator[None]:
-    """The default request of the cell ends jobs after 20 s."""
+    """Let the default request of the cell end jobs after 20 s."""
     defaults = grid.directory / "sge" / "default" / "common" / "sge_request"
     defaults.write_text("-l h_rt=20\n")
     yield
@@ -170,7 +170,7 @@ def test_a_walltime_that_the_site_adds_is_one_like_any_other(
 def test_an_end_by_a_walltime_that_the_site_adds_is_called_so(
     grid_options: dict[str, Any], short_by_default: None
 ) -> None:
-    """Where nodes may not leave before it."""
+    """If nodes may not leave before it."""
     grid_options["drain_before_walltime"] = False
     with GridEngineCluster(jobs=1, **grid_options) as cluster:
         healed(cluster, 1)
@@ -182,7 +182,7 @@ def test_an_end_by_a_walltime_that_the_site_adds_is_called_so(
 def test_the_grid_s_own_signals_drain_a_node(
     grid: Cell, grid_options: dict[str, Any], extra: str, book: Path
 ) -> None:
-    """A deletion with -notify, or s_rt: what runs is finished, what is done is kept."""
+    """After a deletion with -notify, or s_rt, tasks finish and results are kept."""
     grid_options["job_extra_directives"] = [extra]
     # Otherwise it would be gone before the signal of s_rt comes.
     grid_options["drain_before_walltime"] = False

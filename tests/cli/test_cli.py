@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import dask_gridengine
+from dask_gridengine.cli.demo import PARTS, find_data, latest_flight, read_part
 
 DASK = str(Path(sys.executable).with_name("dask"))
 
@@ -26,12 +28,7 @@ def dask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_it_is_part_of_the_dask_command() -> None:
-    """The entry point adds it to Dask's own command."""
-    assert "dask gridengine" in dask("--help").stdout
-
-
-def test_version() -> None:
-    """--version prints the version of the package."""
+    """The entry point adds it to Dask's own command; --version is the package's."""
     assert dask_gridengine.__version__ in dask("--version").stdout
 
 
@@ -63,3 +60,14 @@ def test_the_demo(tmp_path: Path) -> None:
         assert expected in ended.stdout
     assert "ge-1" in (tmp_path / "run.html").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
+
+
+def test_the_parts_of_the_demo_are_the_whole() -> None:
+    """Every row is in exactly one part, and the latest flight of a part is correct."""
+    path = str(find_data() / "flights.csv.zip")
+    columns = ["carrier", "flight", "dest", "dep_delay"]
+    parts = [read_part(part, path, columns) for part in range(PARTS)]
+    whole = pd.read_csv(path, usecols=columns)
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+    longest = round(parts[0].dep_delay.max() / 60, 1)
+    assert latest_flight(0, path)["hours late"] == longest

@@ -14,7 +14,7 @@ import pytest
 
 from dask_gridengine import OptionError, connect
 from dask_gridengine.bootstrap.codec import MAX_FROM_CLUSTER
-from dask_gridengine.bootstrap.connection_file import Connection, CurveKeys
+from dask_gridengine.bootstrap.connection_file import FILE_NAME, Connection, CurveKeys
 from dask_gridengine.bootstrap.messages import (
     ControlReply,
     ControlRequest,
@@ -66,44 +66,44 @@ async def request(connection: Connection, *args: str, **options: Any) -> dict[st
     return await asyncio.to_thread(send_request, connection, *args, **options)
 
 
+def exchange(handler: Handler | None, *args: str) -> dict[str, Any]:
+    """Send a request to a new server with this handler."""
+
+    async def main() -> dict[str, Any]:
+        async with bootstrap_server(handler) as connection:
+            return await request(connection, *args)
+
+    return asyncio.run(main())
+
+
 def test_a_request_gets_its_reply() -> None:
-    """The request also tells by which address it reached the cluster."""
-
-    async def main() -> None:
-        async with bootstrap_server(echo) as connection:
-            reply = await request(connection, "explain", "ge-3")
-            (via,) = connection.addresses
-            assert reply == {"what": "explain", "about": "ge-3", "via": via}
-
-    asyncio.run(main())
+    """The request also has the address by which it reached the cluster."""
+    reply = exchange(echo, "explain", "ge-3")
+    assert (reply["what"], reply["about"]) == ("explain", "ge-3")
+    assert reply["via"].startswith("127.0.0.1:")
 
 
-def test_an_error_reply_is_raised() -> None:
-    """The user sees the cluster's own message."""
-
-    async def refuse(request: ControlRequest) -> ControlReply:
-        return ControlReply(
-            process_token=request.process_token, body={}, error="no node ge-9"
-        )
-
-    async def main() -> None:
-        async with bootstrap_server(refuse) as connection:
-            with pytest.raises(GridEngineError, match="no node ge-9"):
-                await request(connection, "explain", "ge-9")
-
-    asyncio.run(main())
+async def refuse(request: ControlRequest) -> ControlReply:
+    return ControlReply(
+        process_token=request.process_token, body={}, error="no node ge-9"
+    )
 
 
-def test_a_starting_cluster_replies_with_an_error() -> None:
-    """Its port is open before it can answer."""
+async def reply_too_long(request: ControlRequest) -> ControlReply:
+    body = {"logs": "x" * MAX_FROM_CLUSTER}
+    return ControlReply(process_token=request.process_token, body=body, error="")
 
-    async def main() -> None:
-        async with bootstrap_server(None) as connection:
-            with pytest.raises(GridEngineError) as caught:
-                await request(connection, "status")
-            assert not isinstance(caught.value, NoAnswer)
 
-    asyncio.run(main())
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [(refuse, "no node ge-9"), (reply_too_long, "one node"), (None, "starting")],
+    ids=["refused", "too long", "starting"],
+)
+def test_an_error_reply_is_raised(handler: Handler | None, message: str) -> None:
+    """The user sees the cluster's own message; a starting cluster replies, too."""
+    with pytest.raises(GridEngineError, match=message) as caught:
+        exchange(handler, "logs")
+    assert not isinstance(caught.value, NoAnswer)
 
 
 def test_a_request_without_the_key_is_dropped() -> None:
@@ -125,38 +125,14 @@ def test_a_request_without_the_key_is_dropped() -> None:
     asyncio.run(main())
 
 
-def test_a_closed_port_and_a_silent_one_are_told_apart() -> None:
-    """The error has the reason for each address."""
-    connection = Connection(
-        cluster="mine",
-        addresses=(closed_port(),),
-        server_key=CurveKeys.generate().public,
-        node_keys=CurveKeys.generate(),
-        timeout=5.0,
-    )
-    with pytest.raises(NoAnswer) as caught:
-        send_request(connection, "status")
-    assert [*caught.value.tried.values()] == ["connection refused"]
-    with deaf() as address:
-        silent = replace(connection, addresses=(address,))
+def test_each_address_has_its_reason(tmp_path: Path) -> None:
+    """A closed port and a silent one have different reasons in the error."""
+    with deaf() as silent:
+        directory = left_behind(tmp_path, addresses=(closed_port(), silent))
+        connection = Connection.read(directory / FILE_NAME)
         with pytest.raises(NoAnswer) as caught:
-            send_request(silent, "status", timeout=0.5)
-    assert [*caught.value.tried.values()] == [NO_REPLY]
-
-
-def test_a_reply_that_is_too_long_is_an_error() -> None:
-    """No frame is longer than the client accepts."""
-
-    async def long(request: ControlRequest) -> ControlReply:
-        body = {"logs": "x" * MAX_FROM_CLUSTER}
-        return ControlReply(process_token=request.process_token, body=body, error="")
-
-    async def main() -> None:
-        async with bootstrap_server(long) as connection:
-            with pytest.raises(GridEngineError, match="one node"):
-                await request(connection, "logs")
-
-    asyncio.run(main())
+            send_request(connection, "status", timeout=0.5)
+    assert [*caught.value.tried.values()] == ["connection refused", NO_REPLY]
 
 
 def test_a_slow_request_does_not_delay_others() -> None:
@@ -198,15 +174,6 @@ def test_connect_by_name_directory_or_scheduler_file(
     file.remove()
 
 
-def test_connect_without_encryption(shared: Path) -> None:
-    """A cluster without TLS has clients without TLS."""
-    with (
-        running(shared, jobs=1, security=False),
-        connect(shared_directory=shared, set_as_default=False) as client,
-    ):
-        assert client.submit(sum, [1, 2]).result() == 3
-
-
 def test_connect_needs_exactly_one_running_cluster(shared: Path) -> None:
     """The error lists what to type; clusters that do not answer do not count."""
     with pytest.raises(OptionError, match="dask gridengine up"):
@@ -214,8 +181,8 @@ def test_connect_needs_exactly_one_running_cluster(shared: Path) -> None:
     lost, other = left_behind(shared), left_behind(shared, "other")
     with pytest.raises(OptionError, match=rf"connect\('{lost}'\)"):
         connect(shared_directory=shared)
-    with (
-        running(shared, jobs=1),
+    with (  # without TLS, as its clients
+        running(shared, jobs=1, security=False),
         connect(shared_directory=shared, set_as_default=False) as client,
     ):
         assert client.submit(sum, [1, 2]).result() == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -60,19 +59,6 @@ def test_a_file_of_another_user_is_skipped(tmp_path: Path) -> None:
     theirs = left_behind(tmp_path, "theirs")
     os.chown(theirs / FILE_NAME, 65534, -1)
     assert read_entry(theirs) is None
-
-
-def test_a_file_of_an_earlier_version_identifies_no_process(tmp_path: Path) -> None:
-    """It must not be attributed to this process and host."""
-    directory = left_behind(tmp_path, "old")
-    path = directory / FILE_NAME
-    body = json.loads(path.read_text())
-    for name in ("host", "process", "started", "pool"):
-        del body[name]
-    path.write_text(json.dumps(body))
-    entry = read_entry(directory)
-    assert entry is not None
-    assert (entry.connection.host, entry.connection.pid) == ("", 0)
 
 
 def test_clusters_are_selected_by_name_or_directory(tmp_path: Path) -> None:

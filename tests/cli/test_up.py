@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine import connect
-from dask_gridengine.cli.stop_signals import StopSignals
+from dask_gridengine.cli.up import StopSignals
 from tests.clusters import DASK, typed
 from tests.waiting import wait_until
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,26 @@ def test_an_opening_that_fails_leaves_nothing(shared: Path) -> None:
     with pytest.raises(OptionError, match="ib9"):
         asyncio.run(opened(shared, use, interface="ib9"))
     assert list(shared.iterdir()) == []
+
+
+def test_a_connection_file_that_cannot_be_written_leaves_nothing(
+    shared: Path,
+) -> None:
+    """As on a full disk; the error has the path and the option to change."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(
+            OptionError, match=rf"{FILE_NAME}(.*\n)*.*shared_directory="
+        ):
+            asyncio.run(opened(shared, use=never, jobs=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not any(shared.iterdir())
+
+
+async def never(pool: NodePool) -> None:
+    raise AssertionError("it was opened")
 
 
 def test_similar_ends_are_counted_together(shared: Path) -> None:

@@ -1,7 +1,7 @@
-"""The code blocks of a page, and what the marks before them say.
+"""The code blocks of a page, and the comments that mark them.
 
-The convention is in CONTRIBUTING.md. Blocks are found by a Markdown parser, so a fence
-in a list or a quotation is one, and one in a comment is not, unless it is hidden.
+Blocks are found by a Markdown parser, so a fence in a list or a quotation is one, and a
+fence in a comment is not, unless the comment begins with "hidden".
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from markdown_it.token import Token
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-#: Languages that are run where nothing else is said.
+#: Languages that are run unless a comment marks the block.
 RUN = ("python", "pycon", "console", "sh", "yaml")
-#: What draws or is laid out, and is no code: mermaid, and MyST's directives.
+#: Blocks that are not code: mermaid, and MyST's directives.
 DRAWN = re.compile(r"mermaid$|\{.+\}")
 
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->")
@@ -41,13 +41,13 @@ class Block:
 
     @property
     def fault(self) -> str:
-        """What is wrong with its mark; "" if it is run or says why not."""
+        """What is wrong with the comment before it; "" if nothing is."""
         if self.reason or self.is_output or self.language in RUN:
             return ""
         return (
-            f"{self}: a block of {self.language or 'no language'} that nobody runs."
+            f"{self}: a block of {self.language or 'no language'} is not run."
             " Write <!-- not run: why --> on the line before it, or <!-- output --> if"
-            " the block before it prints it; CONTRIBUTING.md has the convention"
+            " the block before it prints it"
         )
 
     def __str__(self) -> str:
@@ -55,12 +55,12 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """All pages."""
+    """Return all pages."""
     return sorted(DOCS.glob("*.md"))
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Each fence of a page, in order."""
+    """Return the fences of a page, in order."""
     return list(_blocks(page, page.read_text(), 0))
 
 

@@ -1,9 +1,9 @@
-"""Run a page's blocks as its reader would: in order, in one Python.
+"""Run the code blocks of a page in order, in one Python.
 
     python -m tests.docs.play PAGE [--on-the-grid]
 
-The first block that fails, or prints something else than the page says, ends it with
-the line of the page.
+A block that fails, or prints something else than the page shows, ends this with its
+line of the page.
 """
 
 from __future__ import annotations
@@ -30,21 +30,15 @@ COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 class Differs(Exception):
-    """A block has printed something else than the page says."""
+    """A block has printed something else than the page shows."""
 
 
 def play(page: Path, *, on_the_grid: bool) -> None:
-    """Run all blocks that are to be run here.
-
-    Raises
-    ------
-    Differs
-        If one prints something else than the page says.
-    """
+    """Run all blocks; raise `Differs` if one prints something else than shown."""
     player = _Player()
     for block in blocks_of(page):
         if block.reason or block.fault or (block.on_the_grid and not on_the_grid):
-            player.said = None
+            player.output = None
             continue
         try:
             player.play(block)
@@ -55,28 +49,28 @@ def play(page: Path, *, on_the_grid: bool) -> None:
 
 class _Player:
     def __init__(self) -> None:
-        # As in a script or a notebook: what is defined here cannot be imported.
+        # As in a script or a notebook: definitions in it cannot be imported.
         self.main = types.ModuleType("__main__")
         sys.modules["__main__"] = self.main
-        self.said: str | None = None  # what the last block printed
+        self.output: str | None = None  # what the last block printed
 
     def play(self, block: Block) -> None:
         if block.is_output:
-            if self.said is not None:
-                compare(block.code, self.said)
+            if self.output is not None:
+                compare(block.code, self.output)
             return
-        self.said = getattr(self, f"_{block.language}")(block)
+        self.output = getattr(self, f"_{block.language}")(block)
 
     def _python(self, block: Block) -> str:
         # Empty lines before it, so that a traceback has the line of the page.
         source = "\n" * block.line + block.code
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(source, str(block.page), "exec", flags, dont_inherit=True)
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             result = eval(code, vars(self.main))
             if inspect.iscoroutine(result):
                 asyncio.run(_awaited(result))
-        return said.getvalue()
+        return output.getvalue()
 
     def _pycon(self, block: Block) -> str:
         parsed = doctest.DocTestParser().get_doctest(
@@ -84,17 +78,17 @@ class _Player:
         )
         parsed.globs = vars(self.main)
         runner = doctest.DocTestRunner(optionflags=COMPARED, verbose=False)
-        said: list[str] = []
-        runner.run(parsed, out=said.append, clear_globs=False)
+        output: list[str] = []
+        runner.run(parsed, out=output.append, clear_globs=False)
         if runner.failures:
-            raise Differs("".join(said))
+            raise Differs("".join(output))
         return ""
 
     def _console(self, block: Block) -> str:
         for command, expected in commands(block.code):
-            said = shell(command)
+            output = shell(command)
             if expected:
-                compare(expected, said)
+                compare(expected, output)
         return ""
 
     def _sh(self, block: Block) -> str:
@@ -107,7 +101,7 @@ class _Player:
             names = [name.replace("-", "_") for name in options]
             known = [*Options.names(), "map"]
             if unknown := [name for name in names if name not in known]:
-                raise Differs(f"there is no option {unknown}")
+                raise Differs(f"no option {unknown}")
             Options.resolve({})
         return ""
 
@@ -117,7 +111,7 @@ async def _awaited(coroutine: types.CoroutineType[object, object, object]) -> No
 
 
 def commands(session: str) -> Iterator[tuple[str, str]]:
-    """Commands of a terminal session, each with what is shown of its output."""
+    """Yield the commands of a terminal session, each with the output shown."""
     for part in f"\n{session}".split("\n$ ")[1:]:
         lines = part.splitlines()
         length = next(n for n, line in enumerate(lines, 1) if not line.endswith("\\"))
@@ -125,13 +119,7 @@ def commands(session: str) -> Iterator[tuple[str, str]]:
 
 
 def shell(command: str) -> str:
-    """What a command prints, on either stream.
-
-    Raises
-    ------
-    Differs
-        If it fails.
-    """
+    """Return what a command prints on both streams; `Differs` if it fails."""
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         stdout=subprocess.PIPE,
@@ -146,17 +134,11 @@ def shell(command: str) -> str:
     return done.stdout
 
 
-def compare(expected: str, said: str) -> None:
-    """Compare what was printed with what a page shows.
-
-    Raises
-    ------
-    Differs
-        If they do.
-    """
-    expected, said = (text.rstrip() + "\n" for text in (expected, said))
-    if not doctest.OutputChecker().check_output(expected, said, COMPARED):
-        raise Differs(f"the page shows\n{expected}\nit prints\n{said}")
+def compare(expected: str, output: str) -> None:
+    """Raise `Differs` if the output is not what a page shows."""
+    expected, output = (text.rstrip() + "\n" for text in (expected, output))
+    if not doctest.OutputChecker().check_output(expected, output, COMPARED):
+        raise Differs(f"the page shows\n{expected}\nit prints\n{output}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pages of docs/: their code runs, and what they show is printed."""
+"""The pages of docs/: their code runs and prints what they show."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.docs.play import commands
 
 ROOT = Path(__file__).parents[2]
 
-#: A page of them takes seconds.
+#: One page takes seconds.
 pytestmark = pytest.mark.timeout(180)
 
 
-def visit(page: Path, directory: Path, *arguments: str, **settings: str) -> str:
-    """What is said when a page is played in this directory; "" if all went well."""
+def run_page(page: Path, directory: Path, *arguments: str, **settings: str) -> str:
+    """Run the code of a page in a directory; return its errors, or ""."""
     shared = directory / "shared"
     shared.mkdir()
     (directory / "here").mkdir()
@@ -54,8 +54,8 @@ def local(block: Block) -> bool:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_every_block_is_run_or_says_why_not(page: Path) -> None:
-    """Nothing on a page is silently left alone."""
+def test_every_block_is_run_or_has_a_reason(page: Path) -> None:
+    """A block that is not run has a comment that says why."""
     assert [block.fault for block in blocks_of(page) if block.fault] == []
 
 
@@ -65,18 +65,18 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     ids=lambda page: page.name,
 )
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    """Every block that is not marked runs on local processes, in order."""
+    """Each block without a comment runs on local processes, in order."""
     settings = {
         "DASK_GRIDENGINE__LAUNCHER": "process",
         "DASK_GRIDENGINE__SLOTS": "4",
     }
-    said = visit(page, tmp_path, **settings)
-    assert said == "", said
+    errors = run_page(page, tmp_path, **settings)
+    assert errors == "", errors
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
-def test_code_that_is_not_run_is_code(page: Path) -> None:
-    """It compiles, and the options of clusters in it exist."""
+def test_code_that_is_not_run_compiles(page: Path) -> None:
+    """The options of clusters in it exist, too."""
     known = {*Options.names(), *_OWN}
     for block in blocks_of(page):
         if block.language != "python":
@@ -111,14 +111,14 @@ def written(directory: Path, text: str) -> Path:
         "- in a list\n\n  ```fortran\n  stop\n  ```\n",
     ],
 )
-def test_a_block_nobody_runs_needs_a_reason(text: str, tmp_path: Path) -> None:
-    """A fence that is neither run nor marked is an error that says what to write."""
+def test_a_block_that_is_not_run_needs_a_reason(text: str, tmp_path: Path) -> None:
+    """The error says which comment to write."""
     faults = [block.fault for block in blocks_of(written(tmp_path, text))]
     assert "not run: why" in faults[-1]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("```python\nx = 1\n1 / 0\n```\n", 'page.md", line 3'),
         (
@@ -133,15 +133,15 @@ def test_a_block_nobody_runs_needs_a_reason(text: str, tmp_path: Path) -> None:
         ("```yaml\ngridengine: {cores: many}\n```\n", "cores"),
     ],
 )
-def test_a_page_that_lies_is_found_out(text: str, said: str, tmp_path: Path) -> None:
-    """What fails, or prints something else than is shown, is told with its place."""
-    told = visit(written(tmp_path, text), tmp_path)
-    assert said in told
-    assert "page.md:1 failed" in told or "page.md:5 failed" in told
+def test_a_wrong_page_is_an_error(text: str, expected: str, tmp_path: Path) -> None:
+    """The error of a block has the line of the page."""
+    errors = run_page(written(tmp_path, text), tmp_path)
+    assert expected in errors
+    assert "page.md:1 failed" in errors or "page.md:5 failed" in errors
 
 
-def test_a_page_that_is_true_is_quiet(tmp_path: Path) -> None:
-    """Blocks share what they define; dots stand for anything; marks are obeyed."""
+def test_a_right_page_has_no_errors(tmp_path: Path) -> None:
+    """Blocks share definitions, dots match anything, and marked blocks are not run."""
     page = written(
         tmp_path,
         "<!-- hidden\n```python\nx = 1\n```\n-->\n"
@@ -154,11 +154,11 @@ def test_a_page_that_is_true_is_quiet(tmp_path: Path) -> None:
         "```yaml\ngridengine:\n  cores: 2\n```\n"
         "```{note}\nno code\n```\n",
     )
-    assert visit(page, tmp_path) == ""
+    assert run_page(page, tmp_path) == ""
 
 
-def test_a_session_is_commands_and_what_they_print() -> None:
-    """A backslash goes on in the next line; the rest is output."""
+def test_commands_of_a_session() -> None:
+    """A backslash continues a command; all other lines are output."""
     session = "$ a \\\n    b\none\ntwo\n$ c\n"
     assert list(commands(session)) == [("a \\\n    b", "one\ntwo"), ("c", "")]
 
@@ -166,8 +166,8 @@ def test_a_session_is_commands_and_what_they_print() -> None:
 @pytest.mark.parametrize(
     "page", [*pages(), *ROOT.glob("*.md")], ids=lambda page: page.name
 )
-def test_files_named_on_a_page_are_there(page: Path) -> None:
-    """A promise that names the test which shows it leads to that test."""
+def test_files_named_on_a_page_exist(page: Path) -> None:
+    """Paths of files in this repository are right."""
     named = re.findall(
         r"\b(?:tests|benchmarks|ci|dask_gridengine|gridengine)/[\w/]+(?:\.py|\.yaml)?\b",
         page.read_text(),
@@ -177,7 +177,7 @@ def test_files_named_on_a_page_are_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_tests_named_on_a_page_exist(page: Path) -> None:
-    """A rule that names the test which proves it leads to a function of that name."""
+    """The test that a rule names is a function of that file."""
     named = re.findall(r"\b(tests/[\w/]+\.py)::(test_\w+)", page.read_text())
     missing = [
         f"{path}::{name}"

@@ -145,7 +145,7 @@ def lock(site: Site) -> None:
 
 
 def semaphore(site: Site) -> None:
-    """A Semaphore of one lease is held by one worker at a time, and given back."""
+    """A Semaphore of one lease is held by one worker at a time, and released."""
     one = Semaphore(max_leases=1, name="one")
 
     def hold(_: int, lease: Semaphore) -> int:
@@ -160,14 +160,14 @@ def semaphore(site: Site) -> None:
 
 def events_of_workers(site: Site) -> None:
     """What a worker logs under a topic arrives at a client that has subscribed."""
-    came, said = threading.Event(), []
+    came, messages = threading.Event(), []
 
     def hear(message: Any) -> None:
-        said.append(message[1])
+        messages.append(message[1])
         came.set()
 
     site.client.subscribe_topic("habit", hear)
     site.client.submit(lambda: get_worker().log_event("habit", "hello"), pure=False)
     assert came.wait(30)
-    assert said == ["hello"]
+    assert messages == ["hello"]
     site.client.unsubscribe_topic("habit")

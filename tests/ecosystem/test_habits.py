@@ -1,4 +1,4 @@
-"""Habits of Dask's world, on a cluster of local processes."""
+"""Features of Dask and of libraries on it, on a cluster of local processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dask_gridengine import GridEngineCluster
 from tests.ecosystem import data, futures, libraries, measuring, plugins
 from tests.ecosystem.habits import OPTIONS, WORKERS, Habit, Site
 
-#: They leave the workers' processes alone, and so can share a cluster.
+#: These do not restart workers, and so can share a cluster.
 GENTLE: list[Habit] = [
     measuring.report,
     measuring.task_stream,
@@ -43,7 +43,7 @@ GENTLE: list[Habit] = [
     plugins.scheduler_plugin,
 ]
 
-#: They start workers, or start them anew.
+#: These start or restart workers.
 RESTARTING: list[Habit] = [
     plugins.worker_plugin,
     plugins.nanny_plugin,
@@ -85,12 +85,12 @@ def name_of(habit: Habit) -> str:
 @pytest.mark.keeps_cluster
 @pytest.mark.parametrize("habit", GENTLE, ids=name_of)
 def test_habit(habit: Habit, site: Site) -> None:
-    """It works as on any Dask cluster; what that is, its own docstring says."""
+    """It works as on any Dask cluster; the function's docstring has the details."""
     habit(site)
 
 
 @pytest.mark.parametrize("habit", RESTARTING, ids=name_of)
 def test_habit_that_restarts_workers(habit: Habit, tmp_path: Path) -> None:
-    """It works as on any Dask cluster; what that is, its own docstring says."""
+    """It works as on any Dask cluster; the function's docstring has the details."""
     with local(tmp_path) as site:
         habit(site)

@@ -1,4 +1,4 @@
-"""The cell, as tests on its master host see it."""
+"""The cell, for tests on its master host."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CI_GRID = Path(__file__).parents[2] / "ci" / "grid"
 
 
 class Cell:
-    """What a user on the master host can ask of the cell."""
+    """The commands of a user on the master host."""
 
     hosts = ("node1", "node2")
 
     @property
     def directory(self) -> Path:
-        """Where the cell keeps its files; ``private`` in it differs on each host."""
+        """Directory of the cell's files; ``private`` in it differs on each host."""
         return Path(os.environ["SGE_ROOT"]).parent
 
     def qstat(self, *arguments: str) -> str:
-        """What qstat prints; "" when the queue is empty."""
+        """Return what qstat prints; "" when the queue is empty."""
         return self.run("qstat", *arguments)
 
     def run(self, *command: str) -> str:
@@ -38,11 +38,11 @@ class Cell:
         ).stdout
 
     def control(self, *arguments: str) -> str:
-        """``ci/grid ARGUMENTS``; what it prints."""
+        """Run ``ci/grid ARGUMENTS`` and return what it prints."""
         return self.run(str(CI_GRID), *arguments)
 
     def nodes(self) -> list[list[str]]:
-        """Command lines of all our processes, on whatever host of the cell."""
+        """Return the command lines of all nodes, on each host of the cell."""
         root = os.environ["SGE_ROOT"]  # another cell on this machine has another
         found = []
         for process in psutil.process_iter(["cmdline", "environ"]):
@@ -56,7 +56,7 @@ class Cell:
 
 @pytest.fixture
 def grid() -> Iterator[Cell]:
-    """A cell with an empty queue, which must be empty again afterwards."""
+    """A cell whose queue is empty before the test, and must be empty afterwards."""
     if shutil.which("qstat") is None or "SGE_ROOT" not in os.environ:
         pytest.fail("no Grid Engine here; type: ci/grid run gridmaster pytest -m grid")
     cell = Cell()
@@ -75,7 +75,7 @@ def grid() -> Iterator[Cell]:
 
 @pytest.fixture
 def options(shared: Path) -> dict[str, Any]:
-    """Options of a cluster whose files a test can look at."""
+    """Options of a cluster whose files a test can read."""
     return {
         "launcher": "drmaa",
         "memory": "500 MB",

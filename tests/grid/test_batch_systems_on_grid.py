@@ -1,4 +1,4 @@
-"""A real grid as if nobody knew what kind it is: by DRMAA alone."""
+"""A real grid, treated as an unknown batch system: with DRMAA alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.grid
 def test_an_unknown_grid_works(
     grid: Cell, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nodes are known without any variable of the grid; ends are seen, what is lost is
-    replaced, scaling down and closing delete the right jobs."""
+    """Nodes are identified without variables of the grid, ends are noticed, lost nodes
+    are replaced, and scaling down and closing delete the right jobs."""
     monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "plain")
     with (
         GridEngineCluster(jobs=3, **options) as cluster,

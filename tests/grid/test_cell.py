@@ -1,4 +1,4 @@
-"""The cell that ci/grid makes is what the other tests take it for.
+"""The cell of ci/grid has the properties that other tests rely on.
 
 These tests make cells of their own and leave any other cell of the machine alone.
 """
@@ -42,7 +42,7 @@ def environment(name: str) -> dict[str, str]:
 
 
 def done(*arguments: str, name: str = FIRST) -> str:
-    """What ci/grid prints when all goes well."""
+    """Run ci/grid, which must succeed; return what it prints."""
     finished = grid(*arguments, name=name)
     assert finished.returncode == 0, finished
     return finished.stdout.strip()
@@ -50,7 +50,7 @@ def done(*arguments: str, name: str = FIRST) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_cell_is_left() -> Iterator[None]:
-    """Take our cells down in the end, whatever the tests did to them."""
+    """Take the cells down after the tests."""
     yield
     done("down", name=FIRST)
     done("down", name=SECOND)
@@ -84,7 +84,7 @@ def delete(*ids: str) -> None:
 
 
 def traces() -> dict[str, list[str]]:
-    """All on this machine that bears the name of one of our cells."""
+    """Return everything on this machine that has the name of one of the cells."""
 
     def printed(*command: str) -> list[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -118,7 +118,7 @@ def test_up_of_a_healthy_cell_changes_nothing(cell: Path) -> None:
 
 
 def test_another_shape_is_another_cell() -> None:
-    """Up with other numbers makes the cell anew."""
+    """Up with other numbers makes a new cell."""
     done("up", "1", "3")
     seen = done("run", "gridmaster", "qstat", "-f")
     assert "all.q@node1" in seen
@@ -137,7 +137,7 @@ def test_two_cells_are_up_at_once(cell: Path) -> None:
 
 @pytest.mark.parametrize("node", HOSTS[1:])
 def test_a_job_runs_on_each_node(cell: Path, tmp_path: Path, node: str) -> None:
-    """A job sent to a node sees that node's name, and a PATH with the usual places."""
+    """A job on a node has that node's name, and a PATH with the usual directories."""
     out = tmp_path / "out"
     submit("-sync", "y", "-o", str(out), "-l", f"h={node}", "-b", "y", "env")
     variables = dict(line.split("=", 1) for line in out.read_text().splitlines())
@@ -201,9 +201,9 @@ def test_a_second_network_joins_all_hosts_until_it_is_removed(cell: Path) -> Non
     assert grid("status").returncode == 0
 
 
-def test_a_firewall_passes_grid_engine_and_what_it_is_told(cell: Path) -> None:
-    """All else is dropped without a word, and passes again when it is gone; hosts find
-    each other however long it stands."""
+def test_a_firewall_passes_grid_engine_and_given_ports(cell: Path) -> None:
+    """Other packets are dropped while it exists; hosts can resolve each other's
+    addresses however long that is."""
     listen = "import socket, time; s = socket.create_server(('', 9000)); time.sleep(60)"
     before = done("run", "node1", "ip", "rule")
     with subprocess.Popen(
@@ -241,7 +241,7 @@ def test_jobs_outlive_the_master(cell: Path) -> None:
     done("down")  # the nodes would need 30 s to find the new master
 
 
-def test_a_half_dead_cell_is_made_anew(cell: Path) -> None:
+def test_a_half_dead_cell_is_replaced(cell: Path) -> None:
     """Up clears away a cell that lost its master and a node, and makes another."""
     done("stop-master")
     subprocess.run(["ip", "netns", "del", f"{FIRST}-node1"], check=True, timeout=10)
@@ -256,7 +256,7 @@ def test_a_half_dead_cell_is_made_anew(cell: Path) -> None:
     "stage", ["hosts", "keepers/node1", "sge/default/common/bootstrap"]
 )
 def test_a_killed_up_leaves_nothing_that_down_overlooks(stage: str) -> None:
-    """Down removes all of an up that was killed half-way."""
+    """Down removes everything that a killed up has made."""
     done("down")
     started = subprocess.Popen(
         [CI_GRID, "up"], env=environment(FIRST), stdout=subprocess.DEVNULL
@@ -286,7 +286,7 @@ def test_down_leaves_nothing() -> None:
 
 
 def test_hosts_share_all_but_the_private_directory(cell: Path, tmp_path: Path) -> None:
-    """What a host writes in the private directory no other host sees, nor we."""
+    """A file in the private directory of a host exists on no other host, nor here."""
     script = f"hostname >$GRID_PRIVATE/file; hostname >>{tmp_path}/file"
     for host in HOSTS:
         done("run", host, "sh", "-c", script)
@@ -296,7 +296,7 @@ def test_hosts_share_all_but_the_private_directory(cell: Path, tmp_path: Path) -
     assert not (cell / "private" / "file").exists()
 
 
-def test_a_command_is_run_as_if_it_were_here(cell: Path, tmp_path: Path) -> None:
+def test_a_command_is_run_on_another_host(cell: Path, tmp_path: Path) -> None:
     """Its input, its exit status and its working directory are passed on."""
     finished = grid("run", "node2", "sh", "-c", "cat; exit 7", stdin="hello")
     assert (finished.stdout, finished.returncode) == ("hello", 7)
@@ -368,7 +368,7 @@ def test_a_bad_name_exits_2(name: str) -> None:
     assert "GRID_NAME" in finished.stderr
 
 
-def test_an_unprivileged_user_is_told_to_use_sudo() -> None:
+def test_an_unprivileged_user_gets_the_hint_sudo() -> None:
     """Without root the exit status is 77, which test suites take for a skip."""
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     with CI_GRID.open() as script:  # nobody may not be able to enter the checkout

@@ -57,7 +57,7 @@ def test_a_hundred_jobs_queue_and_scale_down_starts_none(
 ) -> None:
     """Jobs beyond the slots queue; scale(1) takes them back without starting one.
 
-    Nothing was computed, so nothing is said to be lost, whoever registers meanwhile.
+    Nothing was computed, so no data is reported as lost, whichever node registers.
     """
     slots = 2 * int(grid.run("qconf", "-sq", "all.q").split("slots")[1].split()[0])
     with GridEngineCluster(jobs=slots + 10, **options) as cluster:
@@ -111,7 +111,7 @@ def test_kill_9_of_python_empties_the_queue(grid: Cell, shared: Path) -> None:
 def test_a_courtesy_signal_drains_a_node(
     grid: Cell, options: dict[str, Any], number: signal.Signals
 ) -> None:
-    """A node that is warned hands its data over before it goes."""
+    """A node that gets a warning signal moves its data before it ends."""
     with GridEngineCluster(jobs=2, **options) as cluster, Client(cluster) as client:
         client.wait_for_workers(2, timeout=60)
         futures = client.map(lambda i: os.urandom(8), range(10), pure=False)
@@ -133,37 +133,41 @@ def test_a_courtesy_signal_drains_a_node(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"queue": "nowhere.q"}, r"nowhere\.q.*qsub -w v"),
         ({"resource_spec": "unicorns=3"}, r"unicorns.*resource_spec"),
         ({"cores": 2, "parallel_environment": "nope"}, r"nope.*parallel_environment"),
     ],
 )
-def test_what_the_grid_refuses_is_said_in_its_words(
-    grid: Cell, options: dict[str, Any], shared: Path, change: dict[str, Any], said: str
+def test_a_rejected_submission_has_the_grids_message(
+    grid: Cell,
+    options: dict[str, Any],
+    shared: Path,
+    change: dict[str, Any],
+    reason: str,
 ) -> None:
     """The constructor raises with the grid's reason, and nothing is left behind."""
     with pytest.raises(SubmitError) as caught:
         GridEngineCluster(**{"jobs": 2, **options, **change})
-    assert re.search(said, str(caught.value), re.DOTALL), caught.value
+    assert re.search(reason, str(caught.value), re.DOTALL), caught.value
     assert list(shared.iterdir()) == []
 
 
-def test_no_qmaster_is_said_to_be_no_qmaster(
+def test_the_error_of_an_unreachable_qmaster(
     grid: Cell, options: dict[str, Any], shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreachable qmaster names its host and what to check."""
+    """The error has the host of the qmaster, and what to check."""
     monkeypatch.setenv("SGE_QMASTER_PORT", "6999")
     with pytest.raises(LauncherUnavailable, match=r"(?s)gridmaster.*qhost"):
         GridEngineCluster(jobs=1, **options)
     assert list(shared.iterdir()) == []
 
 
-def test_no_libdrmaa_lists_where_it_was_looked_for(
+def test_the_error_of_a_missing_libdrmaa(
     grid: Cell, options: dict[str, Any], shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong DRMAA_LIBRARY_PATH is named, and launcher='drmaa' does not fall back."""
+    """It has a wrong DRMAA_LIBRARY_PATH, and launcher='drmaa' does not fall back."""
     monkeypatch.setenv("DRMAA_LIBRARY_PATH", "/nowhere/libdrmaa.so")
     with pytest.raises(LauncherUnavailable, match=r"(?s)/nowhere/libdrmaa\.so"):
         GridEngineCluster(jobs=1, **options)
@@ -171,15 +175,15 @@ def test_no_libdrmaa_lists_where_it_was_looked_for(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
         ({"local_directory": "/proc/no"}, r"scratch directory.*local_directory="),
         ({"host": "127.0.0.1"}, r"could not reach.*127.0.0.1.*refused.*interface="),
     ],
 )
-def test_nodes_that_cannot_start_say_why(
-    grid: Cell, options: dict[str, Any], change: dict[str, Any], said: str
+def test_the_error_of_nodes_that_cannot_start(
+    grid: Cell, options: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
     """wait_for_workers raises with the reason and what to type."""
     options = {**options, "death_timeout": 2, **change}
@@ -188,13 +192,13 @@ def test_nodes_that_cannot_start_say_why(
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(2, timeout=60)
-    assert re.search(said, str(caught.value), re.DOTALL), caught.value
+    assert re.search(reason, str(caught.value), re.DOTALL), caught.value
 
 
 def test_a_shared_directory_that_is_not_shared(
     grid: Cell, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Neither the log nor the connection file is visible on the nodes: both say so."""
+    """The nodes can see neither the log nor the connection file; the error says so."""
     private = grid.directory / "private"
     with (
         GridEngineCluster(jobs=1, **{**options, "shared_directory": private}) as one,
@@ -209,7 +213,7 @@ def test_a_shared_directory_that_is_not_shared(
         other.wait_for_workers(1, timeout=60)
 
 
-def test_slots_and_walltime_are_what_was_granted(
+def test_slots_and_walltime_are_as_requested(
     grid: Cell, options: dict[str, Any]
 ) -> None:
     """cores become slots of the parallel environment, and the worker's threads."""
@@ -279,8 +283,8 @@ def test_a_cluster_inside_a_job_is_on_the_grid(
         how = ["-S", "/bin/sh", "-j", "y", "-q", "all.q@node1", "-v", directory]
         command = ["qsub", "-sync", "y", "-o", f"{tmp_path}/out", *how, str(script)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        said = (tmp_path / "out").read_text()
-        assert said.strip() in grid.hosts, (said, ran.stdout, ran.stderr)
+        message = (tmp_path / "out").read_text()
+        assert message.strip() in grid.hosts, (message, ran.stdout, ran.stderr)
     finally:
         grid.run("qconf", "-ds", "node1")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.grid
 
 
 def nodes(port: int) -> list[dict[str, Any]]:
-    """What the JSON route says of them."""
+    """Return the nodes of the JSON route."""
     url = f"http://127.0.0.1:{port}/json/gridengine.json"
     with urllib.request.urlopen(url, timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)["nodes"]
@@ -35,7 +35,7 @@ def states(port: int) -> list[str]:
 def test_a_killed_node_is_on_the_page_and_in_the_json(
     grid: Cell, options: dict[str, Any]
 ) -> None:
-    """By job, host and cause; so is the one that comes in its place."""
+    """It has its job, host and cause; its replacement is there, too."""
     given = {**options, "scheduler_options": {"dashboard_address": ":0"}}
     with GridEngineCluster(jobs=4, **given) as cluster:
         cluster.wait_for_workers(4, timeout=60)
@@ -56,11 +56,11 @@ def test_a_killed_node_is_on_the_page_and_in_the_json(
         (gone,) = (node for node in nodes(port) if node["state"] == "gone")
         assert (gone["job"], gone["host"]) == (str(killed.id), killed.host)
         assert (gone["cause"], gone["failed"]) == ("was killed", True)
-        _look_at(port, str(killed.id), cluster)
+        _check_page(port, str(killed.id), cluster)
     assert grid.qstat() == ""
 
 
-def _look_at(port: int, job: str, cluster: GridEngineCluster) -> None:
+def _check_page(port: int, job: str, cluster: GridEngineCluster) -> None:
     with browser.page() as page:
         page.goto(f"http://127.0.0.1:{port}/gridengine")
         page.get_by_text("1 was killed", exact=True).wait_for(timeout=60_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import blocks_of, pages
-from tests.docs.test_pages import visit
+from tests.docs.test_pages import run_page
 from tests.grid.conftest import Cell
 
 pytestmark = [pytest.mark.grid, pytest.mark.timeout(180)]
@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.grid, pytest.mark.timeout(180)]
 def test_the_code_of_a_page_runs_on_the_grid(
     grid: Cell, page: Path, tmp_path: Path
 ) -> None:
-    """All of it, also what runs on local processes elsewhere; and no job is left."""
+    """All blocks run, also those for local processes, and no job is left."""
     settings = {
         "DASK_GRIDENGINE__LAUNCHER": "drmaa",
         "DASK_GRIDENGINE__DEATH_TIMEOUT": "20",
     }
-    said = visit(page, tmp_path, "--on-the-grid", **settings)
-    assert said == "", said
+    output = run_page(page, tmp_path, "--on-the-grid", **settings)
+    assert output == "", output

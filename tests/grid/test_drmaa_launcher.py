@@ -24,10 +24,11 @@ from dask_gridengine.errors import DrmCommunicationError, SubmitError
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.jobs import UNCONFIRMED
 from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher, drmaa_program
-from dask_gridengine.launchers.drmaa.library import ABANDONED, NO_RECORD
-from dask_gridengine.launchers.drmaa.usage import (
+from dask_gridengine.launchers.drmaa.library import (
+    ABANDONED,
     APPLICATION_ERROR,
     DELETED,
+    NO_RECORD,
     UNSTARTED,
 )
 from dask_gridengine.launchers.select import open_launcher
@@ -153,7 +154,7 @@ def test_ended_nodes_have_accounting_records(ends: Ends, grid: Cell) -> None:
 
 
 def test_the_hosts_of_options_are_found(ends: Ends) -> None:
-    """By qselect, which knows every host; None for invalid options."""
+    """From qselect, which lists every host; None for invalid options."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -173,7 +174,7 @@ def test_the_hosts_of_options_are_found(ends: Ends) -> None:
 def test_excluded_hosts_run_nothing(
     ends: Ends, native: str, shared: Path, grid: Cell
 ) -> None:
-    """With any other options, and as many hosts as Grid Engine accepts."""
+    """This works with any other options, and as many hosts as Grid Engine accepts."""
     script = f"hostname >{shared}/host-$JOB_ID-$SGE_TASK_ID"
     many = [f"node{index}-with-a-long-name.example.org" for index in range(100, 400)]
 
@@ -195,7 +196,7 @@ def test_excluded_hosts_run_nothing(
 
 
 def test_a_recheck_finds_an_ended_node(ends: Ends, grid: Cell) -> None:
-    """Also one whose notice was lost; a live node stays."""
+    """Also a node whose notice was lost; a live node stays."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -213,7 +214,7 @@ def test_a_recheck_finds_an_ended_node(ends: Ends, grid: Cell) -> None:
 
 
 def test_a_command_arrives_whole(ends: Ends, tmp_path: Path) -> None:
-    """Though libdrmaa cuts arguments at newlines and values at "="."""
+    """Although libdrmaa cuts arguments at newlines and values at "="."""
     seen = tmp_path / "seen.json"
     program = (
         "import json, os, sys\n"
@@ -269,7 +270,7 @@ def test_a_rejection_has_the_grids_text(
 
 
 def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
-    """Queued or running nodes; the others stay."""
+    """Queued or running nodes are cancelled; the others stay."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -286,7 +287,7 @@ def test_part_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
 
 
 def test_many_nodes_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None:
-    """By one command; the others stay."""
+    """One command cancels them; the others stay."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -301,7 +302,7 @@ def test_many_nodes_of_an_array_can_be_cancelled(ends: Ends, grid: Cell) -> None
 
 
 def test_jobs_deleted_by_others_are_reported_as_deleted(ends: Ends, grid: Cell) -> None:
-    """By a user or an administrator with qdel."""
+    """A user or an administrator uses qdel."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -379,7 +380,7 @@ def test_nothing_outlives_the_parent(grid: Cell, shared: Path, ending: str) -> N
 
 
 def test_nodes_survive_a_killed_child(ends: Ends, tmp_path: Path) -> None:
-    """A new one takes over; ends have their exit status, cancelling works."""
+    """A new child takes over; ends have their exit status, and cancelling works."""
     gate = tmp_path / "gate"
 
     async def main() -> None:
@@ -420,7 +421,7 @@ def test_an_end_between_two_children_is_found(ends: Ends, grid: Cell) -> None:
 
 
 def test_a_master_that_hangs_loses_no_end(ends: Ends, tmp_path: Path) -> None:
-    """Ends meanwhile are reported when it goes on, with their exit status."""
+    """Ends during that time are reported later, with their exit status."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:
@@ -503,7 +504,7 @@ def test_a_restarted_master_loses_no_cancellation(
 
 
 def test_a_cancelled_submission_leaves_no_job(ends: Ends, grid: Cell) -> None:
-    """What it still queues is deleted, and its end is not reported."""
+    """A job that is still queued is deleted, and its end is not reported."""
 
     async def main() -> None:
         async with drmaa(ends) as launcher:

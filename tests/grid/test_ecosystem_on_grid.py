@@ -1,4 +1,4 @@
-"""Habits of Dask's world, on a real Grid Engine."""
+"""Features of Dask and of libraries on it, on a real Grid Engine."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_all_habits_on_one_cluster(
             try:
                 habit(site)
             except Exception as exc:
-                said = f"the habit {habit.__name__}: {exc!r}\n{cluster.explain()}"
-                raise AssertionError(said) from exc
+                message = f"the habit {habit.__name__}: {exc!r}\n{cluster.explain()}"
+                raise AssertionError(message) from exc

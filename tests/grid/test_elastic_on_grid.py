@@ -28,7 +28,7 @@ PERIODS = 10
 
 @pytest.fixture
 def spreading(grid: Cell, tmp_path: Path) -> Iterator[str]:
-    """A parallel environment that deals a job's slots out to the hosts in turn."""
+    """A parallel environment that spreads the slots of a job over the hosts."""
     name = "spread"
     file = tmp_path / name
     shown = re.sub(r"(pe_name\s+)\S+", rf"\g<1>{name}", grid.run("qconf", "-sp", "smp"))
@@ -43,7 +43,7 @@ def spreading(grid: Cell, tmp_path: Path) -> Iterator[str]:
 def test_threads_are_the_slots_of_the_nodes_own_host(
     grid: Cell, options: dict[str, Any], spreading: str
 ) -> None:
-    """One warning names the environment and what to ask the admins for."""
+    """One warning names the environment and what admins can change."""
     of_six = {"cores": 6, "parallel_environment": spreading}
     with GridEngineCluster(jobs=2, **{**options, **of_six}) as cluster:
         cluster.wait_for_workers(2, timeout=60)
@@ -106,10 +106,10 @@ def limit(grid: Cell, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
 
 @pytest.mark.parametrize("limit", ["max_aj_tasks", "max_aj_instances"], indirect=True)
 @pytest.mark.usefixtures("limit")
-def test_what_is_too_much_for_one_array_comes_as_several(
+def test_too_many_nodes_for_one_array_become_several(
     options: dict[str, Any],
 ) -> None:
-    """As many as the grid takes, or runs, at a time; nobody has to know the limit."""
+    """Each has as many nodes as the grid accepts, or runs at a time."""
     with GridEngineCluster(jobs=5, **options) as cluster:
         cluster.wait_for_workers(5, timeout=60)
         rows = [row for row in cluster.jobs() if row.state is NodeState.WORKING]
@@ -123,7 +123,7 @@ def test_what_is_too_much_for_one_array_comes_as_several(
 
 @pytest.fixture
 def closed_queue(grid: Cell) -> Iterator[None]:
-    """A queue that starts nothing: as slow as a queue can be."""
+    """Disable the queue, so that no job starts."""
     grid.run("qmod", "-d", "*")
     yield
     grid.run("qmod", "-e", "*")
@@ -155,12 +155,12 @@ def test_a_square_wave_of_demand_costs_no_place_in_the_queue(
         assert client.gather(work) == list(range(40))
         assert all(len(names) == 1 for names in runs(book).values())
         del work
-        wait_until(lambda: grid.qstat() == "", "idle nodes given back", 30)
+        wait_until(lambda: grid.qstat() == "", "idle nodes end", 30)
         assert len(cluster.jobs()) == 4
 
 
 def hog(size: int) -> int:
-    """Have the worker keep so many bytes that are nobody's result."""
+    """Let the worker allocate `size` bytes that belong to no result."""
     get_worker().hog = bytearray(size)
     return size
 
@@ -169,10 +169,10 @@ def worker_name() -> str:
     return str(get_worker().name)
 
 
-def test_a_full_worker_is_named_and_another_node_asked_for(
+def test_a_full_worker_is_reported_and_another_node_requested(
     grid: Cell, options: dict[str, Any]
 ) -> None:
-    """Dask starts no task there any more; the work goes on elsewhere."""
+    """Dask starts no task there any more; the tasks run elsewhere."""
     with (
         GridEngineCluster(**{**options, "memory": "400 MB"}) as cluster,
         Client(cluster) as client,

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.grid
 
 
 def run(grid: Cell, shared: Path, *command: str) -> str:
-    """What a fresh Python on the cell prints; its jobs are seen in the queue."""
+    """Run a new Python on the cell, with jobs in the queue; return what it prints."""
     running = subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
@@ -26,44 +26,44 @@ def run(grid: Cell, shared: Path, *command: str) -> str:
         env={**os.environ, "DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared)},
     )
     wait_until(grid.qstat, "a job in the queue", 30)
-    said, _ = running.communicate(timeout=60)
+    output, _ = running.communicate(timeout=60)
     assert running.returncode == 0
     wait_until(lambda: grid.qstat() == "", "an empty queue", 10, grid.qstat)
-    return said
+    return output
 
 
 def test_the_old_readme_example_runs_on_the_grid(
     grid: Cell, shared: Path, tmp_path: Path
 ) -> None:
-    """Unchanged: its best available scheduler is the grid's."""
+    """It is unchanged, and its best available scheduler is that of the grid."""
     script = tmp_path / "script.py"
     script.write_text(quoted("the old README's example"))
-    said = run(grid, shared, "-c", RUN_AND_SHOW_Y, str(script))
-    assert said.splitlines()[-1] == "[1, 4, 9, 16, 25]"
-    assert "local processes" not in said
+    output = run(grid, shared, "-c", RUN_AND_SHOW_Y, str(script))
+    assert output.splitlines()[-1] == "[1, 4, 9, 16, 25]"
+    assert "local processes" not in output
 
 
 def test_the_old_example_runs_on_the_grid(
     grid: Cell, shared: Path, tmp_path: Path
 ) -> None:
-    """Unchanged, its last part on Grid Engine."""
+    """It is unchanged, and its last part runs on Grid Engine."""
     script = tmp_path / "script.py"
     script.write_text(quoted("the old example.py"))
-    said = run(grid, shared, str(script))
+    output = run(grid, shared, str(script))
     roots = "y = [1.0, 1.4142135623730951, 1.7320508075688772, 2.0, 2.23606797749979]"
-    assert said.count(roots) == 2
-    assert "local processes" not in said
+    assert output.count(roots) == 2
+    assert "local processes" not in output
 
 
 def test_our_example_names_the_hosts(grid: Cell, shared: Path) -> None:
     """It shows that its last items were run on the cell's hosts."""
-    said = run(grid, shared, "-m", "gridengine.example")
-    last = said.rpartition("GridEngineScheduler")[2]
+    output = run(grid, shared, "-m", "gridengine.example")
+    last = output.rpartition("GridEngineScheduler")[2]
     assert any(f"on {host}" in last for host in grid.hosts)
 
 
 def test_jobs_run_and_end_on_the_grid(grid: Cell, shared: Path) -> None:
-    """A job speaks from its node, is ended there by force, and another takes it."""
+    """A job sends messages, is terminated on its node, and another one runs there."""
     code = (
         "import gridengine, socket, time\n"
         "def tell(controller):\n"

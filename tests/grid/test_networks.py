@@ -1,4 +1,4 @@
-"""Odd networks between the cluster and its nodes: two of them, firewalls, NAT, IPv6."""
+"""Networks between the cluster and its nodes: two networks, firewalls, NAT, IPv6."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.grid, pytest.mark.timeout(120)]
 
 JOBS = 4
-SCHEDULER, DOOR = 18786, 14711  # not among those the kernel gives to clients
+SCHEDULER, BOOTSTRAP = 18786, 14711  # not among those the kernel gives to clients
 WORKERS = (19000, 19039)
 
 
 @pytest.fixture
 def wall(grid: Cell) -> Iterator[Callable[..., None]]:
-    """A firewall on the first network; what may pass, for as long as a test lasts."""
+    """A firewall on the first network; the test sets the open ports."""
     yield lambda *ports: grid.control("firewall", *map(str, ports)) and None
     grid.control("no-firewall")
 
 
 @pytest.fixture
 def second(grid: Cell) -> Iterator[dict[str, str]]:
-    """A second network for a test: this host's addresses on it, by kind."""
+    """A second network; returns the addresses of this host on it, by kind."""
     grid.control("add-network")
     found = psutil.net_if_addrs()["eth1"]
     yield {
@@ -47,7 +47,7 @@ def second(grid: Cell) -> Iterator[dict[str, str]]:
 
 
 def first() -> str:
-    """This host's address on the first network, which Grid Engine uses, too."""
+    """Return this host's address on the first network, which Grid Engine uses, too."""
     return socket.gethostbyname(socket.gethostname())
 
 
@@ -56,7 +56,7 @@ def size(*parts: bytes) -> int:
 
 
 def all_to_all(client: Client) -> list[str]:
-    """Have each worker compute with what all have; the workers' addresses."""
+    """Let each worker use the data of all; return the addresses of the workers."""
     client.wait_for_workers(JOBS, timeout=60)
     workers = [*client.scheduler_info(n_workers=-1)["workers"]]
     assert len({address.rpartition(":")[0] for address in workers}) == 2, workers
@@ -69,22 +69,22 @@ def all_to_all(client: Client) -> list[str]:
         for worker in workers
     ]
     assert client.gather(sums) == [100_000 * JOBS] * JOBS
-    # The scheduler reaches each worker, and each Nanny, by itself.
+    # The scheduler connects to each worker, and to each Nanny.
     assert client.run(int) == client.run(int, nanny=True) == dict.fromkeys(workers, 0)
     assert "cannot" not in client.cluster.explain()
     return workers
 
 
-def told(cluster: GridEngineCluster) -> str:
-    """The story of the last node that was asked for."""
+def explained(cluster: GridEngineCluster) -> str:
+    """Return the explanation of the node submitted last."""
     return cluster.explain(str(cluster.jobs()[-1].id))
 
 
 def test_only_the_second_network_is_reachable(
     options: dict[str, Any], wall: Callable[..., None], second: dict[str, str]
 ) -> None:
-    """Without configuration; workers announce that network's addresses, and the node's
-    story says what the first one answered."""
+    """No configuration is needed. Workers use the addresses of that network, and the
+    explanation of a node has the result for the first network."""
     wall()
     with (
         GridEngineCluster(jobs=JOBS, **options) as cluster,
@@ -93,16 +93,16 @@ def test_only_the_second_network_is_reachable(
         network = second["4"].rpartition(".")[0]
         for address in all_to_all(client):
             assert address.startswith(f"tls://{network}.")
-        story = told(cluster)
-    assert f"it reached the cluster at {second['4']}:" in story
-    assert f"  {first()}:" in story
-    assert ": no answer in 0." in story
+        explanation = explained(cluster)
+    assert f"it reached the cluster at {second['4']}:" in explanation
+    assert f"  {first()}:" in explanation
+    assert ": no answer in 0." in explanation
 
 
 def test_no_network_is_reachable(
     options: dict[str, Any], wall: Callable[..., None]
 ) -> None:
-    """Each address is named with what it answered, and the options to change."""
+    """The error has the result for each address, and the options to change."""
     wall()
     options["death_timeout"] = 6
     with (
@@ -110,22 +110,22 @@ def test_no_network_is_reachable(
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(JOBS, timeout=90)
-    said = str(caught.value)
-    assert "could not reach the cluster" in said
-    assert f"{first()}:" in said
-    assert "(a firewall, or no route)" in said
+    message = str(caught.value)
+    assert "could not reach the cluster" in message
+    assert f"{first()}:" in message
+    assert "(a firewall, or no route)" in message
     for option in ("interface=", "bootstrap_port=", "contact_address="):
-        assert option in said
+        assert option in message
 
 
 def test_a_firewall_lets_some_ports_through(
     options: dict[str, Any], wall: Callable[..., None]
 ) -> None:
-    """One for the scheduler, one for the bootstrap, a range for the workers: enough."""
-    wall(SCHEDULER, DOOR, "{}-{}".format(*WORKERS))
+    """A port for the scheduler, one for the bootstrap, and a range for workers do."""
+    wall(SCHEDULER, BOOTSTRAP, "{}-{}".format(*WORKERS))
     ports = {
         "scheduler_port": SCHEDULER,
-        "bootstrap_port": DOOR,
+        "bootstrap_port": BOOTSTRAP,
         "worker_port": "{}:{}".format(*WORKERS),
     }
     with (
@@ -137,35 +137,35 @@ def test_a_firewall_lets_some_ports_through(
         assert cluster.scheduler.address == f"tls://{first()}:{SCHEDULER}"
 
 
-def test_a_firewall_shuts_the_schedulers_port_only(
+def test_a_firewall_closes_the_schedulers_port_only(
     options: dict[str, Any], wall: Callable[..., None]
 ) -> None:
-    """Told as that, within seconds, with address, port, answer and option."""
-    wall(DOOR)
-    ports = {"scheduler_port": SCHEDULER, "bootstrap_port": DOOR}
+    """The error comes within seconds, with address, port, result and option."""
+    wall(BOOTSTRAP)
+    ports = {"scheduler_port": SCHEDULER, "bootstrap_port": BOOTSTRAP}
     with (
         GridEngineCluster(jobs=JOBS, **ports, **options) as cluster,
         pytest.raises(NodesFailed) as caught,
     ):
         cluster.wait_for_workers(JOBS, timeout=90)
-    said = str(caught.value)
-    assert "reached the bootstrap port, but not the scheduler" in said
-    assert f"{first()}:{SCHEDULER}: no answer in 3 s" in said
-    assert f"the bootstrap at {first()}:{DOOR} did answer" in said
-    assert "scheduler_port=" in said
+    message = str(caught.value)
+    assert "reached the bootstrap port, but not the scheduler" in message
+    assert f"{first()}:{SCHEDULER}: no answer in 3 s" in message
+    assert f"the bootstrap at {first()}:{BOOTSTRAP} did answer" in message
+    assert "scheduler_port=" in message
 
 
-def test_a_firewall_shuts_the_workers_ports(
+def test_a_firewall_closes_the_workers_ports(
     options: dict[str, Any], wall: Callable[..., None]
 ) -> None:
-    """Nodes become workers, and then all would hang: that is told before."""
-    wall(SCHEDULER, DOOR)
-    ports = {"scheduler_port": SCHEDULER, "bootstrap_port": DOOR}
+    """Nodes become workers, but computations would hang; a warning says so."""
+    wall(SCHEDULER, BOOTSTRAP)
+    ports = {"scheduler_port": SCHEDULER, "bootstrap_port": BOOTSTRAP}
     with GridEngineCluster(jobs=JOBS, **ports, **options) as cluster:
         cluster.wait_for_workers(JOBS, timeout=60)
         wait_until(
             lambda: cluster.explain().count("cannot be reached from here") == 2,
-            "told of both hosts",
+            "a warning about both hosts",
             30,
             cluster.explain,
         )
@@ -174,7 +174,7 @@ def test_a_firewall_shuts_the_workers_ports(
 
 @pytest.fixture
 def parted(grid: Cell, wall: Callable[..., None]) -> Iterator[None]:
-    """node1 does not hear node2; everything else is as ever."""
+    """Packets from node2 to node1 are dropped."""
     wall("1-65534")
     rule = f"pref 9 iif eth0 from {socket.gethostbyname('node2')} ipproto tcp blackhole"
     grid.control("run", "node1", "ip", "rule", "add", *rule.split())
@@ -183,19 +183,19 @@ def parted(grid: Cell, wall: Callable[..., None]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("parted")
-def test_a_wall_between_two_nodes(options: dict[str, Any]) -> None:
-    """The workers are asked, and the one that does not get through says so."""
+def test_a_firewall_between_two_nodes(options: dict[str, Any]) -> None:
+    """The workers are tested, and explain() names the one that cannot connect."""
     with GridEngineCluster(jobs=JOBS, **options) as cluster:
         cluster.wait_for_workers(JOBS, timeout=60)
-        said = "cannot reach those on"
-        wait_until(lambda: said in cluster.explain(), "told", 30, cluster.explain)
+        text = "cannot reach those on"
+        wait_until(lambda: text in cluster.explain(), "explained", 30, cluster.explain)
         assert "workers on node" in cluster.explain()
         assert "no answer in 3 s" in cluster.explain()
         assert "worker_interface=" in cluster.explain()
 
 
 def test_ipv6_from_end_to_end(options: dict[str, Any], second: dict[str, str]) -> None:
-    """Bootstrap, scheduler, Nannies, and workers among each other."""
+    """Bootstrap, scheduler, Nannies and workers use it."""
     with (
         GridEngineCluster(jobs=JOBS, host=second["6"], **options) as cluster,
         Client(cluster) as client,
@@ -205,16 +205,16 @@ def test_ipv6_from_end_to_end(options: dict[str, Any], second: dict[str, str]) -
         assert f"[{second['6']}]:" in cluster.scheduler.address
 
 
-def test_nat_hands_on_two_ports(
+def test_nat_forwards_two_ports(
     options: dict[str, Any], wall: Callable[..., None]
 ) -> None:
-    """The cluster listens where no node gets, and is found by the ports of the gate."""
-    out = {28786: SCHEDULER, DOOR: DOOR}
+    """Nodes cannot reach the cluster's addresses, but the ports of the gateway."""
+    out = {28786: SCHEDULER, BOOTSTRAP: BOOTSTRAP}
     wall("{}-{}".format(*WORKERS), *out)
     given = {
         "host": "127.0.0.1",
         "scheduler_port": SCHEDULER,
-        "bootstrap_port": DOOR,
+        "bootstrap_port": BOOTSTRAP,
         "contact_address": f"{first()}:28786",
         "worker_port": "{}:{}".format(*WORKERS),
     }
@@ -227,10 +227,10 @@ def test_nat_hands_on_two_ports(
 
 
 @pytest.mark.parametrize("given", ["eth1", "10.78.0.0/16"])
-def test_workers_talk_on_the_interface_they_are_told(
+def test_workers_use_the_given_interface(
     options: dict[str, Any], second: dict[str, str], given: str
 ) -> None:
-    """Their own, whatever those here are called: a fast network for the data, say."""
+    """An interface of the nodes, such as a fast network, which may not exist here."""
     with (
         GridEngineCluster(jobs=JOBS, worker_interface=given, **options) as cluster,
         Client(cluster) as client,

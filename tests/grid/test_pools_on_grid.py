@@ -1,4 +1,4 @@
-"""Two kinds of nodes on two kinds of hosts."""
+"""Two pools on two kinds of hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPLEXES = ("large large BOOL == YES NO FALSE 0", "small small BOOL == YES NO F
 
 @pytest.fixture
 def two_kinds(grid: Cell, tmp_path: Path) -> Iterator[None]:
-    """node1 is small, node2 is large."""
+    """Make node1 a small host, and node2 a large one."""
     before = grid.run("qconf", "-sc")
     file, old = tmp_path / "complexes", tmp_path / "before"
     old.write_text(before)
@@ -53,7 +53,7 @@ def where(*_: object) -> tuple[str, str]:
 
 
 def test_tasks_run_where_they_must(grid: Cell, pools: dict[str, Any]) -> None:
-    """On the hosts of their pool; each pool is scaled, and heals, alone."""
+    """Tasks run on the hosts of their pool; each pool is scaled and repaired alone."""
     jobs = {"cpu": 2, "big": 1}
     with GridEngineCluster(jobs=jobs, **pools) as cluster, Client(cluster) as client:
         client.wait_for_workers(3, timeout=60)
@@ -79,13 +79,13 @@ def test_tasks_run_where_they_must(grid: Cell, pools: dict[str, Any]) -> None:
 
 
 def test_each_pool_follows_its_own_work(grid: Cell, pools: dict[str, Any]) -> None:
-    """Nodes come of the kind that tasks require; what no kind has is said."""
+    """Nodes of the required pool start; a requirement that no pool has is reported."""
     with GridEngineCluster(**pools) as cluster, Client(cluster) as client:
         cluster.adapt(maximum_jobs=2, interval="200 ms", idle_grace="1 s", wait_count=1)
         found = client.submit(where, 1, resources={"BIG": 1}).result(timeout=60)
         assert found == ("node2", "big")
         assert cluster.pool("cpu").wanted == 0
-        wait_until(lambda: cluster.wanted == 0, "nobody", 60, cluster.explain)
+        wait_until(lambda: cluster.wanted == 0, "no nodes", 60, cluster.explain)
         assert client.submit(where, 2).result(timeout=60) == ("node1", "cpu")
         assert cluster.pool("big").wanted == 0
         with pytest.raises(Unsatisfiable, match="requires GPU 1"):
@@ -94,8 +94,8 @@ def test_each_pool_follows_its_own_work(grid: Cell, pools: dict[str, Any]) -> No
 
 
 def test_a_node_pins_its_devices(grid: Cell, options: dict[str, Any]) -> None:
-    """Each worker sees its share of what the grid granted; the prologue sets what Univa
-    sets for a resource map, which this Grid Engine does not know."""
+    """Each worker sees its share of the granted devices. The prologue sets the variable
+    that Univa sets for a resource map, which this Grid Engine does not have."""
     options |= {
         "cores": 2,
         "processes": 2,

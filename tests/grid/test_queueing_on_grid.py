@@ -1,4 +1,4 @@
-"""Why nodes queue is said where people look, in Grid Engine's own words."""
+"""The reason why nodes queue is shown, in Grid Engine's own text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Trouble = Callable[[Cell, ExitStack, Path], None]
 
 @pytest.fixture
 def troubled(grid: Cell, tmp_path: Path) -> Iterator[Callable[[Trouble], ExitStack]]:
-    """Brings trouble over the cell, which ends with what is returned, or the test."""
+    """Returns a function that causes trouble until its result is closed."""
     with ExitStack() as undo:
 
         def bring(trouble: Trouble) -> ExitStack:
@@ -86,7 +86,7 @@ def test_why_nodes_queue(
     trouble: Trouble,
     word: str,
 ) -> None:
-    """In explain(), in the error of a wait, and in one line; then it goes on."""
+    """explain(), the error of a wait and one line show it; later the nodes start."""
     undo = troubled(trouble)
     with GridEngineCluster(jobs=2, **options) as cluster:
         wait_until(lambda: word in cluster.explain(), word, 40, cluster.explain)

@@ -1,4 +1,4 @@
-"""What a colleague on the same grid can find out: nothing."""
+"""Other users of the grid cannot find out any secret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.grid, pytest.mark.keeps_cluster]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GridEngineCluster]:
-    """A cluster with running and queued nodes, for all tests of this file."""
+    """A cluster with running and queued nodes for all tests of this file."""
     cell = Cell()
     slots = 2 * int(cell.run("qconf", "-sq", "all.q").split("slots")[1].split()[0])
     with GridEngineCluster(
@@ -44,7 +44,7 @@ AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 
 def as_nobody(script: str) -> str:
-    """What a shell of an unprivileged user prints."""
+    """Return what a shell of an unprivileged user prints."""
     return subprocess.run(
         [*AS_NOBODY, "sh", "-c", script],
         capture_output=True,
@@ -103,7 +103,7 @@ def test_the_connection_file_is_closed_to_others(
     assert as_nobody(f"cat {directory}/{FILE_NAME}; ls {directory}") == ""
 
 
-def test_the_scheduler_refuses_who_has_no_certificate(
+def test_the_scheduler_rejects_clients_without_certificate(
     cluster: GridEngineCluster,
 ) -> None:
     """A client without the cluster's certificate gets no connection."""
@@ -121,7 +121,7 @@ def connection_of(cluster: GridEngineCluster) -> Connection:
 
 
 def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
-    """Who knows the port but not the key hears nothing, and is not heard."""
+    """A client with the port but without the key gets no answer and has no effect."""
     queued = cluster.jobs()[-1].id
     before = cluster.pool().bootstrap.counts.total()
     forged = dataclasses.replace(connection_of(cluster), node_keys=CurveKeys.generate())
@@ -131,7 +131,7 @@ def test_an_unknown_key_gets_nothing(cluster: GridEngineCluster) -> None:
 
 
 def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
-    """Even with the key and the mark, which qstat -j shows to anybody."""
+    """Not even with the key and the submission id, which qstat -j shows to all."""
     used = next(node for node in cluster.jobs() if node.worker)
     submission_id = cluster.pool().registry.records[used.id].submission_id
     assert submission_id in as_nobody(f"qstat -j {used.id.job}")
@@ -142,7 +142,7 @@ def test_a_used_identity_gets_nothing(cluster: GridEngineCluster) -> None:
 
 
 def test_the_spooled_job_holds_only_a_path(cluster: GridEngineCluster) -> None:
-    """All a colleague learns is where the file is that he cannot read."""
-    told = as_nobody(f"qstat -j {cluster.jobs()[0].id.job}")
-    assert FILE_NAME in told
-    assert json.dumps(connection_of(cluster).server_key) not in told
+    """Another user only learns the path of the file, which that user cannot read."""
+    shown = as_nobody(f"qstat -j {cluster.jobs()[0].id.job}")
+    assert FILE_NAME in shown
+    assert json.dumps(connection_of(cluster).server_key) not in shown

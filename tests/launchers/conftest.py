@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
-from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.messages import Message, decode
 from tests.waiting import until
 

@@ -26,7 +26,7 @@ from dask_gridengine.launchers.drmaa.library import (
     SubmissionRejected,
     Unreachable,
 )
-from dask_gridengine.launchers.drmaa.service import Service
+from dask_gridengine.launchers.drmaa.process import Service
 
 
 class FakeLibrary:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.child import remove_shared_directory
-from dask_gridengine.launchers.messages import decode, from_ranges
+from dask_gridengine.launchers.messages import decode
 
 PRELUDE = """
 import os, sys
@@ -63,14 +62,6 @@ def test_a_parent_with_another_process_id_is_gone(
     assert decode(line)["kind"] == gone
 
 
-def test_the_wait_for_the_parents_end_is_bounded() -> None:
-    """Its pipe closes a moment before it ends; or it has only detached the child."""
-    (line,) = run_child(
-        "list(pipe.receive())\npipe.send(str(pipe.outlives_parent(timeout=0.1)))", b""
-    )
-    assert decode(line)["kind"] == "False"
-
-
 def test_a_broken_pipe_is_not_an_error() -> None:
     """The child has jobs to delete, and a broken pipe must not stop it."""
     program = "[pipe.send('x', p='y' * 10**5) for _ in '123']"
@@ -85,24 +76,6 @@ def test_a_broken_pipe_is_not_an_error() -> None:
         child.stdin.close()
         assert child.wait(timeout=10) == 0
         assert child.stderr.read() == b""
-
-
-def test_an_end_arrives_as_it_was_sent() -> None:
-    """Every field of it."""
-    end = EndNotice(
-        node=NodeId("3", 2),
-        signal="SIGKILL",
-        reason="late",
-        ran=0.0,
-        peak_memory=10**13,
-        deleted=True,
-        unstarted=True,
-    )
-    program = f"from dask_gridengine.grid_types import *; pipe.send_end({end!r})"
-    fields = decode(run_child(program, b"")[0])
-    assert fields.pop("kind") == "end"
-    (node,) = from_ranges(fields.pop("nodes"))
-    assert EndNotice(node=node, **fields) == end
 
 
 def test_a_dead_clusters_files_are_removed(tmp_path: Path) -> None:
@@ -136,9 +109,3 @@ def test_a_users_file_in_a_clusters_directory_stays(
     remove_shared_directory(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
     assert "could not remove" in capfd.readouterr().err
-
-
-def test_a_missing_directory_is_not_an_error(tmp_path: Path) -> None:
-    """None was given, or it was removed before."""
-    remove_shared_directory(None)
-    remove_shared_directory(tmp_path / "gone")

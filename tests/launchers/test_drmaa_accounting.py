@@ -59,28 +59,16 @@ class SlowQuery:
         return self.found
 
 
-def test_a_slow_query_is_not_retried() -> None:
-    """Also with time left."""
-    query = SlowQuery(None)
-    accounting = Accounting(query, clock=lambda: query.now, retry_interval=0.01)
-    assert asyncio.run(accounting.record(NODE, timeout=1000)) is None
-    assert query.calls == 1
-
-
-def test_after_a_slow_query_there_is_a_pause() -> None:
+async def test_after_a_slow_query_there_is_a_pause() -> None:
     """Its own record counts; the accounting of a large site is slow to search."""
     query = SlowQuery(RECORD)
-
-    async def main() -> None:
-        accounting = Accounting(query, clock=lambda: query.now)
-        assert await accounting.record(NODE) is not None
-        query.now += PAUSE - 1
-        assert await accounting.record(NODE) is None
-        assert query.calls == 1
-        query.now += 1
-        assert await accounting.record(NODE) is not None
-
-    asyncio.run(main())
+    accounting = Accounting(query, clock=lambda: query.now)
+    assert await accounting.record(NODE) is not None
+    query.now += PAUSE - 1
+    assert await accounting.record(NODE) is None
+    assert query.calls == 1
+    query.now += 1
+    assert await accounting.record(NODE) is not None
 
 
 class BlockedQuery:
@@ -117,22 +105,3 @@ def test_one_query_runs_at_a_time_and_a_few_wait() -> None:
     expected = [index < MAX_WAITING for index in range(1000)]
     assert [record is not None for record in found] == expected
     assert (query.most, query.calls) == (1, MAX_WAITING)
-
-
-def test_the_query_of_a_cancelled_caller_still_counts() -> None:
-    """Its command runs on, so the next one waits for it."""
-    query = BlockedQuery()
-
-    async def main() -> None:
-        accounting = Accounting(query)
-        first = asyncio.create_task(accounting.record(NODE))
-        await until(lambda: query.running, "a query")
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        second = asyncio.create_task(accounting.record(NODE))
-        query.allowed.set()
-        assert await second == RECORD
-
-    asyncio.run(main())
-    assert (query.most, query.calls) == (1, 2)

@@ -9,7 +9,6 @@ import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
 from dask_gridengine.launchers.drmaa.job_list_poller import (
-    AFTER_DELETION,
     MISSING,
     NEW_MISSING,
     POLL_INTERVAL,
@@ -82,16 +81,6 @@ def test_a_new_node_may_be_listed_late(scene: Scene) -> None:
     scene.listing[ONE] = None
     assert scene.after(POLL_INTERVAL) is None
     assert scene.poller.is_live(ONE)
-
-
-def test_a_deletion_is_polled_for_soon(scene: Scene) -> None:
-    """Closing a cluster waits for the ends of its nodes."""
-    scene.after(POLL_INTERVAL)
-    scene.listing[ONE] = EndNotice(node=ONE, deleted=True)
-    scene.poller.poll_soon()
-    end = scene.after(AFTER_DELETION)
-    assert end is not None
-    assert end.node == ONE
 
 
 def test_a_grid_that_does_not_answer_ends_no_node(scene: Scene) -> None:

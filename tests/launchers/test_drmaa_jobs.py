@@ -23,12 +23,12 @@ from dask_gridengine.launchers.drmaa.jobs import (
 )
 from dask_gridengine.launchers.drmaa.library import (
     ALL_JOBS,
+    DELETED,
     NO_RECORD,
     CallFailed,
     State,
     Unreachable,
 )
-from dask_gridengine.launchers.drmaa.usage import DELETED
 
 
 def array(job: str, count: int) -> list[NodeId]:
@@ -119,13 +119,6 @@ def jobs(scene: Scene) -> Jobs:
     return jobs
 
 
-def test_a_whole_array_is_deleted_by_its_id(scene: Scene, jobs: Jobs) -> None:
-    """In one call; parts of another array by the ids of the nodes."""
-    jobs.delete([*array("1", 5), NodeId("2", 2)])
-    jobs.run_once()
-    assert scene.deleted == ["1", "2.2"]
-
-
 def test_the_last_nodes_of_an_array_are_deleted_by_its_id(
     scene: Scene, jobs: Jobs
 ) -> None:
@@ -138,17 +131,6 @@ def test_the_last_nodes_of_an_array_are_deleted_by_its_id(
     assert scene.deleted == ["1.2", "1.3", "1"]
 
 
-def test_deleting_ended_or_unknown_nodes_makes_no_call(
-    scene: Scene, jobs: Jobs
-) -> None:
-    """They are ignored."""
-    scene.notices.append(EndNotice(node=FIRST, exit_status=0))
-    jobs.run_once()
-    jobs.delete([FIRST, NodeId("9", 1)])
-    jobs.run_once()
-    assert scene.deleted == []
-
-
 def test_deleting_all_includes_jobs_with_unknown_ids(scene: Scene, jobs: Jobs) -> None:
     """Such as a submission whose answer was lost with an earlier child."""
     jobs.delete_all()
@@ -156,19 +138,6 @@ def test_deleting_all_includes_jobs_with_unknown_ids(scene: Scene, jobs: Jobs) -
     assert scene.deleted == ["1", "2", ALL_JOBS]
     assert jobs.undeleted == 0
     assert jobs.num_live == 7, "deleted is not yet ended"
-
-
-def test_deleting_a_node_twice_keeps_the_others(scene: Scene, jobs: Jobs) -> None:
-    """Also after it was added twice: the job's id is used only for its last nodes."""
-    jobs.add(array("2", 2))
-    for _ in range(3):
-        jobs.delete([NodeId("2", 1)])
-    jobs.run_once()
-    assert set(scene.deleted) == {"2.1"}
-    scene.notices.append(EndNotice(node=NodeId("2", 1), signal="SIGKILL"))
-    jobs.delete([NodeId("2", 2)])
-    jobs.run_once()
-    assert scene.deleted[-1] == "2"
 
 
 def test_many_neighbouring_nodes_are_deleted_by_one_command(
@@ -287,33 +256,6 @@ def test_no_record_of_a_running_node_is_no_end(scene: Scene, jobs: Jobs) -> None
     assert scene.ends == [EndNotice(node=FIRST, reason=UNCONFIRMED)]
 
 
-def test_requested_nodes_are_checked_first(scene: Scene, jobs: Jobs) -> None:
-    """Once each, however often that is requested; unknown nodes never."""
-    jobs.recheck_all()
-    silent = [NodeId("2", 2), NodeId("1", 4)]
-    jobs.recheck([*silent, NodeId("77", 1)])
-    jobs.recheck(silent)
-    assert jobs.busy
-    jobs.run_once()
-    assert scene.checked[:2] == silent
-    assert NodeId("77", 1) not in scene.checked
-    assert not jobs.busy
-
-
-def test_rechecks_during_an_outage_make_no_call(scene: Scene, jobs: Jobs) -> None:
-    """Each could block for minutes; afterwards every node is checked anyway."""
-    scene.down = True
-    jobs.recheck_all()
-    jobs.run_once()
-    jobs.recheck(array("1", 5))
-    assert not jobs.busy
-    scene.down = False
-    scene.now += RETRY_INTERVAL
-    jobs.run_once()
-    jobs.run_once()
-    assert set(scene.checked) == set(ALL_NODES)
-
-
 def test_the_heartbeat_skips_nodes_that_have_ended(scene: Scene, jobs: Jobs) -> None:
     """Otherwise an outage would go unnoticed for hours after a thousand ends."""
     many = array("3", 1000)
@@ -356,19 +298,6 @@ def test_a_lost_notice_is_replaced(
     jobs.run_once()
     jobs.run_once()
     assert scene.ends == [EndNotice(node=lost, reason=EXIT_UNKNOWN)]
-
-
-def test_a_late_notice_is_preferred(scene: Scene, jobs: Jobs) -> None:
-    """It has the exit status."""
-    late = NodeId("1", 3)
-    scene.states[late] = State.ENDED
-    jobs.recheck_all()
-    jobs.run_once()
-    scene.now += NOTICE_DELAY
-    scene.notices.append(EndNotice(node=late, exit_status=4))
-    jobs.run_once()
-    jobs.run_once()
-    assert scene.ends == [EndNotice(node=late, exit_status=4)]
 
 
 def test_a_node_that_comes_back_is_alive(scene: Scene, jobs: Jobs) -> None:
@@ -426,29 +355,6 @@ def test_after_an_outage_deletions_and_checks_are_done(
         assert set(scene.checked) == set(ALL_NODES)
 
 
-def test_one_failed_call_makes_no_note(scene: Scene, jobs: Jobs) -> None:
-    """It happens after a restart; the nodes are checked nevertheless."""
-    scene.outage(jobs)
-    jobs.run_once()
-    jobs.run_once()
-    assert set(scene.checked) == set(ALL_NODES)
-    assert scene.notes == []
-
-
-def test_an_idle_child_notices_an_outage(scene: Scene, jobs: Jobs) -> None:
-    """By the heartbeat, as waiting for notices only returns nothing."""
-    scene.down = True
-    for _ in "12":
-        assert scene.notes == []
-        scene.now += HEARTBEAT
-        jobs.run_once()
-    assert len(scene.notes) == 1
-    scene.down = False
-    scene.now += HEARTBEAT
-    jobs.run_once()
-    assert scene.notes[1:] == ["Grid Engine answers again"]
-
-
 def test_an_unacknowledged_submission_is_searched_twice(
     scene: Scene, jobs: Jobs
 ) -> None:
@@ -479,20 +385,3 @@ def test_deleting_all_searches_at_once(scene: Scene, jobs: Jobs) -> None:
     assert jobs.undeleted == 0
     (note,) = scene.notes
     assert "no qstat here" in note
-
-
-def test_another_error_does_not_stop_the_child(scene: Scene, jobs: Jobs) -> None:
-    """It is noted, and notices are reported afterwards."""
-
-    def fail() -> EndNotice | None:
-        raise CallFailed("out of cheese")
-
-    scene.next_end = fail  # type: ignore[method-assign]
-    jobs.run_once()
-    jobs.run_once()
-    assert "out of cheese" in scene.notes[0]
-    del scene.next_end
-    scene.now += RETRY_INTERVAL
-    scene.notices.append(EndNotice(node=FIRST, exit_status=0))
-    jobs.run_once()
-    assert len(scene.ends) == 1

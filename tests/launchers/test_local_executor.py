@@ -65,72 +65,43 @@ async def pid_in(path: Path) -> int:
         ("kill -USR1 $$", {"signal": "SIGUSR1"}),
     ],
 )
-def test_an_end_has_an_exit_status_or_a_signal(
+async def test_an_end_has_an_exit_status_or_a_signal(
     ends: Ends, script: str, expected: dict[str, Any]
 ) -> None:
     """Never both."""
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            nodes = await grid.submit(shell(script), 1)
-            (end,) = await ends.of(nodes)
-            assert replace(end, ran=None, peak_memory=0) == EndNotice(
-                node=nodes[0], **expected
-            )
-
-    run(main)
+    async with open_executor(ends) as grid:
+        nodes = await grid.submit(shell(script), 1)
+        (end,) = await ends.of(nodes)
+        assert replace(end, ran=None, peak_memory=0) == EndNotice(
+            node=nodes[0], **expected
+        )
 
 
-def test_an_end_has_running_time_and_memory(ends: Ends) -> None:
+async def test_an_end_has_running_time_and_memory(ends: Ends) -> None:
     """The largest process counts; a node that never ran has neither."""
     script = "import time; block = b'x' * 300_000_000; time.sleep(0.3)"
     big = NodeRequest(name="x", command=(sys.executable, "-c", script))
-
-    async def main() -> None:
-        async with open_executor(ends, slots=1) as grid:
-            (node,) = await grid.submit(big, 1)
-            (queued,) = await grid.submit(shell("exit 0"), 1)
-            (dropped,) = await grid.submit(shell("exit 0"), 1)
-            await grid.cancel([dropped])
-            end, after, never = await ends.of([node, queued, dropped])
-            assert end.ran is not None
-            assert after.ran is not None
-            assert end.ran >= 0.3
-            assert end.peak_memory > 300_000_000 > after.peak_memory > 0
-            assert (never.ran, never.peak_memory) == (None, 0)
-
-    run(main)
+    async with open_executor(ends, slots=1) as grid:
+        (node,) = await grid.submit(big, 1)
+        (queued,) = await grid.submit(shell("exit 0"), 1)
+        (dropped,) = await grid.submit(shell("exit 0"), 1)
+        await grid.cancel([dropped])
+        end, after, never = await ends.of([node, queued, dropped])
+        assert end.ran is not None
+        assert after.ran is not None
+        assert end.ran >= 0.3
+        assert end.peak_memory > 300_000_000 > after.peak_memory > 0
+        assert (never.ran, never.peak_memory) == (None, 0)
 
 
-def test_a_missing_command_is_an_end_with_a_reason(ends: Ends) -> None:
-    """As on Grid Engine it fails when the node starts, not at submission."""
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            request = NodeRequest(name="x", command=("/no/such/command",))
-            (end,) = await ends.of(await grid.submit(request, 1))
-            assert "could not be started: " in end.reason
-            assert end.unstarted
-            assert end.ran is None
-            assert "/no/such/command" in end.reason
-            (end,) = await ends.of(await grid.submit(shell("exit 0"), 1))
-            assert end.exit_status == 0
-
-    run(main)
-
-
-def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None:
+async def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None:
     """Grid Engine's variables and the requested ones; TMPDIR is its own."""
     seen = tmp_path / "seen"
     script = f'env -0 >{seen}; stat -c %a "$TMPDIR" >{seen}.mode; touch "$TMPDIR/x"'
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            await grid.submit(shell("exit 0"), 1)
-            request = shell(script, slots=2, environment={"A": "x=y z", "TMPDIR": "/"})
-            await ends.of(await grid.submit(request, 1))
-
-    run(main)
+    async with open_executor(ends) as grid:
+        await grid.submit(shell("exit 0"), 1)
+        request = shell(script, slots=2, environment={"A": "x=y z", "TMPDIR": "/"})
+        await ends.of(await grid.submit(request, 1))
     variables = dict(
         pair.split("=", 1) for pair in seen.read_text().split("\0") if "=" in pair
     )
@@ -153,162 +124,113 @@ def test_a_node_has_the_environment_of_a_job(ends: Ends, tmp_path: Path) -> None
     assert not Path(variables["TMPDIR"]).parent.exists()
 
 
-def test_standard_streams_are_discarded(ends: Ends, tmp_path: Path) -> None:
-    """The working directory is one that every host has."""
-    script = f"cat; echo chatter; echo chatter >&2; pwd >{tmp_path}/where"
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            (end,) = await ends.of(await grid.submit(shell(script), 1))
-            assert end.exit_status == 0
-
-    run(main)
-    assert (tmp_path / "where").read_text() == "/\n"
-
-
-def test_no_more_nodes_run_than_there_are_slots(ends: Ends, tmp_path: Path) -> None:
+async def test_no_more_nodes_run_than_there_are_slots(
+    ends: Ends, tmp_path: Path
+) -> None:
     """Strictly first in, first out: a wide node is not overtaken by narrow ones."""
     order = tmp_path / "order"
     wide = shell(f"echo wide >>{order}", slots=3)
     narrow = shell(f"echo narrow >>{order}")
     gate = shell(f"while [ ! -e {tmp_path}/open ]; do sleep 0.02; done")
-
-    async def main() -> None:
-        async with open_executor(ends, slots=3) as grid:
-            nodes = [
-                *await grid.submit(gate, 1),
-                *await grid.submit(wide, 1),
-                *await grid.submit(narrow, 2),
-            ]
-            assert ends.seen == []
-            (tmp_path / "open").touch()
-            await ends.of(nodes)
-
-    run(main)
+    async with open_executor(ends, slots=3) as grid:
+        nodes = [
+            *await grid.submit(gate, 1),
+            *await grid.submit(wide, 1),
+            *await grid.submit(narrow, 2),
+        ]
+        assert ends.seen == []
+        (tmp_path / "open").touch()
+        await ends.of(nodes)
     assert order.read_text().split() == ["wide", "narrow", "narrow"]
 
 
-def test_a_node_of_more_slots_than_there_are_runs_alone(
+async def test_a_node_of_more_slots_than_there_are_runs_alone(
     ends: Ends, tmp_path: Path
 ) -> None:
     """It has the slots it requested; other nodes run before and after it."""
     alone = f"mkdir {tmp_path}/run && echo $NSLOTS && rmdir {tmp_path}/run"
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            wide = await grid.submit(
-                shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3
-            )
-            narrow = await grid.submit(shell(f"mkdir {tmp_path}/run", slots=1), 1)
-            assert [end.exit_status for end in await ends.of([*wide, *narrow])] == [
-                0
-            ] * 4
-
-    run(main)
+    async with open_executor(ends) as grid:
+        wide = await grid.submit(shell(f"exec >>{tmp_path}/out; {alone}", slots=3), 3)
+        narrow = await grid.submit(shell(f"mkdir {tmp_path}/run", slots=1), 1)
+        assert [end.exit_status for end in await ends.of([*wide, *narrow])] == [0] * 4
     assert (tmp_path / "out").read_text().split() == ["3"] * 3
 
 
-def test_a_walltime_ends_a_node_and_all_it_started(ends: Ends, tmp_path: Path) -> None:
+async def test_a_walltime_ends_a_node_and_all_it_started(
+    ends: Ends, tmp_path: Path
+) -> None:
     """SIGKILL, as h_rt does; the reason says so."""
     script = f"sleep 1000 & echo $! >{tmp_path}/pid; wait"
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            start = time.monotonic()
-            nodes = await grid.submit(shell(script, walltime=0.4), 1)
-            (end,) = await ends.of(nodes)
-            assert end.signal == "SIGKILL"
-            assert "walltime of 0.4 s" in end.reason
-            assert end.ran is not None
-            assert end.ran >= 0.4
-            assert 0.3 < time.monotonic() - start < 5
-            pid = await pid_in(tmp_path / "pid")
-            await until(lambda: not psutil.pid_exists(pid), "its child's end")
-
-    run(main)
+    async with open_executor(ends) as grid:
+        start = time.monotonic()
+        nodes = await grid.submit(shell(script, walltime=0.4), 1)
+        (end,) = await ends.of(nodes)
+        assert end.signal == "SIGKILL"
+        assert "walltime of 0.4 s" in end.reason
+        assert end.ran is not None
+        assert end.ran >= 0.4
+        assert 0.3 < time.monotonic() - start < 5
+        pid = await pid_in(tmp_path / "pid")
+        await until(lambda: not psutil.pid_exists(pid), "its child's end")
 
 
-def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
+async def test_part_of_an_array_can_be_cancelled(ends: Ends) -> None:
     """Running nodes by SIGKILL; the others go on."""
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            nodes = await grid.submit(shell("sleep 1000"), 4)
-            running, queued = nodes[0], nodes[3]
-            await grid.cancel([running, queued, NodeId("99", 1)])
-            first, last = await ends.of([running, queued])
-            assert (first.signal, first.cancelled) == ("SIGKILL", True)
-            assert last == EndNotice(node=queued, cancelled=True)
-            assert len(ends.seen) == 2
-
-    run(main)
+    async with open_executor(ends) as grid:
+        nodes = await grid.submit(shell("sleep 1000"), 4)
+        running, queued = nodes[0], nodes[3]
+        await grid.cancel([running, queued, NodeId("99", 1)])
+        first, last = await ends.of([running, queued])
+        assert (first.signal, first.cancelled) == ("SIGKILL", True)
+        assert last == EndNotice(node=queued, cancelled=True)
+        assert len(ends.seen) == 2
 
 
 @linux
-def test_a_process_that_left_its_node_is_found(ends: Ends, tmp_path: Path) -> None:
+async def test_a_process_that_left_its_node_is_found(
+    ends: Ends, tmp_path: Path
+) -> None:
     """In a session of its own and without its parent; it ends with its node."""
     script = (
         f"(setsid sh -c 'sleep 1000 & echo $! >{tmp_path}/pid; wait' >/dev/null &);"
         " sleep 1000"
     )
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            nodes = await grid.submit(shell(script), 1)
-            other = await grid.submit(shell("exit 0"), 1)
-            await ends.of(other)
-            pid = await pid_in(tmp_path / "pid")
-            assert psutil.pid_exists(pid), "a daemon of a live node was killed"
-            await grid.cancel(nodes)
-            await until(lambda: not psutil.pid_exists(pid), "the daemon's end")
-
-    run(main)
+    async with open_executor(ends) as grid:
+        nodes = await grid.submit(shell(script), 1)
+        other = await grid.submit(shell("exit 0"), 1)
+        await ends.of(other)
+        pid = await pid_in(tmp_path / "pid")
+        assert psutil.pid_exists(pid), "a daemon of a live node was killed"
+        await grid.cancel(nodes)
+        await until(lambda: not psutil.pid_exists(pid), "the daemon's end")
 
 
-@linux
-def test_a_process_without_our_mark_is_found(ends: Ends, tmp_path: Path) -> None:
-    """It may belong to any node, so it is killed when none is left."""
-    script = (
-        f"setsid env -i sh -c 'echo $$ >{tmp_path}/pid; exec sleep 1000' &"
-        f" while [ ! -s {tmp_path}/pid ]; do sleep 0.02; done"
-    )
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            long = await grid.submit(shell("sleep 1000"), 1)
-            await ends.of(await grid.submit(shell(script), 1))
-            pid = await pid_in(tmp_path / "pid")
-            assert psutil.pid_exists(pid)
-            await grid.cancel(long)
-            await until(lambda: not psutil.pid_exists(pid), "its end")
-
-    run(main)
-
-
-def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
+async def test_closing_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
     """Queued and running nodes, their processes and their directories."""
     script = f"sleep 1000 & echo $TMPDIR $! >{tmp_path}/$SGE_TASK_ID; wait"
-
-    async def main() -> None:
-        async with open_executor(ends) as grid:
-            nodes = await grid.submit(shell(script), 4)
-            await until(lambda: len(list(tmp_path.iterdir())) == 2, "two running")
-        assert all(end.cancelled for end in await ends.of(nodes))
-
-    run(main)
+    async with open_executor(ends) as grid:
+        nodes = await grid.submit(shell(script), 4)
+        await until(lambda: len(list(tmp_path.iterdir())) == 2, "two running")
+    assert all(end.cancelled for end in await ends.of(nodes))
     for path in tmp_path.iterdir():
         directory, pid = path.read_text().split()
         assert not Path(directory).parent.exists()
         assert not psutil.pid_exists(int(pid))
 
 
-def test_many_short_nodes_all_end(ends: Ends) -> None:
-    """No end is lost when several ends cause one SIGCHLD."""
-
-    async def main() -> None:
-        async with open_executor(ends, slots=8) as grid:
-            nodes = await grid.submit(shell("exit 0"), 150)
-            ended = await ends.of(nodes, timeout=40)
-            assert {end.exit_status for end in ended} == {0}
-
-    run(main)
+async def test_a_killed_child_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
+    """Its nodes are reported, with the reason; processes they started are killed."""
+    launcher = await open_process(ends, slots=1, cleanup=tmp_path)
+    script = f"echo $TMPDIR >{tmp_path}/x; setsid sleep 1000 & wait"
+    request = NodeRequest(name="x", command=("/bin/sh", "-c", script))
+    nodes = await launcher.submit(request, 2)
+    (child,) = psutil.Process().children()
+    await until(lambda: len(child.children(recursive=True)) == 2, "a node")
+    remains = child.children(recursive=True)
+    child.kill()
+    first, second = await ends.of(nodes)
+    assert "SIGKILL" in first.reason
+    assert "SIGKILL" in second.reason
+    await until(lambda: not any(p.is_running() for p in remains), "all gone")
+    await launcher.aclose()
+    assert not Path((tmp_path / "x").read_text().strip()).parent.exists()

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from dask_gridengine.launchers.local.process import available_slots
-from dask_gridengine.launchers.messages import encode
 from tests.waiting import wait_until
-
-MODULE = "dask_gridengine.launchers.local.process"
 
 
 @contextmanager
@@ -110,30 +104,3 @@ def test_nodes_do_not_inherit_ignored_signals(shared: Path) -> None:
                 ignored = int(line.split()[1], 16)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         assert not ignored & 1 << (number - 1), number
-
-
-def test_every_request_gets_a_reply() -> None:
-    """Also one that needs no work, and an unknown one."""
-    assert reply_to("recheck", nodes={"1": [[1, 3]]}) == {"kind": "reply", "id": 1}
-    assert "'dance'" in reply_to("dance")["text"]
-
-
-def reply_to(kind: str, **fields: Any) -> Any:
-    """Return a child's reply to one request."""
-    run = subprocess.run(
-        [sys.executable, "-m", MODULE, "--parent", str(os.getpid())],
-        input=encode(kind, id=1, **fields) + encode("close", id=2, timeout=5),
-        stdout=subprocess.PIPE,
-        timeout=20,
-        check=True,
-    )
-    ready, reply, closed = map(json.loads, run.stdout.splitlines())
-    assert ready["slots"] == available_slots()
-    assert reply["id"] == 1
-    assert closed == {"kind": "reply", "id": 2}
-    return reply
-
-
-def test_slots_are_the_cpus_of_this_process() -> None:
-    """A container or taskset may give it fewer than the machine has."""
-    assert 1 <= available_slots() <= (os.cpu_count() or 1)

@@ -30,12 +30,6 @@ def test_ranges_hold_exactly_their_nodes(nodes: set[NodeId]) -> None:
         assert all(first > last + 1 for (_, last), (first, _) in pairwise(runs))
 
 
-def test_ten_thousand_nodes_are_a_short_line() -> None:
-    """The length of a message about a whole array does not depend on its size."""
-    line = encode("cancel", nodes=to_ranges(NodeId("7", i) for i in range(1, 10_001)))
-    assert line == b'{"kind": "cancel", "nodes": {"7": [[1, 10000]]}}\n'
-
-
 @given(
     st.builds(
         NodeRequest,

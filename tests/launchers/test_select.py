@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dask_gridengine.errors import LauncherUnavailable, OptionError
+from dask_gridengine.launchers.drmaa.launcher import open_drmaa
 from dask_gridengine.launchers.select import open_launcher
 from tests.launchers.conftest import Ends
 
@@ -41,50 +43,52 @@ def test_drmaa_never_falls_back(ends: Ends) -> None:
     assert "settings.sh" in caught.value.hint
 
 
-CRASH = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+@pytest.fixture
+def site(
+    no_grid: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Configures a grid; the argument is the source of its ``drmaa`` package."""
 
-
-@pytest.mark.parametrize(
-    ("broken", "text"),
-    [
-        ({"SGE_ROOT": "/no/such/root", "DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
-        ({"DRMAA_LIBRARY_PATH": "/no/such.so"}, r"\.so"),
-        (
-            {"drmaa": "raise ModuleNotFoundError('No module named drmaa')"},
-            "pip install",
-        ),
-        ({"drmaa": "raise OSError('cannot load it')"}, "cannot load it"),
-        ({"drmaa": CRASH}, "SIGSEGV"),
-        ({"drmaa": "raise SystemExit(3)"}, "status 3"),
-    ],
-)
-@pytest.mark.usefixtures("no_grid")
-def test_a_configured_but_broken_grid_is_an_error(
-    ends: Ends,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    broken: dict[str, str],
-    text: str,
-) -> None:
-    """The error has the reason, and says how to use local processes instead."""
-    if package := broken.get("drmaa"):
-        (tmp_path / "drmaa.py").write_text(package)
+    def configure(source: str) -> None:
+        (tmp_path / "drmaa.py").write_text(source)
         (tmp_path / "libdrmaa.so").touch()
+        (tmp_path / "default" / "common").mkdir(parents=True)
+        (tmp_path / "default" / "common" / "act_qmaster").write_text("gridmaster")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         monkeypatch.setenv("SGE_ROOT", str(tmp_path))
         monkeypatch.setenv("DRMAA_LIBRARY_PATH", str(tmp_path / "libdrmaa.so"))
-    else:
-        for name, value in broken.items():
-            monkeypatch.setenv(name, value)
-    with pytest.raises(LauncherUnavailable, match=text) as caught:
+
+    return configure
+
+
+def test_a_grid_that_crashes_is_an_error(
+    ends: Ends, site: Callable[[str], None]
+) -> None:
+    """The error has the reason, and says how to use local processes instead."""
+    site("import os, sys; sys.stderr.write('bad\\n'); os.abort()")
+    with pytest.raises(LauncherUnavailable, match=r"SIGABRT[^$]*\n  bad") as caught:
         asyncio.run(describe(None, ends))
     assert 'launcher="process"' in caught.value.hint
     assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
 
 
-def test_local_processes_can_be_requested(ends: Ends) -> None:
-    """Then the description does not mention a grid."""
-    assert asyncio.run(describe("process", ends)) == "2 slots of local processes"
+def test_a_grid_that_hangs_is_an_error(ends: Ends, site: Callable[[str], None]) -> None:
+    """In time, with the master's host and how to check it."""
+    site("import time; time.sleep(1000)")
+    with pytest.raises(LauncherUnavailable, match="within 1 s") as caught:
+        asyncio.run(open_drmaa(ends, timeout=1))
+    assert "qhost" in caught.value.hint
+    assert "gridmaster" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_grid")
+def test_a_configured_but_missing_library_is_an_error(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without SGE_ROOT; the user means the grid."""
+    monkeypatch.setenv("DRMAA_LIBRARY_PATH", "/no/such.so")
+    with pytest.raises(LauncherUnavailable, match=r"/no/such\.so"):
+        asyncio.run(describe(None, ends))
 
 
 def test_the_error_for_an_unknown_launcher_lists_all(ends: Ends) -> None:

@@ -36,41 +36,33 @@ async def close(child: ChildSupervisor) -> None:
     assert await channel.aclose(timeout=5)
 
 
-def test_a_new_child_takes_over_the_nodes(fake: FakeChild, ends: Ends) -> None:
+async def test_a_new_child_takes_over_the_nodes(fake: FakeChild, ends: Ends) -> None:
     """It gets the live nodes and those of them to delete; no end is reported."""
-
-    async def main() -> None:
-        child = await supervise(fake, ends)
-        before = fake.pid
-        fake.kill()
-        await until(lambda: not child.running, "its death noticed")
-        await child.channel(5)
-        assert fake.pid != before
-        await close(child)
-
-    asyncio.run(main())
+    child = await supervise(fake, ends)
+    before = fake.pid
+    fake.kill()
+    await until(lambda: not child.running, "its death noticed")
+    await child.channel(5)
+    assert fake.pid != before
+    await close(child)
     take_over = fake.received("take_over")[-1]
     assert take_over["nodes"] == {"5": [[1, 3]]}
     assert take_over["cancelled"] == {"5": [[2, 2]]}
     assert ends.seen == []
 
 
-def test_nodes_that_die_with_their_child_are_reported(
+async def test_nodes_that_die_with_their_child_are_reported(
     fake: FakeChild, ends: Ends
 ) -> None:
     """Once, with the reason, after their remains are removed; there is no restart."""
     removed: list[Message] = []
-
-    async def main() -> None:
-        child = await supervise(
-            fake, ends, nodes_survive=False, remove_remains=removed.append
-        )
-        fake.kill()
-        await until(lambda: ends.seen, "their ends")
-        with pytest.raises(LauncherError, match="SIGKILL"):
-            await child.channel(5)
-
-    asyncio.run(main())
+    child = await supervise(
+        fake, ends, nodes_survive=False, remove_remains=removed.append
+    )
+    fake.kill()
+    await until(lambda: ends.seen, "their ends")
+    with pytest.raises(LauncherError, match="SIGKILL"):
+        await child.channel(5)
     assert ends.nodes == NODES
     assert [end.cancelled for end in ends.seen] == [False, True, False]
     assert all("SIGKILL" in end.reason for end in ends.seen)
@@ -113,50 +105,19 @@ def test_a_child_that_does_not_start_gives_advice(
 
 
 @pytest.mark.parametrize("behaviour", ["ignores", "fails", "dies-at"])
-def test_a_child_that_does_not_take_over_is_killed(
+async def test_a_child_that_does_not_take_over_is_killed(
     fake: FakeChild, ends: Ends, behaviour: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The next one is tried."""
     words = {"dies-at": "dies-at-take_over"}.get(behaviour, f"{behaviour}-take_over")
-
-    async def main() -> None:
-        child = await supervise(fake, ends, reply_timeout=0.3)
-        fake.behave(words)
-        fake.kill()
-        await until(lambda: len(caplog.records) == 4, "a death and three restarts")
-        assert not child.running
-        fake.behave()
-        await close(child)
-
-    asyncio.run(main())
+    child = await supervise(fake, ends, reply_timeout=0.3)
+    fake.behave(words)
+    fake.kill()
+    await until(lambda: len(caplog.records) == 4, "a death and three restarts")
+    assert not child.running
+    fake.behave()
+    await close(child)
     assert len(fake.received("take_over")) == 4
-
-
-def test_a_stopped_supervisor_restarts_nothing(fake: FakeChild, ends: Ends) -> None:
-    """Also when the child dies while it is closed."""
-
-    async def main() -> None:
-        child = await supervise(fake, ends)
-        channel = await child.channel(5)
-        child.stop()
-        fake.kill()
-        with pytest.raises(LauncherError, match="SIGKILL"):
-            await channel.request("close")
-        with pytest.raises(DrmCommunicationError, match="closed"):
-            await child.channel(5)
-        assert await channel.aclose(timeout=5)
-
-    asyncio.run(main())
-
-
-def test_an_end_is_reported_once(ends: Ends) -> None:
-    """The grid's notice and the result of our own check may both come."""
-    notices = EndNotices(ends)
-    notices.add([ONE])
-    notices.report(EndNotice(node=ONE, exit_status=3))
-    notices.report(EndNotice(node=ONE))
-    notices.report_all(reason="closed")
-    assert ends.seen == [EndNotice(node=ONE, exit_status=3)]
 
 
 def test_an_early_end_waits_until_its_node_is_known(ends: Ends) -> None:
@@ -183,21 +144,3 @@ def test_what_we_cancelled_is_reported_as_cancelled(ends: Ends) -> None:
         EndNotice(node=ONE, cancelled=True, ran=2.0),
         EndNotice(node=TWO, deleted=True, ran=2.0),
     ]
-
-
-def test_a_failing_callback_does_not_lose_other_notices(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It is logged with its node, and the next end is reported."""
-    ends: list[NodeId] = []
-
-    def fail(end: EndNotice) -> None:
-        ends.append(end.node)
-        raise RuntimeError("not today")
-
-    notices = EndNotices(fail)
-    notices.add([ONE, TWO])
-    notices.report_all(reason="closed")
-    assert ends == [ONE, TWO]
-    assert str(TWO) in caplog.text
-    assert "not today" in caplog.text

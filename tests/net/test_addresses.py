@@ -74,17 +74,6 @@ def test_an_unknown_interface_is_an_option_error() -> None:
         plausible(interface="ib9")
 
 
-def test_a_host_may_be_named() -> None:
-    """A name is resolved here, once."""
-    assert plausible(host="localhost")[0] in ("127.0.0.1", "::1")
-
-
-def test_an_unknown_host_is_named() -> None:
-    """An unknown name is an option error."""
-    with pytest.raises(OptionError, match="nowhere"):
-        plausible(host="nowhere.invalid")
-
-
 @given(st.ip_addresses().map(str), st.integers(1, 65535))
 def test_join_and_split_undo_each_other(host: str, port: int) -> None:
     """Also for IPv6 addresses."""

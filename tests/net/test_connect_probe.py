@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 
 import pytest
@@ -29,15 +28,6 @@ def test_the_first_that_answers_comes_first() -> None:
     assert results[there] == CONNECTED
     assert results[closed] == "connection refused"
     assert results[silent].startswith("no answer in 0.")
-
-
-def test_after_the_first_that_answers_no_other_is_tried() -> None:
-    """The others get no connection."""
-    with mute() as first, mute() as second:
-        probe = ConnectProbe([first, second], 5.0)
-        with contextlib.closing(probe.connected()) as connected:
-            assert next(connected) == (first, first)
-        assert probe.results() == {first: CONNECTED}
 
 
 def test_all_that_answer_come_in_turn() -> None:
@@ -79,16 +69,3 @@ def test_an_invalid_address_is_a_result(address: str, expected: str) -> None:
         probe = ConnectProbe([address, there], 5.0)
         assert list(probe.connected()) == [(there, there)]
     assert any(word in probe.results()[address] for word in expected.split("|"))
-
-
-def test_no_socket_is_left() -> None:
-    """Neither of finished nor of pending attempts."""
-    with black_hole() as silent, mute() as there:
-        with socket.socket() as first:
-            lowest = first.fileno()
-        with contextlib.closing(
-            ConnectProbe([silent, there], 5.0).connected()
-        ) as connected:
-            next(connected)
-        with socket.socket() as again:
-            assert again.fileno() == lowest

@@ -1,8 +1,7 @@
-"""Port options, and which processes hold ports."""
+"""Port options."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -10,10 +9,7 @@ import pytest
 from dask_gridengine.errors import OptionError
 from dask_gridengine.net.ports import (
     Ports,
-    count_held,
-    holders,
     is_free,
-    none_free,
 )
 from tests.samples import two_in_a_row
 
@@ -52,23 +48,3 @@ def test_a_port_is_free_until_a_process_listens() -> None:
         assert not is_free("", held)
         assert not is_free("127.0.0.1", held)
         assert is_free("", ports.last)
-
-
-def test_the_process_that_holds_a_port_is_named() -> None:
-    """With its command, if it is the user's own."""
-    with two_in_a_row() as (held, ports):
-        text = holders(ports)
-        assert text.startswith(f"{held} is held by process {os.getpid()} (")
-        assert "python" in text or "pytest" in text
-        assert count_held(ports) == "1 of 2 are held, 1 by processes of yours"
-        error = none_free("scheduler_port", ports)
-    assert f"scheduler_port='{ports}'" in error.message
-    assert text in error.message
-    assert "scheduler_port=" in error.hint
-
-
-def test_a_free_port_has_no_holder() -> None:
-    """The process may have ended since the port was found occupied."""
-    with two_in_a_row() as (_, ports):
-        free = Ports(first=ports.last, last=ports.last)
-        assert holders(free) == "no owning process found"

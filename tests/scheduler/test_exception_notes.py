@@ -25,15 +25,8 @@ from dask_gridengine.scheduler.exception_notes import PREFIX, annotate
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "security": False,
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "security": False}
 
 
 @contextmanager

@@ -11,13 +11,11 @@ from distributed.core import Status
 
 from dask_gridengine.clock import steady_time
 from dask_gridengine.scheduler import worker_liveness as module
-from tests.loops import in_loop
 from tests.scheduler.scene import info_of, working
 from tests.waiting import until
 
 
 @pytest.mark.parametrize("change", ["suspended", "wall forward", "wall back", "both"])
-@in_loop
 async def test_neither_suspension_nor_a_step_of_the_clock_is_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -43,7 +41,6 @@ async def test_neither_suspension_nor_a_step_of_the_clock_is_silence(
             assert w.address not in scheduler.workers
 
 
-@in_loop
 async def test_a_worker_of_a_suspended_node_gets_no_new_task(tmp_path: Path) -> None:
     """It is not removed for its silence either; resumed, it goes on."""
     async with working(tmp_path) as (scheduler, client, (worker,)):
@@ -63,7 +60,6 @@ async def test_a_worker_of_a_suspended_node_gets_no_new_task(tmp_path: Path) -> 
         assert info_of(scheduler).resumed == []
 
 
-@in_loop
 async def test_a_heartbeat_resumes_a_suspended_node(tmp_path: Path) -> None:
     """The grid reports it later."""
     async with working(tmp_path) as (scheduler, _, (worker,)):
@@ -78,7 +74,6 @@ async def test_a_heartbeat_resumes_a_suspended_node(tmp_path: Path) -> None:
         assert ws.status is Status.running
 
 
-@in_loop
 async def test_a_heartbeat_resumes_all_workers_of_the_node(tmp_path: Path) -> None:
     """The cluster resumes the others when it is told of the first."""
     async with working(tmp_path, 2) as (scheduler, _, workers):
@@ -95,7 +90,6 @@ async def test_a_heartbeat_resumes_all_workers_of_the_node(tmp_path: Path) -> No
         assert statuses == {Status.running}
 
 
-@in_loop
 async def test_a_worker_that_leaves_is_not_resumed(tmp_path: Path) -> None:
     """It was paused for another reason when its node was suspended."""
     async with working(tmp_path) as (scheduler, _, _):

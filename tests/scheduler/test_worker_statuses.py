@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +11,8 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "security": False,
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "security": False}
 
 
 def test_statuses_of_workers_are_those_of_now(options: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.loops import in_loop
 from tests.stage import client_of, stage
 
 pytest.importorskip("numpy")
@@ -74,20 +73,6 @@ def test_other_modules_can_import_numpy() -> None:
     assert output == "2.0 True"
 
 
-def test_numpy_can_be_imported_after_a_failure() -> None:
-    """Of the import of Dask."""
-    output = run("""
-        try:
-            with import_dask_without_numpy():
-                import distributed.protocol.utils
-                raise RuntimeError
-        except RuntimeError:
-            import numpy
-        print(numpy.ones(2).sum())
-    """)
-    assert output == "2.0"
-
-
 def test_dask_works_where_numpy_is_not_installed() -> None:
     """With its own buffers."""
     output = run("""
@@ -99,7 +84,6 @@ def test_dask_works_where_numpy_is_not_installed() -> None:
     assert output == "bytearray"
 
 
-@in_loop
 async def test_a_worker_has_numpy_once_a_task_needs_it(tmp_path: Path) -> None:
     """It is forked although numpy would have threads."""
 

@@ -186,29 +186,6 @@ def test_the_notify_signals_end_no_worker(start: Node) -> None:
     assert found["own"] == ["<lambda>"] * 3
 
 
-def test_with_a_path_too_long_for_a_socket_dask_spawns(
-    start: Node, tmp_path: Path
-) -> None:
-    """The reason is logged."""
-    deep = tmp_path / ("d" * 60) / ("e" * 60)
-    deep.mkdir(parents=True)
-    found = output(
-        start(
-            """
-            started = fork_server.start()
-            report(started=started, replaced=util.spawnv_passfds.__module__,
-                fork_server=servers()["fork_server"], spawned=worker(method="spawn"))
-            """,
-            TMPDIR=str(deep),
-        )
-    )
-    assert found["started"] is False
-    assert found["fork_server"] is None
-    assert found["replaced"] == "multiprocessing.util"
-    assert "inherited" in found["spawned"]
-    assert "no fork server, spawning: AF_UNIX path too long" in found["stderr"]
-
-
 @pytest.mark.parametrize("end", ["by itself", "SIGKILL"])
 def test_the_servers_end_with_their_node(start: Node, end: str) -> None:
     """Nothing keeps the grid's slot or memory any longer."""
@@ -284,19 +261,3 @@ def test_every_worker_draws_its_own_random_numbers(start: Node) -> None:
     assert found["started"] is True
     assert len({numpys for numpys, _ in found["drawn"]}) == 3
     assert len({pythons for _, pythons in found["drawn"]}) == 3
-
-
-def test_a_killed_fork_server_is_replaced(start: Node) -> None:
-    """By Python's own: slower, but workers start again."""
-    found = output(
-        start("""
-            fork_server.start()
-            first = worker()
-            os.kill(servers()["fork_server"], signal.SIGKILL)
-            os.waitid(os.P_PID, servers()["fork_server"], os.WEXITED | os.WNOWAIT)
-            report(first=first, second=worker())
-        """)
-    )
-    assert found["first"]["inherited"]
-    assert not found["second"]["inherited"]
-    assert found["first"]["parent"] != found["second"]["parent"]

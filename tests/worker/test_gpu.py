@@ -40,8 +40,3 @@ def test_workers_of_a_node_share_its_devices(
     environ = {"SGE_HGR_gpu": granted}
     seen = [share(environ, index, processes) for index in range(processes)]
     assert seen == [{"CUDA_VISIBLE_DEVICES": mine} for mine in shares]
-
-
-def test_without_devices_nothing_is_set() -> None:
-    """An empty variable would hide the devices of other sites."""
-    assert share({}, 0, 1) == {}

@@ -89,11 +89,6 @@ def test_the_notify_time_is_in_the_job_s_spool(
     assert hello["notify"] == seconds
 
 
-def test_without_nslots_there_is_one_slot() -> None:
-    """Every Grid Engine sets it; a node started by hand has none."""
-    assert describe(JOB_ID="1", SGE_TASK_ID="1")["slots"] == 1
-
-
 @pytest.mark.parametrize(
     ("limits", "memory"),
     [

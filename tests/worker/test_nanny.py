@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from distributed.core import Server
 
 from dask_gridengine.exit_causes import Cause
-from tests.loops import in_loop
 from tests.stage import client_of, stage
 from tests.waiting import until
 
@@ -23,7 +21,6 @@ def names(scheduler: object) -> list[str]:
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-@in_loop
 async def test_one_node_becomes_several_workers(
     start_method: str, tmp_path: Path
 ) -> None:
@@ -51,7 +48,6 @@ async def test_one_node_becomes_several_workers(
         assert (await on.exit_report()).cause == Cause.FINISHED.value
 
 
-@in_loop
 async def test_common_imports_are_done_before_the_fork(
     tmp_path: Path,
 ) -> None:
@@ -76,7 +72,6 @@ async def test_common_imports_are_done_before_the_fork(
         assert await node.ended() == 0
 
 
-@in_loop
 async def test_a_node_that_drains_moves_the_data_of_all_its_workers(
     tmp_path: Path,
 ) -> None:
@@ -99,20 +94,3 @@ async def test_a_node_that_drains_moves_the_data_of_all_its_workers(
             }
             assert await client.gather(held) == list(range(20, 0, -1))
             staying.process.terminate()
-
-
-@in_loop
-async def test_a_nanny_checks_its_loop_twice_a_second(tmp_path: Path) -> None:
-    """Dask's fifty times are a third of what an idle node costs."""
-
-    def interval(dask_worker: Server) -> float:
-        return float(dask_worker.periodic_callbacks["tick"].callback_time)
-
-    async with stage(tmp_path, processes=2) as on:
-        on.start_node()
-        for name in WORKERS[:2]:
-            await on.worker(name)
-        async with client_of(on) as client:
-            assert {*(await client.run(interval, nanny=True)).values()} == {500.0}
-            assert {*(await client.run(interval)).values()} == {20.0}
-        await on.scheduler.retire_workers(names=WORKERS[:2], close_workers=True)

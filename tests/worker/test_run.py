@@ -17,7 +17,6 @@ from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.nodes.diagnosis import diagnose_exit_report
-from tests.loops import in_loop
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
 
@@ -57,7 +56,6 @@ async def examine(on: Stage, security: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", HOW)
-@in_loop
 async def test_a_node_becomes_the_worker_it_was_allocated(
     how: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -103,7 +101,6 @@ async def test_a_node_becomes_the_worker_it_was_allocated(
     assert report.memory_limit == 2**30
 
 
-@in_loop
 async def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
     """Its Nanny forks another, with the same name, at another address."""
     async with stage(tmp_path) as on:
@@ -121,7 +118,6 @@ async def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "exit", "memory"])
-@in_loop
 async def test_a_nanny_reports_how_its_worker_process_ended(
     how: str, tmp_path: Path
 ) -> None:
@@ -155,7 +151,6 @@ async def test_a_nanny_reports_how_its_worker_process_ended(
     assert event["peak_memory"] >= event["too_much_memory"]
 
 
-@in_loop
 async def test_client_restart_works(tmp_path: Path) -> None:
     """New processes of the same fork server, and no data of the old ones."""
     async with stage(tmp_path) as on:
@@ -172,7 +167,6 @@ async def test_client_restart_works(tmp_path: Path) -> None:
             assert await client.submit(sum, [1, 2]) == 3
 
 
-@in_loop
 async def test_a_worker_that_was_killed_is_reported(tmp_path: Path) -> None:
     """A worker that hangs when its node is drained: killed, and the signal reported."""
     async with stage(tmp_path, drain_timeout=0.5) as on:
@@ -189,7 +183,6 @@ async def test_a_worker_that_was_killed_is_reported(tmp_path: Path) -> None:
     assert report.peak_memory > 30 * 2**20
 
 
-@in_loop
 async def test_peak_memory_is_that_of_the_worker(tmp_path: Path) -> None:
     """Also of a moment in the middle of a task."""
     async with stage(tmp_path, memory_limit=0) as on:
@@ -205,7 +198,6 @@ async def test_peak_memory_is_that_of_the_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nanny", [True, False])
-@in_loop
 async def test_a_worker_that_cannot_start_is_a_cause_of_its_own(
     nanny: bool, tmp_path: Path
 ) -> None:
@@ -222,22 +214,6 @@ async def test_a_worker_that_cannot_start_is_a_cause_of_its_own(
     assert "no_such_option" in report.stderr
 
 
-@in_loop
-async def test_a_missing_scheduler_ends_a_node_in_time(
-    tmp_path: Path,
-) -> None:
-    """Within death_timeout."""
-    async with stage(
-        tmp_path, scheduler="tcp://127.0.0.1:9", death_timeout=1.0, nanny=False
-    ) as on:
-        node = on.start_node()
-        assert await node.ended() == 77
-        report = await on.exit_report()
-    assert report.cause == "reached the bootstrap port, but not the scheduler"
-    assert "127.0.0.1:9: connection refused" in report.detail
-
-
-@in_loop
 async def test_the_worker_may_be_of_the_users_class(tmp_path: Path) -> None:
     """By its full name, found in the working directory of the user's Python."""
     (tmp_path / "ours.py").write_text(
@@ -252,7 +228,6 @@ async def test_the_worker_may_be_of_the_users_class(tmp_path: Path) -> None:
     assert list(seen.values()) == [7]
 
 
-@in_loop
 async def test_closing_the_scheduler_ends_the_node(tmp_path: Path) -> None:
     """Without a signal."""
     async with stage(tmp_path) as on:
@@ -265,7 +240,6 @@ async def test_closing_the_scheduler_ends_the_node(tmp_path: Path) -> None:
     assert report.stderr, "a good end may have something to explain, too"
 
 
-@in_loop
 async def test_a_worker_whose_scheduler_vanished_has_lost_contact(
     tmp_path: Path,
 ) -> None:

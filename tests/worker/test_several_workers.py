@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-import dask
 import pytest
 from distributed import Client
 
@@ -20,16 +17,8 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def options(shared: Path) -> dict[str, Any]:
-    return {
-        "launcher": "process",
-        "slots": 6,
-        "cores": 2,
-        "processes": 2,
-        "shared_directory": shared,
-        "scheduler_options": {"dashboard_address": ":0", "dashboard": False},
-        "quiet": True,
-    }
+def options(options: dict[str, Any]) -> dict[str, Any]:
+    return {**options, "slots": 6, "cores": 2, "processes": 2}
 
 
 def workers(cluster: GridEngineCluster) -> list[str]:
@@ -58,19 +47,6 @@ def test_a_node_has_several_workers(
         assert working(cluster) == len(cluster.jobs()) == 2
         for name in ("ge-1", "ge-1-1"):
             assert "became ge-1" in cluster.explain(name)
-
-
-def test_processes_may_be_configured(
-    options: dict[str, Any],
-) -> None:
-    """dask-jobqueue counts wrongly if it is not a keyword (its issues 498, 691)."""
-    given = {"gridengine.processes": 2, "gridengine.cores": 2}
-    with dask.config.set(given):
-        del options["processes"], options["cores"]
-        with GridEngineCluster(n_workers=3, **options) as cluster:
-            assert cluster.wanted == 2
-            cluster.wait_for_workers(4, timeout=30)
-            assert len(cluster.plan) == len(cluster.requested) == 4
 
 
 @pytest.mark.parametrize(
@@ -156,30 +132,3 @@ def test_a_killed_worker_costs_no_node(options: dict[str, Any]) -> None:
         assert "ended with SIGKILL" in cluster.explain()
         after = client.run(os.getpid)
         assert len(before.items() & after.items()) == 3, "the others go on"
-
-
-def test_a_lost_node_is_replaced_with_all_its_workers(
-    options: dict[str, Any],
-) -> None:
-    """One node for two workers, under new names."""
-    with (
-        GridEngineCluster(jobs=2, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        client.wait_for_workers(4, timeout=30)
-        victim = cluster.jobs()[0]
-        os.kill(victim.pid, signal.SIGKILL)
-        wait_until(
-            lambda: (
-                len(workers(cluster)) == 4
-                and victim.worker not in {node_of(name) for name in workers(cluster)}
-            ),
-            "replaced",
-            30,
-            lambda: (workers(cluster), cluster.explain()),
-        )
-        assert len(cluster.jobs()) == 3
-        found: dict[str, int] = defaultdict(int)
-        for name in workers(cluster):
-            found[node_of(name)] += 1
-        assert set(found.values()) == {2}

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from distributed import Client
 
-import gridengine
 from dask_gridengine import GridEngineCluster, ModuleMissing
 from tests.clusters import running
 from tests.waiting import wait_until
@@ -91,16 +90,6 @@ def run(command: list[str], cwd: Path, *path: Path) -> str:
 def test_workers_import_what_a_script_imports(project: Path) -> None:
     """From the script's directory, PYTHONPATH, and what was appended to sys.path."""
     output = run(["../main.py"], project / "sub", project.parents[1] / "libs")
-    assert "all found" in output
-
-
-def test_workers_import_what_a_program_of_a_package_imports(project: Path) -> None:
-    """``python -m package.main``, from any directory."""
-    output = run(
-        ["-m", "package.main"],
-        project.parents[1],
-        *(project.parents[1] / "libs", project.parent, project),
-    )
     assert "all found" in output
 
 
@@ -190,21 +179,6 @@ def test_an_error_while_a_task_is_unpickled_fails_that_task(
         assert client.gather(others) == list(range(20))
     (node,) = cluster.jobs()
     assert node.state.value == "working"
-
-
-def test_map_names_a_missing_module_too(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With advice on modules, not on open files."""
-    path = module(tmp_path / "later", "mapped_later")
-    with gridengine.ProcessScheduler(1) as scheduler:
-        assert list(gridengine.map(abs, [-1], scheduler=scheduler)) == [1]
-        monkeypatch.syspath_prepend(path.parent)
-        imported = importlib.import_module("mapped_later")
-        with pytest.raises(ModuleMissing) as caught:
-            list(gridengine.map(imported.double, [1], scheduler=scheduler))
-    assert (caught.value.name, caught.value.path) == ("mapped_later", str(path))
-    assert "inside the function" not in str(caught.value)
 
 
 def test_the_clients_modules_do_not_replace_installed_ones(

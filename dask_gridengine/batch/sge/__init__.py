@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from dask_gridengine.batch.base import BatchSystem
-from dask_gridengine.batch.sge import array_report, qacct, qconf, qdel, qstat
+from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat
 from dask_gridengine.batch.sge import submit_options as options
 from dask_gridengine.errors import ArrayTooLarge, GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause
@@ -47,7 +47,7 @@ class GridEngine(BatchSystem):
     report = staticmethod(array_report.report)
     suspended = staticmethod(qstat.suspended)
     find_submission = staticmethod(qstat.find_submission)
-    delete_tasks = staticmethod(qdel.delete_tasks)
+    delete_tasks = staticmethod(qstat.delete_tasks)
     account = staticmethod(qacct.account)
 
     def submit_error(self, reason: str, count: int, native: str | None) -> SubmitError:

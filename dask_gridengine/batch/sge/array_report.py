@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from dask_gridengine.batch.base import Runner, output_of, parse_time
+from dask_gridengine.batch.base import parse_time
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.batch.sge.qstat import (
     Instance,
     field,
@@ -56,15 +57,7 @@ def report(job: str, native: str, run: Runner) -> ArrayReport | None:
 
 
 def added(native: str, description: str) -> list[str]:
-    """Return requests in force that the submit options do not contain.
-
-    Examples
-    --------
-    >>> added("-l h_rt=0:1:0,gpu=1", "hard resource_list: h_rt=60,gpu=2,arch=x")
-    ['-l gpu=2,arch=x']
-    >>> added("", "hard_queue_list: short.q")
-    ['-q short.q']
-    """
+    """Return requests in force that the submit options do not contain."""
     ours = requested_resources(native)
     requests = resources_in(field(description, "hard resource list"))
     resources = ",".join(
@@ -91,13 +84,7 @@ def _is_same(ours: str | None, value: str) -> bool:
 
 
 def scheduling_info(description: str) -> list[str]:
-    r"""Return the lines that ``qstat -j`` prints below "scheduling info:".
-
-    Examples
-    --------
-    >>> scheduling_info("job_number: 3\nscheduling info:   queue is full\n     other")
-    ['queue is full', 'other']
-    """
+    """Return the lines that ``qstat -j`` prints below "scheduling info:"."""
     _, *rest = re.split("scheduling[ _]info:", description, maxsplit=1, flags=re.I)
     lines = [line.strip() for line in "".join(rest).splitlines()]
     return [line for line in lines if line]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.commands import Runner
 from dask_gridengine.grid_types import AccountingRecord, NodeId
 
 
@@ -14,14 +14,7 @@ def account(node: NodeId, run: Runner) -> AccountingRecord | None:
 
 
 def parse_account(listing: str) -> AccountingRecord | None:
-    """Parse the last record that ``qacct -j`` prints: a job run again has several.
-
-    Examples
-    --------
-    >>> parse_account("hostname node1\\nfailed 28 : changing into working directory")
-    AccountingRecord(host='node1', failed='28: changing into working directory', \
-exit_status=None, ran=None, peak_memory=0)
-    """
+    """Parse the last record that ``qacct -j`` prints: a job run again has several."""
     record = re.split(r"^=+$", listing, flags=re.MULTILINE)[-1]
     fields = dict(re.findall(r"^(\w+)[ \t]+(.*?)[ \t]*$", record, re.MULTILINE))
     if "hostname" not in fields:

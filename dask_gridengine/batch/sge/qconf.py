@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_gridengine.batch.base import Runner, output_of
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.batch.sge.submit_options import (
     WALLTIME_LIMITS,
     hard_requests,
@@ -34,13 +34,7 @@ def queue_limit(queue: str, run: Runner) -> float | None:
 
 
 def limits_in(queue_configuration: str) -> list[str]:
-    """List the values of ``h_rt`` and ``s_rt`` for all hosts.
-
-    Examples
-    --------
-    >>> limits_in("qname a.q\\ns_rt INFINITY\\nh_rt 24:00:00,[node7=1:0:0],[@x=60]")
-    ['INFINITY', '24:00:00', '1:0:0', '60']
-    """
+    """List the values of ``h_rt`` and ``s_rt`` for all hosts."""
     found = []
     for line in queue_configuration.replace("\\\n", " ").splitlines():
         name, _, values = line.partition(" ")

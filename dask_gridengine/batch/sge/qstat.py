@@ -1,4 +1,4 @@
-"""Jobs, nodes and queue instances, as ``qstat`` lists them."""
+"""Jobs, nodes and queue instances, as ``qstat`` lists them; and ``qdel``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dask_gridengine.batch.base import (
-    DIRECTORY,
-    SUBMISSION,
-    Runner,
-    output_of,
-    read_directory,
-)
+from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, read_directory
+from dask_gridengine.batch.commands import Runner, output_of
 from dask_gridengine.grid_types import NodeId
 
 _BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
+
+#: Parts of qdel's messages if a job, or its tasks, have ended already.
+_GONE = ("does not exist", "comprises no tasks")
 
 #: Letters of a queue instance's state (man 1 qstat).
 INSTANCE_STATES = {
@@ -109,11 +107,6 @@ def field(part: str, name: str) -> str:
     """Return a field of ``qstat -j``; "" if it is missing.
 
     Grid Engines differ in case, and in "_" or a blank between words.
-
-    Examples
-    --------
-    >>> field("hard_resource_list:  h_rt=20", "hard resource list")
-    'h_rt=20'
     """
     words = re.split("[ _]", name)
     pattern = rf"^(?:global[ _])?{'[ _]'.join(words)}:[ \t]*(.*?)[ \t]*$"
@@ -179,6 +172,27 @@ def _marked_job(part: str, states: dict[str, Counter[str]]) -> MarkedJob:
     )
 
 
+def delete_jobs(jobs: Collection[str], run: Runner) -> None:
+    """Delete jobs, and ignore those that have ended; raise what `run` raises."""
+    for job in jobs:  # one call each: qdel stops at the first job it does not know
+        _delete(["qdel", job], run)
+
+
+def delete_tasks(job: str, first: int, last: int, run: Runner) -> bool:
+    """Delete a range of an array in one call; see `BatchSystem.delete_tasks`."""
+    _delete(["qdel", job, "-t", f"{first}-{last}"], run)
+    return True
+
+
+def _delete(command: list[str], run: Runner) -> None:
+    try:
+        run(command)
+    except subprocess.CalledProcessError as exc:
+        message = f"{exc.stdout}{exc.stderr}"
+        if not any(gone in message for gone in _GONE):
+            raise
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """One queue on one host."""
@@ -202,13 +216,7 @@ def instances(run: Runner) -> list[Instance]:
 
 
 def parse_instances(listing: str) -> list[Instance]:
-    r"""Parse the output of ``qstat -f``.
-
-    Examples
-    --------
-    >>> parse_instances("a.q@node1  BIP   0/1/8   0.1  lx-amd64   au")[0]
-    Instance(queue='a.q', host='node1', slots=8, used=1, states='au')
-    """
+    """Parse the output of ``qstat -f``."""
     return list(_instances(listing))
 
 

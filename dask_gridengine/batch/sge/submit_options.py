@@ -97,13 +97,6 @@ def exclude_hosts(native: str, hosts: Collection[str]) -> str:
     """Exclude hosts, unless the options choose hosts themselves.
 
     Names that are not plain host names are left out.
-
-    Examples
-    --------
-    >>> exclude_hosts("-q long.q -l h_rt=60", {"node9", "node1"})
-    '-q long.q -l h_rt=60 -l h=!node1&!node9'
-    >>> exclude_hosts("-l h=node*", {"node1"})
-    '-l h=node*'
     """
     plain = (host for host in set(hosts) if re.fullmatch(r"[A-Za-z0-9._-]+", host))
     names = sorted(f"!{host}" for host in plain)
@@ -142,13 +135,7 @@ def hard_requests(native: str, options: Collection[str]) -> Iterator[tuple[str, 
 
 
 def requested_resources(native: str) -> dict[str, str]:
-    """Return the hard resource requests in a line, by name.
-
-    Examples
-    --------
-    >>> requested_resources("-l h_rt=60,gpu -l mem=1G -soft -l arch=x")
-    {'h_rt': '60', 'gpu': '', 'mem': '1G'}
-    """
+    """Return the hard resource requests in a line, by name."""
     values = (value for _, value in hard_requests(native, ("-l",)))
     return resources_in(",".join(values))
 
@@ -160,15 +147,7 @@ def resources_in(text: str) -> dict[str, str]:
 
 
 def requested_limit(native: str) -> float | None:
-    """Return the shorter of the requested ``h_rt`` and ``s_rt``, in seconds.
-
-    Examples
-    --------
-    >>> requested_limit("-q long.q -l h_rt=3600,gpu=1 -l s_rt=0:50:00")
-    3000.0
-    >>> requested_limit("-soft -l h_rt=60") is None
-    True
-    """
+    """Return the shorter of the requested ``h_rt`` and ``s_rt``, in seconds."""
     return shortest_limit(requested_resources(native))
 
 
@@ -178,30 +157,17 @@ def shortest_limit(resources: Mapping[str, str]) -> float | None:
 
 
 def shortest(values: Iterable[str]) -> float | None:
-    """Return the shortest of these times in seconds; None if none is finite.
-
-    Examples
-    --------
-    >>> shortest(["INFINITY", "24:00:00", "90"])
-    90.0
-    """
+    """Return the shortest of these times in seconds; None if none is finite."""
     return min(filter(None, map(parse_time, values)), default=None)
 
 
 def wrap_command(
     command: tuple[str, ...], environment: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    r"""Encode a command so that Grid Engine delivers it unchanged.
+    """Encode a command so that Grid Engine delivers it unchanged.
 
     libdrmaa cuts an argument at its first newline and a variable at its second "=",
     without an error. Such a command is wrapped in a shell that decodes it.
-
-    Examples
-    --------
-    >>> wrap_command(("sleep", "1"), {"A": "b"})
-    (('sleep', '1'), {'A': 'b'})
-    >>> wrap_command(("echo", "a\nb"), {})[0][2]
-    'eval "$(printf %b \'exec echo \\0047a\\0012b\\0047\')"'
     """
     cut = {name: value for name, value in environment.items() if "=" in value}
     if not cut and not any("\n" in word for word in command):

@@ -13,30 +13,20 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from dask_gridengine.cli.doctor.finding import Findings, Status, worst
-from dask_gridengine.cli.doctor.grid_checks import access, check_grid
-from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
-from dask_gridengine.cli.doctor.grid_checks.queues import running_tasks
-from dask_gridengine.cli.doctor.node_checks import CHECKS, NodeChecks
-from dask_gridengine.cli.doctor.profile import render, settings_of, write
-from dask_gridengine.cli.doctor.report import TextReport, as_json, summary
-from dask_gridengine.cli.doctor.trial import NodeResult, Trial, make_directories
-from dask_gridengine.nodes.registry import NodeState
+from dask_gridengine.cli.doctor import grid_checks, node_checks
+from dask_gridengine.cli.doctor.finding import Findings, Status
+from dask_gridengine.cli.doctor.report import (
+    TextReport,
+    as_json,
+    profile_text,
+    settings_of,
+    summary,
+)
+from dask_gridengine.cli.doctor.trial import Trial, make_directories
 from dask_gridengine.options import Options
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_SECONDS = 90.0  # for the grid to take the array
-#: If one of these has failed, so would the trial.
-BEFORE_TRIAL = (
-    "cell",
-    "library",
-    "qmaster",
-    "submit host",
-    "options",
-    "queues",
-    "parallel env.",
-    "memory",
-)
 
 
 def run(
@@ -53,6 +43,8 @@ def run(
     ------
     OptionError
         If an option has no valid value; nothing was checked.
+    FileExistsError
+        If there is a file at `profile`, which may be written by hand.
     """
     options = Options.resolve(given)
     # The findings say what is wrong; log lines would be printed among them.
@@ -64,28 +56,26 @@ def run(
     progress = report.progress if report else _ignore
     examination = _examine(findings, progress, options, given, count, timeout)
     stopped = asyncio.run(_until_signal(examination))
-    status = worst(findings.all)
-    end = summary(findings.all, interrupted=bool(stopped))
-    text = ""
-    if not stopped and status is not Status.FAIL:
-        settings = settings_of(findings.all, given)
-        text = render(settings)
+    end, text = summary(findings, interrupted=bool(stopped)), ""
+    settings = settings_of(findings, given)
+    if stopped or findings.worst is Status.FAIL:
         if profile is not None:
-            write(profile, text)
-            end, text = f"{end}\nThe site's profile is in {profile}.", ""
-        elif all(setting.optional for setting in settings):
-            text = ""
-        else:
-            end += "\nTo keep the profile below: --profile FILE."
+            end += "\nNo profile was written: its settings would be unchecked."
     elif profile is not None:
-        end += "\nNo profile was written: its settings would be unchecked."
+        profile.parent.mkdir(parents=True, exist_ok=True)
+        with profile.open("x") as file:
+            file.write(profile_text(settings))
+        end += f"\nThe site's profile is in {profile}."
+    elif not all(setting.optional for setting in settings):
+        end += "\nTo keep the profile below: --profile FILE."
+        text = profile_text(settings)
     if report:
         report.close(end, text)
     else:
-        print(as_json(findings.all, end, text))
+        print(as_json(findings, end, text))
     if stopped:
         return 128 + stopped
-    return 1 if status is Status.FAIL else 0
+    return 1 if findings.worst is Status.FAIL else 0
 
 
 def _ignore(_: object) -> None:
@@ -122,54 +112,41 @@ async def _examine(
     count: int,
     timeout: float,
 ) -> None:
-    environment = dict(os.environ)
-    grid = access.expects_grid(environment, options)
-    progress("checking the grid")
-    if not grid:
-        findings.add(access.no_grid(environment, options))
-    elif other := access.other_grid(environment):
-        findings.add(other)
-        await findings.check("library", lambda: access.check_library(environment))
+    """Make all checks; those that would only repeat a failure are skipped."""
+    names = ["directory here", "cluster", *node_checks.CHECKS]
+    if grid_checks.expects_grid(os.environ, options):
+        progress("checking the grid")
+        good = await grid_checks.check_grid(findings, options, os.environ)
+        names, launcher = [*grid_checks.NAMES, *names], "drmaa"
     else:
-        await check_grid(findings, options, environment)
-    async with AsyncExitStack() as stack:
+        good = findings.add("library", grid_checks.no_grid(options))
+        launcher = "process"
+    if good:
         progress("starting a cluster")
-        directories: dict[str, Path] = {}
-        await findings.check(
-            "directory here",
-            lambda: make_directories(options, directories, stack),
-            needs=BEFORE_TRIAL,
-        )
-        if failure := findings.failure_of(["directory here"]):
-            findings.skip(["cluster", *CHECKS], failure)
+        given = {**given, "launcher": launcher}
+        await _try_cluster(findings, progress, options, given, count, timeout)
+    findings.skip_rest(names)
+
+
+async def _try_cluster(
+    findings: Findings,
+    progress: Callable[[str], object],
+    options: Options,
+    given: Mapping[str, Any],
+    count: int,
+    timeout: float,
+) -> None:
+    async with AsyncExitStack() as stack:
+        made: dict[str, Path] = {}
+        directories = make_directories(options, made, stack)
+        if not await findings.check("directory here", directories):
             return
-        launcher = {"launcher": "drmaa" if grid else "process"}
-        trial = Trial(options, {**given, **launcher, **directories}, count=count)
-        await findings.check(
-            "cluster", lambda: trial.start(stack), timeout=START_SECONDS
-        )
-        if findings.failure_of(["cluster"]):
-            findings.skip(CHECKS, "cluster")
+        trial = Trial(options, {**given, **made}, count=count)
+        if not await findings.check("cluster", trial.start(stack), START_SECONDS):
             return
         await trial.wait(timeout, progress)
         progress("asking the nodes for reports")
         results = await trial.results()
-        checks = NodeChecks(
-            results=results,
-            options=options,
-            timeout=timeout,
-            running=await _running(results, environment) if grid else {},
-        )
-        for finding in checks.findings():
-            findings.add(finding)
+        for name, finding in node_checks.findings(results, options, timeout):
+            findings.add(name, finding)
         progress("closing the cluster")
-
-
-async def _running(
-    results: list[NodeResult], environment: Mapping[str, str]
-) -> dict[int, str]:
-    """Find nodes that run for the grid but have not connected."""
-    queued = [r.row.id.job for r in results if r.row.state is NodeState.QUEUED]
-    if not queued:
-        return {}
-    return await running_tasks(GridCommands(environment), queued[0])

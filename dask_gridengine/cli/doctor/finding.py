@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gridengine.errors import GridEngineError
+from dask_gridengine.formatting import plural
 
-logger = logging.getLogger(__name__)
-
-Check = Callable[[], Awaitable["Finding"]]
 #: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
 HINT = "Hint:"
 
@@ -41,44 +38,32 @@ class Setting:
 class Finding:
     """The result of one check, in words."""
 
-    name: str  # of the check, e.g. "submit host"
     status: Status
     sentence: str
-    evidence: tuple[str, ...] = ()  # output of commands, log lines, addresses
+    evidence: Sequence[str] = ()  # output of commands, log lines, addresses
     advice: str = ""  # what to type or to do
-    settings: tuple[Setting, ...] = ()
+    settings: Sequence[Setting] = ()
+    name: str = ""  # of the check, e.g. "submit host"; `Findings` sets it
 
 
-def passed(name: str, sentence: str, settings: Sequence[Setting] = ()) -> Finding:
+def passed(sentence: str, *settings: Setting) -> Finding:
     """Report success."""
-    return Finding(name, Status.PASS, sentence, settings=tuple(settings))
+    return Finding(Status.PASS, sentence, settings=settings)
 
 
-def warned(
-    name: str,
-    sentence: str,
-    advice: str,
-    *evidence: str,
-    settings: Sequence[Setting] = (),
-) -> Finding:
+def warned(sentence: str, advice: str, *evidence: str) -> Finding:
     """Report what could be better."""
-    return Finding(name, Status.WARN, sentence, evidence, advice, tuple(settings))
+    return Finding(Status.WARN, sentence, evidence, advice)
 
 
-def failed(name: str, sentence: str, advice: str, *evidence: str) -> Finding:
+def failed(sentence: str, advice: str, *evidence: str) -> Finding:
     """Report what is broken."""
-    return Finding(name, Status.FAIL, sentence, evidence, advice)
+    return Finding(Status.FAIL, sentence, evidence, advice)
 
 
-def skipped(name: str, reason: str, advice: str = "") -> Finding:
+def skipped(reason: str, advice: str = "") -> Finding:
     """Report that nothing was checked."""
-    return Finding(name, Status.SKIP, reason, advice=advice)
-
-
-def worst(findings: Iterable[Finding]) -> Status:
-    """Return the worst of FAIL, WARN and PASS."""
-    found = {finding.status for finding in findings}
-    return next((s for s in (Status.FAIL, Status.WARN) if s in found), Status.PASS)
+    return Finding(Status.SKIP, reason, advice=advice)
 
 
 def split_hints(text: str) -> tuple[list[str], str]:
@@ -95,71 +80,59 @@ def split_hints(text: str) -> tuple[list[str], str]:
 
 
 class Findings:
-    """All findings in order; decides which checks are worth making."""
+    """All findings in order, each shown as soon as it is added."""
 
-    def __init__(self, on_finding: Callable[[Finding], object]) -> None:
-        self._on_finding = on_finding
-        self._all: list[Finding] = []
-        #: Checks that failed, or were skipped because of a failure: name to that
-        #: failure's name.
-        self._failures: dict[str, str] = {}
+    def __init__(self, show: Callable[[Finding], object]) -> None:
+        self._show = show
+        self.all: list[Finding] = []
 
     @property
-    def all(self) -> Sequence[Finding]:
-        """The findings so far."""
-        return self._all
+    def worst(self) -> Status:
+        """The worst of FAIL, WARN and PASS."""
+        found = {finding.status for finding in self.all}
+        return next((s for s in (Status.FAIL, Status.WARN) if s in found), Status.PASS)
 
-    def add(self, finding: Finding) -> None:
-        """Add a finding and report it."""
-        self._all.append(finding)
-        if finding.status is Status.FAIL:
-            self._failures[finding.name] = finding.name
-        self._on_finding(finding)
-
-    def skip(self, names: Sequence[str], failure: str) -> None:
-        """Add these checks as skipped because of a failure."""
-        for name in names:
-            self._failures[name] = failure
-            self.add(skipped(name, f"because of: {failure}"))
-
-    def failure_of(self, needs: Sequence[str]) -> str:
-        """Return the failure that makes one of these checks useless, or ""."""
-        return next((self._failures[n] for n in needs if n in self._failures), "")
+    def add(self, name: str, finding: Finding) -> bool:
+        """Add the finding of a check; returns whether that has not failed."""
+        self.all.append(replace(finding, name=name))
+        self._show(self.all[-1])
+        return finding.status is not Status.FAIL
 
     async def check(
-        self,
-        name: str,
-        check: Check,
-        *,
-        needs: Sequence[str] = (),
-        timeout: float = 30.0,
-    ) -> None:
-        """Make a check unless one that it needs has failed; never raises its error."""
-        if failure := self.failure_of(needs):
-            self.skip([name], failure)
-        else:
-            self.add(await _result(name, check, timeout))
+        self, name: str, check: Awaitable[Finding], timeout: float = 30.0
+    ) -> bool:
+        """Add what a check finds; its error or a timeout is a failure."""
+        return self.add(name, await _result(check, timeout))
+
+    def skip_rest(self, names: Iterable[str]) -> None:
+        """Add those checks that were not made as skipped; shown as one finding."""
+        made = {finding.name for finding in self.all}
+        rest = [name for name in names if name not in made]
+        failures = (f.name for f in self.all if f.status is Status.FAIL)
+        failure = next(failures, "")
+        if rest and failure:
+            finding = skipped(f"because of: {failure}")
+            self.all += [replace(finding, name=name) for name in rest]
+            finding = replace(finding, evidence=(", ".join(rest),))
+            self._show(replace(finding, name=plural(len(rest), "check")))
 
 
-async def _result(name: str, check: Check, timeout: float) -> Finding:
+async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
     try:
-        return await asyncio.wait_for(check(), timeout)
+        return await asyncio.wait_for(check, timeout)
     except asyncio.TimeoutError:
         return failed(
-            name,
             f"no answer in {timeout:g} s",
             "a file server, the name resolver or Grid Engine's master hangs; try again,"
             " and tell your admins if it lasts",
         )
     except GridEngineError as exc:
         (first, *rest), advice = split_hints(str(exc))
-        return failed(name, first, advice, *rest)
+        return failed(first, advice, *rest)
     except OSError as exc:
-        return failed(name, str(exc), "")
-    except Exception as exc:  # users of a broken site need a sentence, no traceback
-        logger.debug("the check %r failed", name, exc_info=True)
+        return failed(str(exc), "")
+    except Exception as exc:  # noqa: BLE001 - a user needs a sentence, no traceback
         return failed(
-            name,
             f"the check itself failed: {type(exc).__name__}: {exc}",
             "this is a bug in dask-gridengine; please report the line above",
         )

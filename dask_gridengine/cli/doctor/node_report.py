@@ -21,9 +21,7 @@ from dask_gridengine.net.connect_probe import CONNECTED, try_connect
 
 PEER_SECONDS = 3.0  # for another worker to accept a connection
 SCRATCH_SECONDS = 20.0  # for a file server to answer
-WRITE_SECONDS = 3.0
-BLOCK = 4 * 2**20  # bytes
-MOST = 64 * 2**20  # bytes to write
+WRITTEN = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +41,11 @@ class NodeReport:
     host: str
     python: str
     threads: int
-    memory_limit: int  # bytes; 0 is no limit
+    memory_limit: int  # bytes; 0 means no limit
     open_files: int  # the hard limit
     scheduler: str  # the address it is connected to
     scratch: Scratch
-    #: Other workers that it cannot connect to: address to what that answered.
+    #: Other workers that it cannot connect to: address to the result of the attempt.
     unreachable: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,24 +78,16 @@ async def report_node(peers: Sequence[str], dask_worker: Worker) -> NodeReport:
 
 
 def measure(directory: str) -> Scratch:
-    """Write up to 64 MiB to a directory for up to 3 s, and delete them."""
-    free = 0
+    """Write a file to a directory, and delete it."""
     try:
         room = os.statvfs(directory)
-        free = room.f_bavail * room.f_frsize
-        # A tenth of the room at most: the host's other jobs need it.
-        speed = _write(directory, min(MOST, max(BLOCK, free // 10)))
-    except OSError as exc:
-        error = exc.strerror or str(exc)
-        return Scratch(directory=directory, free=free, error=error)
-    return Scratch(directory=directory, free=free, speed=speed)
-
-
-def _write(directory: str, most: int) -> float:
-    block = os.urandom(BLOCK)  # some file systems do not store zeros
-    began, written = time.monotonic(), 0
-    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        while written < most and time.monotonic() < began + WRITE_SECONDS:
-            written += file.write(block) or 0
+        data = os.urandom(WRITTEN)  # some file systems do not store zeros
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            began = time.monotonic()
+            written = file.write(data)
             os.fsync(file.fileno())
-    return written / max(1e-6, time.monotonic() - began)
+            seconds = time.monotonic() - began
+    except OSError as exc:
+        return Scratch(directory=directory, error=exc.strerror or str(exc))
+    free = room.f_bavail * room.f_frsize
+    return Scratch(directory=directory, free=free, speed=written / max(1e-6, seconds))

@@ -21,7 +21,7 @@ from dask_gridengine.cli.doctor.finding import Finding, passed
 from dask_gridengine.cli.doctor.node_report import NodeReport, report_node
 from dask_gridengine.clock import steady_time
 from dask_gridengine.daemon_threads import in_thread
-from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.formatting import plural
 from dask_gridengine.naming import node_of
 from dask_gridengine.net.connect_probe import CONNECTED, try_connect
 from dask_gridengine.nodes.history import JobRow
@@ -31,8 +31,6 @@ from dask_gridengine.options import Options
 START_SECONDS = 90.0  # from a node's arrival until it has a worker
 CONNECT_SECONDS = 3.0  # for a worker to accept a connection
 REPORT_SECONDS = 60.0
-CLOCK_SECONDS = 10.0
-RESULTS_SECONDS = 120.0  # for all nodes
 REMOVAL_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
@@ -45,7 +43,7 @@ class NodeResult:
     explanation: str  # by `GridEngineCluster.explain`
     answer: str = ""  # of its worker to a connection from here
     report: NodeReport | None = None
-    error: str = ""  # why there is no report
+    error: str = ""  # reason of a missing report
     ahead: float = 0.0  # seconds of its clock before the clock of this host
     accuracy: float = 0.0  # seconds; half the round trip
 
@@ -58,20 +56,17 @@ class NodeResult:
 async def make_directories(
     options: Options, made: dict[str, Path], stack: AsyncExitStack
 ) -> Finding:
-    """Make directories for the cluster's files and logs, by the name of their option.
+    """Make directories for the cluster's files and logs, which `stack` removes.
 
-    The cluster keeps logs of failed nodes; the doctor leaves nothing.
+    A cluster keeps the logs of failed nodes; the doctor leaves nothing.
     """
-
-    def make(option: str, parent: Path) -> None:
-        existed = parent.exists()
-        made[option] = make_private_directory(parent, "doctor")
-        stack.push_async_callback(_remove, made[option], None if existed else parent)
-
-    await in_thread(make, "shared_directory", options.shared_directory)
-    if options.log_directory is not None:
-        await in_thread(make, "log_directory", options.log_directory)
-    return passed("directory here", f"{options.shared_directory} is writable")
+    shared, logs = options.shared_directory, options.log_directory
+    for option, parent in (("shared_directory", shared), ("log_directory", logs)):
+        if parent is not None:
+            new = not await in_thread(parent.exists)
+            made[option] = await in_thread(make_private_directory, parent, "doctor")
+            stack.push_async_callback(_remove, made[option], parent if new else None)
+    return passed(f"{shared} is writable")
 
 
 class Trial:
@@ -91,13 +86,13 @@ class Trial:
         self, options: Options, given: Mapping[str, Any], *, count: int
     ) -> None:
         self._count = min(count, options.max_jobs or count)
-        own = {
+        own: dict[str, Any] = {
             "name": f"doctor-{options.name}"[:64],
             "pools": {},
             "scheduler_options": {**options.scheduler_options, "dashboard": False},
         }
         self._cluster = GridEngineCluster(
-            jobs=count,
+            jobs=self._count,
             asynchronous=True,
             quiet=True,
             silence_logs=logging.CRITICAL,
@@ -110,9 +105,8 @@ class Trial:
         await stack.enter_async_context(self._cluster)
         seconds = time.monotonic() - began
         return passed(
-            "cluster",
-            f"{self._cluster.launcher_description}; {number_of_nodes(self._count)}"
-            f" submitted after {seconds:.1f} s",
+            f"{self._cluster.launcher_description}; {plural(self._count, 'node')}"
+            f" submitted after {seconds:.1f} s"
         )
 
     @property
@@ -121,16 +115,23 @@ class Trial:
         return self._cluster.jobs()[: self._count]
 
     async def wait(self, timeout: float, progress: Callable[[str], object]) -> None:
-        """Wait until each node has a worker or has ended, or for `timeout` s."""
+        """Wait until each node has a worker or has ended.
+
+        A node may queue for `timeout` seconds, and needs `START_SECONDS` after that.
+        """
         deadline = steady_time() + timeout
         while pending := [row for row in self._rows if not _is_settled(row)]:
-            queued = [row for row in pending if row.arrived is None]
-            arrived = [row.arrived for row in pending if row.arrived is not None]
-            ends = [when + START_SECONDS for when in arrived]
-            left = max([*ends, deadline] if queued else ends) - steady_time()
+            ends = [
+                deadline if row.arrived is None else row.arrived + START_SECONDS
+                for row in pending
+            ]
+            left = max(ends) - steady_time()
             if left < 0:
                 return
-            progress(_progress(self._rows, left))
+            started = sum(row.arrived is not None for row in self._rows)
+            progress(
+                f"{started} of {self._count} nodes started; waiting {left:.0f} s more"
+            )
             await asyncio.sleep(POLL_SECONDS)
 
     async def results(self) -> list[NodeResult]:
@@ -148,36 +149,26 @@ class Trial:
             for result in results
             if (address := workers.get(result.row.worker or ""))
         }
-        try:
-            await asyncio.wait_for(self._ask(asked), RESULTS_SECONDS)
-        except (OSError, asyncio.TimeoutError) as exc:
-            for result in asked.values():
-                result.error = result.error or f"no report: {exc!r}"
-        return results
-
-    async def _ask(self, results: Mapping[str, NodeResult]) -> None:
         async with Client(
             self._cluster, asynchronous=True, set_as_default=False
         ) as client:
-            requests = [
-                _fill_in(result, client, address, [*results.keys() - {address}])
-                for address, result in results.items()
-            ]
+            requests = (_ask(client, asked, address) for address in asked)
             await asyncio.gather(*requests)
+        return results
 
 
-async def _fill_in(
-    result: NodeResult, client: Client, address: str, others: Sequence[str]
-) -> None:
+async def _ask(client: Client, results: Mapping[str, NodeResult], address: str) -> None:
+    """Fill in the result of the worker at this address."""
+    result = results[address]
     result.answer, _ = await in_thread(try_connect, _place(address), CONNECT_SECONDS)
     if result.answer != CONNECTED:
         return  # the scheduler cannot send it a message either
+    others = [_place(other) for other in results if other != address]
     try:
-        result.ahead, result.accuracy = await asyncio.wait_for(
-            _clock(client, address), CLOCK_SECONDS
-        )
-        run = client.run(report_node, [*map(_place, others)], workers=[address])
-        result.report = (await asyncio.wait_for(run, REPORT_SECONDS))[address]
+        clock = _clock(client, address)
+        result.ahead, result.accuracy = await asyncio.wait_for(clock, REPORT_SECONDS)
+        report = client.run(report_node, others, workers=[address])
+        result.report = (await asyncio.wait_for(report, REPORT_SECONDS))[address]
     except asyncio.TimeoutError:
         result.error = "its worker did not answer"
     except Exception as exc:  # noqa: BLE001 - Dask raises whatever the worker does
@@ -199,11 +190,6 @@ async def _clock(client: Client, address: str) -> tuple[float, float]:
 
 def _is_settled(row: JobRow) -> bool:
     return bool(row.cause) or row.state in (NodeState.WORKING, NodeState.SUSPENDED)
-
-
-def _progress(rows: Sequence[JobRow], seconds: float) -> str:
-    arrived = sum(row.arrived is not None for row in rows)
-    return f"{arrived} of {len(rows)} nodes started; waiting {seconds:.0f} s more"
 
 
 async def _remove(directory: Path, parent: Path | None) -> None:

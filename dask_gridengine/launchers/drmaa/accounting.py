@@ -32,7 +32,6 @@ class Accounting:
     ) -> None:
         self._query, self._clock = query, clock
         self._retry_interval = retry_interval
-        self._one_at_a_time = asyncio.Lock()
         # The query of a cancelled caller goes on; no second one runs beside it.
         self._thread = Threads(limit=1)
         self._waiting = 0
@@ -64,16 +63,20 @@ class Accounting:
             return None
         self._waiting += 1
         try:
-            async with self._one_at_a_time:
-                return None if self._paused else await self._timed_query(node)
+            return await self._thread.call(self._timed_query, node, timeout=TIMEOUT)
+        except asyncio.TimeoutError:
+            return None
         finally:
             self._waiting -= 1
 
-    async def _timed_query(self, node: NodeId) -> AccountingRecord | None:
+    def _timed_query(self, node: NodeId) -> AccountingRecord | None:
+        """Query in the thread, unless an earlier query was slow."""
+        if self._paused:
+            return None
         started = self._clock()
         try:
-            return await self._thread.call(self._query, node, timeout=TIMEOUT)
-        except (OSError, subprocess.SubprocessError, asyncio.TimeoutError):
+            return self._query(node)
+        except (OSError, subprocess.SubprocessError):
             return None
         finally:
             if self._clock() - started > SLOW:

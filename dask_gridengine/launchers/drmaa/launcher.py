@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dask_gridengine.batch import batch_system
-from dask_gridengine.batch.base import Runner
+from dask_gridengine.batch.commands import run_command
 from dask_gridengine.daemon_threads import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.grid_types import (
-    AccountingRecord,
-    ArrayReport,
-    EndCallback,
-    NodeId,
-)
+from dask_gridengine.grid_types import AccountingRecord, EndCallback, NodeId
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.launchers.child_program import ChildProgram
-from dask_gridengine.launchers.commands import run_command
+from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.drmaa.accounting import Accounting
 from dask_gridengine.launchers.drmaa.discovery import (
     STATIC_TLS_TUNABLE,
@@ -45,26 +39,11 @@ class DrmaaLauncher(Launcher):
         title = f"{system.title[0].upper()}{system.title[1:]}"
         description = f"{title} through DRMAA ({child.ready['system']})"
         super().__init__(child, description=description, batch_system=system)
-        self._run: Runner = functools.partial(
-            run_command, environment=child.program.environment or os.environ
+        self._run = functools.partial(
+            run_command, environment=child.program.environment
         )
         self._accounting = Accounting(lambda node: system.account(node, self._run))
         self._threads = Threads(QUERY_THREADS)
-
-    async def hosts(self, native: str) -> frozenset[str] | None:
-        return await self._query(self.batch_system.hosts, native)
-
-    async def queue_limit(self, queue: str) -> float | None:
-        return await self._query(self.batch_system.queue_limit, queue)
-
-    async def array_running(self) -> int | None:
-        return await self._query(self.batch_system.array_running)
-
-    async def report(self, job: str, native: str) -> ArrayReport | None:
-        return await self._query(self.batch_system.report, job, native)
-
-    async def suspended(self) -> frozenset[NodeId] | None:
-        return await self._query(self.batch_system.suspended)
 
     async def account(
         self, node: NodeId, timeout: float = 0.0

@@ -7,6 +7,7 @@ wait in another thread would sometimes replace the text of a rejection.
 from __future__ import annotations
 
 import ctypes
+import math
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,10 +16,10 @@ from enum import Enum
 from typing import Any
 
 from dask_gridengine.batch import batch_system_of
-from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem, Runner
+from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem
+from dask_gridengine.batch.commands import Runner
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.job_list_poller import JobListPoller
-from dask_gridengine.launchers.drmaa.usage import aborted_end, end_with_usage
 
 ALL_JOBS = "DRMAA_JOB_IDS_SESSION_ALL"  # for `Library.delete`
 NO_RECORD = (
@@ -26,6 +27,9 @@ NO_RECORD = (
     " master was restarted"
 )
 ABANDONED = "the grid's daemon on that host lost control of it"
+DELETED = "deleted while it ran"
+UNSTARTED = "the grid could not start it on that host"
+APPLICATION_ERROR = "exit status 100, which means that the job cannot run on that host"
 
 
 class SubmissionRejected(Exception):
@@ -82,7 +86,7 @@ class Library:
         Raises `SubmissionRejected` as well.
         """
         if self.batch_system.arrays:
-            nodes = self._submit_array(request, count, {})
+            nodes = self._submit_array(request, count)
         else:
             nodes = self._submit_one_by_one(request, count)
         self.take_over(nodes)
@@ -149,7 +153,8 @@ class Library:
         nodes: list[NodeId] = []
         try:
             for number in range(1, count + 1):
-                nodes += self._submit_array(request, 1, {ORDINAL: str(number)})
+                numbered = {**request.environment, ORDINAL: str(number)}
+                nodes += self._submit_array(replace(request, environment=numbered), 1)
         except Exception:
             # Either all nodes are queued or none.
             for node in nodes:
@@ -158,14 +163,12 @@ class Library:
             raise
         return nodes
 
-    def _submit_array(
-        self, request: NodeRequest, count: int, extra: Mapping[str, str]
-    ) -> list[NodeId]:
+    def _submit_array(self, request: NodeRequest, count: int) -> list[NodeId]:
         errors = self._errors
         with self._translated():
             template = self._session.createJobTemplate()
             try:
-                _fill(template, request, self.batch_system, extra)
+                self._fill(template, request)
                 ids = self._session.runBulkJobs(template, 1, count, 1)
             except (
                 errors.DeniedByDrmException,
@@ -179,6 +182,22 @@ class Library:
             finally:
                 self._session.deleteJobTemplate(template)
         return [self.batch_system.parse_job_id(job_id) for job_id in ids]
+
+    def _fill(self, template: Any, request: NodeRequest) -> None:
+        system = self.batch_system
+        (program, *arguments), template.jobEnvironment = system.wrap_command(
+            request.command, request.environment
+        )
+        template.jobName = request.name
+        template.remoteCommand, template.args = program, arguments
+        template.workingDirectory = "/"  # exists on every host
+        template.outputPath, template.joinFiles = (
+            ":/dev/null",
+            True,
+        )  # it has its own log
+        marker = system.marker_options(request.environment.get(SUBMISSION, ""))
+        if native := " ".join(part for part in (request.native, marker) if part):
+            template.nativeSpecification = native
 
     def _next_notice(self) -> EndNotice | None:
         # Costs 0.1 ms, also with 10,000 jobs: libdrmaa stores the notices itself.
@@ -203,9 +222,8 @@ class Library:
                 node = self.batch_system.parse_job_id(name.value.decode())
                 return EndNotice(node=node, reason=NO_RECORD, deleted=True)
             values = helpers.adapt_rusage(usage)  # frees it
-            return self._end(
-                self.batch_system.parse_job_id(name.value.decode()), status, values
-            )
+            node = self.batch_system.parse_job_id(name.value.decode())
+            return self._end(node, status, values)
 
     def _end(
         self, node: NodeId, status: ctypes.c_int, usage: Mapping[str, str]
@@ -248,24 +266,38 @@ class Library:
             raise Unreachable(str(exc)) from exc
 
 
-def _fill(
-    template: Any,
-    request: NodeRequest,
-    batch_system: BatchSystem,
-    extra: Mapping[str, str],
-) -> None:
-    environment = {**request.environment, **extra}
-    command, environment = batch_system.wrap_command(request.command, environment)
-    template.jobName = request.name
-    template.remoteCommand, template.args = command[0], list(command[1:])
-    template.jobEnvironment = environment
-    template.workingDirectory = "/"  # exists on every host; the node opens its own log
-    template.outputPath, template.joinFiles = ":/dev/null", True
-    tag = batch_system.marker_options(request.environment.get(SUBMISSION, ""))
-    if native := " ".join(part for part in (request.native, tag) if part):
-        template.nativeSpecification = native
-
-
 def _text(exc: Exception) -> str:
     """Return libdrmaa's text without the error code before it."""
     return str(exc).partition(": ")[2] or str(exc)
+
+
+def end_with_usage(node: NodeId, usage: Mapping[str, str]) -> EndNotice:
+    """Return a node's end with its running time and memory.
+
+    DRMAA gives numbers as text, "3.0000".
+    """
+    # Without a start there are no times at all, only samples of the execution daemon.
+    ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
+    sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
+    peak = max((size for size in sizes if size is not None), default=0.0)
+    return EndNotice(node=node, ran=ran, peak_memory=int(peak))
+
+
+def aborted_end(end: EndNotice, usage: Mapping[str, str]) -> EndNotice:
+    """Distinguish what libdrmaa calls aborted, as measured on Son of GE 8.1.9.
+
+    A deleted job has a start and any exit status: with ``-notify`` it may choose one.
+    """
+    if "start_time" not in usage:
+        return replace(end, unstarted=True, reason=UNSTARTED)
+    if _number(usage.get("exit_status")) == 100:
+        return replace(end, unstarted=True, reason=APPLICATION_ERROR)
+    return replace(end, deleted=True, reason=DELETED)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from dask_gridengine.batch import batch_system
 from dask_gridengine.grid_types import EndCallback
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.launchers.child_program import ChildProgram
+from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.local.orphans import remove_remains
 from dask_gridengine.launchers.supervisor import ChildSupervisor
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from dask_gridengine.cli.doctor.grid_checks.commands import GridCommands
+from dask_gridengine.cli.doctor.grid_commands import Grid
 from dask_gridengine.options import Options
 
-T = TypeVar("T")
 NAMES = ("qconf", "qselect", "qstat", "qsub", "qquota")
 PROGRAM = """\
 #!/bin/sh
@@ -38,7 +35,7 @@ class Site:
             (programs / name).chmod(0o755)
         path = f"{programs}:{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "SGE_ROOT": str(directory)}
-        self.commands = GridCommands(self.environment)
+        self.grid = Grid(self.environment)
 
     def prints(self, command: str, text: str, *, fails: bool = False) -> None:
         """Set what a command line prints."""
@@ -57,12 +54,3 @@ def site(tmp_path: Path) -> Site:
 def options(**given: Any) -> Options:
     """Resolve the options of a user."""
     return Options.resolve({"name": "tested", **given})
-
-
-def run(awaitable: Awaitable[T]) -> T:
-    """Await something in a new event loop."""
-
-    async def wait() -> T:
-        return await awaitable
-
-    return asyncio.run(wait())

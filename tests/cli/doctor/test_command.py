@@ -1,4 +1,4 @@
-"""``dask gridengine doctor``, where there is no Grid Engine."""
+"""``dask gridengine doctor`` on a host without Grid Engine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_json_and_profile(tmp_path: Path) -> None:
 
 
 def test_nodes_without_python(tmp_path: Path) -> None:
-    """The check of that name fails; there is no traceback, and nothing is left."""
+    """The check of that name fails without a traceback, and nothing is left."""
     ended = doctor(
         tmp_path / "shared", "--launcher=process", "--python=/nowhere/python"
     )
@@ -86,20 +86,25 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert ended.stdout == ""
 
 
+@pytest.fixture
+def hanging(tmp_path: Path) -> Path:
+    """A Python that hangs."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    return python
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_leaves_nothing(
+    tmp_path: Path, hanging: Path, number: signal.Signals
+) -> None:
     """A doctor that is interrupted deletes its nodes and files."""
-    hanging = tmp_path / "python"
-    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
-    hanging.chmod(0o755)
     shared = tmp_path / "shared"
+    directory = {"DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared)}
     with subprocess.Popen(
         [DASK, "gridengine", "doctor", "--launcher=process", f"--python={hanging}"],
-        env={
-            **os.environ,
-            **NO_GRID,
-            "DASK_GRIDENGINE__SHARED_DIRECTORY": str(shared),
-        },
+        env={**os.environ, **NO_GRID, **directory},
         stdout=subprocess.PIPE,
         text=True,
     ) as running:
@@ -115,17 +120,10 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None
     assert not shared.exists()
 
 
-def test_nodes_that_never_start(tmp_path: Path) -> None:
+def test_nodes_that_never_start(tmp_path: Path, hanging: Path) -> None:
     """After --timeout the check fails, and the nodes are deleted."""
-    hanging = tmp_path / "python"
-    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
-    hanging.chmod(0o755)
-    ended = doctor(
-        tmp_path / "shared",
-        "--launcher=process",
-        f"--python={hanging}",
-        "--timeout=1",
-    )
+    given = ("--launcher=process", f"--python={hanging}", "--timeout=1")
+    ended = doctor(tmp_path / "shared", *given)
     assert ended.returncode == 1
     assert "FAIL  waiting" in ended.stdout
     assert not (tmp_path / "shared").exists()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dask_gridengine.launchers.commands import run_command
+from dask_gridengine.batch.commands import run_command
 
 
 def test_a_command_runs_in_its_environment_and_in_english() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
-from dask_gridengine.launchers.drmaa.usage import (
+from dask_gridengine.launchers.drmaa.library import (
     APPLICATION_ERROR,
     DELETED,
     UNSTARTED,
