@@ -36,6 +36,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Future, KilledWorker
+from distributed.utils_comm import gather_from_workers
 
 from dask_gridengine.scheduler.exception_notes import PREFIX
 from gridengine._chunk import ChunkResult, Serialized, run_chunk, size_of
@@ -57,6 +58,8 @@ PARTS, MAX_DEATHS = 16, 3
 DEATHS = (KilledWorker, concurrent.futures.CancelledError)
 SHARED_BYTES = 64 * 2**10  # of a function that is not sent with each chunk
 TAKE_SECONDS = 0.25  # for the event loop to take a chunk; a closed one never does
+FETCH_SECONDS = 0.25  # after which a result that does not come is located again
+PAUSE_SECONDS = 0.05  # for the scheduler to notice a death
 ANSWER_SECONDS = 5.0  # for a worker to answer, also on a busy host
 KILL_SECONDS = 1.0  # for a worker to end an item that was cancelled
 #: Seconds without a result after which items count as long ones.
@@ -417,17 +420,40 @@ class ChunkSubmitter:
                 key=f"{self._name}-{uuid.uuid4().hex}",
                 pure=False,
             )
-            # Waiting is not left to `gather`, which logs an error if it is cancelled.
-            if (error := await pending.future.exception()) is not None:
-                raise error
-            pending.result = await self._client.gather(
-                pending.future, direct=self._direct, asynchronous=True
-            )
+            pending.result = await self._fetch(pending.future)
         except Exception as exc:  # noqa: BLE001 - judged where the chunk is known
             pending.error = exc
         if pending.future is not None:
             pending.future.release()
         self._ended.put(pending)
+
+    async def _fetch(self, future: Future) -> ChunkResult:
+        """Wait for a result and get it, from the worker that has it by then.
+
+        Not by `Client.gather`: it tries for 30 s to reach a worker that has just died
+        (measured), and logs an error if it is cancelled.
+        """
+        scheduler, key = self._client.scheduler, future.key
+        while True:
+            if (error := await future.exception()) is not None:
+                raise error
+            if not self._direct:
+                return await self._client.gather(future, asynchronous=True)  # type: ignore[no-any-return]
+            who_has = await scheduler.who_has(keys=[key])
+            fetching = asyncio.ensure_future(
+                gather_from_workers(who_has, rpc=self._client.rpc)
+            )
+            try:
+                while not (await asyncio.wait({fetching}, timeout=FETCH_SECONDS))[0]:
+                    now = await scheduler.who_has(keys=[key])
+                    if not set(who_has.get(key, ())).intersection(now.get(key, ())):
+                        break  # it is lost, and is computed again
+                else:
+                    if key in (found := fetching.result()[0]):
+                        return found[key]  # type: ignore[no-any-return]
+            finally:
+                fetching.cancel()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _scatter(self, items: Serialized) -> Future:
         while True:

@@ -442,7 +442,7 @@ class _Running:
         _open.add(self)
 
     async def _add_plugin(self) -> None:
-        scheduler, plugin = self.cluster.scheduler, _Connections(self.client)
+        scheduler, plugin = self.cluster.scheduler, _ForgetMessages()
         scheduler.add_plugin(plugin)
         for worker in scheduler.stream_comms:
             plugin.add_worker(scheduler, worker)
@@ -530,25 +530,18 @@ class _Running:
                 threading.Thread(target=self.close, name="gridengine-close").start()
 
 
-class _Connections(SchedulerPlugin):  # type: ignore[misc]
-    """Mends what Dask does with connections."""
+class _ForgetMessages(SchedulerPlugin):  # type: ignore[misc]
+    """Keep no log of messages.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    # Dask keeps the last thousand messages on each way, for debugging. Ours contain the
-    # arguments of chunks: gigabytes, after some time.
+    Dask keeps the last thousand on each way, for debugging. Ours contain the arguments
+    of chunks: gigabytes, after some time.
+    """
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         scheduler.stream_comms[worker].recent_message_log = deque(maxlen=0)
 
     def add_client(self, scheduler: Any, client: str) -> None:
         scheduler.client_comms[client].recent_message_log = deque(maxlen=0)
-
-    # A client that fetches a result would try for 30 s to reach a worker that has died.
-
-    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
-        self._client.rpc.remove(worker)
 
 
 #: All that are open; Python's end closes them, whatever still refers to them.
