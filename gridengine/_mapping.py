@@ -630,7 +630,7 @@ class Mapping:
             self._scheduler.check()
             self._request_nodes(now)
             if self._source.remaining == 0 and not self._suspects:
-                self._scheduler.release_idle_nodes()
+                self._scheduler.release_unneeded_nodes(len(self._pending))
 
     def _request_nodes(self, now: float) -> None:
         """Tell the scheduler how much work is left, as far as that is known."""

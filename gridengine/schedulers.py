@@ -204,15 +204,15 @@ class Scheduler:
             self._is_refused = True
             logger.warning("no more than %d nodes for this map: %s", wanted, exc)
 
-    def release_idle_nodes(self) -> None:
-        """Release nodes that are idle for long; the last items need no others.
+    def release_unneeded_nodes(self, chunks: int) -> None:
+        """Release nodes that the last chunks, all at the workers, do not need for long.
 
         After a thousand items of a minute, one of two hours needs no hundred nodes. But
         another run may need them in a moment.
         """
         with self._lock:
             if len(self._sessions) == 1 and self._running is not None:
-                self._running.release_idle(idle_timeout())
+                self._running.release_unneeded(chunks, idle_timeout())
 
     def check(self) -> None:
         """Raise if the cluster was closed, or no worker will come."""
@@ -408,7 +408,7 @@ class ClientScheduler:
     def request_nodes(self, items: int | None, seconds: float) -> None:
         """Nothing: the number of workers is the user's."""
 
-    def release_idle_nodes(self) -> None:
+    def release_unneeded_nodes(self, chunks: int) -> None:
         """Nothing, likewise."""
 
     def close(self) -> None:
@@ -423,7 +423,9 @@ class _Running:
         self._closed = False
         self._lock = threading.Lock()
         self._idle_since: float | None = None
-        self._idle_grace: float | None = None  # of adaptive scaling; None if it is off
+        #: Since when no more than so many chunks were left.
+        self._tail_since: float | None = None
+        self._tail_most = 0
         self._others_since = math.inf
         # A worker's death is an error for Dask; here it is handled.
         self.cluster = GridEngineCluster(jobs, silence_logs=logging.CRITICAL, **options)
@@ -456,22 +458,25 @@ class _Running:
     def grow(self, jobs: int) -> None:
         """Have at least this number of nodes, running or queued."""
         with self._lock:
-            self._idle_since = None
-            wanted, is_adaptive = self.cluster.wanted, self._idle_grace is not None
-            self._idle_grace = None
+            self._idle_since = self._tail_since = None
+            wanted = self.cluster.wanted
         # If there was no hope for nodes any more, `scale` tries again.
-        if wanted < jobs or is_adaptive or self.cluster.stuck() is not None:
+        if wanted < jobs or self.cluster.stuck() is not None:
             self.cluster.scale(jobs=max(wanted, jobs))
 
-    def release_idle(self, seconds: float | None) -> None:
-        """Release running nodes when they have been idle for these seconds."""
+    def release_unneeded(self, chunks: int, seconds: float | None) -> None:
+        """Release the nodes that the last chunks have not needed for these seconds."""
         if seconds is None:
             return
         if self._others_wait():
             seconds = min(seconds, OTHERS_SECONDS)
-        if seconds != self._idle_grace and self.cluster.wanted:
-            self._idle_grace = seconds
-            self.cluster.adapt(maximum_jobs=self.cluster.wanted, idle_grace=seconds)
+        now = time.monotonic()
+        if self._tail_since is not None and chunks <= self._tail_most:
+            if now - self._tail_since < seconds:
+                return
+            if self._tail_most < self.cluster.wanted:
+                self.cluster.scale(jobs=self._tail_most)
+        self._tail_since, self._tail_most = now, chunks
 
     def release_later(self, seconds: float | None) -> None:
         """Release all nodes after these seconds without work; None keeps them."""
