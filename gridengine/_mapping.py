@@ -400,14 +400,15 @@ class ChunkSubmitter:
         self._ended.put(None)
 
     def cancel(
-        self, chunks: Collection[PendingChunk], kill_after: float | None
+        self, chunks: Collection[PendingChunk], kill_after: float | None, begun: bool
     ) -> None:
         """Cancel chunks, which then never end here. Returns at once.
 
         Nothing can interrupt a function. A worker that is still running one of these
-        after so many seconds is killed and replaced; None lets it run.
+        after so many seconds is killed and replaced; None lets it run. If it is known
+        that they have begun, the workers are not asked.
         """
-        self._client.loop.add_callback(self._cancel, list(chunks), kill_after)
+        self._client.loop.add_callback(self._cancel, list(chunks), kill_after, begun)
 
     async def _run(self, pending: PendingChunk, items: Serialized, *how: Any) -> None:
         try:
@@ -474,7 +475,7 @@ class ChunkSubmitter:
         return self._shared
 
     async def _cancel(
-        self, chunks: list[PendingChunk], kill_after: float | None
+        self, chunks: list[PendingChunk], kill_after: float | None, begun: bool
     ) -> None:
         for pending in chunks:
             if pending.task is not None:
@@ -483,12 +484,13 @@ class ChunkSubmitter:
         keys = {future.key for future in futures}
         with contextlib.suppress(Exception):  # the cluster closes, and ends them too
             processing = await self._client.scheduler.processing(workers=None)
+            held = [a for a, found in processing.items() if keys.intersection(found)]
+            if begun and kill_after is not None:
+                await self._kill(held)
             await self._client.cancel(futures, asynchronous=True, force=True)
-            if kill_after is None:
-                return
-            await asyncio.sleep(kill_after)
-            for address, found in processing.items():
-                if keys.intersection(found):
+            if kill_after is not None:
+                await asyncio.sleep(kill_after)
+                for address in held:
                     await self._kill_if_running(address, keys)
 
     async def _kill_if_running(self, address: str, keys: set[Any]) -> None:
@@ -497,16 +499,23 @@ class ChunkSubmitter:
             if any(task.key in keys for task in dask_worker.state.executing):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        def kill_worker(dask_worker: Any) -> None:
-            os.kill(dask_worker.process.pid, signal.SIGKILL)
-
-        options = {"workers": [address], "on_error": "ignore", "asynchronous": True}
+        asking = self._client.run(
+            kill_self, workers=[address], on_error="ignore", asynchronous=True
+        )
         try:
-            asking = self._client.run(kill_self, **options)
             await asyncio.wait_for(asking, ANSWER_SECONDS)
         except asyncio.TimeoutError:
             # Compiled code holds the interpreter, so that the worker cannot answer.
-            await self._client.run(kill_worker, nanny=True, **options)
+            await self._kill([address])
+
+    async def _kill(self, addresses: list[str]) -> None:
+        """Kill worker processes by their nannies, if they have one."""
+
+        def kill_worker(dask_worker: Any) -> None:
+            os.kill(dask_worker.process.pid, signal.SIGKILL)
+
+        killing = {"workers": addresses, "on_error": "ignore", "asynchronous": True}
+        await self._client.run(kill_worker, nanny=True, **killing)
 
 
 def _identity(function: Serialized) -> Serialized:
@@ -619,7 +628,8 @@ class Mapping:
 
     def _cancel(self, chunks: Collection[PendingChunk]) -> None:
         if chunks:
-            self._submitter.cancel(chunks, self._kill_after)
+            begun = self._run_of_job is not None and self._run_of_job.has_begun()
+            self._submitter.cancel(chunks, self._kill_after, begun)
 
     def _tick(self) -> None:
         if (now := time.monotonic()) - self._ticked < TICK:
