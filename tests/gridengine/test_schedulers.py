@@ -291,7 +291,7 @@ def test_an_option_that_does_not_exist_is_named() -> None:
 def test_numbers_of_workers() -> None:
     """An int of any type, at least 1; refused when the scheduler is made."""
     wrong: Any
-    for wrong in (0, -1, True, 1.0, "2", np.int64(0)):
+    for wrong in (0, -1, True, 1.5, "2", np.int64(0)):
         with pytest.raises(OptionError, match="max_threads"):
             gridengine.ProcessScheduler(wrong)
         with pytest.raises(OptionError, match="max_jobs"):
