@@ -4,22 +4,8 @@
     gridengine.map(f, [1, 2, 3])
 
 The API of the library of the same name, on `dask_gridengine`: one array job for all
-items instead of one job for each, and kept between calls.
-
-Modules
--------
-functional
-    `map` and its kin.
-schedulers
-    `ProcessScheduler`, `GridEngineScheduler`, `best_available`.
-job, dispatch
-    `Job`, which is like a thread or process, and `JobDispatcher`, which runs many.
-settings, serializer
-    What the old library had under these names.
-example
-    ``python -m gridengine.example``
-
-Nothing is imported until it is asked for (PEP 562).
+items instead of one job for each, and kept between calls. Nothing is imported until it
+is used (PEP 562).
 """
 
 from __future__ import annotations

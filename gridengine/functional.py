@@ -12,11 +12,8 @@ from distributed import Client
 
 from dask_gridengine.option_parsing import whole
 from gridengine import schedulers
-from gridengine.engine import Block, Engine, Place
-from gridengine.pace import Pace
-from gridengine.progress import Progress
-from gridengine.sealed import Sealed
-from gridengine.source import Source
+from gridengine._mapping import Block, ItemSource, Mapping
+from gridengine._progress import Progress
 
 
 def isexception(x: object) -> bool:
@@ -25,7 +22,7 @@ def isexception(x: object) -> bool:
 
 
 def isnumeric(x: Any) -> bool:
-    """Whether the value can be taken for a number."""
+    """Whether the value can be converted to a number."""
     try:
         float(x)
     except (TypeError, ValueError, OverflowError):
@@ -34,9 +31,7 @@ def isnumeric(x: Any) -> bool:
 
 
 def partial(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`functools.partial` with the name, module and docstring of what it wraps.
-
-    The name tells variants apart: the function's, then one word for each argument.
+    """`functools.partial` with a name, and the module and docstring of the function.
 
     Examples
     --------
@@ -68,7 +63,7 @@ def map(
     f
         Any callable, also a lambda or one of ``__main__``.
     args
-        Any iterable, which must end.
+        Any iterable that ends; it is read before anything starts.
     scheduler
         A scheduler, or a class or another callable that makes one. What is made from a
         class is closed again; an instance, and the default, stay warm.
@@ -76,13 +71,13 @@ def map(
         Whether to raise the exception of the first item, in the order of the items,
         that has one. Otherwise exceptions stand in the place of results.
     chunksize
-        Items to send at a time; by default found out from how long they take.
+        Items to send at a time; by default measured.
     progress
         Whether to show a bar; by default on a terminal and in a notebook.
     client
         A Dask client to use instead of a scheduler.
     retries
-        How often to try an item again whose function has raised.
+        How often to run an item again if `f` raises.
 
     Raises
     ------
@@ -91,23 +86,19 @@ def map(
     WorkerDied
         If an item ended its worker process each time.
     NodesFailed
-        If no worker can be had, or none any more; with the reasons. Nodes that are
-        lost are replaced, and the map goes on.
+        If no worker will come; with the reasons. Nodes that are lost are replaced, and
+        the map goes on.
     Exception
         Whatever `f` raises: of the same type, with the worker's traceback as its cause.
     """
-    _check(f, chunksize, retries)
-    source = Source(args)
-    with (
-        _place(scheduler, client) as place,
-        Progress(place, source, progress) as bar,
-    ):
-        engine = _engine(
-            place, f, source, chunksize, retries, stop=reraise, on_tick=bar.tick
-        )
-        found = _collect(engine.blocks(), bar)
-        if engine.error is not None:
-            raise engine.error
+    options = _checked(f, chunksize, retries)
+    running = _running(
+        f, ItemSource(args), scheduler, client, progress, stop=reraise, **options
+    )
+    with running as (mapping, blocks):
+        found = _collect(blocks)
+        if mapping.error is not None:
+            raise mapping.error
         return found
 
 
@@ -136,21 +127,21 @@ def imap(
     """Results one by one, in the order of the items, as the builtin `map` gives them.
 
     The iterable may be endless, huge or slow: it is read no further ahead than the
-    workers need, so memory stays flat, and not at all before the first result is asked
-    for. A result is delivered when it is there, also while the iterable is waiting, for
-    example for an earlier result.
+    workers need, and not before the first result is requested. A result is delivered as
+    soon as it is computed, also while the iterable is waiting, for example for an
+    earlier result.
 
     Parameters
     ----------
     f, scheduler, progress, client, retries
         As for `map`.
     chunksize
-        As for `map`; fewer are sent where the iterable is slow and workers are idle.
+        As for `map`; fewer are sent if the iterable is slow and workers are idle.
     iterable
         Any iterable. It is iterated in a thread of its own. If it raises, the results
         of the items before that are delivered first.
     reraise
-        Whether ``next()`` raises where an item has failed; the one after gives the next
+        Whether ``next()`` raises if an item has failed; the one after gives the next
         item's result, as with the builtin. Otherwise it returns the exception.
 
     Returns
@@ -159,8 +150,9 @@ def imap(
         An iterator with ``close()``, which is also a context manager. Several threads
         may share it: each result goes to one of them.
     """
-    given = (scheduler, client, chunksize, progress, retries)
-    return Results(f, iterable, reraise, True, *given)
+    options = _checked(f, chunksize, retries)
+    source = ItemSource(iterable, lazy=True)
+    return Results(f, source, scheduler, client, progress, reraise, True, **options)
 
 
 def imap_unordered(
@@ -175,8 +167,9 @@ def imap_unordered(
     retries: int = 0,
 ) -> Results:
     """As `imap`, but each result as soon as it is there."""
-    given = (scheduler, client, chunksize, progress, retries)
-    return Results(f, iterable, reraise, False, *given)
+    options = _checked(f, chunksize, retries)
+    source = ItemSource(iterable, lazy=True)
+    return Results(f, source, scheduler, client, progress, reraise, False, **options)
 
 
 class Results(Iterator[Any]):
@@ -188,25 +181,27 @@ class Results(Iterator[Any]):
     def __init__(
         self,
         f: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        reraise: bool,
-        ordered: bool,
+        source: ItemSource,
         scheduler: Any,
         client: Client | None,
-        chunksize: int | None,
         progress: bool | None,
-        retries: int,
+        reraise: bool,
+        ordered: bool,
+        **options: Any,
     ) -> None:
-        source = Source(iterable, in_thread=True)
-        engine = functools.partial(
-            _engine, f=f, source=source, chunksize=chunksize, retries=retries
-        )
-        _check(f, chunksize, retries)
         self._reraise = reraise
         self._closing = threading.Event()
-        self._blocks = _stream(
-            engine, source, ordered, scheduler, client, progress, self._closing
+        running = _running(
+            f,
+            source,
+            scheduler,
+            client,
+            progress,
+            closing=self._closing,
+            ordered=ordered,
+            **options,
         )
+        self._blocks = _stream(running)
         self._next_block = threading.RLock()  # held by the thread that runs `_blocks`
         # What is left of the last block, and its failures. Threads share it without the
         # lock: advancing an enumerate is one step.
@@ -228,7 +223,7 @@ class Results(Iterator[Any]):
                     self._current = enumerate(block.values), block.failures
 
     def close(self) -> None:
-        """Call back what is under way; idempotent, and done at the latest by `del`.
+        """Cancel the items at the workers; idempotent, done at the latest by `del`.
 
         Threads that wait for a result get a StopIteration.
         """
@@ -244,87 +239,69 @@ class Results(Iterator[Any]):
         self.close()
 
 
-def _stream(
-    engine: Callable[..., Engine],
-    source: Source,
-    ordered: bool,
+class _Closed(Exception):
+    """Another thread has closed the results."""
+
+
+@contextlib.contextmanager
+def _running(
+    f: Callable[[Any], Any],
+    source: ItemSource,
     scheduler: Any,
     client: Client | None,
     progress: bool | None,
-    closing: threading.Event,
-) -> Generator[Block, None, None]:
+    *,
+    closing: threading.Event | None = None,
+    **options: Any,
+) -> Iterator[tuple[Mapping, Generator[Block, None, None]]]:
+    """A mapping with a progress bar, where the caller wants it; and its blocks."""
+
     def tick() -> None:
         bar.tick()
-        if closing.is_set():
+        if closing is not None and closing.is_set():
             raise _Closed
 
-    with (
-        contextlib.suppress(_Closed),
-        _place(scheduler, client) as place,
-        Progress(place, source, progress) as bar,
-        contextlib.closing(
-            engine(place, ordered=ordered, on_tick=tick).blocks()
-        ) as blocks,
-    ):
+    def counted() -> Generator[Block, None, None]:
         for block in blocks:
             bar.done(len(block.values))
             yield block
 
+    made = schedulers.get_scheduler(scheduler, client)
+    is_ours = client is None and isinstance(scheduler, type)
+    with (
+        contextlib.closing(made) if is_ours else contextlib.nullcontext(),
+        Progress(made.counts, source.expected, progress) as bar,
+    ):
+        mapping = Mapping(made, f, _name(f), source, on_tick=tick, **options)
+        with contextlib.closing(mapping.blocks()) as blocks:
+            yield mapping, counted()
 
-def _collect(blocks: Generator[Block, None, None], bar: Progress) -> list[Any]:
+
+def _stream(running: Any) -> Generator[Block, None, None]:
+    with contextlib.suppress(_Closed), running as (_, blocks):
+        yield from blocks
+
+
+def _collect(blocks: Iterable[Block]) -> list[Any]:
     """All values in the order of the items, failures among them."""
     found: list[Any] = []
     waiting: dict[int, Block] = {}
-    with contextlib.closing(blocks):
-        for block in blocks:
-            waiting[block.start] = block
-            for offset, error in block.failures.items():
-                block.values[offset] = error
-            while (ready := waiting.pop(len(found), None)) is not None:
-                found.extend(ready.values)
-            bar.done(len(block.values))
+    for block in blocks:
+        waiting[block.start] = block
+        for offset, error in block.failures.items():
+            block.values[offset] = error
+        while (ready := waiting.pop(len(found), None)) is not None:
+            found.extend(ready.values)
     return found
 
 
-def _engine(
-    place: Place,
-    f: Callable[[Any], Any],
-    source: Source,
-    chunksize: int | None,
-    retries: int,
-    **options: Any,
-) -> Engine:
-    name = _name(f)
-    return Engine(
-        place,
-        Sealed.of(f, name),
-        name,
-        source,
-        pace=Pace(None if chunksize is None else int(chunksize)),
-        retries=retries,
-        **options,
-    )
-
-
-@contextlib.contextmanager
-def _place(scheduler: Any, client: Client | None) -> Iterator[Place]:
-    """Where to run; what is made from a class here is closed here."""
-    place = schedulers.place_of(scheduler, client)
-    is_ours = client is None and isinstance(scheduler, type)
-    with contextlib.closing(place) if is_ours else contextlib.nullcontext():
-        yield place
-
-
-def _check(f: object, chunksize: object, retries: object) -> None:
+def _checked(f: object, chunksize: object, retries: object) -> dict[str, Any]:
+    """Options of a `Mapping`."""
     if not callable(f):
         raise TypeError(f"'{type(f).__name__}' object is not callable: {f!r}")
     if chunksize is not None:
-        whole(chunksize, "chunksize", least=1)
-    whole(retries, "retries", least=0)
-
-
-class _Closed(Exception):
-    """Another thread has closed the results."""
+        chunksize = whole(chunksize, "chunksize", least=1)
+    return {"chunksize": chunksize, "retries": whole(retries, "retries", least=0)}
 
 
 class _Star:

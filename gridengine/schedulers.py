@@ -1,37 +1,40 @@
-"""Where jobs run: local processes or Grid Engine.
+"""Where functions run: on local processes or Grid Engine.
 
 A scheduler starts its cluster when it is first used and keeps it: the second map starts
-no job. It ends with `close`, at the end of a ``with`` block, when nothing refers to it
-any more, or with Python.
+no job. The cluster ends with `close`, at the end of a ``with`` block, with the last
+reference to the scheduler, or with Python.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import functools
 import logging
 import math
 import os
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_timedelta
-from distributed import Client
+from distributed import Client, SpecCluster, get_client, get_worker, rejoin, secede
+from distributed.core import Status
+from distributed.diagnostics.plugin import SchedulerPlugin
 
 from dask_gridengine import GridEngineCluster, GridEngineError, OptionError
 from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.options import Options
 from gridengine import settings
-from gridengine.clusters import OwnCluster
-from gridengine.errors import TimeoutError
-from gridengine.lanes import Flight, Lanes
-from gridengine.places import ClientPlace, TaskPlace, in_task
-from gridengine.tally import Tally
+from gridengine.errors import TimeoutError, short_repr
 
 __all__ = [
     "GridEngineScheduler",
@@ -43,39 +46,54 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Options of Dask's scheduler, unless the configuration says otherwise: a dashboard
-#: that takes no other cluster's port, and is loaded when somebody looks.
-DASK_SCHEDULER = {"dashboard_address": ":0"}
-
-
+#: Options of Dask's scheduler, unless the configuration says otherwise. One death is an
+#: error at once: the map finds its item, without sending a chunk to its death 4 times.
+DASK_SCHEDULER = {"dashboard_address": ":0", "allowed_failures": 0}
 #: Nodes to begin with, until it is known how long an item takes.
 FIRST_NODES = 4
-#: Seconds of work for each thread that are worth a node more; as in Dask's adaptive
-#: scaling, since a node takes seconds to start.
+#: Seconds of work for each thread that are worth another node, as in Dask's adaptive
+#: scaling: a node takes seconds to start.
 WORTH_SECONDS = 5.0
+#: Seconds after which idle nodes are released if another cluster waits for some.
+OTHERS_SECONDS = 5.0
+#: Seconds for which a count of workers is valid, and in which a worker must answer.
+COUNT_SECONDS, REACH_SECONDS = 0.5, 2.0
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """Workers at one moment."""
+
+    running: int
+    wanted: int
+    queued: int = 0  # nodes that wait in the grid's queue
+
+    def __str__(self) -> str:
+        line = f"{self.running}/{self.wanted} workers"
+        return f"{line}, {self.queued} queued" if self.queued else line
 
 
 class Scheduler:
     """What both have in common: a cluster, started when it is needed.
 
-    Parameters
-    ----------
-    most
-        Nodes to have at most.
-    first
-        Nodes that a map begins with; others follow when there is work for them. None
-        begins with all.
-    **options
-        Of `dask_gridengine.GridEngineCluster`.
+    It has `most` nodes at most. A map begins with `first` nodes (None is all), and
+    others follow if there is work for them. `options` are those of the cluster.
     """
+
+    owns_workers = True
+    #: Dask's scheduler reaches the workers from this process, so its client can. And of
+    #: what passes through a scheduler in the same process, messages that were split at
+    #: 64 MiB are not joined again (distributed 2026.8.0).
+    direct = True
+    inline_bytes = 4 * 2**20
 
     def __init__(self, most: int, first: int | None = None, **options: Any) -> None:
         self._most, self._first, self._options = most, first, options
-        self._is_refused = False  # whether the grid has refused nodes during a map
         self._lock = threading.RLock()
-        self._own: OwnCluster | None = None
+        self._running: _Running | None = None
         self._closed = False
-        self._sessions = 0
+        self._sessions: list[int | None] = []  # items of each
+        self._is_refused = False  # whether the grid has refused nodes to a map
 
     # What users call
 
@@ -85,8 +103,14 @@ class Scheduler:
         return self._open(0).client
 
     @property
+    def cluster(self) -> GridEngineCluster | None:
+        """The cluster; None if it is not running."""
+        running = self._running
+        return running.cluster if running is not None and running.is_usable else None
+
+    @property
     def address(self) -> str:
-        """Where the workers find Dask's scheduler; starts a cluster if need be."""
+        """Address of Dask's scheduler for workers; starts the cluster if need be."""
         return str(self._open(0).cluster.scheduler_address)
 
     def close(self) -> None:
@@ -97,9 +121,9 @@ class Scheduler:
     def killall(self) -> None:
         """End all jobs now, and the cluster; the next use starts a new one."""
         with self._lock:
-            own, self._own = self._own, None
-        if own is not None:
-            own.close()
+            running, self._running = self._running, None
+        if running is not None:
+            running.close()
 
     def __enter__(self) -> Scheduler:
         return self
@@ -108,7 +132,7 @@ class Scheduler:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else str(self.tally())
+        state = "closed" if self._closed else str(self.counts())
         return f"<{type(self).__name__}: {state}>"
 
     def __reduce__(self) -> NoReturn:
@@ -118,149 +142,119 @@ class Scheduler:
             " workers of the outer map"
         )
 
-    # What a run asks (gridengine.engine.Place)
+    # What a mapping calls
 
     @contextlib.contextmanager
-    def session(self, items: int | None) -> Iterator[Client]:
-        """The client for one run over so many items, with nodes asked for."""
+    def session(
+        self, items: int | None, *, begin_small: bool = True
+    ) -> Iterator[Client]:
+        """A client for a run over these items (None: unknown), with nodes for them.
+
+        Few nodes at the beginning, since items may be short, unless `begin_small` is
+        false.
+        """
         with self._lock:
-            self._sessions += 1
+            self._sessions.append(items)
             self._is_refused = False
+            sessions: list[Any] = self._sessions
+            together = None if None in sessions else sum(sessions)
+            jobs = self._nodes_for(together)
+            if begin_small and self._first is not None:
+                jobs = min(jobs, self._first)
         try:
-            yield self._open(self._wanted(items)).client
+            yield self._open(jobs).client
         finally:
             with self._lock:
-                self._sessions -= 1
-                own = self._own
-                if not self._sessions and own is not None and own.alive:
-                    own.rest_after(_idle_seconds())
+                self._sessions.remove(items)
+                if not self._sessions and self._running is not None:
+                    self._running.release_later(idle_timeout())
 
     def slots(self) -> int:
-        """Items that can run, or could if there were workers, at the same time."""
-        own = self._own
-        return own.slots() if own is not None and own.alive else self._most
+        """Items that can run, or could if the workers were there, at the same time."""
+        cluster = self.cluster
+        if cluster is None:
+            return self._most
+        # The copy that `dict` itself makes is made in one step, in whatever thread.
+        workers = list(dict.values(cluster.scheduler.workers))
+        threads = sum(ws.nthreads for ws in workers if ws.status is Status.running)
+        return threads or max(1, cluster.wanted * self._cores)
 
-    @property
-    def warm(self) -> bool:
-        """Whether there are workers already."""
-        own = self._own
-        return own is not None and own.alive and bool(own.cluster.scheduler.workers)
+    def counts(self) -> WorkerCounts:
+        """Workers and nodes at this moment."""
+        if (cluster := self.cluster) is None:
+            return WorkerCounts(0, 0)
+        queued = cluster.counts.get("queued", 0)
+        return WorkerCounts(len(cluster.scheduler.workers), cluster.wanted, queued)
 
-    @property
-    def first_items(self) -> int | None:
-        """Items to ask for before their duration is known; None is all."""
-        return None if self._first is None else self._first * self._cores
+    def request_nodes(self, items: int | None, seconds: float) -> None:
+        """Request the nodes that these items, with their seconds of work, are worth.
 
-    def need(self, items: int | None, seconds: float) -> None:
-        """Request the nodes that the work is worth.
-
-        Only if their number at least doubles: each request is an array of its own. If
-        the grid refuses them the map goes on with the nodes that run.
+        Only if their number at least doubles, since each request is another array.
         """
-        own = self._own
-        if own is None or not own.alive or self._is_refused:
+        cluster = self.cluster
+        if cluster is None or self._is_refused:
             return
-        most = self._wanted(items)
+        most, wanted = self._nodes_for(items), cluster.wanted
         jobs = math.ceil(min(most, seconds / WORTH_SECONDS / self._cores))
-        if jobs <= own.wanted or jobs < min(most, 2 * own.wanted):
+        if jobs <= wanted or jobs < min(most, 2 * wanted):
             return
         try:
-            own.grow(jobs)
+            self._open(jobs)
         except GridEngineError as exc:
             self._is_refused = True
-            logger.warning("no more than %d nodes for this map: %s", own.wanted, exc)
+            logger.warning("no more than %d nodes for this map: %s", wanted, exc)
 
-    @property
-    def direct(self) -> bool:
-        """Yes: Dask's scheduler reaches them from here, so this process can.
+    def release_unneeded_nodes(self, chunks: int) -> None:
+        """Release nodes that the last chunks, all at the workers, do not need for long.
 
-        Besides, what came through the scheduler to a client in its own process would
-        not be put together again where it was split at 64 MiB (distributed 2026.8.0).
+        After a thousand items of a minute, one of two hours needs no hundred nodes. But
+        another run may need them in a moment.
         """
-        return True
-
-    @property
-    def inline(self) -> int:
-        """A chunk's usual size: the scheduler is near, and does not keep messages."""
-        return 4 * 2**20
-
-    @property
-    def cluster(self) -> GridEngineCluster | None:
-        """The cluster; None while there is none."""
-        own = self._own
-        return own.cluster if own is not None and own.alive else None
+        with self._lock:
+            if len(self._sessions) == 1 and self._running is not None:
+                self._running.release_unneeded(chunks, idle_timeout())
 
     def check(self) -> None:
-        """Raise if the cluster was closed, or no worker will come any more.
-
-        What is lost meanwhile the cluster replaces by itself.
-
-        Raises
-        ------
-        NodesFailed
-            With what is known of each node's end.
-        """
-        own = self._own
-        if own is None or not own.alive:
+        """Raise if the cluster was closed, or no worker will come."""
+        if (cluster := self.cluster) is None:
             raise RuntimeError(f"{self!r} was closed while it was working")
-        if (error := own.stuck()) is not None:
+        if (error := cluster.stuck()) is not None:
             raise error
-
-    def tail(self, chunks: int) -> None:
-        """Give back nodes that have nothing to do any more, after the idle timeout.
-
-        Not while another run may want them.
-        """
-        seconds = _idle_seconds()
-        with self._lock:
-            alone = self._sessions == 1
-            own = self._own
-            if alone and seconds is not None and own is not None and own.alive:
-                own.tail(chunks, seconds)
-
-    def abandon(self, lanes: Lanes, flights: set[Flight]) -> None:
-        """These were called back: see that they do not hold their workers."""
-        if self._own is not None and self._own.alive:
-            self._own.free(lanes, flights)
-
-    def tally(self) -> Tally:
-        """Workers there are, shall be, and wait in the queue."""
-        own = self._own
-        if own is None or not own.alive:
-            return Tally(0, 0, 0)
-        return Tally(len(own.cluster.scheduler.workers), own.wanted, own.queued)
 
     # Steps of the above
 
     @functools.cached_property
     def _cores(self) -> int:
-        """Slots of a node, also where `job_extra_directives` has them."""
+        """Slots of a node, also if they are in `job_extra_directives`."""
         names = Options.names()
         given = {key: v for key, v in self._options.items() if key in names}
         return Options.resolve(given).cores
 
-    def _wanted(self, items: int | None) -> int:
-        if items is None:
-            return self._most
-        return min(self._most, -(-items // self._cores))
+    def _nodes_for(self, items: int | None) -> int:
+        return (
+            self._most if items is None else min(self._most, -(-items // self._cores))
+        )
 
-    def _open(self, jobs: int) -> OwnCluster:
+    def _open(self, jobs: int) -> _Running:
+        """The cluster, with at least this number of nodes running or queued."""
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"{self!r}: make a new one")
-            if self._own is None or not self._own.alive:
-                self._own = OwnCluster(jobs, **self._cluster_options())
-                weakref.finalize(self, self._own.close_soon).atexit = False
-            elif jobs:
-                self._own.grow(jobs)
-            return self._own
+            if self.cluster is None:
+                self._running = _Running(jobs, self._cluster_options())
+                weakref.finalize(self, self._running.close_soon).atexit = False
+            elif jobs and self._running is not None:
+                self._running.grow(jobs)
+            assert self._running is not None
+            return self._running
 
     def _cluster_options(self) -> dict[str, Any]:
         configured = dask.config.get("gridengine.scheduler-options", default=None) or {}
+        own = self._options.get("scheduler_options") or {}
         return {
             "shared_directory": settings.assigned_directory(),
-            "scheduler_options": {**DASK_SCHEDULER, **configured},
             **self._options,
+            "scheduler_options": {**DASK_SCHEDULER, **configured, **own},
         }
 
 
@@ -328,20 +322,244 @@ class GridEngineScheduler(Scheduler):
         if name is not None:
             given["name"] = "".join(name.split())
         requests = {**self.resources}
-        walltime = requests.pop("h_rt", None)
-        if walltime is not None:
+        if (walltime := requests.pop("h_rt", None)) is not None:
             given["walltime"] = walltime
         if requests:
-            given["resource_spec"] = ",".join(
-                _request(key, value) for key, value in requests.items()
-            )
+            found = [_request(key, value) for key, value in requests.items()]
+            given["resource_spec"] = ",".join(found)
         if max_jobs is None:
             max_jobs = settings.of_map("max-jobs")
-        most = whole(max_jobs, "max_jobs", least=1)
-        super().__init__(most, FIRST_NODES, **given)
+        super().__init__(whole(max_jobs, "max_jobs", least=1), FIRST_NODES, **given)
 
 
-def best_available() -> Scheduler | TaskPlace:
+class ClientScheduler:
+    """The workers of a Dask client, which are used as they are.
+
+    A task that waits for items of its own lends its thread meanwhile: maps inside of
+    maps would otherwise use up all threads with waiting.
+    """
+
+    owns_workers = False
+    inline_bytes = 64 * 2**10  # Dask keeps the last thousand messages to each worker
+
+    def __init__(self, client: Client) -> None:
+        if client.asynchronous:
+            raise TypeError(
+                "client= is an asynchronous client, and this would block its loop;"
+                " await client.map(...) there, or pass a client made outside of it"
+            )
+        self._client = client
+        self._counted, self._workers, self._threads = 0.0, 0, 1
+
+    @contextlib.contextmanager
+    def session(
+        self, items: int | None, *, begin_small: bool = True
+    ) -> Iterator[Client]:
+        with thread_for_others():
+            yield self._client
+
+    def slots(self) -> int:
+        self.counts()
+        return max(1, self._threads)
+
+    def counts(self) -> WorkerCounts:
+        if (now := time.monotonic()) - self._counted > COUNT_SECONDS:
+            threads = self._client.nthreads()
+            self._counted, self._workers = now, len(threads)
+            self._threads = sum(threads.values())
+        return WorkerCounts(self._workers, self._workers)
+
+    @functools.cached_property
+    def direct(self) -> bool:
+        """Whether workers can be reached from here; a gateway hides them."""
+        if self._client.direct_to_workers is not None:
+            return bool(self._client.direct_to_workers)
+        return bool(self._client.sync(self._can_reach_workers))
+
+    async def _can_reach_workers(self) -> bool:
+        for address in await self._client.scheduler.ncores_running(workers=None):
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                asking = self._client.rpc(address).identity()
+                return bool(await asyncio.wait_for(asking, REACH_SECONDS))
+            return False
+        return False
+
+    @property
+    def cluster(self) -> Any:
+        """What the client was made for; None if it was an address."""
+        return self._client.cluster
+
+    @property
+    def address(self) -> str:
+        """Address of Dask's scheduler."""
+        return str(self._client.scheduler.address)
+
+    def check(self) -> None:
+        if self._client.status not in ("running", "connecting"):
+            raise RuntimeError(
+                f"the Dask client was closed (it is {self._client.status}) while"
+                " gridengine was using it"
+            )
+        if isinstance(self.cluster, GridEngineCluster) and (
+            error := self.cluster.stuck()
+        ):
+            raise error
+
+    def request_nodes(self, items: int | None, seconds: float) -> None:
+        """Nothing: the number of workers is the user's."""
+
+    def release_unneeded_nodes(self, chunks: int) -> None:
+        """Nothing, likewise."""
+
+    def close(self) -> None:
+        """Nothing: the client is the user's."""
+
+
+class _Running:
+    """A running cluster and its client, closed together."""
+
+    def __init__(self, jobs: int, options: dict[str, Any]) -> None:
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._idle_since: float | None = None
+        #: Since when no more than so many chunks were left.
+        self._tail_since: float | None = None
+        self._tail_most = 0
+        self._others_since = math.inf
+        # A worker's death is an error for Dask; here it is handled.
+        self.cluster = GridEngineCluster(jobs, silence_logs=logging.CRITICAL, **options)
+        try:
+            self.client = Client(
+                self.cluster.in_process_address,
+                security=self.cluster.security,
+                loop=self.cluster.loop,
+                set_as_default=False,
+            )
+        except BaseException:
+            self.cluster.close()
+            raise
+        self.client.scheduler_comm.recent_message_log = deque(maxlen=0)
+        self.client.sync(self._add_plugin)
+        _open.add(self)
+
+    async def _add_plugin(self) -> None:
+        scheduler, plugin = self.cluster.scheduler, _ForgetMessages()
+        scheduler.add_plugin(plugin)
+        for worker in scheduler.stream_comms:
+            plugin.add_worker(scheduler, worker)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is neither closed nor inherited by a fork."""
+        is_open = self.cluster.status is Status.running and not self._closed
+        return is_open and self._pid == os.getpid()
+
+    def grow(self, jobs: int) -> None:
+        """Have at least this number of nodes, running or queued."""
+        with self._lock:
+            self._idle_since = self._tail_since = None
+            wanted = self.cluster.wanted
+        # If there was no hope for nodes any more, `scale` tries again.
+        if wanted < jobs or self.cluster.stuck() is not None:
+            self.cluster.scale(jobs=max(wanted, jobs))
+
+    def release_unneeded(self, chunks: int, seconds: float | None) -> None:
+        """Release the nodes that the last chunks have not needed for these seconds."""
+        if seconds is None:
+            return
+        if self._others_wait():
+            seconds = min(seconds, OTHERS_SECONDS)
+        now = time.monotonic()
+        if self._tail_since is not None and chunks <= self._tail_most:
+            if now - self._tail_since < seconds:
+                return
+            if self._tail_most < self.cluster.wanted:
+                self.cluster.scale(jobs=self._tail_most)
+        self._tail_since, self._tail_most = now, chunks
+
+    def release_later(self, seconds: float | None) -> None:
+        """Release all nodes after these seconds without work; None keeps them."""
+        if seconds is None or not self.is_usable:
+            return
+        since = self._idle_since = time.monotonic()
+        self.client.loop.add_callback(self._check_idle, since, seconds)
+
+    def _check_idle(self, since: float, seconds: float) -> None:
+        """Called in the event loop, once a second."""
+        now = time.monotonic()
+        if not self._others_wait():
+            self._others_since = math.inf
+        self._others_since = min(self._others_since, now)
+        waited = now - since >= seconds or now - self._others_since >= OTHERS_SECONDS
+        with self._lock:
+            if self._idle_since != since or not self.is_usable:
+                return  # it is used again
+            if waited:
+                self._idle_since = None
+                self.cluster.scale(0)  # in the event loop it does not wait
+                return
+        again = min(1.0, seconds)
+        self.client.loop.call_later(again, self._check_idle, since, seconds)
+
+    def _others_wait(self) -> bool:
+        """Whether another cluster of this process, not idle, waits for nodes."""
+        with contextlib.suppress(Exception):  # one of them has just opened or closed
+            idle = {each.cluster for each in list(_open) if each._idle_since}
+            grid = self.cluster.launcher_description
+            return any(
+                isinstance(other, GridEngineCluster)
+                and other not in (self.cluster, *idle)
+                and other.status is Status.running
+                and other.launcher_description == grid
+                and other.counts.get("queued", 0) > 0
+                for other in list(SpecCluster._instances)
+            )
+        return False
+
+    def close(self) -> None:
+        """End all of it; idempotent."""
+        with self._lock:
+            if self._closed or self._pid != os.getpid():
+                return
+            self._closed = True
+        _open.discard(self)
+        with contextlib.suppress(Exception):  # the cluster is what matters
+            self.client.close()
+        self.cluster.close()
+
+    def close_soon(self) -> None:
+        """End it without waiting, for finalizers: these run in any thread."""
+        if not self._closed and self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # at exit; `_close_all` does it
+                threading.Thread(target=self.close, name="gridengine-close").start()
+
+
+class _ForgetMessages(SchedulerPlugin):  # type: ignore[misc]
+    """Keep no log of messages.
+
+    Dask keeps the last thousand on each way, for debugging. Ours contain the arguments
+    of chunks: gigabytes, after some time.
+    """
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        scheduler.stream_comms[worker].recent_message_log = deque(maxlen=0)
+
+    def add_client(self, scheduler: Any, client: str) -> None:
+        scheduler.client_comms[client].recent_message_log = deque(maxlen=0)
+
+
+#: All that are open; Python's end closes them, whatever still refers to them.
+_open: set[_Running] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    for running in list(_open):
+        running.close()
+
+
+def best_available() -> Scheduler | ClientScheduler:
     """The scheduler of this process: Grid Engine where one is set up, else processes.
 
     A grid that is set up (SGE_ROOT or DRMAA_LIBRARY_PATH) and does not work is an error
@@ -350,14 +568,14 @@ def best_available() -> Scheduler | TaskPlace:
     Always the same one, so that it is warm, until it is closed. Inside of a function
     that is being mapped it is the workers of the outer map.
     """
-    global _default
+    global _default, _default_pid
     if in_task():
-        return TaskPlace()
+        return ClientScheduler(get_client())
     with _default_lock:
-        stale = _default is None or _default._closed or _default_pid != os.getpid()
-        if stale:
-            _make_default()
-        assert _default is not None
+        if _default is None or _default._closed or _default_pid != os.getpid():
+            on_grid = grid_is_configured(os.environ)
+            _default = GridEngineScheduler() if on_grid else ProcessScheduler()
+            _default_pid = os.getpid()
         return _default
 
 
@@ -366,48 +584,53 @@ _default_pid = 0
 _default_lock = threading.Lock()
 
 
-def _make_default() -> None:
-    global _default, _default_pid
-    on_grid = grid_is_configured(os.environ)
-    _default = GridEngineScheduler() if on_grid else ProcessScheduler()
-    _default_pid = os.getpid()
-
-
-def place_of(scheduler: Any, client: Client | None = None) -> Any:
-    """What a caller gave for a scheduler, as something to run on.
-
-    Parameters
-    ----------
-    scheduler
-        A scheduler, or a class or another callable that makes one.
-    client
-        A Dask client, which goes before it.
-
-    Raises
-    ------
-    TypeError
-        If it is none of these.
-    """
+def get_scheduler(given: Any, client: Client | None = None) -> Any:
+    """Make a scheduler of what a caller has given, or of a client."""
     if client is not None:
-        return ClientPlace(client)
-    made = scheduler
+        return ClientScheduler(client)
+    made = given
     if isinstance(made, type) or (callable(made) and not hasattr(made, "session")):
         made = made()
-    if not hasattr(made, "session"):
-        raise TypeError(
-            f"scheduler={scheduler!r}; it is a ProcessScheduler, a GridEngineScheduler"
-            " or what makes one, such as gridengine.schedulers.best_available"
-        )
-    return made
+    if hasattr(made, "session"):
+        return made
+    raise TypeError(
+        f"scheduler={short_repr(given)}: expected ProcessScheduler(),"
+        " GridEngineScheduler(), or what makes one, such as best_available\n"
+        "  Hint: map takes one iterable; for a function of several arguments use"
+        " starmap: gridengine.starmap(f, zip(xs, ys))"
+    )
 
 
-def _idle_seconds() -> float | None:
+def in_task() -> bool:
+    """Whether this thread is running a Dask task."""
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def thread_for_others() -> Iterator[None]:
+    """While a task waits in here, its worker's thread runs other tasks."""
+    if not in_task():
+        yield
+        return
+    secede()
+    try:
+        yield
+    finally:
+        rejoin()
+
+
+def idle_timeout() -> float | None:
+    """Seconds for which idle nodes are kept; None is for ever."""
     given = settings.of_map("idle-timeout")
     return None if given is None else float(parse_timedelta(given))
 
 
 def _refuse_options(resources: Mapping[str, Any]) -> None:
-    """Refuse queue= and its like: requested as a resource, the grid would refuse it."""
+    """Refuse queue= and the like: the grid would refuse it as a resource."""
     for name, value in resources.items():
         if name in Options.names():
             raise OptionError(

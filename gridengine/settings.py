@@ -23,7 +23,7 @@ dask.config.update_defaults(_MAP)
 
 #: Directory of this package.
 path = os.path.dirname(os.path.abspath(__file__))
-#: What a node's Python searches; it does so by itself, nothing is passed on.
+#: The module search path; nodes have their own.
 PYTHONPATH = ":".join(sys.path)
 #: The old library's shell script; a node needs none.
 WRAPPER = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.grid.conftest import Cell
-from tests.gridengine.test_example import RUN_AND_SHOW_Y, quoted
+from tests.gridengine.test_example import quoted
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.grid
@@ -37,8 +37,8 @@ def test_the_old_readme_example_runs_on_the_grid(
 ) -> None:
     """It is unchanged, and its best available scheduler is that of the grid."""
     script = tmp_path / "script.py"
-    script.write_text(quoted("the old README's example"))
-    output = run(grid, shared, "-c", RUN_AND_SHOW_Y, str(script))
+    script.write_text(quoted("the old README's example") + "\nprint(y)\n")
+    output = run(grid, shared, str(script))
     assert output.splitlines()[-1] == "[1, 4, 9, 16, 25]"
     assert "local processes" not in output
 
@@ -97,12 +97,12 @@ def test_a_second_scheduler_gets_the_nodes_that_are_idle(
         "first = gridengine.GridEngineScheduler(options=options)\n"
         "first.client\n"
         "first.cluster.scale(jobs=6)\n"
-        "while first.tally().workers < 2 or not first.tally().queued:\n"
+        "while {*first.cluster.counts} != {'working', 'queued'}:\n"
         "    time.sleep(0.1)\n"
         "gridengine.map(abs, range(-9, 0), scheduler=first)\n"
         "second = gridengine.GridEngineScheduler(options=options)\n"
         "print(gridengine.map(abs, [-1, -2], scheduler=second))\n"
-        "print(first.tally().wanted)\n"
+        "print(first.cluster.wanted)\n"
     )
     found, left = run(grid, shared, "-c", code).splitlines()
     assert found == "[1, 2]"

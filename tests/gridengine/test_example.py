@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 import gridengine.example
+from tests.gridengine.conftest import RunScript
 
 DOCS = Path(__file__).parents[2] / "docs" / "migrating.md"
-
-#: The old README's example leaves its result in `y`, and prints nothing.
-RUN_AND_SHOW_Y = (
-    "import runpy, sys; print(runpy.run_path(sys.argv[1], run_name='__main__')['y'])"
-)
 
 
 def quoted(title: str) -> str:
@@ -31,53 +22,34 @@ def quoted(title: str) -> str:
     return found[1]
 
 
-def run(directory: Path, *command: str) -> str:
-    """What a fresh Python prints that knows nothing of a grid."""
-    said = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=directory,
-        timeout=60,
-        env={
-            "PATH": os.environ["PATH"],
-            "DASK_GRIDENGINE__SHARED_DIRECTORY": str(directory / "shared"),
-        },
-    )
-    assert said.returncode == 0, said.stderr
-    assert said.stderr == ""
-    return said.stdout
+def output(run_script: RunScript, code: str) -> str:
+    ran = run_script(code)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    return tmp_path / "script.py"
+def test_the_old_readme_example_runs_unchanged(run_script: RunScript) -> None:
+    """On local processes; it leaves its result in `y`, and prints nothing."""
+    code = quoted("the old README's example")
+    assert output(run_script, code) == ""
+    assert output(run_script, f"{code}\nprint(y)") == "[1, 4, 9, 16, 25]\n"
 
 
-def test_the_old_readme_example_runs_unchanged(script: Path) -> None:
-    """On local processes, as a script of one's own."""
-    script.write_text(quoted("the old README's example"))
-    assert run(script.parent, str(script)) == ""
-    said = run(script.parent, "-c", RUN_AND_SHOW_Y, str(script))
-    assert said == "[1, 4, 9, 16, 25]\n"
-
-
-def test_the_old_example_runs_unchanged(script: Path) -> None:
+def test_the_old_example_runs_unchanged(run_script: RunScript) -> None:
     """On local processes; the grid that is not there is named, and done without."""
-    script.write_text(quoted("the old example.py"))
-    said = run(script.parent, str(script))
+    printed = output(run_script, quoted("the old example.py"))
     roots = "y = [1.0, 1.4142135623730951, 1.7320508075688772, 2.0, 2.23606797749979]"
-    assert said.count(roots) == 2
-    assert "local processes; no Grid Engine here" in said
+    assert printed.count(roots) == 2
+    assert "local processes; no Grid Engine here" in printed
 
 
-def test_our_example_explains_itself(tmp_path: Path) -> None:
-    """It says where each item was run, and that there is no grid if there is none."""
-    said = run(tmp_path, "-m", "gridengine.example")
-    assert "local processes; no Grid Engine here" in said
-    assert said.count("sqrt(4) = 2.000  by process ") == 5
-    assert "The builtin map" in said
+def test_our_example_explains_itself(run_script: RunScript) -> None:
+    """It prints where each item was run, and that no grid was found."""
+    code = "import runpy; runpy.run_module('gridengine.example', run_name='__main__')"
+    printed = output(run_script, code)
+    assert "local processes; no Grid Engine here" in printed
+    assert printed.count("sqrt(4) = 2.000  by process ") == 5
+    assert "The builtin map" in printed
 
 
 def test_importing_it_does_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import importlib
 import json
 import subprocess
@@ -12,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-import dask_gridengine
 import gridengine
+from tests.test_imports import loaded_with
 
 PATH = Path(gridengine.__file__)
 
-#: Modules of the old library, which a bare `import gridengine` made reachable, and that
-#: of the errors.
+#: Modules that a bare `import gridengine` makes reachable: those of the old library
+#: that were, and the errors.
 MODULES = [
     "dispatch",
     "errors",
@@ -30,8 +29,8 @@ MODULES = [
 ]
 
 
-def said(code: str) -> object:
-    """What a new process prints, taken for JSON."""
+def printed(code: str) -> object:
+    """What a new process prints, as JSON."""
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import json, sys\n{code}"],
         capture_output=True,
@@ -42,44 +41,24 @@ def said(code: str) -> object:
     return json.loads(run.stdout)
 
 
-def test_all_is_complete() -> None:
-    """What type checkers see and what is promised are the same."""
-    seen = {
-        alias.asname or alias.name
-        for node in ast.walk(ast.parse(PATH.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module
-        if node.module.startswith("gridengine.")
-        for alias in node.names
-    }
-    assert seen == set(gridengine.__all__)
-    assert len(seen) == len(gridengine.__all__)
-
-
-def test_every_name_can_be_had() -> None:
-    """Each is what its module calls by the same name, and so it can be pickled."""
-    for name in gridengine.__all__:
-        value = getattr(gridengine, name)
-        assert callable(value)
-        assert value.__name__ == name
-        home = importlib.import_module(value.__module__)
-        assert home.__name__.startswith("gridengine.")
-        assert getattr(home, name) is value
-
-
-def test_type_checkers_are_told_the_truth() -> None:
-    """Each name is in the module they are shown, and is the one given out."""
+def test_type_checkers_see_what_there_is() -> None:
+    """Each promised name is imported for them from the module that has it."""
+    seen = {}
     for node in ast.walk(ast.parse(PATH.read_text())):
-        if not isinstance(node, ast.ImportFrom) or not node.module:
-            continue
-        if node.module.startswith("gridengine."):
-            module = importlib.import_module(node.module)
-            for alias in node.names:
-                assert getattr(module, alias.name) is getattr(gridengine, alias.name)
+        module = getattr(node, "module", None) or ""
+        if isinstance(node, ast.ImportFrom) and module.startswith("gridengine."):
+            seen.update({alias.name: module for alias in node.names})
+    assert seen.keys() == set(gridengine.__all__)
+    assert len(seen) == len(gridengine.__all__)
+    for name, module in seen.items():
+        value = getattr(gridengine, name)
+        assert getattr(importlib.import_module(module), name) is value
+        assert value.__name__ == name
 
 
 def test_a_star_gives_all() -> None:
-    """`from gridengine import *` gives what is promised, and no module."""
-    found = said(
+    """`from gridengine import *` gives the promised names, and no module."""
+    found = printed(
         "from gridengine import *\n"
         "print(json.dumps([n for n in globals() if n[0] != '_']))"
     )
@@ -87,22 +66,15 @@ def test_a_star_gives_all() -> None:
     assert set(found) - {"json", "sys"} == set(gridengine.__all__)
 
 
-@pytest.mark.parametrize("name", ["settings", "schedulers", "job"])
+@pytest.mark.parametrize("name", MODULES)
 def test_modules_are_there_after_a_bare_import(name: str) -> None:
     """`import gridengine; gridengine.settings...`, as scripts of old do."""
     code = f"import gridengine\nprint(json.dumps(gridengine.{name}.__name__))"
-    assert said(code) == f"gridengine.{name}"
-
-
-def test_all_modules_are_there() -> None:
-    """Each by its name, the same as by an import of its own."""
-    for name in MODULES:
-        found = getattr(gridengine, name)
-        assert found is importlib.import_module(f"gridengine.{name}")
+    assert printed(code) == f"gridengine.{name}"
 
 
 def test_dir_shows_names_and_modules() -> None:
-    """Completion in a notebook offers what is promised, although nothing is loaded."""
+    """Completion in a notebook offers them, although nothing is loaded."""
     assert dir(gridengine) == sorted([*gridengine.__all__, *MODULES])
 
 
@@ -116,31 +88,31 @@ def test_a_wrong_name_is_an_attribute_error() -> None:
 
 def test_the_import_costs_nothing() -> None:
     """Neither Dask nor anything else is loaded before it is needed."""
-    loaded = said("import gridengine\nprint(json.dumps(list(sys.modules)))")
-    assert isinstance(loaded, list)
-    assert [n for n in loaded if n.partition(".")[0] == "gridengine"] == ["gridengine"]
-    assert "dask_gridengine" not in loaded
+    loaded = loaded_with("gridengine")
+    ours = {name for name in loaded if name.partition(".")[0] == "gridengine"}
+    assert ours == {"gridengine"}
     heavy = {"dask", "distributed", "numpy", "tornado", "cloudpickle", "tqdm", "yaml"}
-    assert not heavy & set(loaded)
+    assert not loaded & {*heavy, "dask_gridengine"}
 
 
 def test_errors_cost_no_dask() -> None:
     """An `except gridengine.RemoteError` in a module loads nothing big."""
-    code = (
-        "import gridengine\n"
-        "gridengine.NotPicklable, gridengine.TimeoutError, gridengine.WorkerDied\n"
-        "print(json.dumps(list(sys.modules)))"
-    )
-    loaded = said(code)
-    assert isinstance(loaded, list)
-    assert "gridengine.errors" in loaded
-    assert not {"dask", "distributed", "numpy", "tornado"} & set(loaded)
+    assert not loaded_with("gridengine.errors") & {
+        "dask",
+        "distributed",
+        "numpy",
+        "tornado",
+    }
 
 
-def test_a_timeout_is_caught_by_any_of_its_names() -> None:
-    """The package's, its modules' and Python's own; all errors have one base."""
-    assert gridengine.TimeoutError is gridengine.schedulers.TimeoutError
-    assert issubclass(gridengine.TimeoutError, builtins.TimeoutError)
-    for name in ("TimeoutError", "NotPicklable", "RemoteError", "WorkerDied"):
-        error = getattr(gridengine, name)
-        assert issubclass(error, dask_gridengine.GridEngineError)
+def test_a_map_loads_nothing_of_clusters_on_a_worker(
+    fresh: gridengine.ProcessScheduler,
+) -> None:
+    """Importing them would cost each new worker two tenths of a second."""
+
+    def loaded(x: int) -> list[str]:
+        return sorted(sys.modules)
+
+    (found,) = gridengine.map(loaded, [1], scheduler=fresh)
+    clusters = {"gridengine.schedulers", "gridengine.functional", "tqdm"}
+    assert not {*found} & {*clusters, "dask_gridengine.cluster"}

@@ -20,7 +20,7 @@ NAMES = ("path", "PYTHONPATH", "WRAPPER", "TEMPDIR", "DEFAULT_RESOURCES")
 
 def settings_with(**environment: str) -> dict[str, Any]:
     """What a new process finds, with these variables beside the usual ones."""
-    said = subprocess.run(
+    ran = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -34,18 +34,13 @@ def settings_with(**environment: str) -> dict[str, Any]:
         timeout=30,
         stdin=subprocess.DEVNULL,
     )
-    found: dict[str, Any] = json.loads(said.stdout)
+    found: dict[str, Any] = json.loads(ran.stdout)
     return found
 
 
-def test_path_is_the_package() -> None:
-    """Scripts find the files of the package by it."""
+def test_names_that_scripts_read_are_there() -> None:
+    """The package's directory, what Python searches, and no wrapper."""
     assert Path(settings.path) == Path(gridengine.__file__).parent
-    assert os.path.isabs(settings.path)
-
-
-def test_names_without_a_use_are_still_there() -> None:
-    """A script that reads them does not break."""
     assert settings.WRAPPER is None
     site = Path(pytest.__file__).parent.parent
     assert str(site) in settings.PYTHONPATH.split(":")
@@ -59,7 +54,7 @@ def test_without_a_configuration_nothing_is_requested(tmp_path: Path) -> None:
     assert found["config"]["map"]["max-jobs"] >= 1
 
 
-def test_the_configuration_is_what_counts() -> None:
+def test_the_configuration_counts() -> None:
     """Variables and ~ in a path are expanded, a resource without a value is true."""
     found = settings_with(
         DASK_GRIDENGINE__SHARED_DIRECTORY="$SCRATCH/of/$NAME",
@@ -79,13 +74,16 @@ def test_the_configuration_is_what_counts() -> None:
 
 
 def test_what_is_assigned_holds_for_the_next_scheduler(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As with the old library; what the scheduler itself is given comes first."""
     before = gridengine.GridEngineScheduler(h_vmem="1G")
     monkeypatch.setattr(settings, "DEFAULT_RESOURCES", {"gpu": "1", "h_vmem": "2G"})
-    after = gridengine.GridEngineScheduler(h_vmem="1G")
-    assert before.resources == {"h_vmem": "1G"}
-    assert after.resources == {"gpu": "1", "h_vmem": "1G"}
-    for scheduler in (before, after):
-        scheduler.close()
+    monkeypatch.setattr(settings, "TEMPDIR", str(tmp_path / "mine"))
+    options = {"launcher": "process", "quiet": True}
+    with gridengine.GridEngineScheduler(h_vmem="1G", options=options) as after:
+        assert before.resources == {"h_vmem": "1G"}
+        assert after.resources == {"gpu": "1", "h_vmem": "1G"}
+        assert after.address
+        assert list((tmp_path / "mine").iterdir())
+    before.close()
