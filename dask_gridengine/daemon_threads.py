@@ -67,7 +67,9 @@ class Threads:
             try:
                 thread.start()
             except RuntimeError as exc:  # no more threads are possible
-                self._settle(future, None, exc)
+                # Not `_settle`: it would start the next one, once for each that waits.
+                self._free += 1
+                future.set_exception(exc)
 
     def _run(self, future: asyncio.Future[Any], call: Callable[[], Any]) -> None:
         result, error = None, None

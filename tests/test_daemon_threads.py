@@ -43,3 +43,24 @@ async def test_no_more_threads_than_are_allowed(tmp_path: Path) -> None:
     await in_thread(fifo.write_text, "now")
     assert await waiting == 8
     assert await threads.call(int, "9", timeout=10) == 9
+
+
+async def test_calls_fail_when_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands may wait then; all of them fail, and later calls work."""
+    threads, allowed = Threads(1), threading.Event()
+    first = asyncio.ensure_future(threads.call(allowed.wait, 20))
+    others = [asyncio.ensure_future(threads.call(int, "7")) for _ in range(2000)]
+    await asyncio.sleep(0)  # the first has its thread
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        allowed.set()
+        assert await first
+        ended = await asyncio.gather(*others, return_exceptions=True)
+    assert {type(exc) for exc in ended} == {RuntimeError}
+    assert await threads.call(int, "8", timeout=10) == 8
+
+
+def _no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

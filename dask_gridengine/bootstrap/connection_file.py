@@ -71,13 +71,15 @@ class Connection:
         OptionError if it cannot be written, e.g. because the disk is full.
         """
         path = directory / FILE_NAME
-        # O_EXCL and the mode at creation: no moment in which others could read it.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
+            # O_EXCL and the mode at creation: no moment in which others could read it.
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(fd, "w") as file:
                 json.dump(asdict(self), file)
                 file.flush()
                 os.fsync(file.fileno())  # a node on another host reads it next
+        except FileExistsError:
+            raise
         except OSError as exc:
             raise OptionError(f"cannot write {path}: {exc}", hint=_OTHER) from exc
         return path

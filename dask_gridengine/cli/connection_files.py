@@ -84,14 +84,17 @@ def read_entry(directory: Path) -> ClusterEntry | None:
 def _join_pools(entries: Iterable[ClusterEntry]) -> list[ClusterEntry]:
     """Join the pools of each cluster into one entry."""
     clusters: dict[object, ClusterEntry] = {}
+    count: Counter[object] = Counter()
     for entry in entries:
         connection = entry.connection
         key = entry.name, connection.host, connection.process
-        # Without pools, clusters of one name in one process are different clusters.
-        first = clusters.setdefault(key if connection.pool else id(entry), entry)
+        # A process may have several clusters of one name; each has a pool only once.
+        count[key, connection.pool] += 1
+        cluster = key, connection.pool != "", count[key, connection.pool]
+        first = clusters.setdefault(cluster, entry)
         if first is not entry:
             joined = (*first.directories, *entry.directories)
-            clusters[key] = replace(first, directories=joined)
+            clusters[cluster] = replace(first, directories=joined)
     return list(clusters.values())
 
 

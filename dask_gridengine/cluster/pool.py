@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG_SECONDS = 1.0  # between reads of Dask's configuration
+CONFIG_SECONDS = 0.1  # between reads of Dask's configuration
 MOST_WARNINGS = 20  # different warnings about nodes
 #: Ends that change no number: we ended the node, or it was not needed.
 _OUR_DOING = {Cause.CANCELLED, Cause.LEFT}

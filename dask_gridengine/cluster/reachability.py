@@ -54,11 +54,13 @@ class ReachabilityChecker:
         self._checked: set[str] = set()
         self._last: tuple[str, str] | None = None  # host and worker that answered
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def check(self, host: str, address: str) -> None:
         """Check a worker that has registered, if it is the first one of its host."""
-        if (host in self._checked and host not in self.failed) or _local(address):
-            return
+        is_known = host in self._checked and host not in self.failed
+        if self._closed or is_known or _local(address):
+            return  # workers may register until the scheduler has closed
         self._checked.add(host)
         task = asyncio.ensure_future(self._check(host, address))
         self._tasks.add(task)
@@ -66,6 +68,7 @@ class ReachabilityChecker:
 
     async def aclose(self) -> None:
         """Stop checking."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

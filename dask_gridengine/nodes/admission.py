@@ -78,13 +78,19 @@ class AdmissionControl:
 
         A node that misses such an answer asks again later, and gets the same.
         """
+        hosts = {hello.host for hello in self._waiting.values()}
+        blocked = {host for host in hosts if self._host_block(host)}
         while self._global_block() is None:
-            free = (n for n, h in self._waiting.items() if not self._host_block(h.host))
+            free = (n for n, h in self._waiting.items() if h.host not in blocked)
             if (node := next(free, None)) is None:
                 return
             hello = self._waiting.pop(node)
-            if node in self._registry.records:  # else it has ended and is not kept
-                yield hello, self.answer(hello)
+            if node not in self._registry.records:
+                continue  # it has ended and is not kept
+            answer = self.answer(hello)
+            if isinstance(answer, Wait):
+                blocked.add(hello.host)
+            yield hello, answer
 
     def _answer_unknown(self, hello: Hello) -> Answer:
         if self.submitting:

@@ -26,7 +26,9 @@ from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
 
-REASONS_AGAIN = 5.0  # seconds until `explain` is called again: it reads every node
+#: Seconds until `explain`, which reads every node, is called again although the numbers
+#: of nodes are the same.
+REASONS_AGAIN = 5.0
 MAX_REASONS = 8  # lines of `explain`
 LOG_LINES = 20  # of the cluster's log
 MAX_HOSTS = 40
@@ -45,6 +47,7 @@ class Representation:
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster = cluster
         self._explained, self._reasons = float("-inf"), list[str]()
+        self._counted: tuple[object, ...] = ()  # the numbers that `_reasons` are of
 
     def line(self, hints: Sequence[str]) -> str:
         """The cluster in one line."""
@@ -107,9 +110,11 @@ class Representation:
     def _explain(self) -> list[str]:
         if self._cluster.lifecycle.blocked is None:
             return []  # it is starting, or could not start
-        if time.monotonic() - self._explained > REASONS_AGAIN:
+        view, now = self._cluster.view, time.monotonic()
+        counted = (view.requested, *view.counts().items())
+        if self._counted != counted or now - self._explained > REASONS_AGAIN:
             self._reasons = self._cluster.explain().splitlines()
-            self._explained = time.monotonic()
+            self._counted, self._explained = counted, now
         return self._reasons
 
 

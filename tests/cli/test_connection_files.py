@@ -45,6 +45,16 @@ def test_pools_are_one_cluster(tmp_path: Path) -> None:
     assert len(second.directories) == 1
 
 
+def test_clusters_of_one_name_in_one_process(tmp_path: Path) -> None:
+    """Each is one of its own, with and without pools."""
+    process = ProcessIdentity(pid=7)
+    for number, pool in enumerate(("cpu", "big", "cpu", "big", "", "")):
+        name = f"mine-{pool}" if pool else "mine"
+        left_behind(tmp_path, name, pool=pool, process=process, started=float(number))
+    found = [len(entry.directories) for entry in read_entries(tmp_path)]
+    assert found == [2, 2, 1, 1]
+
+
 def test_invalid_files_are_skipped(tmp_path: Path) -> None:
     """Keys that others can read count as stolen; a broken file is ignored."""
     lax = left_behind(tmp_path, "lax")

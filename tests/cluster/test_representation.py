@@ -142,6 +142,16 @@ def test_an_adaptive_cluster_says_its_bounds_in_nodes(shared: Path) -> None:
         assert "adaptive" not in repr(made)
 
 
+def test_the_table_explains_the_present_nodes(shared: Path) -> None:
+    """Also at once after a change; `explain` is not called each time it is drawn."""
+    with cluster(shared, jobs=0) as made:
+        assert "no nodes requested" in made._repr_html_()
+        made.scale(jobs=1)
+        made.wait_for_workers(1)
+        assert "no nodes requested" not in made._repr_html_()
+    assert "is closed" in made._repr_html_()
+
+
 async def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:
     """Errors name clusters; a repr must not make another one."""
     made = cluster(shared, jobs=0, asynchronous=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -135,7 +136,8 @@ def test_only_what_is_dead_is_deleted(
             # Its launcher as well, which would delete its jobs and be restarted.
             manager.send_signal(signal.SIGSTOP)
             for process in psutil.Process(manager.pid).children(recursive=True):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             manager.kill()
             manager.wait()
             seen = shell.clusters()

@@ -117,7 +117,9 @@ async def _examine(
     if grid_checks.expects_grid(os.environ, options):
         progress("checking the grid")
         good = await grid_checks.check_grid(findings, options, os.environ)
-        names, launcher = [*grid_checks.NAMES, *names], "drmaa"
+        if not any(finding.name == "site" for finding in findings.all):
+            names = [*grid_checks.NAMES, *names]
+        launcher = "drmaa"
     else:
         good = findings.add("library", grid_checks.no_grid(options))
         launcher = "process"

@@ -96,8 +96,20 @@ def check_memory(grid: Grid, options: Options) -> Finding:
     listed = ", ".join(f"{each.name} (per {each.per})" for each in reserving)
     if name := options.memory_resource:
         found = next((c for c in reserving if name in (c.name, c.shortcut)), None)
+        if found is not None and not options.memory:
+            return warned(
+                f"{name} is charged per {found.per}, but memory is not set, so none is"
+                " requested",
+                "memory: '4 GB', for example",
+            )
         if found is not None:
             return passed(f"{name} reserves it, charged per {found.per}")
+        if not any(name in line.split()[:2] for line in shown.lines):
+            return failed(
+                f"memory_resource={name!r} is not a complex of this site",
+                f"use another ({listed or 'none reserves memory here'}); qconf -sc"
+                " lists them all",
+            )
         return warned(
             f"{name} is not consumable: it selects hosts but reserves nothing, so the"
             " same memory may be given to other jobs",

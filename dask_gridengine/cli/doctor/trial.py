@@ -149,11 +149,15 @@ class Trial:
             for result in results
             if (address := workers.get(result.row.worker or ""))
         }
-        async with Client(
-            self._cluster, asynchronous=True, set_as_default=False
-        ) as client:
-            requests = (_ask(client, asked, address) for address in asked)
-            await asyncio.gather(*requests)
+        try:
+            async with Client(
+                self._cluster, asynchronous=True, set_as_default=False
+            ) as client:
+                requests = (_ask(client, asked, address) for address in asked)
+                await asyncio.gather(*requests)
+        except (OSError, asyncio.TimeoutError) as exc:  # no connection from here
+            for result in asked.values():
+                result.error = result.error or f"the scheduler cannot be reached: {exc}"
         return results
 
 

@@ -32,6 +32,7 @@ class Accounting:
     ) -> None:
         self._query, self._clock = query, clock
         self._retry_interval = retry_interval
+        self._one_at_a_time = asyncio.Lock()
         # The query of a cancelled caller goes on; no second one runs beside it.
         self._thread = Threads(limit=1)
         self._waiting = 0
@@ -63,20 +64,16 @@ class Accounting:
             return None
         self._waiting += 1
         try:
-            return await self._thread.call(self._timed_query, node, timeout=TIMEOUT)
-        except asyncio.TimeoutError:
-            return None
+            async with self._one_at_a_time:
+                return None if self._paused else await self._timed_query(node)
         finally:
             self._waiting -= 1
 
-    def _timed_query(self, node: NodeId) -> AccountingRecord | None:
-        """Query in the thread, unless an earlier query was slow."""
-        if self._paused:
-            return None
+    async def _timed_query(self, node: NodeId) -> AccountingRecord | None:
         started = self._clock()
         try:
-            return self._query(node)
-        except (OSError, subprocess.SubprocessError):
+            return await self._thread.call(self._query, node, timeout=TIMEOUT)
+        except (OSError, subprocess.SubprocessError, asyncio.TimeoutError):
             return None
         finally:
             if self._clock() - started > SLOW:

@@ -221,6 +221,17 @@ def test_memory(
     assert [each.value for each in finding.settings] == setting
 
 
+def test_a_memory_resource_without_effect(site: Site) -> None:
+    """Nothing is requested without a number, and nothing can be of an unknown name."""
+    site.prints("qconf -sc", PER_SLOT)
+    without = options(memory_resource="h_vmem")
+    assert resource_checks.check_memory(site.grid, without).status is Status.WARN
+    unknown = options(memory="4 GB", memory_resource="nope")
+    finding = resource_checks.check_memory(site.grid, unknown)
+    assert finding.status is Status.FAIL
+    assert "h_vmem" in finding.advice
+
+
 def test_limits(site: Site) -> None:
     """0 means no limit; the advice is the largest possible value."""
     site.prints("qconf -sconf", "max_u_jobs 0\nmax_aj_tasks 75000\nmax_aj_instances 50")
