@@ -214,7 +214,10 @@ def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
     return [
         thread
         for thread in threading.enumerate()
-        if thread not in before and not thread.name.startswith(KEPT_THREADS)
+        if thread not in before
+        and not thread.name.startswith(KEPT_THREADS)
+        # Of a worker in this process: its pool grows where a task has seceded.
+        and "Dask-Default-Threads" not in thread.name
     ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dask_gridengine.grid_types import EndNotice, NodeId
@@ -43,6 +44,14 @@ class Ends:
         by_node = {end.node: end for end in self.seen}
         assert len(by_node) == len(self.seen), "an end was reported twice"
         return [by_node[node] for node in nodes]
+
+
+def newest_child() -> psutil.Process:
+    """Return the child process that was started last, a launcher's.
+
+    Other tests may have left multiprocessing's helpers, which live as long as pytest.
+    """
+    return max(psutil.Process().children(), key=psutil.Process.create_time)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from dask_gridengine.launchers.drmaa.discovery import (
 from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher
 from dask_gridengine.launchers.drmaa.process import INSTALL_PACKAGE
 from dask_gridengine.launchers.supervisor import ChildSupervisor
-from tests.launchers.conftest import Ends
+from tests.launchers.conftest import Ends, newest_child
 from tests.waiting import until, wait_until
 
 MODULE = "dask_gridengine.launchers.drmaa.process"
@@ -238,7 +238,7 @@ async def test_closing_is_bounded_when_jobs_do_not_end(grid: Grid, ends: Ends) -
     start = time.monotonic()
     async with grid.launcher(ends) as launcher:
         nodes = await launcher.submit(REQUEST, 1)
-        (child,) = psutil.Process().children()
+        child = newest_child()
     await ends.of(nodes)
     assert not child.is_running()
     assert 2 < time.monotonic() - start < 5
@@ -252,7 +252,7 @@ def test_closing_during_an_outage_leaves_the_deletion_to_the_child(
     async def main() -> int:
         async with grid.launcher(ends) as launcher:
             await launcher.submit(REQUEST, 2)
-            (child,) = psutil.Process().children()
+            child = newest_child()
             (grid.directory / "down").touch()
         return child.pid
 
@@ -316,7 +316,7 @@ async def test_sigterm_deletes_all_jobs_but_not_the_directory(
     (shared / "connection.json").touch()
     launcher = await grid.open(ends, cleanup=shared)
     await launcher.submit(REQUEST, 2)
-    (child,) = psutil.Process().children()
+    child = newest_child()
     child.terminate()
     await until(lambda: not child.is_running(), "its end")
     assert grid.calls("deleted") == ["1", "DRMAA_JOB_IDS_SESSION_ALL", "exit"]

@@ -22,7 +22,7 @@ import pytest
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.local.launcher import open_process
-from tests.launchers.conftest import Ends
+from tests.launchers.conftest import Ends, newest_child
 from tests.waiting import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not help")
@@ -224,7 +224,7 @@ async def test_a_killed_child_leaves_nothing(ends: Ends, tmp_path: Path) -> None
     script = f"echo $TMPDIR >{tmp_path}/x; setsid sleep 1000 & wait"
     request = NodeRequest(name="x", command=("/bin/sh", "-c", script))
     nodes = await launcher.submit(request, 2)
-    (child,) = psutil.Process().children()
+    child = newest_child()
     await until(lambda: len(child.children(recursive=True)) == 2, "a node")
     remains = child.children(recursive=True)
     child.kill()

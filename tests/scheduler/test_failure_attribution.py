@@ -199,7 +199,11 @@ async def test_a_key_that_is_used_again_has_no_old_deaths(tmp_path: Path) -> Non
             scheduler.address, asynchronous=True, set_as_default=False
         ) as other:
             second = other.submit(nap, workers=["w1"], **where)
-            await until(lambda: ws[1].state.executing_count, "the new one runs")
+            # Not its worker's word: that may still run the first, which was cancelled.
+            await until(
+                lambda: (ts := scheduler.tasks.get("k")) and ts.processing_on,
+                "the new one is processing",
+            )
             await lose(scheduler, ws[1])
             assert scheduler.suspects_of("k") == ["w1"]
             await second
