@@ -17,7 +17,7 @@ from distributed.security import Security
 
 from dask_gridengine.bootstrap.messages import TLSIdentity
 from dask_gridengine.errors import OptionError
-from dask_gridengine.net.tls import isolated
+from dask_gridengine.net.isolated_tls import isolated
 
 ROLES = ("scheduler", "worker", "client")
 BACKDATED = datetime.timedelta(days=1)  # a node's clock may lag by this much

@@ -38,7 +38,7 @@ from dask_gridengine.bootstrap.messages import (
 )
 from dask_gridengine.errors import MessageError, OptionError
 from dask_gridengine.net.addresses import join
-from dask_gridengine.net.ports import Ports, none_free
+from dask_gridengine.net.ports import Ports, free_ports
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class BootstrapServer:
         self._start_task(self._serve(), "gridengine bootstrap")
 
     def _bind(self, host: str, ports: Ports | None) -> None:
-        for port in ports or (0,):
+        for port in free_ports(host, ports, "bootstrap_port") if ports else (0,):
             try:
                 self._socket.bind(f"tcp://{join(host, port)}")
                 return
@@ -133,8 +133,6 @@ class BootstrapServer:
                         hint="set host= or interface= to an address of this machine,"
                         " and bootstrap_port= to a port that you may use",
                     ) from exc
-        assert ports is not None, "the kernel has no free port"
-        raise none_free("bootstrap_port", ports)
 
     def _start_task(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -138,7 +138,7 @@ def connect(
 def _security(tls: dict[str, str] | None) -> Security | None:
     from distributed.security import Security
 
-    from dask_gridengine.net.tls import isolated
+    from dask_gridengine.net.isolated_tls import isolated
 
     if tls is None:
         return None

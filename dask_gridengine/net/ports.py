@@ -60,9 +60,13 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def none_free(option: str, ports: Ports) -> OptionError:
-    """Make the error for a cluster that found no port to listen at."""
-    return OptionError(
+def free_ports(host: str, ports: Ports, option: str) -> Iterator[int]:
+    """Yield free ports of a range; another program may take one before the caller does.
+
+    Raises OptionError after the last one.
+    """
+    yield from (port for port in ports if is_free(host, port))
+    raise OptionError(
         f"{option}={str(ports)!r}: no such port is free on this host",
         hint=f"close what holds it (ss -ltnp 'sport = :{ports.first}' shows it; perhaps"
         f" another cluster of yours), or set {option}= to another port or a range, e.g."

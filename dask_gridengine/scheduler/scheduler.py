@@ -26,7 +26,7 @@ from distributed.scheduler import TaskState
 from distributed.utils import key_split
 
 from dask_gridengine.bootstrap.messages import WORKER_EXIT
-from dask_gridengine.net.ports import Ports, is_free, none_free
+from dask_gridengine.net.ports import Ports, free_ports
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.scheduler.dashboard import Dashboard
 from dask_gridengine.scheduler.failure_attribution import FailureAttribution
@@ -170,9 +170,8 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
             return
         scheme, host = parse_address(port_or_addr)
         host = parse_host_port(host, 0)[0]
-        for port in self._ports:
-            if not is_free(host, port):  # tornado would leave a socket behind
-                continue
+        # Only free ones: where it cannot bind, tornado would leave a socket behind.
+        for port in free_ports(host, self._ports, "scheduler_port"):
             address = f"{scheme}://{unparse_host_port(host, port)}"
             try:
                 await super().listen(address, **options)
@@ -181,7 +180,6 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
                     raise
             else:
                 return
-        raise none_free("scheduler_port", self._ports)
 
     async def check_worker_ttl(self) -> None:
         """As Dask's; suspensions of this process or of a node are not silence."""

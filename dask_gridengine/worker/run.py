@@ -21,7 +21,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_gridengine.bootstrap.messages import Allocation, TLSIdentity
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.naming import suffixes
-from dask_gridengine.net.tls import isolated
+from dask_gridengine.net.isolated_tls import isolated
 from dask_gridengine.worker.gpu import share
 from dask_gridengine.worker.nanny import NodeNanny, WorkerOutcome
 from dask_gridengine.worker.network import (

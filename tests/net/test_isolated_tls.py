@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from distributed.security import Security
 
-from dask_gridengine.net.tls import isolated
+from dask_gridengine.net.isolated_tls import isolated
 
 Pair = tuple[ssl.SSLSocket, ssl.SSLSocket]
 
