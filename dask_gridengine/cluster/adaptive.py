@@ -19,11 +19,11 @@ from dask_gridengine.cluster.scaling import (
     bounds,
     by_least_held,
     to_close,
-    whole,
 )
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import number_of_nodes
 from dask_gridengine.naming import node_of
+from dask_gridengine.option_parsing import whole
 from dask_gridengine.unknown_options import refuse_unknown
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         interval: float | str | None = None,
         target_duration: float | str | None = None,
     ) -> None:
-        if wait_count is not None and whole("wait_count", wait_count, "times") < 1:
-            raise OptionError(f"wait_count={wait_count!r}: expected 1 or more")
+        if wait_count is not None:
+            whole(wait_count, "wait_count", least=1, of="intervals")
         for name, value in (
             ("interval", interval),
             ("target_duration", target_duration),

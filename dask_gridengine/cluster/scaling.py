@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
 
-from dask_gridengine import option_parsing
 from dask_gridengine.errors import OptionError
 from dask_gridengine.naming import node_of, nodes_of
+from dask_gridengine.option_parsing import size as parse_size
+from dask_gridengine.option_parsing import whole
 from dask_gridengine.options import Options
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def resolve_options(
         there = ", ".join(pools) or "none: give pools={...}"
         raise OptionError(f"jobs: no pool {unknown[0]!r}. There are: {there}")
     for name, count in by_pool.items():
-        nodes = whole(f"jobs[{name!r}]", count, "nodes")
+        nodes = whole(count, f"jobs[{name!r}]", least=0, of="nodes")
         pools[name] = replace(pools[name], jobs=nodes)
     if n_workers is not None:
-        wanted = resolved.nodes(whole("n_workers", n_workers, "workers"))
+        wanted = resolved.nodes(whole(n_workers, "n_workers", least=0, of="workers"))
         if jobs is not None and jobs != wanted:
             raise OptionError(
                 f"jobs={jobs} and n_workers={n_workers}\n  Hint: give one"
@@ -66,7 +67,7 @@ def nodes_by_pool(
         if len(given) > 1 or pool is not None:
             raise OptionError("With scale(jobs={pool: number}), no other arguments")
         return {
-            cluster.pool(name): whole(f"jobs[{name!r}]", count, "nodes")
+            cluster.pool(name): whole(count, f"jobs[{name!r}]", least=0, of="nodes")
             for name, count in jobs.items()
         }
     if not given:
@@ -105,7 +106,7 @@ def in_workers(options: Options, name: str, value: Any) -> float:
         return math.inf
     unit = name.rpartition("_")[2]
     if unit == "jobs":
-        return whole(name, value, "nodes") * options.processes
+        return whole(value, name, least=0, of="nodes") * options.processes
     if unit == "cores":
         return _cores(name, value) * options.processes / options.cores
     if unit == "memory":
@@ -114,21 +115,9 @@ def in_workers(options: Options, name: str, value: Any) -> float:
                 f"{name}={value!r}: the memory of a node is not known\n"
                 "  Hint: GridEngineCluster(memory='8 GB')"
             )
-        size = option_parsing.size(value, name)
+        size = parse_size(value, name)
         return size * options.processes / options.memory
-    return whole(name, value, "workers")
-
-
-def whole(name: str, value: Any, of: str) -> int:
-    """Read a count, which may be a float without a fraction.
-
-    Raises `OptionError` if it is not a whole number, or negative.
-    """
-    exact = isinstance(value, float) and value.is_integer()
-    number = option_parsing.integer(int(value) if exact else value)
-    if number is None or number < 0:
-        raise OptionError(f"{name}={value!r}: expected a number of {of}, 0 or more")
-    return number
+    return whole(value, name, least=0, of="workers")
 
 
 def _cores(name: str, value: Any) -> float:
