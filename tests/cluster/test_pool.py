@@ -79,7 +79,7 @@ def test_each_pool_is_scaled_by_its_name(pooled: dict[str, Any]) -> None:
         ({"n": 2}, "which pool.*cpu, big"),
         ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'"),
-        ({"jobs": {"big": -1}}, "0 or more"),
+        ({"jobs": {"big": -1}}, "at least 0"),
         ({"jobs": {"big": 1}, "n": 3}, "no other arguments"),
     ],
 )
