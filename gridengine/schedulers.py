@@ -460,7 +460,7 @@ class _Running:
         with self._lock:
             self._idle_since = self._tail_since = None
             wanted = self.cluster.wanted
-        # If there was no hope for nodes any more, `scale` tries again.
+        # After a persistent failure `scale` submits again.
         if wanted < jobs or self.cluster.stuck() is not None:
             self.cluster.scale(jobs=max(wanted, jobs))
 

@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 def watched(client: Client, count: int, timeout: float = 20) -> None:
     """Wait until this many workers run and their Nannies know it.
 
-    If a worker dies before that, its node ends, too, as if it could not start.
+    If a worker dies before that, its node ends, too, with the cause of a failed start.
     """
 
     def state(dask_worker: Nanny) -> str:

@@ -100,7 +100,7 @@ def requested_nodes(options: Options, numbers: Mapping[str, Any]) -> int:
 def in_workers(options: Options, name: str, value: Any) -> float:
     """Convert an amount to workers: of workers, or as its name ends.
 
-    Raises `OptionError` if it is no such amount, or negative.
+    Raises `OptionError` if the amount is invalid or negative.
     """
     if name.startswith("maximum") and value == math.inf:
         return math.inf

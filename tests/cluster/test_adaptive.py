@@ -72,16 +72,21 @@ async def test_a_lull_keeps_queue_places_and_the_next_rise_uses_them(
         assert {str(node.id) for node in cluster.jobs()} == {"1.1", "1.2"}
 
 
+async def rise_and_lull(cluster: GridEngineCluster, client: Client) -> None:
+    """Have two nodes requested for work, and cancel it before they start."""
+    cluster.adapt(minimum=0, maximum=2, **FAST)
+    work = client.map(abs, range(-8, 0))
+    await until(lambda: len(cluster.requested) == 2, "a rise")
+    await client.cancel(work)
+    await until(lambda: not cluster.workers, "a lull")
+
+
 async def test_nodes_that_are_not_needed_when_they_start_end_at_once(
     shared: Path,
 ) -> None:
     """They are neither failures nor replaced."""
     async with running(shared, **gate(shared)) as (cluster, client):
-        cluster.adapt(minimum=0, maximum=2, **FAST)
-        work = client.map(abs, range(-8, 0))
-        await until(lambda: len(cluster.requested) == 2, "a rise")
-        await client.cancel(work)
-        await until(lambda: not cluster.workers, "a lull")
+        await rise_and_lull(cluster, client)
         go(shared)
         counts = {"gone": 2}
         await until(lambda: cluster.jobs().counts() == counts, "both gone", 20)
@@ -301,11 +306,7 @@ async def test_scale_gives_back_the_queue_places_that_a_lull_has_kept(
 ) -> None:
     """scale() deletes queued jobs that adaptive scaling would keep."""
     async with running(shared, **gate(shared)) as (cluster, client):
-        cluster.adapt(minimum=0, maximum=2, **FAST)
-        work = client.map(abs, range(-8, 0))
-        await until(lambda: len(cluster.requested) == 2, "a rise")
-        await client.cancel(work)
-        await until(lambda: not cluster.workers, "a lull")
+        await rise_and_lull(cluster, client)
         assert cluster.jobs().counts() == {"queued": 2}
         await cluster.scale(0)
         counts = {"gone": 2}

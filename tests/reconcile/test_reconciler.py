@@ -195,7 +195,7 @@ async def test_where_all_nodes_fail_alike_only_single_ones_are_submitted() -> No
     assert world.reconciler.persistent_failure is Cause.NO_PYTHON
     assert not world.cluster.persistent_failures
     await world.turn()
-    assert world.cluster.persistent_failures, "who waits for a worker is told"
+    assert world.cluster.persistent_failures, "waiting tasks get the reasons"
     for _ in range(10):
         await world.turn(FIRST_PROBE)
         for record in world.in_state(NodeState.QUEUED):

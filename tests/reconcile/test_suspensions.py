@@ -59,7 +59,7 @@ class Scene:
 
 
 async def test_only_silent_nodes_are_asked_about() -> None:
-    """While all send heartbeats, nothing is asked."""
+    """While all nodes send heartbeats, the grid is not queried."""
     scene = Scene()
     scene.launcher.found = frozenset({scene.first.id, scene.second.id})
     await scene.check()
