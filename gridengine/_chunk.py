@@ -68,7 +68,7 @@ class Serialized:
             raise _not_picklable(value, what, exc) from exc
 
     def load(self) -> Any:
-        """A new copy of the value; ModuleMissing or NotPicklable if it cannot be."""
+        """Rebuild a new copy; raises ModuleMissing or NotPicklable if that fails."""
         try:
             return pickle.loads(self.frames[0], buffers=self.frames[1:])
         except Exception as exc:
@@ -113,8 +113,8 @@ def _pickled(value: Any) -> list[Any]:
         buffers.append(raw)
         return False
 
-    # Plain pickle is faster, since cloudpickle examines each object. But it pickles
-    # what is in __main__ by name, which is another module on a worker.
+    # Plain pickle is faster, since cloudpickle examines each object. But plain pickle
+    # stores functions of __main__ as names, and a worker has another __main__.
     if not cloudpickle.list_registry_pickle_by_value():
         with suppress(Exception):
             plain = pickle.dumps(value, PROTOCOL, buffer_callback=takes_in)
@@ -190,7 +190,7 @@ class Failure:
     """An exception of the function, on its way to the host."""
 
     index: int  # of the item in its chunk
-    exception: bytes  # pickled; empty if it could not be
+    exception: bytes  # pickled; empty if that failed
     stand_in: RemoteError  # for an exception that cannot be rebuilt
     item: str
     worker: str
@@ -264,11 +264,11 @@ def _traceback(exc: BaseException) -> str:
 
 def _pickled_exception(exc: BaseException) -> bytes:
     """Pickle an exception so that it can be rebuilt, which is tried here."""
-    # Not by its own pickling, for which distributed registers tblib: that loses what
-    # builtin exceptions keep beside their args.
+    # Not with dumps(exc): distributed registers tblib for that, and tblib loses fields
+    # of builtin exceptions that are not in args.
     for reduce in (_reduce, _reduce_without_init):
         try:
-            # The args go along for an __init__ that makes others of them.
+            # The args are sent, too: an __init__ may change them when it runs again.
             pickled: bytes = cloudpickle.dumps((reduce(exc), exc.args), PROTOCOL)
             if type(_rebuilt(pickled)) is type(exc):
                 return pickled
@@ -311,14 +311,14 @@ def run_chunk(
 ) -> ChunkResult:
     """Apply a function to a sequence of items, one after the other.
 
-    After `seconds`, or when the results are large, no other item is begun; None runs
-    all. `stop` ends with the first failure.
+    After `seconds`, or when the results are large, no other item is begun; if `seconds`
+    is None, all items run. With `stop`, none runs after a failure.
     """
     call, arguments = function.value, items.load()
     results: list[Any] = []
     failures: list[Failure] = []
     started = time.perf_counter()
-    # A thread, because reading the clock for each item costs 40 ns.
+    # A timer thread: reading the clock at each item would add 40 ns to it.
     late: list[bool] = []
     timer = threading.Timer(seconds or 0, late.append, (True,))
     if seconds is not None:
@@ -336,7 +336,7 @@ def run_chunk(
         room = MAX_RESULT_BYTES - each * len(results)
         if late or (seconds is not None and room <= 0):
             break
-        # The last result stands for all of them, so their number grows step by step.
+        # All results count as large as the last, so a block grows at most tenfold.
         size = min(10 * size, max(1, room // each))
     timer.cancel()
     spent = time.perf_counter() - started
