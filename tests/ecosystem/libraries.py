@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
+from urllib.parse import urlparse
 
 import dask.array as da
 import joblib
@@ -44,6 +46,36 @@ def scikit_learn(site: Site) -> None:
         search.fit(x, y)
     found = search.best_params_
     assert found == search.fit(x, y).best_params_
+
+
+def xgboost(site: Site) -> None:
+    """Its classifier is trained by the workers, and they predict."""
+    from xgboost.collective import Config
+    from xgboost.dask import DaskXGBClassifier
+
+    # What it finds by itself is the address of the default route, which a cell lacks.
+    host = urlparse(site.cluster.scheduler_address).hostname
+    model = DaskXGBClassifier(n_estimators=5, coll_cfg=Config(tracker_host_ip=host))
+    model.client = site.client
+    learns(model)
+
+
+def lightgbm(site: Site) -> None:
+    """Its classifier is trained by the workers, and they predict."""
+    from lightgbm import DaskLGBMClassifier
+
+    learns(DaskLGBMClassifier(n_estimators=5, client=site.client, verbose=-1))
+
+
+def learns(model: Any) -> None:
+    """Have a model learn from chunked data, and predict for them."""
+    x, y = make_classification(n_samples=400, n_features=5, random_state=0)
+    chunked, labels = da.from_array(x, (100, 5)), da.from_array(y, 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # LightGBM, of its own defaults
+        model.fit(chunked, labels)
+        predicted = model.predict(chunked).compute()
+    assert (predicted == y).mean() > 0.8
 
 
 def dask_ml(site: Site) -> None:

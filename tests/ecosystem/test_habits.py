@@ -38,6 +38,8 @@ GENTLE: list[Habit] = [
     libraries.joblib_backend,
     libraries.joblib_scattered,
     libraries.scikit_learn,
+    libraries.xgboost,
+    libraries.lightgbm,
     libraries.dask_ml,
     libraries.xarrays,
     plugins.scheduler_plugin,
