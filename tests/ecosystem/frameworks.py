@@ -26,7 +26,7 @@ def need(module: str) -> None:
 def prefect_flow(options: dict[str, Any], directory: Path) -> None:
     """A flow's tasks run in workers of the cluster that its task runner has made."""
     need("prefect_dask")
-    keywords = json.dumps({**options, "jobs": 2}, default=str)
+    keywords = json.dumps({**options, "jobs": 1}, default=str)
     settings = {
         "PREFECT_HOME": str(directory),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "200",
@@ -39,7 +39,7 @@ def prefect_flow(options: dict[str, Any], directory: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=550,
     )
     assert flow.returncode == 0, flow.stdout
     assert "[0, 1, 4, 9]" in flow.stdout

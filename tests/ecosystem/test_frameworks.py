@@ -21,7 +21,7 @@ def options(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(300)  # each worker starts a Prefect server, of 15 CPU seconds
+@pytest.mark.timeout(600)  # two Prefect servers start, 15 CPU seconds each
 def test_prefect_runs_a_flow(options: dict[str, Any], tmp_path: Path) -> None:
     """A flow names the class and its options; its tasks run in the workers."""
     frameworks.prefect_flow(options, tmp_path)
