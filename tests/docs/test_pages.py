@@ -164,7 +164,7 @@ def test_commands_of_a_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*pages(), *ROOT.glob("*.md")], ids=lambda page: page.name
+    "page", sorted({*pages(), *ROOT.glob("*.md")}), ids=lambda page: page.name
 )
 def test_files_named_on_a_page_exist(page: Path) -> None:
     """Paths of files in this repository are right."""
