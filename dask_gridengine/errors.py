@@ -4,6 +4,7 @@
 
     GridEngineError
      |- OptionError            an option's value is invalid (also a ValueError)
+     |   `- UnknownOption         there is no option of this name (also a TypeError)
      |- MessageError           received bytes are not a valid message
      |- LauncherError          the launcher could not do what was requested
      |   |- LauncherUnavailable   this launcher does not work here; nothing was started
@@ -18,16 +19,22 @@
      |- ModuleMissing          a node lacks a module that a task imports (ImportError)
      |- Unsatisfiable          a task requires what no kind of nodes has
 
-An unknown option name is a plain TypeError, as for any Python function.
-
 Each error survives pickling: ``Exception.args`` hold what ``__init__`` takes. Each says
-what failed and why, then ``Hint:`` with what to type.
+what failed and why, then ``Hint:`` with what to type, in at most five lines.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
+
+from dask_gridengine.formatting import listed, plural
+
+P = ParamSpec("P")
+T = TypeVar("T")
+REASONS_SHOWN = 2  # of `NodesFailed`; each may have two lines
 
 
 def with_hint(message: str, hint: str) -> str:
@@ -66,8 +73,32 @@ class GridEngineError(Exception):
         return with_hint(self.message, self.hint)
 
 
+def short_traceback(call: Callable[P, T]) -> Callable[P, T]:
+    """Let errors of this package begin where the user calls `call`.
+
+    Their messages hold all that is known; frames of ours would only hide them.
+    """
+
+    @functools.wraps(call)
+    def public(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except GridEngineError as exc:
+            raise exc.with_traceback(None) from None
+
+    return public
+
+
 class OptionError(GridEngineError, ValueError):
     """An option's value is invalid; the message names the option and valid values."""
+
+    def prefixed(self, where: str) -> OptionError:
+        """Return the same error with the place of the option before it."""
+        return type(self)(f"{where}: {self.message}", hint=self.hint)
+
+
+class UnknownOption(OptionError, TypeError):
+    """There is no option of this name; the message suggests one."""
 
 
 class MessageError(GridEngineError):
@@ -136,8 +167,8 @@ class SubmitError(LauncherError):
             return f"the array was refused, nothing was queued: {reason}"
         return (
             f"the grid refused the array, nothing was queued: {reason}\n"
-            f"  requested: {self.count} node{'s' * (self.count != 1)}"
-            f" with {self.native or '(no options)'}"
+            f"  requested: {plural(self.count, 'node')} with"
+            f" {self.native or '(no options)'}"
         )
 
 
@@ -263,10 +294,13 @@ class NodesFailed(GridEngineError):
     def message(self) -> str:
         # Each reason may end with a hint of its own.
         head = (
-            f"waited for {self.wanted} workers, have {self.alive};"
+            f"waited for {plural(self.wanted, 'worker')}, have {self.alive};"
             " the others will not start:"
         )
-        return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+        more = len(self.reasons) - REASONS_SHOWN
+        rest = f" (cluster.explain() has {more} more)" if more > 0 else ""
+        shown = "\n".join(f"  {reason}" for reason in self.reasons[:REASONS_SHOWN])
+        return f"{head[:-1]}{rest}:\n{shown}"
 
 
 class ModuleMissing(GridEngineError, ModuleNotFoundError):
@@ -363,8 +397,3 @@ class Unsatisfiable(GridEngineError):
             f"{subject} {listed(self.required)}, which no node of this cluster has:"
             f" {offers}"
         )
-
-
-def listed(amounts: Mapping[str, float]) -> str:
-    """Format resources, e.g. "GPU 1, BIG 2"."""
-    return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"

@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 
 from dask_gridengine.errors import with_hint
+from dask_gridengine.formatting import verb
 
 
 class Cause(str, enum.Enum):
@@ -162,11 +163,6 @@ _ADVICE: dict[Cause, str] = {
 NONE_REQUESTED = "no nodes requested"
 
 
-def number_of_nodes(count: int) -> str:
-    """Format a number of nodes: "1 node", "2 nodes"."""
-    return f"{count} node" + ("" if count == 1 else "s")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """Why one node ended, and how that is known."""
@@ -196,11 +192,8 @@ class Diagnosis:
         a could not find Python: x: not found
           Hint: set python= to a Python that exists on the nodes
         """
-        verb = self.cause.value
-        if many and verb.startswith("was "):
-            verb = verb.replace("was", "were", 1)
-        text = (
-            f"{subject} {verb}: {self.detail}" if self.detail else f"{subject} {verb}"
-        )
+        text = f"{subject} {verb(self.cause.value, 2 if many else 1)}"
+        if self.detail:
+            text += f": {self.detail}"
         advice = self.advice or _ADVICE.get(self.cause, "")
         return with_hint(text, advice.format(job=job))

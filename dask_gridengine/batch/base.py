@@ -221,7 +221,8 @@ def directive(text: str) -> str:
     if not option.startswith("-") or re.search(r"[\n\r\"'`\\]", option):
         raise OptionError(
             f"job_extra_directives: {text!r} is not one submit option in one line"
-            " without quotes\n  Hint: write it as on the command line, e.g. '-R y'"
+            " without quotes",
+            hint="write it as on the command line, e.g. '-R y'",
         )
     return option
 
@@ -239,8 +240,8 @@ def option_value(name: str, value: str, *, comma: bool = True) -> str:
         )
     if value.startswith("-"):
         raise OptionError(
-            f"{name}={value!r} would be read as an option, because it begins with"
-            " '-'\n  Hint: put your own submit options into job_extra_directives"
+            f"{name}={value!r} would be read as an option, because it begins with '-'",
+            hint="put your own submit options into job_extra_directives",
         )
     return value
 

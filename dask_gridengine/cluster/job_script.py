@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dask.utils import format_bytes
-
+from dask_gridengine.formatting import format_size
 from dask_gridengine.grid_types import NodeRequest
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.options import Options
@@ -51,7 +50,7 @@ def _remarks(options: Options, added: str) -> Iterator[str]:
     if options.memory is None:
         yield "memory: the worker's limit is its slots' share of its host's memory"
     else:
-        yield f"memory: the worker's limit is {format_bytes(options.memory)}"
+        yield f"memory: the worker's limit is {format_size(options.memory)}"
     if options.memory and options.memory_resource:
         yield (
             f"        and {options.memory_resource} is requested for it, charged per"

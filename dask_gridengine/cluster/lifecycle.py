@@ -131,7 +131,7 @@ class Lifecycle:
         try:
             pool = await open_pool(cluster, name, options)
         except OptionError as exc:
-            raise OptionError(f"pool {name}: {exc}") if name else exc from None
+            raise exc.prefixed(f"pool {name}") if name else exc from None
         first = name == next(iter(cluster.options.pools), "")
         if first and cluster.options.launcher is None:
             cluster._log(f"dask-gridengine: {pool.launcher.description}")

@@ -98,7 +98,7 @@ def _listen(pool: NodePool) -> None:
         pool.reconciler.tell(
             f"cores={options.cores}, and this machine has"
             f" {plural(launcher.slots, 'slot')}: nodes run one at a time, with"
-            f" {options.cores} threads each"
+            f" {plural(options.cores, 'thread')} each"
         )
     listen, hosts = bootstrap_hosts(listen_at(options, launcher.kind))
     pool.bootstrap.start(listen, options.bootstrap_port)
@@ -181,8 +181,8 @@ async def _end_nodes(pool: NodePool) -> None:
         # minutes after a restart of its master, or for ever if their host is lost.
         if left:
             logger.warning(
-                "No end notice for %d nodes (e.g. %s, which %s). Check with: %s",
-                len(left),
+                "No end notice for %s (e.g. %s, which %s). Check with: %s",
+                plural(len(left), "node"),
                 left[0],
                 "has sent its exit report" if left[0].exit_report else "is silent",
                 listing,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from dask_gridengine.batch.base import SUBMISSION, BatchSystem
 from dask_gridengine.errors import DrmCommunicationError, LauncherError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import (
     AccountingRecord,
     ArrayReport,
@@ -197,7 +198,8 @@ class Launcher:
     def _answer(self, reply: asyncio.Future[Message]) -> Message:
         if not reply.done():
             raise DrmCommunicationError(
-                f"no reply to a submission in {self._program.reply_timeout:g} s"
+                "no reply to a submission in"
+                f" {format_duration(self._program.reply_timeout)}"
             )
         try:
             answer = reply.result()

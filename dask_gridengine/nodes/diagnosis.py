@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from dask.utils import format_bytes
-
 from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.exit_causes import BY_STATUS, Cause, Diagnosis
+from dask_gridengine.formatting import format_duration, format_size
 from dask_gridengine.grid_types import AccountingRecord, EndNotice, signal_name
 from dask_gridengine.nodes.memory_option import in_memory_option, more_memory
 from dask_gridengine.nodes.prologue import hinted
@@ -146,7 +145,7 @@ def out_of_memory(
     """
     return Diagnosis(
         cause=Cause.MEMORY,
-        detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
+        detail=f"{format_size(used)} of {format_size(limit)}, {whose}",
         source=source,
         advice=f"request {larger(more_memory(used, limit) * processes)}, or use"
         " smaller chunks",
@@ -225,7 +224,7 @@ def _killed(
 ) -> Diagnosis:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
-        detail = f"{walltime:g} s, killed by {end.signal}"
+        detail = f"{format_duration(walltime)}, killed by {end.signal}"
         advice = f"request more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,

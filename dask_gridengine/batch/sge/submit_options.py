@@ -54,9 +54,9 @@ def _resources(request: ResourceRequest) -> Iterator[str]:
     for resource in option_value("resource_spec", spec).split(",") if spec else ():
         if not resource.partition("=")[0]:
             raise OptionError(
-                f"resource_spec={spec!r} has no resource name at {resource!r}\n"
-                "  Hint: write it as after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc"
-                " lists the names)"
+                f"resource_spec={spec!r} has no resource name at {resource!r}",
+                hint="write it as after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc"
+                " lists the names)",
             )
         yield resource
     if request.walltime is not None:
@@ -86,9 +86,9 @@ def _parallel(environment: str | None, slots: int) -> list[str]:
     if slots > 1:
         raise OptionError(
             f"cores={slots} need a parallel environment that puts all slots on one host"
-            " (allocation_rule $pe_slots)\n"
-            "  Hint: parallel_environment='smp', for example: qconf -spl lists the"
-            " names, qconf -sp NAME shows one"
+            " (allocation_rule $pe_slots)",
+            hint="parallel_environment='smp', for example: qconf -spl lists the"
+            " names, qconf -sp NAME shows one",
         )
     return []
 

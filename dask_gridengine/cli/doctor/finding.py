@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_gridengine.errors import GridEngineError
-from dask_gridengine.formatting import plural
+from dask_gridengine.formatting import format_duration, plural
 
 #: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
 HINT = "Hint:"
@@ -122,7 +122,7 @@ async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
         return await asyncio.wait_for(check, timeout)
     except asyncio.TimeoutError:
         return failed(
-            f"no answer in {timeout:g} s",
+            f"no answer in {format_duration(timeout)}",
             "a file server, the name resolver or Grid Engine's master hangs; try again,"
             " and tell your admins if it lasts",
         )

@@ -14,6 +14,7 @@ from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.commands import run_command
 from dask_gridengine.daemon_threads import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import AccountingRecord, EndCallback, NodeId
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.channel import ChildProgram
@@ -88,7 +89,7 @@ async def drmaa_program(
     except asyncio.TimeoutError:
         raise LauncherUnavailable(
             "drmaa",
-            f"reading the grid's files took more than {timeout:g} s",
+            f"reading the grid's files took more than {format_duration(timeout)}",
             "check the file server of SGE_ROOT: ls -R $SGE_ROOT/lib",
         ) from None
     host = f" (the qmaster should run on {master})" if master else ""
