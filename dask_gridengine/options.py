@@ -23,6 +23,7 @@ from dask_gridengine.batch.sge.qconf import is_charged_per_job
 from dask_gridengine.dask_config import configured, default, is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.formatting import format_size
+from dask_gridengine.launchers.base import KINDS
 from dask_gridengine.net.addresses import host_and_port
 from dask_gridengine.net.ports import Ports
 from dask_gridengine.unknown_options import refuse_unknown, refuse_unknown_keys
@@ -58,6 +59,16 @@ def _name(value: Any, name: str) -> str:
             " letters, digits, '.', '_' or '-', at most 64 in all"
         )
     return found
+
+
+def _launcher(value: Any, name: str) -> str | None:
+    if value not in (None, *KINDS):
+        raise OptionError(
+            f"{name}={value!r}: expected one of {', '.join(map(repr, KINDS))}",
+            hint="without it nodes are jobs where a grid is configured (Slurm's, too),"
+            " and else local processes",
+        )
+    return parse.text(value, name)
 
 
 def _python(value: Any, name: str) -> str:
@@ -111,7 +122,7 @@ class Options:
 
     name: Annotated[str, _name]
     jobs: Annotated[int, partial(parse.whole, least=0)]
-    launcher: Text
+    launcher: Annotated[str | None, _launcher]
     slots: Limit
     cores: Count  # of a node
     processes: Count  # workers of a node
@@ -216,7 +227,8 @@ class Options:
     @property
     def threads(self) -> int:
         """Threads of each worker, if the grid grants what is requested."""
-        return self.cores // self.processes
+        given = self.worker_options.get("nthreads")
+        return self.cores // self.processes if given is None else int(given)
 
     @property
     def place_grace(self) -> float:

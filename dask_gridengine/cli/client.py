@@ -136,6 +136,9 @@ def connect(
     """
     from distributed import Client
 
+    from dask_gridengine.unknown_options import refuse_unknown_keys
+
+    refuse_unknown_keys()
     entry = _find(cluster, resolve_shared(shared_directory))
     reply = send_request(entry.connection, "client")
     return Client(reply["address"], security=_security(reply["tls"]), **options)

@@ -17,7 +17,7 @@ from dask_gridengine.bootstrap.connection_file import (
 )
 from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.daemon_threads import in_thread
-from dask_gridengine.errors import GridFull
+from dask_gridengine.errors import GridFull, OptionError
 from dask_gridengine.formatting import plural
 from dask_gridengine.grid_types import EndNotice, NodeRequest
 from dask_gridengine.launchers.base import Launcher
@@ -83,12 +83,17 @@ async def open_pool(
 async def _request(
     options: Options, launcher: Launcher, directory: Path
 ) -> NodeRequest:
-    if launcher.slots is None:  # a grid
-        # In a thread, and once: it may run qconf, which waits for the grid's master.
-        await in_thread(lambda: options.memory_resource_per)
+    # In a thread, and once: it may run qconf, which waits for the grid's master.
+    await in_thread(lambda: options.memory_resource_per)
     logs = options.log_directory or directory / "logs"
     argv = command(options, directory / FILE_NAME, logs, launcher.batch_system.log_name)
-    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OptionError(
+            f"log_directory={str(logs)!r} cannot be made: {exc.strerror}",
+            hint="name a directory that you may write to and that the nodes see",
+        ) from exc
     return request(options, argv, launcher.kind, launcher.batch_system)
 
 

@@ -33,6 +33,7 @@ from dask_gridengine.launchers.supervisor import ChildSupervisor
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+KINDS = ("drmaa", "process")
 CANCEL_TIMEOUT = 5.0  # seconds to wait for the reply to a cancellation
 
 

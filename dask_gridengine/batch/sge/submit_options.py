@@ -26,6 +26,17 @@ WALLTIME_LIMITS = ("h_rt", "s_rt")
 #: The longest expression of excluded hosts. With more characters Grid Engine rejects
 #: the submission: "exceed the limit 2048 characters" (Son of Grid Engine 8.1.9).
 LONGEST_EXPRESSION = 2000
+_DIRECTORY = "tasks run in the directory of this process; os.chdir() before the start"
+_LOG = "use log_directory=, where each node opens its log"
+#: Options of qsub that have no effect, and what does the same.
+OVERRIDDEN = {
+    "-N": "use name=",
+    "-cwd": _DIRECTORY,
+    "-wd": _DIRECTORY,
+    "-e": _LOG,
+    "-j": _LOG,
+    "-o": _LOG,
+}
 
 
 def submit_options(request: ResourceRequest) -> str:
@@ -46,6 +57,7 @@ def submit_options(request: ResourceRequest) -> str:
         _reject_repetition(resources)
         words += ["-l", ",".join(resources)]
     words += _parallel(request.parallel_environment, request.slots)
+    _reject_overridden(request.extra_directives)
     return " ".join([*words, *map(directive, request.extra_directives)])
 
 
@@ -77,6 +89,16 @@ def _reject_repetition(resources: Sequence[str]) -> None:
                 f"{name} is requested twice: -l {','.join(resources)}; it comes from"
                 " two of the options resource_spec, walltime (h_rt), memory_resource"
             )
+
+
+def _reject_overridden(directives: Iterable[str]) -> None:
+    """DRMAA's attributes, which we set, override these without an error."""
+    for text in directives:
+        for word in text.split():
+            if instead := OVERRIDDEN.get(word):
+                raise OptionError(
+                    f"job_extra_directives: {text!r} would have no effect", hint=instead
+                )
 
 
 def _parallel(environment: str | None, slots: int) -> list[str]:
