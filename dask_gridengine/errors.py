@@ -154,10 +154,10 @@ class SubmitError(LauncherError):
         self.check = check
         if native is not None:
             self.hint = (
-                (f"check the options with `{check}`; " if check else "")
-                + "change queue, project, resource_spec, parallel_environment,"
-                " job_extra_directives or jobs of GridEngineCluster, or the same keys"
-                " under gridengine: in Dask's config"
+                f"`{check}` shows which option is wrong"
+                if check
+                else "check queue, project, resource_spec, parallel_environment and"
+                " job_extra_directives"
             )
 
     @property
@@ -228,14 +228,15 @@ class BootstrapError(GridEngineError):
 
 
 class ClusterNotRunning(GridEngineError, RuntimeError):
-    """A cluster is closed or has not started, and the call needs a running one.
+    """A cluster is closed, has not started, or is another process's.
 
     Parameters
     ----------
     cluster
         Its name.
     status
-        As Dask names it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``.
+        As Dask names it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``;
+        or ``"forked"`` in a fork of its process.
     """
 
     def __init__(self, cluster: str, status: str) -> None:
@@ -244,11 +245,19 @@ class ClusterNotRunning(GridEngineError, RuntimeError):
         self.hint = "make a new GridEngineCluster"
         if status in ("created", "starting"):
             self.hint = "`await` the cluster first, or use it in `async with`"
+        elif status == "forked":
+            self.hint = f"dask_gridengine.connect({cluster!r}) in a process that was"
+            self.hint += " started by multiprocessing.get_context('spawn')"
 
     @property
     def message(self) -> str:
         new = "has not started"
-        states = {"created": new, "starting": new, "closing": "is closing"}
+        states = {
+            "created": new,
+            "starting": new,
+            "closing": "is closing",
+            "forked": "belongs to another process, of which this one is a fork",
+        }
         return f"{self.cluster} {states.get(self.status, 'is closed')}"
 
 

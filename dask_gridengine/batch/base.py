@@ -140,6 +140,10 @@ class BatchSystem:
         """Make the error for an array that was rejected with this reason."""
         return SubmitError(reason, count, native)
 
+    def rejection_advice(self, reason: str, native: str, run: Runner) -> str:
+        """Return what to change in rejected options; "" if that is not known."""
+        return ""
+
     def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
         """Return the hosts where nodes with these submit options may run."""
         return None

@@ -192,12 +192,18 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             await asyncio.shield(self._close())
             raise
 
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ClusterNotRunning(self.name, "forked")
+
     def _require_running(self) -> None:
+        self._require_own_process()
         if self.status is not Status.running:
             raise ClusterNotRunning(self.name, self.status.name)
 
     def _require_started(self) -> BlockedTasks:
         """Raise `ClusterNotRunning` before the start, but not after the end."""
+        self._require_own_process()
         if self.lifecycle.blocked is None:
             raise ClusterNotRunning(self.name, self.status.name)
         return self.lifecycle.blocked

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dask_gridengine.batch.base import SUBMISSION, BatchSystem
-from dask_gridengine.errors import DrmCommunicationError, LauncherError
+from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
 from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import (
     AccountingRecord,
@@ -100,14 +100,19 @@ class Launcher:
             task.add_done_callback(self._deletions.discard)
             raise
         if answer.get("error") == REJECTED:
-            native = None if self.kind == "process" else request.native
-            raise self.batch_system.submit_error(answer["text"], count, native)
+            raise await self._rejection(answer["text"], request, count)
         _raise_error(answer)
         nodes = from_ranges(answer["nodes"])
         self._ends.add(nodes)
         # The caller has the ids before the first end is reported.
         self._loop.call_soon(self._report_early, nodes)
         return nodes
+
+    async def _rejection(
+        self, reason: str, request: NodeRequest, count: int
+    ) -> SubmitError:
+        """Make the error for an array that was rejected."""
+        return self.batch_system.submit_error(reason, count, None)
 
     async def cancel(self, nodes: Collection[NodeId]) -> None:
         """Stop these nodes, queued or running; ignore nodes that have ended.

@@ -42,6 +42,13 @@ _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", re.MULTILIN
 _CONNECTION_ERROR = re.compile(
     r"([\w.]+\.)?(CommClosed|StreamClosed|Connection\w*|BrokenPipe|Timeout|OS)Error"
 )
+#: Errors of Python, and of libzmq and OpenBLAS, about a thread that cannot start.
+_NO_THREAD = re.compile(r"can't start new thread|Resource temporarily unavailable")
+THREAD_ADVICE = (
+    "each thread takes h_stack of the address space that h_vmem limits: request"
+    " h_stack=8M beside h_vmem in resource_spec; or the limit of processes is reached"
+    " (ulimit -u)"
+)
 #: The first line of a log, by the shell, and the last one, by the node.
 _ON_HOST = re.compile(r"^on (\S+): ?")
 
@@ -84,7 +91,7 @@ def diagnose_end(
         )
         return replace(diagnosis, source="accounting")
     if end.signal:
-        return _killed(end, walltime, memory, account, larger)
+        return _of_threads(_killed(end, walltime, memory, account, larger), tail)
     if last_line(tail).startswith(ENDED) and (ended := failures_in(tail)):
         detail = hinted(ended[-1])
         return Diagnosis(cause=Cause.PROLOGUE, detail=detail, source="log")
@@ -114,7 +121,19 @@ def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
             cause = Cause.LOST_CONTACT
             if error := _stream_error(exit_report.stderr):
                 cause, detail = Cause.BAD_MESSAGE, error
-    return Diagnosis(cause=cause, detail=detail, source="exit report")
+    diagnosis = Diagnosis(cause=cause, detail=detail, source="exit report")
+    return _of_threads(diagnosis, f"{detail}\n{exit_report.stderr}")
+
+
+def _of_threads(diagnosis: Diagnosis, text: str) -> Diagnosis:
+    """Say why threads could not start, if the log or the report has their error."""
+    found = _NO_THREAD.search(text)
+    if found is None or not diagnosis.cause.is_failure:
+        return diagnosis
+    detail = diagnosis.detail
+    if found[0] not in detail:
+        detail = "; ".join(filter(None, (detail, f"its log has: {found[0]}")))
+    return replace(diagnosis, detail=detail, advice=THREAD_ADVICE)
 
 
 def _stream_error(tail: str) -> str:

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -106,50 +105,6 @@ def test_a_start_that_is_cancelled_leaves_nothing(
     for delay in (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.6):
         asyncio.run(main(delay))
         assert list(shared.iterdir()) == [], delay
-
-
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        {"quue": "x"},
-        {"jobs": "5"},
-        {"memory": "2 QB"},
-        {"walltime": "1h30"},
-        {"cores": 2, "processes": 4},
-        {"pools": {"a": {"quue": "x"}}},
-        {"launcher": "lsf"},
-        {"log_directory": "/proc/none"},
-        {"interface": "none0"},
-        {"queue": "a.q b.q"},
-        {"job_extra_directives": ["-wd /tmp"]},
-    ],
-    ids=str,
-)
-def test_a_mistake_ends_in_the_users_own_line(
-    mistake: dict[str, Any], shared: Path
-) -> None:
-    """The traceback has three frames at most, and the message names the option."""
-    options = {"shared_directory": shared, "launcher": "process", **mistake}
-    with pytest.raises(OptionError, match=next(reversed(mistake))) as caught:
-        GridEngineCluster(**options, quiet=True)
-    assert len(traceback.extract_tb(caught.value.__traceback__)) <= 3
-    assert caught.value.__cause__ is None
-    assert len(str(caught.value).splitlines()) <= 5
-    assert list(shared.iterdir()) == []
-
-
-async def test_a_mistake_is_as_short_with_await(shared: Path) -> None:
-    """Also where an event loop runs, and what is wrong shows at the start only."""
-    cluster = GridEngineCluster(
-        launcher="process",
-        interface="none0",
-        shared_directory=shared,
-        asynchronous=True,
-        quiet=True,
-    )
-    with pytest.raises(OptionError, match="none0") as caught:
-        await cluster
-    assert len(traceback.extract_tb(caught.value.__traceback__)) <= 3
 
 
 def test_a_refused_array_leaves_nothing(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from dask_gridengine.batch.base import BatchSystem
-from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat
+from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat, rejection
 from dask_gridengine.batch.sge import submit_options as options
 from dask_gridengine.errors import ArrayTooLarge, GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause
@@ -39,6 +39,7 @@ class GridEngine(BatchSystem):
 
     submit_options = staticmethod(options.submit_options)
     exclude_hosts = staticmethod(options.exclude_hosts)
+    rejection_advice = staticmethod(rejection.rejection_advice)
     requested_limit = staticmethod(options.requested_limit)
     wrap_command = staticmethod(options.wrap_command)
     hosts = staticmethod(qconf.hosts)
