@@ -37,6 +37,9 @@ T = TypeVar("T")
 REASONS_SHOWN = 2  # of `NodesFailed`; each may have two lines
 
 
+HINT = "Hint:"
+
+
 def with_hint(message: str, hint: str) -> str:
     """Append a hint, if there is one, to a message.
 
@@ -46,7 +49,7 @@ def with_hint(message: str, hint: str) -> str:
     ge-1 is closed
       Hint: make a new GridEngineCluster
     """
-    return f"{message}\n  Hint: {hint}" if hint else message
+    return f"{message}\n  {HINT} {hint}" if hint else message
 
 
 class GridEngineError(Exception):

@@ -11,16 +11,16 @@ def format_duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> [format_duration(s) for s in (0.001, 0.2, 12.34, 90, 5400, 200_000, 1e7)]
-    ['0 s', '0.2 s', '12 s', '1.5 min', '1.5 h', '2.3 d', '116 d']
+    >>> [format_duration(s) for s in (0, 0.0791, 0.2, 12.34, 90, 5400, 200_000)]
+    ['0 s', '79 ms', '0.2 s', '12 s', '1.5 min', '1.5 h', '2.3 d']
     """
     value, unit = max(0.0, seconds), "s"
     for name, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if value >= size:
             value, unit = value / size, name
             break
-    if value < 0.01:
-        return f"0 {unit}"
+    if value < 0.1:
+        return f"{1000 * value:.0f} ms" if value >= 0.0005 else "0 s"
     return f"{value:.2g} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 

@@ -8,11 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dask_gridengine.errors import GridEngineError
+from dask_gridengine.errors import HINT, GridEngineError
 from dask_gridengine.formatting import format_duration, plural
-
-#: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
-HINT = "Hint:"
 
 
 class Status(str, enum.Enum):
@@ -127,8 +124,8 @@ async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
             " and tell your admins if it lasts",
         )
     except GridEngineError as exc:
-        (first, *rest), advice = split_hints(str(exc))
-        return failed(first, advice, *rest)
+        first, *rest = exc.message.splitlines()
+        return failed(first, exc.hint, *rest)
     except OSError as exc:
         return failed(str(exc), "")
     except Exception as exc:  # noqa: BLE001 - a user needs a sentence, no traceback

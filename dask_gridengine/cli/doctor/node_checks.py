@@ -37,7 +37,7 @@ CHECK_OF_CAUSE = {
     Cause.VERSIONS: "versions",
     Cause.UNREACHABLE: "addresses",
     Cause.NO_SCHEDULER: "addresses",
-    Cause.NO_LISTEN: "way back",
+    Cause.NO_LISTEN: "worker ports",
     Cause.NO_SCRATCH: "scratch",
 }
 #: The same by text in the explanation, where the cause is more general.
@@ -50,7 +50,7 @@ CHECK_OF_TEXT = {
 }
 ADVICE = {
     "python": "--python (option python): one that has this environment on each node",
-    "way back": "in the nodes' firewall open a range of ports and name it with"
+    "worker ports": "in the nodes' firewall open a range of ports and name it with"
     " worker_port; worker_interface selects another network",
     "scratch": "local_directory: one with room on every host; the default is the job's"
     " TMPDIR, which the queue's tmpdir sets",
@@ -170,17 +170,17 @@ class _NodeChecks:
         used = ", ".join(sorted({report.scheduler for report in self.reports}))
         return passed(f"{self.working} reached this host at {used}") if used else None
 
-    def way_back(self) -> Finding | None:
+    def worker_ports(self) -> Finding | None:
         if cut := [r for r in self.results if r.answer not in ("", CONNECTED)]:
             return failed(
                 f"{hosts(cut)}: the worker is not reachable from here: {cut[0].answer};"
                 " results cannot be fetched",
-                ADVICE["way back"],
+                ADVICE["worker ports"],
             )
         if cut := [r for r in self.results if r.report and r.report.unreachable]:
             return failed(
                 f"{hosts(cut)}: no connection to other workers; data cannot be moved",
-                ADVICE["way back"],
+                ADVICE["worker ports"],
                 *(f"{a}: {t}" for r in self.reports for a, t in r.unreachable.items()),
             )
         if not self.working:
@@ -250,7 +250,7 @@ CHECKS = {
     "python": _NodeChecks.python,
     "versions": _NodeChecks.versions,
     "addresses": _NodeChecks.addresses,
-    "way back": _NodeChecks.way_back,
+    "worker ports": _NodeChecks.worker_ports,
     "import of dask": _NodeChecks.imports,
     "scratch": _NodeChecks.scratch,
     "clock": _NodeChecks.clock,
@@ -277,7 +277,7 @@ def span(seconds: Sequence[float]) -> str:
     Examples
     --------
     >>> span([0.123]), span([0.1, 2.25])
-    ('123.00 ms', '100.00 ms to 2.25 s')
+    ('0.12 s', '0.1 s to 2.2 s')
     """
     return " to ".join(
         dict.fromkeys(map(format_duration, (min(seconds), max(seconds))))
