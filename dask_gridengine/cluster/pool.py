@@ -240,8 +240,10 @@ class NodePool:
         """
         for job, blocked in self.arrays.blocked(records).items():
             self.note(
-                f"The grid runs {self.arrays.largest} nodes of an array at once."
-                f" Resubmitting {len(blocked)} nodes of job {job} in other arrays"
+                f"The grid runs {plural(self.arrays.largest, 'node')} of an array at"
+                " once."
+                f" Resubmitting {plural(len(blocked), 'node')} of job {job} in other"
+                " arrays"
             )
             self.reconciler.free += len(blocked)
             with contextlib.suppress(LauncherError):  # the session deletes them later

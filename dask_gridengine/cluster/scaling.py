@@ -39,7 +39,7 @@ def resolve_options(
     pools = resolved.pools
     if pools and not isinstance(jobs, Mapping) and asked:
         raise OptionError(
-            f"{asked} nodes of which pool? There are: {', '.join(pools)}",
+            f"jobs={asked}: of which pool? There are: {', '.join(pools)}",
             hint=f"jobs={{{next(iter(pools))!r}: {asked}}}",
         )
     if unknown := [name for name in by_pool if name not in pools]:

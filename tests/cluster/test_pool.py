@@ -96,7 +96,7 @@ def test_a_number_needs_its_pool(
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"jobs": 2}, r"2 nodes of which pool"),
+        ({"jobs": 2}, "jobs=2: of which pool"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
         ({"pools": {"a-1": {}}}, "'a-1' cannot be the name of a pool"),
         ({"pools": {"a": 3}}, "expected a dict of options"),
