@@ -278,6 +278,7 @@ class NoAnswer(GridEngineError):
     def __init__(self, cluster: str, tried: Mapping[str, str]) -> None:
         super().__init__(cluster, dict(tried))
         self.cluster, self.tried = cluster, dict(tried)
+        self.hint = "dask gridengine ps shows whether its process still runs"
 
     @property
     def message(self) -> str:

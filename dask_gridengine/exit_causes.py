@@ -153,7 +153,8 @@ _ADVICE: dict[Cause, str] = {
     " node, or leave it out to use the grid's TMPDIR",
     Cause.NO_IMPORT: "install dask, distributed and dask-gridengine for the Python that"
     " python= names",
-    Cause.NO_START: "read the node's log",
+    Cause.NO_START: "read the node's log; worker_options= has the arguments of the"
+    " worker",
     Cause.KILLED: "check for a limit of the grid: request more with walltime= or"
     " memory=",
 }

@@ -226,9 +226,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if not self.pools:
                 raise ClusterNotRunning(self.name, self.status.name)
             return next(pool for pool in self.pools if only or pool.name == name)
-        there = ", ".join(self.options.pools) or "none: all nodes are alike"
-        wrong = "which pool?" if name is None else f"no pool {name!r};"
-        raise OptionError(f"{self.name}: {wrong} There are: {there}")
+        wrong = "several pools" if name is None else f"no pool {name!r}"
+        there = ", ".join(self.options.pools)
+        raise OptionError(
+            f"{self.name} has {wrong}",
+            hint=f"name one of {there}" if there else "leave out pool=",
+        )
 
     def _started_pools(self) -> list[NodePool]:
         self._require_started()

@@ -112,7 +112,7 @@ class Lifecycle:
             await self._close_pools()
             cluster.status = Status.closed
             self._silenced.close()
-            if error := _known_error(exc):
+            if error := _known_error(exc, cluster.options):
                 raise error from None
             raise
         self._begin()
@@ -277,10 +277,17 @@ def _hold(
     return task
 
 
-def _known_error(exc: BaseException | None) -> GridEngineError | None:
+def _known_error(exc: BaseException, options: Options) -> GridEngineError | None:
     """The error for users in what Dask has wrapped it in, twice."""
-    while exc is not None and not isinstance(exc, OptionError):
-        if is_file_limit(exc):
+    chain = [exc]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for error in chain:
+        if isinstance(error, OptionError):
+            return error
+        if is_file_limit(error):
             return file_limit_error()
-        exc = exc.__cause__
-    return exc
+    given = options.scheduler_options
+    if given and len(chain) > 1 and isinstance(chain[-1], TypeError | OSError):
+        return OptionError(f"scheduler_options={given}: {chain[-1]}")
+    return None

@@ -30,6 +30,7 @@ from dask_gridengine.errors import OptionError
         {"interface": "none0"},
         {"queue": "a.q b.q"},
         {"job_extra_directives": ["-wd /tmp"]},
+        {"scheduler_options": {"nope": 1}},
     ],
     ids=str,
 )

@@ -76,8 +76,8 @@ def test_each_pool_is_scaled_by_its_name(pooled: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"n": 2}, "which pool.*cpu, big"),
-        ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
+        ({"n": 2}, "several pools[\\s\\S]*cpu, big"),
+        ({"jobs": 1, "pool": "huge"}, "no pool 'huge'[\\s\\S]*cpu, big"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'"),
         ({"jobs": {"big": -1}}, "at least 0"),
         ({"jobs": {"big": 1}, "n": 3}, "no other arguments"),
