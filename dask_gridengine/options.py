@@ -227,8 +227,8 @@ class Options:
     @property
     def threads(self) -> int:
         """Threads of each worker, if the grid grants what is requested."""
-        given = self.worker_options.get("nthreads")
-        return self.cores // self.processes if given is None else int(given)
+        given = parse.integer(self.worker_options.get("nthreads"))
+        return given or self.cores // self.processes
 
     @property
     def place_grace(self) -> float:

@@ -241,7 +241,7 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
         ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
         (
             {"local_directory": "/proc/nowhere"},
-            r"could not write its scratch directory.*local_directory=",
+            r"could not write their scratch directory.*local_directory=",
         ),
         (
             {"worker_options": {"nthreads": "four"}},
@@ -249,7 +249,7 @@ def test_a_cluster_is_not_stuck_while_there_is_hope(options: dict[str, Any]) -> 
         ),
         (
             {"worker_options": {"worker_class": "no.such.Class"}},
-            r"could not start its worker.*no",
+            r"could not start their worker.*no",
         ),
         (
             {"job_script_prologue": ["trap - EXIT; exit 69"]},
