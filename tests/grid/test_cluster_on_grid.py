@@ -180,7 +180,10 @@ def test_the_error_of_a_missing_libdrmaa(
     [
         ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
         ({"local_directory": "/proc/no"}, r"scratch directory.*local_directory="),
-        ({"contact_address": "127.0.0.1"}, r"could not reach.*127.0.0.1.*refused.*interface="),
+        (
+            {"contact_address": "127.0.0.1"},
+            r"could not reach.*127.0.0.1.*refused.*interface=",
+        ),
     ],
 )
 def test_the_error_of_nodes_that_cannot_start(
