@@ -10,18 +10,17 @@ import os
 import sys
 from typing import Any
 
-from prefect import flow, task
-from prefect_dask import DaskTaskRunner
-
-
-@task  # type: ignore[untyped-decorator]
-def square(n: int) -> tuple[int, int]:
-    """The square, and the process that has found it."""
-    return n * n, os.getpid()
-
 
 def main(cluster_kwargs: dict[str, Any]) -> None:
     """Run four tasks in the workers."""
+    # Not above: pytest imports this file where there is no Prefect.
+    from prefect import flow, task
+    from prefect_dask import DaskTaskRunner
+
+    @task  # type: ignore[untyped-decorator]
+    def square(n: int) -> tuple[int, int]:
+        return n * n, os.getpid()
+
     runner = DaskTaskRunner(
         cluster_class="dask_gridengine.GridEngineCluster",
         cluster_kwargs=cluster_kwargs,
