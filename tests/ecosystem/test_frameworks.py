@@ -21,7 +21,7 @@ def options(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(600)  # two Prefect servers start, 15 CPU seconds each
+@pytest.mark.timeout(600)  # a flow takes 40 CPU seconds
 def test_prefect_runs_a_flow(options: dict[str, Any], tmp_path: Path) -> None:
     """A flow names the class and its options; its tasks run in the workers."""
     frameworks.prefect_flow(options, tmp_path)
