@@ -233,9 +233,15 @@ def _killed(
             source="grid",
             advice=f"{advice} shorter",
         )
-    peak = max(end.peak_memory, account.peak_memory if account else 0)
-    if memory and peak >= memory * MEMORY_SHARE:
-        return out_of_memory(peak, memory, "grid", "the grid's limit", larger=larger)
+    used = max(end.peak_memory, account.peak_memory if account else 0)
+    space = max(used, end.address_space, account.address_space if account else 0)
+    if memory and space >= memory * MEMORY_SHARE:
+        whose = "the grid's limit"
+        if space > used:
+            whose += ", which counts address space"
+        if used:
+            whose += f"; the memory in use was {format_bytes(used)}"
+        return out_of_memory(space, memory, "grid", whose, larger=larger)
     # Without anything that differs from node to node: equal ones are grouped.
     detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
     return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")

@@ -17,39 +17,68 @@ failed       {failed}
 exit_status  {exit_status}
 ru_wallclock {ran}
 ru_maxrss    4.562KB
-maxvmem      {peak}
+maxvmem      {space}
+"""
+#: Of the Open Cluster Scheduler 9.2.0prealpha, shortened.
+LATER = """\
+==============================================================
+qname                              all.q
+hostname                           node1
+failed                             100 : assumedly after job
+exit_status                        137
+ru_wallclock                       21
+ru_maxrss                          40272
+wallclock                          21.326
+maxvmem                            1083338752
+maxrss                             195035136
 """
 
 
 def record(
-    failed: str = "0", exit_status: str = "0", ran: str = "0s", peak: str = "0.000B"
+    failed: str = "0",
+    exit_status: str = "0",
+    ran: str = "0s",
+    space: str = "0.000B",
 ) -> str:
     """A record as qacct prints it, but for many lines that do not matter."""
-    return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, peak=peak)
+    return RECORD.format(failed=failed, exit_status=exit_status, ran=ran, space=space)
 
 
 @pytest.mark.parametrize(
     ("listed", "account"),
     [
-        (record(), AccountingRecord("node1", "", 0, 0.0, 0)),
+        (record(), AccountingRecord("node1", "", 0, 0.0)),
         (
             record("100 : assumedly after job", "137   (Killed)  ", "5s", "1.414MB"),
-            AccountingRecord("node1", "100: assumedly after job", 137, 5.0, 1_482_686),
+            AccountingRecord(
+                "node1", "100: assumedly after job", 137, 5.0, 0, 1_482_686
+            ),
         ),
         (
             record("28  : changing into working directory", "0", "0s", "3.000GB"),
             AccountingRecord(
-                "node1", "28: changing into working directory", 0, 0.0, 3 << 30
+                "node1", "28: changing into working directory", 0, 0.0, 0, 3 << 30
             ),
         ),
         (
             record("1", "?", "12.5", "2M"),
-            AccountingRecord("node1", "1", None, 12.5, 2 << 20),
+            AccountingRecord("node1", "1", None, 12.5, 0, 2 << 20),
         ),
-        (record("", "", "1:2", "NONE"), AccountingRecord("node1", "", None, None, 0)),
+        (record("", "", "1:2", "NONE"), AccountingRecord("node1", "", None, None)),
         (
             record("25  : rescheduling") + record(ran="7s"),
             AccountingRecord("node1", "", 0, 7.0),
+        ),
+        (
+            LATER,
+            AccountingRecord(
+                "node1",
+                "100: assumedly after job",
+                137,
+                21.0,
+                peak_memory=195_035_136,
+                address_space=1_083_338_752,
+            ),
         ),
         ("", None),
         ("error: Job-array tasks 99999.1-1:1 not found", None),

@@ -297,7 +297,7 @@ async def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
     ("options", "fields", "expected"),
     [
         ({"walltime": 60.0}, {"ran": 60.0}, Cause.WALLTIME),
-        ({}, {"peak_memory": 2**30}, Cause.MEMORY),
+        ({}, {"address_space": 2**30}, Cause.MEMORY),
     ],
 )
 async def test_a_limit_explains_a_kill(

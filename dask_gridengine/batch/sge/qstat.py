@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, read_directory
-from dask_gridengine.batch.commands import Runner, output_of
+from dask_gridengine.batch.commands import Runner, mentions, output_of
 from dask_gridengine.grid_types import NodeId
 
 _BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
 
-#: Parts of qdel's messages if a job, or its tasks, have ended already.
-_GONE = ("does not exist", "comprises no tasks")
+#: Parts of the messages of qstat and qdel if a job, or its tasks, have ended already.
+_GONE = ("do not exist", "does not exist", "comprises no tasks")
 
+#: The command that lists all queue instances.
+INSTANCES = ("qstat", "-f", "-s", "r", "-xml")
 #: Letters of a queue instance's state (man 1 qstat).
 INSTANCE_STATES = {
     "a": "overloaded",
@@ -90,9 +92,9 @@ def find_submission(name: str, submission_id: str, run: Runner) -> list[str]:
     try:
         listing = run(["qstat", "-j", name])
     except subprocess.CalledProcessError as exc:
-        if "do not exist" in (exc.stderr or ""):
-            return []
-        raise
+        if not mentions(exc, *_GONE):
+            raise
+        return []
     parts = split_jobs(listing)
     return [field(part, "job_number") for part in parts if submission_id in part]
 
@@ -154,8 +156,8 @@ def _describe(ids: Collection[str], run: Runner) -> str:
     try:
         return run(["qstat", "-j", ",".join(ids)])
     except subprocess.CalledProcessError as exc:
-        # One of the jobs has ended meanwhile; the others are printed.
-        if "do not exist" not in f"{exc.stdout}{exc.stderr}":
+        # All or some jobs have ended meanwhile; the others are printed.
+        if not mentions(exc, *_GONE):
             raise
         return str(exc.stdout or "")
 
@@ -188,8 +190,7 @@ def _delete(command: list[str], run: Runner) -> None:
     try:
         run(command)
     except subprocess.CalledProcessError as exc:
-        message = f"{exc.stdout}{exc.stderr}"
-        if not any(gone in message for gone in _GONE):
+        if not mentions(exc, *_GONE):
             raise
 
 
@@ -212,25 +213,27 @@ class Instance:
 
 def instances(run: Runner) -> list[Instance]:
     """Return all queue instances; none if qstat fails."""
-    return parse_instances(output_of(["qstat", "-f", "-s", "r"], run) or "")
+    return parse_instances(output_of(INSTANCES, run) or "")
 
 
 def parse_instances(listing: str) -> list[Instance]:
-    """Parse the output of ``qstat -f``."""
-    return list(_instances(listing))
+    """Parse the output of `INSTANCES`; nothing is found in that of a failed command."""
+    try:
+        rows = ElementTree.fromstring(listing).iter("Queue-List")
+    except ElementTree.ParseError:
+        return []
+    return [_instance(row) for row in rows]
 
 
-def _instances(listing: str) -> Iterator[Instance]:
-    for line in listing.splitlines():
-        words = line.split()
-        if len(words) < 4 or "@" not in words[0] or words[2].count("/") not in (1, 2):
-            continue
-        numbers = words[2].split("/")
-        if not all(number.isdigit() for number in numbers):
-            continue
-        *used, slots = map(int, numbers)
-        queue, _, host = words[0].partition("@")
-        states = words[5] if len(words) > 5 else ""
-        yield Instance(
-            queue=queue, host=host, slots=slots, used=sum(used), states=states
-        )
+def _instance(row: ElementTree.Element) -> Instance:
+    def number(name: str) -> int:
+        return int(row.findtext(name) or 0)
+
+    queue, _, host = (row.findtext("name") or "").partition("@")
+    return Instance(
+        queue=queue,
+        host=host,
+        slots=number("slots_total"),
+        used=number("slots_used") + number("slots_resv"),
+        states=row.findtext("state") or "",
+    )
