@@ -28,6 +28,16 @@ MEMORY_SHARE = 0.95
 _ENDED_BY_SIGNAL = ("100", "37")
 KILLED_OR_DELETED = "by the accounting, where a deletion looks the same"
 
+#: What Python and its libraries write where a limit of address space is too low.
+_NO_ADDRESS_SPACE = (
+    "MemoryError",
+    "can't start new thread",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "failed to map segment from shared object",
+)
+_AT_START = (Cause.NO_IMPORT, Cause.NO_START)
+
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
 _LOST = (
@@ -150,6 +160,30 @@ def out_of_memory(
         source=source,
         advice=f"request {larger(more_memory(used, limit) * processes)}, or use"
         " smaller chunks",
+    )
+
+
+def short_of_address_space(
+    diagnosis: Diagnosis, tail: str, memory: int, larger: Callable[[int], str]
+) -> Diagnosis:
+    """Return a better diagnosis if the grid's limit left too little to start.
+
+    Such a limit does not kill: the node cannot allocate memory or start a thread. For
+    the arguments see `diagnose_end`.
+    """
+    before_hello = diagnosis.cause is Cause.NEVER_ARRIVED
+    if not before_hello and (not memory or diagnosis.cause not in _AT_START):
+        return diagnosis
+    found = next((text for text in _NO_ADDRESS_SPACE if text in tail), None)
+    if found is None:
+        return diagnosis
+    limit = f" of {format_bytes(memory)}" if memory else ""
+    return Diagnosis(
+        cause=Cause.MEMORY,
+        detail=f"it could not start within the grid's limit{limit}, which counts"
+        f" address space: {found}",
+        source="log",
+        advice=f"request {larger(more_memory(0, memory))}",
     )
 
 
