@@ -11,12 +11,13 @@ from dask_gridengine.batch.sge.qstat import (
     delete_jobs,
     delete_tasks,
     find_submission,
+    instances,
     marked_jobs_of,
-    parse_instances,
     suspended,
 )
 from dask_gridengine.grid_types import NodeId
-from tests.batch.commands import Commands, instances, printing
+from tests.batch import commands
+from tests.batch.commands import Commands, printing
 from tests.clusters import FakeGrid
 
 SUSPENDED = """<?xml version='1.0'?>
@@ -136,12 +137,12 @@ def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
 
 def test_queue_instances_have_slots_and_states() -> None:
     """Jobs below an instance are ignored; a failed command lists none."""
-    first, second = parse_instances(instances(node1="D", node2=""))
+    first, second = instances(printing(commands.instances(node1="D", node2="")))
     assert (first.queue, first.host) == ("a.q", "node1")
     assert (first.slots, first.used) == (8, 3)
     assert first.trouble == "closed by a calendar"
     assert second.trouble == ""
-    assert parse_instances("error: commlib error") == []
+    assert instances(printing("error: commlib error")) == instances(Commands()) == []
 
 
 def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:

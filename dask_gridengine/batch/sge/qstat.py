@@ -21,8 +21,6 @@ _BATCH = 200  # jobs in one call of qstat: the length of a command line is limit
 #: Parts of the messages of qstat and qdel if a job, or its tasks, have ended already.
 _GONE = ("do not exist", "does not exist", "comprises no tasks")
 
-#: The command that lists all queue instances.
-INSTANCES = ("qstat", "-f", "-s", "r", "-xml")
 #: Letters of a queue instance's state (man 1 qstat).
 INSTANCE_STATES = {
     "a": "overloaded",
@@ -89,13 +87,7 @@ def find_submission(name: str, submission_id: str, run: Runner) -> list[str]:
 
     Raises what `run` raises.
     """
-    try:
-        listing = run(["qstat", "-j", name])
-    except subprocess.CalledProcessError as exc:
-        if not mentions(exc, *_GONE):
-            raise
-        return []
-    parts = split_jobs(listing)
+    parts = split_jobs(_describe([name], run))
     return [field(part, "job_number") for part in parts if submission_id in part]
 
 
@@ -152,11 +144,11 @@ def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
     ]
 
 
-def _describe(ids: Collection[str], run: Runner) -> str:
+def _describe(jobs: Collection[str], run: Runner) -> str:
+    """Describe jobs by id or name; those that have ended are left out."""
     try:
-        return run(["qstat", "-j", ",".join(ids)])
+        return run(["qstat", "-j", ",".join(jobs)])
     except subprocess.CalledProcessError as exc:
-        # All or some jobs have ended meanwhile; the others are printed.
         if not mentions(exc, *_GONE):
             raise
         return str(exc.stdout or "")
@@ -213,11 +205,7 @@ class Instance:
 
 def instances(run: Runner) -> list[Instance]:
     """Return all queue instances; none if qstat fails."""
-    return parse_instances(output_of(INSTANCES, run) or "")
-
-
-def parse_instances(listing: str) -> list[Instance]:
-    """Parse the output of `INSTANCES`; nothing is found in that of a failed command."""
+    listing = output_of(["qstat", "-f", "-s", "r", "-xml"], run) or ""
     try:
         rows = ElementTree.fromstring(listing).iter("Queue-List")
     except ElementTree.ParseError:

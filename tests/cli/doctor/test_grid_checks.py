@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.batch import OVERRIDE, commands
-from dask_gridengine.batch.sge.qstat import INSTANCES, user_name
+from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.cli.doctor import grid_checks, resource_checks
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_commands import Grid
@@ -19,7 +19,6 @@ from tests.cli.doctor.conftest import Site, options
 
 USABLE = f"qselect -U {user_name()}"
 VERIFY = "qsub -w v -b y _bin_true"
-LISTING = " ".join(INSTANCES)
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_queues_that_take_jobs(
     site.prints(VERIFY, "verification: found suitable queue(s)")
     site.prints(USABLE, "a.q@node1\na.q@node2")
     first, second = states
-    site.prints(LISTING, instances(node1=first, node2=second, node3=""))
+    site.prints("qstat -f -s r -xml", instances(node1=first, node2=second, node3=""))
     finding = of_queues(site)
     assert finding.status is status
     assert part in finding.sentence
