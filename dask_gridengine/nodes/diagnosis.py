@@ -64,6 +64,7 @@ def diagnose_end(
     started: bool,
     walltime: float | None = None,
     memory: int = 0,
+    counts_address_space: bool = False,
     account: AccountingRecord | None = None,
     larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
@@ -71,13 +72,17 @@ def diagnose_end(
 
     `started` is whether it has sent a hello; otherwise it cannot have finished.
     `walltime` is in seconds. `memory` are the bytes the grid left it; 0 is unlimited or
-    unknown. `larger` returns the option that requests so many bytes.
+    unknown; `counts_address_space` is whether that limit is one of address space.
+    `larger` returns the option that requests so many bytes.
     """
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
     # A restart of the master can look like a deletion before the start.
     if end.deleted and (end.ran is not None or not started):
-        return Diagnosis(cause=Cause.DELETED, source="grid")
+        # The Open Cluster Scheduler itself deletes a parallel job beyond its limit.
+        enforced = memory if counts_address_space else 0
+        limit = _limit_reached(end, walltime, enforced, account, larger, share=1.0)
+        return limit or Diagnosis(cause=Cause.DELETED, source="grid")
     if end.unstarted:
         return _not_started(end, account)
     if end.limit:
@@ -90,6 +95,7 @@ def diagnose_end(
             started=started,
             walltime=walltime,
             memory=memory,
+            counts_address_space=counts_address_space,
             account=account,
             larger=larger,
         )
@@ -257,9 +263,24 @@ def _killed(
     account: AccountingRecord | None,
     larger: Callable[[int], str],
 ) -> Diagnosis:
+    if limit := _limit_reached(end, walltime, memory, account, larger):
+        return limit
+    # Without anything that differs from node to node: equal ones are grouped.
+    detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
+    return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
+
+
+def _limit_reached(
+    end: EndNotice,
+    walltime: float | None,
+    memory: int,
+    account: AccountingRecord | None,
+    larger: Callable[[int], str],
+    share: float = MEMORY_SHARE,
+) -> Diagnosis | None:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
-        detail = f"{walltime:g} s, killed by {end.signal}"
+        detail = f"{walltime:g} s" + (f", killed by {end.signal}" if end.signal else "")
         advice = f"request more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,
@@ -269,16 +290,14 @@ def _killed(
         )
     used = max(end.peak_memory, account.peak_memory if account else 0)
     space = max(used, end.address_space, account.address_space if account else 0)
-    if memory and space >= memory * MEMORY_SHARE:
+    if memory and space >= memory * share:
         whose = "the grid's limit"
         if space > used:
             whose += ", which counts address space"
         if used:
             whose += f"; the memory in use was {format_bytes(used)}"
         return out_of_memory(space, memory, "grid", whose, larger=larger)
-    # Without anything that differs from node to node: equal ones are grouped.
-    detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
-    return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
+    return None
 
 
 def _cause(text: str) -> Cause:

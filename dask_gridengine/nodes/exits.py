@@ -20,7 +20,7 @@ from dask_gridengine.nodes.diagnosis import (
     short_of_address_space,
 )
 from dask_gridengine.nodes.host_blocklist import FAST_SECONDS
-from dask_gridengine.nodes.memory_option import larger_memory
+from dask_gridengine.nodes.memory_option import counts_address_space, larger_memory
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class ExitTracker:
                 started=record.arrived is not None,
                 walltime=self._pool.rotation.limits.of(record),
                 memory=record.granted_memory,
+                counts_address_space=counts_address_space(self._pool.options),
                 account=account,
                 larger=self._larger,
             )

@@ -19,18 +19,20 @@ ru_wallclock {ran}
 ru_maxrss    4.562KB
 maxvmem      {space}
 """
-#: Of the Open Cluster Scheduler 9.2.0prealpha, shortened.
+#: Of the Open Cluster Scheduler 9.2.0prealpha, without the lines that do not matter.
 LATER = """\
 ==============================================================
 qname                              all.q
 hostname                           node1
+start_time                         2026-12-01 00:25:10.006363
 failed                             100 : assumedly after job
 exit_status                        137
-ru_wallclock                       21
-ru_maxrss                          40272
-wallclock                          21.326
-maxvmem                            1083338752
-maxrss                             195035136
+deleted_by                         execd@node1
+ru_wallclock                       3
+ru_maxrss                          68276
+wallclock                          4.076
+maxvmem                            1910476800
+maxrss                             327983104
 """
 
 
@@ -75,9 +77,9 @@ def record(
                 "node1",
                 "100: assumedly after job",
                 137,
-                21.0,
-                peak_memory=195_035_136,
-                address_space=1_083_338_752,
+                3.0,
+                peak_memory=327_983_104,
+                address_space=1_910_476_800,
             ),
         ),
         ("", None),

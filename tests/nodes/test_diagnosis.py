@@ -105,6 +105,30 @@ def test_the_peak_shows_the_grids_memory_limit() -> None:
     assert diagnose_end(notice, started=True).cause is Cause.KILLED, "no limit"
 
 
+@pytest.mark.parametrize(
+    ("ran", "space", "counts", "cause"),
+    [
+        (25.0, 0, False, Cause.WALLTIME),
+        (9.0, 1_910_476_800, True, Cause.MEMORY),
+        (9.0, 1_910_476_800, False, Cause.DELETED),
+        (9.0, 400_000_000, True, Cause.DELETED),
+    ],
+)
+def test_a_limit_may_look_like_a_deletion(
+    ran: float, space: int, counts: bool, cause: Cause
+) -> None:
+    """As with parallel jobs on the Open Cluster Scheduler; such a node is replaced."""
+    notice = end(deleted=True, ran=ran, address_space=space)
+    diagnosis = diagnose_end(
+        notice,
+        started=True,
+        walltime=25,
+        memory=500_000_000,
+        counts_address_space=counts,
+    )
+    assert diagnosis.cause is cause
+
+
 def test_the_accounting_fills_in_what_the_notice_lacks() -> None:
     """Time and memory of a node that was killed may stand there only."""
     account = AccountingRecord(host="node1", failed="", ran=60.0)
