@@ -88,7 +88,7 @@ def test_the_description_has_the_grid_engine(ends: Ends) -> None:
     async def main() -> None:
         launcher = await open_launcher(None, ends)
         assert launcher.kind == "drmaa"
-        assert launcher.description == "Grid Engine through DRMAA (SGE 8.1.9)"
+        assert launcher.description.startswith("Grid Engine through DRMAA (")
         await launcher.aclose()
 
     run(main)
@@ -147,7 +147,7 @@ def test_ended_nodes_have_accounting_records(ends: Ends, grid: Cell) -> None:
             end, _, _ = await ends.of([node, never, held])
             account = await launcher.account(node, timeout=30)
             assert (account.host, account.exit_status) == ("node2", 137)
-            assert account.failed.endswith("enforced h_rt, h_cpu, or h_vmem limit")
+            assert account.failed.startswith(("37: ", "100: "))  # by version
             assert account.ran == end.ran >= 3
             assert abs(account.address_space - end.address_space) < 2000  # it rounds
             account = await launcher.account(never, timeout=30)
