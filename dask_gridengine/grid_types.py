@@ -48,7 +48,9 @@ class EndNotice:
     cancelled: bool = False  # by us, before or after it started
     reason: str = ""  # the grid's text, if any
     ran: float | None = None  # seconds; None is unknown
-    peak_memory: int = 0  # bytes of the whole job, sampled by the grid; 0: unknown
+    peak_memory: int = 0  # bytes in use, sampled by the grid; 0: unknown
+    #: Bytes of the job's address space, which Grid Engine's limits count; 0: unknown.
+    address_space: int = 0
     deleted: bool = False  # by a person (qdel), queued or running
     unstarted: bool = False  # the grid could not start it, as with Eqw
     limit: str = ""  # "walltime" or "memory", if the grid reports that one ended it
@@ -59,6 +61,8 @@ class EndNotice:
             text += f" after {self.ran:.{0 if self.ran >= 10 else 1}f} s"
         if self.peak_memory:
             text += f", peak memory {_megabytes(self.peak_memory)}"
+        if self.address_space:
+            text += f", address space {_megabytes(self.address_space)}"
         return f"{text} ({self.reason})" if self.reason else text
 
     def _kind(self) -> str:
@@ -83,7 +87,8 @@ class AccountingRecord:
     failed: str  # e.g. "28: changing into working directory"; "" is no failure
     exit_status: int | None = None  # 128 and more: killed by a signal
     ran: float | None = None  # seconds
-    peak_memory: int = 0  # bytes; 0: unknown
+    peak_memory: int = 0  # bytes in use; 0: unknown
+    address_space: int = 0  # bytes; 0: unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ class ResourceRequest:
     slots: int = 1
     memory_resource: str | None = None
     memory: int | None = None  # bytes of the whole node
-    memory_resource_per: str = "slot"  # or "job"
+    memory_resource_per: str = "slot"  # or "job", or "host"
     extra_directives: Sequence[str] = ()
 
 
@@ -93,7 +93,7 @@ class BatchSystem:
         """Return the node that DRMAA calls by this id."""
         if not self.id_separator:
             return NodeId(job_id, 1)
-        job, _, index = job_id.rpartition(self.id_separator)
+        job, index, *_ = job_id.split(self.id_separator)  # also "16.1.1"
         return NodeId(job, int(index))
 
     def format_job_id(self, node: NodeId) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,14 @@ from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice
-from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_exit_report, host_in
+from dask_gridengine.nodes.diagnosis import (
+    diagnose_end,
+    diagnose_exit_report,
+    host_in,
+    short_of_address_space,
+)
 from dask_gridengine.nodes.host_blocklist import FAST_SECONDS
-from dask_gridengine.nodes.memory_option import larger_memory
+from dask_gridengine.nodes.memory_option import counts_address_space, larger_memory
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 if TYPE_CHECKING:
@@ -56,6 +60,15 @@ class ExitTracker:
         local = launcher.slots is not None
         return diagnosis if local else launcher.batch_system.with_advice(diagnosis)
 
+    def _larger(self, size: int) -> str:
+        return larger_memory(self._pool.options, size, of_grid=True)
+
+    def _improve(self, diagnosis: Diagnosis, record: NodeRecord, log: str) -> Diagnosis:
+        memory = record.granted_memory
+        return self.with_advice(
+            short_of_address_space(diagnosis, log, memory, self._larger)
+        )
+
     def on_exit_report(self, report: ExitReport) -> bool:
         """Record why a node ends; False if the report is invalid or a duplicate."""
         record = self._registry.saying(report)
@@ -75,7 +88,9 @@ class ExitTracker:
         return True
 
     def _explain_report(self, record: NodeRecord, report: ExitReport) -> Diagnosis:
-        reported = self.with_advice(diagnose_exit_report(report))
+        reported = self._improve(
+            diagnose_exit_report(report), record, f"{report.detail}\n{report.stderr}"
+        )
         closed = reported.cause in _AFTER_CLOSE
         if record.turned is not None and (record.cancelled or closed):
             return record.turned
@@ -178,10 +193,11 @@ class ExitTracker:
                 started=record.arrived is not None,
                 walltime=self._pool.rotation.limits.of(record),
                 memory=record.granted_memory,
+                counts_address_space=counts_address_space(self._pool.options),
                 account=account,
-                larger=partial(larger_memory, self._pool.options, of_grid=True),
+                larger=self._larger,
             )
-            return self.with_advice(diagnosis)
+            return self._improve(diagnosis, record, tail)
 
         diagnosis = diagnose(None)
         if diagnosis.cause in _CHECK_ACCOUNTING:

@@ -23,9 +23,12 @@ STARTED = {"start_time": "1795415390.0000", "ru_wallclock": "3.0000"}
 
 
 def test_usage_has_running_time_and_memory() -> None:
-    """The larger of two values for the memory; none where there is no number."""
+    """The larger of two values for a size; none where there is no number."""
     usage = {**STARTED, "maxvmem": "3284992.0000", "acct_maxvmem": "4284992.0000"}
-    end = EndNotice(node=NODE, ran=3.0, peak_memory=4284992)
+    end = EndNotice(node=NODE, ran=3.0, address_space=4284992)
+    assert end_with_usage(NODE, usage) == end
+    usage["maxrss"] = "184320.0000"  # of the Open Cluster Scheduler
+    end = EndNotice(node=NODE, ran=3.0, peak_memory=184320, address_space=4284992)
     assert end_with_usage(NODE, usage) == end
     assert end_with_usage(NODE, {}) == EndNotice(node=NODE)
     odd = {"start_time": "0", "ru_wallclock": "NONE", "maxvmem": "nan"}

@@ -91,6 +91,29 @@ async def test_an_exit_report_frees_the_name_before_the_end_notice(
     assert record.peak_memory == 9
 
 
+@pytest.mark.parametrize(
+    ("reported", "detail", "memory", "expected"),
+    [
+        (Cause.NO_START, "RuntimeError: can't start new thread", 2**29, Cause.MEMORY),
+        (Cause.NO_IMPORT, "MemoryError: ", 2**29, Cause.MEMORY),
+        (Cause.NO_START, "RuntimeError: can't start new thread", 0, Cause.NO_START),
+        (Cause.NO_START, "OSError: none", 2**29, Cause.NO_START),
+    ],
+)
+async def test_too_little_address_space_to_start(
+    tmp_path: Path, reported: Cause, detail: str, memory: int, expected: Cause
+) -> None:
+    """The grid's limit kills nothing then; the advice is what an idle node needs."""
+    world = World(tmp_path)
+    record = world.node()
+    record.granted_memory = memory
+    report = exit_report(index=1, cause=reported.value, detail=detail)
+    world.exits.on_exit_report(report)
+    assert cause(record) is expected
+    advised = record.diagnosis is not None and "h_vmem=768M" in record.diagnosis.advice
+    assert advised is (expected is Cause.MEMORY)
+
+
 async def test_each_node_has_one_successor(tmp_path: Path) -> None:
     """Whatever is reported of its end, in whatever order, and again."""
     world = World(tmp_path)
@@ -297,7 +320,7 @@ async def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
     ("options", "fields", "expected"),
     [
         ({"walltime": 60.0}, {"ran": 60.0}, Cause.WALLTIME),
-        ({}, {"peak_memory": 2**30}, Cause.MEMORY),
+        ({}, {"address_space": 2**30}, Cause.MEMORY),
     ],
 )
 async def test_a_limit_explains_a_kill(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, read_directory
-from dask_gridengine.batch.commands import Runner, output_of
+from dask_gridengine.batch.commands import Runner, mentions, output_of
 from dask_gridengine.grid_types import NodeId
 
 _BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
 
-#: Parts of qdel's messages if a job, or its tasks, have ended already.
-_GONE = ("does not exist", "comprises no tasks")
+#: Parts of the messages of qstat and qdel if a job, or its tasks, have ended already.
+_GONE = ("do not exist", "does not exist", "comprises no tasks")
 
 #: Letters of a queue instance's state (man 1 qstat).
 INSTANCE_STATES = {
@@ -87,13 +87,7 @@ def find_submission(name: str, submission_id: str, run: Runner) -> list[str]:
 
     Raises what `run` raises.
     """
-    try:
-        listing = run(["qstat", "-j", name])
-    except subprocess.CalledProcessError as exc:
-        if "do not exist" in (exc.stderr or ""):
-            return []
-        raise
-    parts = split_jobs(listing)
+    parts = split_jobs(_describe([name], run))
     return [field(part, "job_number") for part in parts if submission_id in part]
 
 
@@ -150,12 +144,12 @@ def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
     ]
 
 
-def _describe(ids: Collection[str], run: Runner) -> str:
+def _describe(jobs: Collection[str], run: Runner) -> str:
+    """Describe jobs by id or name; those that have ended are left out."""
     try:
-        return run(["qstat", "-j", ",".join(ids)])
+        return run(["qstat", "-j", ",".join(jobs)])
     except subprocess.CalledProcessError as exc:
-        # One of the jobs has ended meanwhile; the others are printed.
-        if "do not exist" not in f"{exc.stdout}{exc.stderr}":
+        if not mentions(exc, *_GONE):
             raise
         return str(exc.stdout or "")
 
@@ -188,8 +182,7 @@ def _delete(command: list[str], run: Runner) -> None:
     try:
         run(command)
     except subprocess.CalledProcessError as exc:
-        message = f"{exc.stdout}{exc.stderr}"
-        if not any(gone in message for gone in _GONE):
+        if not mentions(exc, *_GONE):
             raise
 
 
@@ -212,25 +205,23 @@ class Instance:
 
 def instances(run: Runner) -> list[Instance]:
     """Return all queue instances; none if qstat fails."""
-    return parse_instances(output_of(["qstat", "-f", "-s", "r"], run) or "")
+    listing = output_of(["qstat", "-f", "-s", "r", "-xml"], run) or ""
+    try:
+        rows = ElementTree.fromstring(listing).iter("Queue-List")
+    except ElementTree.ParseError:
+        return []
+    return [_instance(row) for row in rows]
 
 
-def parse_instances(listing: str) -> list[Instance]:
-    """Parse the output of ``qstat -f``."""
-    return list(_instances(listing))
+def _instance(row: ElementTree.Element) -> Instance:
+    def number(name: str) -> int:
+        return int(row.findtext(name) or 0)
 
-
-def _instances(listing: str) -> Iterator[Instance]:
-    for line in listing.splitlines():
-        words = line.split()
-        if len(words) < 4 or "@" not in words[0] or words[2].count("/") not in (1, 2):
-            continue
-        numbers = words[2].split("/")
-        if not all(number.isdigit() for number in numbers):
-            continue
-        *used, slots = map(int, numbers)
-        queue, _, host = words[0].partition("@")
-        states = words[5] if len(words) > 5 else ""
-        yield Instance(
-            queue=queue, host=host, slots=slots, used=sum(used), states=states
-        )
+    queue, _, host = (row.findtext("name") or "").partition("@")
+    return Instance(
+        queue=queue,
+        host=host,
+        slots=number("slots_total"),
+        used=number("slots_used") + number("slots_resv"),
+        states=row.findtext("state") or "",
+    )

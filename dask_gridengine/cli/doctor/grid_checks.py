@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dask_gridengine.batch import OVERRIDE
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.batch.sge.qstat import parse_instances, user_name
+from dask_gridengine.batch.sge.qconf import attributes
+from dask_gridengine.batch.sge.qstat import instances as queue_instances
+from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     Findings,
@@ -24,7 +26,6 @@ from dask_gridengine.cli.doctor.grid_commands import (
     LISTED,
     Grid,
     Output,
-    attributes,
     shortened,
 )
 from dask_gridengine.cli.doctor.resource_checks import (
@@ -164,7 +165,7 @@ def check_queues(grid: Grid, options: Options) -> Finding:
         return _rejected(grid, options, verified, usable)
     instances = [
         instance
-        for instance in parse_instances(grid.run("qstat", "-f").text)
+        for instance in queue_instances(lambda command: grid.run(*command).text)
         if f"{instance.queue}@{instance.host}" in usable.lines
     ]
     good = [instance for instance in instances if not instance.states]

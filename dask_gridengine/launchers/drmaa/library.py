@@ -72,7 +72,7 @@ class Library:
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.batch_system: BatchSystem = batch_system_of(self.system)
+        self.batch_system: BatchSystem = batch_system_of(self.system, run)
         self._run = run
         self._job_list: JobListPoller | None = None
         if not self.batch_system.reliable_notices:
@@ -278,9 +278,17 @@ def end_with_usage(node: NodeId, usage: Mapping[str, str]) -> EndNotice:
     """
     # Without a start there are no times at all, only samples of the execution daemon.
     ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
-    sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
-    peak = max((size for size in sizes if size is not None), default=0.0)
-    return EndNotice(node=node, ran=ran, peak_memory=int(peak))
+
+    def peak(name: str) -> int:
+        sizes = (_number(usage.get(key)) for key in (name, f"acct_{name}"))
+        return int(max((size for size in sizes if size is not None), default=0.0))
+
+    return EndNotice(
+        node=node,
+        ran=ran,
+        peak_memory=peak("maxrss"),
+        address_space=peak("maxvmem"),
+    )
 
 
 def aborted_end(end: EndNotice, usage: Mapping[str, str]) -> EndNotice:
