@@ -100,7 +100,7 @@ def test_the_peak_shows_the_grids_memory_limit() -> None:
     assert diagnosis.cause is Cause.MEMORY
     assert diagnosis.detail.startswith("7.36 GiB of 7.45 GiB")
     assert "address space" in diagnosis.detail
-    assert "200.00 MiB" in diagnosis.detail
+    assert "200 MiB" in diagnosis.detail
     assert "memory='12 GB'" in diagnosis.advice
     assert diagnose_end(notice, started=True).cause is Cause.KILLED, "no limit"
 

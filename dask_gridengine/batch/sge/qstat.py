@@ -203,9 +203,9 @@ class Instance:
         return ", ".join(dict.fromkeys(words))
 
 
-def instances(run: Runner) -> list[Instance]:
-    """Return all queue instances; none if qstat fails."""
-    listing = output_of(["qstat", "-f", "-s", "r", "-xml"], run) or ""
+def instances(run: Runner, *options: str) -> list[Instance]:
+    """List all queue instances, or those that match options; none if qstat fails."""
+    listing = output_of(["qstat", "-f", "-s", "r", "-xml", *options], run) or ""
     try:
         rows = ElementTree.fromstring(listing).iter("Queue-List")
     except ElementTree.ParseError:
