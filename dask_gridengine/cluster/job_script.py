@@ -1,4 +1,4 @@
-"""Render what is submitted for a node as a script for ``qsub``."""
+"""Render what is submitted for a node as a script."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dask_gridengine.options import Options
 def render(
     options: Options, request: NodeRequest, launcher: Launcher, added: str = ""
 ) -> str:
-    """Render one node as a script: ``qsub -t 1-N`` of it starts the same nodes.
+    """Render one node as a script, which the grid's own command can submit.
 
-    `added` is what the site adds to the request, as options of qsub.
+    `added` is what the site adds to the request, as submit options.
     """
     shell, _, script = request.command
     return "\n".join(
@@ -24,22 +24,11 @@ def render(
             f"#!{shell}",
             f"# started by: {launcher.description}",
             *(f"# {remark}" for remark in _remarks(options, added)),
-            *_directives(request),
+            *launcher.batch_system.script_directives(request),
             script,
             "",
         ]
     )
-
-
-def _directives(request: NodeRequest) -> Iterator[str]:
-    yield f"#$ -N {request.name}"
-    yield f"#$ -S {request.command[0]}"
-    yield "#$ -wd /"
-    yield "#$ -o /dev/null -j y"
-    for key, value in request.environment.items():
-        yield f"#$ -v {key}={value}"
-    if request.native:
-        yield f"#$ {request.native}"
 
 
 def _remarks(options: Options, added: str) -> Iterator[str]:

@@ -370,6 +370,7 @@ class NodePool:
                 self.reconciler.note_deleted(record)
             else:
                 self.add_names(1)
+                self.reconciler.free += cause is Cause.DRAINED  # nothing was lost
         self.admit_waiting()
         self.changed.set()
         self.wake()

@@ -101,7 +101,7 @@ class Launcher:
             native = None if self.kind == "process" else request.native
             raise self.batch_system.submit_error(answer["text"], count, native)
         _raise_error(answer)
-        nodes = from_ranges(answer["nodes"])
+        nodes = [self.batch_system.name_node(n) for n in from_ranges(answer["nodes"])]
         self._ends.add(nodes)
         # The caller has the ids before the first end is reported.
         self._loop.call_soon(self._report_early, nodes)

@@ -146,7 +146,10 @@ class WalltimeRotation:
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")
         otherwise = self._pool.options.drain_timeout
         seconds = self.limits.after(signal, record, otherwise)
-        if not record.cancelled:
+        # A user may have deleted it: then it is not replaced. The end notice tells.
+        if not record.cancelled and not (
+            signal == "SIGTERM" and self._pool.launcher.batch_system.deletes_by_sigterm
+        ):
             self._pool.replace(record)
         self._drain(record, why, self._pool.registry.clock() + seconds)
         return seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.cli.discovery import (
     ALIVE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from distributed.core import Status
 
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.cli.discovery import ClusterInfo, discover
 from dask_gridengine.cli.kill import end_cluster
 from dask_gridengine.errors import LauncherError

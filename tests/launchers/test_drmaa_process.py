@@ -23,7 +23,6 @@ from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.drmaa.discovery import (
     INSTALL_LIBRARY,
-    SETTINGS,
     STATIC_TLS_TUNABLE,
 )
 from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher
@@ -78,7 +77,7 @@ def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
         ),
         (
             FAKE_DRMAA.format(error="DrmaaException('code 1: set SGE_ROOT')"),
-            SETTINGS,
+            None,
             "set SGE_ROOT",
         ),
     ],
@@ -86,7 +85,7 @@ def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
 def test_the_only_message_has_the_problem_and_advice(
     tmp_path: Path, module: str, advice: str | None, text: str
 ) -> None:
-    """A master that does not answer is left to the parent, which knows its host."""
+    """The parent knows what to type if the grid itself does not work."""
     (tmp_path / "drmaa.py").write_text(module)
     message, _ = run_session(tmp_path)
     assert message["error"] == "internal"

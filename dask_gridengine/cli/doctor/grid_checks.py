@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dask_gridengine.batch import OVERRIDE
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.batch.sge.qstat import parse_instances, user_name
+from dask_gridengine.batch.sge.qstat import parse_instances
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     Findings,

@@ -1,14 +1,17 @@
-"""Find the Grid Engine installation and its libdrmaa."""
+"""Find the batch systems that are set up here, and their libdrmaa."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes.util
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dask_gridengine.batch import OVERRIDE, batch_system
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import LauncherUnavailable
 
 KNOWN_LIBRARIES = (
@@ -36,6 +39,19 @@ SETTINGS = (
     " $SGE_ROOT, and start Python again; for another kind of grid: export"
     " DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
 )
+
+
+def configured_systems(environment: Mapping[str, str]) -> list[BatchSystem]:
+    """Return the batch systems that are set up on this host, the likeliest first."""
+    if name := environment.get(OVERRIDE):
+        return [batch_system(name)]
+    found = [
+        *(["gridengine"] if find_root(environment) else []),
+        *(["slurm"] if shutil.which("squeue", path=environment.get("PATH")) else []),
+    ]
+    if not found and environment.get("DRMAA_LIBRARY_PATH"):
+        found = ["plain"]
+    return [batch_system(name) for name in found]
 
 
 def grid_is_configured(environment: Mapping[str, str]) -> bool:
