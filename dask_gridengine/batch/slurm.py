@@ -303,15 +303,15 @@ def listed(node: NodeId, state: str) -> EndNotice | Listed:
 
 def _check_controller(run: Runner) -> CheckResult:
     try:
-        first = run(["scontrol", "ping"]).strip().splitlines()[0]
-    except (OSError, subprocess.SubprocessError, IndexError) as exc:
+        answer = " ".join(run(["scontrol", "ping"]).split())
+    except (OSError, subprocess.SubprocessError) as exc:
         return CheckResult(
             "controller",
-            f"Slurm's controller does not answer: {_reason(exc)}",
+            f"Slurm's controller does not answer: {_printed(exc)[0]}",
             "try scontrol ping; tell your admins that slurmctld is not reachable here",
             fatal=True,
         )
-    return CheckResult("controller", first)
+    return CheckResult("controller", answer)
 
 
 def _check_partition(native: str, queue: str, run: Runner) -> CheckResult:
@@ -357,7 +357,7 @@ def _check_options(native: str, run: Runner) -> CheckResult:
     try:
         run(["sbatch", "--test-only", *native.split(), "--wrap", "true"])
     except (OSError, subprocess.SubprocessError) as exc:
-        reason = _reason(exc)
+        reason = _printed(exc)[-1]
         # slurm-drmaa has a few long options with other names.
         return CheckResult(
             "options",
@@ -369,13 +369,11 @@ def _check_options(native: str, run: Runner) -> CheckResult:
     return CheckResult("options", f"Slurm takes jobs with {native or 'no options'}")
 
 
-def _reason(exc: Exception) -> str:
-    """Return the last line that a command printed before it failed."""
-    printed = f"{getattr(exc, 'stdout', '')}\n{getattr(exc, 'stderr', '')}".split("\n")
-    lines = [line.strip() for line in printed if line.strip(" *\n")]
-    return (
-        lines[-1] if isinstance(exc, subprocess.SubprocessError) and lines else str(exc)
-    )
+def _printed(exc: Exception) -> list[str]:
+    """Return the lines that a command printed before it failed, or the error."""
+    texts = (getattr(exc, "stdout", None), getattr(exc, "stderr", None))
+    lines = "\n".join(text for text in texts if text).splitlines()
+    return [line.strip() for line in lines if line.strip()] or [str(exc)]
 
 
 def _rows(columns: str, run: Runner, *options: str) -> Iterator[list[str]]:

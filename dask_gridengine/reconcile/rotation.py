@@ -184,12 +184,13 @@ class WalltimeRotation:
                 )
             await asyncio.sleep(CHECK_EVERY)
         deadline = clock() + GENTLE_SECONDS
-        while not record.over and (left := deadline - clock()) > 0:
+        while record.exit_report is None and not record.over:
+            if (left := deadline - clock()) <= 0:
+                await pool.cancel([record])
+                return
             pool.changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.changed.wait(), left)
-        if not record.over:
-            await pool.cancel([record])
 
     def _name_unfinished(
         self, record: NodeRecord, name: str, until: float, lifetime: float
