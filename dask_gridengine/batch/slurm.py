@@ -346,7 +346,7 @@ def _check_partition(native: str, queue: str, run: Runner) -> CheckResult:
         return CheckResult(
             "partition",
             f"{sentence}; without a walltime a job gets {defaults[0]}",
-            "set walltime: nodes are replaced before that time, the longer the rarer",
+            "set walltime= to a longer time: each node is replaced before its time ends",
         )
     if all(state != "up" for _, state, *_ in chosen):
         return CheckResult("partition", sentence, "use another with --queue")

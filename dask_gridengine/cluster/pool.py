@@ -364,6 +364,8 @@ class NodePool:
             coming = registry.expected + self.arrays.in_flight
             if len(registry.unbound) > coming:
                 name = registry.unbound[-1]
+        if deleted and record.rotating:  # it has a successor, likely the newest node
+            name = next(reversed(self.names), None)
         if name is not None and name in self.cluster.worker_spec:
             self.drop_names([name])
             if deleted:

@@ -146,13 +146,20 @@ class WalltimeRotation:
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")
         otherwise = self._pool.options.drain_timeout
         seconds = self.limits.after(signal, record, otherwise)
-        # A user may have deleted it: then it is not replaced. The end notice tells.
-        if not record.cancelled and not (
-            signal == "SIGTERM" and self._pool.launcher.batch_system.deletes_by_sigterm
-        ):
+        if not record.cancelled and not self._may_be_deleted(record, signal):
             self._pool.replace(record)
         self._drain(record, why, self._pool.registry.clock() + seconds)
         return seconds
+
+    def _may_be_deleted(self, record: NodeRecord, signal: str) -> bool:
+        """Whether a user may have deleted this node: then it need not be replaced.
+
+        Its end notice tells. The last working node is replaced at once, or there would
+        be no place for its data.
+        """
+        system, registry = self._pool.launcher.batch_system, self._pool.registry
+        others = [r for r in registry.in_state(NodeState.WORKING) if r is not record]
+        return signal == "SIGTERM" and system.deletes_by_sigterm and bool(others)
 
     def _drain(self, record: NodeRecord, why: Diagnosis, until: float) -> None:
         assert record.worker is not None

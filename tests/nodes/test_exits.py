@@ -93,23 +93,28 @@ async def test_an_exit_report_frees_the_name_before_the_end_notice(
 
 
 @pytest.mark.parametrize(
-    ("state", "cause_of_end", "wanted"),
+    ("state", "replaced", "cause_of_end", "wanted"),
     [
-        ("CANCELLED", Cause.DELETED, []),
-        ("PREEMPTED", Cause.DRAINED, ["ge-1"]),
-        ("TIMEOUT", Cause.DRAINED, ["ge-1"]),
+        ("CANCELLED", False, Cause.DELETED, []),
+        ("CANCELLED", True, Cause.DELETED, []),
+        ("PREEMPTED", False, Cause.DRAINED, ["ge-1"]),
+        ("PREEMPTED", True, Cause.DRAINED, ["ge-1"]),
+        ("TIMEOUT", False, Cause.DRAINED, ["ge-1"]),
     ],
 )
 async def test_a_drained_node_may_have_been_deleted(
-    tmp_path: Path, state: str, cause_of_end: Cause, wanted: list[str]
+    tmp_path: Path, state: str, replaced: bool, cause_of_end: Cause, wanted: list[str]
 ) -> None:
     """Slurm sends SIGTERM for both; its list tells, and the node is replaced or not."""
     world = World(tmp_path)
     world.grid.batch_system = Slurm()
     record = world.node()
+    if replaced:
+        world.pool.replace(record)
+    before = world.pool.names
     report = exit_report(index=1, cause="drained", detail="SIGTERM")
     assert world.exits.on_exit_report(report)
-    assert world.pool.names == ["ge-0"]
+    assert world.pool.names == before
     end = listed(record.id, state)
     assert isinstance(end, EndNotice)
     world.exits.on_end_notice(end)
