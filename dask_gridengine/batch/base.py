@@ -100,7 +100,8 @@ class BatchSystem:
     delete_command: ClassVar[str] = "delete, with the grid's own command, the jobs"
     #: What to type if jobs stay in the list after their deletion.
     undeletable: ClassVar[str] = "ask the admins about them"
-    #: What to type if no session can be opened.
+    #: What to type if no libdrmaa is found, and if no session can be opened.
+    if_no_library: ClassVar[str] = "export DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
     if_unavailable: ClassVar[str] = (
         "check that the grid answers on this host, and that this host may submit jobs"
     )

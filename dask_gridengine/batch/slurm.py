@@ -103,6 +103,9 @@ class Slurm(BatchSystem):
     deletion: ClassVar[str] = "with scancel"
     delete_command: ClassVar[str] = "scancel"
     undeletable: ClassVar[str] = "scontrol show job JOB has Slurm's reason"
+    if_no_library: ClassVar[str] = (
+        "install slurm-drmaa, then export DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so.1"
+    )
     if_unavailable: ClassVar[str] = (
         "check that Slurm answers on this host: scontrol ping, squeue; and that"
         " DRMAA_LIBRARY_PATH is slurm-drmaa's libdrmaa, made for this version of Slurm"
@@ -346,7 +349,7 @@ def _check_partition(native: str, queue: str, run: Runner) -> CheckResult:
         return CheckResult(
             "partition",
             f"{sentence}; without a walltime a job gets {defaults[0]}",
-            "set walltime= to a longer time: each node is replaced before its time ends",
+            "set walltime=: each node is replaced before its time ends",
         )
     if all(state != "up" for _, state, *_ in chosen):
         return CheckResult("partition", sentence, "use another with --queue")

@@ -80,6 +80,13 @@ def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
             None,
             "set SGE_ROOT",
         ),
+        (
+            FAKE_DRMAA.format(error="SystemExit").replace(
+                "raise SystemExit", "self.drmsInfo, self.contact = 'SLURM 22.05.8', ''"
+            ),
+            None,
+            "squeue",
+        ),
     ],
 )
 def test_the_only_message_has_the_problem_and_advice(
@@ -87,7 +94,7 @@ def test_the_only_message_has_the_problem_and_advice(
 ) -> None:
     """The parent knows what to type if the grid itself does not work."""
     (tmp_path / "drmaa.py").write_text(module)
-    message, _ = run_session(tmp_path)
+    message, _ = run_session(tmp_path, PATH=str(tmp_path))  # without squeue
     assert message["error"] == "internal"
     assert message.get("advice") == advice
     assert text in message["text"]
