@@ -89,7 +89,8 @@ class BatchSystem:
     #: Parts of the messages if the job to delete has ended already.
     gone_messages: ClassVar[tuple[str, ...]] = ()
     #: Parts of DRMAA's message if the master does not answer, whatever its error class.
-    unreachable_messages: ClassVar[tuple[str, ...]] = ()
+    #: Of an unknown grid any message may mean that: it is asked again later.
+    unreachable_messages: ClassVar[tuple[str, ...]] = ("",)
     #: Commands without which nodes cannot be looked after.
     needed_commands: ClassVar[tuple[str, ...]] = ()
     #: Name of a node's log without ".log", as its shell expands it.

@@ -543,7 +543,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         return "\n".join([*lines, *blocked.findings, *hints(self)])
 
     def job_script(self, pool: str | None = None) -> str:
-        """What is submitted for one node, as a script for ``qsub``, with comments.
+        """What is submitted for one node, as a script with comments.
 
         Parameters
         ----------

@@ -27,6 +27,7 @@ class GridEngine(BatchSystem):
     arrays: ClassVar[bool] = True
     id_separator: ClassVar[str] = "."
     log_name: ClassVar[str] = "$JOB_ID.$SGE_TASK_ID"
+    unreachable_messages: ClassVar[tuple[str, ...]] = ()  # its error class tells
     listing: ClassVar[str] = "qstat"
     deletion: ClassVar[str] = "with qdel"
     delete_command: ClassVar[str] = "qdel"

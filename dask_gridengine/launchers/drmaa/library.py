@@ -77,7 +77,8 @@ class Library:
         self.batch_system: BatchSystem = batch_system_of(self.system)
         self._unreachable_messages = self.batch_system.unreachable_messages
         if missing := [c for c in self.batch_system.needed_commands if not which(c)]:
-            raise CallFailed(f"{', '.join(missing)} is not in PATH on this host")
+            title = self.batch_system.title
+            raise CallFailed(f"{title}'s {', '.join(missing)} is not in PATH here")
         self._run = run
         self._job_list: JobListPoller | None = None
         if not self.batch_system.reliable_notices:
