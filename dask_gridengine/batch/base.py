@@ -89,7 +89,7 @@ class BatchSystem:
     #: Parts of the messages if the job to delete has ended already.
     gone_messages: ClassVar[tuple[str, ...]] = ()
     #: Parts of DRMAA's message if the master does not answer, whatever its error class.
-    #: Of an unknown grid any message may mean that: it is asked again later.
+    #: On an unknown grid any message may mean that, and the call is repeated.
     unreachable_messages: ClassVar[tuple[str, ...]] = ("",)
     #: Commands without which nodes cannot be looked after.
     needed_commands: ClassVar[tuple[str, ...]] = ()

@@ -52,7 +52,7 @@ ENDED: dict[str, dict[str, Any]] = {
 }
 #: The largest index if a site has not changed ``MaxArraySize`` (man slurm.conf).
 DEFAULT_ARRAY_SIZE = 1000
-#: Seconds; slurm-drmaa may set this limit where there is none.
+#: Seconds. Jobs without a limit are sometimes listed with this one.
 YEAR = 365 * 86400.0
 #: How the comment of each job begins; the submission id and the directory follow.
 _MARK = "dask-gridengine:"
@@ -327,7 +327,7 @@ def _check_partition(native: str, queue: str, run: Runner) -> CheckResult:
     if missing := [each for each in wanted if each not in names]:
         return CheckResult(
             "partition",
-            f"there is no partition {', '.join(missing)}",
+            f"no such partition: {', '.join(missing)}",
             f"use another with --queue (option queue): {', '.join(names)}",
             fatal=True,
         )
@@ -338,20 +338,20 @@ def _check_partition(native: str, queue: str, run: Runner) -> CheckResult:
             f"name one with --queue (option queue): {', '.join(names)}",
             fatal=True,
         )
-    chosen = [row for row in rows if row[0].rstrip("*") in wanted]
+    selected = [row for row in rows if row[0].rstrip("*") in wanted]
     sentence = "; ".join(
         f"{name.rstrip('*')} is {state}, {hosts.split('/')[3]} hosts"
         f" ({hosts.split('/')[1]} idle), time limit {most}"
-        for name, state, most, _, hosts in chosen
+        for name, state, most, _, hosts in selected
     )
-    defaults = [row[3] for row in chosen if parse_time(row[3])]
+    defaults = [row[3] for row in selected if parse_time(row[3])]
     if defaults and not _value_of(_TIME_OPTIONS, native):
         return CheckResult(
             "partition",
             f"{sentence}; without a walltime a job gets {defaults[0]}",
             "set walltime=: each node is replaced before its time ends",
         )
-    if all(state != "up" for _, state, *_ in chosen):
+    if all(state != "up" for _, state, *_ in selected):
         return CheckResult("partition", sentence, "use another with --queue")
     return CheckResult("partition", sentence)
 

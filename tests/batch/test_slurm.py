@@ -169,7 +169,7 @@ def test_why_nodes_queue(printed: str, reasons: list[str]) -> None:
         ("-p short", "1:00", 60.0, "-t 00:01:00"),
         ("-p short -t 00:05:00", "5:00", 300.0, ""),
         ("-p long", "UNLIMITED", None, ""),
-        ("-p long", "365-00:00:00", None, ""),  # as slurm-drmaa asks for no limit
+        ("-p long", "365-00:00:00", None, ""),  # no limit, as it is sometimes listed
     ],
 )
 def test_the_time_limit_in_force(
