@@ -32,6 +32,7 @@ class GridEngine(BatchSystem):
     deletion: ClassVar[str] = "with qdel"
     delete_command: ClassVar[str] = "qdel"
     undeletable: ClassVar[str] = "if their host is lost: qdel -f"
+    if_no_library: ClassVar[str] = ""  # it depends on SGE_ROOT
     if_unavailable: ClassVar[str] = (
         "check that Grid Engine answers on this host: qhost; that this host may submit"
         " jobs: qconf -ss; and that Python has the settings of the right cell:"

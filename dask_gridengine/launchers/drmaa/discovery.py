@@ -90,10 +90,11 @@ def find_library(environment: Mapping[str, str]) -> str:
     root = find_root(environment)
     paths = [*(_root_libraries(root) if root else ()), *KNOWN_LIBRARIES]
     found: str | None = next((path for path in paths if Path(path).is_file()), None)
-    for system in configured_systems(environment) if not root else ():
-        reason = f"{system.title} is set up here, but DRMAA_LIBRARY_PATH is not"
-        raise LauncherUnavailable("drmaa", reason, system.if_no_library)
     if not root:
+        for system in configured_systems(environment):
+            if hint := system.if_no_library:
+                reason = f"{system.title} is set up here, but DRMAA_LIBRARY_PATH is not"
+                raise LauncherUnavailable("drmaa", reason, hint)
         reason = "SGE_ROOT is not set" + ("" if found else " and there is no libdrmaa")
         raise LauncherUnavailable("drmaa", reason, SETTINGS)
     found = found or ctypes.util.find_library("drmaa")
