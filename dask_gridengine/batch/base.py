@@ -106,6 +106,8 @@ class BatchSystem:
     if_unavailable: ClassVar[str] = (
         "check that the grid answers on this host, and that this host may submit jobs"
     )
+    #: The option that requests `memory` without `memory_resource`.
+    memory_option: ClassVar[str] = ""
     #: What changes the request of a node without the options of this package.
     site_defaults: ClassVar[str] = "by this site's configuration"
     advice: ClassVar[Mapping[Cause, str]] = {}
@@ -182,6 +184,10 @@ class BatchSystem:
     def submit_error(self, reason: str, count: int, native: str | None) -> SubmitError:
         """Make the error for an array that was rejected with this reason."""
         return SubmitError(reason, count, native)
+
+    def rejection_advice(self, reason: str, native: str, run: Runner) -> str:
+        """Return what to change in rejected options; "" if that is not known."""
+        return ""
 
     def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
         """Return the hosts where nodes with these submit options may run."""
@@ -283,7 +289,8 @@ def directive(text: str) -> str:
     if not option.startswith("-") or re.search(r"[\n\r\"'`\\]", option):
         raise OptionError(
             f"job_extra_directives: {text!r} is not one submit option in one line"
-            " without quotes\n  Hint: write it as on the command line, e.g. '-R y'"
+            " without quotes",
+            hint="write it as on the command line, e.g. '-R y'",
         )
     return option
 
@@ -301,8 +308,8 @@ def option_value(name: str, value: str, *, comma: bool = True) -> str:
         )
     if value.startswith("-"):
         raise OptionError(
-            f"{name}={value!r} would be read as an option, because it begins with"
-            " '-'\n  Hint: put your own submit options into job_extra_directives"
+            f"{name}={value!r} would be read as an option, because it begins with '-'",
+            hint="put your own submit options into job_extra_directives",
         )
     return value
 

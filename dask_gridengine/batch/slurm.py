@@ -110,6 +110,7 @@ class Slurm(BatchSystem):
         "check that Slurm answers on this host: scontrol ping, squeue; and that"
         " DRMAA_LIBRARY_PATH is slurm-drmaa's libdrmaa, made for this version of Slurm"
     )
+    memory_option: ClassVar[str] = "--mem"
     site_defaults: ClassVar[str] = (
         "by its partition's defaults, or by a job_submit plugin"
     )

@@ -30,6 +30,7 @@ from dask_gridengine.cli.discovery import (
 from dask_gridengine.cli.formatting import format_process, print_table
 from dask_gridengine.cli.ps import format_jobs, format_nodes
 from dask_gridengine.errors import GridEngineError, LauncherError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.launchers.child import remove_shared_directory
 
 COLUMNS = ("cluster", "manager", "on", "age", "jobs", "nodes")
@@ -131,8 +132,8 @@ def _close(
     while entry.open:
         if time.monotonic() > deadline:
             raise LauncherError(
-                f"{label} is not closed after {timeout:g} s\n"
-                f"  Hint: dask gridengine explain --cluster {label}"
+                f"{label} is not closed after {format_duration(timeout)}",
+                hint=f"dask gridengine explain --cluster {label}",
             )
         time.sleep(POLL_SECONDS)
     yield f"{label}: closed"
