@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -17,6 +19,11 @@ class NodeId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.job}.{self.index}"
+
+    @property
+    def names(self) -> set[str]:
+        """What users may call it: as Grid Engine and as Slurm write it."""
+        return {f"{self.job}.{self.index}", f"{self.job}_{self.index}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,13 @@ class EndNotice:
         return "ended, exit status unknown"
 
 
+class Listed(Enum):
+    """A node in the grid's list of jobs that has not ended."""
+
+    LIVE = "queued, running or suspended"
+    ENDING = "the grid ends it: its processes, or an epilog, may still run"
+
+
 @dataclass(frozen=True)
 class AccountingRecord:
     """The grid's accounting record of a node that has ended."""
@@ -92,6 +106,18 @@ class AccountingRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkedJob:
+    """One array of a cluster in the grid's list."""
+
+    id: str
+    name: str  # of the cluster
+    directory: Path | None  # of the cluster; None if the job does not name it
+    states: dict[str, int]  # the grid's names and the number of nodes: {"r": 2}
+    submitted: str  # as the grid prints the time
+    system: str = "gridengine"  # name of the batch system
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArrayReport:
     """The grid's current information about an array."""
 
@@ -100,6 +126,8 @@ class ArrayReport:
     #: the site's defaults (``sge_request``) or its job submission verifier.
     added: str = ""
     reasons: tuple[str, ...] = ()  # for which its nodes queue, e.g. "on hold: ..."
+    #: Seconds from SIGTERM to SIGKILL, if the grid ends a job by both.
+    kill_delay: float | None = None
 
 
 EndCallback = Callable[[EndNotice], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
@@ -48,3 +49,8 @@ def output_of(command: Sequence[str], run: Runner) -> str | None:
         return run(command)
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def user_name() -> str:
+    """Return the user of this process; the environment may name another one."""
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -565,7 +565,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     @short_traceback
     def job_script(self, pool: str | None = None) -> str:
-        """What is submitted for one node, as a script for ``qsub``, with comments.
+        """What is submitted for one node, as a script with comments.
 
         Parameters
         ----------

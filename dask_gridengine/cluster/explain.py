@@ -48,7 +48,7 @@ def _explain(pool: NodePool, closed: bool) -> Iterator[str]:
     if not closed:
         yield _now(pool)
     if added := pool.reports.added:
-        by = "by sge_request, or by a job submission verifier"
+        by = pool.launcher.batch_system.site_defaults
         yield f"This site adds to each request: {added} ({by})."
     if error := reconciler.submission_error:
         yield f"Submission failed, will retry: {error}"
@@ -80,7 +80,7 @@ def explain_named(
     lines: list[str] = []
     for pool in pools:
         for record in pool.registry:
-            if node in (record.worker, str(record.id)):
+            if node == record.worker or node in record.id.names:
                 lines.append(explain_node(record))
                 if record.state is NodeState.QUEUED:
                     lines += [f"why it queues: {why}" for why in pool.reports.reasons]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ _AFTER_CLOSE = {Cause.FINISHED, Cause.LOST_CONTACT}
 #: Causes which the grid's accounting may explain.
 _CHECK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
 ACCOUNTING_SECONDS = 20.0  # until the accounting has a record
+#: Seconds that a notice may come after a node's report: the list of jobs is read every
+#: 5 s, and shows how a job ended when its epilog has ended.
+NOTICE_SECONDS = 20.0
 
 
 class ExitTracker:
@@ -83,9 +87,24 @@ class ExitTracker:
         record.log_tail = report.stderr
         record.diagnosis = self._explain_report(record, report)
         self._registry.move(record, NodeState.DRAINING)
-        # The grid's notice may take ten minutes, after a restart of its master.
-        self.finish(record, record.diagnosis)
+        if self._may_be_deleted(record):
+            _start(self._finish_later(record), self._refining)
+        else:
+            # The grid's notice may take ten minutes, after a restart of its master.
+            self.finish(record, record.diagnosis)
         return True
+
+    def _may_be_deleted(self, record: NodeRecord) -> bool:
+        """Whether only the end notice tells if a user has deleted this node."""
+        assert record.diagnosis is not None
+        drained = record.diagnosis.cause is Cause.DRAINED and not record.cancelled
+        return drained and self._pool.launcher.batch_system.deletes_by_sigterm
+
+    async def _finish_later(self, record: NodeRecord) -> None:
+        """Finish a node that may be deleted, if no notice does so in time."""
+        await asyncio.sleep(NOTICE_SECONDS)
+        if record.diagnosis is not None:
+            self.finish(record, record.diagnosis)
 
     def _explain_report(self, record: NodeRecord, report: ExitReport) -> Diagnosis:
         reported = self._improve(
@@ -148,6 +167,8 @@ class ExitTracker:
         elif record.diagnosis is None:
             cancelled = Diagnosis(cause=Cause.CANCELLED, source="cluster")
             record.diagnosis = record.turned or cancelled
+        elif not record.over and self._may_be_deleted(record):
+            record.diagnosis = self._with_notice(record.diagnosis, notice)
         record.peak_memory = record.peak_memory or notice.peak_memory
         diagnosis = record.diagnosis
         if diagnosis is None or not self._registry.move(record, NodeState.GONE):
@@ -159,6 +180,13 @@ class ExitTracker:
             self._useless_logs.append(log)
             if len(self._useless_logs) == 1:
                 await self._remove_logs()
+
+    def _with_notice(self, drained: Diagnosis, notice: EndNotice) -> Diagnosis:
+        """Complete the diagnosis of a node that was drained by a SIGTERM."""
+        if notice.deleted:
+            return self.with_advice(Diagnosis(cause=Cause.DELETED, source="grid"))
+        detail = "; ".join(filter(None, (drained.detail, notice.reason)))
+        return replace(drained, detail=detail)
 
     async def _remove_logs(self) -> None:
         """Remove all useless logs in one thread; thousands of nodes may end at once."""

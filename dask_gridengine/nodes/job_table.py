@@ -125,7 +125,7 @@ def log_tail(
         for record in records
         if record.state is NodeState.GONE
         and record.log_tail
-        and (requested is None or requested & {record.worker, str(record.id)})
+        and (requested is None or requested & {record.worker, *record.id.names})
     }
 
 

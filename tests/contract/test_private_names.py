@@ -8,7 +8,14 @@ from __future__ import annotations
 import functools
 import inspect
 from importlib import import_module
-from multiprocessing import forkserver, synchronize, util
+from multiprocessing import (
+    forkserver,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    synchronize,
+    util,
+)
 
 import distributed
 import pytest
@@ -48,6 +55,13 @@ def test_the_stop_order_of_a_worker_process() -> None:
     assert "child_stop_q.put" in inspect.getsource(WorkerProcess)
     assert '"op": "stop"' in inspect.getsource(WorkerProcess)
     assert "exitcode" in inspect.signature(Nanny._on_worker_exit_sync).parameters
+
+
+def test_python_ends_processes_by_one_method() -> None:
+    """A node replaces it, so that it ends workers that ignore SIGTERM."""
+    for module in (popen_forkserver, popen_spawn_posix):
+        assert issubclass(module.Popen, popen_fork.Popen)
+        assert module.Popen.terminate is popen_fork.Popen.terminate
 
 
 def test_python_starts_its_servers_as_they_are_forked() -> None:

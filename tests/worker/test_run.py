@@ -145,7 +145,7 @@ async def test_a_nanny_reports_how_its_worker_process_ended(
     assert (event["signal"], event["exit_status"]) == {
         "SIGKILL": ("SIGKILL", None),
         "exit": (None, 3),
-        "memory": ("SIGTERM", None),
+        "memory": ("SIGKILL", None),
     }[how]
     assert (event["too_much_memory"] > 0.9 * limit) is (how == "memory")
     assert event["peak_memory"] >= event["too_much_memory"]

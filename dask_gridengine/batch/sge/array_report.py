@@ -9,13 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from dask_gridengine.batch.base import parse_time
-from dask_gridengine.batch.commands import Runner, output_of
+from dask_gridengine.batch.commands import Runner, output_of, user_name
 from dask_gridengine.batch.sge.qstat import (
     Instance,
     field,
     instances,
     job_states,
-    user_name,
 )
 from dask_gridengine.batch.sge.submit_options import (
     hard_requests,

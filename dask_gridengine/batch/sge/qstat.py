@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, read_directory
-from dask_gridengine.batch.commands import Runner, mentions, output_of
-from dask_gridengine.grid_types import NodeId
+from dask_gridengine.batch.commands import Runner, mentions, output_of, user_name
+from dask_gridengine.grid_types import MarkedJob, NodeId
 
 _BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
 
@@ -35,11 +32,6 @@ INSTANCE_STATES = {
     "s": "suspended",
     "u": "not reachable for the qmaster",
 }
-
-
-def user_name() -> str:
-    """Return the user of this process; the environment may name another one."""
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def suspended(run: Runner) -> frozenset[NodeId] | None:
@@ -106,17 +98,6 @@ def field(part: str, name: str) -> str:
     pattern = rf"^(?:global[ _])?{'[ _]'.join(words)}:[ \t]*(.*?)[ \t]*$"
     found = re.search(pattern, part, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarkedJob:
-    """One array of a cluster, which may have ended."""
-
-    id: str
-    name: str  # of the cluster
-    directory: Path | None  # of the cluster; None if the job does not name it
-    states: dict[str, int]  # Grid Engine's letters and the number of nodes: {"r": 2}
-    submitted: str  # as Grid Engine prints the time
 
 
 def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:

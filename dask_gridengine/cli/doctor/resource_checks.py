@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.batch.sge.qconf import CHARGED_PER, attributes, complexes
-from dask_gridengine.batch.sge.qstat import user_name
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     Setting,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.batch import OVERRIDE, commands
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.cli.doctor import grid_checks, resource_checks
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_commands import Grid
