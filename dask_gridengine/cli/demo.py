@@ -16,8 +16,7 @@ from typing import Any
 
 import dask
 import pandas as pd
-from distributed import Client
-from distributed.diagnostics.task_stream import get_task_stream
+from distributed import Client, get_task_stream
 
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.errors import OptionError
