@@ -212,7 +212,7 @@ def _write_scheduler_file(cluster: GridEngineCluster, file: SchedulerFile) -> No
     directory = cluster._started_pools()[0].directory
     first, *_ = Connection.read(directory / FILE_NAME).addresses  # nodes try it first
     address = contact(cluster.options, cluster.scheduler, first)
-    identity = cluster.scheduler.identity(0)
+    identity = cluster.scheduler.identity()
     file.write(identity, address, directory, client_identity(cluster.security))
 
 

@@ -73,7 +73,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         If a value is invalid.
     """
 
-    state = "inactive"  # Adaptive.__del__ asks, also if __init__ has raised
+    _stopped = True  # also if __init__ has raised, since Adaptive.__del__ calls stop()
 
     def __init__(
         self,
@@ -107,6 +107,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             interval=interval,
             target_duration=target_duration,
         )
+        self._stopped = False
         graces = [parse_timedelta(idle_grace)] if idle_grace is not None else []
         if wait_count is not None:
             graces.append(wait_count * (self.interval or 0))
@@ -117,8 +118,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         try:
             await super().adapt()
         except Exception:
-            if self.state != "stopped":
+            if not self._stopped:
                 raise
+
+    def stop(self, *reason: str, **options: Any) -> None:
+        """As Dask's, whose arguments are not those of every version."""
+        if not self._stopped:
+            self._stopped = True
+            super().stop(*reason, **options)
 
     async def target(self) -> int:
         """Number of workers for the work; Dask counts threads while there is no worker.
@@ -148,7 +155,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, and gives up workers that
         have not arrived after three seconds, or are idle just now.
         """
-        if self.state == "stopped":  # by scale(), while this awaited the target
+        if self._stopped:  # by scale(), while this awaited the target
             return {"status": "same"}
         pool, most = self._pool, self._most()
         nodes, planned = int(min(pool.options.nodes(target), most)), pool.wanted
@@ -319,9 +326,9 @@ class AdaptivePools(dict[str, Any]):
         return stopped
 
     def stop(self, reason: str = "unknown") -> None:
-        """End adaptive scaling of all pools; their numbers stay."""
+        """End adaptive scaling of all pools, as `Cluster.close` asks."""
         for adaptive in self.values():
-            adaptive.stop(reason)
+            adaptive.stop()
 
     @property
     def periodic_callback(self) -> Any:

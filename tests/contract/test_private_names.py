@@ -22,6 +22,10 @@ import pytest
 from distributed import Nanny
 from distributed.nanny import WorkerProcess
 
+from dask_gridengine.cluster.adaptive import GridAdaptive
+from dask_gridengine.scheduler.scheduler import ClusterScheduler, _Hooks
+from dask_gridengine.worker.nanny import NodeNanny
+
 
 @pytest.mark.parametrize(
     "name",
@@ -41,6 +45,20 @@ def test_dask_has_it(name: str) -> None:
     """With this very name."""
     module, _, path = name.partition(":")
     functools.reduce(getattr, path.split("."), import_module(module))
+
+
+@pytest.mark.parametrize("cls", [ClusterScheduler, GridAdaptive, NodeNanny, _Hooks])
+def test_an_override_takes_what_dask_passes(cls: type) -> None:
+    """Every argument of the method that it overrides, in each version of Dask."""
+    of_dask = super(cls, cls)
+    for name, method in vars(cls).items():
+        overridden = getattr(of_dask, name, None)
+        if name.startswith("__") or not inspect.isfunction(overridden):
+            continue
+        parameters = inspect.signature(overridden).parameters.values()
+        positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+        inspect.signature(method).bind(*positional, **keywords)  # raises TypeError
 
 
 def test_a_nanny_reports_too_much_memory() -> None:
