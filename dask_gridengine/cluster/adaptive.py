@@ -22,9 +22,11 @@ from dask_gridengine.cluster.scaling import (
 )
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import number_of_nodes
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import node_of
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.unknown_options import refuse_unknown
+from dask_gridengine.views.markup import paragraphs
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -111,6 +113,22 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         if wait_count is not None:
             graces.append(wait_count * (self.interval or 0))
         self._idle_grace = max(graces, default=self._pool.options.idle_grace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._words()})"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
+
+    def _words(self) -> str:
+        pool = self._pool
+        name = f"{pool.cluster.name} {pool.name}".rstrip()
+        if self.periodic_callback is None:
+            return f"{name}: off, {number_of_nodes(pool.wanted)} requested"
+        return (
+            f"{name}: {_limits(self, pool)} nodes, {pool.wanted} requested; an idle"
+            f" node is kept for {format_duration(self._idle_grace)}"
+        )
 
     async def adapt(self) -> None:
         """As Dask's, but ignore errors after `stop`, which close() calls."""
@@ -278,6 +296,12 @@ class AdaptivePools(dict[str, Any]):
 
     Dask's `Cluster` has only one, of which it calls `stop` and `periodic_callback`.
     """
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values())) or "adaptive scaling is off"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
 
     def start(
         self,
