@@ -160,6 +160,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     async def _close(self) -> None:
         await self.lifecycle.close()
+        self._representation.show_again()
 
     def close(self, timeout: float | None = None) -> Any:
         """Give all nodes back. Bounded in time, and idempotent.
@@ -693,7 +694,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         Returns
         -------
         bokeh.models.Model
-            For ``bokeh.io.show``; in a notebook after ``bokeh.io.output_notebook``.
+            For ``bokeh.io.show``; in a notebook after
+            ``bokeh.io.output_notebook(bokeh.resources.INLINE)``, which loads nothing.
 
         Raises
         ------
@@ -730,8 +732,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         return type(self).__name__
 
     def _scaling_status(self) -> str:
-        # Beside the controls of Dask's widget, which counts workers only.
-        return f"<p>{self._representation.scaling()}</p>" if self.pools else ""
+        return ""  # beside Dask's controls; the table has it
 
     def _widget(self) -> Any:
         # Dask's controls cannot name a pool.

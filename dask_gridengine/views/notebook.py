@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib
 import time
@@ -53,7 +54,8 @@ class Representation:
 
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster = cluster
-        self._display_id = f"dask-gridengine-{id(self)}"  # of all outputs with it
+        #: Of all outputs of a notebook with this cluster; "" before the first one.
+        self._display_id = ""
 
     def line(self, hints: Sequence[str]) -> str:
         """The cluster in one line."""
@@ -103,16 +105,24 @@ class Representation:
         without its kernel and without a network.
         """
         display: Any = importlib.import_module("IPython.display")
+        self._display_id = f"dask-gridengine-{id(self)}"
         display.display(self._bundle(), raw=True, display_id=self._display_id)
         if widget := self._cluster._widget():
             status, controls = widget.children
             # Dask's timer sets this text; it calls us only if the text has changed.
-            status.observe(self._show_again, "value")
+            status.observe(self.show_again, "value")
             display.display(controls)
 
-    def _show_again(self, change: object) -> None:
+    def show_again(self, change: object = None) -> None:
+        """Show the cluster as it is now wherever a notebook shows it."""
+        if not self._display_id:
+            return
         display: Any = importlib.import_module("IPython.display")
-        display.update_display(self._bundle(), raw=True, display_id=self._display_id)
+        # At Python's exit the kernel may have closed its connections.
+        with contextlib.suppress(Exception):
+            display.update_display(
+                self._bundle(), raw=True, display_id=self._display_id
+            )
 
     def _bundle(self) -> dict[str, str]:
         return {
@@ -233,7 +243,8 @@ def _by_state(summary: NodeSummary, workers: Resources) -> str:
         first = swatch(COLOURS[state]) + state
         rows.append([first, str(counts[state]), str(hosts or ""), *resources, note])
     hosts = summary.hosts(*STATES[1:])
-    requested = f"{summary.history.requested} requested"
+    wanted = summary.history.requested
+    requested = f"{wanted} requested" if wanted else NONE_REQUESTED
     cells = _resource_cells(sum(workers.values(), Counter()))
     live = str(sum(counts[state] for state in STATES))
     rows.append(["<b>in all</b>", live, str(hosts or ""), *cells, requested])

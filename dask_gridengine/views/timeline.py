@@ -36,10 +36,10 @@ from dask_gridengine.nodes.history import JobRow, NodeHistory
 from dask_gridengine.nodes.summary import Change
 from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, RESTARTED, STATES
 
-WIDTH = 1000  # pixels
+WIDTH = 1000  # pixels, where there is room
 MAX_DRAWN = 20_000  # bars: a file of some ten megabytes
 #: Pixels of one bar, where there are few, and of all bars together.
-BAR_HEIGHT, MIN_HEIGHT, MAX_HEIGHT = 22, 240, 900
+BAR_HEIGHT, MAX_HEIGHT = 22, 900
 
 #: The end of the bar of a live node, in the year 2100. A cover hides the future, so
 #: passing time changes the cover and no bar.
@@ -50,13 +50,6 @@ MAX_BARS = 4_000
 MIN_ROWS = 12  # of the axis: a single bar would fill the figure
 #: Height of all bars together, about: a bar below one pixel loses its colour.
 PIXELS = 800
-
-_LEGEND = {
-    **{state: state for state in STATES},
-    "queued": "queued in the grid",
-    "arrived": "arrived, waiting",
-    "suspended": "suspended by the grid",
-}
 
 _TOOLTIPS = [
     ("job", "@job"),
@@ -89,16 +82,17 @@ def draw(history: NodeHistory, *, now: float | None = None) -> Any:
     """
     rows = history.rows()
     end = _end(rows, steady_time() if now is None else now)
-    height = min(MAX_HEIGHT, max(MIN_HEIGHT, 110 + BAR_HEIGHT * len(rows)))
+    height = min(MAX_HEIGHT, 110 + BAR_HEIGHT * max(MIN_ROWS, len(rows)))
     bars = TimelineBars(
-        live=False, limit=MAX_DRAWN, width=WIDTH, height=height, title=""
+        live=False, limit=MAX_DRAWN, height=height, sizing_mode="stretch_width"
     )
     bars.update([Change(None, row) for row in rows], end)
     bars.figure.title.text = _title(history, rows, len(bars))
     bars.show(end, None)
     bars.figure.xaxis.axis_label = None
     bars.figure.toolbar.autohide = True
-    return column(bars.figure, _counts_figure(rows, end, bars.figure))
+    counts = _counts_figure(rows, end, bars.figure)
+    return column(bars.figure, counts, sizing_mode="stretch_width", max_width=WIDTH)
 
 
 def save(picture: Any, path: Path, *, title: str) -> None:
@@ -158,8 +152,8 @@ def _counts_figure(rows: list[JobRow], end: float, bars: Any) -> Any:
     # Working nodes are at the bottom, so that the axis shows their number.
     order = ("working", "suspended", "draining", "importing", "arrived", "queued")
     plot = figure(
-        width=WIDTH,
         height=190,
+        sizing_mode="stretch_width",
         x_axis_type="datetime",
         x_range=bars.x_range,
         x_axis_label=time_label(),
@@ -308,7 +302,7 @@ class TimelineBars:
         plot.add_tools(HoverTool(renderers=glyphs, tooltips=_TOOLTIPS))
         if self._live:
             return  # the page has the numbers of nodes as its legend
-        labels = [*(_LEGEND[state] for state in STATES), "gone", "failed", "restart"]
+        labels = [*STATES, "gone", "failed", "restarted"]
         items = [
             LegendItem(label=label, renderers=[glyph])
             for label, glyph in zip(labels, glyphs, strict=True)
