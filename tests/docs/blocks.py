@@ -14,7 +14,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
 
 #: Languages that are run unless a comment marks the block.
 RUN = ("python", "pycon", "console", "sh", "yaml")
@@ -55,8 +55,8 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Return all pages."""
-    return sorted(DOCS.glob("*.md"))
+    """Return the README and all pages of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks_of(page: Path) -> list[Block]:

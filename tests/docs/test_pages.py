@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import multiprocessing.process
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dask_gridengine.cluster.cluster import _OWN
+from dask_gridengine.exit_causes import NONE_REQUESTED, Cause
 from dask_gridengine.options import Options
-from tests.docs.blocks import Block, blocks_of, pages
+from tests.docs.blocks import DOCS, Block, blocks_of, pages
 from tests.docs.play import commands
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +167,7 @@ def test_commands_of_a_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*pages(), *ROOT.glob("*.md")], ids=lambda page: page.name
+    "page", sorted({*pages(), *ROOT.glob("*.md")}), ids=lambda page: page.name
 )
 def test_files_named_on_a_page_exist(page: Path) -> None:
     """Paths of files in this repository are right."""
@@ -185,3 +188,26 @@ def test_tests_named_on_a_page_exist(page: Path) -> None:
         if f"def {name}(" not in (ROOT / path).read_text()
     ]
     assert missing == []
+
+
+def _strings(tree: ast.AST) -> Iterator[str]:
+    return (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_the_why_page_has_a_row_for_each_cause() -> None:
+    """A user finds the text that `explain()` gave, and no text that it never gives."""
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "why.md").read_text(), re.MULTILINE)
+    texts = [text for row in rows for text in re.findall("`([^`]+)`", row)]
+    causes = {NONE_REQUESTED, *(cause.value for cause in Cause)}
+    assert causes - set(texts) == set()
+    sources = [
+        Path(multiprocessing.process.__file__),
+        *(ROOT / "dask_gridengine").rglob("*.py"),
+    ]
+    said = [text for path in sources for text in _strings(ast.parse(path.read_text()))]
+    unknown = [text for text in texts if not any(text in other for other in said)]
+    assert unknown == []
