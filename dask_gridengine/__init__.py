@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NodesFailed,
         OptionError,
         SubmitError,
+        UnknownOption,
         Unsatisfiable,
     )
 
@@ -35,6 +36,7 @@ __all__ = [
     "connect",
     "GridEngineError",
     "OptionError",
+    "UnknownOption",
     "LauncherError",
     "LauncherUnavailable",
     "SubmitError",

@@ -4,6 +4,7 @@
 
     GridEngineError
      |- OptionError            an option's value is invalid (also a ValueError)
+     |   `- UnknownOption         there is no option of this name (also a TypeError)
      |- MessageError           received bytes are not a valid message
      |- LauncherError          the launcher could not do what was requested
      |   |- LauncherUnavailable   this launcher does not work here; nothing was started
@@ -18,16 +19,25 @@
      |- ModuleMissing          a node lacks a module that a task imports (ImportError)
      |- Unsatisfiable          a task requires what no kind of nodes has
 
-An unknown option name is a plain TypeError, as for any Python function.
-
 Each error survives pickling: ``Exception.args`` hold what ``__init__`` takes. Each says
-what failed and why, then ``Hint:`` with what to type.
+what failed and why, then ``Hint:`` with what to type, in at most five lines.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
+
+from dask_gridengine.formatting import listed, plural
+
+P = ParamSpec("P")
+T = TypeVar("T")
+REASONS_SHOWN = 2  # of `NodesFailed`; each may have two lines
+
+
+HINT = "Hint:"
 
 
 def with_hint(message: str, hint: str) -> str:
@@ -39,7 +49,7 @@ def with_hint(message: str, hint: str) -> str:
     ge-1 is closed
       Hint: make a new GridEngineCluster
     """
-    return f"{message}\n  Hint: {hint}" if hint else message
+    return f"{message}\n  {HINT} {hint}" if hint else message
 
 
 class GridEngineError(Exception):
@@ -66,8 +76,32 @@ class GridEngineError(Exception):
         return with_hint(self.message, self.hint)
 
 
+def short_traceback(call: Callable[P, T]) -> Callable[P, T]:
+    """Let errors of this package begin where the user calls `call`.
+
+    Their messages hold all that is known; frames of ours would only hide them.
+    """
+
+    @functools.wraps(call)
+    def public(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except GridEngineError as exc:
+            raise exc.with_traceback(None) from None
+
+    return public
+
+
 class OptionError(GridEngineError, ValueError):
     """An option's value is invalid; the message names the option and valid values."""
+
+    def prefixed(self, where: str) -> OptionError:
+        """Return the same error with the place of the option before it."""
+        return type(self)(f"{where}: {self.message}", hint=self.hint)
+
+
+class UnknownOption(OptionError, TypeError):
+    """There is no option of this name; the message suggests one."""
 
 
 class MessageError(GridEngineError):
@@ -123,10 +157,10 @@ class SubmitError(LauncherError):
         self.check = check
         if native is not None:
             self.hint = (
-                (f"check the options with `{check}`; " if check else "")
-                + "change queue, project, resource_spec, parallel_environment,"
-                " job_extra_directives or jobs of GridEngineCluster, or the same keys"
-                " under gridengine: in Dask's config"
+                f"`{check}` shows which option is wrong"
+                if check
+                else "check queue, project, resource_spec, parallel_environment and"
+                " job_extra_directives"
             )
 
     @property
@@ -136,8 +170,8 @@ class SubmitError(LauncherError):
             return f"the array was refused, nothing was queued: {reason}"
         return (
             f"the grid refused the array, nothing was queued: {reason}\n"
-            f"  requested: {self.count} node{'s' * (self.count != 1)}"
-            f" with {self.native or '(no options)'}"
+            f"  requested: {plural(self.count, 'node')} with"
+            f" {self.native or '(no options)'}"
         )
 
 
@@ -197,14 +231,15 @@ class BootstrapError(GridEngineError):
 
 
 class ClusterNotRunning(GridEngineError, RuntimeError):
-    """A cluster is closed or has not started, and the call needs a running one.
+    """A cluster is closed, has not started, or is another process's.
 
     Parameters
     ----------
     cluster
         Its name.
     status
-        As Dask names it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``.
+        As Dask names it: ``"created"``, ``"starting"``, ``"closing"``, ``"closed"``;
+        or ``"forked"`` in a fork of its process.
     """
 
     def __init__(self, cluster: str, status: str) -> None:
@@ -213,11 +248,19 @@ class ClusterNotRunning(GridEngineError, RuntimeError):
         self.hint = "make a new GridEngineCluster"
         if status in ("created", "starting"):
             self.hint = "`await` the cluster first, or use it in `async with`"
+        elif status == "forked":
+            self.hint = f"dask_gridengine.connect({cluster!r}) in a process that was"
+            self.hint += " started by multiprocessing.get_context('spawn')"
 
     @property
     def message(self) -> str:
         new = "has not started"
-        states = {"created": new, "starting": new, "closing": "is closing"}
+        states = {
+            "created": new,
+            "starting": new,
+            "closing": "is closing",
+            "forked": "belongs to another process, of which this one is a fork",
+        }
         return f"{self.cluster} {states.get(self.status, 'is closed')}"
 
 
@@ -235,6 +278,7 @@ class NoAnswer(GridEngineError):
     def __init__(self, cluster: str, tried: Mapping[str, str]) -> None:
         super().__init__(cluster, dict(tried))
         self.cluster, self.tried = cluster, dict(tried)
+        self.hint = "dask gridengine ps shows whether its process still runs"
 
     @property
     def message(self) -> str:
@@ -263,10 +307,13 @@ class NodesFailed(GridEngineError):
     def message(self) -> str:
         # Each reason may end with a hint of its own.
         head = (
-            f"waited for {self.wanted} workers, have {self.alive};"
+            f"waited for {plural(self.wanted, 'worker')}, have {self.alive};"
             " the others will not start:"
         )
-        return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+        more = len(self.reasons) - REASONS_SHOWN
+        rest = f" (cluster.explain() has {more} more)" if more > 0 else ""
+        shown = "\n".join(f"  {reason}" for reason in self.reasons[:REASONS_SHOWN])
+        return f"{head[:-1]}{rest}:\n{shown}"
 
 
 class ModuleMissing(GridEngineError, ModuleNotFoundError):
@@ -363,8 +410,3 @@ class Unsatisfiable(GridEngineError):
             f"{subject} {listed(self.required)}, which no node of this cluster has:"
             f" {offers}"
         )
-
-
-def listed(amounts: Mapping[str, float]) -> str:
-    """Format resources, e.g. "GPU 1, BIG 2"."""
-    return ", ".join(f"{k} {v:g}" for k, v in amounts.items()) or "nothing"

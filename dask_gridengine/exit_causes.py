@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 
 from dask_gridengine.errors import with_hint
+from dask_gridengine.formatting import verb
 
 
 class Cause(str, enum.Enum):
@@ -152,7 +153,8 @@ _ADVICE: dict[Cause, str] = {
     " node, or leave it out to use the grid's TMPDIR",
     Cause.NO_IMPORT: "install dask, distributed and dask-gridengine for the Python that"
     " python= names",
-    Cause.NO_START: "read the node's log",
+    Cause.NO_START: "read the node's log; worker_options= has the arguments of the"
+    " worker",
     Cause.KILLED: "check for a limit of the grid: request more with walltime= or"
     " memory=",
 }
@@ -160,11 +162,6 @@ _ADVICE: dict[Cause, str] = {
 
 #: For a cluster or a pool with a size of 0.
 NONE_REQUESTED = "no nodes requested"
-
-
-def number_of_nodes(count: int) -> str:
-    """Format a number of nodes: "1 node", "2 nodes"."""
-    return f"{count} node" + ("" if count == 1 else "s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +193,8 @@ class Diagnosis:
         a could not find Python: x: not found
           Hint: set python= to a Python that exists on the nodes
         """
-        verb = self.cause.value
-        if many and verb.startswith("was "):
-            verb = verb.replace("was", "were", 1)
-        text = (
-            f"{subject} {verb}: {self.detail}" if self.detail else f"{subject} {verb}"
-        )
+        text = f"{subject} {verb(self.cause.value, 2 if many else 1)}"
+        if self.detail:
+            text += f": {self.detail}"
         advice = self.advice or _ADVICE.get(self.cause, "")
         return with_hint(text, advice.format(job=job))

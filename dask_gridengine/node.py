@@ -207,6 +207,12 @@ def _enter_environment(allocation: Allocation) -> Allocation:
     if "TMP" in os.environ:
         # Grid Engine takes TMPDIR, but not TMP, from jobs of root (seen with 8.1.9).
         os.environ.setdefault("TMPDIR", os.environ["TMP"])
+    # Tasks find the programs of this Python's environment, as in a shell that has
+    # activated it.
+    programs = os.path.dirname(sys.executable)
+    path = os.environ.get("PATH", os.defpath)
+    if programs not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([programs, path])
     os.environ.update(allocation.environment)
     if os.path.isdir(allocation.working_directory):
         os.chdir(allocation.working_directory)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import dask
-from dask.utils import format_bytes
 from distributed.security import Security
 
 from dask_gridengine import option_parsing as parse
@@ -23,9 +22,11 @@ from dask_gridengine.batch.commands import run_command
 from dask_gridengine.batch.sge.qconf import is_charged_per_job
 from dask_gridengine.dask_config import configured, default, is_plain
 from dask_gridengine.errors import OptionError
+from dask_gridengine.formatting import format_size
+from dask_gridengine.launchers.base import KINDS
 from dask_gridengine.net.addresses import host_and_port
 from dask_gridengine.net.ports import Ports
-from dask_gridengine.unknown_options import refuse_removed_keys, refuse_unknown
+from dask_gridengine.unknown_options import refuse_unknown, refuse_unknown_keys
 
 #: Bytes that a worker needs at least. An idle worker takes 50 to 60 MB (measured), and
 #: Dask pauses it above 80 % of its limit.
@@ -58,6 +59,16 @@ def _name(value: Any, name: str) -> str:
             " letters, digits, '.', '_' or '-', at most 64 in all"
         )
     return found
+
+
+def _launcher(value: Any, name: str) -> str | None:
+    if value not in (None, *KINDS):
+        raise OptionError(
+            f"{name}={value!r}: expected one of {', '.join(map(repr, KINDS))}",
+            hint="without it nodes are jobs where a grid is configured (Slurm's, too),"
+            " and else local processes",
+        )
+    return parse.text(value, name)
 
 
 def _python(value: Any, name: str) -> str:
@@ -111,7 +122,7 @@ class Options:
 
     name: Annotated[str, _name]
     jobs: Annotated[int, partial(parse.whole, least=0)]
-    launcher: Text
+    launcher: Annotated[str | None, _launcher]
     slots: Limit
     cores: Count  # of a node
     processes: Count  # workers of a node
@@ -162,11 +173,11 @@ class Options:
     def resolve(cls, given: Mapping[str, Any]) -> Options:
         """Take each option from `given`, Dask's config or ``gridengine.yaml``.
 
-        None in `given` counts as not given. Raises `TypeError` if there is no such
-        option, and `OptionError` if a value is invalid or an option was removed.
+        None in `given` counts as not given. Raises `UnknownOption` if there is no such
+        option, also in Dask's configuration, and `OptionError` if a value is invalid.
         """
         refuse_unknown(given, cls.names())
-        refuse_removed_keys()
+        refuse_unknown_keys()
         raw = {
             name: configured(name.replace("_", "-"), given.get(name))
             for name in cls.names()
@@ -195,14 +206,14 @@ class Options:
         own = {option.replace("-", "_"): value for option, value in own.items()}
         if misplaced := sorted(OF_CLUSTER.intersection(own)):
             raise OptionError(
-                f"pools: {pool} has {misplaced[0]!r}, which holds for the whole"
-                " cluster\n  Hint: give it beside pools="
+                f"pools: {pool} has {misplaced[0]!r}, which is of the whole cluster",
+                hint="give it beside pools=",
             )
         try:
             # The name tells the pools apart in qstat and in the shared directory.
             return cls.resolve({**given, "jobs": 0, **own, "name": name, "pools": {}})
         except OptionError as exc:
-            raise OptionError(f"pool {pool}: {exc}") from None
+            raise exc.prefixed(f"pool {pool}") from None
 
     @property
     def offered(self) -> dict[str, float]:
@@ -216,7 +227,8 @@ class Options:
     @property
     def threads(self) -> int:
         """Threads of each worker, if the grid grants what is requested."""
-        return self.cores // self.processes
+        given = parse.integer(self.worker_options.get("nthreads"))
+        return given or self.cores // self.processes
 
     @property
     def place_grace(self) -> float:
@@ -247,17 +259,18 @@ class Options:
         least = LEAST_MEMORY * self.processes
         if self.memory and self.memory < least:
             raise OptionError(
-                f"memory={self.memory} is {format_bytes(self.memory)}: with"
+                f"memory={self.memory} is {format_size(self.memory)}: with"
                 f" processes={self.processes} a node needs at least"
-                f" {format_bytes(least)} to start\n"
-                "  Hint: write the unit, e.g. memory='8 GB'"
+                f" {format_size(least)} to start",
+                hint="write the unit, e.g. memory='8 GB'",
             )
 
     def _check_processes(self) -> None:
         if self.processes > self.cores:
             raise OptionError(
                 f"processes={self.processes} need as many cores, not"
-                f" cores={self.cores}\n  Hint: cores={self.processes} or more"
+                f" cores={self.cores}",
+                hint=f"cores={self.processes} or more",
             )
         if self.processes > 1 and not self.nanny:
             raise OptionError(
@@ -286,9 +299,9 @@ def _parallel_environment(
         raise OptionError(f"{where}: expected one number of slots for all nodes")
     if cores is not None and cores != int(slots):
         raise OptionError(
-            f"{where}, but cores={cores}: a node has as many cores as slots\n"
-            f"  Hint: cores={slots}, and worker_options={{'nthreads': {cores}}} if its"
-            " worker is to run fewer tasks at the same time"
+            f"{where}, but cores={cores}: a node has as many cores as slots",
+            hint=f"cores={slots}, and worker_options={{'nthreads': {cores}}} if its"
+            " worker is to run fewer tasks at the same time",
         )
     rest = re.sub(r"(?<!\S)-pe[ \t]+\S+[ \t]+\S+[ \t]*", "", directives)
     return {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dask
 
-from dask_gridengine.dask_config import SECTION
-from dask_gridengine.errors import OptionError
+from dask_gridengine.dask_config import DEFAULTS, SECTION
+from dask_gridengine.errors import UnknownOption
+
+#: Keys beside the options: `gridengine.map` reads its own.
+OTHER_KEYS = ("map",)
 
 #: Options of dask-jobqueue that have another name here or do not exist, and what to
 #: use instead.
@@ -73,32 +77,39 @@ REMOVED = {
 def refuse_unknown(
     given: Iterable[str], names: Sequence[str], taker: str = "GridEngineCluster"
 ) -> None:
-    """Raise `TypeError` for the first name that is not one of `names`.
-
-    Raises `OptionError` instead if it is an option of an earlier version.
-    """
-    unknown = next((name for name in given if name not in names), None)
-    if unknown is None:
-        return
-    if advice := OF_JOBQUEUE.get(unknown):
-        raise TypeError(f"{taker} has no option {unknown!r}: {advice}")
-    if unknown in REMOVED:
-        raise _removed([unknown])
-    near = difflib.get_close_matches(unknown, names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    listed = ", ".join(sorted(names))
-    raise TypeError(f"{taker} has no option {unknown!r}{hint}; there are: {listed}")
+    """Raise `UnknownOption` for the first name that is not one of `names`."""
+    for name in given:
+        if name not in names:
+            raise UnknownOption(
+                f"{taker} has no option {name!r}", hint=_advice(name, names)
+            )
 
 
-def refuse_removed_keys() -> None:
-    """Reject removed options in Dask's configuration: files and the environment."""
-    section = dask.config.get(SECTION, None) or {}
-    keys = {key.replace("-", "_") for key in section if section[key] is not None}
-    if removed := sorted(REMOVED.keys() & keys):
-        raise _removed(removed, f", under {SECTION!r} in Dask's configuration")
+def refuse_unknown_keys() -> None:
+    """Raise `UnknownOption` for a key in Dask's configuration that is no option."""
+    if mistakes := unknown_keys(dask.config.get(SECTION, None) or {}):
+        raise UnknownOption(
+            f"{SECTION}.{mistakes[0]} in Dask's configuration is not an option",
+            hint=f"{advice_for_key(mistakes[0])} (dask gridengine config shows where it"
+            " is set)",
+        )
 
 
-def _removed(names: Sequence[str], where: str = "") -> OptionError:
-    hints = (f"\n  Hint: {name}: {REMOVED[name]}" for name in names)
-    text = f"options that were removed{where}: {', '.join(names)}"
-    return OptionError(text + "".join(hints))
+def unknown_keys(section: Mapping[str, Any]) -> list[str]:
+    """List the keys of a section that are no options; None sets nothing."""
+    known = {*DEFAULTS[SECTION], *OTHER_KEYS}
+    given = (str(key) for key, value in section.items() if value is not None)
+    return sorted(key for key in given if key.replace("_", "-") not in known)
+
+
+def advice_for_key(key: str) -> str:
+    """Say what to write instead of a key that is no option."""
+    return _advice(key.replace("-", "_"), list(DEFAULTS[SECTION]))
+
+
+def _advice(name: str, names: Sequence[str]) -> str:
+    if advice := OF_JOBQUEUE.get(name) or REMOVED.get(name):
+        return advice
+    if near := difflib.get_close_matches(name, names, n=1):
+        return f"did you mean {near[0]!r}?"
+    return f"there are: {', '.join(sorted(names))}"

@@ -107,7 +107,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     drawn: dict[str, str] = {}
     above: list[str] = []
     tree = (errors.__doc__ or "").partition("::\n")[2]
-    for line in textwrap.dedent(tree.partition("\n\nAn unknown")[0]).splitlines():
+    for line in textwrap.dedent(tree.partition("\n\nEach error")[0]).splitlines():
         if found := re.match(r"([ |`-]*)([A-Z]\w+)( +\S.*)?$", line):
             depth = len(found[1]) // 4
             if found[2] in dir(errors):

@@ -140,6 +140,10 @@ class BatchSystem:
         """Make the error for an array that was rejected with this reason."""
         return SubmitError(reason, count, native)
 
+    def rejection_advice(self, reason: str, native: str, run: Runner) -> str:
+        """Return what to change in rejected options; "" if that is not known."""
+        return ""
+
     def hosts(self, native: str, run: Runner) -> frozenset[str] | None:
         """Return the hosts where nodes with these submit options may run."""
         return None
@@ -221,7 +225,8 @@ def directive(text: str) -> str:
     if not option.startswith("-") or re.search(r"[\n\r\"'`\\]", option):
         raise OptionError(
             f"job_extra_directives: {text!r} is not one submit option in one line"
-            " without quotes\n  Hint: write it as on the command line, e.g. '-R y'"
+            " without quotes",
+            hint="write it as on the command line, e.g. '-R y'",
         )
     return option
 
@@ -239,8 +244,8 @@ def option_value(name: str, value: str, *, comma: bool = True) -> str:
         )
     if value.startswith("-"):
         raise OptionError(
-            f"{name}={value!r} would be read as an option, because it begins with"
-            " '-'\n  Hint: put your own submit options into job_extra_directives"
+            f"{name}={value!r} would be read as an option, because it begins with '-'",
+            hint="put your own submit options into job_extra_directives",
         )
     return value
 

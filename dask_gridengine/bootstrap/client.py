@@ -28,6 +28,7 @@ from dask_gridengine.bootstrap.messages import (
     Wait,
 )
 from dask_gridengine.errors import BootstrapError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.net.connect_probe import CONNECTED, ConnectProbe, try_connect
 
 CONNECT_SECONDS = 5.0  # for one address to accept; 2 s was too short for a peer
@@ -168,8 +169,8 @@ def send(dealer: zmq.Socket[bytes], message: Message) -> bool:
 def _unreachable(connection: Connection, tried: dict[str, str]) -> str:
     results = "\n".join(f"    {address}: {result}" for address, result in tried.items())
     return (
-        f"no answer from cluster {connection.cluster} in {connection.timeout:g} s. It"
-        " may be closed, a firewall may block the connection, its address may not be"
-        " reachable from here, or the connection file may be another cluster's. Tried:"
-        f"\n{results}"
+        f"no answer from cluster {connection.cluster} in"
+        f" {format_duration(connection.timeout)}. It may be closed, a firewall may"
+        " block the connection, its address may not be reachable from here, or the"
+        f" connection file may be another cluster's. Tried:\n{results}"
     )

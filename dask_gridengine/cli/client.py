@@ -30,7 +30,12 @@ from dask_gridengine.cli.connection_files import (
     select,
 )
 from dask_gridengine.cli.connection_files import shared_directory as resolve_shared
-from dask_gridengine.errors import GridEngineError, NoAnswer, OptionError
+from dask_gridengine.errors import (
+    GridEngineError,
+    NoAnswer,
+    OptionError,
+    short_traceback,
+)
 from dask_gridengine.net.connect_probe import ConnectProbe
 
 if TYPE_CHECKING:
@@ -92,6 +97,7 @@ def _exchange(
     return None
 
 
+@short_traceback
 def connect(
     cluster: str | os.PathLike[str] | None = None,
     *,
@@ -130,6 +136,9 @@ def connect(
     """
     from distributed import Client
 
+    from dask_gridengine.unknown_options import refuse_unknown_keys
+
+    refuse_unknown_keys()
     entry = _find(cluster, resolve_shared(shared_directory))
     reply = send_request(entry.connection, "client")
     return Client(reply["address"], security=_security(reply["tls"]), **options)
@@ -166,14 +175,14 @@ def _find(cluster: str | os.PathLike[str] | None, shared: Path) -> ClusterEntry:
 def _only_one(entries: list[ClusterEntry], shared: Path) -> ClusterEntry:
     if not entries:
         raise OptionError(
-            f"you have no cluster in {shared}\n"
-            "  Hint: dask gridengine up --jobs 4, or connect(shared_directory=...)"
+            f"you have no cluster in {shared}",
+            hint="dask gridengine up --jobs 4, or connect(shared_directory=...)",
         )
     if len(entries) > 1:
         entries = [entry for entry in entries if _answers(entry)] or entries
     if len(entries) > 1:
         calls = ", ".join(f"connect({str(e.directories[0])!r})" for e in entries)
-        raise OptionError(f"you have {len(entries)} clusters\n  Hint: one of {calls}")
+        raise OptionError(f"you have {len(entries)} clusters", hint=f"one of {calls}")
     return entries[0]
 
 

@@ -6,7 +6,6 @@ of them has set a key. So this module reads them again, in the same order.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -19,13 +18,12 @@ import dask.config
 
 from dask_gridengine.cli.formatting import print_table
 from dask_gridengine.dask_config import DEFAULTS, SECTION, configured
-from dask_gridengine.errors import OptionError
+from dask_gridengine.errors import OptionError, with_hint
 from dask_gridengine.options import Options
-from dask_gridengine.unknown_options import REMOVED
+from dask_gridengine.unknown_options import advice_for_key, unknown_keys
 
 DEFAULT, ARGUMENT = "default", "argument"
 HIDDEN = "(hidden)"
-OTHER_KEYS = {"map"}  # read by `gridengine.map`, which uses this package
 
 #: Keys whose values may be passwords or the like.
 _SECRET = re.compile(r"pass|secret|token|credential|private|api.?key", re.IGNORECASE)
@@ -49,8 +47,10 @@ def print_settings(
     selected = [key.replace("_", "-") for key in keys] or list(DEFAULTS[SECTION])
     for key in selected:
         if key not in DEFAULTS[SECTION]:
-            raise click.UsageError(f"no setting {key!r}")
-    settings = [s for s in _settings(given) if s.key in selected]
+            advice = advice_for_key(key)
+            raise click.UsageError(with_hint(f"there is no option {key!r}", advice))
+    known = {setting.key: setting for setting in _settings(given)}
+    settings = [known[key] for key in dict.fromkeys(selected)]
     if changed:
         settings = [s for s in settings if s.source != DEFAULT]
     if as_json:
@@ -77,14 +77,14 @@ def _settings(given: Mapping[str, Any]) -> Iterator[Setting]:
 
 
 def _mistakes(given: Mapping[str, Any]) -> Iterator[str]:
-    removed = {name.replace("_", "-") for name in REMOVED}  # `Options` reports them
-    known = {*DEFAULTS[SECTION], *OTHER_KEYS, *removed}
-    for source, section in _configured_sections():
-        for key in section:
-            if key not in known:
-                near = difflib.get_close_matches(key, DEFAULTS[SECTION], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                yield f"{source}: gridengine.{key} is not a setting{hint}"
+    wrong = [
+        with_hint(f"{source}: {SECTION}.{key} is not an option", advice_for_key(key))
+        for source, section in _configured_sections()
+        for key in unknown_keys(section)
+    ]
+    if wrong:
+        yield from wrong
+        return
     try:
         Options.resolve(given)
     except OptionError as exc:

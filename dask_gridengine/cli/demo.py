@@ -8,6 +8,7 @@ system that also holds its Python.
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,46 +20,63 @@ import pandas as pd
 from distributed import Client
 from distributed.diagnostics.task_stream import get_task_stream
 
+from dask_gridengine.cli.formatting import print_table
 from dask_gridengine.cluster.cluster import GridEngineCluster
 from dask_gridengine.errors import OptionError
-from dask_gridengine.formatting import format_duration
+from dask_gridengine.formatting import format_duration, plural
+from dask_gridengine.naming import node_of
+from dask_gridengine.nodes.history import JobRow
 
 ROWS = 336_776  # of flights.csv, without its header
 PARTS = 8
+NODES = 4
+WIDTH = 32  # of a bar, in characters
+STATES = ("queued", "starting", "idle", "computing")
+SYMBOLS, ASCII = tuple("·░─█"), tuple(".:-#")
 EARTH_RADIUS = 6371.0  # km, mean
 
 
-def run(*, jobs: int, launcher: str | None, timeline: Path | None = None) -> None:
-    """Start a cluster, run the computations, print the results, save a timeline."""
+def run(options: dict[str, Any], *, jobs: int | None, timeline: Path | None) -> None:
+    """Start a cluster, run the computations, print the results and a picture."""
+    if timeline is not None and timeline.suffix.lower() != ".html":
+        raise OptionError(f"--timeline {timeline}: expected a name that ends in .html")
     data = find_data()
     started = time.perf_counter()
+    own = {
+        "pools": {},
+        "scheduler_options": {"dashboard_address": ":0"},
+        **options,
+        "jobs": 0,
+    }
     with (
-        GridEngineCluster(
-            jobs=jobs, launcher=launcher, scheduler_options={"dashboard_address": ":0"}
-        ) as cluster,
+        GridEngineCluster(quiet=True, **own) as cluster,
         Client(cluster) as client,
     ):
+        slots = cluster.pool().launcher.slots
+        jobs = jobs or min(NODES, slots or NODES)
+        cluster.scale(jobs=jobs)
+        print(f"{plural(jobs, 'node')} requested: {cluster.launcher_description}")
         client.wait_for_workers(1, timeout=300)
-        first = time.perf_counter() - started
+        print(f"first worker after {format_duration(time.perf_counter() - started)}")
         with get_task_stream(client) as stream:
             for title, computation in COMPUTATIONS.items():
+                print(f"\n{title}")
                 began = time.perf_counter()
-                _print(title, computation(client, data))
+                _print(computation(client, data))
                 print(f"took {format_duration(time.perf_counter() - began)}")
-        _print("work of each node", work_by_node(cluster, stream.data))
-        print(f"\nfirst worker after {format_duration(first)}")
-        print(f"dashboard was at {client.dashboard_link}")
+        print_work(cluster, stream.data)
         if timeline is not None:
-            _save_timeline(cluster, timeline)
+            cluster.timeline(timeline)
+            print(f"a diagram of this run: {timeline}")
 
 
-def _print(title: str, frame: pd.DataFrame) -> None:
+def _print(frame: pd.DataFrame) -> None:
     text = frame.to_string(
         index=not isinstance(frame.index, pd.RangeIndex),
         na_rep="-",
         float_format="{:g}".format,
     )
-    print(f"\n{title}\n{text}")
+    print(text)
 
 
 def find_data() -> Path:
@@ -144,38 +162,68 @@ COMPUTATIONS: dict[str, Callable[[Client, Path], pd.DataFrame]] = {
 }
 
 
-def work_by_node(
-    cluster: GridEngineCluster, tasks: list[dict[str, Any]]
-) -> pd.DataFrame:
-    """Sum up the finished tasks of the scheduler's task stream by node."""
+def print_work(cluster: GridEngineCluster, tasks: list[dict[str, Any]]) -> None:
+    """Print a bar for each node: what it did from the first moment to the last."""
     names = {ws.address: ws.name for ws in cluster.scheduler.workers.values()}
-    work: defaultdict[str, list[float]] = defaultdict(list)
+    computed: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for task in tasks:
-        work[names.get(task["worker"], "")].append(
-            sum(
-                part["stop"] - part["start"]
-                for part in task["startstops"]
-                if part["action"] == "compute"
+        computed[node_of(names.get(task["worker"], ""))] += [
+            (part["start"], part["stop"])
+            for part in task["startstops"]
+            if part["action"] == "compute"
+        ]
+    rows = list(cluster.jobs())
+    first, last = min(row.submitted for row in rows), time.time()
+    symbols = SYMBOLS if can_print("".join(SYMBOLS)) else ASCII
+    meaning = "  ".join(
+        f"{symbol} {state}" for symbol, state in zip(symbols, STATES, strict=True)
+    )
+    seconds = format_duration(last - first)
+    print(f"\nwhat the nodes did in {seconds}:  {meaning}")
+    print_table(
+        ("worker", "job", "host", "tasks", "computing", "from submission to now"),
+        [
+            (
+                row.worker or "-",
+                str(row.id),
+                row.host.partition(".")[0] or "-",
+                str(len(computed[row.worker or ""])),
+                format_duration(sum(b - a for a, b in computed[row.worker or ""])),
+                bar(row, computed[row.worker or ""], first, last, symbols),
             )
-        )
-    rows = [
-        {
-            "node": str(node.id),
-            "state": node.state.value,
-            "host": node.host,
-            "tasks": len(work[node.worker or ""]),
-            "computing, s": round(sum(work[node.worker or ""]), 2),
-        }
-        for node in cluster.jobs()
-    ]
-    return pd.DataFrame(rows)
+            for row in rows
+        ],
+    )
 
 
-def _save_timeline(cluster: GridEngineCluster, path: Path) -> None:
-    """Save the timeline; if that fails the demo has succeeded all the same."""
+def can_print(text: str) -> bool:
+    """Whether the terminal's encoding has these characters."""
     try:
-        cluster.timeline(path)
-    except (OSError, OptionError) as exc:
-        print(f"no timeline: {exc}")
-    else:
-        print(f"timeline: {path}")
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bar(
+    row: JobRow,
+    computed: list[tuple[float, float]],
+    first: float,
+    last: float,
+    symbols: tuple[str, ...],
+) -> str:
+    """Draw the states of a node from `first` to `last`."""
+    step = (last - first) / WIDTH
+    waiting, starting, idle, computing = symbols
+    drawn = ""
+    for start in (first + step * index for index in range(WIDTH)):
+        end = start + step
+        if any(began < end and start < ended for began, ended in computed):
+            drawn += computing
+        elif row.working is not None and row.working <= end:
+            drawn += idle
+        elif row.arrived is not None and row.arrived <= end:
+            drawn += starting
+        else:
+            drawn += waiting if row.submitted <= end else " "
+    return drawn

@@ -122,8 +122,8 @@ def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
         return select(found.clusters, [cluster])
     if not found.clusters:
         raise OptionError(
-            f"you have no cluster in {shared}{found.grid_note}\n"
-            "  Hint: to start one: dask gridengine up --jobs 4"
+            f"you have no cluster in {shared}{found.grid_note}",
+            hint="to start one: dask gridengine up --jobs 4",
         )
     return list(found.clusters)
 

@@ -30,6 +30,7 @@ from dask_gridengine.cli.discovery import (
 from dask_gridengine.cli.formatting import format_process, print_table
 from dask_gridengine.cli.ps import format_jobs, format_nodes
 from dask_gridengine.errors import GridEngineError, LauncherError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.launchers.child import remove_shared_directory
 
 COLUMNS = ("cluster", "manager", "on", "age", "jobs", "nodes")
@@ -128,8 +129,8 @@ def _close(
     while entry.open:
         if time.monotonic() > deadline:
             raise LauncherError(
-                f"{label} is not closed after {timeout:g} s\n"
-                f"  Hint: dask gridengine explain --cluster {label}"
+                f"{label} is not closed after {format_duration(timeout)}",
+                hint=f"dask gridengine explain --cluster {label}",
             )
         time.sleep(POLL_SECONDS)
     yield f"{label}: closed"
@@ -141,8 +142,8 @@ def _delete_jobs(cluster: ClusterInfo, run: Runner) -> Iterator[str]:
         delete_jobs(ids, run)
     except (OSError, subprocess.SubprocessError) as exc:
         raise LauncherError(
-            f"could not delete jobs {', '.join(ids)}: {describe_failure(exc)}\n"
-            f"  Hint: qdel {' '.join(ids)}"
+            f"could not delete jobs {', '.join(ids)}: {describe_failure(exc)}",
+            hint=f"qdel {' '.join(ids)}",
         ) from exc
     yield f"{cluster.label}: deleted job {', '.join(ids)}"
     deadline = time.monotonic() + DELETE_SECONDS

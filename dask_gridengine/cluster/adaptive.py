@@ -21,8 +21,7 @@ from dask_gridengine.cluster.scaling import (
     to_close,
 )
 from dask_gridengine.errors import OptionError
-from dask_gridengine.exit_causes import number_of_nodes
-from dask_gridengine.formatting import format_duration
+from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.naming import node_of
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.unknown_options import refuse_unknown
@@ -124,7 +123,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         pool = self._pool
         name = f"{pool.cluster.name} {pool.name}".rstrip()
         if self.periodic_callback is None:
-            return f"{name}: off, {number_of_nodes(pool.wanted)} requested"
+            return f"{name}: off, {plural(pool.wanted, 'node')} requested"
         return (
             f"{name}: {_limits(self, pool)} nodes, {pool.wanted} requested; an idle"
             f" node is kept for {format_duration(self._idle_grace)}"
@@ -253,14 +252,14 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         cluster, pool = self._pool.cluster, self._pool
         if pool.wanted > (most := self._most()):
             pool.note(
-                f"adaptive: the maximum is {number_of_nodes(int(most))}, draining"
+                f"adaptive: the maximum is {plural(int(most), 'node')}, draining"
                 f" {len(workers)}: {', '.join(workers)}"
             )
             await cluster.scale_adaptively(int(most) * pool.options.processes, pool)
             return
         pool.note(
-            f"adaptive: gave up {number_of_nodes(len(workers))}, not needed or idle for"
-            f" {self._idle_grace:g} s: {', '.join(workers)}"
+            f"adaptive: gave up {plural(len(workers), 'node')}, not needed or idle for"
+            f" {format_duration(self._idle_grace)}: {', '.join(workers)}"
         )
         await cluster.scale_down(workers)
 
@@ -270,7 +269,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         nodes = pool.options.nodes(n)
         if nodes > pool.wanted:
             pool.note(
-                f"adaptive: requests {number_of_nodes(nodes)} for the present work,"
+                f"adaptive: requests {plural(nodes, 'node')} for the present work,"
                 f" {pool.wanted} so far"
             )
         await pool.cluster.scale_adaptively(n, pool)
@@ -318,7 +317,8 @@ class AdaptivePools(dict[str, Any]):
         if not own and (cluster.options.pools or idle_grace is not None):
             unknown = "pools" if cluster.options.pools else "idle_grace"
             raise OptionError(
-                f"{Adaptive.__name__} knows no {unknown}\n  Hint: use GridAdaptive"
+                f"{Adaptive.__name__} has no option {unknown!r}",
+                hint="use GridAdaptive",
             )
         made = {}
         for pool in pools:

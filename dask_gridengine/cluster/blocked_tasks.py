@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dask
-from dask.utils import format_bytes
 from distributed.core import Status
 from distributed.scheduler import TaskState, WorkerState
 
@@ -20,9 +19,9 @@ from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.demand import pool_for, satisfies
 from dask_gridengine.cluster.explain import hints
 from dask_gridengine.cluster.pool import NodePool
-from dask_gridengine.errors import NodesFailed, Unsatisfiable, listed
+from dask_gridengine.errors import NodesFailed, Unsatisfiable, with_hint
 from dask_gridengine.exit_causes import NONE_REQUESTED
-from dask_gridengine.formatting import format_duration, plural
+from dask_gridengine.formatting import format_duration, format_size, listed, plural
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.memory_option import (
     in_memory_option,
@@ -185,14 +184,14 @@ class BlockedTasks:
     def _describe_one(self, ws: WorkerState, now: float) -> str:
         _, record = self._home(ws)
         where = f" on {record.host}" if record and record.host else ""
-        limit = f" of {format_bytes(ws.memory_limit)}" if ws.memory_limit else ""
+        limit = f" of {format_size(ws.memory_limit)}" if ws.memory_limit else ""
         paused = format_duration(now - self._since.get(ws.address, now))
         has = len(ws.processing)
         tasks = f", {plural(has, 'task')} there" if has else ""
         return (
             f"{ws.name}{where} for {paused},"
-            f" with {format_bytes(ws.memory.process)}{limit} in use,"
-            f" {format_bytes(ws.memory.managed)} of that results{tasks}"
+            f" with {format_size(ws.memory.process)}{limit} in use,"
+            f" {format_size(ws.memory.managed)} of that results{tasks}"
         )
 
     def _advice(self, ws: WorkerState) -> str:
@@ -309,8 +308,8 @@ def _describe_unrequested(
     pool: NodePool, required: Requirement, tasks: list[TaskState]
 ) -> str:
     name = f"pool={pool.name!r}, " if pool.name else ""
-    return (
+    return with_hint(
         f"tasks wait for a worker with {listed(dict(required))}, e.g."
-        f" {tasks[0].key!r}, and no node with it is requested\n"
-        f"  Hint: cluster.scale({name}jobs=1)"
+        f" {tasks[0].key!r}, and no node with it is requested",
+        f"cluster.scale({name}jobs=1)",
     )

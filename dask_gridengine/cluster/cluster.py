@@ -26,11 +26,14 @@ from dask_gridengine.cluster.scaling import nodes_by_pool, resolve_options
 from dask_gridengine.errors import (
     ClusterNotRunning,
     DrmCommunicationError,
+    GridEngineError,
     GridFull,
     LauncherError,
     NodesFailed,
     OptionError,
+    short_traceback,
 )
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import nodes_of, suffixes
 from dask_gridengine.nodes.history import NodeHistory
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
@@ -91,8 +94,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     Raises
     ------
-    TypeError
-        If there is no such option.
+    UnknownOption
+        If there is no such option (it is a TypeError, too).
     OptionError
         If the value of an option is invalid.
     LauncherUnavailable
@@ -111,6 +114,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     6
     """
 
+    @short_traceback
     def __init__(
         self,
         jobs: int | Mapping[str, int] | None = None,
@@ -156,7 +160,10 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     # Start and end: each is one shielded task, see `Lifecycle`
 
     async def _start(self) -> None:
-        await self.lifecycle.start()
+        try:
+            await self.lifecycle.start()
+        except GridEngineError as exc:
+            raise exc.with_traceback(None) from None  # as `short_traceback` does
 
     async def _close(self) -> None:
         await self.lifecycle.close()
@@ -170,6 +177,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """
         return super().close(timeout) if os.getpid() == self._pid else None
 
+    @short_traceback
     def __enter__(self) -> Self:
         self._require_running()  # it starts when it is made
         entered: Self = super().__enter__()
@@ -185,18 +193,25 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             await asyncio.shield(self._close())
             raise
 
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ClusterNotRunning(self.name, "forked")
+
     def _require_running(self) -> None:
+        self._require_own_process()
         if self.status is not Status.running:
             raise ClusterNotRunning(self.name, self.status.name)
 
     def _require_started(self) -> BlockedTasks:
         """Raise `ClusterNotRunning` before the start, but not after the end."""
+        self._require_own_process()
         if self.lifecycle.blocked is None:
             raise ClusterNotRunning(self.name, self.status.name)
         return self.lifecycle.blocked
 
     # Pools
 
+    @short_traceback
     def pool(self, name: str | None = None) -> NodePool:
         """The pool of this name; without one, the only pool.
 
@@ -212,9 +227,12 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             if not self.pools:
                 raise ClusterNotRunning(self.name, self.status.name)
             return next(pool for pool in self.pools if only or pool.name == name)
-        there = ", ".join(self.options.pools) or "none: all nodes are alike"
-        wrong = "which pool?" if name is None else f"no pool {name!r};"
-        raise OptionError(f"{self.name}: {wrong} There are: {there}")
+        wrong = "several pools" if name is None else f"no pool {name!r}"
+        there = ", ".join(self.options.pools)
+        raise OptionError(
+            f"{self.name} has {wrong}",
+            hint=f"name one of {there}" if there else "leave out pool=",
+        )
 
     def _started_pools(self) -> list[NodePool]:
         self._require_started()
@@ -222,6 +240,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     # Scaling
 
+    @short_traceback
     def scale(
         self,
         n: int | None = None,
@@ -385,6 +404,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     # Adaptive scaling
 
+    @short_traceback
     def adapt(
         self,
         Adaptive: Any = GridAdaptive,
@@ -420,8 +440,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
         Raises
         ------
-        TypeError
-            If there is no such option.
+        UnknownOption
+            If there is no such option (it is a TypeError, too).
         OptionError
             If a value is invalid. Adaptive scaling goes on as before then.
         ClusterNotRunning
@@ -515,6 +535,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             records.sort(key=lambda record: record.submitted)
         return records
 
+    @short_traceback
     def explain(self, worker: str | None = None) -> str:
         """Explain what the nodes do, why others ended, and what to type next.
 
@@ -550,6 +571,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         lines += [*self.lifecycle.blocked.findings, *hints(self)]
         return "\n".join(filter(None, lines))
 
+    @short_traceback
     def job_script(self, pool: str | None = None) -> str:
         """What is submitted for one node, as a script for ``qsub``, with comments.
 
@@ -615,6 +637,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         # The subscription that keeps it up to date may be some milliseconds late.
         self.scheduler_info = SchedulerInfo(self.scheduler.identity())
 
+    @short_traceback
     def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
         """As Dask's, but it also ends when the workers cannot come any more.
 
@@ -642,8 +665,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     def _on_resume(self, seconds: float) -> None:
         """This process was suspended, or its event loop blocked."""
         self.note(
-            f"This process was suspended for {seconds:.0f} s. Workers that lost their"
-            " connection will be replaced"
+            f"This process was suspended for {format_duration(seconds)}. Workers that"
+            " lost their connection will be replaced"
         )
 
     # Logs and representation
@@ -654,6 +677,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         self._cluster_manager_logs.append((datetime.now(), text))
         del self._cluster_manager_logs[:-NOTES_KEPT]
 
+    @short_traceback
     def get_logs(
         self,
         cluster: bool = True,
@@ -681,6 +705,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         logs.update(log_tail(self._records, workers))
         return logs
 
+    @short_traceback
     def timeline(self, path: str | Path | None = None) -> Any:
         """Draw the run: a bar for each node, coloured by its state.
 
@@ -709,8 +734,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
             from dask_gridengine.views.timeline import draw, save
         except ImportError:
             raise OptionError(
-                "timeline() draws with bokeh, which is not installed\n"
-                "Hint: pip install bokeh"
+                "timeline() draws with bokeh, which is not installed",
+                hint="pip install bokeh",
             ) from None
 
         picture = draw(self.view)

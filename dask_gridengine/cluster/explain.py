@@ -8,17 +8,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dask.utils import format_bytes, format_time
-
 from dask_gridengine.clock import steady_time
 from dask_gridengine.errors import OptionError
-from dask_gridengine.exit_causes import (
-    NONE_REQUESTED,
-    Cause,
-    Diagnosis,
-    number_of_nodes,
+from dask_gridengine.exit_causes import NONE_REQUESTED, Cause, Diagnosis
+from dask_gridengine.formatting import (
+    format_cause,
+    format_duration,
+    format_size,
+    plural,
+    verb,
 )
-from dask_gridengine.formatting import format_cause
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.nodes.registry import NodeRecord, NodeRegistry, NodeState
@@ -59,7 +58,7 @@ def _explain(pool: NodePool) -> Iterator[str]:
     if cause := reconciler.persistent_failure:
         yield (
             "Submission is suspended except for single nodes now and then: the last"
-            f" nodes all {cause.value}. scale() tries again at once."
+            f" nodes all {verb(cause.value, 2)}. scale() tries again at once."
         )
     yield from (f"why nodes queue: {reason}" for reason in pool.reports.reasons)
     yield from (f"{line}." for line in pool.blocklist.sentences(registry.clock()))
@@ -91,8 +90,8 @@ def explain_named(
                 lines += blocked.about(record.worker or "")
     if not lines:
         raise OptionError(
-            f"{cluster} never had a worker or a job {name!r}, or it ended long ago\n"
-            "  Hint: cluster.jobs() lists those that are kept"
+            f"{cluster} never had a worker or a job {name!r}, or it ended long ago",
+            hint="cluster.jobs() lists those that are kept",
         )
     return "\n".join(lines)
 
@@ -121,7 +120,7 @@ def explain_node(record: NodeRecord) -> str:
         lines.append(f"  known from: {record.diagnosis.source}")
     lines += _leaving([record])
     if record.peak_memory:
-        lines.append(f"its worker used {format_bytes(record.peak_memory)} at most")
+        lines.append(f"its worker used {format_size(record.peak_memory)} at most")
     if words := record.log_tail.strip().splitlines():
         lines.append("the end of its log:")
         lines += [f"  | {line}" for line in words[-LOG_LINES:]]
@@ -158,7 +157,7 @@ def _now(pool: NodePool) -> str:
             rest += " (max-jobs, max-queued-jobs, the grid's limits for an array)"
     if not pool.wanted:
         return f"{NONE_REQUESTED}{f': {states}' if states else ''}{rest}."
-    return f"{number_of_nodes(pool.wanted)} requested: {states or '0 running'}{rest}."
+    return f"{plural(pool.wanted, 'node')} requested: {states or '0 running'}{rest}."
 
 
 def _suspended(pool: NodePool) -> Iterator[str]:
@@ -168,7 +167,11 @@ def _suspended(pool: NodePool) -> Iterator[str]:
     verb = "has" if len(records) == 1 else "have"
     since = min(record.shown_since for record in records)
     limit = pool.options.suspended_timeout
-    later = "" if limit is None else f", or for {limit:g} s (suspended-timeout)"
+    later = (
+        ""
+        if limit is None
+        else f", or for {format_duration(limit)} (suspended-timeout)"
+    )
     yield (
         f"{_subject(records)} {verb} been suspended by the grid since {_clock(since)}"
         f" (for {_ago(since)}). Its tasks and data wait until it is resumed{later}."
@@ -211,7 +214,7 @@ def _dropped(registry: NodeRegistry) -> Iterator[str]:
         ends = ", ".join(
             format_cause(c.value if c else "", count) for c, count in causes
         )
-        total = number_of_nodes(sum(count for _, count in causes))
+        total = plural(sum(count for _, count in causes), "node")
         yield f"{total} ended earlier, whose details are not kept: {ends}"
 
 
@@ -282,7 +285,7 @@ def _history(record: NodeRecord) -> str:
     passed = [(what, when) for what, when in marks if when is not None]
     parts = []
     for (what, when), (_, then) in itertools.pairwise(passed):
-        parts.append(f"{what} for {format_time(max(0.0, then - when))}")
+        parts.append(f"{what} for {format_duration(then - when)}")
     what, when = passed[-1]
     parts.append(what if what == "gone" else f"{what}, for {_ago(when)} now")
     return f"node {record.id}: {', '.join(parts)}"
@@ -297,7 +300,7 @@ def _addresses_tried(record: NodeRecord) -> Iterator[str]:
 
 
 def _ago(when: float) -> str:
-    return str(format_time(max(0.0, steady_time() - when)))
+    return format_duration(steady_time() - when)
 
 
 def _clock(when: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dask.utils import format_bytes
-
+from dask_gridengine.formatting import format_size, plural
 from dask_gridengine.grid_types import NodeRequest
 from dask_gridengine.launchers.base import Launcher
+from dask_gridengine.nodes.job_request import submit_options
+from dask_gridengine.nodes.memory_option import requested_limit
 from dask_gridengine.options import Options
 
 
@@ -16,48 +17,64 @@ def render(
 ) -> str:
     """Render one node as a script: ``qsub -t 1-N`` of it starts the same nodes.
 
-    `added` is what the site adds to the request, as options of qsub.
+    `added` is what the site adds to the request, as options of qsub. For local
+    processes the script has what Grid Engine would be given.
     """
     shell, _, script = request.command
+    native = request.native
+    if launcher.kind == "process":
+        native = submit_options(options, launcher.kind, launcher.batch_system)
     return "\n".join(
         [
             f"#!{shell}",
             f"# started by: {launcher.description}",
-            *(f"# {remark}" for remark in _remarks(options, added)),
-            *_directives(request),
+            *(f"# {remark}" for remark in _remarks(options, launcher, added)),
+            *_directives(request, native),
             script,
             "",
         ]
     )
 
 
-def _directives(request: NodeRequest) -> Iterator[str]:
+def _directives(request: NodeRequest, native: str) -> Iterator[str]:
     yield f"#$ -N {request.name}"
     yield f"#$ -S {request.command[0]}"
     yield "#$ -wd /"
     yield "#$ -o /dev/null -j y"
     for key, value in request.environment.items():
         yield f"#$ -v {key}={value}"
-    if request.native:
-        yield f"#$ {request.native}"
+    if native:
+        yield f"#$ {native}"
 
 
-def _remarks(options: Options, added: str) -> Iterator[str]:
+def _remarks(options: Options, launcher: Launcher, added: str) -> Iterator[str]:
     """Slots and memory mean different things to Dask and to Grid Engine."""
-    environment = options.parallel_environment
-    slots = f"{options.cores} slot{'s' if options.cores > 1 else ''} of the grid"
-    through = f", through -pe {environment}" if environment else ""
-    yield f"cores: {options.cores} threads for the worker = {slots}{through}"
+    local, environment = launcher.kind == "process", options.parallel_environment
+    if local:
+        yield "lines with #$ have no effect on local processes; only walltime has"
+    through = f" (-pe {environment})" if environment else ""
+    yield (
+        f"cores: {plural(options.cores, 'slot')}{through} for"
+        f" {plural(options.processes, 'worker')} with"
+        f" {plural(options.threads, 'thread')} each"
+    )
+    if local and options.cores > 1 and not environment:
+        yield "       Grid Engine needs parallel_environment for more than one"
     if options.memory is None:
-        yield "memory: the worker's limit is its slots' share of its host's memory"
+        yield "memory: the limit of a worker is its slots' share of the host's memory"
+    elif options.memory == 0:
+        yield "memory: workers have no limit"
     else:
-        yield f"memory: the worker's limit is {format_bytes(options.memory)}"
+        each = format_size(options.memory / options.processes)
+        yield f"memory: the limit of each worker is {each}"
     if options.memory and options.memory_resource:
         yield (
-            f"        and {options.memory_resource} is requested for it, charged per"
+            f"        {options.memory_resource} is requested for it, charged per"
             f" {options.memory_resource_per}"
         )
+    elif limit := requested_limit(options):
+        yield f"        {limit} is requested as well, and is the grid's own limit"
     else:
-        yield "        and nothing is requested of the grid for it (memory-resource)"
+        yield "        nothing is requested of the grid for it (memory_resource)"
     if added:
         yield f"this site adds to the request: {added}"

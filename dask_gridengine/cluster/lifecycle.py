@@ -24,7 +24,13 @@ from dask_gridengine.net.addresses import bracketed
 from dask_gridengine.nodes.listen_addresses import dashboard_address, listen_at
 from dask_gridengine.options import Options
 from dask_gridengine.reconcile.drain import GENTLE_SECONDS
-from dask_gridengine.scheduler.log_filters import silenced, suppress_close_messages
+from dask_gridengine.scheduler.log_filters import (
+    file_limit_error,
+    is_file_limit,
+    shortened_file_limit,
+    silenced,
+    suppress_close_messages,
+)
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -98,13 +104,16 @@ class Lifecycle:
             # Not by the base class, which restores the levels only when it closes: a
             # cluster that could not open would do so when it is garbage-collected.
             self._silenced.enter_context(silenced(self._silence_logs))
+        self._silenced.enter_context(shortened_file_limit())
         try:
             await self._open_pools()
             await self._open_scheduler()
-        except BaseException:
+        except BaseException as exc:
             await self._close_pools()
             cluster.status = Status.closed
             self._silenced.close()
+            if error := _known_error(exc, cluster.options):
+                raise error from None
             raise
         self._begin()
 
@@ -131,7 +140,7 @@ class Lifecycle:
         try:
             pool = await open_pool(cluster, name, options)
         except OptionError as exc:
-            raise OptionError(f"pool {name}: {exc}") if name else exc from None
+            raise exc.prefixed(f"pool {name}") if name else exc from None
         first = name == next(iter(cluster.options.pools), "")
         if first and cluster.options.launcher is None:
             cluster._log(f"dask-gridengine: {pool.launcher.description}")
@@ -145,12 +154,7 @@ class Lifecycle:
             # there is none, as in many cells. Nodes do not depend on that answer.
             warnings.simplefilter("ignore", RuntimeWarning)
             get_ip()
-        try:
-            await SpecCluster._start(cluster)
-        except RuntimeError as exc:
-            if error := _option_error(exc):
-                raise error from None
-            raise
+        await SpecCluster._start(cluster)
 
     def _scheduler_options(self) -> dict[str, Any]:
         cluster = self._cluster
@@ -273,8 +277,17 @@ def _hold(
     return task
 
 
-def _option_error(exc: BaseException | None) -> OptionError | None:
-    """The option error in what Dask has wrapped it in, twice."""
-    while exc is not None and not isinstance(exc, OptionError):
-        exc = exc.__cause__
-    return exc
+def _known_error(exc: BaseException, options: Options) -> GridEngineError | None:
+    """The error for users in what Dask has wrapped it in, twice."""
+    chain = [exc]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for error in chain:
+        if isinstance(error, OptionError):
+            return error
+        if is_file_limit(error):
+            return file_limit_error()
+    given = options.scheduler_options
+    if given and len(chain) > 1 and isinstance(chain[-1], TypeError | OSError):
+        return OptionError(f"scheduler_options={given}: {chain[-1]}")
+    return None

@@ -26,7 +26,8 @@ from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.scaling import to_close
 from dask_gridengine.dask_config import differing_config
 from dask_gridengine.errors import LauncherError
-from dask_gridengine.exit_causes import Cause, number_of_nodes
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.formatting import plural
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.naming import PREFIX, node_name, prefix_of, suffixes
 from dask_gridengine.nodes.admission import AdmissionControl, warnings_of
@@ -194,7 +195,7 @@ class NodePool:
             return count
         if self._clipped != count:
             self._clipped = count
-            text = f"{number_of_nodes(count)} requested, max-jobs allows {most}"
+            text = f"{plural(count, 'node')} requested, max-jobs allows {most}"
             self.note(text)
             logger.warning("%s", text)
         return most
@@ -239,8 +240,10 @@ class NodePool:
         """
         for job, blocked in self.arrays.blocked(records).items():
             self.note(
-                f"The grid runs {self.arrays.largest} nodes of an array at once."
-                f" Resubmitting {len(blocked)} nodes of job {job} in other arrays"
+                f"The grid runs {plural(self.arrays.largest, 'node')} of an array at"
+                " once."
+                f" Resubmitting {plural(len(blocked), 'node')} of job {job} in other"
+                " arrays"
             )
             self.reconciler.free += len(blocked)
             with contextlib.suppress(LauncherError):  # the session deletes them later

@@ -17,7 +17,7 @@ from dask_gridengine.bootstrap.connection_file import (
 )
 from dask_gridengine.cluster.pool import NodePool
 from dask_gridengine.daemon_threads import in_thread
-from dask_gridengine.errors import GridFull
+from dask_gridengine.errors import GridFull, OptionError
 from dask_gridengine.formatting import plural
 from dask_gridengine.grid_types import EndNotice, NodeRequest
 from dask_gridengine.launchers.base import Launcher
@@ -83,12 +83,17 @@ async def open_pool(
 async def _request(
     options: Options, launcher: Launcher, directory: Path
 ) -> NodeRequest:
-    if launcher.slots is None:  # a grid
-        # In a thread, and once: it may run qconf, which waits for the grid's master.
-        await in_thread(lambda: options.memory_resource_per)
+    # In a thread, and once: it may run qconf, which waits for the grid's master.
+    await in_thread(lambda: options.memory_resource_per)
     logs = options.log_directory or directory / "logs"
     argv = command(options, directory / FILE_NAME, logs, launcher.batch_system.log_name)
-    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OptionError(
+            f"log_directory={str(logs)!r} cannot be made: {exc.strerror}",
+            hint="name a directory that you may write to and that the nodes see",
+        ) from exc
     return request(options, argv, launcher.kind, launcher.batch_system)
 
 
@@ -98,7 +103,7 @@ def _listen(pool: NodePool) -> None:
         pool.reconciler.tell(
             f"cores={options.cores}, and this machine has"
             f" {plural(launcher.slots, 'slot')}: nodes run one at a time, with"
-            f" {options.cores} threads each"
+            f" {plural(options.cores, 'thread')} each"
         )
     listen, hosts = bootstrap_hosts(listen_at(options, launcher.kind))
     pool.bootstrap.start(listen, options.bootstrap_port)
@@ -181,8 +186,8 @@ async def _end_nodes(pool: NodePool) -> None:
         # minutes after a restart of its master, or for ever if their host is lost.
         if left:
             logger.warning(
-                "No end notice for %d nodes (e.g. %s, which %s). Check with: %s",
-                len(left),
+                "No end notice for %s (e.g. %s, which %s). Check with: %s",
+                plural(len(left), "node"),
                 left[0],
                 "has sent its exit report" if left[0].exit_report else "is silent",
                 listing,

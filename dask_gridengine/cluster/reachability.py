@@ -17,6 +17,7 @@ from distributed.comm import get_address_host, get_address_host_port
 from distributed.core import rpc
 from distributed.protocol.pickle import dumps
 
+from dask_gridengine.errors import with_hint
 from dask_gridengine.net.addresses import join
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.worker.network import CONNECT_SECONDS, answer, answer_at
@@ -132,7 +133,7 @@ async def answer_from(scheduler: Scheduler, worker: str, target: str) -> str:
 
 def _sentence(what: str, address: str, reply: str) -> str:
     place = join(*get_address_host_port(address))
-    return f"{what}: {place}: {reply}\n  Hint: {ADVICE}"
+    return with_hint(f"{what}: {place}: {reply}", ADVICE)
 
 
 def _local(address: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Scheduler
 
 from dask_gridengine.errors import OptionError
+from dask_gridengine.formatting import plural
 from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.option_parsing import size as parse_size
 from dask_gridengine.option_parsing import whole
@@ -38,8 +39,8 @@ def resolve_options(
     pools = resolved.pools
     if pools and not isinstance(jobs, Mapping) and asked:
         raise OptionError(
-            f"{asked} nodes of which pool? There are: {', '.join(pools)}\n"
-            f"  Hint: jobs={{{next(iter(pools))!r}: {asked}}}"
+            f"jobs={asked}: of which pool? There are: {', '.join(pools)}",
+            hint=f"jobs={{{next(iter(pools))!r}: {asked}}}",
         )
     if unknown := [name for name in by_pool if name not in pools]:
         there = ", ".join(pools) or "none: give pools={...}"
@@ -51,7 +52,7 @@ def resolve_options(
         wanted = resolved.nodes(whole(n_workers, "n_workers", least=0, of="workers"))
         if jobs is not None and jobs != wanted:
             raise OptionError(
-                f"jobs={jobs} and n_workers={n_workers}\n  Hint: give one"
+                f"jobs={jobs} and n_workers={n_workers} differ", hint="give one of them"
             )
         resolved = replace(resolved, jobs=wanted)
     return resolved
@@ -71,7 +72,7 @@ def nodes_by_pool(
             for name, count in jobs.items()
         }
     if not given:
-        raise OptionError("scale() needs a number\n  Hint: cluster.scale(jobs=4)")
+        raise OptionError("scale() needs a number", hint="cluster.scale(jobs=4)")
     several = pool is None and len(cluster.pools) > 1
     pools = cluster.pools if several else [cluster.pool(pool)]
     counts = {each: requested_nodes(each.options, numbers) for each in pools}
@@ -93,7 +94,7 @@ def requested_nodes(options: Options, numbers: Mapping[str, Any]) -> int:
     }
     if {"n", "jobs"} <= nodes.keys() and nodes["n"] != nodes["jobs"]:
         n, jobs = numbers["n"], numbers["jobs"]
-        raise OptionError(f"n={n!r} and jobs={jobs!r} differ\n  Hint: give one of them")
+        raise OptionError(f"n={n!r} and jobs={jobs!r} differ", hint="give one of them")
     return max(nodes.values(), default=0)
 
 
@@ -112,8 +113,8 @@ def in_workers(options: Options, name: str, value: Any) -> float:
     if unit == "memory":
         if not options.memory:
             raise OptionError(
-                f"{name}={value!r}: the memory of a node is not known\n"
-                "  Hint: GridEngineCluster(memory='8 GB')"
+                f"{name}={value!r}: the memory of a node is not known",
+                hint="GridEngineCluster(memory='8 GB')",
             )
         size = parse_size(value, name)
         return size * options.processes / options.memory
@@ -143,7 +144,9 @@ def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
         present = {name: given.pop(name, None) for name in names}
         present = {name: v for name, v in present.items() if v is not None}
         if {bound, f"{bound}_jobs"} <= present.keys():
-            raise OptionError(f"{bound} and {bound}_jobs\n  Hint: give one of them")
+            raise OptionError(
+                f"both {bound} and {bound}_jobs are given", hint="give one of them"
+            )
         found += [in_workers(options, name, v) for name, v in present.items()]
         shown += [f"{name}={v!r}" for name, v in present.items()]
     least = math.ceil(max(limits["minimum"], default=0))
@@ -151,8 +154,9 @@ def bounds(options: Options, given: dict[str, Any]) -> tuple[int, float]:
     most = math.floor(limit) if math.isfinite(limit) else limit
     if least > most:
         raise OptionError(
-            f"{', '.join(shown)}: at least {least} workers and at most {most}\n"
-            "  Hint: the minimum must not be more than the maximum"
+            f"{', '.join(shown)}: at least {plural(least, 'worker')} and at most"
+            f" {most}",
+            hint="the minimum must not be more than the maximum",
         )
     return least, most
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dask_gridengine.batch.base import SUBMISSION, BatchSystem
-from dask_gridengine.errors import DrmCommunicationError, LauncherError
+from dask_gridengine.errors import DrmCommunicationError, LauncherError, SubmitError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import (
     AccountingRecord,
     ArrayReport,
@@ -32,6 +33,7 @@ from dask_gridengine.launchers.supervisor import ChildSupervisor
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+KINDS = ("drmaa", "process")
 CANCEL_TIMEOUT = 5.0  # seconds to wait for the reply to a cancellation
 
 
@@ -98,14 +100,19 @@ class Launcher:
             task.add_done_callback(self._deletions.discard)
             raise
         if answer.get("error") == REJECTED:
-            native = None if self.kind == "process" else request.native
-            raise self.batch_system.submit_error(answer["text"], count, native)
+            raise await self._rejection(answer["text"], request, count)
         _raise_error(answer)
         nodes = from_ranges(answer["nodes"])
         self._ends.add(nodes)
         # The caller has the ids before the first end is reported.
         self._loop.call_soon(self._report_early, nodes)
         return nodes
+
+    async def _rejection(
+        self, reason: str, request: NodeRequest, count: int
+    ) -> SubmitError:
+        """Make the error for an array that was rejected."""
+        return self.batch_system.submit_error(reason, count, None)
 
     async def cancel(self, nodes: Collection[NodeId]) -> None:
         """Stop these nodes, queued or running; ignore nodes that have ended.
@@ -197,7 +204,8 @@ class Launcher:
     def _answer(self, reply: asyncio.Future[Message]) -> Message:
         if not reply.done():
             raise DrmCommunicationError(
-                f"no reply to a submission in {self._program.reply_timeout:g} s"
+                "no reply to a submission in"
+                f" {format_duration(self._program.reply_timeout)}"
             )
         try:
             answer = reply.result()

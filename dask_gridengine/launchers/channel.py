@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dask_gridengine.errors import LauncherError
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import signal_name
 from dask_gridengine.launchers.messages import READY, Message, decode, encode
 
@@ -115,7 +116,9 @@ class Channel:
             await self._connect()
             await asyncio.wait([ready], timeout=program.start_timeout)
             if not ready.done():
-                problem = f"did not start within {program.start_timeout:g} s"
+                problem = (
+                    f"did not start within {format_duration(program.start_timeout)}"
+                )
                 raise ChildDied(self._exit_message(problem))
             return self, ready.result()
         except BaseException:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dask_gridengine.errors import LauncherUnavailable, OptionError
+from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.grid_types import EndCallback
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
 from dask_gridengine.launchers.drmaa.launcher import open_drmaa
 from dask_gridengine.launchers.local.launcher import open_process
 
-KINDS = ("drmaa", "process")
 USE_LOCAL = (
     'or use local processes: launcher="process" (for a command: export'
     " DASK_GRIDENGINE__LAUNCHER=process)"
@@ -32,14 +31,9 @@ async def open_launcher(
     configured (neither ``SGE_ROOT`` nor ``DRMAA_LIBRARY_PATH``), otherwise the grid.
     The launcher's description says which one was selected, and why.
 
-    Raises `OptionError` for an unknown kind, `LauncherUnavailable` if the launcher does
-    not work; with kind None also where a configured grid does not work.
+    Raises `LauncherUnavailable` if the launcher does not work; with kind None also
+    where a configured grid does not work.
     """
-    if kind is not None and kind not in KINDS:
-        raise OptionError(
-            f"unknown launcher {kind!r}; choose from {', '.join(KINDS)}, or None for"
-            " drmaa where a grid is configured and process otherwise"
-        )
     if kind == "process":
         return await open_process(on_end, slots=slots, cleanup=cleanup)
     try:

@@ -21,6 +21,7 @@ from dask_gridengine.bootstrap.messages import (
     version_mismatch,
 )
 from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.formatting import plural
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.prologue import hinted
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
@@ -190,7 +191,7 @@ class AdmissionControl:
         counts, most = self._registry.counts, self._pool.options.max_importing
         if counts[NodeState.IMPORTING] >= most:
             rounds = counts[NodeState.ARRIVED] / most
-            reason = f"{counts[NodeState.IMPORTING]} nodes are importing, the limit"
+            reason = f"{plural(most, 'node')} may import at the same time"
             return rounds * IMPORT_SECONDS, reason
         return None
 

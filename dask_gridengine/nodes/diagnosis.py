@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from dask.utils import format_bytes
-
 from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.exit_causes import BY_STATUS, Cause, Diagnosis
+from dask_gridengine.formatting import format_duration, format_size
 from dask_gridengine.grid_types import AccountingRecord, EndNotice, signal_name
 from dask_gridengine.nodes.memory_option import in_memory_option, more_memory
 from dask_gridengine.nodes.prologue import hinted
@@ -42,6 +41,13 @@ _STREAM_ERRORS = ("Failed to deserialize", "in handle_scheduler")
 _ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
 _CONNECTION_ERROR = re.compile(
     r"([\w.]+\.)?(CommClosed|StreamClosed|Connection\w*|BrokenPipe|Timeout|OS)Error"
+)
+#: Errors of Python, and of libzmq and OpenBLAS, about a thread that cannot start.
+_NO_THREAD = re.compile(r"can't start new thread|Resource temporarily unavailable")
+THREAD_ADVICE = (
+    "each thread takes h_stack of the address space that h_vmem limits: request"
+    " h_stack=8M beside h_vmem in resource_spec; or the limit of processes is reached"
+    " (ulimit -u)"
 )
 #: The first line of a log, by the shell, and the last one, by the node.
 _ON_HOST = re.compile(r"^on (\S+): ?")
@@ -85,7 +91,7 @@ def diagnose_end(
         )
         return replace(diagnosis, source="accounting")
     if end.signal:
-        return _killed(end, walltime, memory, account, larger)
+        return _of_threads(_killed(end, walltime, memory, account, larger), tail)
     if last_line(tail).startswith(ENDED) and (ended := failures_in(tail)):
         detail = hinted(ended[-1])
         return Diagnosis(cause=Cause.PROLOGUE, detail=detail, source="log")
@@ -115,7 +121,19 @@ def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
             cause = Cause.LOST_CONTACT
             if error := _stream_error(exit_report.stderr):
                 cause, detail = Cause.BAD_MESSAGE, error
-    return Diagnosis(cause=cause, detail=detail, source="exit report")
+    diagnosis = Diagnosis(cause=cause, detail=detail, source="exit report")
+    return _of_threads(diagnosis, f"{detail}\n{exit_report.stderr}")
+
+
+def _of_threads(diagnosis: Diagnosis, text: str) -> Diagnosis:
+    """Say why threads could not start, if the log or the report has their error."""
+    found = _NO_THREAD.search(text)
+    if found is None or not diagnosis.cause.is_failure:
+        return diagnosis
+    detail = diagnosis.detail
+    if found[0] not in detail:
+        detail = "; ".join(filter(None, (detail, f"its log has: {found[0]}")))
+    return replace(diagnosis, detail=detail, advice=THREAD_ADVICE)
 
 
 def _stream_error(tail: str) -> str:
@@ -146,7 +164,7 @@ def out_of_memory(
     """
     return Diagnosis(
         cause=Cause.MEMORY,
-        detail=f"{format_bytes(used)} of {format_bytes(limit)}, {whose}",
+        detail=f"{format_size(used)} of {format_size(limit)}, {whose}",
         source=source,
         advice=f"request {larger(more_memory(used, limit) * processes)}, or use"
         " smaller chunks",
@@ -225,7 +243,7 @@ def _killed(
 ) -> Diagnosis:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
-        detail = f"{walltime:g} s, killed by {end.signal}"
+        detail = f"{format_duration(walltime)}, killed by {end.signal}"
         advice = f"request more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.formatting import format_duration
 
 #: Failures in a row after which a host is blocked.
 FAILURE_LIMIT = 2
@@ -119,7 +120,8 @@ class HostBlocklist:
                 if entry.lost
                 else f"nodes failed shortly after starting there, the last one {last}"
             )
-            yield f"Excluding host {host} for {entry.until - now:.0f} s: {why}"
+            left = format_duration(entry.until - now)
+            yield f"Excluding host {host} for {left}: {why}"
 
     def suspects(self) -> Collection[str]:
         """List the hosts where a node has failed fast and none has worked since."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -22,26 +23,37 @@ def request(
 ) -> NodeRequest:
     """Make the request; OptionError if the options contradict each other.
 
-    A launcher of kind "process" needs no submit options.
+    Local processes get no submit options. What the grid would refuse is refused there,
+    too, so that a script can be tried without one.
     """
-    native = ""
-    if kind == "drmaa":
-        resource_request = _resource_request(options)
-        native = batch_system.submit_options(resource_request)
-        if unsupported_options := batch_system.unsupported_options(resource_request):
-            logger.warning(
-                "%s does not support %s by its DRMAA; use job_extra_directives",
-                batch_system.title,
-                ", ".join(unsupported_options),
-            )
+    native = submit_options(options, kind, batch_system)
+    resources = _resource_request(options)
+    unsupported = batch_system.unsupported_options(resources)
+    if kind == "drmaa" and unsupported:
+        logger.warning(
+            "%s does not support %s by its DRMAA; use job_extra_directives",
+            batch_system.title,
+            ", ".join(unsupported),
+        )
     return NodeRequest(
         name=options.name,
         command=command,
         environment=_before_python(),
-        native=native,
+        native=native if kind == "drmaa" else "",
         slots=options.cores,
         walltime=options.walltime,
     )
+
+
+def submit_options(options: Options, kind: str, batch_system: BatchSystem) -> str:
+    """Render the submit options of a node; OptionError if they contradict each other.
+
+    For local processes cores need no parallel environment.
+    """
+    resources = _resource_request(options)
+    if kind == "process" and not options.parallel_environment:
+        resources = replace(resources, slots=1)
+    return batch_system.submit_options(resources)
 
 
 def _resource_request(options: Options) -> ResourceRequest:

@@ -5,8 +5,10 @@ They differ where a host has several networks, and behind NAT.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
+from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import (
     LOOPBACK,
     host_and_port,
@@ -30,7 +32,16 @@ def listen_at(options: Options, kind: str) -> str | None:
     to it, unless a contact address leads through one.
     """
     if options.host or options.interface:
-        return plausible(interface=options.interface, host=options.host)[0]
+        found = plausible(interface=options.interface, host=options.host)[0]
+        nat = options.contact_address
+        if kind == "drmaa" and not nat and ipaddress.ip_address(found).is_loopback:
+            option = "host" if options.host else "interface"
+            value = options.host or options.interface
+            raise OptionError(
+                f"{option}={value!r} is {found}, which no other host reaches",
+                hint=f"name the network that the nodes reach, or leave out {option}=",
+            )
+        return found
     return LOOPBACK if kind == "process" and not options.contact_address else None
 
 

@@ -89,6 +89,12 @@ def round_up(size: float) -> str:
     return f"{size:.0f}"
 
 
+def requested_limit(options: Options) -> str:
+    """Return the name of the grid's memory limit that the options request, or ""."""
+    lines = (options.resource_spec or "", *options.job_extra_directives)
+    return next(filter(None, map(_limit_in, lines)), "")
+
+
 def _limit_in(resources: str) -> str:
     found = re.search(rf"\b({'|'.join(LIMITS)})=", resources)
     return found[1] if found else ""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import dask
 from dask.utils import parse_timedelta
 
-from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.suspensions import Suspensions
 
@@ -187,8 +188,8 @@ class NodeMonitor:
         self._idle_slots = 0  # the time of the others begins again
         if due:
             pool.reconciler.tell(
-                f"Deleted {number_of_nodes(len(due))} that queued and were not needed"
-                f" for {grace:g} s (60 times idle-grace)",
+                f"Deleted {plural(len(due), 'node')} that queued and were not needed"
+                f" for {format_duration(grace)} (60 times idle-grace)",
                 logging.INFO,
             )
             await pool.cancel(due)
@@ -217,15 +218,20 @@ def silent_for(
 def diagnose_silence(record: NodeRecord, now: float, host_is_heard: bool) -> Diagnosis:
     """Diagnose a node that has been silent for too long."""
     if not record.missing:
-        detail = f"{now - record.since:.0f} s {record.state.value}, and silent"
+        detail = (
+            f"{format_duration(now - record.since)} {record.state.value}, and silent"
+        )
         return Diagnosis(cause=Cause.NO_START, detail=detail, source="bootstrap")
     if record.lost is None:
         name, since = min(record.missing.items(), key=lambda item: item[1])
-        detail = f"its worker {name} has been missing for {now - since:.0f} s"
+        detail = (
+            f"its worker {name} has been missing for {format_duration(now - since)}"
+        )
         return Diagnosis(cause=Cause.NO_START, detail=detail, source="scheduler")
     detail = (
-        f"the scheduler has missed its worker for {now - record.lost:.0f} s, the node"
-        " is silent, and the grid reports no end"
+        "the scheduler has missed its worker for"
+        f" {format_duration(now - record.lost)}, the node is silent, and the grid"
+        " reports no end"
     )
     if host_is_heard:
         detail += "; other nodes on its host are not silent"

@@ -11,7 +11,8 @@ from dask_gridengine.errors import (
     LauncherError,
     SubmitError,
 )
-from dask_gridengine.exit_causes import Cause, number_of_nodes
+from dask_gridengine.exit_causes import Cause
+from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile.rate_limiter import RateLimiter, doubled
 
@@ -148,8 +149,8 @@ class Reconciler:
         replaced = max(0, queued - free)
         self.limiter.give_back(charged - replaced)
         if replaced:
-            text = "node" if replaced == 1 else "nodes"
-            self.tell(f"Submitted {replaced} replacement {text}", logging.INFO)
+            text = f"Submitted {plural(replaced, 'replacement node')}"
+            self.tell(text, logging.INFO)
         if self.missing:
             self._pool.wake()  # the grid may take the rest as another array
         return None
@@ -179,7 +180,9 @@ class Reconciler:
         """Try again later: the grid does not answer, or takes no more of our jobs."""
         seconds = self._back_off()
         if not self.submission_error:
-            self.tell(f"Submission failed, will retry in {seconds:g} s: {why}")
+            self.tell(
+                f"Submission failed, will retry in {format_duration(seconds)}: {why}"
+            )
         self.submission_error = why
         self._pool.wake()
 
@@ -207,7 +210,7 @@ class Reconciler:
             self.submission_error = str(exc)
             if first:
                 return
-        count = number_of_nodes(free + charged)
+        count = plural(free + charged, "node")
         if isinstance(exc, SubmitError):
             self._pool.failures.rejected()
             self.tell(f"The grid rejected {count}: {exc.reason.strip()}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from distributed.scheduler import TaskPrefix, TaskState, WorkerState
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import suffixes
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.reconcile import walltime
@@ -128,7 +129,7 @@ class WalltimeRotation:
         if left <= margin + lead and not record.cancelled:
             self._pool.replace(record)
         if left <= margin:
-            detail = f"as its {limit:g} s of walltime came to their end"
+            detail = f"as its {format_duration(limit)} of walltime came to their end"
             why = Diagnosis(cause=Cause.EXPIRED, detail=detail, source="cluster")
             self._drain(record, why, deadline - walltime.GRID_SLACK)
 
@@ -195,7 +196,8 @@ class WalltimeRotation:
         left = until - self._pool.registry.clock()
         left = max(0.0, left - self._hand_over(workers, lifetime))
         late = [
-            f"{ts.key!r} (ran {ran:.0f} of about {expected:.0f} s)"
+            f"{ts.key!r} (ran {format_duration(ran)} of about"
+            f" {format_duration(expected)})"
             for ws in workers
             for ts, ran in running_tasks(ws).items()
             if (expected := self._expected_seconds(ts.prefix)) - ran > left
@@ -205,7 +207,7 @@ class WalltimeRotation:
             record.unfinished = ", ".join(late[:TASKS_NAMED])
             record.unfinished += f" and {more} more" if more > 0 else ""
             self._pool.reconciler.tell(
-                f"{record} leaves in {left:.0f} s; it cannot finish:"
+                f"{record} leaves in {format_duration(left)}; it cannot finish:"
                 f" {record.unfinished}, which will run again elsewhere"
             )
 

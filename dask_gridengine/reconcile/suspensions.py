@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import dask
 from dask.utils import parse_timedelta
 
-from dask_gridengine.exit_causes import Cause, Diagnosis, number_of_nodes
+from dask_gridengine.exit_causes import Cause, Diagnosis
+from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.registry import NodeRecord
 
@@ -115,7 +116,7 @@ class Suspensions:
             for record in pool.registry.suspended.values()
             if record.suspended is not None and now - record.suspended >= limit
         ]
-        detail = f"{limit:g} s (suspended-timeout)"
+        detail = f"{format_duration(limit)} (suspended-timeout)"
         diagnosis = Diagnosis(cause=Cause.SUSPENDED, detail=detail, source="grid")
         for record in late:
             pool.reconciler.tell(f"Replacing {record}: suspended for {detail}")
@@ -130,4 +131,4 @@ def _subject(records: Collection[NodeRecord]) -> str:
     first = next(iter(records))
     if len(records) == 1:
         return f"{first} was"
-    return f"{number_of_nodes(len(records))} (e.g. {first}) were"
+    return f"{plural(len(records), 'node')} (e.g. {first}) were"

@@ -13,7 +13,8 @@ from distributed import Scheduler
 from distributed.core import Status
 
 from dask_gridengine.errors import NodesFailed
-from dask_gridengine.exit_causes import NONE_REQUESTED, number_of_nodes
+from dask_gridengine.exit_causes import NONE_REQUESTED
+from dask_gridengine.formatting import plural
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def out_of_reach(
         possible += nodes * pool.options.processes
         of = f" of {pool.name}" if pool.name else ""
         runs = "runs" if nodes == 1 else "run"
-        reasons.append(f"at most {number_of_nodes(nodes)}{of} {runs} at once: {why}")
+        reasons.append(f"at most {plural(nodes, 'node')}{of} {runs} at once: {why}")
     if possible >= wanted:
         return None
-    reasons.append(f"Hint: wait for {possible} at most, or change these options")
-    return NodesFailed(wanted, running, reasons)
+    error = NodesFailed(wanted, running, reasons)
+    error.hint = f"wait for {possible} at most, or change these options"
+    return error
 
 
 def _desired_workers(pool: NodePool) -> int:

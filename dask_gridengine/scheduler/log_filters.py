@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
+import resource
 import threading
 from collections.abc import Iterator
 
 from distributed import Scheduler
 from distributed.utils import silence_logging_cmgr
+
+from dask_gridengine.errors import GridEngineError
 
 #: Messages on data that is lost with its workers (distributed 2026.8).
 LOST = (
@@ -49,6 +53,46 @@ def _apply_levels() -> None:
     _restore.close()
     if _levels:
         _restore.enter_context(silence_logging_cmgr(level=max(_levels)))
+
+
+def is_file_limit(error: BaseException | None) -> bool:
+    """Whether an error says that this process has too many open files."""
+    return isinstance(error, OSError) and error.errno == errno.EMFILE
+
+
+def file_limit_error() -> GridEngineError:
+    """Make the error of a process with too many open files."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return GridEngineError(
+        f"too many open files: this process may have {limit}, and each worker needs"
+        " some",
+        hint="ulimit -Hn shows the limit; admins raise it (nofile in"
+        " /etc/security/limits.conf), or use fewer workers with more threads",
+    )
+
+
+@contextlib.contextmanager
+def shortened_file_limit() -> Iterator[None]:
+    """Log "too many open files" once, instead of a traceback for each connection."""
+    told = False
+
+    def shorten(record: logging.LogRecord) -> bool:
+        nonlocal told
+        if not (record.exc_info and is_file_limit(record.exc_info[1])):
+            return True
+        first, told = not told, True
+        record.msg, record.args = str(file_limit_error()), ()
+        record.exc_info = record.exc_text = None
+        return first
+
+    loggers = [logging.getLogger(n) for n in ("asyncio", "tornado.application")]
+    for log in loggers:
+        log.addFilter(shorten)
+    try:
+        yield
+    finally:
+        for log in loggers:
+            log.removeFilter(shorten)
 
 
 @contextlib.contextmanager

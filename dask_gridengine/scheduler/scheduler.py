@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ from dask_gridengine.worker.task_loading import PortableTask
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.failure_info import ClusterFailureInfo
+
+
+REMOVED_KEPT = 1000
 
 
 class ClusterScheduler(Scheduler):  # type: ignore[misc]
@@ -86,6 +90,8 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         self.liveness = WorkerLiveness(self, self._resumed)
         self.failure_info: ClusterFailureInfo | None = None
         self.failures: FailureAttribution | None = None
+        #: Addresses of workers that were removed, the last ones.
+        self.removed: deque[str] = deque(maxlen=REMOVED_KEPT)
         #: Returns the ``scheduler_info`` of the cluster object. Dask sends it the
         #: status of a worker that registers ("init"), and no change.
         self.cluster_info: Callable[[], dict[str, Any]] | None = None
@@ -186,6 +192,13 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         self.liveness.spare_suspended()
         await super().check_worker_ttl()
 
+    def heartbeat_worker(self, *, address: str, **info: Any) -> dict[str, Any]:
+        """As Dask's, which warns of each heartbeat that its worker's removal meets."""
+        if address not in self.workers and address in self.removed:
+            return {"status": "missing"}
+        answer: dict[str, Any] = super().heartbeat_worker(address=address, **info)
+        return answer
+
     def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
         """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
         msg: dict[str, Any] = super()._task_to_msg(ts)
@@ -237,6 +250,7 @@ class _Hooks(SchedulerPlugin):  # type: ignore[misc]
         if topic == WORKER_EXIT and scheduler.failure_info is not None:
             scheduler.failure_info.worker_exit(str(msg.get("name")), msg)
         elif topic == "all" and msg.get("action") == "remove-worker":
+            scheduler.removed.append(msg["worker"])
             if scheduler.failures is not None:
                 scheduler.failures.remove_worker(msg)
         elif msg.get("action") == "worker-status-change" and scheduler.cluster_info:

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import overload
 
-from dask.utils import format_bytes
 from distributed import Scheduler
 from distributed.utils import Log
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.formatting import format_counts, format_duration
+from dask_gridengine.formatting import format_counts, format_duration, format_size
 from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.nodes.history import JobRow, row_of
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
@@ -93,7 +92,7 @@ class JobTable(Sequence[JobRow]):
             row.state.value,
             f"{format_duration(self._made - row.since)} ago",
             row.worker or "",
-            format_bytes(row.peak_memory) if row.peak_memory else "",
+            format_size(row.peak_memory) if row.peak_memory else "",
             row.note,
         )
 

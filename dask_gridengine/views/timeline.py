@@ -99,8 +99,8 @@ def save(picture: Any, path: Path, *, title: str) -> None:
     """Write a figure to an HTML file; raises OptionError for other formats."""
     if path.suffix.lower() != ".html":
         raise OptionError(
-            f"timeline({str(path)!r}) cannot write this format\n"
-            "Hint: give a file name that ends in .html"
+            f"timeline({str(path)!r}) cannot write this format",
+            hint="give a file name that ends in .html",
         )
     # The file loads nothing: clusters' networks often reach no CDN.
     path.write_text(file_html(picture, INLINE, title), encoding="utf-8")

@@ -47,19 +47,31 @@ def test_an_error_has_no_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(180)
 def test_the_demo(tmp_path: Path) -> None:
-    """It prints the results of three computations and saves the timeline."""
+    """It prints results and a bar for each node, and saves a timeline if asked (D6)."""
+    file = tmp_path / "run.html"
     ended = dask(
         "demo",
         "--jobs=2",
         "--launcher=process",
-        f"--timeline={tmp_path / 'run.html'}",
+        f"--timeline={file}",
         DASK_GRIDENGINE__SHARED_DIRECTORY=str(tmp_path),
     )
     assert ended.returncode == 0, ended.stderr
-    for expected in ("Hawaiian", "distances", "hours late", "1.2", "working"):
+    for expected in ("flights", "Hawaiian", "distances", "hours late", str(file)):
         assert expected in ended.stdout
-    assert "ge-1" in (tmp_path / "run.html").read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
+    bars = [line for line in ended.stdout.splitlines() if line.startswith("ge-")]
+    assert sorted(bar.split()[1] for bar in bars) == ["1.1", "1.2"]
+    assert any("█" in bar for bar in bars)
+    assert "ge-1" in file.read_text()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("wrong", ["--jobs=0", "--timeline=run.png"])
+def test_a_demo_that_cannot_be_shown_is_refused(wrong: str) -> None:
+    """No nodes would do the work, and no program draws that file (D6)."""
+    ended = dask("demo", wrong, SGE_ROOT="")
+    assert ended.returncode in (1, 2)
+    assert wrong.partition("=")[0] in ended.stderr
 
 
 def test_the_parts_of_the_demo_are_the_whole() -> None:

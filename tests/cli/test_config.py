@@ -57,12 +57,40 @@ def test_unknown_keys(site_file: Path) -> None:
         assert expected in ended.output
 
 
+def test_settings_are_printed_in_the_order_of_the_question() -> None:
+    """So that a script can read them (D5)."""
+    lines = typed("config", "walltime", "queue").stdout.splitlines()[-2:]
+    assert [line.split()[0] for line in lines] == ["walltime", "queue"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["up", "--jobs=1"], ["doctor"], ["demo"], ["ps"], ["kill"], ["explain"], ["logs"]],
+    ids=" ".join,
+)
+def test_a_misspelt_key_stops_each_command(site_file: Path, command: list[str]) -> None:
+    """The error suggests the right one, before anything is done (D5)."""
+    ended = typed(*command)
+    assert ended.exit_code != 0
+    assert "gridengine.que " in ended.output
+    assert "'queue'" in ended.output
+
+
+@pytest.mark.parametrize("command", ["up", "doctor", "demo"])
+def test_a_cluster_has_the_same_options_everywhere(command: str) -> None:
+    """What was tried with one command can be typed for another (D5)."""
+    text = typed(command, "--help").output
+    for name in ("--queue", "--walltime", "--memory", "--cores", "-o, --option"):
+        assert name in text
+
+
 def test_invalid_values(site_file: Path) -> None:
     """A value that a cluster rejects is an error here as well."""
     ended = typed("config", "memory", "-o", "memory=much")
     assert ended.exit_code == 1
     assert "memory" in ended.output
-    ended = typed("config", "nonsense")
+    ended = typed("config", "quue")
     assert ended.exit_code == 2
+    assert "'queue'" in ended.output
     ended = typed("config", "-o", "nonsense=1")
     assert ended.exit_code == 2

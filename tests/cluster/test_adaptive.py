@@ -166,7 +166,7 @@ async def test_a_wrong_option_changes_nothing(shared: Path) -> None:
     """The error has the nearest name, and the present adaptive scaling continues."""
     async with running(shared) as (cluster, _):
         before = cluster.adapt(maximum=2)
-        with pytest.raises(TypeError, match=r"'max'.*'maximum'"):
+        with pytest.raises(TypeError, match=r"'max'[\s\S]*'maximum'"):
             cluster.adapt(max=3)
         with pytest.raises(TypeError, match="'interval'"):
             cluster.adapt(intervall="1s")

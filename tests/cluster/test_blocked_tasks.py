@@ -71,7 +71,7 @@ async def test_a_paused_worker_is_reported_with_advice(tmp_path: Path) -> None:
         assert text.startswith(
             "1 worker is paused and starts no task: w0 on node1 for 1 min, with "
         )
-        assert " of 381.47 MiB in use" in text
+        assert " of 381 MiB in use" in text
         assert "above 80 % of its memory (distributed.worker.memory.pause)" in text
         assert "client.restart_workers(['w0'])" in text
         with_advice = re.search(r"memory='(\d+) MB'", text)

@@ -56,7 +56,7 @@ def test_alike_ends_are_one_sentence(pool: NodePool) -> None:
     )
     assert "memory='12 GB'" in text[2]
     assert text[3] == (
-        "4 nodes on node17 could not import its worker: ModuleNotFoundError: numpy"
+        "4 nodes on node17 could not import their worker: ModuleNotFoundError: numpy"
     )
     assert text[-1] == "40 nodes on node1 were cancelled"
 
@@ -147,7 +147,7 @@ def test_one_node_is_explained_from_its_submission_to_its_end(
         "its Nanny has started a new worker 2 times",
         "it ran into its walltime",
         "known from: grid",
-        "its worker used 3.00 GiB at most",
+        "its worker used 3 GiB at most",
         "  | two",
     ):
         assert words in text

@@ -111,7 +111,7 @@ def test_a_worker_that_its_nanny_ended_comes_with_advice(scene: Scene) -> None:
     event = exit_event(signal="SIGKILL", too_much_memory=2**30, memory_limit=2**30)
     scene.failure_info.worker_exit("ge-0", event)
     words = scene.failure_info.deaths(["ge-0"])
-    assert "ran into the memory limit: 1.00 GiB of 1.00 GiB" in words
+    assert "ran into the memory limit: 1 GiB of 1 GiB" in words
     assert "memory=" in words
 
 

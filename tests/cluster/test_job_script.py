@@ -20,11 +20,17 @@ GRID = batch_system("gridengine")
 DRMAA: Any = SimpleNamespace(description="SGE 8.1.9 at gridmaster", kind="drmaa")
 
 
-def render(directory: Path, **given: Any) -> str:
+LOCAL: Any = SimpleNamespace(
+    description="2 slots of local processes", kind="process", batch_system=GRID
+)
+
+
+def render(directory: Path, launcher: Any = DRMAA, **given: Any) -> str:
     options = Options.resolve({"name": "dask-x", **given})
     file, logs = directory / "connection.json", directory / "logs"
     argv = command(options, file, logs, GRID.log_name)
-    return jobscript.render(options, request(options, argv, "drmaa", GRID), DRMAA)
+    requested = request(options, argv, launcher.kind, GRID)
+    return jobscript.render(options, requested, launcher)
 
 
 def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:
@@ -47,28 +53,54 @@ def test_it_is_what_qsub_would_be_given(tmp_path: Path) -> None:
     assert script.startswith("#!/bin/sh\n# started by: SGE 8.1.9 at gridmaster\n")
 
 
+SMP = {"parallel_environment": "smp"}
+
+
 @pytest.mark.parametrize(
-    ("given", "remark"),
+    ("given", "remarks"),
     [
-        ({}, "1 threads for the worker = 1 slot of the grid"),
+        ({}, ["1 slot for 1 worker with 1 thread each", "share of the host's memory"]),
+        ({"cores": 4, **SMP}, ["4 slots", "-pe smp", "1 worker with 4 threads"]),
         (
-            {"cores": 4, "parallel_environment": "smp"},
-            "4 threads for the worker = 4 slots of the grid, through -pe smp",
+            {"cores": 8, "processes": 4, "memory": "8 GiB", **SMP},
+            ["4 workers with 2 threads each", "each worker is 2 GiB"],
         ),
-        ({}, "the worker's limit is its slots' share of its host's memory"),
-        ({"memory": "4 GiB"}, "the worker's limit is 4.00 GiB"),
-        ({"memory": "4 GiB"}, "nothing is requested of the grid for it"),
+        (
+            {"cores": 4, "worker_options": {"nthreads": 1}, **SMP},
+            ["with 1 thread each"],
+        ),
+        ({"memory": "4 GiB"}, ["each worker is 4 GiB", "nothing is requested"]),
+        ({"memory": 0}, ["no limit"]),
         (
             {"memory": "4 GiB", "memory_resource": "h_vmem"},
-            "h_vmem is requested for it, charged per slot",
+            ["h_vmem is requested for it, charged per slot"],
         ),
+        ({"resource_spec": "h_vmem=4G"}, ["h_vmem is requested as well"]),
     ],
 )
 def test_it_says_what_slots_and_memory_mean(
-    given: dict[str, Any], remark: str, tmp_path: Path
+    given: dict[str, Any], remarks: list[str], tmp_path: Path
 ) -> None:
-    """Dask and Grid Engine mean different things by these: both stand there."""
-    assert remark in render(tmp_path, **given)
+    """Dask and Grid Engine mean different things by these: both stand there (D1)."""
+    script = render(tmp_path, **given)
+    for remark in remarks:
+        assert remark in script
+    assert ("nothing is requested" in script) == ("h_vmem" not in script)
+
+
+@pytest.mark.parametrize("launcher", [DRMAA, LOCAL])
+def test_it_is_the_same_off_the_grid(launcher: Any, tmp_path: Path) -> None:
+    """A script can be checked where there is no grid (D1)."""
+    given = {"queue": "long.q", "walltime": "1h", "resource_spec": "h_vmem=4G"}
+    script = render(tmp_path, launcher, **given)
+    assert "#$ -q long.q -l h_vmem=4G,h_rt=3600\n" in script
+
+
+def test_cores_of_local_processes_need_no_parallel_environment(tmp_path: Path) -> None:
+    """The script says that Grid Engine does."""
+    script = render(tmp_path, LOCAL, cores=4)
+    assert "parallel_environment" in script
+    assert "-pe" not in script
 
 
 def test_a_shell_runs_it(tmp_path: Path) -> None:

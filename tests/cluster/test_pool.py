@@ -76,8 +76,8 @@ def test_each_pool_is_scaled_by_its_name(pooled: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"n": 2}, "which pool.*cpu, big"),
-        ({"jobs": 1, "pool": "huge"}, "no pool 'huge'.*cpu, big"),
+        ({"n": 2}, "several pools[\\s\\S]*cpu, big"),
+        ({"jobs": 1, "pool": "huge"}, "no pool 'huge'[\\s\\S]*cpu, big"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'"),
         ({"jobs": {"big": -1}}, "at least 0"),
         ({"jobs": {"big": 1}, "n": 3}, "no other arguments"),
@@ -96,7 +96,7 @@ def test_a_number_needs_its_pool(
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"jobs": 2}, r"2 nodes of which pool"),
+        ({"jobs": 2}, "jobs=2: of which pool"),
         ({"jobs": {"huge": 1}}, "no pool 'huge'. There are: cpu, big"),
         ({"pools": {"a-1": {}}}, "'a-1' cannot be the name of a pool"),
         ({"pools": {"a": 3}}, "expected a dict of options"),

@@ -135,9 +135,10 @@ def test_a_courtesy_signal_drains_a_node(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"queue": "nowhere.q"}, r"nowhere\.q.*qsub -w v"),
+        ({"queue": "nowhere.q"}, r"nowhere\.q.*Hint: queue: .*all\.q"),
         ({"resource_spec": "unicorns=3"}, r"unicorns.*resource_spec"),
         ({"cores": 2, "parallel_environment": "nope"}, r"nope.*parallel_environment"),
+        ({"cores": 99, "parallel_environment": "smp"}, r"suitable queues.*cores="),
     ],
 )
 def test_a_rejected_submission_has_the_grids_message(
@@ -179,7 +180,10 @@ def test_the_error_of_a_missing_libdrmaa(
     [
         ({"python": "/nowhere/python"}, r"could not find Python.*not found.*python="),
         ({"local_directory": "/proc/no"}, r"scratch directory.*local_directory="),
-        ({"host": "127.0.0.1"}, r"could not reach.*127.0.0.1.*refused.*interface="),
+        (
+            {"contact_address": "127.0.0.1"},
+            r"could not reach.*127.0.0.1.*refused.*interface=",
+        ),
     ],
 )
 def test_the_error_of_nodes_that_cannot_start(
@@ -202,7 +206,9 @@ def test_a_shared_directory_that_is_not_shared(
     private = grid.directory / "private"
     with (
         GridEngineCluster(jobs=1, **{**options, "shared_directory": private}) as one,
-        pytest.raises(NodesFailed, match=r"(?s)could not write its log.*shared_dir"),
+        pytest.raises(
+            NodesFailed, match=r"(?s)could not write (its|their) log.*shared_dir"
+        ),
     ):
         one.wait_for_workers(1, timeout=60)
     options = {**options, "shared_directory": private, "log_directory": tmp_path}

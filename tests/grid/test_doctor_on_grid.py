@@ -67,7 +67,14 @@ def test_a_good_site(doctor: Callable[..., Checks]) -> None:
     checks = doctor()
     assert failures(checks) == []
     assert "node1 and node2" in checks["nodes"]["sentence"]
-    assert {"cell", "qmaster", "queues", "limits", "way back", "clock"} <= checks.keys()
+    assert {
+        "cell",
+        "qmaster",
+        "queues",
+        "limits",
+        "worker ports",
+        "clock",
+    } <= checks.keys()
 
 
 def test_no_library(doctor: Callable[..., Checks]) -> None:
@@ -115,7 +122,7 @@ def test_no_permission_to_a_queue(
     ("open_ports", "name", "part"),
     [
         ([BOOTSTRAP], "addresses", f":{SCHEDULER}: no answer"),
-        ([BOOTSTRAP, SCHEDULER], "way back", "not reachable from here"),
+        ([BOOTSTRAP, SCHEDULER], "worker ports", "not reachable from here"),
     ],
 )
 def test_a_firewall(

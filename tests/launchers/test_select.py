@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.errors import LauncherUnavailable, OptionError
+from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.launchers.drmaa.launcher import open_drmaa
 from dask_gridengine.launchers.select import open_launcher
 from tests.launchers.conftest import Ends
@@ -89,9 +89,3 @@ def test_a_configured_but_missing_library_is_an_error(
     monkeypatch.setenv("DRMAA_LIBRARY_PATH", "/no/such.so")
     with pytest.raises(LauncherUnavailable, match=r"/no/such\.so"):
         asyncio.run(describe(None, ends))
-
-
-def test_the_error_for_an_unknown_launcher_lists_all(ends: Ends) -> None:
-    """So that a typo is found at once."""
-    with pytest.raises(OptionError, match=r"'dmraa'.* drmaa, process"):
-        asyncio.run(describe("dmraa", ends))

@@ -207,3 +207,17 @@ def test_how_a_worker_process_ended_gives_the_advice(
 ) -> None:
     """A crash, an exit and a kill have different advice."""
     assert says in process_ended(signal, status).sentence("it")
+
+
+def test_threads_that_cannot_start_are_explained() -> None:
+    """With h_vmem, the limit of a thread's stack is the reason, not the cause (D12)."""
+    killed = diagnose_end(
+        end(signal="SIGABRT"),
+        "on node1:\nResource temporarily unavailable (src/thread.cpp:241)\n",
+        started=True,
+    )
+    error = "RuntimeError: can't start new thread"
+    reported = diagnose_exit_report(exit_report(cause="could not start", detail=error))
+    for diagnosis in (killed, reported):
+        assert "h_stack" in diagnosis.sentence("it")
+    assert "h_stack" not in diagnose_end(end(signal="SIGABRT"), started=True).advice

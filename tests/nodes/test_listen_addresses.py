@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dask_gridengine.errors import OptionError
 from dask_gridengine.net.addresses import LOOPBACK, plausible
 from dask_gridengine.nodes.listen_addresses import (
     bootstrap_addresses,
@@ -36,7 +37,7 @@ def scheduler(**changes: Any) -> Any:
         ({}, "drmaa", None),
         ({}, "process", LOOPBACK),
         ({"host": "::1"}, "process", "::1"),
-        ({"interface": "lo"}, "drmaa", LOOPBACK),
+        ({"interface": "lo"}, "process", LOOPBACK),
         ({"contact_address": "gate"}, "process", None),
         ({"contact_address": "gate", "host": "127.0.0.1"}, "drmaa", "127.0.0.1"),
     ],
@@ -46,6 +47,13 @@ def test_clusters_on_a_grid_listen_everywhere_and_local_ones_at_loopback(
 ) -> None:
     """Unless the user says where; a laptop opens no port to its network."""
     assert listen_at(options(**given), kind) == host
+
+
+@pytest.mark.parametrize("given", [{"interface": "lo"}, {"host": "localhost"}])
+def test_no_node_of_a_grid_reaches_loopback(given: dict[str, Any]) -> None:
+    """It is refused at once; nodes would try for a minute (D11)."""
+    with pytest.raises(OptionError, match=next(iter(given))):
+        listen_at(options(**given), "drmaa")
 
 
 def test_all_bound_addresses_are_offered() -> None:

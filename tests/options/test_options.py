@@ -14,7 +14,7 @@ import pytest
 
 import dask_gridengine
 from dask_gridengine.dask_config import DEFAULTS
-from dask_gridengine.errors import OptionError
+from dask_gridengine.errors import OptionError, UnknownOption
 from dask_gridengine.net.ports import Ports
 from dask_gridengine.options import Options
 from dask_gridengine.unknown_options import OF_JOBQUEUE, REMOVED
@@ -83,13 +83,23 @@ def test_the_defaults_are_valid() -> None:
     assert one.security is True
 
 
-def test_a_wrong_name_lists_all_and_suggests_one() -> None:
-    """A typo is a TypeError, as for any function, with the nearest name."""
-    with pytest.raises(TypeError) as caught:
+@pytest.mark.parametrize("key", ["wall_time", "wall-time"])
+def test_a_wrong_name_suggests_the_right_one(key: str) -> None:
+    """A typo is a TypeError, as for any function; also in Dask's configuration."""
+    with pytest.raises(TypeError, match=r"'wall_time'[\s\S]*'walltime'"):
         Options.resolve({"wall_time": 5})
-    text = str(caught.value)
-    assert "no option 'wall_time' (did you mean 'walltime'?)" in text
-    assert all(name in text for name in Options.names())
+    with (
+        dask.config.set({"gridengine": {key: 5}}),
+        pytest.raises(TypeError, match=rf"gridengine.{key}[\s\S]*'walltime'"),
+    ):
+        Options.resolve({})
+
+
+def test_a_name_like_no_other_lists_all() -> None:
+    """So that the right one can be found."""
+    with pytest.raises(UnknownOption) as caught:
+        Options.resolve({"xyzzy": 5})
+    assert all(name in str(caught.value) for name in Options.names())
 
 
 @pytest.mark.parametrize("name", sorted(REMOVED))
@@ -99,7 +109,7 @@ def test_a_removed_option_is_refused_with_what_replaces_it(name: str) -> None:
     for key in (name, name.replace("_", "-")):
         with (
             dask.config.set({"gridengine": {key: "x"}}),
-            pytest.raises(OptionError, match=name) as refused,
+            pytest.raises(OptionError, match=key) as refused,
         ):
             Options.resolve({})
         assert REMOVED[name] in str(refused.value)

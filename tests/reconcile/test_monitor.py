@@ -242,7 +242,7 @@ async def test_places_that_were_not_needed_for_long_are_given_back() -> None:
     assert len(world.launcher.cancelled) == 1, "the time of the others begins again"
     await world.turn(20.0)
     assert [node.index for node in world.launcher.cancelled[1:]] == [2, 3, 4]
-    assert world.decided("not needed for 100 s")
+    assert world.decided("not needed for 1.7 min")
 
 
 async def test_a_place_that_is_needed_for_a_moment_is_kept() -> None:

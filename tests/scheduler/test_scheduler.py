@@ -51,6 +51,22 @@ async def test_the_network_address_stays_the_address() -> None:
             assert await client.submit(sum, [1, 2]) == 3
 
 
+async def test_a_heartbeat_of_a_worker_that_has_left_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was sent before the worker left; from any other address it is one (D9)."""
+    async with working(tmp_path) as (scheduler, _, (w,)):
+        address, unknown = w.address, "tcp://127.0.0.1:1"
+        await w.close()
+        await until(lambda: not scheduler.workers, "it has left")
+        for sender in (address, unknown):
+            answer = scheduler.heartbeat_worker(address=sender, metrics={})
+            assert answer == {"status": "missing"}
+    warned = [text for text in caplog.messages if "unregistered" in text]
+    assert len(warned) == 1
+    assert unknown in warned[0]
+
+
 async def test_a_silent_worker_is_removed(tmp_path: Path) -> None:
     """After worker-ttl, as with Dask's own."""
     async with working(tmp_path) as (scheduler, _, (w,)):

@@ -6,11 +6,12 @@ Run on Son of Grid Engine 8.1.9 only; differences of the others are from their m
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import ClassVar
 
 from dask_gridengine.batch.base import BatchSystem
-from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat
+from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat, rejection
 from dask_gridengine.batch.sge import submit_options as options
 from dask_gridengine.errors import ArrayTooLarge, GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause
@@ -39,6 +40,7 @@ class GridEngine(BatchSystem):
 
     submit_options = staticmethod(options.submit_options)
     exclude_hosts = staticmethod(options.exclude_hosts)
+    rejection_advice = staticmethod(rejection.rejection_advice)
     requested_limit = staticmethod(options.requested_limit)
     wrap_command = staticmethod(options.wrap_command)
     hosts = staticmethod(qconf.hosts)
@@ -59,8 +61,8 @@ class GridEngine(BatchSystem):
         if GridFull.matches(reason):
             return GridFull(reason, count, native)
         # Verifies the options, and submits nothing.
-        check = f"qsub -w v -t 1-{count} {native} -b y /bin/true"
-        check = "" if native is None else check
+        words = ["-w", "v", "-t", f"1-{count}", *(native or "").split(), "-b", "y"]
+        check = "" if native is None else shlex.join(["qsub", *words, "/bin/true"])
         found = re.search(r"more than (\d+) tasks", reason)
         if found and 0 < int(found[1]) < count:
             return ArrayTooLarge(reason, count, native, check, int(found[1]))

@@ -26,6 +26,17 @@ WALLTIME_LIMITS = ("h_rt", "s_rt")
 #: The longest expression of excluded hosts. With more characters Grid Engine rejects
 #: the submission: "exceed the limit 2048 characters" (Son of Grid Engine 8.1.9).
 LONGEST_EXPRESSION = 2000
+_DIRECTORY = "tasks run in the directory of this process; os.chdir() before the start"
+_LOG = "use log_directory=, where each node opens its log"
+#: Options of qsub that have no effect, and what does the same.
+OVERRIDDEN = {
+    "-N": "use name=",
+    "-cwd": _DIRECTORY,
+    "-wd": _DIRECTORY,
+    "-e": _LOG,
+    "-j": _LOG,
+    "-o": _LOG,
+}
 
 
 def submit_options(request: ResourceRequest) -> str:
@@ -46,6 +57,7 @@ def submit_options(request: ResourceRequest) -> str:
         _reject_repetition(resources)
         words += ["-l", ",".join(resources)]
     words += _parallel(request.parallel_environment, request.slots)
+    _reject_overridden(request.extra_directives)
     return " ".join([*words, *map(directive, request.extra_directives)])
 
 
@@ -54,9 +66,9 @@ def _resources(request: ResourceRequest) -> Iterator[str]:
     for resource in option_value("resource_spec", spec).split(",") if spec else ():
         if not resource.partition("=")[0]:
             raise OptionError(
-                f"resource_spec={spec!r} has no resource name at {resource!r}\n"
-                "  Hint: write it as after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc"
-                " lists the names)"
+                f"resource_spec={spec!r} has no resource name at {resource!r}",
+                hint="write it as after qsub -l, e.g. 'h_vmem=4G,gpu=1' (qconf -sc"
+                " lists the names)",
             )
         yield resource
     if request.walltime is not None:
@@ -79,6 +91,16 @@ def _reject_repetition(resources: Sequence[str]) -> None:
             )
 
 
+def _reject_overridden(directives: Iterable[str]) -> None:
+    """DRMAA's attributes, which we set, override these without an error."""
+    for text in directives:
+        for word in text.split():
+            if instead := OVERRIDDEN.get(word):
+                raise OptionError(
+                    f"job_extra_directives: {text!r} would have no effect", hint=instead
+                )
+
+
 def _parallel(environment: str | None, slots: int) -> list[str]:
     if environment:
         name = option_value("parallel_environment", environment, comma=False)
@@ -86,9 +108,9 @@ def _parallel(environment: str | None, slots: int) -> list[str]:
     if slots > 1:
         raise OptionError(
             f"cores={slots} need a parallel environment that puts all slots on one host"
-            " (allocation_rule $pe_slots)\n"
-            "  Hint: parallel_environment='smp', for example: qconf -spl lists the"
-            " names, qconf -sp NAME shows one"
+            " (allocation_rule $pe_slots)",
+            hint="parallel_environment='smp', for example: qconf -spl lists the"
+            " names, qconf -sp NAME shows one",
         )
     return []
 

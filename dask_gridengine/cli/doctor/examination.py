@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,15 @@ def run(
     report = None if json else TextReport(sys.stdout)
     findings = Findings(report.show if report else _ignore)
     progress = report.progress if report else _ignore
-    examination = _examine(findings, progress, options, given, count, timeout)
-    stopped = asyncio.run(_until_signal(examination))
+    examination = _Examination(
+        findings=findings,
+        progress=progress,
+        options=options,
+        given=given,
+        count=count,
+        timeout=timeout,
+    )
+    stopped = asyncio.run(_until_signal(examination.run()))
     end, text = summary(findings, interrupted=bool(stopped)), ""
     settings = settings_of(findings, given)
     if stopped or findings.worst is Status.FAIL:
@@ -104,51 +112,47 @@ async def _until_signal(examination: Awaitable[None]) -> int:
     return received[0] if received else 0
 
 
-async def _examine(
-    findings: Findings,
-    progress: Callable[[str], object],
-    options: Options,
-    given: Mapping[str, Any],
-    count: int,
-    timeout: float,
-) -> None:
-    """Make all checks; those that would only repeat a failure are skipped."""
-    names = ["directory here", "cluster", *node_checks.CHECKS]
-    if grid_checks.expects_grid(os.environ, options):
-        progress("checking the grid")
-        good = await grid_checks.check_grid(findings, options, os.environ)
-        if not any(finding.name == "site" for finding in findings.all):
-            names = [*grid_checks.NAMES, *names]
-        launcher = "drmaa"
-    else:
-        good = findings.add("library", grid_checks.no_grid(options))
+@dataclass(frozen=True, kw_only=True)
+class _Examination:
+    findings: Findings
+    progress: Callable[[str], object]
+    options: Options
+    given: Mapping[str, Any]
+    count: int
+    timeout: float
+
+    async def run(self) -> None:
+        """Make all checks; those that would only repeat a failure are skipped."""
+        findings, options = self.findings, self.options
+        names = ["directory here", "cluster", *node_checks.CHECKS]
         launcher = "process"
-    if good:
-        progress("starting a cluster")
-        given = {**given, "launcher": launcher}
-        await _try_cluster(findings, progress, options, given, count, timeout)
-    findings.skip_rest(names)
+        if grid_checks.expects_grid(os.environ, options):
+            self.progress("checking the grid")
+            good = await grid_checks.check_grid(findings, options, os.environ)
+            if not any(finding.name == "site" for finding in findings.all):
+                names = [*grid_checks.NAMES, *names]
+            launcher = "drmaa"
+        else:
+            good = findings.add("library", grid_checks.no_grid(options))
+        if good:
+            self.progress("starting a cluster")
+            await self._try_cluster(launcher)
+        findings.skip_rest(names)
 
-
-async def _try_cluster(
-    findings: Findings,
-    progress: Callable[[str], object],
-    options: Options,
-    given: Mapping[str, Any],
-    count: int,
-    timeout: float,
-) -> None:
-    async with AsyncExitStack() as stack:
-        made: dict[str, Path] = {}
-        directories = make_directories(options, made, stack)
-        if not await findings.check("directory here", directories):
-            return
-        trial = Trial(options, {**given, **made}, count=count)
-        if not await findings.check("cluster", trial.start(stack), START_SECONDS):
-            return
-        await trial.wait(timeout, progress)
-        progress("asking the nodes for reports")
-        results = await trial.results()
-        for name, finding in node_checks.findings(results, options, timeout):
-            findings.add(name, finding)
-        progress("closing the cluster")
+    async def _try_cluster(self, launcher: str) -> None:
+        findings, options = self.findings, self.options
+        async with AsyncExitStack() as stack:
+            made: dict[str, Path] = {}
+            directories = make_directories(options, made, stack)
+            if not await findings.check("directory here", directories):
+                return
+            given = {**self.given, "launcher": launcher, **made}
+            trial = Trial(options, given, count=self.count)
+            if not await findings.check("cluster", trial.start(stack), START_SECONDS):
+                return
+            await trial.wait(self.timeout, self.progress)
+            self.progress("asking the nodes for reports")
+            results = await trial.results()
+            for name, finding in node_checks.findings(results, options, self.timeout):
+                findings.add(name, finding)
+            self.progress("closing the cluster")

@@ -8,11 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dask_gridengine.errors import GridEngineError
-from dask_gridengine.formatting import plural
-
-#: What a line of advice begins with, in errors and in `GridEngineCluster.explain`.
-HINT = "Hint:"
+from dask_gridengine.errors import HINT, GridEngineError
+from dask_gridengine.formatting import format_duration, plural
 
 
 class Status(str, enum.Enum):
@@ -122,13 +119,13 @@ async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
         return await asyncio.wait_for(check, timeout)
     except asyncio.TimeoutError:
         return failed(
-            f"no answer in {timeout:g} s",
+            f"no answer in {format_duration(timeout)}",
             "a file server, the name resolver or Grid Engine's master hangs; try again,"
             " and tell your admins if it lasts",
         )
     except GridEngineError as exc:
-        (first, *rest), advice = split_hints(str(exc))
-        return failed(first, advice, *rest)
+        first, *rest = exc.message.splitlines()
+        return failed(first, exc.hint, *rest)
     except OSError as exc:
         return failed(str(exc), "")
     except Exception as exc:  # noqa: BLE001 - a user needs a sentence, no traceback

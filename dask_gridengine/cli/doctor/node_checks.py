@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dask.utils import format_bytes, format_time
-
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     failed,
@@ -18,7 +16,7 @@ from dask_gridengine.cli.doctor.finding import (
 from dask_gridengine.cli.doctor.node_report import NodeReport
 from dask_gridengine.cli.doctor.trial import NodeResult
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.formatting import plural
+from dask_gridengine.formatting import format_duration, format_size, plural
 from dask_gridengine.net.connect_probe import CONNECTED
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.options import Options
@@ -39,7 +37,7 @@ CHECK_OF_CAUSE = {
     Cause.VERSIONS: "versions",
     Cause.UNREACHABLE: "addresses",
     Cause.NO_SCHEDULER: "addresses",
-    Cause.NO_LISTEN: "way back",
+    Cause.NO_LISTEN: "worker ports",
     Cause.NO_SCRATCH: "scratch",
 }
 #: The same by text in the explanation, where the cause is more general.
@@ -52,7 +50,7 @@ CHECK_OF_TEXT = {
 }
 ADVICE = {
     "python": "--python (option python): one that has this environment on each node",
-    "way back": "in the nodes' firewall open a range of ports and name it with"
+    "worker ports": "in the nodes' firewall open a range of ports and name it with"
     " worker_port; worker_interface selects another network",
     "scratch": "local_directory: one with room on every host; the default is the job's"
     " TMPDIR, which the queue's tmpdir sets",
@@ -112,7 +110,7 @@ class _NodeChecks:
             make = warned if len(queued) < len(self.results) else failed
             return make(
                 f"{len(queued)} of {len(self.results)} nodes did not connect in"
-                f" {self.timeout:g} s and were deleted",
+                f" {format_duration(self.timeout)} and were deleted",
                 "wait for longer with --timeout, or ask for less (--cores, --memory,"
                 " --walltime); if they ran (state r in qstat), their"
                 " job_script_prologue or Python hangs, perhaps on a file server",
@@ -142,7 +140,7 @@ class _NodeChecks:
         files = min(report.open_files for report in self.reports)
         sentence = (
             f"{len(self.reports)} on {self.working}, {plural(threads, 'thread')} each,"
-            f" {format_bytes(min(limits)) if limits else 'no'} memory limit,"
+            f" {format_size(min(limits)) if limits else 'no'} memory limit,"
             f" {files} open files"
         )
         if files >= FEW_FILES:
@@ -172,17 +170,17 @@ class _NodeChecks:
         used = ", ".join(sorted({report.scheduler for report in self.reports}))
         return passed(f"{self.working} reached this host at {used}") if used else None
 
-    def way_back(self) -> Finding | None:
+    def worker_ports(self) -> Finding | None:
         if cut := [r for r in self.results if r.answer not in ("", CONNECTED)]:
             return failed(
                 f"{hosts(cut)}: the worker is not reachable from here: {cut[0].answer};"
                 " results cannot be fetched",
-                ADVICE["way back"],
+                ADVICE["worker ports"],
             )
         if cut := [r for r in self.results if r.report and r.report.unreachable]:
             return failed(
                 f"{hosts(cut)}: no connection to other workers; data cannot be moved",
-                ADVICE["way back"],
+                ADVICE["worker ports"],
                 *(f"{a}: {t}" for r in self.reports for a, t in r.unreachable.items()),
             )
         if not self.working:
@@ -217,8 +215,8 @@ class _NodeChecks:
         fullest, tight = min(found, key=lambda pair: pair[1].free)
         slowest, slow = min(found, key=lambda pair: pair[1].speed)
         sentence = (
-            f"{tight.directory}: at least {format_bytes(tight.free)} free,"
-            f" {format_bytes(int(slow.speed))}/s"
+            f"{tight.directory}: at least {format_size(tight.free)} free,"
+            f" {format_size(slow.speed)}/s"
         )
         if tight.free < LITTLE_ROOM:
             return warned(f"little room on {fullest}: {sentence}", ADVICE["scratch"])
@@ -231,8 +229,8 @@ class _NodeChecks:
         if not known:
             return None
         worst = max(known, key=lambda result: abs(result.ahead))
-        off = format_time(abs(worst.ahead))
-        accuracy = f"measured to within {format_time(worst.accuracy)}"
+        off = format_duration(abs(worst.ahead))
+        accuracy = f"measured to within {format_duration(worst.accuracy)}"
         if abs(worst.ahead) <= WRONG_CLOCK + worst.accuracy:
             return passed(f"at most {off} off, {accuracy}")
         return warned(
@@ -252,7 +250,7 @@ CHECKS = {
     "python": _NodeChecks.python,
     "versions": _NodeChecks.versions,
     "addresses": _NodeChecks.addresses,
-    "way back": _NodeChecks.way_back,
+    "worker ports": _NodeChecks.worker_ports,
     "import of dask": _NodeChecks.imports,
     "scratch": _NodeChecks.scratch,
     "clock": _NodeChecks.clock,
@@ -279,6 +277,8 @@ def span(seconds: Sequence[float]) -> str:
     Examples
     --------
     >>> span([0.123]), span([0.1, 2.25])
-    ('123.00 ms', '100.00 ms to 2.25 s')
+    ('0.12 s', '0.1 s to 2.2 s')
     """
-    return " to ".join(dict.fromkeys(map(format_time, (min(seconds), max(seconds)))))
+    return " to ".join(
+        dict.fromkeys(map(format_duration, (min(seconds), max(seconds))))
+    )

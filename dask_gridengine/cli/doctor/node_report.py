@@ -17,6 +17,7 @@ from pathlib import Path
 from distributed import Worker
 
 from dask_gridengine.daemon_threads import in_thread
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.net.connect_probe import CONNECTED, try_connect
 
 PEER_SECONDS = 3.0  # for another worker to accept a connection
@@ -59,7 +60,7 @@ async def report_node(peers: Sequence[str], dask_worker: Worker) -> NodeReport:
     try:
         scratch = await in_thread(measure, directory, timeout=SCRATCH_SECONDS)
     except asyncio.TimeoutError:
-        error = f"no answer in {SCRATCH_SECONDS:g} s"
+        error = f"no answer in {format_duration(SCRATCH_SECONDS)}"
         scratch = Scratch(directory=directory, error=error)
     return NodeReport(
         host=socket.gethostname(),

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dask_gridengine._version import __version__
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Setting, Status
+from dask_gridengine.errors import HINT
 
 STYLES = {
     Status.PASS: "green",
@@ -45,7 +46,7 @@ class TextReport:
     def show(self, finding: Finding) -> None:
         """Show a finding."""
         status, name = finding.status, finding.name
-        advice = [f"Hint: {finding.advice}"] if finding.advice else []
+        advice = [f"{HINT} {finding.advice}"] if finding.advice else []
         text = _text("\n".join([finding.sentence, *finding.evidence, *advice]))
         if not self._console.is_terminal:
             head = f"{status.value}  {name:{NAME_WIDTH}}  "

@@ -13,8 +13,14 @@ from typing import Any, TypeVar
 from dask_gridengine.batch import batch_system
 from dask_gridengine.batch.commands import run_command
 from dask_gridengine.daemon_threads import Threads, in_thread
-from dask_gridengine.errors import LauncherUnavailable
-from dask_gridengine.grid_types import AccountingRecord, EndCallback, NodeId
+from dask_gridengine.errors import LauncherUnavailable, SubmitError
+from dask_gridengine.formatting import format_duration
+from dask_gridengine.grid_types import (
+    AccountingRecord,
+    EndCallback,
+    NodeId,
+    NodeRequest,
+)
 from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.drmaa.accounting import Accounting
@@ -49,6 +55,15 @@ class DrmaaLauncher(Launcher):
         self, node: NodeId, timeout: float = 0.0
     ) -> AccountingRecord | None:
         return await self._accounting.record(node, timeout)
+
+    async def _rejection(
+        self, reason: str, request: NodeRequest, count: int
+    ) -> SubmitError:
+        system, native = self.batch_system, request.native
+        error = system.submit_error(reason, count, native)
+        advice = await self._query(system.rejection_advice, reason, native)
+        error.hint = advice or error.hint
+        return error
 
     async def _query(self, query: Callable[..., T], *arguments: Any) -> T | None:
         """Run a query in a thread; return None if it takes too long."""
@@ -88,7 +103,7 @@ async def drmaa_program(
     except asyncio.TimeoutError:
         raise LauncherUnavailable(
             "drmaa",
-            f"reading the grid's files took more than {timeout:g} s",
+            f"reading the grid's files took more than {format_duration(timeout)}",
             "check the file server of SGE_ROOT: ls -R $SGE_ROOT/lib",
         ) from None
     host = f" (the qmaster should run on {master})" if master else ""

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dask_gridengine.formatting import format_duration
 from dask_gridengine.grid_types import (
     EndCallback,
     EndNotice,
@@ -150,9 +151,10 @@ class LocalExecutor:
             )
 
     def _on_walltime(self, node: _RunningNode) -> None:
+        walltime = format_duration(node.queued.request.walltime or 0.0)
         node.reason = (
-            f"it ran longer than its walltime of {node.queued.request.walltime:g} s;"
-            " Grid Engine's h_rt does the same"
+            f"it ran longer than its walltime of {walltime}; Grid Engine's h_rt does"
+            " the same"
         )
         orphans.kill_group(node.process.pid)
 

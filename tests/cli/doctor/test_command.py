@@ -48,7 +48,7 @@ def test_json_and_profile(tmp_path: Path) -> None:
     )
     body = json.loads(ended.stdout)
     checks = {check["name"]: check for check in body["checks"]}
-    assert checks["addresses"]["status"] == checks["way back"]["status"] == "PASS"
+    assert checks["addresses"]["status"] == checks["worker ports"]["status"] == "PASS"
     settings = yaml.safe_load(profile.read_text())["gridengine"]
     with config.set({f"gridengine.{name}": value for name, value in settings.items()}):
         assert Options.resolve({}).memory == 2 * 10**9

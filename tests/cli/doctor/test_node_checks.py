@@ -131,8 +131,8 @@ def test_nodes_that_hang() -> None:
 @pytest.mark.parametrize(
     ("result", "name", "status"),
     [
-        (replace(GOOD, answer="no answer", report=None), "way back", Status.FAIL),
-        (reporting(unreachable={"a:1": "no answer"}), "way back", Status.FAIL),
+        (replace(GOOD, answer="no answer", report=None), "worker ports", Status.FAIL),
+        (reporting(unreachable={"a:1": "no answer"}), "worker ports", Status.FAIL),
         (reporting(open_files=256), "nodes", Status.WARN),
         (reporting(python="3.12.1 (/opt/python)"), "python", Status.WARN),
         (reporting(scratch=replace(SCRATCH, error="full")), "scratch", Status.FAIL),
