@@ -205,7 +205,7 @@ async def _snapshot(cluster: GridEngineCluster) -> dict[str, Any] | None:
 async def _problems(cluster: GridEngineCluster) -> str:
     if cluster.status is not Status.running:
         return ""
-    return cluster.explain().partition("\n")[2]
+    return cluster.problems()
 
 
 def _write_scheduler_file(cluster: GridEngineCluster, file: SchedulerFile) -> None:

@@ -25,6 +25,7 @@ from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.naming import node_of
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.unknown_options import refuse_unknown
+from dask_gridengine.views.markup import paragraphs
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -112,6 +113,22 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         if wait_count is not None:
             graces.append(wait_count * (self.interval or 0))
         self._idle_grace = max(graces, default=self._pool.options.idle_grace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._words()})"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
+
+    def _words(self) -> str:
+        pool = self._pool
+        name = f"{pool.cluster.name} {pool.name}".rstrip()
+        if self.periodic_callback is None:
+            return f"{name}: off, {plural(pool.wanted, 'node')} requested"
+        return (
+            f"{name}: {_limits(self, pool)} nodes, {pool.wanted} requested; an idle"
+            f" node is kept for {format_duration(self._idle_grace)}"
+        )
 
     async def adapt(self) -> None:
         """As Dask's, but ignore errors after `stop`, which close() calls."""
@@ -285,6 +302,12 @@ class AdaptivePools(dict[str, Any]):
 
     Dask's `Cluster` has only one, of which it calls `stop` and `periodic_callback`.
     """
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values())) or "adaptive scaling is off"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
 
     def start(
         self,
