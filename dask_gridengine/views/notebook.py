@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dask.utils import format_bytes
 from distributed.core import Status
 
 from dask_gridengine.exit_causes import NONE_REQUESTED
@@ -18,6 +17,7 @@ from dask_gridengine.formatting import (
     format_cause,
     format_counts,
     format_duration,
+    format_size,
     plural,
 )
 from dask_gridengine.naming import node_of
@@ -68,7 +68,7 @@ class Representation:
         )
         if all(info["memory_limit"] for info in infos):
             memory = sum(info["memory_limit"] for info in infos)
-            line += f", memory={format_bytes(memory)}"
+            line += f", memory={format_size(memory)}"
         if not cluster.pools:
             return f"{line})"
         closed = "closed, " if cluster.status is Status.closed else ""
@@ -302,7 +302,7 @@ def _resources(rows: Iterable[JobRow], workers: Resources) -> list[str]:
 
 def _resource_cells(resources: Counter[str]) -> list[str]:
     memory = resources["memory"]
-    return [str(resources["threads"] or ""), format_bytes(memory) if memory else ""]
+    return [str(resources["threads"] or ""), format_size(memory) if memory else ""]
 
 
 def _causes(failures: Counter[str], most: int) -> str:

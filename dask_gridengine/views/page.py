@@ -13,7 +13,6 @@ from typing import Any
 
 from bokeh.layouts import column, row
 from bokeh.models import Div, RadioButtonGroup
-from dask.utils import format_bytes
 from distributed.dashboard.components import add_periodic_callback
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 from distributed.dashboard.core import BokehApplication
@@ -26,6 +25,7 @@ from dask_gridengine.formatting import (
     format_cause,
     format_counts,
     format_duration,
+    format_size,
     plural,
 )
 from dask_gridengine.nodes.history import JobRow, NodeHistory
@@ -201,7 +201,7 @@ def _head(summary: NodeSummary, workers: Sequence[tuple[int, int]]) -> str:
         f"</b>: {requested};"
         f" {plural(len(workers), 'worker')} on"
         f" {plural(summary.hosts(*STATES[1:]), 'host')}, {plural(threads, 'thread')},"
-        f" {format_bytes(memory)}<br>{states}{_pools(history)}</div>"
+        f" {format_size(memory)}<br>{states}{_pools(history)}</div>"
     )
 
 
