@@ -188,10 +188,11 @@ class GridFull(SubmitError):
     def matches(cls, reason: str) -> bool:
         """Whether a refusal means ``max_u_jobs``, ``maxujobs`` or ``max_jobs``.
 
-        Source: Son of Grid Engine 8.1.9, which says "job rejected: only 3 jobs are
-        allowed per user (current job count: 3)". It counts an array as one job.
+        Son of Grid Engine 8.1.9 says "job rejected: only 3 jobs are allowed per user
+        (current job count: 3)", the Open Cluster Scheduler "Only". An array counts as
+        one job.
         """
-        return re.search(r"only \d+ jobs are allowed", reason) is not None
+        return re.search(r"only \d+ jobs are allowed", reason, re.I) is not None
 
     @property
     def message(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -17,6 +19,11 @@ class NodeId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.job}.{self.index}"
+
+    @property
+    def names(self) -> set[str]:
+        """What users may call it: as Grid Engine and as Slurm write it."""
+        return {f"{self.job}.{self.index}", f"{self.job}_{self.index}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,9 @@ class EndNotice:
     cancelled: bool = False  # by us, before or after it started
     reason: str = ""  # the grid's text, if any
     ran: float | None = None  # seconds; None is unknown
-    peak_memory: int = 0  # bytes of the whole job, sampled by the grid; 0: unknown
+    peak_memory: int = 0  # bytes in use, sampled by the grid; 0: unknown
+    #: Bytes of the job's address space, which Grid Engine's limits count; 0: unknown.
+    address_space: int = 0
     deleted: bool = False  # by a person (qdel), queued or running
     unstarted: bool = False  # the grid could not start it, as with Eqw
     limit: str = ""  # "walltime" or "memory", if the grid reports that one ended it
@@ -59,6 +68,8 @@ class EndNotice:
             text += f" after {self.ran:.{0 if self.ran >= 10 else 1}f} s"
         if self.peak_memory:
             text += f", peak memory {_megabytes(self.peak_memory)}"
+        if self.address_space:
+            text += f", address space {_megabytes(self.address_space)}"
         return f"{text} ({self.reason})" if self.reason else text
 
     def _kind(self) -> str:
@@ -75,6 +86,13 @@ class EndNotice:
         return "ended, exit status unknown"
 
 
+class Listed(Enum):
+    """A node in the grid's list of jobs that has not ended."""
+
+    LIVE = "queued, running or suspended"
+    ENDING = "the grid ends it: its processes, or an epilog, may still run"
+
+
 @dataclass(frozen=True)
 class AccountingRecord:
     """The grid's accounting record of a node that has ended."""
@@ -83,7 +101,20 @@ class AccountingRecord:
     failed: str  # e.g. "28: changing into working directory"; "" is no failure
     exit_status: int | None = None  # 128 and more: killed by a signal
     ran: float | None = None  # seconds
-    peak_memory: int = 0  # bytes; 0: unknown
+    peak_memory: int = 0  # bytes in use; 0: unknown
+    address_space: int = 0  # bytes; 0: unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedJob:
+    """One array of a cluster in the grid's list."""
+
+    id: str
+    name: str  # of the cluster
+    directory: Path | None  # of the cluster; None if the job does not name it
+    states: dict[str, int]  # the grid's names and the number of nodes: {"r": 2}
+    submitted: str  # as the grid prints the time
+    system: str = "gridengine"  # name of the batch system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +126,8 @@ class ArrayReport:
     #: the site's defaults (``sge_request``) or its job submission verifier.
     added: str = ""
     reasons: tuple[str, ...] = ()  # for which its nodes queue, e.g. "on hold: ..."
+    #: Seconds from SIGTERM to SIGKILL, if the grid ends a job by both.
+    kill_delay: float | None = None
 
 
 EndCallback = Callable[[EndNotice], None]

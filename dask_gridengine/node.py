@@ -179,6 +179,8 @@ def _run(allocation: Allocation, signals: Signals) -> WorkerOutcome:
     worker = _import_worker(allocation)
     signals.check()
     forked = allocation.start_method == "fork" and fork_server.start()
+    if allocation.nanny:
+        fork_server.kill_workers_to_end_them()
     worker.choose_start_method(forked=forked)
     import asyncio  # 40 ms, which a node that is not needed saves
 
@@ -278,7 +280,7 @@ def _exit(cause: Cause, detail: str) -> int:
 
 if __name__ == "__mp_main__":
     # A spawned worker is starting.
-    fork_server.ignore_notify_signals()
+    fork_server.leave_signals_to_node()
     buffer_lines()
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ the value and what was expected.
 from __future__ import annotations
 
 import math
-import operator
+import numbers
 import os
 import re
 from collections.abc import Mapping
@@ -105,12 +105,9 @@ def whole(value: Any, name: str, *, least: int, of: str = "") -> int:
 
 def integer(value: Any) -> int | None:
     """Convert any integer type, such as numpy's, to int; return None for the rest."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
+    # Not `operator.index`: older numpy takes its booleans for integers.
+    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(value) if integral else None
 
 
 def size(value: Any, name: str) -> int:

@@ -19,7 +19,7 @@ from distributed.security import Security
 
 from dask_gridengine import option_parsing as parse
 from dask_gridengine.batch.commands import run_command
-from dask_gridengine.batch.sge.qconf import is_charged_per_job
+from dask_gridengine.batch.sge.qconf import charged_per
 from dask_gridengine.dask_config import configured, default, is_plain
 from dask_gridengine.errors import OptionError
 from dask_gridengine.formatting import format_size
@@ -242,14 +242,13 @@ class Options:
 
     @cached_property
     def memory_resource_per(self) -> str:
-        """How the grid charges `memory_resource`: "slot" or "job".
+        """What the grid charges `memory_resource` for: "slot", "job" or "host".
 
         Runs ``qconf -sc`` once, if it matters; "slot" if that fails.
         """
         if not self.memory_resource or self.cores == 1:
             return "slot"
-        per_job = is_charged_per_job(self.memory_resource, run_command)
-        return "job" if per_job else "slot"
+        return charged_per(self.memory_resource, run_command) or "slot"
 
     def nodes(self, workers: int) -> int:
         """Return how many nodes have this many workers."""

@@ -15,13 +15,22 @@ from click.testing import CliRunner, Result
 
 from dask_gridengine import GridEngineCluster
 from dask_gridengine.batch.base import write_directory
+from dask_gridengine.batch.commands import Runner
+from dask_gridengine.batch.sge import GridEngine
 from dask_gridengine.bootstrap.connection_file import (
     Connection,
     CurveKeys,
     make_private_directory,
 )
 from dask_gridengine.cli import gridengine
+from dask_gridengine.cli.discovery import Discovery, discover
 from dask_gridengine.process_identity import ProcessIdentity
+
+
+def discovered(shared: Path, run: Runner) -> Discovery:
+    """Find clusters where Grid Engine is set up, with these commands."""
+    return discover(shared, run, [GridEngine()])
+
 
 DASK = str(Path(sys.executable).with_name("dask"))
 

@@ -8,7 +8,6 @@ import gc
 import inspect
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -21,7 +20,11 @@ import pytest
 from tornado.ioloop import IOLoop
 
 import dask_gridengine.options  # noqa: F401 - before distributed copies Dask's config
-from dask_gridengine.launchers.local.semaphores import remove_stale
+from dask_gridengine.launchers.local.semaphores import (
+    PREFIX,
+    SHARED_MEMORY,
+    remove_stale,
+)
 from tests.waiting import wait_until
 from tests.workers import Steps
 
@@ -184,13 +187,8 @@ def _children() -> dict[int, list[str]]:
 
 
 def _semaphores() -> set[str]:
-    """Names of POSIX semaphores on this host; nodes that were killed leave theirs.
-
-    Not those of six letters: glibc makes each semaphore under such a name first, and a
-    process that is killed in that moment leaves it (seen once). Its owner is unknown.
-    """
-    names = {path.name for path in Path("/dev/shm").glob("sem.*")}
-    return {name for name in names if not re.fullmatch(r"sem\.\w{6}", name)}
+    """Names of semaphores on this host that nodes made; killed ones leave theirs."""
+    return {path.name for path in SHARED_MEMORY.glob(f"sem.{PREFIX}-*")}
 
 
 def _left_semaphores(before: set[str]) -> set[str]:

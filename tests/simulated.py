@@ -50,6 +50,11 @@ class Nodes:
         """Let its worker register."""
         self.registry.registered(self.registry.bind(record))
 
+    def restart(self, record: NodeRecord) -> None:
+        """Let its worker die and its Nanny start another one."""
+        record.restarts, record.restarted = record.restarts + 1, self.clock()
+        record.death = Diagnosis(cause=Cause.KILLED, source="Nanny")
+
     def end(self, record: NodeRecord, cause: Cause = Cause.KILLED) -> None:
         """End it for this cause."""
         record.diagnosis = Diagnosis(cause=cause, source="exit report")

@@ -28,8 +28,14 @@ def test_a_node_is_written_as_grid_engine_writes_it() -> None:
         (EndNotice(node=NODE, deleted=True, ran=3600.4), "deleted after 3600 s"),
         (EndNotice(node=NODE, unstarted=True, ran=0.0), "could not be started"),
         (
-            EndNotice(node=NODE, signal="SIGKILL", ran=9.0, peak_memory=2_500_000_000),
-            "killed by SIGKILL after 9.0 s, peak memory 2.5 GB",
+            EndNotice(
+                node=NODE,
+                signal="SIGKILL",
+                ran=9.0,
+                peak_memory=9_000_000,
+                address_space=2_500_000_000,
+            ),
+            "killed by SIGKILL after 9.0 s, peak memory 9.0 MB, address space 2.5 GB",
         ),
     ],
 )

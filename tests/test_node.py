@@ -112,17 +112,19 @@ async def test_a_signal_drains_a_node(
         address, _ = await on.worker("ge-1"), await on.worker("ge-2")
         data = client.submit(os.urandom, 8, workers=[address], pure=False)
         before = await data
-        if number is signal.SIGTERM:
-            os.kill(leaving.process.pid, number)
-        else:  # Grid Engine sends these to the whole group
-            os.killpg(leaving.process.pid, number)
+        # Grid Engine and Slurm send them to all processes of a job.
+        os.killpg(leaving.process.pid, number)
         assert await leaving.ended(30) == 0
         report = await on.exit_report()
         assert (report.cause, report.detail) == ("drained", number.name)
+        assert (report.exit_status, report.signal) == (0 if nanny else None, None)
         assert await data == before
 
 
-async def test_a_spawned_worker_ignores_the_notify_signals(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+async def test_a_spawned_worker_ignores_the_grids_signals(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     """A new Python process inherits no handler; yet its node drains it."""
     async with (
         stage(tmp_path, start_method="spawn") as on,
@@ -132,7 +134,7 @@ async def test_a_spawned_worker_ignores_the_notify_signals(tmp_path: Path) -> No
         address, _ = await on.worker("ge-1"), await on.worker("ge-2")
         data = client.submit(os.urandom, 8, workers=[address], pure=False)
         before = await data
-        os.killpg(leaving.process.pid, signal.SIGUSR2)
+        os.killpg(leaving.process.pid, number)
         assert await leaving.ended(30) == 0
         report = await on.exit_report()
         assert (report.exit_status, report.signal) == (0, None)

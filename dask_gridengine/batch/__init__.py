@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from dask_gridengine.batch.base import BatchSystem
+
+if TYPE_CHECKING:
+    from dask_gridengine.batch.commands import Runner
 
 #: Environment variable that names the batch system where `batch_system_of` is wrong.
 OVERRIDE = "GRIDENGINE_BATCH_SYSTEM"
@@ -21,16 +25,22 @@ _DRMS_INFO = (
 )
 
 
-def batch_system_of(drms_info: str, name: str | None = None) -> BatchSystem:
+def batch_system_of(drms_info: str, run: Runner) -> BatchSystem:
     """Return the batch system that DRMAA describes by this ``drmsInfo``.
 
-    A `name`, or the variable GRIDENGINE_BATCH_SYSTEM, takes precedence.
+    The variable GRIDENGINE_BATCH_SYSTEM takes precedence. Vendors give Grid Engine new
+    names: an unknown name is Grid Engine if SGE_ROOT is set and ``qconf`` works.
     """
-    if name := name or os.environ.get(OVERRIDE):
+    if name := os.environ.get(OVERRIDE):
         return batch_system(name)
     for pattern, known in _DRMS_INFO:
         if re.match(pattern, drms_info, re.IGNORECASE):
             return batch_system(known)
+    if os.environ.get("SGE_ROOT"):
+        from dask_gridengine.batch.commands import output_of
+
+        if output_of(["qconf", "-sh"], run):
+            return batch_system("gridengine")
     return BatchSystem()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dask_gridengine.errors import OptionError, SubmitError
 from dask_gridengine.exit_causes import Cause, Diagnosis
@@ -15,13 +15,29 @@ from dask_gridengine.grid_types import NodeId
 
 if TYPE_CHECKING:
     from dask_gridengine.batch.commands import Runner
-    from dask_gridengine.grid_types import AccountingRecord, ArrayReport, EndNotice
+    from dask_gridengine.grid_types import (
+        AccountingRecord,
+        ArrayReport,
+        EndNotice,
+        Listed,
+        MarkedJob,
+        NodeRequest,
+    )
 
 #: Variables in the environment of every node: the id of its submission, its number
 #: where the batch system does not number the nodes of an array, and the directory of
 #: its cluster (see `write_directory`).
 SUBMISSION, ORDINAL = "GRIDENGINE_SUBMISSION", "GRIDENGINE_ORDINAL"
 DIRECTORY = "GRIDENGINE_DIRECTORY"
+
+
+class CheckResult(NamedTuple):
+    """What one check of the doctor found out about the batch system."""
+
+    check: str  # name of the check, e.g. "partition"
+    sentence: str
+    advice: str = ""  # what to type or to do; "" if all is well
+    fatal: bool = False  # whether no cluster can start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +52,7 @@ class ResourceRequest:
     slots: int = 1
     memory_resource: str | None = None
     memory: int | None = None  # bytes of the whole node
-    memory_resource_per: str = "slot"  # or "job"
+    memory_resource_per: str = "slot"  # or "job", or "host"
     extra_directives: Sequence[str] = ()
 
 
@@ -67,13 +83,33 @@ class BatchSystem:
     reliable_notices: ClassVar[bool] = True
     #: Whether one call may delete all jobs of a DRMAA session.
     deletes_session: ClassVar[bool] = True
-    #: Parts of DRMAA's message if the job to delete has ended already.
+    #: Whether the SIGTERM that a node gets may mean that a person has deleted it, which
+    #: only its end notice tells.
+    deletes_by_sigterm: ClassVar[bool] = False
+    #: Parts of the messages if the job to delete has ended already.
     gone_messages: ClassVar[tuple[str, ...]] = ()
+    #: Parts of DRMAA's message if the master does not answer, whatever its error class.
+    #: On an unknown grid any message may mean that, and the call is repeated.
+    unreachable_messages: ClassVar[tuple[str, ...]] = ("",)
+    #: Commands without which nodes cannot be looked after.
+    needed_commands: ClassVar[tuple[str, ...]] = ()
     #: Name of a node's log without ".log", as its shell expands it.
     log_name: ClassVar[str] = f"${SUBMISSION}.${ORDINAL}"
     #: The command that lists jobs, how users delete them, and further advice.
     listing: ClassVar[str] = "the grid's own command for it"
     deletion: ClassVar[str] = "by a user or an administrator"
+    delete_command: ClassVar[str] = "delete, with the grid's own command, the jobs"
+    #: What to type if jobs stay in the list after their deletion.
+    undeletable: ClassVar[str] = "ask the admins about them"
+    #: What to type if no libdrmaa is found, and if no session can be opened.
+    if_no_library: ClassVar[str] = "export DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
+    if_unavailable: ClassVar[str] = (
+        "check that the grid answers on this host, and that this host may submit jobs"
+    )
+    #: The option that requests `memory` without `memory_resource`.
+    memory_option: ClassVar[str] = ""
+    #: What changes the request of a node without the options of this package.
+    site_defaults: ClassVar[str] = "by this site's configuration"
     advice: ClassVar[Mapping[Cause, str]] = {}
 
     def with_advice(self, diagnosis: Diagnosis) -> Diagnosis:
@@ -93,8 +129,12 @@ class BatchSystem:
         """Return the node that DRMAA calls by this id."""
         if not self.id_separator:
             return NodeId(job_id, 1)
-        job, _, index = job_id.rpartition(self.id_separator)
+        job, index, *_ = job_id.split(self.id_separator)  # also "16.1.1"
         return NodeId(job, int(index))
+
+    def name_node(self, node: NodeId) -> NodeId:
+        """Return an equal id that prints as the commands of this batch system do."""
+        return node
 
     def format_job_id(self, node: NodeId) -> str:
         """Return DRMAA's id of a node."""
@@ -114,9 +154,14 @@ class BatchSystem:
         """Add options to a line so that no node starts on these hosts."""
         return native
 
-    def marker_options(self, submission_id: str) -> str:
-        """Return the option by which `find_submission` finds a submission."""
+    def marker_options(self, environment: Mapping[str, str]) -> str:
+        """Return the option by which jobs with this environment are found in a list."""
         return ""
+
+    def script_directives(self, request: NodeRequest) -> list[str]:
+        """Render the submission of a node as the first lines of a job script."""
+        lines = [f"# {request.native}"] if request.native else []
+        return lines + [f"export {k}={v}" for k, v in request.environment.items()]
 
     def requested_limit(self, native: str) -> float | None:
         """Return the walltime that a line of submit options requests, in seconds."""
@@ -172,6 +217,25 @@ class BatchSystem:
         """
         raise LookupError(f"{self.title} has no command for it")
 
+    def marked_jobs(self, run: Runner) -> list[MarkedJob]:
+        """Return the arrays of this user that belong to a cluster.
+
+        Raises `LookupError` if the batch system has no such command, and what `run`
+        raises.
+        """
+        raise LookupError("no command of this grid is known that lists its jobs")
+
+    def delete_jobs(self, jobs: Collection[str], run: Runner) -> None:
+        """Delete arrays, and ignore those that have ended; raise what `run` raises."""
+        raise NotImplementedError(f"{self.title} does not list its jobs")
+
+    def checks(self, native: str, queue: str, run: Runner) -> Iterator[CheckResult]:
+        """Check the configuration for nodes with these submit options, for the doctor.
+
+        Does nothing where no command is known: then only a trial cluster tells.
+        """
+        return iter(())
+
     def delete_tasks(self, job: str, first: int, last: int, run: Runner) -> bool:
         """Delete a range of an array; return False if no command can do it.
 
@@ -183,7 +247,7 @@ class BatchSystem:
         """Return the accounting record of a node that has ended."""
         return None
 
-    def list_jobs(self, run: Runner) -> Mapping[NodeId, EndNotice | None]:
+    def list_jobs(self, run: Runner) -> Mapping[NodeId, EndNotice | Listed]:
         """Return all nodes of this user; those that have ended with a notice.
 
         Raises what `run` raises.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,9 +34,23 @@ def run_command(
     ).stdout
 
 
+def mentions(exc: subprocess.CalledProcessError, *texts: str) -> bool:
+    """Whether a failed command printed one of these lower-case texts.
+
+    Systems of one family differ in capitals, and in where they print a message.
+    """
+    printed = f"{exc.stdout}{exc.stderr}".lower()
+    return any(text in printed for text in texts)
+
+
 def output_of(command: Sequence[str], run: Runner) -> str | None:
     """Run a command; return None if it is missing, fails or does not answer."""
     try:
         return run(command)
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def user_name() -> str:
+    """Return the user of this process; the environment may name another one."""
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -57,6 +57,7 @@ class Connection:
     process: ProcessIdentity = field(default_factory=ProcessIdentity.of)
     started: float = field(default_factory=time.time)  # seconds since the epoch
     pool: str = ""  # whose file this is; "" where there is only one kind of nodes
+    launcher: str = "drmaa"  # or "process": its nodes are processes of its host
     batch_system: str = "gridengine"  # of the grid that starts the nodes
 
     @property

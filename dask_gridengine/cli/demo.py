@@ -17,8 +17,7 @@ from typing import Any
 
 import dask
 import pandas as pd
-from distributed import Client
-from distributed.diagnostics.task_stream import get_task_stream
+from distributed import Client, get_task_stream
 
 from dask_gridengine.cli.formatting import print_table
 from dask_gridengine.cluster.cluster import GridEngineCluster

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.batch.commands import Runner, run_command
-from dask_gridengine.batch.sge.qstat import MarkedJob, marked_jobs_of, user_name
 from dask_gridengine.bootstrap.connection_file import Connection
 from dask_gridengine.cli.client import send_request
 from dask_gridengine.cli.connection_files import (
@@ -30,10 +30,11 @@ from dask_gridengine.cli.connection_files import (
     unique_labels,
 )
 from dask_gridengine.errors import GridEngineError, NoAnswer, OptionError
-from dask_gridengine.launchers.drmaa.discovery import find_root
+from dask_gridengine.grid_types import MarkedJob
+from dask_gridengine.launchers.drmaa.discovery import configured_systems
 
 ALIVE, GONE, SILENT, UNKNOWN = "alive", "gone", "silent", "unknown"
-NO_GRID = "Grid Engine is not set up here (SGE_ROOT is not set)"
+NO_GRID = "no grid is set up here (no SGE_ROOT, no squeue)"
 MAX_REQUESTS = 16  # clusters that are queried at the same time
 
 #: Jobs by the cluster directory that they name, or by their id if they name none.
@@ -52,6 +53,8 @@ class ClusterInfo:
     why: str = ""  # reason for the state if it is not `ALIVE`
     status: dict[str, Any] = field(default_factory=dict)  # its own; see `snapshot`
     jobs: tuple[MarkedJob, ...] = ()  # on the grid
+    #: Why its grid's jobs could not be listed; "" if they were, or it has none.
+    jobs_unknown: str = ""
 
     @property
     def connection(self) -> Connection | None:
@@ -59,7 +62,7 @@ class ClusterInfo:
 
     @property
     def grid_states(self) -> Counter[str]:
-        """Number of its nodes by Grid Engine's letters for their state."""
+        """Number of its nodes by the grid's names for their state."""
         total: Counter[str] = Counter()
         for job in self.jobs:
             total.update(job.states)
@@ -71,7 +74,13 @@ class Discovery:
     """All clusters of this user."""
 
     clusters: tuple[ClusterInfo, ...]  # the oldest first
-    grid_problem: str  # why no jobs could be listed, e.g. `NO_GRID`; "" if they were
+    #: Why the jobs of a batch system could not be listed, by its name.
+    problems: Mapping[str, str]
+
+    @property
+    def grid_problem(self) -> str:
+        """Why no jobs could be listed, e.g. `NO_GRID`; "" if they were."""
+        return "; ".join(self.problems.values())
 
     @property
     def grid_note(self) -> str:
@@ -80,31 +89,39 @@ class Discovery:
         return f"; did not search the grid: {problem}" if problem else ""
 
 
-def run_grid_command(command: Sequence[str]) -> str:
-    """Run a command of Grid Engine, if Grid Engine is set up."""
-    if find_root(os.environ) is None:
-        raise FileNotFoundError(NO_GRID)
-    return run_command(command)
-
-
-def describe_failure(exc: OSError | subprocess.SubprocessError) -> str:
-    """Describe why a command of Grid Engine failed, by its own output if possible."""
+def describe_failure(exc: Exception) -> str:
+    """Describe why a command of a grid failed, by its own output if possible."""
     outputs = (getattr(exc, "stderr", ""), getattr(exc, "stdout", ""), exc, repr(exc))
     return next(text for output in outputs if (text := str(output or "").strip()))
 
 
-def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
+def discover(
+    shared: Path,
+    run: Runner = run_command,
+    systems: Sequence[BatchSystem] | None = None,
+) -> Discovery:
     """Find all clusters of this user: in the shared directory, and on the grid.
 
-    Clusters with another shared directory are found by their jobs.
+    Clusters with another shared directory are found by their jobs. `systems` are by
+    default the batch systems that are set up here.
     """
-    jobs, problem = _list_jobs(run)
+    if systems is None:
+        systems = configured_systems(os.environ)
+    jobs, problems = _list_jobs(systems, run)
     by_directory: defaultdict[Path | str, list[MarkedJob]] = defaultdict(list)
     for job in jobs:
         by_directory[_real(job.directory) if job.directory else job.id].append(job)
     entries = _all_entries(shared, by_directory)
+
+    def inspect(entry: ClusterEntry) -> ClusterInfo | None:
+        system = entry.connection.batch_system
+        listed = any(s.name == system for s in systems) and system not in problems
+        unknown = "" if listed else problems.get(system, f"{system} is not set up here")
+        local = entry.connection.launcher == "process"
+        return _inspect(entry, by_directory, "" if local else unknown)
+
     with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-        probed = list(pool.map(lambda entry: _inspect(entry, by_directory), entries))
+        probed = list(pool.map(inspect, entries))
     known = _real_directories(entries)
     clusters = [
         *(cluster for cluster in probed if cluster is not None),
@@ -112,7 +129,9 @@ def discover(shared: Path, run: Runner = run_grid_command) -> Discovery:
     ]
     labels = unique_labels(clusters)
     labelled = (replace(c, label=x) for c, x in zip(clusters, labels, strict=True))
-    return Discovery(clusters=tuple(labelled), grid_problem=problem)
+    if not systems:
+        problems = {"": NO_GRID}
+    return Discovery(clusters=tuple(labelled), problems=problems)
 
 
 def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
@@ -128,12 +147,20 @@ def discover_selected(shared: Path, cluster: str | None) -> list[ClusterInfo]:
     return list(found.clusters)
 
 
-def _list_jobs(run: Runner) -> tuple[list[MarkedJob], str]:
-    try:
-        return marked_jobs_of(user_name(), run), ""
-    except (OSError, subprocess.SubprocessError) as exc:
-        reason = describe_failure(exc).splitlines()[-1]
-        return [], reason if reason == NO_GRID else f"qstat failed: {reason}"
+def _list_jobs(
+    systems: Iterable[BatchSystem], run: Runner
+) -> tuple[list[MarkedJob], dict[str, str]]:
+    jobs: list[MarkedJob] = []
+    problems = {}
+    for system in systems:
+        try:
+            jobs += system.marked_jobs(run)
+        except LookupError as exc:
+            problems[system.name] = str(exc)
+        except (OSError, subprocess.SubprocessError) as exc:
+            reason = describe_failure(exc).splitlines()[-1]
+            problems[system.name] = f"{system.listing} failed: {reason}"
+    return jobs, problems
 
 
 def _all_entries(shared: Path, by_directory: JobsByDirectory) -> list[ClusterEntry]:
@@ -160,7 +187,9 @@ def _real_directories(entries: Iterable[ClusterEntry]) -> set[Path]:
     return {_real(directory) for entry in entries for directory in entry.directories}
 
 
-def _inspect(entry: ClusterEntry, by_directory: JobsByDirectory) -> ClusterInfo | None:
+def _inspect(
+    entry: ClusterEntry, by_directory: JobsByDirectory, jobs_unknown: str
+) -> ClusterInfo | None:
     """Query one cluster; None if it was closed meanwhile."""
     state, why, status = _probe(entry.connection)
     if state != ALIVE and not entry.open:
@@ -175,6 +204,7 @@ def _inspect(entry: ClusterEntry, by_directory: JobsByDirectory) -> ClusterInfo 
         why=why,
         status=status,
         jobs=tuple(job for d in directories for job in by_directory.get(d, ())),
+        jobs_unknown=jobs_unknown,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def _explain_without_manager(info: ClusterInfo, node: str | None) -> str:
     """Describe what is left of a cluster; "" if nothing is left of that node."""
     lines = []
     for job in info.jobs:
-        if node is None or node.partition(".")[0] == job.id:
+        if node is None or re.split("[._]", node)[0] == job.id:
             states = format_counts(job.states) or "no node in the grid's list"
             lines.append(f"job {job.id}, submitted {job.submitted}: {states}")
     if logs := _log_files(info, node):
@@ -91,6 +92,12 @@ def _log_files(info: ClusterInfo, node: str | None) -> list[Path]:
         path
         for directory in info.directories
         for path in (directory / "logs").glob("*.log")
-        if node is None or node in (path.stem, path.stem.partition(".")[0])
+        if node is None or _is_of(path.stem, node)
     ]
     return sorted(found, key=lambda path: path.stat().st_mtime)[-MAX_LOGS:]
+
+
+def _is_of(log: str, node: str) -> bool:
+    """Whether a log is that of a node, or of a node of a job: "7.1", "7_1" or "7"."""
+    name, wanted = (text.replace("_", ".") for text in (log, node))
+    return wanted in (name, name.partition(".")[0])

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import click
 
-from dask_gridengine.batch.commands import Runner
-from dask_gridengine.batch.sge.qstat import delete_jobs, marked_jobs_of, user_name
+from dask_gridengine.batch import batch_system
+from dask_gridengine.batch.base import BatchSystem
+from dask_gridengine.batch.commands import Runner, run_command
 from dask_gridengine.cli.client import send_request
 from dask_gridengine.cli.connection_files import ClusterEntry, select
 from dask_gridengine.cli.discovery import (
@@ -25,7 +26,6 @@ from dask_gridengine.cli.discovery import (
     ClusterInfo,
     describe_failure,
     discover,
-    run_grid_command,
 )
 from dask_gridengine.cli.formatting import format_process, print_table
 from dask_gridengine.cli.ps import format_jobs, format_nodes
@@ -36,7 +36,7 @@ from dask_gridengine.launchers.child import remove_shared_directory
 COLUMNS = ("cluster", "manager", "on", "age", "jobs", "nodes")
 POLL_SECONDS = 0.3
 CLOSE_SECONDS = 120.0  # for a cluster to finish running tasks and close
-DELETE_SECONDS = 15.0  # for deleted jobs to leave the grid's list
+DELETE_SECONDS = 45.0  # for deleted jobs to leave the list: Slurm kills after 30 s
 
 
 def kill_clusters(
@@ -89,19 +89,22 @@ def end_cluster(
     *,
     now: bool = False,
     timeout: float = CLOSE_SECONDS,
-    run: Runner = run_grid_command,
+    run: Runner = run_command,
 ) -> Iterator[str]:
     """End one cluster; yields a sentence for each thing that was done.
 
     Raises
     ------
     LauncherError
-        If jobs cannot be deleted, or the cluster is not closed in `timeout` seconds.
+        If jobs cannot be listed or deleted, or the cluster is not closed in `timeout`
+        seconds. The files that lead to the jobs stay then.
     """
     if cluster.state == ALIVE and cluster.entry:
         command = "close" if now else "drain"
         yield from _close(cluster.label, cluster.entry, command, timeout)
         return
+    if cluster.jobs_unknown:
+        raise _jobs_unknown(cluster)
     if cluster.jobs:
         yield from _delete_jobs(cluster, run)
     if cluster.state == GONE:
@@ -136,30 +139,43 @@ def _close(
     yield f"{label}: closed"
 
 
+def _jobs_unknown(cluster: ClusterInfo) -> LauncherError:
+    """Nodes of a cluster whose process has ended may still queue, and run."""
+    paths = shlex.join(map(str, cluster.directories))
+    return LauncherError(
+        f"cannot tell which jobs {cluster.label} has left: {cluster.jobs_unknown}",
+        hint="run this where the grid's commands work; if the grid has no job named"
+        f" {cluster.name}: rm -r {paths}",
+    )
+
+
 def _delete_jobs(cluster: ClusterInfo, run: Runner) -> Iterator[str]:
     ids = [job.id for job in cluster.jobs]
+    system = batch_system(cluster.jobs[0].system)
     try:
-        delete_jobs(ids, run)
+        system.delete_jobs(ids, run)
     except (OSError, subprocess.SubprocessError) as exc:
         raise LauncherError(
             f"could not delete jobs {', '.join(ids)}: {describe_failure(exc)}",
-            hint=f"qdel {' '.join(ids)}",
+            hint=f"{system.delete_command} {' '.join(ids)}",
         ) from exc
     yield f"{cluster.label}: deleted job {', '.join(ids)}"
     deadline = time.monotonic() + DELETE_SECONDS
-    while left := _still_listed(ids, run):
+    while left := _still_listed(ids, system, run):
         if time.monotonic() > deadline:
-            yield (
-                f"{cluster.label}: job {', '.join(left)} is still in the grid's list."
-                f" If its host is lost: qdel -f {' '.join(left)}"
+            raise LauncherError(
+                f"job {', '.join(left)} of {cluster.label} is still in the grid's list"
+                f" after {DELETE_SECONDS:g} s",
+                hint=f"try again later; {system.undeletable}",
             )
-            return
         time.sleep(POLL_SECONDS)
 
 
-def _still_listed(ids: Sequence[str], run: Runner) -> Sequence[str]:
+def _still_listed(
+    ids: Sequence[str], system: BatchSystem, run: Runner
+) -> Sequence[str]:
     try:
-        listed = {job.id for job in marked_jobs_of(user_name(), run)}
+        listed = {job.id for job in system.marked_jobs(run)}
     except (OSError, subprocess.SubprocessError):
         return ids
     return [job for job in ids if job in listed]

@@ -205,14 +205,14 @@ async def _snapshot(cluster: GridEngineCluster) -> dict[str, Any] | None:
 async def _problems(cluster: GridEngineCluster) -> str:
     if cluster.status is not Status.running:
         return ""
-    return cluster.explain().partition("\n")[2]
+    return cluster.problems()
 
 
 def _write_scheduler_file(cluster: GridEngineCluster, file: SchedulerFile) -> None:
     directory = cluster._started_pools()[0].directory
     first, *_ = Connection.read(directory / FILE_NAME).addresses  # nodes try it first
     address = contact(cluster.options, cluster.scheduler, first)
-    identity = cluster.scheduler.identity(0)
+    identity = cluster.scheduler.identity()
     file.write(identity, address, directory, client_identity(cluster.security))
 
 

@@ -25,6 +25,7 @@ from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.naming import node_of
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.unknown_options import refuse_unknown
+from dask_gridengine.views.markup import paragraphs
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
@@ -73,7 +74,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         If a value is invalid.
     """
 
-    state = "inactive"  # Adaptive.__del__ asks, also if __init__ has raised
+    _stopped = True  # also if __init__ has raised, since Adaptive.__del__ calls stop()
 
     def __init__(
         self,
@@ -107,18 +108,41 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
             interval=interval,
             target_duration=target_duration,
         )
+        self._stopped = False
         graces = [parse_timedelta(idle_grace)] if idle_grace is not None else []
         if wait_count is not None:
             graces.append(wait_count * (self.interval or 0))
         self._idle_grace = max(graces, default=self._pool.options.idle_grace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._words()})"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
+
+    def _words(self) -> str:
+        pool = self._pool
+        name = f"{pool.cluster.name} {pool.name}".rstrip()
+        if self.periodic_callback is None:
+            return f"{name}: off, {plural(pool.wanted, 'node')} requested"
+        return (
+            f"{name}: {_limits(self, pool)} nodes, {pool.wanted} requested; an idle"
+            f" node is kept for {format_duration(self._idle_grace)}"
+        )
 
     async def adapt(self) -> None:
         """As Dask's, but ignore errors after `stop`, which close() calls."""
         try:
             await super().adapt()
         except Exception:
-            if self.state != "stopped":
+            if not self._stopped:
                 raise
+
+    def stop(self, *reason: str, **options: Any) -> None:
+        """As Dask's, whose arguments are not those of every version."""
+        if not self._stopped:
+            self._stopped = True
+            super().stop(*reason, **options)
 
     async def target(self) -> int:
         """Number of workers for the work; Dask counts threads while there is no worker.
@@ -148,7 +172,7 @@ class GridAdaptive(Adaptive):  # type: ignore[misc]
         Not Dask's: it counts workers where nodes come and go, and gives up workers that
         have not arrived after three seconds, or are idle just now.
         """
-        if self.state == "stopped":  # by scale(), while this awaited the target
+        if self._stopped:  # by scale(), while this awaited the target
             return {"status": "same"}
         pool, most = self._pool, self._most()
         nodes, planned = int(min(pool.options.nodes(target), most)), pool.wanted
@@ -279,6 +303,12 @@ class AdaptivePools(dict[str, Any]):
     Dask's `Cluster` has only one, of which it calls `stop` and `periodic_callback`.
     """
 
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values())) or "adaptive scaling is off"
+
+    def _repr_html_(self) -> str:
+        return paragraphs(repr(self))
+
     def start(
         self,
         cluster: GridEngineCluster,
@@ -319,9 +349,9 @@ class AdaptivePools(dict[str, Any]):
         return stopped
 
     def stop(self, reason: str = "unknown") -> None:
-        """End adaptive scaling of all pools; their numbers stay."""
+        """End adaptive scaling of all pools, as `Cluster.close` asks."""
         for adaptive in self.values():
-            adaptive.stop(reason)
+            adaptive.stop()
 
     @property
     def periodic_callback(self) -> Any:

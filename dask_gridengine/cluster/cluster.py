@@ -36,7 +36,6 @@ from dask_gridengine.errors import (
 from dask_gridengine.formatting import format_duration
 from dask_gridengine.naming import nodes_of, suffixes
 from dask_gridengine.nodes.history import NodeHistory
-from dask_gridengine.nodes.job_table import JobTable, addresses, log_tail
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.options import Options
@@ -46,7 +45,8 @@ from dask_gridengine.reconcile.wait_for_workers import (
 )
 from dask_gridengine.scheduler.scheduler import ClusterScheduler
 from dask_gridengine.unknown_options import refuse_unknown
-from dask_gridengine.views.notebook import Representation
+from dask_gridengine.views.job_table import JobTable, addresses, log_tail
+from dask_gridengine.views.notebook import Representation, Text
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -167,6 +167,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
 
     async def _close(self) -> None:
         await self.lifecycle.close()
+        self._representation.show_again()
 
     def close(self, timeout: float | None = None) -> Any:
         """Give all nodes back. Bounded in time, and idempotent.
@@ -555,17 +556,24 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         """
         blocked = self._require_started()
         if worker is not None:
-            return explain_named(self.name, self.pools, worker, blocked)
-        closed = self.status is Status.closed
-        lines = [f"{self.name} is closed."] if closed else []
-        lines.append(explain(self.pools, closed=closed))
+            return Text(explain_named(self.name, self.pools, worker, blocked))
+        if self.status is Status.closed:
+            return Text(f"{self.name} is closed.\n{self.problems()}".rstrip())
+        return Text(self.problems(numbers=True))
+
+    def problems(self, *, numbers: bool = False) -> str:
+        """What `explain` says beside the `numbers` of nodes; "" before the start."""
+        if self.lifecycle.blocked is None:
+            return ""
+        lines = [explain(self.pools, numbers=numbers)]
         if self.lifecycle.reachability is not None:
             lines += self.lifecycle.reachability.failed.values()
-        return "\n".join([*lines, *blocked.findings, *hints(self)])
+        lines += [*self.lifecycle.blocked.findings, *hints(self)]
+        return "\n".join(filter(None, lines))
 
     @short_traceback
     def job_script(self, pool: str | None = None) -> str:
-        """What is submitted for one node, as a script for ``qsub``, with comments.
+        """What is submitted for one node, as a script with comments.
 
         Parameters
         ----------
@@ -711,7 +719,8 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         Returns
         -------
         bokeh.models.Model
-            For ``bokeh.io.show``; in a notebook after ``bokeh.io.output_notebook``.
+            For ``bokeh.io.show``; in a notebook after
+            ``bokeh.io.output_notebook(bokeh.resources.INLINE)``, which loads nothing.
 
         Raises
         ------
@@ -740,7 +749,7 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
     def _repr_html_(self, cluster_status: Any = None) -> str:
         if not self.pools:
             return str(super()._repr_html_(cluster_status))
-        return self._representation.html()
+        return self._representation.html(self.problems().splitlines())
 
     @property
     def _cluster_class_name(self) -> str:
@@ -748,12 +757,14 @@ class GridEngineCluster(SpecCluster):  # type: ignore[misc]
         return type(self).__name__
 
     def _scaling_status(self) -> str:
-        # Beside the controls of Dask's widget, which counts workers only.
-        return f"<p>{self._representation.scaling()}</p>" if self.pools else ""
+        return ""  # beside Dask's controls; the table has it
 
     def _widget(self) -> Any:
         # Dask's controls cannot name a pool.
         return None if self.options.pools else super()._widget()
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        self._representation.show()
 
 
 def _worker_names(named: Iterable[tuple[NodePool, list[str]]]) -> set[str]:

@@ -79,7 +79,7 @@ class ControlHandler:
             found = await cluster.get_logs()
         else:
             cluster.explain(about)  # raises if there is no such node
-            rows = [row for row in cluster.jobs() if str(row.id) == about]
+            rows = [row for row in cluster.jobs() if about in row.id.names]
             workers = [row.worker for row in rows if row.worker]
             found = await cluster.get_logs(False, False, [about, *workers])
         names = {a: ws.name for a, ws in cluster.scheduler.workers.items()}

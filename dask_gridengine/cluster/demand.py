@@ -87,9 +87,8 @@ def workers_of_pool(
     for ts, weight in _sampled(scheduler):
         required = ts.resource_restrictions
         if pool_for(pools, required) is pool:
-            duration = scheduler._get_prefix_duration(ts.prefix)
             taken = share(pool.offered, pool.options.threads, required)
-            wanted += weight * taken * min(1.0, duration / seconds)
+            wanted += weight * taken * min(1.0, _duration(scheduler, ts) / seconds)
     count = math.ceil(wanted)
     workers = scheduler.workers.values()
     mine = [ws for ws in workers if pool.registry.bearing(ws.name) is not None]
@@ -101,6 +100,14 @@ def workers_of_pool(
         going = scheduler.workers_to_close(attribute="name")
         count = max(count, sum(ws.name not in going for ws in mine))
     return count
+
+
+def _duration(scheduler: Scheduler, ts: TaskState) -> float:
+    """Estimate a task's seconds as Dask does; its own method is private."""
+    average, longest = ts.prefix.duration_average, ts.prefix.max_exec_time
+    if average < 0:  # none of its kind has ended
+        average = 2 * longest if longest > 0 else scheduler.UNKNOWN_TASK_DURATION
+    return float(average)
 
 
 def _sampled(scheduler: Scheduler) -> Iterator[tuple[TaskState, float]]:

@@ -33,22 +33,25 @@ LOG_LINES = 8  # of a node that has ended
 DECISIONS_SHOWN = 5
 
 
-def explain(pools: Iterable[NodePool], *, closed: bool = False) -> str:
-    """Explain the states of all nodes, why others ended, and what is done about it."""
+def explain(pools: Iterable[NodePool], *, numbers: bool = True) -> str:
+    """Explain the states of all nodes, why others ended, and what is done about it.
+
+    `numbers` begins with the number of nodes in each state.
+    """
     lines: list[str] = []
     for pool in pools:
-        if pool.name:
+        found = [_now(pool)] if numbers else []
+        found += _explain(pool)
+        if pool.name and found:
             lines.append(f"pool {pool.name}:")
-        lines += _explain(pool, closed)
+        lines += found
     return "\n".join(lines)
 
 
-def _explain(pool: NodePool, closed: bool) -> Iterator[str]:
+def _explain(pool: NodePool) -> Iterator[str]:
     registry, reconciler = pool.registry, pool.reconciler
-    if not closed:
-        yield _now(pool)
     if added := pool.reports.added:
-        by = "by sge_request, or by a job submission verifier"
+        by = pool.launcher.batch_system.site_defaults
         yield f"This site adds to each request: {added} ({by})."
     if error := reconciler.submission_error:
         yield f"Submission failed, will retry: {error}"
@@ -80,7 +83,7 @@ def explain_named(
     lines: list[str] = []
     for pool in pools:
         for record in pool.registry:
-            if node in (record.worker, str(record.id)):
+            if node == record.worker or node in record.id.names:
                 lines.append(explain_node(record))
                 if record.state is NodeState.QUEUED:
                     lines += [f"why it queues: {why}" for why in pool.reports.reasons]

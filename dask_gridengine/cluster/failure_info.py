@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed.scheduler import KilledWorker
 
+from dask_gridengine.clock import steady_time
 from dask_gridengine.cluster.explain import explain_deaths
 from dask_gridengine.cluster.pool import NodePool, pool_of
 from dask_gridengine.exit_causes import Cause
@@ -45,6 +46,7 @@ class ClusterFailureInfo:
         ):
             return  # restarted on purpose: client.restart()
         record.restarts += 1
+        record.restarted = steady_time()
         record.restarting.add(name)
         peak = int(event.get("peak_memory") or 0)
         limit = int(event.get("memory_limit") or 0)

@@ -1,8 +1,9 @@
-"""Render what is submitted for a node as a script for ``qsub``."""
+"""Render what is submitted for a node as a script."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dask_gridengine.formatting import format_size, plural
 from dask_gridengine.grid_types import NodeRequest
@@ -15,36 +16,25 @@ from dask_gridengine.options import Options
 def render(
     options: Options, request: NodeRequest, launcher: Launcher, added: str = ""
 ) -> str:
-    """Render one node as a script: ``qsub -t 1-N`` of it starts the same nodes.
+    """Render one node as a script, which the grid's own command can submit.
 
-    `added` is what the site adds to the request, as options of qsub. For local
+    `added` is what the site adds to the request, as submit options. For local
     processes the script has what Grid Engine would be given.
     """
     shell, _, script = request.command
-    native = request.native
     if launcher.kind == "process":
         native = submit_options(options, launcher.kind, launcher.batch_system)
+        request = replace(request, native=native)
     return "\n".join(
         [
             f"#!{shell}",
             f"# started by: {launcher.description}",
             *(f"# {remark}" for remark in _remarks(options, launcher, added)),
-            *_directives(request, native),
+            *launcher.batch_system.script_directives(request),
             script,
             "",
         ]
     )
-
-
-def _directives(request: NodeRequest, native: str) -> Iterator[str]:
-    yield f"#$ -N {request.name}"
-    yield f"#$ -S {request.command[0]}"
-    yield "#$ -wd /"
-    yield "#$ -o /dev/null -j y"
-    for key, value in request.environment.items():
-        yield f"#$ -v {key}={value}"
-    if native:
-        yield f"#$ {native}"
 
 
 def _remarks(options: Options, launcher: Launcher, added: str) -> Iterator[str]:
@@ -72,6 +62,8 @@ def _remarks(options: Options, launcher: Launcher, added: str) -> Iterator[str]:
             f"        {options.memory_resource} is requested for it, charged per"
             f" {options.memory_resource_per}"
         )
+    elif options.memory and (option := launcher.batch_system.memory_option):
+        yield f"        {option} requests it of the grid"
     elif limit := requested_limit(options):
         yield f"        {limit} is requested as well, and is the grid's own limit"
     else:

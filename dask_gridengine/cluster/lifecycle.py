@@ -226,7 +226,7 @@ class Lifecycle:
             # The base class calls it closed already. At Python's exit the rest would
             # not be waited for then, and files and jobs would be left.
             cluster.status = Status.closing
-            if cluster.scheduler is not None and cluster.shutdown_scheduler:
+            if cluster.scheduler is not None:
                 await cluster.scheduler.close()
             await self._close_pools()
             self._silenced.close()

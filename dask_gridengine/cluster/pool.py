@@ -367,12 +367,15 @@ class NodePool:
             coming = registry.expected + self.arrays.in_flight
             if len(registry.unbound) > coming:
                 name = registry.unbound[-1]
+        if deleted and record.rotating:  # it has a successor, likely the newest node
+            name = next(reversed(self.names), None)
         if name is not None and name in self.cluster.worker_spec:
             self.drop_names([name])
             if deleted:
                 self.reconciler.note_deleted(record)
             else:
                 self.add_names(1)
+                self.reconciler.free += cause is Cause.DRAINED  # nothing was lost
         self.admit_waiting()
         self.changed.set()
         self.wake()

@@ -113,6 +113,7 @@ def _listen(pool: NodePool) -> None:
         server_key=pool.bootstrap.keys.public,
         node_keys=pool.bootstrap.node_keys,
         timeout=options.death_timeout,
+        launcher=launcher.kind,
         batch_system=launcher.batch_system.name,
         pool=pool.name,
     ).write(pool.directory)
@@ -199,14 +200,24 @@ async def _end_nodes(pool: NodePool) -> None:
 
 
 async def wait_gone(pool: NodePool, timeout: float) -> list[NodeRecord]:
-    """Wait for the end notice of every node; returns the nodes without one."""
+    """Wait for the end of every node; returns the nodes that may still run.
+
+    The end is the grid's notice; where those are found in a list of jobs, which shows a
+    job until its epilog has ended, a node's exit report is as good.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
-    while pool.registry.live and (left := deadline - loop.time()) > 0:
+    prompt = pool.launcher.batch_system.reliable_notices
+
+    def remaining() -> list[NodeRecord]:
+        live = pool.registry.live.values()
+        return [each for each in live if prompt or each.exit_report is None]
+
+    while remaining() and (left := deadline - loop.time()) > 0:
         pool.changed.clear()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(pool.changed.wait(), left)
-    return list(pool.registry.live.values())
+    return remaining()
 
 
 def _remove(directory: Path, *, keep: Collection[str]) -> None:

@@ -102,7 +102,7 @@ class Launcher:
         if answer.get("error") == REJECTED:
             raise await self._rejection(answer["text"], request, count)
         _raise_error(answer)
-        nodes = from_ranges(answer["nodes"])
+        nodes = [self.batch_system.name_node(n) for n in from_ranges(answer["nodes"])]
         self._ends.add(nodes)
         # The caller has the ids before the first end is reported.
         self._loop.call_soon(self._report_early, nodes)

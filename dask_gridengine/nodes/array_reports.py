@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from dask_gridengine.grid_types import ArrayReport
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class ArrayReports:
     def __init__(self, pool: NodePool) -> None:
         self._pool, self._registry = pool, pool.registry
         self._closed = False
-        self._walltimes: dict[str, float | None] = {}  # by job
+        self._reports: dict[str, ArrayReport] = {}  # by job
         self._asked: dict[str, float] = {}  # by job, when
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._next = float("-inf")
@@ -41,12 +42,12 @@ class ArrayReports:
         for task in self._asking.values():
             task.cancel()
 
-    def walltime(self, job: str) -> float | None:
-        """The walltime in force in seconds; None if it is not known (yet)."""
+    def of(self, job: str) -> ArrayReport:
+        """The grid's report about an array; an empty one until it has answered."""
         now = self._registry.clock()
-        if job not in self._walltimes and now - self._asked.get(job, -AGAIN) >= AGAIN:
+        if job not in self._reports and now - self._asked.get(job, -AGAIN) >= AGAIN:
             self._ask(job, now)
-        return self._walltimes.get(job)
+        return self._reports.get(job, ArrayReport())
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -83,12 +84,12 @@ class ArrayReports:
             logger.exception("Could not read the grid's report about job %s", job)
             return
         live = {node.job for node in self._registry.live}
-        for known in (self._walltimes, self._asked):
-            for ended in known.keys() - live:
-                del known[ended]
+        for ended in self._asked.keys() - live:
+            del self._asked[ended]
+            self._reports.pop(ended, None)
         if report is None:
             return
-        self._walltimes[job] = report.walltime
+        self._reports[job] = report
         oldest = self._oldest()
         if oldest is not None and oldest.id.job == job:
             self._reasons = report.reasons

@@ -27,6 +27,16 @@ MEMORY_SHARE = 0.95
 _ENDED_BY_SIGNAL = ("100", "37")
 KILLED_OR_DELETED = "by the accounting, where a deletion looks the same"
 
+#: What Python and its libraries write where a limit of address space is too low.
+_NO_ADDRESS_SPACE = (
+    "MemoryError",
+    "can't start new thread",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "failed to map segment from shared object",
+)
+_AT_START = (Cause.NO_IMPORT, Cause.NO_START)
+
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 _LIFETIME = "worker-lifetime-reached"  # distributed/worker.py, as reason of a close
 _LOST = (
@@ -60,6 +70,7 @@ def diagnose_end(
     started: bool,
     walltime: float | None = None,
     memory: int = 0,
+    counts_address_space: bool = False,
     account: AccountingRecord | None = None,
     larger: Callable[[int], str] = in_memory_option,
 ) -> Diagnosis:
@@ -67,13 +78,17 @@ def diagnose_end(
 
     `started` is whether it has sent a hello; otherwise it cannot have finished.
     `walltime` is in seconds. `memory` are the bytes the grid left it; 0 is unlimited or
-    unknown. `larger` returns the option that requests so many bytes.
+    unknown; `counts_address_space` is whether that limit is one of address space.
+    `larger` returns the option that requests so many bytes.
     """
     if end.cancelled:
         return Diagnosis(cause=Cause.CANCELLED, source="cluster")
     # A restart of the master can look like a deletion before the start.
     if end.deleted and (end.ran is not None or not started):
-        return Diagnosis(cause=Cause.DELETED, source="grid")
+        # The Open Cluster Scheduler itself deletes a parallel job beyond its limit.
+        enforced = memory if counts_address_space else 0
+        limit = _limit_reached(end, walltime, enforced, account, larger, share=1.0)
+        return limit or Diagnosis(cause=Cause.DELETED, source="grid")
     if end.unstarted:
         return _not_started(end, account)
     if end.limit:
@@ -86,6 +101,7 @@ def diagnose_end(
             started=started,
             walltime=walltime,
             memory=memory,
+            counts_address_space=counts_address_space,
             account=account,
             larger=larger,
         )
@@ -171,6 +187,30 @@ def out_of_memory(
     )
 
 
+def short_of_address_space(
+    diagnosis: Diagnosis, tail: str, memory: int, larger: Callable[[int], str]
+) -> Diagnosis:
+    """Return a better diagnosis if the grid's limit left too little to start.
+
+    Such a limit does not kill: the node cannot allocate memory or start a thread. For
+    the arguments see `diagnose_end`.
+    """
+    before_hello = diagnosis.cause is Cause.NEVER_ARRIVED
+    if not before_hello and (not memory or diagnosis.cause not in _AT_START):
+        return diagnosis
+    found = next((text for text in _NO_ADDRESS_SPACE if text in tail), None)
+    if found is None:
+        return diagnosis
+    limit = f" of {format_size(memory)}" if memory else ""
+    return Diagnosis(
+        cause=Cause.MEMORY,
+        detail=f"it could not start within the grid's limit{limit}, which counts"
+        f" address space: {found}",
+        source="log",
+        advice=f"request {larger(more_memory(0, memory))}",
+    )
+
+
 def process_ended(signal: str | None, exit_status: int | None) -> Diagnosis:
     """Make the diagnosis of a worker process of which only the end is known."""
     how = signal or ("unknown" if exit_status is None else f"exit status {exit_status}")
@@ -241,9 +281,26 @@ def _killed(
     account: AccountingRecord | None,
     larger: Callable[[int], str],
 ) -> Diagnosis:
+    if limit := _limit_reached(end, walltime, memory, account, larger):
+        return limit
+    # Without anything that differs from node to node: equal ones are grouped.
+    detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
+    return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
+
+
+def _limit_reached(
+    end: EndNotice,
+    walltime: float | None,
+    memory: int,
+    account: AccountingRecord | None,
+    larger: Callable[[int], str],
+    share: float = MEMORY_SHARE,
+) -> Diagnosis | None:
     ran = end.ran if end.ran is not None else account.ran if account else None
     if walltime and ran is not None and ran >= walltime - WALLTIME_SLACK:
-        detail = f"{format_duration(walltime)}, killed by {end.signal}"
+        detail = format_duration(walltime)
+        if end.signal:
+            detail += f", killed by {end.signal}"
         advice = f"request more, e.g. walltime={walltime * LONGER:g}; or make the tasks"
         return Diagnosis(
             cause=Cause.WALLTIME,
@@ -251,12 +308,16 @@ def _killed(
             source="grid",
             advice=f"{advice} shorter",
         )
-    peak = max(end.peak_memory, account.peak_memory if account else 0)
-    if memory and peak >= memory * MEMORY_SHARE:
-        return out_of_memory(peak, memory, "grid", "the grid's limit", larger=larger)
-    # Without anything that differs from node to node: equal ones are grouped.
-    detail = "; ".join(part for part in (f"by {end.signal}", end.reason) if part)
-    return Diagnosis(cause=Cause.KILLED, detail=detail, source="grid")
+    used = max(end.peak_memory, account.peak_memory if account else 0)
+    space = max(used, end.address_space, account.address_space if account else 0)
+    if memory and space >= memory * share:
+        whose = "the grid's limit"
+        if space > used:
+            whose += ", which counts address space"
+        if used:
+            whose += f"; the memory in use was {format_size(used)}"
+        return out_of_memory(space, memory, "grid", whose, larger=larger)
+    return None
 
 
 def _cause(text: str) -> Cause:

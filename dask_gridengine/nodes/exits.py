@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,14 @@ from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice
-from dask_gridengine.nodes.diagnosis import diagnose_end, diagnose_exit_report, host_in
+from dask_gridengine.nodes.diagnosis import (
+    diagnose_end,
+    diagnose_exit_report,
+    host_in,
+    short_of_address_space,
+)
 from dask_gridengine.nodes.host_blocklist import FAST_SECONDS
-from dask_gridengine.nodes.memory_option import larger_memory
+from dask_gridengine.nodes.memory_option import counts_address_space, larger_memory
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
 
 if TYPE_CHECKING:
@@ -34,6 +39,9 @@ _AFTER_CLOSE = {Cause.FINISHED, Cause.LOST_CONTACT}
 #: Causes which the grid's accounting may explain.
 _CHECK_ACCOUNTING = {Cause.UNKNOWN, Cause.NEVER_ARRIVED, Cause.NOT_STARTED}
 ACCOUNTING_SECONDS = 20.0  # until the accounting has a record
+#: Seconds that a notice may come after a node's report: the list of jobs is read every
+#: 5 s, and shows how a job ended when its epilog has ended.
+NOTICE_SECONDS = 20.0
 
 
 class ExitTracker:
@@ -56,6 +64,15 @@ class ExitTracker:
         local = launcher.slots is not None
         return diagnosis if local else launcher.batch_system.with_advice(diagnosis)
 
+    def _larger(self, size: int) -> str:
+        return larger_memory(self._pool.options, size, of_grid=True)
+
+    def _improve(self, diagnosis: Diagnosis, record: NodeRecord, log: str) -> Diagnosis:
+        memory = record.granted_memory
+        return self.with_advice(
+            short_of_address_space(diagnosis, log, memory, self._larger)
+        )
+
     def on_exit_report(self, report: ExitReport) -> bool:
         """Record why a node ends; False if the report is invalid or a duplicate."""
         record = self._registry.saying(report)
@@ -70,12 +87,29 @@ class ExitTracker:
         record.log_tail = report.stderr
         record.diagnosis = self._explain_report(record, report)
         self._registry.move(record, NodeState.DRAINING)
-        # The grid's notice may take ten minutes, after a restart of its master.
-        self.finish(record, record.diagnosis)
+        if self._may_be_deleted(record):
+            _start(self._finish_later(record), self._refining)
+        else:
+            # The grid's notice may take ten minutes, after a restart of its master.
+            self.finish(record, record.diagnosis)
         return True
 
+    def _may_be_deleted(self, record: NodeRecord) -> bool:
+        """Whether only the end notice tells if a user has deleted this node."""
+        assert record.diagnosis is not None
+        drained = record.diagnosis.cause is Cause.DRAINED and not record.cancelled
+        return drained and self._pool.launcher.batch_system.deletes_by_sigterm
+
+    async def _finish_later(self, record: NodeRecord) -> None:
+        """Finish a node that may be deleted, if no notice does so in time."""
+        await asyncio.sleep(NOTICE_SECONDS)
+        if record.diagnosis is not None:
+            self.finish(record, record.diagnosis)
+
     def _explain_report(self, record: NodeRecord, report: ExitReport) -> Diagnosis:
-        reported = self.with_advice(diagnose_exit_report(report))
+        reported = self._improve(
+            diagnose_exit_report(report), record, f"{report.detail}\n{report.stderr}"
+        )
         closed = reported.cause in _AFTER_CLOSE
         if record.turned is not None and (record.cancelled or closed):
             return record.turned
@@ -133,6 +167,8 @@ class ExitTracker:
         elif record.diagnosis is None:
             cancelled = Diagnosis(cause=Cause.CANCELLED, source="cluster")
             record.diagnosis = record.turned or cancelled
+        elif not record.over and self._may_be_deleted(record):
+            record.diagnosis = self._with_notice(record.diagnosis, notice)
         record.peak_memory = record.peak_memory or notice.peak_memory
         diagnosis = record.diagnosis
         if diagnosis is None or not self._registry.move(record, NodeState.GONE):
@@ -144,6 +180,13 @@ class ExitTracker:
             self._useless_logs.append(log)
             if len(self._useless_logs) == 1:
                 await self._remove_logs()
+
+    def _with_notice(self, drained: Diagnosis, notice: EndNotice) -> Diagnosis:
+        """Complete the diagnosis of a node that was drained by a SIGTERM."""
+        if notice.deleted:
+            return self.with_advice(Diagnosis(cause=Cause.DELETED, source="grid"))
+        detail = "; ".join(filter(None, (drained.detail, notice.reason)))
+        return replace(drained, detail=detail)
 
     async def _remove_logs(self) -> None:
         """Remove all useless logs in one thread; thousands of nodes may end at once."""
@@ -178,10 +221,11 @@ class ExitTracker:
                 started=record.arrived is not None,
                 walltime=self._pool.rotation.limits.of(record),
                 memory=record.granted_memory,
+                counts_address_space=counts_address_space(self._pool.options),
                 account=account,
-                larger=partial(larger_memory, self._pool.options, of_grid=True),
+                larger=self._larger,
             )
-            return self.with_advice(diagnosis)
+            return self._improve(diagnosis, record, tail)
 
         diagnosis = diagnose(None)
         if diagnosis.cause in _CHECK_ACCOUNTING:

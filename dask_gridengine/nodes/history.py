@@ -48,6 +48,8 @@ class JobRow(NamedTuple):
     source: str  # of the cause
     failed: bool
     restarts: int  # workers that died and that its Nanny replaced
+    restarted: float | None  # when the last of them died
+    death: str  # the cause; "" without restarts
 
     @property
     def key(self) -> tuple[str, NodeId]:
@@ -57,6 +59,14 @@ class JobRow(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state is NodeState.GONE
+
+    @property
+    def note(self) -> str:
+        """Why it ended, or of what its worker died."""
+        if self.cause or not self.restarts:
+            return self.cause
+        times = "" if self.restarts == 1 else f" {self.restarts} times"
+        return f"its worker {self.death}, restarted{times}"
 
     @property
     def entered(self) -> dict[str, float]:
@@ -147,4 +157,6 @@ def row_of(record: NodeRecord) -> JobRow:
         source=diagnosis.source if diagnosis else "",
         failed=diagnosis is not None and diagnosis.cause.is_failure,
         restarts=record.restarts,
+        restarted=record.restarted,
+        death=record.death.cause.value if record.death else "",
     )

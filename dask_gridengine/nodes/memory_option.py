@@ -53,6 +53,13 @@ def larger_memory(options: Options, size: int, *, of_grid: bool) -> str:
     )
 
 
+def counts_address_space(options: Options) -> bool:
+    """Whether the options request a limit of address space."""
+    lines = (options.resource_spec or "", *options.job_extra_directives)
+    names = {_limit_in(line) for line in lines} | {options.memory_resource}
+    return not names.isdisjoint({"h_vmem", "s_vmem"})
+
+
 def larger_worker(options: Options, limit: int, granted: int, size: int) -> str:
     """Return the option that gives a node `size` bytes if Dask's limit was too small.
 

@@ -63,7 +63,7 @@ class NodeRecord:
     allocated: float | None = None
     working: float | None = None
     suspended: float | None = None  # since when, by the grid; None if it is not
-    leaving: float | None = None  # stopped, or its exit report came
+    leaving: float | None = None  # it had arrived, and stops; else it leaves the queue
     gone: float | None = None
     process_token: str | None = None
     host: str = ""
@@ -87,6 +87,7 @@ class NodeRecord:
     asked: float | None = None  # when the grid was asked about its silence
     retired: bool = False  # the scheduler let its worker go on purpose
     restarts: int = 0  # workers that died and that its Nanny replaced
+    restarted: float | None = None  # when the last of them died
     restarting: set[str] = field(default_factory=set)  # workers, now
     death: Diagnosis | None = None  # why the last of those died
     peak_memory: int = 0  # bytes, of one worker process; 0 is unknown
@@ -213,7 +214,8 @@ class NodeRegistry:
         now = self.clock()
         record.state, record.since = state, now
         if state is NodeState.DRAINING:
-            record.leaving = now
+            # A queue place that is given up drains nothing: it queues until it is gone.
+            record.leaving = now if record.arrived is not None else None
         elif state is NodeState.GONE:
             record.gone = now
             self.live.pop(record.id, None)

@@ -40,7 +40,7 @@ class Delays:
 
     def __init__(self) -> None:
         self.counts = [0] * len(BUCKETS)
-        self.total = 0.0  # seconds
+        self.total, self.longest = 0.0, 0.0  # seconds
         self._recent: deque[float] = deque(maxlen=_MEDIAN_OF)
 
     def __len__(self) -> int:
@@ -49,6 +49,7 @@ class Delays:
     def add(self, seconds: float) -> None:
         self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
+        self.longest = max(self.longest, seconds)
         self._recent.append(seconds)
 
     def median(self) -> float | None:
@@ -75,6 +76,7 @@ class NodeSummary:
         #: Nodes that have not ended, in the order of submission.
         self.live: dict[tuple[str, NodeId], JobRow] = {}
         self.queue_wait, self.startup = Delays(), Delays()
+        self.restarts = 0  # workers that died and that their Nannies replaced
         self._seen: Counter[str] = Counter()  # nodes of each pool
         #: Nodes that may still change, with what they were at the last update.
         self._open: dict[tuple[str, NodeId], tuple[NodeRecord, object, JobRow | None]]
@@ -103,10 +105,14 @@ class NodeSummary:
         ended = self.ended().items()
         return Counter({c.value: n for c, n in ended if c is not None and c.is_failure})
 
+    def oldest_queued(self) -> float | None:
+        """Return when the oldest queued node was submitted; None without any."""
+        return min((row.submitted for row in self.in_states("queued")), default=None)
+
     def longest_wait(self) -> float | None:
-        """Return for how many seconds the oldest node queues; None without any."""
-        since = [row.submitted for row in self.in_states("queued")]
-        return max(0.0, self.clock() - min(since)) if since else None
+        """Return for how many seconds it queues; None without any."""
+        oldest = self.oldest_queued()
+        return None if oldest is None else max(0.0, self.clock() - oldest)
 
     def hosts(self, *states: str) -> int:
         """Count the hosts with nodes in any of these states."""
@@ -146,6 +152,7 @@ class NodeSummary:
             self.live.pop(new.key, None)
         else:
             self.live[new.key] = new
+        self.restarts += new.restarts - (old.restarts if old else 0)
         if new.queue_wait is not None and (old is None or old.queue_wait is None):
             self.queue_wait.add(new.queue_wait)
         if new.startup is not None and (old is None or old.startup is None):

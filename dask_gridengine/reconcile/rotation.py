@@ -147,10 +147,20 @@ class WalltimeRotation:
         why = Diagnosis(cause=Cause.DRAINED, detail=signal, source="scheduler")
         otherwise = self._pool.options.drain_timeout
         seconds = self.limits.after(signal, record, otherwise)
-        if not record.cancelled:
+        if not record.cancelled and not self._may_be_deleted(record, signal):
             self._pool.replace(record)
         self._drain(record, why, self._pool.registry.clock() + seconds)
         return seconds
+
+    def _may_be_deleted(self, record: NodeRecord, signal: str) -> bool:
+        """Whether a user may have deleted this node: then it need not be replaced.
+
+        Its end notice tells. The last working node is replaced at once, or there would
+        be no place for its data.
+        """
+        system, registry = self._pool.launcher.batch_system, self._pool.registry
+        others = [r for r in registry.in_state(NodeState.WORKING) if r is not record]
+        return signal == "SIGTERM" and system.deletes_by_sigterm and bool(others)
 
     def _drain(self, record: NodeRecord, why: Diagnosis, until: float) -> None:
         assert record.worker is not None
@@ -182,12 +192,13 @@ class WalltimeRotation:
                 )
             await asyncio.sleep(CHECK_EVERY)
         deadline = clock() + GENTLE_SECONDS
-        while not record.over and (left := deadline - clock()) > 0:
+        while record.exit_report is None and not record.over:
+            if (left := deadline - clock()) <= 0:
+                await pool.cancel([record])
+                return
             pool.changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(pool.changed.wait(), left)
-        if not record.over:
-            await pool.cancel([record])
 
     def _name_unfinished(
         self, record: NodeRecord, name: str, until: float, lifetime: float

@@ -80,7 +80,7 @@ class WalltimeLimits:
 
     def of(self, record: NodeRecord) -> float | None:
         """Seconds that a node may run; None if that is not known (yet)."""
-        in_force = self._pool.reports.walltime(record.id.job)
+        in_force = self._pool.reports.of(record.id.job).walltime
         known = (in_force or self._requested, self._of_queue(record.queue))
         return min((s for s in known if s is not None), default=None)
 
@@ -89,13 +89,15 @@ class WalltimeLimits:
 
         With ``-notify`` the queue sends ``SIGUSR2`` before a deletion and ``SIGUSR1``
         before a suspension; without it ``SIGUSR1`` comes at ``s_rt`` (``man 1 qsub``,
-        ``man 5 queue_conf``). `otherwise` counts where the grid does not say.
+        ``man 5 queue_conf``). Slurm sends ``SIGTERM`` and, after its ``KillWait``,
+        ``SIGKILL``. `otherwise` counts where the grid does not say.
         """
-        by_notify = signal == "SIGUSR2" or (signal == "SIGUSR1" and self._notified)
-        seconds = otherwise
-        if by_notify and record.notify:
-            seconds = min(otherwise, record.notify - GRID_SLACK)
-        return max(0.0, seconds)
+        seconds: float | None = None
+        if signal == "SIGTERM":
+            seconds = self._pool.reports.of(record.id.job).kill_delay
+        elif signal == "SIGUSR2" or self._notified:
+            seconds = record.notify
+        return max(0.0, min(otherwise, seconds - GRID_SLACK)) if seconds else otherwise
 
     def close(self) -> None:
         """Ask nothing any more, and wait for no answer."""

@@ -127,9 +127,11 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         stimulus, pickled = f"{type(error).__name__}-{time()}", dumps(error)
         recommendations: dict[Any, Any] = {}
         for ts in tasks:
-            key = ts.key
+            key, ws = ts.key, ts.processing_on
+            # Dask before 2025.5 insists on the worker of a running task.
+            where = {} if ws is None else {"worker": ws.address}
             recommendations |= self.transition(
-                key, "erred", stimulus, exception=pickled, cause=key
+                key, "erred", stimulus, exception=pickled, cause=key, **where
             )
         self.transitions(recommendations, stimulus_id=stimulus)
 
@@ -163,7 +165,9 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
 
     # Overrides
 
-    async def listen(self, port_or_addr: Any = None, **options: Any) -> None:
+    async def listen(
+        self, port_or_addr: Any = None, *args: Any, **options: Any
+    ) -> None:
         """As Dask's; in the network at the first port of `ports` that is free.
 
         Raises
@@ -172,7 +176,7 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
             If none of them is free.
         """
         if self._ports is None or self.listeners:
-            await super().listen(port_or_addr, **options)
+            await super().listen(port_or_addr, *args, **options)
             return
         scheme, host = parse_address(port_or_addr)
         host = parse_host_port(host, 0)[0]
@@ -180,7 +184,7 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         for port in free_ports(host, self._ports, "scheduler_port"):
             address = f"{scheme}://{unparse_host_port(host, port)}"
             try:
-                await super().listen(address, **options)
+                await super().listen(address, *args, **options)
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE:
                     raise
@@ -199,9 +203,12 @@ class ClusterScheduler(Scheduler):  # type: ignore[misc]
         answer: dict[str, Any] = super().heartbeat_worker(address=address, **info)
         return answer
 
-    def _task_to_msg(self, ts: TaskState) -> dict[str, Any]:
-        """As Dask's; the worker unpickles each task separately, see `PortableTask`."""
-        msg: dict[str, Any] = super()._task_to_msg(ts)
+    def _task_to_msg(self, ts: TaskState, *duration: float) -> dict[str, Any]:
+        """As Dask's; the worker unpickles each task separately, see `PortableTask`.
+
+        Dask before 2025.2 also passes the task's duration.
+        """
+        msg: dict[str, Any] = super()._task_to_msg(ts, *duration)
         ws, info = ts.processing_on, self.failure_info
         # A worker that the user has started may not have this package.
         if ws is not None and info is not None and info.ours(ws.name):

@@ -7,6 +7,8 @@ differ in lightness, for prints in grey.
 
 from __future__ import annotations
 
+from dask_gridengine.nodes.history import JobRow
+
 COLOURS = {
     "queued": "#c4c4c4",
     "arrived": "#56b4e9",
@@ -15,16 +17,13 @@ COLOURS = {
     "suspended": "#f0e442",
     "draining": "#cc79a7",
 }
-#: Of nodes that ended, with and without a failure.
-FAILED, ENDED = "#d55e00", "#4d4d4d"
+#: Of nodes that ended, with and without a failure, and of restarted workers.
+FAILED, ENDED, RESTARTED = "#d55e00", "#4d4d4d", "#0072b2"
 
 #: Live states, in the order in which a node passes through them.
 STATES = tuple(COLOURS)
 
 
-def swatch(colour: str) -> str:
-    """Return HTML of a small square."""
-    return (
-        '<span style="display:inline-block;width:.8em;height:.8em;margin-right:.5em;'
-        f'background:{colour}"></span>'
-    )
+def colour_of(row: JobRow) -> str:
+    """Return the colour of a node's state, or of its end."""
+    return COLOURS.get(row.state.value, FAILED if row.failed else ENDED)

@@ -1,14 +1,15 @@
-"""A cluster as an HTML table in a notebook, and as one line in its repr."""
+"""A cluster in a notebook, and in one line in its repr."""
 
 from __future__ import annotations
 
+import contextlib
 import html
+import importlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dask.utils import format_bytes
 from distributed.core import Status
 
 from dask_gridengine.exit_causes import NONE_REQUESTED
@@ -16,29 +17,36 @@ from dask_gridengine.formatting import (
     format_cause,
     format_counts,
     format_duration,
+    format_size,
     plural,
 )
 from dask_gridengine.naming import node_of
 from dask_gridengine.nodes.history import JobRow
 from dask_gridengine.nodes.summary import NodeSummary
-from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
+from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, RESTARTED, STATES
+from dask_gridengine.views.markup import FAINT, folded, paragraphs, swatch, table
 
 if TYPE_CHECKING:
     from dask_gridengine.cluster.cluster import GridEngineCluster
 
-#: Seconds until `explain`, which reads every node, is called again although the numbers
-#: of nodes are the same.
-REASONS_AGAIN = 5.0
 MAX_REASONS = 8  # lines of `explain`
 LOG_LINES = 20  # of the cluster's log
 MAX_HOSTS = 40
 
-# Text and background have the notebook's own colours, which may be dark.
-_FAINT = "opacity:.65"
-_LINE = "border-bottom:1px solid rgba(128,128,128,.35)"  # visible on white and black
-
 #: By node: "threads" and "memory" (bytes) of its workers.
 Resources = Mapping[str, Counter[str]]
+
+
+class Text(str):
+    """Text that a notebook shows as it is, not quoted on one line."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return paragraphs(self)
 
 
 class Representation:
@@ -46,8 +54,8 @@ class Representation:
 
     def __init__(self, cluster: GridEngineCluster) -> None:
         self._cluster = cluster
-        self._explained, self._reasons = float("-inf"), list[str]()
-        self._counted: tuple[object, ...] = ()  # the numbers that `_reasons` are of
+        #: Of all outputs of a notebook with this cluster; "" before the first one.
+        self._display_id = ""
 
     def line(self, hints: Sequence[str]) -> str:
         """The cluster in one line."""
@@ -60,7 +68,7 @@ class Representation:
         )
         if all(info["memory_limit"] for info in infos):
             memory = sum(info["memory_limit"] for info in infos)
-            line += f", memory={format_bytes(memory)}"
+            line += f", memory={format_size(memory)}"
         if not cluster.pools:
             return f"{line})"
         closed = "closed, " if cluster.status is Status.closed else ""
@@ -88,14 +96,46 @@ class Representation:
             return "closed"
         if bounds := cluster.adaptive.bounds(cluster.pools):
             return f"adaptive, {bounds} nodes"
-        return f"kept at {cluster.view.requested}"
+        return f"kept at {plural(cluster.view.requested, 'node')}"
 
-    def html(self) -> str:
-        """The cluster in a notebook, with the end of its log."""
+    def show(self) -> None:
+        """Show the table as HTML, and below it Dask's controls if there are any.
+
+        Dask shows both as one widget, which is blank where a saved notebook is read
+        without its kernel and without a network.
+        """
+        display: Any = importlib.import_module("IPython.display")
+        self._display_id = f"dask-gridengine-{id(self)}"
+        display.display(self._bundle(), raw=True, display_id=self._display_id)
+        if widget := self._cluster._widget():
+            status, controls = widget.children
+            # Dask's timer sets this text; it calls us only if the text has changed.
+            status.observe(self.show_again, "value")
+            display.display(controls)
+
+    def show_again(self, change: object = None) -> None:
+        """Show the cluster as it is now wherever a notebook shows it."""
+        if not self._display_id:
+            return
+        display: Any = importlib.import_module("IPython.display")
+        # At Python's exit the kernel may have closed its connections.
+        with contextlib.suppress(Exception):
+            display.update_display(
+                self._bundle(), raw=True, display_id=self._display_id
+            )
+
+    def _bundle(self) -> dict[str, str]:
+        return {
+            "text/plain": repr(self._cluster),
+            "text/html": self._cluster._repr_html_(),
+        }
+
+    def html(self, reasons: Sequence[str]) -> str:
+        """The cluster in a notebook, with these reasons and the end of its log."""
         cluster = self._cluster
         closed = cluster.status is Status.closed
         log = [text for _, text in cluster._cluster_manager_logs][-LOG_LINES:]
-        return table(
+        return overview(
             cluster.summary,
             kind=type(cluster).__name__,
             link=cluster.dashboard_link.replace("/status", "/gridengine"),
@@ -103,19 +143,9 @@ class Representation:
             # When it closes, Dask keeps the last ones.
             workers={} if closed else resources_by_node(self._workers()),
             scaling=self.scaling(),
-            reasons=self._explain(),
+            reasons=reasons,
             log="\n".join(log),
         )
-
-    def _explain(self) -> list[str]:
-        if self._cluster.lifecycle.blocked is None:
-            return []  # it is starting, or could not start
-        view, now = self._cluster.view, time.monotonic()
-        counted = (view.requested, *view.counts().items())
-        if self._counted != counted or now - self._explained > REASONS_AGAIN:
-            self._reasons = self._cluster.explain().splitlines()
-            self._counted, self._explained = counted, now
-        return self._reasons
 
 
 def resources_by_node(
@@ -154,6 +184,8 @@ def one_line(
             part += f" for up to {format_duration(summary.longest_wait() or 0.0)}"
             part += f" ({queue})" if queue else ""
         parts.append(part)
+    if summary.restarts:
+        parts.append(f"{plural(summary.restarts, 'worker')} died and restarted")
     if failures := summary.failures():
         parts.append(f"{failures.total()} failed ({_causes(failures, 2)})")
     if parts:
@@ -161,7 +193,7 @@ def one_line(
     return f"{title}, 0 running" if requested else title
 
 
-def table(
+def overview(
     summary: NodeSummary,
     *,
     kind: str,
@@ -172,7 +204,9 @@ def table(
     reasons: Sequence[str],
     log: str = "",
 ) -> str:
-    """Return the nodes as HTML without a script, for light and dark notebooks.
+    """Return the nodes as HTML for light and dark notebooks.
+
+    It has times of day and no durations: while no node changes, it stays the same.
 
     `kind` is the class of the cluster, `link` leads to the dashboard and `address` is
     the scheduler's (each "" without one). `scaling` tells how the number of nodes is
@@ -186,39 +220,45 @@ def table(
     )
     parts = [
         f'<div style="line-height:1.5"><b>{html.escape(kind)}</b>'
-        f' <span style="{_FAINT}">{html.escape(summary.history.name)}</span>'
+        f' <span style="{FAINT}">{html.escape(summary.history.name)}</span>'
         f" &#160; {dashboard} &#160; {html.escape(scaling)}"
-        f' &#160; <span style="{_FAINT}">{html.escape(address)}</span></div>',
+        f' &#160; <span style="{FAINT}">{html.escape(address)}</span></div>',
         _by_state(summary, workers),
         _reasons(reasons),
-        _folded("pools", _by_pool(summary), is_open=True),
-        _folded("hosts", _by_host(summary, workers)),
-        _folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
+        folded("pools", _by_pool(summary), is_open=True),
+        folded("hosts", _by_host(summary, workers)),
+        folded("log", f"<pre>{html.escape(log)}</pre>" if log else ""),
     ]
     return f'<div class="dask-gridengine">{"".join(parts)}</div>'
 
 
 def _by_state(summary: NodeSummary, workers: Resources) -> str:
-    counts = summary.history.counts()
-    wait = summary.longest_wait()
-    lines = []
+    counts, oldest = summary.history.counts(), summary.oldest_queued()
+    rows = []
     for state in filter(counts.get, STATES):
-        resources = _resources(summary.in_states(state), workers)
         queued = state == "queued"
         hosts = 0 if queued else summary.hosts(state)
-        note = f"the first for {format_duration(wait)}" if queued and wait else ""
-        cells = [str(counts[state]), str(hosts or ""), *resources, note]
-        lines.append(_row(swatch(COLOURS[state]) + state, cells))
+        note = f"the first since {_clock(oldest)}" if queued and oldest else ""
+        resources = _resources(summary.in_states(state), workers)
+        first = swatch(COLOURS[state]) + state
+        rows.append([first, str(counts[state]), str(hosts or ""), *resources, note])
+    hosts = summary.hosts(*STATES[1:])
+    wanted = summary.history.requested
+    requested = f"{wanted} requested" if wanted else NONE_REQUESTED
+    cells = _resource_cells(sum(workers.values(), Counter()))
+    live = str(sum(counts[state] for state in STATES))
+    rows.append(["<b>in all</b>", live, str(hosts or ""), *cells, requested])
+    if restarts := summary.restarts:
+        note = f"{plural(restarts, 'worker')} died and restarted in place"
+        rows.append([f"{swatch(RESTARTED)}restarts", "", "", "", "", note])
     if counts["gone"]:
         failures = summary.failures()
         note = f"{failures.total()} failed: {_causes(failures, 3)}"
-        cells = [str(counts["gone"]), "", "", "", note if failures else "none failed"]
-        lines.append(_row(swatch(FAILED if failures else ENDED) + "gone", cells))
-    title = f"<b>{len(summary.live)} of {summary.history.requested} requested</b>"
-    hosts = summary.hosts(*STATES[1:])
-    cells = _cells_of(sum(workers.values(), Counter()))
-    lines.append(_row(title, ["", str(hosts or ""), *cells, ""]))
-    return _table(("state", "nodes", "hosts", "threads", "memory", ""), lines)
+        first = swatch(FAILED if failures else ENDED) + "gone"
+        note = note if failures else "none failed"
+        rows.append([first, str(counts["gone"]), "", "", "", note])
+    numbers = ("nodes", "hosts", "threads", "memory")
+    return table(("state", *numbers, ""), rows, numbers=numbers)
 
 
 def _by_pool(summary: NodeSummary) -> str:
@@ -226,13 +266,14 @@ def _by_pool(summary: NodeSummary) -> str:
     requested = summary.history.requested_by_pool()
     if len(requested) < 2:
         return ""
-    lines = []
+    rows = []
     for pool, count in requested.items():
         counts = summary.history.counts(pool)
         live = {state: counts[state] for state in STATES}
         cells = [str(count), str(sum(live.values())), format_counts(live)]
-        lines.append(_row(html.escape(pool), cells))
-    return _table(("pool", "requested", "nodes", ""), lines)
+        rows.append([html.escape(pool), *cells])
+    numbers = ("requested", "nodes")
+    return table(("pool", *numbers, ""), rows, numbers=numbers)
 
 
 def _by_host(summary: NodeSummary, workers: Resources) -> str:
@@ -247,20 +288,21 @@ def _by_host(summary: NodeSummary, workers: Resources) -> str:
         rows = hosts[host]
         states = format_counts(Counter(row.state.value for row in rows))
         cells = [str(len(rows)), *_resources(rows, workers), states]
-        lines.append(_row(html.escape(host), cells))
+        lines.append([html.escape(host), *cells])
     if len(hosts) > MAX_HOSTS:
-        lines.append(_row(f"... {len(hosts) - MAX_HOSTS} more", [""] * 4))
-    return _table(("host", "nodes", "threads", "memory", ""), lines)
+        lines.append([f"... {len(hosts) - MAX_HOSTS} more", *[""] * 4])
+    numbers = ("nodes", "threads", "memory")
+    return table(("host", *numbers, ""), lines, numbers=numbers)
 
 
 def _resources(rows: Iterable[JobRow], workers: Resources) -> list[str]:
     found = (workers.get(row.worker or "", Counter[str]()) for row in rows)
-    return _cells_of(sum(found, Counter[str]()))
+    return _resource_cells(sum(found, Counter[str]()))
 
 
-def _cells_of(resources: Counter[str]) -> list[str]:
+def _resource_cells(resources: Counter[str]) -> list[str]:
     memory = resources["memory"]
-    return [str(resources["threads"] or ""), format_bytes(memory) if memory else ""]
+    return [str(resources["threads"] or ""), format_size(memory) if memory else ""]
 
 
 def _causes(failures: Counter[str], most: int) -> str:
@@ -270,39 +312,11 @@ def _causes(failures: Counter[str], most: int) -> str:
 def _reasons(reasons: Sequence[str]) -> str:
     if not reasons:
         return ""
-    lines = [html.escape(line) for line in reasons[:MAX_REASONS]]
+    shown = list(reasons[:MAX_REASONS])
     if len(reasons) > MAX_REASONS:
-        lines.append("... <code>cluster.explain()</code> returns all")
-    text = "\n".join(lines)
-    return (
-        f'<div style="white-space:pre-wrap;line-height:1.4;margin:.4em 0">{text}</div>'
-    )
+        shown.append("... cluster.explain() returns all")
+    return paragraphs("\n".join(shown))
 
 
-def _folded(title: str, content: str, *, is_open: bool = False) -> str:
-    """Return HTML that can be unfolded; "" without content."""
-    tag = "details open" if is_open else "details"
-    return f"<{tag}><summary>{title}</summary>{content}</details>" if content else ""
-
-
-def _table(head: Sequence[str], lines: Sequence[str]) -> str:
-    return (
-        '<table style="margin:.3em 0;border-collapse:collapse;line-height:1.4">'
-        f'<thead><tr style="{_LINE}">{_cells("th", head)}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
-
-
-def _row(first: str, rest: Sequence[str]) -> str:
-    """Return a row; `first` is HTML, the rest is text."""
-    cells = [first, *map(html.escape, rest)]
-    return f'<tr style="background:none">{_cells("td", cells)}</tr>'
-
-
-def _cells(tag: str, cells: Sequence[str]) -> str:
-    """Align numbers to the right; the first and the last column hold text."""
-    aligned = ["left", *["right"] * (len(cells) - 2), "left"]
-    return "".join(
-        f'<{tag} style="text-align:{align};padding:.1em .8em">{cell}</{tag}>'
-        for align, cell in zip(aligned, cells, strict=True)
-    )
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))

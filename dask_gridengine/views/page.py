@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bokeh.layouts import column, row
 from bokeh.models import Div, RadioButtonGroup
-from dask.utils import format_bytes
 from distributed.dashboard.components import add_periodic_callback
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 from distributed.dashboard.core import BokehApplication
@@ -21,17 +20,32 @@ from distributed.dashboard.scheduler import template_variables
 from tornado.ioloop import IOLoop
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.formatting import format_cause, format_counts, plural
+from dask_gridengine.exit_causes import NONE_REQUESTED
+from dask_gridengine.formatting import (
+    format_cause,
+    format_counts,
+    format_duration,
+    format_size,
+    plural,
+)
 from dask_gridengine.nodes.history import JobRow, NodeHistory
-from dask_gridengine.nodes.summary import Change, NodeSummary
-from dask_gridengine.views.charts import DelayChart, HostChart
-from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES, swatch
+from dask_gridengine.nodes.summary import Change, Delays, NodeSummary
+from dask_gridengine.views.charts import HostChart
+from dask_gridengine.views.colors import (
+    COLOURS,
+    ENDED,
+    FAILED,
+    RESTARTED,
+    STATES,
+    colour_of,
+)
+from dask_gridengine.views.markup import swatch
 from dask_gridengine.views.timeline import TimelineBars
 
 PAGE = "gridengine"  # in the address, and in Dask's list of pages
 TITLE = "Grid Engine"
 INTERVAL = 500  # milliseconds between updates
-MAX_ENDS = 12  # the last ended nodes, by name
+MAX_EVENTS = 12  # the last ends and restarts, by name
 
 #: Labels and seconds of what the timeline shows; None is everything.
 WINDOWS: tuple[tuple[str, float | None], ...] = (
@@ -55,19 +69,12 @@ class Page:
     ) -> None:
         self._workers, self._clock = workers, clock
         self._summary = NodeSummary(history, clock=clock)
-        self._ends: list[JobRow] = []
+        #: By node and kind of event: its time, and what is shown.
+        self._events: dict[tuple[object, bool], tuple[float, str]] = {}
         self.bars = TimelineBars(live=True, sizing_mode="stretch_both", min_height=320)
         wide = {"sizing_mode": "stretch_width"}
-        self.hosts = HostChart(**wide, height=140)
-        delays = self._summary.queue_wait, self._summary.startup
-        self.delays = [
-            DelayChart("time in the queue", delays[0], "#888888", **wide, height=170),
-            DelayChart("start-up", delays[1], COLOURS["importing"], **wide, height=170),
-        ]
-        self.head = Div(text="", **wide)
-        self.ends = Div(
-            text="", sizing_mode="stretch_both", styles={"overflow": "auto"}
-        )
+        self.hosts = HostChart(**wide)
+        self.head, self.events = Div(text="", **wide), Div(text="", **wide)
         labels = [label for label, _ in WINDOWS]
         self.window = RadioButtonGroup(labels=labels, active=len(labels) - 1)
         self._shown_until: Any = None  # the end of the time axis that was set here
@@ -79,9 +86,7 @@ class Page:
         if changes:
             self.bars.update(changes, now)
             self.hosts.update(changes)
-            for delays in self.delays:
-                delays.update()
-            self._update_ends(changes)
+            self._update_events(changes)
         head = _head(self._summary, self._workers())
         if self.head.text != head:
             self.head.text = head
@@ -97,23 +102,34 @@ class Page:
             self.bars.show(now, WINDOWS[self.window.active][1])
         self._shown_until = self.bars.x_range.end
 
-    def _update_ends(self, changes: Sequence[Change]) -> None:
-        if ended := {row.key: row for _, row in changes if row.ended}:
+    def _update_events(self, changes: Iterable[Change]) -> None:
+        for old, new in changes:
             # Some were shown before: accounting has refined their cause.
-            rows = {row.key: row for row in self._ends} | ended
-            self._ends = sorted(rows.values(), key=lambda row: row.since)[-MAX_ENDS:]
-            self.ends.text = _ends(self._summary, self._ends)
+            if new.ended:
+                self._events[new.key, True] = (new.since, _event(new, new.since))
+            if new.restarted and (old is None or old.restarted != new.restarted):
+                text = _event(new, new.restarted)
+                self._events[new.key, False] = (new.restarted, text)
+        last = sorted(self._events.items(), key=lambda event: event[1][0])[-MAX_EVENTS:]
+        self._events = dict(last)
+        lines = [text for _, (_, text) in reversed(last)]
+        self.events.text = _side(self._summary, lines)
 
     def _layout(self) -> Any:
-        left = column(self.window, self.bars.figure, sizing_mode="stretch_both")
-        right = column(
-            self.hosts.figure,
-            *(delays.figure for delays in self.delays),
-            self.ends,
-            width=400,
-            sizing_mode="stretch_height",
+        bars = column(
+            self.window,
+            self.bars.figure,
+            sizing_mode="stretch_both",
+            styles={"flex": "3 1 560px"},
         )
-        body = row(left, right, sizing_mode="stretch_both")
+        side = column(
+            self.hosts.figure,
+            self.events,
+            sizing_mode="stretch_width",
+            styles={"flex": "1 1 340px"},
+        )
+        # In a narrow window the second is below the first.
+        body = row(bars, side, sizing_mode="stretch_both", styles={"flex-wrap": "wrap"})
         return column(self.head, body, sizing_mode="stretch_both")
 
 
@@ -168,17 +184,24 @@ def _head(summary: NodeSummary, workers: Sequence[tuple[int, int]]) -> str:
     history = summary.history
     counts = history.counts()
     threads, memory = sum(w[0] for w in workers), sum(w[1] for w in workers)
+    marks = {"gone": ENDED, "failed": FAILED, "restarted": RESTARTED}
+    counts |= {"failed": summary.failures().total(), "restarted": summary.restarts}
+    requested = (
+        f"{plural(history.requested, 'node')} requested"
+        if history.requested
+        else NONE_REQUESTED
+    )
     states = "".join(
         f'<span style="white-space:nowrap;margin-right:1.2em">{swatch(colour)}'
         f"<b>{counts[state]}</b> {state}</span>"
-        for state, colour in {**COLOURS, "gone": ENDED}.items()
+        for state, colour in {**COLOURS, **marks}.items()
     )
     return (
         f'<div style="font-size:14px;line-height:1.7"><b>{html.escape(history.name)}'
-        f"</b>: {plural(history.requested, 'node')} requested;"
+        f"</b>: {requested};"
         f" {plural(len(workers), 'worker')} on"
         f" {plural(summary.hosts(*STATES[1:]), 'host')}, {plural(threads, 'thread')},"
-        f" {format_bytes(memory)}<br>{states}{_pools(history)}</div>"
+        f" {format_size(memory)}<br>{states}{_pools(history)}</div>"
     )
 
 
@@ -195,24 +218,38 @@ def _pools(history: NodeHistory) -> str:
     return f"<br>{' &nbsp; '.join(pools)}"
 
 
-def _ends(summary: NodeSummary, last: Sequence[JobRow]) -> str:
-    """Return why nodes ended, in numbers, and the last ones by name."""
+def _side(summary: NodeSummary, events: Sequence[str]) -> str:
+    """Return how long nodes took, why nodes ended, and the last events."""
     causes = ", ".join(
         f'<span style="color:{FAILED if cause and cause.is_failure else ENDED}">'
         f"{format_cause(cause.value if cause else '', count)}</span>"
         for cause, count in summary.ended().most_common()
     )
-    lines = "".join(f"<li>{_end(each)}</li>" for each in reversed(last))
+    lines = [
+        _delays("time in the queue", summary.queue_wait),
+        _delays("start-up", summary.startup),
+        f"<b>gone</b>: {causes}" if causes else "",
+    ]
+    shown = "<br>".join(filter(None, lines))
+    last = "".join(f"<li>{event}</li>" for event in events)
     return (
-        f'<div style="font-size:12px"><b>gone</b>: {causes}'
-        f'<ul style="margin:.3em 0;padding-left:1.2em">{lines}</ul></div>'
+        f'<div style="font-size:12px;line-height:1.6">{shown}'
+        f'<ul style="margin:.3em 0;padding-left:1.2em">{last}</ul></div>'
     )
 
 
-def _end(node: JobRow) -> str:
-    when = time.strftime("%H:%M:%S", time.localtime(node.since))
+def _delays(title: str, delays: Delays) -> str:
+    median = delays.median()
+    if median is None:
+        return ""
+    longest = format_duration(delays.longest)
+    return f"<b>{title}</b>: median {format_duration(median)}, longest {longest}"
+
+
+def _event(node: JobRow, when: float) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(when))
     name = html.escape(" ".join(filter(None, [node.worker, str(node.id)])))
     host = f" on {html.escape(node.host)}" if node.host else ""
-    colour = FAILED if node.failed else ENDED
-    cause = html.escape(node.cause or "cause not yet known")
-    return f'{when} {name}{host} <span style="color:{colour}">{cause}</span>'
+    colour = colour_of(node) if node.ended else RESTARTED
+    note = html.escape(node.note or "cause not yet known")
+    return f'{at} {name}{host} <span style="color:{colour}">{note}</span>'

@@ -22,6 +22,7 @@ from bokeh.models import (
     HoverTool,
     Legend,
     LegendItem,
+    NoOverlap,
     Range1d,
 )
 from bokeh.plotting import figure
@@ -33,12 +34,12 @@ from dask_gridengine.formatting import format_duration, plural
 from dask_gridengine.grid_types import NodeId
 from dask_gridengine.nodes.history import JobRow, NodeHistory
 from dask_gridengine.nodes.summary import Change
-from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, STATES
+from dask_gridengine.views.colors import COLOURS, ENDED, FAILED, RESTARTED, STATES
 
-WIDTH = 1000  # pixels
+WIDTH = 1000  # pixels, where there is room
 MAX_DRAWN = 20_000  # bars: a file of some ten megabytes
 #: Pixels of one bar, where there are few, and of all bars together.
-BAR_HEIGHT, MIN_HEIGHT, MAX_HEIGHT = 22, 240, 900
+BAR_HEIGHT, MAX_HEIGHT = 22, 900
 
 #: The end of the bar of a live node, in the year 2100. A cover hides the future, so
 #: passing time changes the cover and no bar.
@@ -50,35 +51,27 @@ MIN_ROWS = 12  # of the axis: a single bar would fill the figure
 #: Height of all bars together, about: a bar below one pixel loses its colour.
 PIXELS = 800
 
-_LEGEND = {
-    **{state: state for state in STATES},
-    "queued": "queued in the grid",
-    "arrived": "arrived, waiting",
-    "suspended": "suspended by the grid",
-}
-
 _TOOLTIPS = [
     ("job", "@job"),
     ("worker", "@worker"),
     ("host", "@host @queue"),
-    ("state", "@state @cause"),
+    ("state", "@state @note"),
     ("in the queue", "@wait"),
     ("starting", "@startup"),
     ("worked", "@worked"),
-    ("restarts", "@restarts"),
 ]
 
 _LABEL = """
 const i = Math.round(tick)
 if (Math.abs(tick - i) > 1e-6 || i < 0 || i >= source.data.job.length) return ""
-return source.data.worker[i] || source.data.job[i]
+return [source.data.job[i], source.data.worker[i]].filter(Boolean).join("  ")
 """
 
 _COLUMNS = (
     "y",
     *(f"{state}_{edge}" for state in STATES for edge in ("from", "to")),
-    *("ended_at", "failed_at", "job", "worker", "host", "queue", "state", "cause"),
-    *("wait", "startup", "worked", "restarts"),
+    *("ended_at", "failed_at", "restarted_at", "job", "worker", "host", "queue"),
+    *("state", "note", "wait", "startup", "worked"),
 )
 
 
@@ -89,16 +82,17 @@ def draw(history: NodeHistory, *, now: float | None = None) -> Any:
     """
     rows = history.rows()
     end = _end(rows, steady_time() if now is None else now)
-    height = min(MAX_HEIGHT, max(MIN_HEIGHT, 110 + BAR_HEIGHT * len(rows)))
+    height = min(MAX_HEIGHT, 110 + BAR_HEIGHT * max(MIN_ROWS, len(rows)))
     bars = TimelineBars(
-        live=False, limit=MAX_DRAWN, width=WIDTH, height=height, title=""
+        live=False, limit=MAX_DRAWN, height=height, sizing_mode="stretch_width"
     )
     bars.update([Change(None, row) for row in rows], end)
     bars.figure.title.text = _title(history, rows, len(bars))
     bars.show(end, None)
     bars.figure.xaxis.axis_label = None
     bars.figure.toolbar.autohide = True
-    return column(bars.figure, _counts_figure(rows, end, bars.figure))
+    counts = _counts_figure(rows, end, bars.figure)
+    return column(bars.figure, counts, sizing_mode="stretch_width", max_width=WIDTH)
 
 
 def save(picture: Any, path: Path, *, title: str) -> None:
@@ -158,8 +152,8 @@ def _counts_figure(rows: list[JobRow], end: float, bars: Any) -> Any:
     # Working nodes are at the bottom, so that the axis shows their number.
     order = ("working", "suspended", "draining", "importing", "arrived", "queued")
     plot = figure(
-        width=WIDTH,
         height=190,
+        sizing_mode="stretch_width",
         x_axis_type="datetime",
         x_range=bars.x_range,
         x_axis_label=time_label(),
@@ -197,7 +191,8 @@ class TimelineBars:
         self.x_range, self.y_range = Range1d(0, 1), Range1d(MIN_ROWS - 0.5, -0.5)
         self._cover = BoxAnnotation(
             left=0,
-            fill_color="white",
+            right=2 * FAR,
+            fill_color="#fafafa",  # the background of Dask's pages
             fill_alpha=1,
             line_color="#888888",
             level="glyph",
@@ -286,11 +281,13 @@ class TimelineBars:
             tools="pan,xwheel_zoom,box_zoom,save",
             **options,
         )
-        plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=12)
+        # Each row has its label as long as there is room for it.
+        plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=100)
+        plot.yaxis.major_label_policy = NoOverlap()
         plot.yaxis.formatter = CustomJSTickFormatter(
             code=_LABEL, args={"source": self.source}
         )
-        plot.yaxis.minor_tick_line_color = None
+        plot.yaxis.minor_tick_line_color = plot.yaxis.major_tick_line_color = None
         plot.ygrid.visible = False
         plot.toolbar.logo = None
         self._bars = [self._bar(state) for state in STATES]
@@ -299,10 +296,13 @@ class TimelineBars:
         self._marks = [
             self._mark("ended_at", "dash", math.pi / 2, ENDED),
             self._mark("failed_at", "x", 0, FAILED),
+            self._mark("restarted_at", "diamond", 0, RESTARTED),
         ]
         glyphs = [*self._bars, *self._marks]
         plot.add_tools(HoverTool(renderers=glyphs, tooltips=_TOOLTIPS))
-        labels = [*(_LEGEND[state] for state in STATES), "gone", "gone: failed"]
+        if self._live:
+            return  # the page has the numbers of nodes as its legend
+        labels = [*STATES, "gone", "failed", "restarted"]
         items = [
             LegendItem(label=label, renderers=[glyph])
             for label, glyph in zip(labels, glyphs, strict=True)
@@ -358,6 +358,8 @@ def _cells(row: JobRow, y: int, end: float) -> dict[str, Any]:
             worked = stop - start
     if row.ended:
         cells["failed_at" if row.failed else "ended_at"] = milliseconds(row.since)
+    if row.restarted is not None:
+        cells["restarted_at"] = milliseconds(row.restarted)
     return cells | {
         "y": y,
         "job": f"{row.id} {row.pool}".rstrip(),
@@ -365,11 +367,10 @@ def _cells(row: JobRow, y: int, end: float) -> dict[str, Any]:
         "host": row.host,
         "queue": f"({row.queue})" if row.queue else "",
         "state": row.state.value,
-        "cause": f"- {row.cause}" if row.cause else "",
+        "note": f"- {row.note}" if row.note else "",
         "wait": _duration(row.queue_wait),
         "startup": _duration(row.startup),
         "worked": _duration(worked),
-        "restarts": row.restarts,
     }
 
 

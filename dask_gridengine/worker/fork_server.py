@@ -22,10 +22,11 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
-#: Grid Engine sends these to a job's whole process group (``-notify``, s_rt): only
-#: the node itself may act on them, or the worker ends before it has drained.
+#: Grid Engine sends these to a job's whole process group (``-notify``, s_rt). Only the
+#: node itself may act on them, or the worker ends before it has drained.
 NOTIFY_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -38,10 +39,39 @@ def threads() -> int:
     return len(list(tasks.iterdir())) if tasks.is_dir() else 2
 
 
-def ignore_notify_signals() -> None:
-    """Leave the signals of the process group to the node."""
+def leave_signals_to_node(*, children_too: bool = False) -> None:
+    """Ignore the grid's signals in this process, which is not the node.
+
+    Slurm sends SIGTERM to every process of a job, Grid Engine `NOTIFY_SIGNALS`. Also
+    processes that are forked from this one ignore SIGTERM if `children_too`.
+    """
     for number in NOTIFY_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # Not SIG_IGN: programs that a task starts would inherit it, and then
+    # `subprocess.Popen.terminate` has no effect. Forks inherit a handler, too.
+    signal.signal(signal.SIGTERM, _ignore)
+    parent = os.getpid() if children_too else None
+
+    def restore() -> None:
+        if os.getppid() != parent:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    os.register_at_fork(after_in_child=restore)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def kill_workers_to_end_them() -> None:
+    """Have `multiprocessing` in this process send SIGKILL where it sends SIGTERM.
+
+    Workers ignore SIGTERM. Dask sends it to one that uses too much memory or does not
+    start, and Python to all that are left at exit, for which it then waits.
+    """
+    from multiprocessing import popen_fork
+
+    popen_fork.Popen.terminate = popen_fork.Popen.kill  # type: ignore[method-assign]
 
 
 def start() -> bool:
@@ -93,8 +123,7 @@ def _serve(argv: Sequence[str], fds: Sequence[int], mask: Iterable[int]) -> NoRe
 
     status = 1
     try:
-        ignore_notify_signals()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Nanny ends workers by it
+        leave_signals_to_node(children_too=True)  # those are the workers
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # The fork holds it: a worker that starts processes would wait for ever.
         forkserver._forkserver._lock = threading.Lock()  # type: ignore[attr-defined]

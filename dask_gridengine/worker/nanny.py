@@ -56,7 +56,10 @@ class NodeNanny(Nanny):  # type: ignore[misc]
         self._outcome.exit_status = exitcode if 0 <= exitcode < 255 else None
         if self.status is Status.running:
             self._report_exit()
-        super()._on_worker_exit_sync(exitcode)
+        # Dask before 2026.7 would restart a worker that never started, amid its close,
+        # and neither would end.
+        if self.status not in (Status.init, Status.starting):
+            super()._on_worker_exit_sync(exitcode)
 
     def log_event(self, topic: str | list[str], msg: Any) -> None:
         """As Dask's; and note that it ends its worker for using too much memory."""

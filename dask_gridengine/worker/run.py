@@ -124,8 +124,9 @@ def _note_failure(outcome: WorkerOutcome, exc: Exception) -> None:
         outcome.detail = f"its worker ended with {outcome.signal}"
         return
     innermost: BaseException = exc
-    while innermost.__cause__ is not None:
-        innermost = innermost.__cause__
+    # A Nanny that is closed amid its start raises another error while it handles one.
+    while inner := innermost.__cause__ or innermost.__context__:
+        innermost = inner
     outcome.cause = Cause.NO_START
     outcome.detail = f"{type(innermost).__name__}: {innermost}"
 

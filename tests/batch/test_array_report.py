@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.batch.sge.array_report import report
-from tests.batch.commands import Commands
+from tests.batch.commands import Commands, instances
 
 JOB = """\
 ==============================================================
@@ -18,7 +18,6 @@ env_list:                   TERM=NONE
 """
 #: Two Grid Engines differ in the blank.
 SPELLINGS = ["hard resource_list:         {}", "hard_resource_list:         {}"]
-QUEUES = "a.q@node1 BIP 0/0/8 0.1 lx-amd64 {}\na.q@node2 BIP 0/0/8 0.1 lx-amd64 {}\n"
 DROPPED = """\
 scheduling info:            queue instance "a.q@node1" dropped because it is disabled
                             queue instance "a.q@node2" dropped because it is disabled
@@ -55,6 +54,15 @@ def test_requests_that_the_site_adds(spelling: str) -> None:
             ["resource quota few", "qconf -srqs few"],
         ),
         (
+            'scheduling info:   Job cannot run in queue instance "a.q@node1" because'
+            " exceeds limit in rule few/1",
+            ["resource quota few"],
+        ),
+        (
+            "error_reason       1:        11/30/2026 13:02:00 [0:209]: error: no disk",
+            ["in error state", "no disk", "qmod -cj 7"],
+        ),
+        (
             "error reason    1:   11/30/2026 13:02:00 [0:209]: error: can't chdir\n"
             "scheduling info:   Job is in error state",
             ["in error state", "can't chdir", "qmod -cj 7"],
@@ -89,7 +97,7 @@ def test_a_site_that_has_switched_off_the_messages(
         "<job_info><job_list><JB_job_number>7</JB_job_number>"
         f"<state>{state}</state><tasks>1-3:1</tasks></job_list></job_info>"
     )
-    shown = QUEUES.format(queue, queue)
+    shown = instances(node1=queue, node2=queue)
     run = grid(qstat_j=job(rest=rest), qstat_u=listed, qstat_f=shown)
     found = report("7", "", run)
     assert found is not None

@@ -32,7 +32,8 @@ every_system = pytest.mark.parametrize("name", NAMES)
         ("GE 6.2u5", "gridengine"),
         ("UGE 8.6.15", "gridengine"),
         ("Univa Grid Engine 8.5", "gridengine"),
-        ("OCS 9.0.2", "gridengine"),
+        ("OCS 9.2.0prealpha", "gridengine"),
+        ("GCS 9.1.0", "gridengine"),
         ("SLURM 22.05.8", "slurm"),
         ("PBS Professional 13", "plain"),
         ("GEneric", "plain"),
@@ -43,7 +44,19 @@ def test_a_batch_system_is_recognised_by_its_drms_info(
     drms_info: str, name: str
 ) -> None:
     """Any other has what DRMAA alone describes."""
-    assert batch_system_of(drms_info).name == name
+    assert batch_system_of(drms_info, Commands()).name == name
+
+
+def test_grid_engine_is_recognised_by_its_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SGE_ROOT and a qconf that works; neither alone is enough."""
+    works = Commands(qconf_sh="node1\n")
+    assert batch_system_of("New 1.0", works).name == "plain"
+    monkeypatch.setenv("SGE_ROOT", "/opt/new")
+    assert batch_system_of("New 1.0", works).name == "gridengine"
+    assert batch_system_of("New 1.0", Commands()).name == "plain"
+    assert batch_system_of("SLURM 22.05.8", works).name == "slurm"
 
 
 def test_the_environment_may_name_the_batch_system(
@@ -51,10 +64,10 @@ def test_the_environment_may_name_the_batch_system(
 ) -> None:
     """For one that is not recognised; a wrong name is an error."""
     monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "gridengine")
-    assert batch_system_of("Our Own 1.0").name == "gridengine"
+    assert batch_system_of("Our Own 1.0", Commands()).name == "gridengine"
     monkeypatch.setenv("GRIDENGINE_BATCH_SYSTEM", "pbs")
     with pytest.raises(ValueError, match="'pbs'"):
-        batch_system_of("SGE 8.1.9")
+        batch_system_of("SGE 8.1.9", Commands())
 
 
 @every_system
@@ -66,6 +79,7 @@ def test_a_node_has_the_same_id_for_itself_and_for_drmaa(name: str) -> None:
     if system.arrays:
         job_id = system.format_job_id(NodeId("12", 3))
         assert system.parse_job_id(job_id) == (job["job"], job["index"]) == ("12", 3)
+        assert name != "gridengine" or system.parse_job_id("12.3.1") == ("12", 3)
     else:
         assert (job["job"], job["index"]) == ("", 3)
         assert system.format_job_id(system.parse_job_id("any_7[1]")) == "any_7[1]"
@@ -137,13 +151,16 @@ def test_a_command_that_fails_answers_nothing(name: str, error: Exception) -> No
 
 
 def test_grid_engines_rejections_have_types() -> None:
-    """By the messages of Son of Grid Engine 8.1.9, with the command that verifies."""
+    """By messages of different Grid Engines, with the command that verifies."""
     reject = GridEngine().submit_error
     large = reject("you tried to submit a job with more than 3 tasks", 8, "")
     assert isinstance(large, ArrayTooLarge)
     assert large.limit == 3
-    full = "job rejected: only 3 jobs are allowed per user (current job count: 3)"
-    assert isinstance(reject(full, 8, ""), GridFull)
+    for only in ("only", "Only"):
+        full = (
+            f"job rejected: {only} 1 jobs are allowed per user (current job count: 1)"
+        )
+        assert isinstance(reject(full, 8, ""), GridFull)
     error = reject("unknown queue", 7, "-q nowhere")
     assert type(error) is SubmitError
     assert error.check == "qsub -w v -t 1-7 -q nowhere -b y /bin/true"

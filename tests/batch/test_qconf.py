@@ -6,8 +6,8 @@ import pytest
 
 from dask_gridengine.batch.sge.qconf import (
     array_running,
+    charged_per,
     hosts,
-    is_charged_per_job,
     queue_limit,
 )
 from tests.batch.commands import Commands, printing
@@ -20,8 +20,10 @@ h_cpu                 0:0:1
 """
 COMPLEXES = """\
 #name    shortcut   type     relop requestable consumable default urgency
+#----------------------------------------------------------------------
 h_vmem   h_vmem     MEMORY   <=    YES         YES        0       0
 mem_free mf         MEMORY   <=    YES         JOB        0       0
+mem_host mh         MEMORY   <=    YES         HOST       0       0
 arch     a          RESTRING ==    YES         NO         NONE    0
 """
 
@@ -78,9 +80,16 @@ def test_how_many_tasks_of_an_array_may_run(
 
 
 @pytest.mark.parametrize(
-    ("resource", "per_job"),
-    [("h_vmem", False), ("mem_free", True), ("mf", True), ("a", False), ("x", False)],
+    ("resource", "per"),
+    [
+        ("h_vmem", "slot"),
+        ("mem_free", "job"),
+        ("mf", "job"),
+        ("mem_host", "host"),
+        ("a", ""),
+        ("x", ""),
+    ],
 )
-def test_a_consumable_may_be_charged_per_job(resource: str, per_job: bool) -> None:
-    """By name or shortcut; an unknown one is charged per slot."""
-    assert is_charged_per_job(resource, printing(COMPLEXES)) is per_job
+def test_what_a_consumable_is_charged_for(resource: str, per: str) -> None:
+    """By name or shortcut; an unknown one is none."""
+    assert charged_per(resource, printing(COMPLEXES)) == per

@@ -11,11 +11,12 @@ from dask_gridengine.batch.sge.qstat import (
     delete_jobs,
     delete_tasks,
     find_submission,
+    instances,
     marked_jobs_of,
-    parse_instances,
     suspended,
 )
 from dask_gridengine.grid_types import NodeId
+from tests.batch import commands
 from tests.batch.commands import Commands, printing
 from tests.clusters import FakeGrid
 
@@ -62,14 +63,6 @@ job_name:                   mine
 env_list:                   GRIDENGINE_SUBMISSION=9fc11b1b
 job_args:                   -m dask_gridengine.node /s/mine-4ec/connection.json
 """
-INSTANCES = """\
-queuename                      qtype resv/used/tot. load_avg arch          states
----------------------------------------------------------------------------------
-a.q@node1                      BIP   0/3/8          0.11     lx-amd64      D
-      7 0.50000 sleep      root         r     11/30/2026 13:02:04     1 1
----------------------------------------------------------------------------------
-a.q@node2                      BIP   2/1/8          0.11     lx-amd64
-"""
 
 
 def failing(stderr: str, stdout: str = "") -> subprocess.CalledProcessError:
@@ -80,6 +73,20 @@ def test_suspended_nodes_are_tasks_of_arrays() -> None:
     """Other jobs of the user are not nodes; a listing that is cut tells nothing."""
     assert suspended(printing(SUSPENDED)) == {NodeId("12", 1), NodeId("12", 3)}
     assert suspended(printing("<cut")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Following jobs do not exist or permissions are not sufficient: \nnode",
+        "Following jobs do not exist: 7, 8",
+    ],
+)
+def test_no_job_has_that_name(text: str) -> None:
+    """By the messages of different Grid Engines; another error is raised."""
+    assert find_submission("node", "abc", Commands(qstat_j=failing(text))) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        find_submission("node", "abc", Commands(qstat_j=failing("error: commlib")))
 
 
 @pytest.mark.parametrize(
@@ -129,11 +136,13 @@ def test_a_job_that_ends_meanwhile_hides_no_other(tmp_path: Path) -> None:
 
 
 def test_queue_instances_have_slots_and_states() -> None:
-    """Jobs below an instance are ignored; reserved slots are used."""
-    first, second = parse_instances(INSTANCES)
+    """Jobs below an instance are ignored; a failed command lists none."""
+    first, second = instances(printing(commands.instances(node1="D", node2="")))
     assert (first.queue, first.host) == ("a.q", "node1")
+    assert (first.slots, first.used) == (8, 3)
     assert first.trouble == "closed by a calendar"
-    assert (second.slots, second.used, second.trouble) == (8, 3, "")
+    assert second.trouble == ""
+    assert instances(printing("error: commlib error")) == instances(Commands()) == []
 
 
 def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
@@ -154,10 +163,11 @@ def test_deleting_what_is_gone_is_no_error(tmp_path: Path) -> None:
     [
         'denied: job "9" does not exist',
         'job "9" task id range "10-20:1" comprises no tasks',
+        "The job 9 of user(s) ann does not exist",
     ],
 )
 def test_tasks_that_are_gone_are_ignored(gone: str) -> None:
-    """By the messages of Son of Grid Engine 8.1.9; another error is raised."""
+    """By the messages of different Grid Engines; another error is raised."""
     commands = []
 
     def failing(command: list[str]) -> str:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dask_gridengine.batch import batch_system
-from tests.batch.commands import Commands, printing
+from tests.batch.commands import Commands, instances, printing
 
 GRID = batch_system("gridengine")
-INSTANCES = """queuename          qtype resv/used/tot. load_avg arch          states
----------------------------------------------------------------------------------
-all.q@node1                    BIP   0/0/8          0.42    lx-amd64
----------------------------------------------------------------------------------
-all.q@node2                    BIP   0/0/4          0.42    lx-amd64
-"""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +43,7 @@ def test_of_many_values_the_nearest_is_named() -> None:
 
 def test_more_slots_than_any_host_has() -> None:
     """The reason of the grid is "no suitable queues"."""
-    listing = Commands(qstat=INSTANCES)
+    listing = Commands(qstat=instances(node1="", node2=""))
     reason = "error: no suitable queues"
     assert "cores=8" in GRID.rejection_advice(reason, "-pe smp 24", listing)
     assert not GRID.rejection_advice(reason, "-pe smp 8", listing)

@@ -1,13 +1,21 @@
-"""Slurm, as measured: see docs/drms.md."""
+"""Slurm: its commands' output is recorded from Slurm 22.05.8, see docs/drms.md."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from dask_gridengine.batch.base import ResourceRequest
-from dask_gridengine.batch.slurm import Slurm, end_notice
+from dask_gridengine.batch.base import (
+    DIRECTORY,
+    SUBMISSION,
+    ResourceRequest,
+    write_directory,
+)
+from dask_gridengine.batch.slurm import Slurm, listed
 from dask_gridengine.errors import ArrayTooLarge, OptionError, SubmitError
-from dask_gridengine.grid_types import NodeId
+from dask_gridengine.grid_types import EndNotice, Listed, NodeId, NodeRequest
 from tests.batch.commands import Commands, printing
 
 SLURM = Slurm()
@@ -72,9 +80,10 @@ LISTED = """8|1|RUNNING
 def test_squeue_tells_which_nodes_ended_and_how() -> None:
     """Its states are true; jobs that are not arrays are not nodes."""
     known = SLURM.list_jobs(Commands(squeue=LISTED))
-    assert {node.index for node, end in known.items() if end is None} == {1, 6}
+    assert known[NodeId("8", 1)] is Listed.LIVE
+    assert known[NodeId("8", 6)] is Listed.ENDING
     assert {node.job for node in known} == {"8"}
-    ends = {node.index: end for node, end in known.items() if end is not None}
+    ends = {n.index: end for n, end in known.items() if isinstance(end, EndNotice)}
     assert ends[2].exit_status == 0
     assert (ends[3].limit, ends[5].limit) == ("walltime", "memory")
     assert ends[4].deleted
@@ -83,16 +92,42 @@ def test_squeue_tells_which_nodes_ended_and_how() -> None:
 
 def test_a_preempted_node_is_not_deleted() -> None:
     """So it is replaced."""
-    end = end_notice(NodeId("8", 1), "PREEMPTED")
-    assert end is not None
+    end = listed(NodeId("8", 1), "PREEMPTED")
+    assert isinstance(end, EndNotice)
     assert not end.deleted
 
 
+COMMENTS = """12|dask-gridengine:abc:/tmp/x%20y
+12|dask-gridengine:abc:/tmp/x%20y
+13|dask-gridengine:def:/tmp/x%20y
+14|(null)
+"""
+
+
 def test_a_lost_submission_is_found_by_its_comment() -> None:
-    """Each job once, and no job of another submission."""
-    run = Commands(**{"squeue_h -n mine": "12|abc\n12|abc\n13|def\n14|(null)\n"})
+    """Each job once, whatever its name, and no job of another submission."""
+    run = Commands(squeue=COMMENTS)
     assert SLURM.find_submission("mine", "abc", run) == ["12"]
-    assert SLURM.marker_options("abc") == "--comment=abc"
+
+
+def test_jobs_are_found_with_their_cluster(tmp_path: Path) -> None:
+    """Their comment has the directory, in one word without a second "="."""
+    directory = tmp_path / "it's a=b, c|d"
+    given = {SUBMISSION: "abc", DIRECTORY: write_directory(directory)}
+    option, _, comment = SLURM.marker_options(given).partition("=")
+    assert option == "--comment"
+    assert not {"=", " ", "'", "|"} & set(comment)
+    rows = [
+        f"12|{state}|2026-11-30T23:13:50|{comment}|a|b"
+        for state in ("RUNNING", "RUNNING", "PENDING")
+    ]
+    other = "13|RUNNING|2026-11-30T23:13:50|own note|mine"
+    (found,) = SLURM.marked_jobs(printing("\n".join([*rows, other])))
+    assert (found.id, found.name, found.directory) == ("12", "a|b", directory)
+    assert found.states == {"running": 2, "pending": 1}
+    long = SLURM.marker_options({SUBMISSION: "abc", DIRECTORY: "/x" * 1000})
+    assert "abc" in long
+    assert len(long) < 1000
 
 
 @pytest.mark.parametrize(
@@ -113,16 +148,127 @@ def test_a_partition_has_a_limit(printed: str, seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("printed", "reasons"),
     [
-        ("PartitionTimeLimit\nPartitionTimeLimit\n", ["PartitionTimeLimit"]),
-        ("None\n", []),
-        ("", []),
+        ("PENDING|30:00|PartitionTimeLimit\n" * 2, ["PartitionTimeLimit"]),
+        ("PENDING|UNLIMITED|None\nRUNNING|UNLIMITED|None\n", []),
+        (
+            "PENDING|1:00|ReqNodeNotAvail, UnavailableNodes:node[1-2]\n",
+            ["ReqNodeNotAvail, UnavailableNodes"],
+        ),
     ],
 )
 def test_why_nodes_queue(printed: str, reasons: list[str]) -> None:
     """Each of Slurm's reasons once."""
-    found = SLURM.report("7", "", printing(printed))
+    found = SLURM.report("7", "", Commands(squeue=printed))
     assert found is not None
     assert [reason.partition(":")[0] for reason in found.reasons] == reasons
+
+
+@pytest.mark.parametrize(
+    ("native", "limit", "walltime", "added"),
+    [
+        ("-p short", "1:00", 60.0, "-t 00:01:00"),
+        ("-p short -t 00:05:00", "5:00", 300.0, ""),
+        ("-p long", "UNLIMITED", None, ""),
+        ("-p long", "365-00:00:00", None, ""),  # no limit, as it is sometimes listed
+    ],
+)
+def test_the_time_limit_in_force(
+    native: str, limit: str, walltime: float | None, added: str
+) -> None:
+    """That of the partition, where none was requested; and Slurm's KillWait."""
+    config = "KillOnBadExit           = 0\nKillWait                = 30 sec\n"
+    run = Commands(squeue=f"RUNNING|{limit}|None\n", scontrol=config)
+    found = SLURM.report("7", native, run)
+    assert found is not None
+    assert (found.walltime, found.added, found.kill_delay) == (walltime, added, 30.0)
+    assert SLURM.report("7", native, printing("")) is None
+
+
+@pytest.mark.parametrize(
+    ("native", "seconds"),
+    [
+        ("-t 01:30:00", 5400.0),
+        ("--time=01:30", 5400.0),
+        ("-p short", None),
+    ],
+)
+def test_a_requested_time_limit(native: str, seconds: float | None) -> None:
+    """For slurm-drmaa two numbers are hours and minutes."""
+    assert SLURM.requested_limit(native) == seconds
+
+
+def test_ids_and_script_are_those_of_slurm() -> None:
+    """341.2 is a step there; both forms are understood."""
+    node = NodeId("341", 2)
+    named = SLURM.name_node(node)
+    assert (named, str(named)) == (node, "341_2")
+    assert {"341.2", "341_2"} == named.names
+    request = NodeRequest(
+        name="mine",
+        command=("/bin/sh", "-c", "exec x"),
+        environment={"A": "b c"},
+        native="-p long -t 00:05:00",
+    )
+    lines = SLURM.script_directives(request)
+    assert "#SBATCH -p long -t 00:05:00" in lines
+    assert "export A='b c'" in lines
+
+
+SINFO = """long*|up|infinite|n/a|0/2/0/2
+short|up|10:00|1:00|0/2/0/2
+closed|down|10:00|n/a|0/2/0/2
+"""
+UP = "Slurmctld(primary) at vm is UP\n"
+REFUSED = "allocation failure: Requested node configuration is not available"
+
+
+def sbatch_fails(text: str) -> subprocess.CalledProcessError:
+    return subprocess.CalledProcessError(
+        1, ["sbatch"], "", f"sbatch: error: x\n{text}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("native", "answers", "check", "text", "fatal"),
+    [
+        ("-p long", {}, "", "", False),
+        ("", {}, "", "", False),
+        ("-p short", {}, "partition", "gets 1:00", False),
+        ("-p short -t 00:05:00", {}, "", "", False),
+        ("-p closed -t 00:05:00", {}, "partition", "down", False),
+        ("-p nope", {}, "partition", "nope", True),
+        ("-c 24", {"sbatch": sbatch_fails(REFUSED)}, "options", REFUSED, True),
+        (
+            "--job_name=x",
+            {"sbatch": sbatch_fails("sbatch: unrecognized option '--job_name=x'")},
+            "options",
+            "job_name",
+            False,
+        ),
+        (
+            "",
+            {
+                "scontrol": subprocess.CalledProcessError(
+                    1, [], UP.replace("UP", "DOWN")
+                )
+            },
+            "controller",
+            "is DOWN",
+            True,
+        ),
+    ],
+)
+def test_what_the_doctor_checks(
+    native: str, answers: dict[str, str | Exception], check: str, text: str, fatal: bool
+) -> None:
+    """The controller, the partition with its limits, and whether jobs are taken."""
+    run = Commands(**{"scontrol": UP, "sinfo": SINFO, "sbatch": "", **answers})
+    results = list(SLURM.checks(native, "", run))
+    bad = [result for result in results if result.advice]
+    assert [result.check for result in bad] == ([check] if check else [])
+    assert all(text in result.sentence and result.fatal is fatal for result in bad)
+    if not fatal:
+        assert [r.check for r in results] == ["controller", "partition", "options"]
 
 
 def test_hosts_are_those_of_the_partition() -> None:

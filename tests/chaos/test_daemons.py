@@ -57,7 +57,7 @@ class Execd:
     def start(self) -> None:
         """Start it as a boot of the host does: without a user's environment."""
         before = self._pid_file.read_text()
-        self._grid.control("as", "root", self._host, "/usr/sbin/sge_execd")
+        self._grid.control("as", "root", self._host, "sge_execd")
         wait_until(lambda: self._pid_file.read_text() != before, "an execd", 20)
 
 

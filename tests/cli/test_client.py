@@ -164,7 +164,7 @@ def test_connect_by_name_directory_or_scheduler_file(
     file.check()
     with running(shared, jobs=1) as cluster:
         (directory,) = shared.iterdir()
-        scheduler = cluster.scheduler.identity(0)
+        scheduler = cluster.scheduler.identity()
         file.write(scheduler, cluster.scheduler_address, directory, None)
         for name in (None, "mine", directory, file.path):
             with connect(name, shared_directory=shared, set_as_default=False) as client:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.bootstrap.connection_file import FILE_NAME
 from dask_gridengine.cli.discovery import (
     ALIVE,
@@ -22,7 +22,7 @@ from dask_gridengine.cli.discovery import (
     discover,
 )
 from dask_gridengine.process_identity import ProcessIdentity
-from tests.clusters import FakeGrid, deaf, left_behind, running
+from tests.clusters import FakeGrid, deaf, discovered, left_behind, running
 
 
 def no_jobs(command: object) -> str:
@@ -33,16 +33,16 @@ def test_a_cluster_that_answers_is_alive(shared: Path) -> None:
     """It reports the states of its nodes."""
     with running(shared, jobs=1) as cluster:
         cluster.wait_for_workers(1)
-        (seen,) = discover(shared, no_jobs).clusters
+        (seen,) = discovered(shared, no_jobs).clusters
         assert (seen.state, seen.label, seen.why) == (ALIVE, "mine", "")
         assert seen.status["states"] == {"working": 1}
-    assert discover(shared, no_jobs).clusters == ()
+    assert discovered(shared, no_jobs).clusters == ()
 
 
 def test_a_cluster_with_pools_is_listed_once(shared: Path) -> None:
     """Each pool has a connection file."""
     with running(shared, pools={"cpu": {}, "big": {}}):
-        (seen,) = discover(shared, no_jobs).clusters
+        (seen,) = discovered(shared, no_jobs).clusters
         assert (seen.state, seen.name, len(seen.directories)) == (ALIVE, "mine", 2)
 
 
@@ -51,7 +51,7 @@ def test_a_cluster_whose_process_has_ended_is_gone(tmp_path: Path) -> None:
     left_behind(tmp_path)
     ours = ProcessIdentity.of()
     left_behind(tmp_path, "reused", process=replace(ours, started=ours.started - 1))
-    lost, reused = discover(tmp_path, no_jobs).clusters[::-1]
+    lost, reused = discovered(tmp_path, no_jobs).clusters[::-1]
     for seen in (lost, reused):
         assert seen.state == GONE
         assert "has ended" in seen.why
@@ -66,7 +66,7 @@ def test_a_suspended_cluster_is_not_gone(tmp_path: Path) -> None:
             process=ProcessIdentity.of(process.pid),
             addresses=(address,),
         )
-        (seen,) = discover(tmp_path, no_jobs).clusters
+        (seen,) = discovered(tmp_path, no_jobs).clusters
         process.kill()
     assert seen.state == SILENT
     assert "suspended or busy" in seen.why
@@ -82,7 +82,7 @@ def test_silence_of_another_host_proves_nothing(
     """Some firewalls even refuse connections to a host whose cluster runs."""
     process = ProcessIdentity(boot="another", namespace="pid:[1]", pid=7, started=1)
     left_behind(tmp_path, host="elsewhere", addresses=(address,), process=process)
-    (seen,) = discover(tmp_path, no_jobs).clusters
+    (seen,) = discovered(tmp_path, no_jobs).clusters
     assert seen.state == SILENT
     assert "elsewhere does not answer" in seen.why
     assert f"{address}: {answer}" in seen.why
@@ -94,7 +94,7 @@ def test_jobs_are_listed_with_their_cluster(tmp_path: Path) -> None:
     elsewhere = left_behind(tmp_path / "other", "elsewhere")
     nowhere = tmp_path / "nowhere-x"
     jobs = {"7": here, "8": elsewhere, "9": nowhere}
-    seen = discover(tmp_path / "shared", FakeGrid(jobs, user_name())).clusters
+    seen = discovered(tmp_path / "shared", FakeGrid(jobs, user_name())).clusters
     by_label = {cluster.label: cluster for cluster in seen}
     assert [job.id for job in by_label["here"].jobs] == ["7"]
     assert dict(by_label["here"].grid_states) == {"qw": 3}
@@ -109,7 +109,7 @@ def test_jobs_that_lead_to_no_cluster_are_unknown(tmp_path: Path) -> None:
     unreadable = left_behind(tmp_path, "unreadable")
     (unreadable / FILE_NAME).write_text("{")
     jobs = {"7": tmp_path / "not mounted" / "x-1", "8": unreadable, "9": tmp_path / "y"}
-    seen = discover(tmp_path, FakeGrid(jobs, user_name(), silent=["9"])).clusters
+    seen = discovered(tmp_path, FakeGrid(jobs, user_name(), silent=["9"])).clusters
     assert {cluster.state for cluster in seen} == {UNKNOWN}
     assert sorted(job.id for cluster in seen for job in cluster.jobs) == ["7", "8", "9"]
     # Labelled with the job id: a running cluster may have the same name.
@@ -123,7 +123,7 @@ def test_unusual_characters_in_a_path(tmp_path: Path, name: str) -> None:
     lost = left_behind(tmp_path / name)
     (tmp_path / "link").symlink_to(tmp_path / name)
     for shared in (tmp_path / name, tmp_path / "link"):
-        (seen,) = discover(shared, FakeGrid({"7": lost}, user_name())).clusters
+        (seen,) = discovered(shared, FakeGrid({"7": lost}, user_name())).clusters
         assert (seen.state, [job.id for job in seen.jobs]) == (GONE, ["7"])
 
 
@@ -147,26 +147,27 @@ def test_one_in_another_pid_namespace_is_not_gone(tmp_path: Path) -> None:
         started = process.stdout.readline()
         if not started:
             pytest.skip("no PID namespace can be made here")
-        (seen,) = discover(tmp_path, no_jobs).clusters
+        (seen,) = discovered(tmp_path, no_jobs).clusters
         assert (seen.state, seen.entry is not None) == (SILENT, True)
         assert "container" in seen.why
         process.communicate(b"")
-    (seen,) = discover(tmp_path, no_jobs).clusters
+    (seen,) = discovered(tmp_path, no_jobs).clusters
     assert seen.state == SILENT  # no proof from here that it has ended
 
 
 def test_the_reason_why_no_jobs_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No Grid Engine, no qstat, or a qstat that fails."""
+    """No grid, no qstat, or a qstat that fails."""
     monkeypatch.delenv("SGE_ROOT", raising=False)
+    monkeypatch.delenv("DRMAA_LIBRARY_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SGE_CELL", "none")
     assert discover(tmp_path).grid_problem == NO_GRID
     monkeypatch.setenv("SGE_ROOT", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
     assert "No such file" in discover(tmp_path).grid_problem
 
     def failing(command: list[str]) -> str:
         raise subprocess.CalledProcessError(1, command, "", "x\nno qmaster\n")
 
-    assert discover(tmp_path, failing).grid_problem == "qstat failed: no qmaster"
+    assert discovered(tmp_path, failing).grid_problem == "qstat failed: no qmaster"

@@ -25,7 +25,7 @@ def test_a_program_that_knows_only_dask(
     file = SchedulerFile(tmp_path / "f.json")
     with running(shared, jobs=1) as cluster:
         identity = client_identity(cluster.security)
-        scheduler = cluster.scheduler.identity(0)
+        scheduler = cluster.scheduler.identity()
         file.write(scheduler, cluster.scheduler_address, tmp_path, identity)
         assert stat.S_IMODE(file.pem.stat().st_mode) == 0o600
         tls = "distributed.comm.tls"

@@ -174,7 +174,7 @@ async def test_a_wrong_option_changes_nothing(shared: Path) -> None:
             cluster.adapt(minimum=5, maximum=2)
         with pytest.raises(OptionError, match="GridAdaptive"):
             cluster.adapt(Adaptive, idle_grace="1s")
-        await until(lambda: before.state == "running", "it adapts")
+        await until(before.periodic_callback.is_running, "it adapts")
 
 
 async def test_wait_count_is_a_grace_in_intervals(shared: Path) -> None:

@@ -17,7 +17,9 @@ from dask_gridengine.options import Options
 
 GRID = batch_system("gridengine")
 
-DRMAA: Any = SimpleNamespace(description="SGE 8.1.9 at gridmaster", kind="drmaa")
+DRMAA: Any = SimpleNamespace(
+    description="SGE 8.1.9 at gridmaster", kind="drmaa", batch_system=GRID
+)
 
 
 LOCAL: Any = SimpleNamespace(

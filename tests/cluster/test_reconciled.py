@@ -24,13 +24,21 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.deploy.subprocess import SubprocessWorker
 
 from dask_gridengine import GridEngineCluster
+from tests.dask_versions import SPEC_CLUSTER_IS_CURRENT
 from tests.waiting import until
 
 both = pytest.mark.parametrize(
     "kind",
     [
         pytest.param(
-            "plain", marks=pytest.mark.xfail(strict=True, raises=AssertionError)
+            "plain",
+            marks=[
+                pytest.mark.skipif(
+                    not SPEC_CLUSTER_IS_CURRENT,
+                    reason="SpecCluster's defects are looked for in current Dask only",
+                ),
+                pytest.mark.xfail(strict=True, raises=AssertionError),
+            ],
         ),
         "ours",
     ],
@@ -405,7 +413,7 @@ async def test_s14_scale_ends_adaptive_scaling(kind: str, shared: Path) -> None:
     """The user's number is not changed a second later."""
     async with running(kind, shared, plain=Job) as cluster:
         adaptive = adapt(cluster, interval="20 ms")
-        await until(lambda: adaptive.state == "running", "it adapts")
+        await until(adaptive.periodic_callback.is_running, "it adapts")
         await cluster.scale(1)
-        assert adaptive.state == "stopped"
+        assert adaptive.periodic_callback is None
         assert len(cluster.worker_spec) == 1

@@ -103,23 +103,29 @@ def test_a_notebook_shows_and_steers_a_cluster(shared: Path, tmp_path: Path) -> 
         KILL,
         "cluster",
         "print(repr(cluster))",
+        "print(cluster._repr_html_())",
+        "cluster.explain()",
         SCALE,
         ADAPT,
         CLOSE,
     )
-    data = cells[3].outputs[0].data
-    assert "application/vnd.jupyter.widget-view+json" in data
-    line = "3 nodes requested: 2 working on 1 host"
-    assert line in data["text/plain"]
-    assert line in printed(cells[4])
+    shown, controls = (output.data for output in cells[3].outputs)
+    assert "application/vnd.jupyter.widget-view+json" in controls
+    # Plain HTML, which needs no network. The cluster was closed when this was saved.
+    assert set(shown) == {"text/plain", "text/html"}
+    assert "closed, " in shown["text/plain"]
+    assert not re.search(r"<(script|link|img|iframe)|src=", shown["text/html"])
+    assert "3 nodes requested: 2 working on 1 host" in printed(cells[4])
     assert "1 failed (1 was killed)" in printed(cells[4])
-    words = re.sub("<[^>]*>", " ", data["text/html"])
+    words = re.sub("<[^>]*>", " ", printed(cells[5]))
     for expected in ("working", "1.86 GiB", "1 failed: 1 was killed", "kept at 3"):
         assert expected in words
     assert "by SIGKILL" in words
-    assert printed(cells[5]) == "1\n"
-    assert "(adaptive, 0 to 2)" in printed(cells[6])
-    assert "closed" in printed(cells[7])
+    assert cells[6].outputs[0].data["text/plain"].startswith("3 nodes requested:")
+    assert "1 failed: 1 was killed" in shown["text/html"]
+    assert printed(cells[7]) == "1\n"
+    assert "(adaptive, 0 to 2)" in printed(cells[8])
+    assert "closed" in printed(cells[9])
     assert (tmp_path / "run.html").stat().st_size > 100_000
 
 
@@ -130,26 +136,29 @@ def test_without_ipywidgets_the_table_is_all_there_is(
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with cluster(shared, jobs=0) as made:
         assert made._widget() is None
-        assert "0 of 0 requested" in made._repr_html_()
+        assert "no nodes requested" in made._repr_html_()
 
 
 def test_an_adaptive_cluster_says_its_bounds_in_nodes(shared: Path) -> None:
     """Dask counts workers; two workers of one node are one here."""
     with cluster(shared, jobs=0, processes=2, cores=2) as made:
-        made.adapt(minimum_jobs=0, maximum_jobs=3)
+        adaptive = made.adapt(minimum_jobs=0, maximum_jobs=3)
         assert "(adaptive, 0 to 3)" in repr(made)
+        assert "0 to 3 nodes, 0 requested" in repr(adaptive)
+        assert "0 to 3 nodes" in adaptive._repr_html_()
         made.scale(0)
         assert "adaptive" not in repr(made)
+        assert "off" in repr(adaptive)
 
 
 def test_the_table_explains_the_present_nodes(shared: Path) -> None:
-    """Also at once after a change; `explain` is not called each time it is drawn."""
+    """Also at once after a change, and after the end."""
     with cluster(shared, jobs=0) as made:
         assert "no nodes requested" in made._repr_html_()
         made.scale(jobs=1)
         made.wait_for_workers(1)
         assert "no nodes requested" not in made._repr_html_()
-    assert "is closed" in made._repr_html_()
+    assert "&#160; closed &#160;" in made._repr_html_()
 
 
 async def test_a_cluster_that_is_not_open_yet_has_a_repr(shared: Path) -> None:

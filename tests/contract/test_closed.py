@@ -93,6 +93,7 @@ def unstarted(shared: Path) -> GridEngineCluster:
 def test_every_public_name_is_in_one_of_the_lists() -> None:
     """Whoever adds one has to say what it does when the cluster does not run."""
     public = {name for name in dir(GridEngineCluster) if not name.startswith("_")}
+    public.discard("logs")  # another name of get_logs in Dask before 2026.6
     listed = [*ALWAYS, *ANSWERED, *REFUSED, *OTHERS]
     assert public == {name for name in listed if not name.startswith("_")}
     assert len(listed) == len({*listed})

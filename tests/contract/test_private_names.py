@@ -8,12 +8,23 @@ from __future__ import annotations
 import functools
 import inspect
 from importlib import import_module
-from multiprocessing import forkserver, synchronize, util
+from multiprocessing import (
+    forkserver,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    synchronize,
+    util,
+)
 
 import distributed
 import pytest
 from distributed import Nanny
 from distributed.nanny import WorkerProcess
+
+from dask_gridengine.cluster.adaptive import GridAdaptive
+from dask_gridengine.scheduler.scheduler import ClusterScheduler, _Hooks
+from dask_gridengine.worker.nanny import NodeNanny
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,20 @@ def test_dask_has_it(name: str) -> None:
     functools.reduce(getattr, path.split("."), import_module(module))
 
 
+@pytest.mark.parametrize("cls", [ClusterScheduler, GridAdaptive, NodeNanny, _Hooks])
+def test_an_override_takes_what_dask_passes(cls: type) -> None:
+    """Every argument of the method that it overrides, in each version of Dask."""
+    of_dask = super(cls, cls)
+    for name, method in vars(cls).items():
+        overridden = getattr(of_dask, name, None)
+        if name.startswith("__") or not inspect.isfunction(overridden):
+            continue
+        parameters = inspect.signature(overridden).parameters.values()
+        positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+        inspect.signature(method).bind(*positional, **keywords)  # raises TypeError
+
+
 def test_a_nanny_reports_too_much_memory() -> None:
     """By an event whose name and field `NodeNanny` knows."""
     source = inspect.getsource(import_module("distributed.worker_memory"))
@@ -48,6 +73,13 @@ def test_the_stop_order_of_a_worker_process() -> None:
     assert "child_stop_q.put" in inspect.getsource(WorkerProcess)
     assert '"op": "stop"' in inspect.getsource(WorkerProcess)
     assert "exitcode" in inspect.signature(Nanny._on_worker_exit_sync).parameters
+
+
+def test_python_ends_processes_by_one_method() -> None:
+    """A node replaces it, so that it ends workers that ignore SIGTERM."""
+    for module in (popen_forkserver, popen_spawn_posix):
+        assert issubclass(module.Popen, popen_fork.Popen)
+        assert module.Popen.terminate is popen_fork.Popen.terminate
 
 
 def test_python_starts_its_servers_as_they_are_forked() -> None:

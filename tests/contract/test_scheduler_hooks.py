@@ -44,8 +44,8 @@ class Sends(Scheduler):
 
     sent: list[dict[str, Any]]
 
-    def _task_to_msg(self, ts: Any) -> dict[str, Any]:
-        msg: dict[str, Any] = super()._task_to_msg(ts)
+    def _task_to_msg(self, ts: Any, *duration: float) -> dict[str, Any]:
+        msg: dict[str, Any] = super()._task_to_msg(ts, *duration)
         assert ts.processing_on is not None
         self.sent.append(msg)
         return msg

@@ -16,7 +16,7 @@ import pytest
 from dask_gridengine.cluster.cluster import _OWN
 from dask_gridengine.exit_causes import NONE_REQUESTED, Cause
 from dask_gridengine.options import Options
-from tests.docs.blocks import DOCS, Block, blocks_of, pages
+from tests.docs.blocks import Block, blocks_of, pages
 from tests.docs.play import commands
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,9 @@ def _strings(tree: ast.AST) -> Iterator[str]:
 
 def test_the_why_page_has_a_row_for_each_cause() -> None:
     """A user finds the text that `explain()` gave, and no text that it never gives."""
-    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "why.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.*?) \|", (ROOT / "docs" / "why.md").read_text(), re.MULTILINE
+    )
     texts = [text for row in rows for text in re.findall("`([^`]+)`", row)]
     causes = {NONE_REQUESTED, *(cause.value for cause in Cause)}
     assert causes - set(texts) == set()

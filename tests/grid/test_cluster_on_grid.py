@@ -118,10 +118,7 @@ def test_a_courtesy_signal_drains_a_node(
         before = client.gather(futures)
         leaving = cluster.jobs()[0]
         # To the whole group, as Grid Engine sends -notify and s_rt.
-        if number is signal.SIGTERM:
-            os.kill(leaving.pid, number)
-        else:
-            os.killpg(os.getpgid(leaving.pid), number)
+        os.killpg(os.getpgid(leaving.pid), number)
         wait_until(
             lambda: cluster.jobs()[0].state.value == "gone",
             "node gone",

@@ -61,6 +61,11 @@ def shell(script: str, **fields: Any) -> NodeRequest:
     return NodeRequest(name="node", command=("/bin/sh", "-c", script), **fields)
 
 
+def bare(end: EndNotice) -> EndNotice:
+    """An end notice without what differs from run to run."""
+    return replace(end, ran=None, peak_memory=0, address_space=0)
+
+
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), timeout=100))
 
@@ -83,7 +88,7 @@ def test_the_description_has_the_grid_engine(ends: Ends) -> None:
     async def main() -> None:
         launcher = await open_launcher(None, ends)
         assert launcher.kind == "drmaa"
-        assert launcher.description == "Grid Engine through DRMAA (SGE 8.1.9)"
+        assert launcher.description.startswith("Grid Engine through DRMAA (")
         await launcher.aclose()
 
     run(main)
@@ -116,14 +121,14 @@ def test_ends_have_their_cause(ends: Ends) -> None:
             (long,) = await launcher.submit(limited, 1)
             expected[long] = {"signal": "SIGKILL"}
             ended = await ends.of(list(expected), timeout=30)
-            assert [replace(end, ran=None, peak_memory=0) for end in ended] == [
+            assert [bare(end) for end in ended] == [
                 EndNotice(node=n, **how) for n, how in expected.items()
             ]
             by_node = {end.node: end for end in ended}
             assert by_node[never].ran is None
             assert all(end.ran is not None for end in ended if end.node != never)
             assert (by_node[long].ran or 0) >= 2
-            assert by_node[long].peak_memory > 100_000
+            assert by_node[long].address_space > 100_000
 
     run(main)
 
@@ -142,9 +147,9 @@ def test_ended_nodes_have_accounting_records(ends: Ends, grid: Cell) -> None:
             end, _, _ = await ends.of([node, never, held])
             account = await launcher.account(node, timeout=30)
             assert (account.host, account.exit_status) == ("node2", 137)
-            assert account.failed.endswith("enforced h_rt, h_cpu, or h_vmem limit")
+            assert account.failed.startswith(("37: ", "100: "))  # by version
             assert account.ran == end.ran >= 3
-            assert abs(account.peak_memory - end.peak_memory) < 2000  # it rounds
+            assert abs(account.address_space - end.address_space) < 2000  # it rounds
             account = await launcher.account(never, timeout=30)
             assert account.failed == "27: searching requested shell"
             assert account.host in grid.hosts
@@ -313,7 +318,7 @@ def test_jobs_deleted_by_others_are_reported_as_deleted(ends: Ends, grid: Cell) 
             await until(lambda: grid.qstat().count(" r ") == 2, "two running")
             grid.run("qdel", running.job, warned.job, held.job)
             ended = await ends.of([running, warned, held])
-            assert [replace(end, ran=None, peak_memory=0) for end in ended] == [
+            assert [bare(end) for end in ended] == [
                 EndNotice(node=running, reason=DELETED, deleted=True),
                 EndNotice(node=warned, reason=DELETED, deleted=True),
                 EndNotice(node=held, reason=NO_RECORD, deleted=True),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dask_gridengine.grid_types import EndNotice, NodeId
+from dask_gridengine.grid_types import EndNotice, Listed, NodeId
 from dask_gridengine.launchers.drmaa.job_list_poller import (
     MISSING,
     NEW_MISSING,
@@ -23,11 +23,14 @@ class Scene:
 
     def __init__(self) -> None:
         self.now, self.polls, self.down = 1000.0, 0, False
-        self.listing: dict[NodeId, EndNotice | None] = {ONE: None, TWO: None}
+        self.listing: dict[NodeId, EndNotice | Listed] = {
+            ONE: Listed.LIVE,
+            TWO: Listed.LIVE,
+        }
         self.poller = JobListPoller(self.list_jobs, lambda: self.now)
         self.poller.add([ONE, TWO])
 
-    def list_jobs(self) -> Mapping[NodeId, EndNotice | None]:
+    def list_jobs(self) -> Mapping[NodeId, EndNotice | Listed]:
         self.polls += 1
         if self.down:
             raise subprocess.CalledProcessError(1, ["squeue"])
@@ -78,7 +81,7 @@ def test_a_new_node_may_be_listed_late(scene: Scene) -> None:
     """So its absence proves nothing for a while."""
     del scene.listing[ONE]
     assert scene.after(NEW_MISSING - 1) is None
-    scene.listing[ONE] = None
+    scene.listing[ONE] = Listed.LIVE
     assert scene.after(POLL_INTERVAL) is None
     assert scene.poller.is_live(ONE)
 
@@ -94,3 +97,13 @@ def test_a_grid_that_does_not_answer_ends_no_node(scene: Scene) -> None:
     scene.down = False
     assert scene.after(POLL_INTERVAL) is None
     assert scene.poller.is_live(ONE)
+
+
+def test_a_node_that_the_grid_is_ending_lives(scene: Scene) -> None:
+    """Until the cluster closes: an epilog need not be waited for."""
+    scene.listing[ONE] = Listed.ENDING
+    assert scene.after(POLL_INTERVAL) is None
+    scene.poller.count_ending = True
+    end = scene.after(POLL_INTERVAL)
+    assert end is not None
+    assert end.node == ONE

@@ -23,7 +23,6 @@ from dask_gridengine.launchers.base import Launcher
 from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.drmaa.discovery import (
     INSTALL_LIBRARY,
-    SETTINGS,
     STATIC_TLS_TUNABLE,
 )
 from dask_gridengine.launchers.drmaa.launcher import DrmaaLauncher
@@ -78,17 +77,24 @@ def run_session(place: Path, **environment: str) -> tuple[dict[str, Any], str]:
         ),
         (
             FAKE_DRMAA.format(error="DrmaaException('code 1: set SGE_ROOT')"),
-            SETTINGS,
+            None,
             "set SGE_ROOT",
+        ),
+        (
+            FAKE_DRMAA.format(error="SystemExit").replace(
+                "raise SystemExit", "self.drmsInfo, self.contact = 'SLURM 22.05.8', ''"
+            ),
+            None,
+            "squeue",
         ),
     ],
 )
 def test_the_only_message_has_the_problem_and_advice(
     tmp_path: Path, module: str, advice: str | None, text: str
 ) -> None:
-    """A master that does not answer is left to the parent, which knows its host."""
+    """The parent knows what to type if the grid itself does not work."""
     (tmp_path / "drmaa.py").write_text(module)
-    message, _ = run_session(tmp_path)
+    message, _ = run_session(tmp_path, PATH=str(tmp_path))  # without squeue
     assert message["error"] == "internal"
     assert message.get("advice") == advice
     assert text in message["text"]

@@ -15,10 +15,11 @@ from tests.launchers.conftest import Ends
 
 
 @pytest.fixture
-def no_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A laptop."""
+def no_grid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A laptop, also without Slurm's commands."""
     for name in ("SGE_ROOT", "SGE_CELL", "DRMAA_LIBRARY_PATH"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 async def describe(kind: str | None, ends: Ends) -> str:
@@ -41,6 +42,15 @@ def test_drmaa_never_falls_back(ends: Ends) -> None:
         asyncio.run(describe("drmaa", ends))
     assert "SGE_ROOT" in caught.value.reason
     assert "settings.sh" in caught.value.hint
+
+
+def test_slurm_without_its_library(no_grid: None, ends: Ends, tmp_path: Path) -> None:
+    """The error names the library that is missing, and no setting of Grid Engine."""
+    (tmp_path / "squeue").touch(mode=0o755)
+    with pytest.raises(LauncherUnavailable) as caught:
+        asyncio.run(describe("drmaa", ends))
+    assert "slurm-drmaa" in caught.value.hint
+    assert "SGE" not in str(caught.value)
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ async def test_the_walltime_in_force_is_asked_once_an_array() -> None:
     nodes, reports = scene(grid := Grid())
     nodes.submit(2, job="7")
     nodes.submit(1, job="8")
-    assert await answered(lambda: reports.walltime("7")) == 20.0
-    assert await answered(lambda: reports.walltime("8")) == 20.0
+    assert await answered(lambda: reports.of("7").walltime) == 20.0
+    assert await answered(lambda: reports.of("8").walltime) == 20.0
     nodes.clock.now += 10 * AGAIN
-    assert await answered(lambda: reports.walltime("7")) == 20.0
+    assert await answered(lambda: reports.of("7").walltime) == 20.0
     assert grid.reported == ["7", "8"]
     assert reports.added == "-l h_rt=20"
 
@@ -69,11 +69,11 @@ async def test_a_grid_that_does_not_answer_is_asked_again_later(
     nodes, reports = scene(grid := Grid(answer))
     nodes.submit(1, job="7")
     for _ in range(2):
-        assert await answered(lambda: reports.walltime("7")) is None
+        assert await answered(lambda: reports.of("7").walltime) is None
     assert grid.reported == ["7"]
     nodes.clock.now += AGAIN
     grid.answer = HOLD
-    assert await answered(lambda: reports.walltime("7")) == 20.0
+    assert await answered(lambda: reports.of("7").walltime) == 20.0
 
 
 async def test_why_the_oldest_queues_is_asked_once_a_minute() -> None:
@@ -98,9 +98,9 @@ async def test_nothing_is_asked_after_the_close() -> None:
     """An answer that is on its way is not waited for."""
     nodes, reports = scene(grid := Grid())
     nodes.submit(1)
-    reports.walltime("7")
+    reports.of("7")
     reports.close()
     reports.close()
     await asyncio.sleep(0)
-    assert reports.walltime("7") is None
+    assert reports.of("7").walltime is None
     assert grid.reported == []

@@ -92,23 +92,51 @@ def test_the_run_time_shows_a_walltime(ran: float, cause: Cause) -> None:
 
 
 def test_the_peak_shows_the_grids_memory_limit() -> None:
-    """With what was used, what there was, and a number to ask for."""
-    notice = end(signal="SIGKILL", ran=5.0, peak_memory=7_900_000_000)
+    """The address space counts; what was in use is named, too."""
+    notice = end(
+        signal="SIGKILL", ran=5.0, peak_memory=200 * 2**20, address_space=7_900_000_000
+    )
     diagnosis = diagnose_end(notice, started=True, memory=8_000_000_000)
     assert diagnosis.cause is Cause.MEMORY
     assert diagnosis.detail.startswith("7.36 GiB of 7.45 GiB")
+    assert "address space" in diagnosis.detail
+    assert "200 MiB" in diagnosis.detail
     assert "memory='12 GB'" in diagnosis.advice
     assert diagnose_end(notice, started=True).cause is Cause.KILLED, "no limit"
 
 
+@pytest.mark.parametrize(
+    ("ran", "space", "counts", "cause"),
+    [
+        (25.0, 0, False, Cause.WALLTIME),
+        (9.0, 1_910_476_800, True, Cause.MEMORY),
+        (9.0, 1_910_476_800, False, Cause.DELETED),
+        (9.0, 400_000_000, True, Cause.DELETED),
+    ],
+)
+def test_a_limit_may_look_like_a_deletion(
+    ran: float, space: int, counts: bool, cause: Cause
+) -> None:
+    """As with parallel jobs on the Open Cluster Scheduler; such a node is replaced."""
+    notice = end(deleted=True, ran=ran, address_space=space)
+    diagnosis = diagnose_end(
+        notice,
+        started=True,
+        walltime=25,
+        memory=500_000_000,
+        counts_address_space=counts,
+    )
+    assert diagnosis.cause is cause
+
+
 def test_the_accounting_fills_in_what_the_notice_lacks() -> None:
     """Time and memory of a node that was killed may stand there only."""
-    account = AccountingRecord(host="node1", failed="", ran=60.0, peak_memory=0)
+    account = AccountingRecord(host="node1", failed="", ran=60.0)
     diagnosis = diagnose_end(
         end(signal="SIGKILL"), started=True, walltime=60, account=account
     )
     assert diagnosis.cause is Cause.WALLTIME
-    account = AccountingRecord(host="node1", failed="", ran=9.0, peak_memory=2**30)
+    account = AccountingRecord(host="node1", failed="", ran=9.0, address_space=2**30)
     diagnosis = diagnose_end(
         end(signal="SIGKILL"), started=True, memory=2**30, account=account
     )

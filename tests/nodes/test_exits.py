@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dask_gridengine.batch.slurm import Slurm, listed
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice, NodeId
 from dask_gridengine.nodes.host_blocklist import FAILURE_LIMIT, FAST_SECONDS
@@ -89,6 +90,62 @@ async def test_an_exit_report_frees_the_name_before_the_end_notice(
     await world.end(record, exit_status=0)
     assert (cause(record), record.log_tail) == (Cause.DRAINED, "last")
     assert record.peak_memory == 9
+
+
+@pytest.mark.parametrize(
+    ("reported", "detail", "memory", "expected"),
+    [
+        (Cause.NO_START, "RuntimeError: can't start new thread", 2**29, Cause.MEMORY),
+        (Cause.NO_IMPORT, "MemoryError: ", 2**29, Cause.MEMORY),
+        (Cause.NO_START, "RuntimeError: can't start new thread", 0, Cause.NO_START),
+        (Cause.NO_START, "OSError: none", 2**29, Cause.NO_START),
+    ],
+)
+async def test_too_little_address_space_to_start(
+    tmp_path: Path, reported: Cause, detail: str, memory: int, expected: Cause
+) -> None:
+    """The grid's limit kills nothing then; the advice is what an idle node needs."""
+    world = World(tmp_path)
+    record = world.node()
+    record.granted_memory = memory
+    report = exit_report(index=1, cause=reported.value, detail=detail)
+    world.exits.on_exit_report(report)
+    assert cause(record) is expected
+    advised = record.diagnosis is not None and "h_vmem=768M" in record.diagnosis.advice
+    assert advised is (expected is Cause.MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("state", "replaced", "cause_of_end", "wanted"),
+    [
+        ("CANCELLED", False, Cause.DELETED, []),
+        ("CANCELLED", True, Cause.DELETED, []),
+        ("PREEMPTED", False, Cause.DRAINED, ["ge-1"]),
+        ("PREEMPTED", True, Cause.DRAINED, ["ge-1"]),
+        ("TIMEOUT", False, Cause.DRAINED, ["ge-1"]),
+    ],
+)
+async def test_a_drained_node_may_have_been_deleted(
+    tmp_path: Path, state: str, replaced: bool, cause_of_end: Cause, wanted: list[str]
+) -> None:
+    """Slurm sends SIGTERM for both; its list tells, and the node is replaced or not."""
+    world = World(tmp_path)
+    world.grid.batch_system = Slurm()
+    record = world.node()
+    if replaced:
+        world.pool.replace(record)
+    before = world.pool.names
+    report = exit_report(index=1, cause="drained", detail="SIGTERM")
+    assert world.exits.on_exit_report(report)
+    assert world.pool.names == before
+    end = listed(record.id, state)
+    assert isinstance(end, EndNotice)
+    world.exits.on_end_notice(end)
+    await until(lambda: record.state is NodeState.GONE, "the end", 5)
+    await world.exits.drain(timeout=5)
+    assert record.diagnosis is not None
+    assert (cause(record), world.pool.names) == (cause_of_end, wanted)
+    assert cause_of_end is Cause.DELETED or state in record.diagnosis.detail
 
 
 async def test_each_node_has_one_successor(tmp_path: Path) -> None:
@@ -297,7 +354,7 @@ async def test_a_log_that_hangs_does_not_delay_closing(tmp_path: Path) -> None:
     ("options", "fields", "expected"),
     [
         ({"walltime": 60.0}, {"ran": 60.0}, Cause.WALLTIME),
-        ({}, {"peak_memory": 2**30}, Cause.MEMORY),
+        ({}, {"address_space": 2**30}, Cause.MEMORY),
     ],
 )
 async def test_a_limit_explains_a_kill(

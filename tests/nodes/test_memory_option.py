@@ -60,7 +60,7 @@ def test_dasks_own_limit_is_memory_unless_the_grid_sets_it() -> None:
 @pytest.mark.parametrize("used", [50 * MIB, 100 * MIB, 182 * MIB, 5 * GIB])
 def test_advice_is_above_what_was_used(used: int) -> None:
     """With a margin, and never below what an idle node needs to start."""
-    end = EndNotice(node=NodeId("7", 1), signal="SIGKILL", peak_memory=used)
+    end = EndNotice(node=NodeId("7", 1), signal="SIGKILL", address_space=used)
 
     def larger(size: int) -> str:
         spec = options(resource_spec="h_vmem=100M")

@@ -131,7 +131,9 @@ def test_a_removed_option_in_the_environment_is_refused() -> None:
     assert "worker_port=" in ran.stderr
 
 
-@pytest.mark.parametrize(("consumable", "per"), [("YES", "slot"), ("JOB", "job")])
+@pytest.mark.parametrize(
+    ("consumable", "per"), [("YES", "slot"), ("JOB", "job"), ("HOST", "host")]
+)
 def test_how_memory_is_charged_is_read_from_the_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consumable: str, per: str
 ) -> None:
@@ -140,7 +142,8 @@ def test_how_memory_is_charged_is_read_from_the_grid(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert Options.resolve(options).memory_resource_per == "slot"
     qconf = tmp_path / "qconf"
-    qconf.write_text(f"#!/bin/sh\necho mem m MEMORY '<=' YES {consumable} 0 0\n")
+    table = f"#name shortcut consumable\nmem m {consumable}"
+    qconf.write_text(f"#!/bin/sh\necho '{table}'\n")
     qconf.chmod(0o755)
     assert Options.resolve(options).memory_resource_per == per
     assert Options.resolve({**options, "cores": 1}).memory_resource_per == "slot"

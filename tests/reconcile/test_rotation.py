@@ -119,7 +119,7 @@ def test_a_signal_of_the_grid_waits_for_tasks(
         running = client.submit(counted, 1, str(book), 4.0)
         begun(book, 1)
         (victim,) = (row for row in working(cluster) if row.worker == runs(book)[1][0])
-        os.kill(victim.pid, number)
+        os.killpg(os.getpgid(victim.pid), number)  # to all processes of its job
         assert running.result(timeout=30) == 1
         ended(cluster, Cause.DRAINED)
         assert client.gather(done) == [*range(10, 20)]

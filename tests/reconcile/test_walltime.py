@@ -62,15 +62,15 @@ def test_a_replacement_is_requested_as_early_as_starts_take(
 class Queues(FakeLauncher):
     """A launcher that knows the limits of queues, and one that is in force."""
 
-    def __init__(self, limits: dict[str, float | None], in_force: float | None) -> None:
+    def __init__(self, limits: dict[str, float | None], found: ArrayReport) -> None:
         super().__init__(batch_system=batch_system("gridengine"))
-        self.limits, self.in_force = limits, in_force
+        self.limits, self.found = limits, found
         self.queues: list[str] = []
 
     async def report(  # type: ignore[override]
         self, job: str, native: str
     ) -> ArrayReport:
-        return ArrayReport(walltime=self.in_force)
+        return self.found
 
     async def queue_limit(self, queue: str) -> float | None:  # type: ignore[override]
         self.queues.append(queue)
@@ -80,13 +80,13 @@ class Queues(FakeLauncher):
 def walltimes(
     native: str = "",
     walltime: float | None = None,
-    in_force: float | None = None,
+    found: ArrayReport | None = None,
     **queues: float | None,
 ) -> tuple[WalltimeLimits, Queues]:
-    launcher = Queues(queues, in_force)
+    launcher = Queues(queues, found or ArrayReport())
     options = {"walltime": walltime} if walltime else {}
     pool = make_pool(launcher=launcher, native=native, **options)
-    if in_force is None:
+    if found is None:
         pool.reports.close()
     return pool.rotation.limits, launcher
 
@@ -119,7 +119,7 @@ async def test_the_shorter_of_request_and_queue_counts() -> None:
 @pytest.mark.parametrize("in_force", [20.0, 200.0])
 async def test_the_request_in_force_counts(in_force: float) -> None:
     """A site's defaults, or its verifier, may change the request."""
-    limits, _ = walltimes("-l h_rt=100", in_force=in_force)
+    limits, _ = walltimes("-l h_rt=100", found=ArrayReport(walltime=in_force))
     assert limits.of(node()) == 100
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -158,3 +158,13 @@ def test_how_long_a_node_has_after_a_signal(
     """The queue's notify where the grid will kill or suspend, else drain-timeout."""
     limits, _ = walltimes(native)
     assert limits.after(signal, node(notify=notify), otherwise=30.0) == seconds
+
+
+async def test_a_drain_ends_before_the_grid_kills() -> None:
+    """Slurm's KillWait is the time from SIGTERM to SIGKILL."""
+    limits, _ = walltimes(found=ArrayReport(kill_delay=20.0))
+    assert limits.after("SIGTERM", node(), otherwise=30.0) == 30.0
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert limits.after("SIGTERM", node(), otherwise=30.0) == 19.0
+    assert limits.after("SIGTERM", node(), otherwise=5.0) == 5.0

@@ -1,43 +1,11 @@
-"""The small figures on the page."""
+"""The small figure on the page: nodes by host."""
 
 from __future__ import annotations
 
-import pytest
-
 from dask_gridengine.exit_causes import Cause
-from dask_gridengine.nodes.summary import BUCKETS, Delays, NodeSummary
-from dask_gridengine.views.charts import MAX_HOSTS, MIN_BUCKETS, DelayChart, HostChart
+from dask_gridengine.nodes.summary import NodeSummary
+from dask_gridengine.views.charts import MAX_HOSTS, HostChart
 from tests.simulated import Nodes
-
-
-def test_delays_are_shown_with_their_median() -> None:
-    """From the shortest to the longest; without delays the figure is empty."""
-    delays = Delays()
-    chart = DelayChart("time in the queue", delays, "#888888")
-    chart.update()
-    assert chart.source.data["nodes"] == []
-    for seconds in (1.5, 1.5, 700.0):
-        delays.add(seconds)
-    chart.update()
-    data = chart.source.data
-    shown = dict(zip(data["range"], data["nodes"], strict=True))
-    assert (shown["1 s to 2 s"], shown["10 min to 20 min"]) == (2, 1)
-    assert sum(data["nodes"]) == 3
-    assert chart.figure.title.text == "time in the queue: median 1.5 s"
-    chart.update()
-    assert chart.source.data is data, "nothing new is not sent again"
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_a_single_bar_has_room_around_it(seconds: float) -> None:
-    """Also in the first and in the last bucket."""
-    delays = Delays()
-    delays.add(seconds)
-    chart = DelayChart("", delays, "#888888")
-    chart.update()
-    x = chart.source.data["x"]
-    assert len(x) >= MIN_BUCKETS
-    assert (min(x) >= 0, max(x) < len(BUCKETS)) == (True, True)
 
 
 def by_host(chart: HostChart) -> dict[str, dict[str, int]]:

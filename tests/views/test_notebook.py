@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import time
 from collections import Counter
 
 from dask_gridengine.exit_causes import Cause
@@ -12,11 +14,12 @@ from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views.notebook import (
     MAX_HOSTS,
     MAX_REASONS,
+    Text,
     one_line,
+    overview,
     resources_by_node,
-    table,
 )
-from tests.simulated import Nodes, pooled
+from tests.simulated import START, Nodes, pooled
 
 GiB = 2**30
 
@@ -45,7 +48,7 @@ def html(summary: NodeSummary, **changes: object) -> str:
         "reasons": ["one", "two"],
         **changes,
     }
-    return table(summary, **given)  # type: ignore[arg-type]
+    return overview(summary, **given)  # type: ignore[arg-type]
 
 
 def cells(text: str) -> list[list[str]]:
@@ -79,14 +82,36 @@ def test_the_repr_of_a_cluster_without_nodes() -> None:
 
 def test_the_table_has_a_row_for_each_state() -> None:
     """With hosts, threads and memory, and a total below."""
-    _, summary = some()
-    assert cells(html(summary))[:5] == [
+    nodes, summary = some()
+    since = time.strftime("%H:%M:%S", time.localtime(START))
+    before = html(summary)
+    assert cells(before)[:5] == [
         ["state", "nodes", "hosts", "threads", "memory", ""],
-        ["queued", "1", "", "", "", "the first for 1.5 min"],
+        ["queued", "1", "", "", "", f"the first since {since}"],
         ["working", "2", "2", "8", "16.00 GiB", ""],
+        ["in all", "3", "2", "8", "16.00 GiB", "3 requested"],
         ["gone", "1", "", "", "", "1 failed: 1 ran into the memory limit"],
-        ["3 of 3 requested", "", "2", "8", "16.00 GiB", ""],
     ]
+    nodes.clock.now += 60
+    assert html(summary) == before, "passing time changes nothing"
+
+
+def test_restarted_workers_are_counted() -> None:
+    """In the table and in the repr, although their nodes go on."""
+    nodes, summary = some()
+    nodes.restart(next(iter(nodes.registry.live.values())))
+    note = "1 worker died and restarted"
+    assert note in one_line(summary)
+    assert ["restarts", *[""] * 4, f"{note} in place"] in cells(html(summary))
+
+
+def test_explanations_are_text_that_a_notebook_shows_unquoted() -> None:
+    """It compares, joins and pickles as any other text."""
+    text = Text("one\n  Hint: <two>")
+    assert text == "one\n  Hint: <two>"
+    assert repr(text) == str(text)
+    assert pickle.loads(pickle.dumps(text)) == text
+    assert "one\n  Hint: &lt;two&gt;" in text._repr_html_()
 
 
 def test_each_host_has_a_row() -> None:

@@ -10,6 +10,7 @@ import pytest
 from distributed import Client, Scheduler
 
 from dask_gridengine import GridEngineCluster
+from dask_gridengine.exit_causes import Cause
 from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.views.page import PAGE, TITLE, WINDOWS, Page
 from tests import browser
@@ -86,9 +87,34 @@ def test_html_is_escaped() -> None:
     nodes.end(record)
     page = Page(nodes.history, list, clock=nodes.clock)
     page.update()
-    assert "<script>" not in page.ends.text
-    assert "&lt;script&gt;" in page.ends.text
+    assert "<script>" not in page.events.text
+    assert "&lt;script&gt;" in page.events.text
     assert "&lt;b&gt;x" in page.head.text
+
+
+def test_the_text_beside_the_bars_has_delays_ends_and_restarts() -> None:
+    """The last events by name; a cause that accounting has refined replaces the old."""
+    nodes = Nodes()
+    first, second = nodes.submit(2)
+    page = Page(nodes.history, list, clock=nodes.clock)
+    page.update()
+    assert "median" not in page.events.text
+    nodes.clock.now += 90
+    for record in (first, second):
+        nodes.arrive(record)
+        nodes.work(record)
+    nodes.restart(first)
+    nodes.end(second)
+    page.update()
+    for text in ("median 1.5 min", "ge-0 7.1", "its worker was killed, restarted"):
+        assert text in page.events.text
+    assert "ge-1 7.2" in page.events.text
+    nodes.end(second, Cause.MEMORY)
+    page.update()
+    assert page.events.text.count("ge-1 7.2") == 1
+    assert "ran into the memory limit" in page.events.text
+    assert "<b>1</b> restarted" in page.head.text
+    assert "<b>1</b> failed" in page.head.text
 
 
 async def test_the_navigation_of_dask_links_to_the_page() -> None:

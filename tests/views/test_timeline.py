@@ -13,6 +13,7 @@ from bokeh.models import ColumnDataSource
 
 from dask_gridengine.errors import OptionError
 from dask_gridengine.exit_causes import Cause
+from dask_gridengine.nodes.registry import NodeState
 from dask_gridengine.nodes.summary import NodeSummary
 from dask_gridengine.views import timeline
 from dask_gridengine.views.colors import STATES
@@ -121,6 +122,44 @@ def test_an_intended_end_has_another_mark() -> None:
     assert not math.isnan(cell(bars, "ended_at"))
     assert math.isnan(cell(bars, "failed_at"))
     assert math.isnan(cell(bars, "working_from")), "it never worked"
+
+
+def test_a_restart_in_place_has_a_mark() -> None:
+    """The bar goes on; its tooltip tells what the worker died of."""
+    nodes = Nodes()
+    (record,) = nodes.submit(1)
+    nodes.arrive(record)
+    nodes.work(record)
+    bars, summary = TimelineBars(live=True), NodeSummary(nodes.history)
+    bars.update(summary.update(), nodes.clock())
+    assert math.isnan(cell(bars, "restarted_at"))
+    nodes.clock.now += 7
+    nodes.restart(record)
+    nodes.restart(record)
+    bars.update(summary.update(), nodes.clock())
+    assert cell(bars, "restarted_at") == milliseconds(START + 7)
+    assert cell(bars, "working_to") == FAR
+    assert cell(bars, "note") == "- its worker was killed, restarted 2 times"
+
+
+def test_a_queue_place_that_is_given_up_never_drains() -> None:
+    """Its bar is of the queue to its end."""
+    nodes = Nodes()
+    (record,) = nodes.submit(1)
+    nodes.clock.now += 5
+    nodes.registry.move(record, NodeState.DRAINING)
+    nodes.clock.now += 1
+    nodes.end(record, Cause.CANCELLED)
+    bars = TimelineBars(live=True)
+    bars.update(NodeSummary(nodes.history).update(), nodes.clock())
+    assert math.isnan(cell(bars, "draining_from"))
+    assert cell(bars, "queued_to") == milliseconds(START + 6)
+
+
+def test_the_page_has_one_legend() -> None:
+    """Its numbers of nodes; a picture of one moment has no numbers."""
+    assert not TimelineBars(live=True).figure.legend
+    assert len(TimelineBars(live=False).figure.legend) == 1
 
 
 def test_bars_of_old_ended_nodes_are_dropped() -> None:

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 #: A node's script. `look` runs in a worker and reports what it finds there.
 NODE = """
-import contextlib, json, os, signal, sys, threading, types
+import contextlib, json, os, signal, subprocess, sys, threading, types
 from multiprocessing import forkserver, get_context, resource_tracker, util
 from dask_gridengine.worker import fork_server
 
@@ -46,6 +46,14 @@ def draw(pipe):
 def grandparent(pipe):
     with contextlib.closing(pipe):
         pipe.send(worker())
+
+
+def start_others(pipe):
+    code = "import signal; print(repr(signal.getsignal(signal.SIGTERM)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    forked = worker(method="fork")["handlers"][2]
+    with contextlib.closing(pipe):
+        pipe.send([printed.stdout.decode().strip(), forked])
 
 
 def worker(target=look, method="forkserver"):
@@ -163,8 +171,8 @@ def test_with_another_thread_nothing_is_forked(start: Node) -> None:
     assert not found["spawned"]["inherited"]
 
 
-def test_the_notify_signals_end_no_worker(start: Node) -> None:
-    """USR1 and USR2 go to the whole group: workers ignore them; TERM ends one."""
+def test_the_grids_signals_end_no_worker(start: Node) -> None:
+    """They go to all processes of a job: workers and their servers ignore them."""
     found = output(
         start("""
             for number in SIGNALS:
@@ -172,18 +180,29 @@ def test_the_notify_signals_end_no_worker(start: Node) -> None:
             fork_server.start()
             os.killpg(0, 0)
             found = worker()
-            for number in SIGNALS[:2]:
+            for number in SIGNALS:
                 os.kill(servers()["fork_server"], number)
                 os.kill(servers()["tracker"], number)
             report(**found, still=worker()["parent"], **servers(),
                 own=[signal.getsignal(number).__name__ for number in SIGNALS])
         """)
     )
-    ignored, default = repr(signal.SIG_IGN), repr(signal.SIG_DFL)
-    assert found["handlers"] == [ignored, ignored, default]
+    default = repr(signal.SIG_DFL)
+    assert default not in found["handlers"]
     assert found["blocked"] == []
     assert found["still"] == found["fork_server"]
     assert found["own"] == ["<lambda>"] * 3
+
+
+def test_a_task_can_terminate_what_it_starts(start: Node) -> None:
+    """SIGTERM ends a process or a program of a worker, which itself ignores it."""
+    found = output(
+        start("""
+            fork_server.start()
+            report(handlers=worker(start_others))
+        """)
+    )
+    assert found["handlers"] == [repr(signal.SIG_DFL)] * 2
 
 
 @pytest.mark.parametrize("end", ["by itself", "SIGKILL"])

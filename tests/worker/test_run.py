@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import distributed
 import psutil
 import pytest
 
@@ -17,11 +16,9 @@ from dask_gridengine.bootstrap.certificates import new_security
 from dask_gridengine.bootstrap.messages import WORKER_EXIT
 from dask_gridengine.exit_causes import Cause
 from dask_gridengine.nodes.diagnosis import diagnose_exit_report
+from tests.dask_versions import NANNY_LOSES_ERRORS
 from tests.stage import Stage, client_of, stage
 from tests.waiting import until
-
-#: Whether Dask may lose the error of a worker that cannot start; its log has it.
-NANNY_LOSES_ERRORS = tuple(map(int, distributed.__version__.split(".")[:2])) < (2026, 8)
 
 HOW = [
     pytest.param({"nanny": False}, id="no nanny"),
@@ -145,7 +142,7 @@ async def test_a_nanny_reports_how_its_worker_process_ended(
     assert (event["signal"], event["exit_status"]) == {
         "SIGKILL": ("SIGKILL", None),
         "exit": (None, 3),
-        "memory": ("SIGTERM", None),
+        "memory": ("SIGKILL", None),
     }[how]
     assert (event["too_much_memory"] > 0.9 * limit) is (how == "memory")
     assert event["peak_memory"] >= event["too_much_memory"]

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from dask_gridengine.batch.base import BatchSystem
+from dask_gridengine.batch.commands import Runner, user_name
 from dask_gridengine.batch.sge import array_report, qacct, qconf, qstat, rejection
 from dask_gridengine.batch.sge import submit_options as options
 from dask_gridengine.errors import ArrayTooLarge, GridFull, SubmitError
 from dask_gridengine.exit_causes import Cause
+from dask_gridengine.grid_types import MarkedJob
 
 
 class GridEngine(BatchSystem):
@@ -26,8 +28,18 @@ class GridEngine(BatchSystem):
     arrays: ClassVar[bool] = True
     id_separator: ClassVar[str] = "."
     log_name: ClassVar[str] = "$JOB_ID.$SGE_TASK_ID"
+    unreachable_messages: ClassVar[tuple[str, ...]] = ()  # its error class tells
     listing: ClassVar[str] = "qstat"
     deletion: ClassVar[str] = "with qdel"
+    delete_command: ClassVar[str] = "qdel"
+    undeletable: ClassVar[str] = "if their host is lost: qdel -f"
+    if_no_library: ClassVar[str] = ""  # it depends on SGE_ROOT
+    if_unavailable: ClassVar[str] = (
+        "check that Grid Engine answers on this host: qhost; that this host may submit"
+        " jobs: qconf -ss; and that Python has the settings of the right cell:"
+        " . $SGE_ROOT/default/common/settings.sh"
+    )
+    site_defaults: ClassVar[str] = "by sge_request, or by a job submission verifier"
     advice: ClassVar[Mapping[Cause, str]] = {
         Cause.HOST_LOST: "qhost shows whether the host answers Grid Engine",
         Cause.NOT_STARTED: "qacct -j {job} has the grid's reason; ask the admins",
@@ -42,6 +54,7 @@ class GridEngine(BatchSystem):
     exclude_hosts = staticmethod(options.exclude_hosts)
     rejection_advice = staticmethod(rejection.rejection_advice)
     requested_limit = staticmethod(options.requested_limit)
+    script_directives = staticmethod(options.script_directives)
     wrap_command = staticmethod(options.wrap_command)
     hosts = staticmethod(qconf.hosts)
     queue_limit = staticmethod(qconf.queue_limit)
@@ -49,8 +62,12 @@ class GridEngine(BatchSystem):
     report = staticmethod(array_report.report)
     suspended = staticmethod(qstat.suspended)
     find_submission = staticmethod(qstat.find_submission)
+    delete_jobs = staticmethod(qstat.delete_jobs)
     delete_tasks = staticmethod(qstat.delete_tasks)
     account = staticmethod(qacct.account)
+
+    def marked_jobs(self, run: Runner) -> list[MarkedJob]:
+        return qstat.marked_jobs_of(user_name(), run)
 
     def submit_error(self, reason: str, count: int, native: str | None) -> SubmitError:
         """Recognise ``max_u_jobs`` and ``max_aj_tasks`` (8.1.9).

@@ -9,13 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from dask_gridengine.batch.base import parse_time
-from dask_gridengine.batch.commands import Runner, output_of
+from dask_gridengine.batch.commands import Runner, output_of, user_name
 from dask_gridengine.batch.sge.qstat import (
     Instance,
     field,
     instances,
     job_states,
-    user_name,
 )
 from dask_gridengine.batch.sge.submit_options import (
     hard_requests,
@@ -36,7 +35,7 @@ _NO_REASON = (
     "all queues dropped because of overload or full",
 )
 _DROPPED = re.compile(r'queue instance "([^"]+)" dropped because it is (.+)', re.I)
-_QUOTA = re.compile(r'exceeds limit .* in rule "([^"/]+)', re.I)
+_QUOTA = re.compile(r'exceeds limit.* in rule "?([^"/\s]+)', re.I)
 _INSTANCE = re.compile(r'(?:at host|in queue(?: instance)?) "[^"]+"', re.I)
 
 
@@ -97,7 +96,7 @@ def _reasons(job: str, description: str, run: Runner) -> list[str]:
     needs_states = any(match and match[2] != "full" for match in dropped)
     known = instances(run) if needs_states else []
     found = list(why_queued(job, description, known))
-    if found or info[:1] == ["There are no messages available"]:
+    if found or [line.lower() for line in info[:1]] == [_NO_REASON[0]]:
         return found
     # Many sites have switched off these messages (schedd_job_info, man sched_conf).
     return list(_reasons_from_states(job, run))
@@ -135,7 +134,7 @@ def why_queued(job: str, description: str, known: Sequence[Instance]) -> Iterato
 
 def _error_reasons(description: str) -> list[str]:
     """Return the error reasons without the date and process of the shepherd."""
-    pattern = r"^error reason[ \t]*\d*:[ \t]*(?:\S+ \S+ \[[\d:]+\]: )?(.*?)[ \t]*$"
+    pattern = r"^error[ _]reason[ \t]*\d*:[ \t]*(?:\S+ \S+ \[[\d:]+\]: )?(.*?)[ \t]*$"
     return re.findall(pattern, description, re.MULTILINE | re.IGNORECASE)
 
 

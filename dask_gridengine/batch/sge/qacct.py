@@ -26,7 +26,9 @@ def parse_account(listing: str) -> AccountingRecord | None:
         failed=_failed(fields.get("failed", "")),
         exit_status=int(status[0]) if status else None,
         ran=_float(ran[1]) if ran else None,
-        peak_memory=_bytes(fields.get("maxvmem", "")),
+        # Son of Grid Engine 8.1.9 has no maxrss, and its ru_maxrss is of one process.
+        peak_memory=_bytes(fields.get("maxrss", "")),
+        address_space=_bytes(fields.get("maxvmem", "")),
     )
 
 

@@ -11,6 +11,10 @@ from dask_gridengine.batch.sge.submit_options import (
     shortest,
 )
 
+#: What a consumable resource is charged for (man 5 complex). Son of Grid Engine has no
+#: HOST; Univa Grid Engine and the Open Cluster Scheduler have.
+CHARGED_PER = {"YES": "slot", "JOB": "job", "HOST": "host"}
+
 
 def hosts(native: str, run: Runner) -> frozenset[str] | None:
     """Return the hosts where ``-q``, ``-l`` and ``-pe`` of a line allow nodes.
@@ -30,18 +34,11 @@ def queue_limit(queue: str, run: Runner) -> float | None:
 
     To leave early costs less than to be killed.
     """
-    return shortest(limits_in(output_of(["qconf", "-sq", queue], run) or ""))
-
-
-def limits_in(queue_configuration: str) -> list[str]:
-    """List the values of ``h_rt`` and ``s_rt`` for all hosts."""
-    found = []
-    for line in queue_configuration.replace("\\\n", " ").splitlines():
-        name, _, values = line.partition(" ")
-        if name in WALLTIME_LIMITS:
-            parts = re.sub(r"[\[\] ]", "", values).split(",")
-            found += [part.rpartition("=")[2] for part in parts if part]
-    return found
+    shown = attributes(output_of(["qconf", "-sq", queue], run) or "")
+    values = ",".join(shown.get(name, "") for name in WALLTIME_LIMITS)
+    # Hosts may differ: "INFINITY,[node1=1:00:00]".
+    parts = re.sub(r"[\[\] ]", "", values).split(",")
+    return shortest(part.rpartition("=")[2] for part in parts)
 
 
 def array_running(run: Runner) -> int | None:
@@ -50,19 +47,44 @@ def array_running(run: Runner) -> int | None:
     0 means any number, 2000 is the default (man 5 sge_conf). The tasks beyond it queue
     even if slots are free, and Grid Engine gives no reason.
     """
-    shown = output_of(["qconf", "-sconf"], run) or ""
-    found = re.search(r"^max_aj_instances\s+(\d+)\s*$", shown, re.MULTILINE)
-    return int(found[1]) or None if found else None
+    shown = attributes(output_of(["qconf", "-sconf"], run) or "")
+    count = shown.get("max_aj_instances", "")
+    return int(count) or None if count.isdigit() else None
 
 
-def is_charged_per_job(resource: str, run: Runner) -> bool:
-    """Whether a job is charged once for a consumable resource, not for each slot.
+def attributes(text: str) -> dict[str, str]:
+    r"""Read lines of name and value, as ``qconf -sq`` prints them.
 
-    ``qconf -sc`` lists name, shortcut, type, relation, requestable, consumable (YES is
-    per slot, JOB is per job, man 5 complex), default and urgency.
+    Examples
+    --------
+    >>> attributes("qname  all.q\nhostlist a b \\\n   c\n# comment")
+    {'qname': 'all.q', 'hostlist': 'a b c'}
     """
-    for line in (output_of(["qconf", "-sc"], run) or "").splitlines():
-        columns = line.split()
-        if len(columns) >= 6 and resource in columns[:2]:
-            return columns[5].upper() == "JOB"
-    return False
+    found = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        name, _, value = line.strip().partition(" ")
+        if name and not name.startswith("#"):
+            found[name] = " ".join(value.split())
+    return found
+
+
+def complexes(listing: str) -> list[dict[str, str]]:
+    r"""Read the table that ``qconf -sc`` prints: each complex by the names of columns.
+
+    Examples
+    --------
+    >>> complexes("#name shortcut consumable\n#-----\nh_vmem vm JOB")
+    [{'name': 'h_vmem', 'shortcut': 'vm', 'consumable': 'JOB'}]
+    """
+    header, *rows = map(str.split, listing.lstrip("#").splitlines() or [""])
+    return [
+        dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)
+    ]
+
+
+def charged_per(resource: str, run: Runner) -> str:
+    """Return what a resource is charged for; "" if it is not known as consumable."""
+    for each in complexes(output_of(["qconf", "-sc"], run) or ""):
+        if resource in (each["name"], each["shortcut"]):
+            return CHARGED_PER.get(each["consumable"], "")
+    return ""

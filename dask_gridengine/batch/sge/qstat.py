@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dask_gridengine.batch.base import DIRECTORY, SUBMISSION, read_directory
-from dask_gridengine.batch.commands import Runner, output_of
-from dask_gridengine.grid_types import NodeId
+from dask_gridengine.batch.commands import Runner, mentions, output_of, user_name
+from dask_gridengine.grid_types import MarkedJob, NodeId
 
 _BATCH = 200  # jobs in one call of qstat: the length of a command line is limited
 
-#: Parts of qdel's messages if a job, or its tasks, have ended already.
-_GONE = ("does not exist", "comprises no tasks")
+#: Parts of the messages of qstat and qdel if a job, or its tasks, have ended already.
+_GONE = ("do not exist", "does not exist", "comprises no tasks")
 
 #: Letters of a queue instance's state (man 1 qstat).
 INSTANCE_STATES = {
@@ -35,11 +32,6 @@ INSTANCE_STATES = {
     "s": "suspended",
     "u": "not reachable for the qmaster",
 }
-
-
-def user_name() -> str:
-    """Return the user of this process; the environment may name another one."""
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def suspended(run: Runner) -> frozenset[NodeId] | None:
@@ -87,13 +79,7 @@ def find_submission(name: str, submission_id: str, run: Runner) -> list[str]:
 
     Raises what `run` raises.
     """
-    try:
-        listing = run(["qstat", "-j", name])
-    except subprocess.CalledProcessError as exc:
-        if "do not exist" in (exc.stderr or ""):
-            return []
-        raise
-    parts = split_jobs(listing)
+    parts = split_jobs(_describe([name], run))
     return [field(part, "job_number") for part in parts if submission_id in part]
 
 
@@ -112,17 +98,6 @@ def field(part: str, name: str) -> str:
     pattern = rf"^(?:global[ _])?{'[ _]'.join(words)}:[ \t]*(.*?)[ \t]*$"
     found = re.search(pattern, part, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarkedJob:
-    """One array of a cluster, which may have ended."""
-
-    id: str
-    name: str  # of the cluster
-    directory: Path | None  # of the cluster; None if the job does not name it
-    states: dict[str, int]  # Grid Engine's letters and the number of nodes: {"r": 2}
-    submitted: str  # as Grid Engine prints the time
 
 
 def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
@@ -150,12 +125,12 @@ def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
     ]
 
 
-def _describe(ids: Collection[str], run: Runner) -> str:
+def _describe(jobs: Collection[str], run: Runner) -> str:
+    """Describe jobs by id or name; those that have ended are left out."""
     try:
-        return run(["qstat", "-j", ",".join(ids)])
+        return run(["qstat", "-j", ",".join(jobs)])
     except subprocess.CalledProcessError as exc:
-        # One of the jobs has ended meanwhile; the others are printed.
-        if "do not exist" not in f"{exc.stdout}{exc.stderr}":
+        if not mentions(exc, *_GONE):
             raise
         return str(exc.stdout or "")
 
@@ -188,8 +163,7 @@ def _delete(command: list[str], run: Runner) -> None:
     try:
         run(command)
     except subprocess.CalledProcessError as exc:
-        message = f"{exc.stdout}{exc.stderr}"
-        if not any(gone in message for gone in _GONE):
+        if not mentions(exc, *_GONE):
             raise
 
 
@@ -210,27 +184,25 @@ class Instance:
         return ", ".join(dict.fromkeys(words))
 
 
-def instances(run: Runner) -> list[Instance]:
-    """Return all queue instances; none if qstat fails."""
-    return parse_instances(output_of(["qstat", "-f", "-s", "r"], run) or "")
+def instances(run: Runner, *options: str) -> list[Instance]:
+    """List all queue instances, or those that match options; none if qstat fails."""
+    listing = output_of(["qstat", "-f", "-s", "r", "-xml", *options], run) or ""
+    try:
+        rows = ElementTree.fromstring(listing).iter("Queue-List")
+    except ElementTree.ParseError:
+        return []
+    return [_instance(row) for row in rows]
 
 
-def parse_instances(listing: str) -> list[Instance]:
-    """Parse the output of ``qstat -f``."""
-    return list(_instances(listing))
+def _instance(row: ElementTree.Element) -> Instance:
+    def number(name: str) -> int:
+        return int(row.findtext(name) or 0)
 
-
-def _instances(listing: str) -> Iterator[Instance]:
-    for line in listing.splitlines():
-        words = line.split()
-        if len(words) < 4 or "@" not in words[0] or words[2].count("/") not in (1, 2):
-            continue
-        numbers = words[2].split("/")
-        if not all(number.isdigit() for number in numbers):
-            continue
-        *used, slots = map(int, numbers)
-        queue, _, host = words[0].partition("@")
-        states = words[5] if len(words) > 5 else ""
-        yield Instance(
-            queue=queue, host=host, slots=slots, used=sum(used), states=states
-        )
+    queue, _, host = (row.findtext("name") or "").partition("@")
+    return Instance(
+        queue=queue,
+        host=host,
+        slots=number("slots_total"),
+        used=number("slots_used") + number("slots_resv"),
+        states=row.findtext("state") or "",
+    )

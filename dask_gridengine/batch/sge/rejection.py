@@ -6,7 +6,7 @@ import difflib
 import re
 
 from dask_gridengine.batch.commands import Runner, output_of
-from dask_gridengine.batch.sge.qstat import parse_instances
+from dask_gridengine.batch.sge.qstat import instances
 from dask_gridengine.batch.sge.submit_options import hard_requests
 
 NAMED = 12  # values in a hint
@@ -32,8 +32,7 @@ def rejection_advice(reason: str, native: str, run: Runner) -> str:
     if "no suitable queues" not in reason or slots is None:
         return ""
     queue = [word for each in hard_requests(native, ("-q",)) for word in each]
-    listed = parse_instances(output_of(["qstat", "-f", *queue], run) or "")
-    most = max((instance.slots for instance in listed), default=0)
+    most = max((there.slots for there in instances(run, *queue)), default=0)
     if not 0 < most < int(slots[1]):
         return ""
     return f"cores={most} or fewer: no queue here has {slots[1]} slots on one host"

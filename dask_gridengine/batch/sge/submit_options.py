@@ -19,6 +19,7 @@ from dask_gridengine.batch.base import (
     parse_time,
 )
 from dask_gridengine.errors import OptionError
+from dask_gridengine.grid_types import NodeRequest
 
 #: Resources that limit the walltime. At ``s_rt`` the grid sends SIGUSR1, at ``h_rt``
 #: SIGKILL (man 5 queue_conf); a node ends before the first of them.
@@ -138,6 +139,19 @@ def _chooses_hosts(native: str) -> bool:
     if any("@" in value for _, value in hard_requests(all_hard, ("-q", "-masterq"))):
         return True
     return not {"h", "hostname"}.isdisjoint(requested_resources(all_hard))
+
+
+def script_directives(request: NodeRequest) -> list[str]:
+    """Render the submission of a node as the first lines of a script for ``qsub``."""
+    variables = [f"#$ -v {key}={value}" for key, value in request.environment.items()]
+    return [
+        f"#$ -N {request.name}",
+        f"#$ -S {request.command[0]}",
+        "#$ -wd /",
+        "#$ -o /dev/null -j y",
+        *variables,
+        *([f"#$ {request.native}"] if request.native else []),
+    ]
 
 
 def hard_requests(native: str, options: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -129,7 +129,7 @@ class _Examination:
         if grid_checks.expects_grid(os.environ, options):
             self.progress("checking the grid")
             good = await grid_checks.check_grid(findings, options, os.environ)
-            if not any(finding.name == "site" for finding in findings.all):
+            if grid_checks.other_grid(os.environ) is None:
                 names = [*grid_checks.NAMES, *names]
             launcher = "drmaa"
         else:

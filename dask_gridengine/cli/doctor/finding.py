@@ -120,7 +120,7 @@ async def _result(check: Awaitable[Finding], timeout: float) -> Finding:
     except asyncio.TimeoutError:
         return failed(
             f"no answer in {format_duration(timeout)}",
-            "a file server, the name resolver or Grid Engine's master hangs; try again,"
+            "a file server, the name resolver or the grid's master hangs; try again,"
             " and tell your admins if it lasts",
         )
     except GridEngineError as exc:

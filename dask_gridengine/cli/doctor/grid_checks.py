@@ -9,9 +9,11 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dask_gridengine.batch import OVERRIDE
+from dask_gridengine.batch.base import BatchSystem, CheckResult
+from dask_gridengine.batch.commands import run_command, user_name
 from dask_gridengine.batch.sge import GridEngine
-from dask_gridengine.batch.sge.qstat import parse_instances, user_name
+from dask_gridengine.batch.sge.qconf import attributes
+from dask_gridengine.batch.sge.qstat import instances as queue_instances
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     Findings,
@@ -24,7 +26,6 @@ from dask_gridengine.cli.doctor.grid_commands import (
     LISTED,
     Grid,
     Output,
-    attributes,
     shortened,
 )
 from dask_gridengine.cli.doctor.resource_checks import (
@@ -36,6 +37,7 @@ from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.formatting import plural
 from dask_gridengine.launchers.drmaa.discovery import (
     SETTINGS,
+    configured_systems,
     find_library,
     find_root,
     grid_is_configured,
@@ -67,23 +69,18 @@ def no_grid(options: Options) -> Finding:
     )
 
 
-def other_grid(environment: Mapping[str, str]) -> str:
-    """Return the reason why a grid is not a Grid Engine; "" if it is one."""
-    if environment.get(OVERRIDE) not in (None, "gridengine"):
-        return f"{OVERRIDE} is {environment[OVERRIDE]!r}"
-    if find_root(environment) or not environment.get("DRMAA_LIBRARY_PATH"):
-        return ""
-    return "DRMAA_LIBRARY_PATH is set and SGE_ROOT is not"
+def other_grid(environment: Mapping[str, str]) -> BatchSystem | None:
+    """Return the batch system of this host; None if it is a Grid Engine."""
+    system = next(iter(configured_systems(environment)), None)
+    return None if system is None or system.name == "gridengine" else system
 
 
 async def check_grid(
     findings: Findings, options: Options, environment: Mapping[str, str]
 ) -> bool:
     """Make all checks of a grid; returns whether none has failed."""
-    if reason := other_grid(environment):
-        reason = f"not a Grid Engine: {reason}. Its queues are not checked"
-        findings.add("site", skipped(reason))
-        return await findings.check("library", in_thread(check_library, environment))
+    if (other := other_grid(environment)) is not None:
+        return await _check_other(findings, other, options, environment)
     grid = Grid(environment)
     for name, needed in NEEDED.items():
         if not await findings.check(name, in_thread(needed, grid.environment)):
@@ -101,6 +98,36 @@ async def check_grid(
         for name, check in CHECKS.items()
     ]
     return all(made)
+
+
+async def _check_other(
+    findings: Findings,
+    system: BatchSystem,
+    options: Options,
+    environment: Mapping[str, str],
+) -> bool:
+    """Make the checks that a batch system has of its own."""
+    if not await findings.check("library", in_thread(check_library, environment)):
+        return False
+
+    def check() -> list[CheckResult]:
+        native = request(options, (), "drmaa", system).native
+        return list(system.checks(native, options.queue or "", run_command))
+
+    made = await in_thread(check, timeout=COMMANDS_SECONDS)
+    for result in made:
+        make = failed if result.fatal else warned
+        advised = make(result.sentence, result.advice) if result.advice else None
+        findings.add(result.check, advised or passed(result.sentence))
+    if not made:
+        findings.add(
+            "site",
+            skipped(
+                f"{system.title} has no commands that are known here: its queues and"
+                " limits are not checked, only the trial cluster below is"
+            ),
+        )
+    return not any(result.fatal for result in made)
 
 
 def check_cell(environment: Mapping[str, str]) -> Finding:
@@ -164,7 +191,7 @@ def check_queues(grid: Grid, options: Options) -> Finding:
         return _rejected(grid, options, verified, usable)
     instances = [
         instance
-        for instance in parse_instances(grid.run("qstat", "-f").text)
+        for instance in queue_instances(lambda command: grid.run(*command).text)
         if f"{instance.queue}@{instance.host}" in usable.lines
     ]
     good = [instance for instance in instances if not instance.states]

@@ -59,22 +59,6 @@ class Grid:
         return self.run("qsub", "-w", "v", *native.split(), *job)
 
 
-def attributes(text: str) -> dict[str, str]:
-    r"""Read lines of name and value, as ``qconf -sq`` prints them.
-
-    Examples
-    --------
-    >>> attributes("qname  all.q\nhostlist a b \\\n   c\n# comment")
-    {'qname': 'all.q', 'hostlist': 'a b c'}
-    """
-    found = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        name, _, value = line.strip().partition(" ")
-        if name and not name.startswith("#"):
-            found[name] = " ".join(value.split())
-    return found
-
-
 def shortened(names: list[str]) -> str:
     """List a few names and count the others.
 

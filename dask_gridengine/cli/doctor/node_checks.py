@@ -112,7 +112,7 @@ class _NodeChecks:
                 f"{len(queued)} of {len(self.results)} nodes did not connect in"
                 f" {format_duration(self.timeout)} and were deleted",
                 "wait for longer with --timeout, or ask for less (--cores, --memory,"
-                " --walltime); if they ran (state r in qstat), their"
+                " --walltime); if the grid shows that they ran, their"
                 " job_script_prologue or Python hangs, perhaps on a file server",
                 *split_hints(queued[0].explanation)[0][1:],
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
+from dask_gridengine.batch.sge.qconf import CHARGED_PER, attributes, complexes
 from dask_gridengine.cli.doctor.finding import (
     Finding,
     Setting,
@@ -15,7 +16,7 @@ from dask_gridengine.cli.doctor.finding import (
     skipped,
     warned,
 )
-from dask_gridengine.cli.doctor.grid_commands import Grid, attributes, shortened
+from dask_gridengine.cli.doctor.grid_commands import Grid, shortened
 from dask_gridengine.options import Options
 
 MAX_ENVIRONMENTS = 30  # to check; some sites have hundreds, one per kind of host
@@ -24,8 +25,6 @@ ONE_HOST = "$pe_slots"  # the allocation rule (man 5 sge_pe)
 USUAL_ENVIRONMENTS = ("smp", "threaded", "shared", "shm", "openmp", "orte_smp", "make")
 #: Usual consumable complexes of memory, the most usual first.
 USUAL_MEMORY = ("h_vmem", "mem_free", "m_mem_free", "virtual_free", "h_rss", "s_vmem")
-#: What a complex is charged for (man 5 complex); HOST is Univa's.
-PER = {"YES": "slot", "JOB": "job", "HOST": "host"}
 #: Limits in ``qconf -sconf`` and ``-ssconf``; 0 means no limit.
 COUNTS = {
     "max_aj_tasks": "nodes in one array",
@@ -104,7 +103,7 @@ def check_memory(grid: Grid, options: Options) -> Finding:
             )
         if found is not None:
             return passed(f"{name} reserves it, charged per {found.per}")
-        if not any(name in line.split()[:2] for line in shown.lines):
+        if not any(name in (c["name"], c["shortcut"]) for c in complexes(shown.text)):
             return failed(
                 f"memory_resource={name!r} is not a complex of this site",
                 f"use another ({listed or 'none reserves memory here'}); qconf -sc"
@@ -140,18 +139,13 @@ class Complex(NamedTuple):
 
 
 def reserving_complexes(text: str) -> list[Complex]:
-    """Read the complexes in ``qconf -sc`` that reserve memory, the most usual first.
-
-    Examples
-    --------
-    >>> reserving_complexes("h_vmem  vm  MEMORY  <=  YES  JOB  2G  0")
-    [Complex(name='h_vmem', shortcut='vm', per='job')]
-    """
-    rows = [line.split() for line in text.splitlines()]
+    """Return the complexes in ``qconf -sc`` that reserve memory, most usual first."""
     found = {
-        row[0]: Complex(row[0], row[1], PER[row[5]])
-        for row in rows
-        if len(row) >= 6 and row[2] == "MEMORY" and row[4] != "NO" and row[5] in PER
+        c["name"]: Complex(c["name"], c["shortcut"], CHARGED_PER[c["consumable"]])
+        for c in complexes(text)
+        if c["type"] == "MEMORY"
+        and c["requestable"] != "NO"
+        and c["consumable"] in CHARGED_PER
     }
     return [found[name] for name in usual_first(found, USUAL_MEMORY)]
 
@@ -165,9 +159,11 @@ def check_limits(grid: Grid, options: Options) -> Finding:
     counts = {k: int(v) for k, v in values.items() if k in COUNTS and v.isdigit()}
     known = [f"{counts[k]} {text}" for k, text in COUNTS.items() if counts.get(k)]
     quota = grid.run("qquota", "-u", user_name())
+    # The limit of a rule is "slots=1/8"; the header has none.
+    rules = [line for line in quota.lines if quota.ok and "=" in line]
     evidence = [
         f"at most {', '.join(known)}" if known else "no number of jobs is limited",
-        *([f"quota (qquota): {line}" for line in quota.lines[2:]] if quota.ok else ()),
+        *(f"quota (qquota): {line}" for line in rules),
     ]
     requested = max(options.jobs, options.max_jobs or 0)
     for name in ("max_aj_instances", "maxujobs"):

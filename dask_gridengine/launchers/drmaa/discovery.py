@@ -1,14 +1,17 @@
-"""Find the Grid Engine installation and its libdrmaa."""
+"""Find the batch systems that are set up here, and their libdrmaa."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes.util
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dask_gridengine.batch import OVERRIDE, batch_system
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.errors import LauncherUnavailable
 
 KNOWN_LIBRARIES = (
@@ -36,6 +39,19 @@ SETTINGS = (
     " $SGE_ROOT, and start Python again; for another kind of grid: export"
     " DRMAA_LIBRARY_PATH=/path/to/its/libdrmaa.so"
 )
+
+
+def configured_systems(environment: Mapping[str, str]) -> list[BatchSystem]:
+    """Return the batch systems that are set up on this host, the likeliest first."""
+    if name := environment.get(OVERRIDE):
+        return [batch_system(name)]
+    found = [
+        *(["gridengine"] if find_root(environment) else []),
+        *(["slurm"] if shutil.which("squeue", path=environment.get("PATH")) else []),
+    ]
+    if not found and environment.get("DRMAA_LIBRARY_PATH"):
+        found = ["plain"]
+    return [batch_system(name) for name in found]
 
 
 def grid_is_configured(environment: Mapping[str, str]) -> bool:
@@ -75,6 +91,10 @@ def find_library(environment: Mapping[str, str]) -> str:
     paths = [*(_root_libraries(root) if root else ()), *KNOWN_LIBRARIES]
     found: str | None = next((path for path in paths if Path(path).is_file()), None)
     if not root:
+        for system in configured_systems(environment):
+            if hint := system.if_no_library:
+                reason = f"{system.title} is set up here, but DRMAA_LIBRARY_PATH is not"
+                raise LauncherUnavailable("drmaa", reason, hint)
         reason = "SGE_ROOT is not set" + ("" if found else " and there is no libdrmaa")
         raise LauncherUnavailable("drmaa", reason, SETTINGS)
     found = found or ctypes.util.find_library("drmaa")

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 
 from dask_gridengine.clock import steady_time
-from dask_gridengine.grid_types import EndNotice, NodeId
+from dask_gridengine.grid_types import EndNotice, Listed, NodeId
 
 POLL_INTERVAL = 5.0  # seconds; each poll lists all jobs of this user
 AFTER_DELETION = 0.5  # seconds from a deletion to the next poll
@@ -15,8 +15,8 @@ AFTER_DELETION = 0.5  # seconds from a deletion to the next poll
 MISSING, NEW_MISSING = POLL_INTERVAL, 20.0
 NO_SUCH_JOB = "the grid no longer lists this job and has no record of how it ended"
 
-#: Every node the grid knows, with its end, or None while it lives.
-JobListing = Mapping[NodeId, EndNotice | None]
+#: Every node the grid knows, with its end if it has ended.
+JobListing = Mapping[NodeId, EndNotice | Listed]
 
 
 class JobListPoller:
@@ -32,6 +32,9 @@ class JobListPoller:
         self._new: set[NodeId] = set()  # live nodes that were never listed
         self._ends: deque[EndNotice] = deque()
         self._next = 0.0
+        #: Whether a node that the grid is ending has ended, as when a cluster closes:
+        #: Slurm's epilog may take long, and an unkillable process for ever.
+        self.count_ending = False
 
     def add(self, nodes: Collection[NodeId]) -> None:
         """Poll for these nodes from now on."""
@@ -66,7 +69,9 @@ class JobListPoller:
             raise
         for node, last_listed in list(self._last_listed.items()):
             end = listing.get(node)
-            if node in listing and end is None:
+            if end is Listed.ENDING and self.count_ending:
+                end = EndNotice(node=node)
+            if isinstance(end, Listed):
                 self._last_listed[node] = now
                 self._new.discard(node)
                 continue

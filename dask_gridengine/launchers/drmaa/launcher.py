@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dask_gridengine.batch import batch_system
+from dask_gridengine.batch.base import BatchSystem
 from dask_gridengine.batch.commands import run_command
 from dask_gridengine.daemon_threads import Threads, in_thread
 from dask_gridengine.errors import LauncherUnavailable, SubmitError
@@ -26,6 +27,7 @@ from dask_gridengine.launchers.channel import ChildProgram
 from dask_gridengine.launchers.drmaa.accounting import Accounting
 from dask_gridengine.launchers.drmaa.discovery import (
     STATIC_TLS_TUNABLE,
+    configured_systems,
     find_library,
     find_root,
     master_host,
@@ -106,12 +108,12 @@ async def drmaa_program(
             f"reading the grid's files took more than {format_duration(timeout)}",
             "check the file server of SGE_ROOT: ls -R $SGE_ROOT/lib",
         ) from None
-    host = f" (the qmaster should run on {master})" if master else ""
+    system, *_ = [*configured_systems(environment), BatchSystem()]
+    host = f"; the qmaster should run on {master}" if master else ""
     return ChildProgram(
         kind="drmaa",
         module="dask_gridengine.launchers.drmaa.process",
-        advice=f"check that Grid Engine answers on this host: qhost{host}; and that"
-        " this host may submit jobs: qconf -ss",
+        advice=f"{system.if_unavailable}{host}",
         cleanup=cleanup,
         environment=_child_environment(environment, library),
         nodes_survive=True,

@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import Enum
+from shutil import which
 from typing import Any
 
 from dask_gridengine.batch import batch_system_of
-from dask_gridengine.batch.base import ORDINAL, SUBMISSION, BatchSystem
+from dask_gridengine.batch.base import ORDINAL, BatchSystem
 from dask_gridengine.batch.commands import Runner
 from dask_gridengine.grid_types import EndNotice, NodeId, NodeRequest
 from dask_gridengine.launchers.drmaa.job_list_poller import JobListPoller
@@ -68,11 +69,16 @@ class Library:
         self._drmaa: Any = drmaa
         self._errors: Any = drmaa.errors
         self._session = drmaa.Session()
+        self._unreachable_messages: tuple[str, ...] = ()
         with self._translated():
             self._session.initialize(contact or None)
             self.system: str = self._session.drmsInfo
             self.contact: str = self._session.contact
-        self.batch_system: BatchSystem = batch_system_of(self.system)
+        self.batch_system: BatchSystem = batch_system_of(self.system, run)
+        self._unreachable_messages = self.batch_system.unreachable_messages
+        if missing := [c for c in self.batch_system.needed_commands if not which(c)]:
+            title = self.batch_system.title
+            raise CallFailed(f"{title}'s {', '.join(missing)} is not in PATH here")
         self._run = run
         self._job_list: JobListPoller | None = None
         if not self.batch_system.reliable_notices:
@@ -127,6 +133,11 @@ class Library:
                 raise
         if self._job_list is not None:
             self._job_list.poll_soon()
+
+    def count_ending(self) -> None:
+        """From now on count a node as ended when the grid has begun to end it."""
+        if self._job_list is not None:
+            self._job_list.count_ending = True
 
     def delete_range(self, job: str, first: int, last: int) -> bool:
         """Delete neighbouring nodes by one command; return whether that worked."""
@@ -195,7 +206,7 @@ class Library:
             ":/dev/null",
             True,
         )  # it has its own log
-        marker = system.marker_options(request.environment.get(SUBMISSION, ""))
+        marker = system.marker_options(request.environment)
         if native := " ".join(part for part in (request.native, marker) if part):
             template.nativeSpecification = native
 
@@ -253,7 +264,10 @@ class Library:
         except self._errors.DrmCommunicationException as exc:
             raise Unreachable(_text(exc)) from exc
         except self._errors.DrmaaException as exc:
-            raise CallFailed(_text(exc)) from exc
+            text = _text(exc)
+            if any(part in text for part in self._unreachable_messages):
+                raise Unreachable(text) from exc
+            raise CallFailed(text) from exc
 
     @contextmanager
     def _commands(self) -> Iterator[None]:
@@ -278,9 +292,17 @@ def end_with_usage(node: NodeId, usage: Mapping[str, str]) -> EndNotice:
     """
     # Without a start there are no times at all, only samples of the execution daemon.
     ran = _number(usage.get("ru_wallclock")) if "start_time" in usage else None
-    sizes = (_number(usage.get(name)) for name in ("maxvmem", "acct_maxvmem"))
-    peak = max((size for size in sizes if size is not None), default=0.0)
-    return EndNotice(node=node, ran=ran, peak_memory=int(peak))
+
+    def peak(name: str) -> int:
+        sizes = (_number(usage.get(key)) for key in (name, f"acct_{name}"))
+        return int(max((size for size in sizes if size is not None), default=0.0))
+
+    return EndNotice(
+        node=node,
+        ran=ran,
+        peak_memory=peak("maxrss"),
+        address_space=peak("maxvmem"),
+    )
 
 
 def aborted_end(end: EndNotice, usage: Mapping[str, str]) -> EndNotice:

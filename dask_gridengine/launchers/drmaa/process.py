@@ -30,7 +30,6 @@ from dask_gridengine.launchers.child import (
 )
 from dask_gridengine.launchers.drmaa.discovery import (
     INSTALL_LIBRARY,
-    SETTINGS,
     STATIC_TLS_TUNABLE,
 )
 from dask_gridengine.launchers.drmaa.jobs import Jobs
@@ -147,6 +146,7 @@ class Service:
         elif kind == "close":
             self._close = message
             self._deadline = steady_time() + message["timeout"]
+            self._library.count_ending()
             self._jobs.delete_all()
             return
         else:
@@ -190,8 +190,8 @@ def main() -> None:
         send_error(text=str(exc), advice=INSTALL_LIBRARY)
     except Unreachable as exc:
         send_error(text=str(exc))
-    except CallFailed as exc:  # no cell here
-        send_error(text=str(exc), advice=SETTINGS)
+    except CallFailed as exc:  # no cell here, or no squeue
+        send_error(text=str(exc))
     else:
         Service(pipe, library, options).run()
 

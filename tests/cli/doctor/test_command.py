@@ -71,7 +71,7 @@ def test_nodes_without_python(tmp_path: Path) -> None:
 
 def test_a_grid_that_is_not_there(tmp_path: Path) -> None:
     """--launcher=drmaa makes its absence a failure; no cluster is started."""
-    ended = doctor(tmp_path, "--launcher=drmaa")
+    ended = doctor(tmp_path, "--launcher=drmaa", PATH=str(tmp_path))
     assert ended.returncode == 1
     assert "FAIL  cell" in ended.stdout
     assert "because of: cell" in ended.stdout

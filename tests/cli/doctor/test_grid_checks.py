@@ -9,20 +9,16 @@ from pathlib import Path
 import pytest
 
 from dask_gridengine.batch import OVERRIDE, commands
-from dask_gridengine.batch.sge.qstat import user_name
+from dask_gridengine.batch.commands import user_name
 from dask_gridengine.cli.doctor import grid_checks, resource_checks
 from dask_gridengine.cli.doctor.finding import Finding, Findings, Status
 from dask_gridengine.cli.doctor.grid_commands import Grid
 from dask_gridengine.daemon_threads import in_thread
+from tests.batch.commands import instances
 from tests.cli.doctor.conftest import Site, options
 
 USABLE = f"qselect -U {user_name()}"
 VERIFY = "qsub -w v -b y _bin_true"
-INSTANCES = """\
-a.q@node1                      BIP   0/3/8          0.11     lx-amd64      {}
-a.q@node2                      BIP   0/0/8          0.11     lx-amd64      {}
-secret.q@node3                 BIP   0/0/99         0.11     lx-amd64
-"""
 
 
 @pytest.fixture
@@ -131,16 +127,19 @@ def test_queues_that_take_jobs(
     """Only hosts of the user's queues count; bad ones are listed with their state."""
     site.prints(VERIFY, "verification: found suitable queue(s)")
     site.prints(USABLE, "a.q@node1\na.q@node2")
-    site.prints("qstat -f", INSTANCES.format(*states))
+    first, second = states
+    site.prints("qstat -f -s r -xml", instances(node1=first, node2=second, node3=""))
     finding = of_queues(site)
     assert finding.status is status
     assert part in finding.sentence
     assert len(finding.evidence) == sum(map(bool, states))
 
 
-def test_no_such_queue(site: Site) -> None:
-    """The finding lists the queues that exist."""
+@pytest.mark.parametrize("fails", [True, False])
+def test_no_such_queue(site: Site, fails: bool) -> None:
+    """The finding lists the queues that exist; qselect may fail or print nothing."""
     site.prints("qconf -sql", "a.q\nb.q")
+    site.prints(f"{USABLE} -q x.q", "", fails=fails)
     finding = of_queues(site, queue="x.q")
     assert finding.status is Status.FAIL
     assert "x.q" in finding.sentence
@@ -195,9 +194,11 @@ def test_unusable_environments(site: Site) -> None:
     assert of_environments(site).status is Status.WARN
 
 
+HEADER = "#name shortcut type relop requestable consumable default urgency"
 PLAIN = "h_vmem h_vmem MEMORY <= YES NO 0 0"
 PER_SLOT = "h_vmem h_vmem MEMORY <= YES YES 2G 0"
 PER_JOB = "mem_free mf MEMORY <= YES JOB 0 0"
+PER_HOST = "mem_host mh MEMORY <= YES HOST 0 0"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,7 @@ PER_JOB = "mem_free mf MEMORY <= YES JOB 0 0"
         ([PER_JOB, PER_SLOT], None, Status.WARN, ["h_vmem"]),  # the most usual
         ([PER_JOB], None, Status.WARN, ["mem_free"]),
         ([PER_JOB], "mf", Status.PASS, []),
+        ([PER_HOST], None, Status.WARN, ["mem_host"]),
         ([PLAIN], "h_vmem", Status.WARN, []),  # reserves nothing
     ],
 )
@@ -214,7 +216,7 @@ def test_memory(
     site: Site, lines: list[str], option: str | None, status: Status, setting: list[str]
 ) -> None:
     """A complex that reserves memory is recommended, or that of the option checked."""
-    site.prints("qconf -sc", "\n".join(["#name shortcut type relop ...", *lines]))
+    site.prints("qconf -sc", "\n".join([HEADER, *lines]))
     given = options(memory="4 GB", memory_resource=option)
     finding = resource_checks.check_memory(site.grid, given)
     assert finding.status is status
@@ -223,7 +225,7 @@ def test_memory(
 
 def test_a_memory_resource_without_effect(site: Site) -> None:
     """Nothing is requested without a number, and nothing can be of an unknown name."""
-    site.prints("qconf -sc", PER_SLOT)
+    site.prints("qconf -sc", f"{HEADER}\n{PER_SLOT}")
     without = options(memory_resource="h_vmem")
     assert resource_checks.check_memory(site.grid, without).status is Status.WARN
     unknown = options(memory="4 GB", memory_resource="nope")

@@ -6,9 +6,10 @@ import pytest
 
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import NodeId
-from dask_gridengine.nodes.job_table import MAX_PRINTED, JobTable, log_tail
 from dask_gridengine.nodes.registry import NodeRegistry, NodeState
+from dask_gridengine.views.job_table import MAX_PRINTED, JobTable, log_tail
 from tests.samples import hello
+from tests.simulated import Nodes
 
 
 def some(count: int) -> NodeRegistry:
@@ -35,10 +36,20 @@ def test_it_has_a_line_for_each_node() -> None:
     assert two.endswith("was deleted")
     assert [str(row.id) for row in table] == ["7.1", "7.2"]
     assert table.counts() == {"importing": 1, "gone": 1}
-    assert "<td>&lt;node1&gt;</td>" in table._repr_html_()
+    assert ">&lt;node1&gt;</td>" in table._repr_html_()
     registry.move(first, NodeState.GONE)
     assert table[0].state is NodeState.IMPORTING, "it is a copy"
     assert (len(table), table[0].pid, table[1:][0].cause) == (2, 4242, "was deleted")
+
+
+def test_a_live_node_has_what_its_worker_died_of() -> None:
+    """In the column of causes."""
+    nodes = Nodes()
+    (record,) = nodes.submit(1)
+    nodes.arrive(record)
+    nodes.work(record)
+    nodes.restart(record)
+    assert "its worker was killed, restarted" in repr(JobTable(nodes.registry))
 
 
 def test_many_nodes_are_printed_in_part() -> None:

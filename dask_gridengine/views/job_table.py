@@ -15,6 +15,8 @@ from dask_gridengine.formatting import format_counts, format_duration, format_si
 from dask_gridengine.naming import node_of, nodes_of
 from dask_gridengine.nodes.history import JobRow, row_of
 from dask_gridengine.nodes.registry import NodeRecord, NodeState
+from dask_gridengine.views.colors import colour_of
+from dask_gridengine.views.markup import paragraphs, swatch, table
 
 MAX_PRINTED = 20  # rows
 
@@ -59,17 +61,12 @@ class JobTable(Sequence[JobRow]):
         return "\n".join([*text, *self._footer()])
 
     def _repr_html_(self) -> str:
-        columns, *lines = self._lines()
-        rows = [
-            "".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in lines
-        ]
-        head = "".join(f"<th>{name}</th>" for name in columns)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        footer = "".join(f"<p>{html.escape(line)}</p>" for line in self._footer())
-        return (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"{footer}"
-        )
+        head, *lines = self._lines()
+        rows = [[html.escape(cell) for cell in line] for line in lines]
+        for row, shown in zip(rows, self._printed(), strict=True):
+            row[head.index("state")] = swatch(colour_of(shown)) + shown.state.value
+        made = table(head, rows, numbers=("peak memory",))
+        return made + paragraphs("\n".join(self._footer()))
 
     def _lines(self) -> Iterator[tuple[str, ...]]:
         """Return the head and the rows printed; the pool only if there are several."""
@@ -96,7 +93,7 @@ class JobTable(Sequence[JobRow]):
             f"{format_duration(self._made - row.since)} ago",
             row.worker or "",
             format_size(row.peak_memory) if row.peak_memory else "",
-            row.cause,
+            row.note,
         )
 
     def _footer(self) -> Iterator[str]:
@@ -125,7 +122,7 @@ def log_tail(
         for record in records
         if record.state is NodeState.GONE
         and record.log_tail
-        and (requested is None or requested & {record.worker, str(record.id)})
+        and (requested is None or requested & {record.worker, *record.id.names})
     }
 
 
