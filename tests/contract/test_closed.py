@@ -25,6 +25,7 @@ ALWAYS: dict[str, tuple[Any, ...]] = {
     "loop": (),
     "name": (),
     "note": ("a line",),
+    "problems": (),
     "scheduler_address": (),
     "stuck": (),
 }

@@ -88,8 +88,8 @@ def test_the_table_has_a_row_for_each_state() -> None:
     assert cells(before)[:5] == [
         ["state", "nodes", "hosts", "threads", "memory", ""],
         ["queued", "1", "", "", "", f"the first since {since}"],
-        ["working", "2", "2", "8", "16.00 GiB", ""],
-        ["in all", "3", "2", "8", "16.00 GiB", "3 requested"],
+        ["working", "2", "2", "8", "16 GiB", ""],
+        ["in all", "3", "2", "8", "16 GiB", "3 requested"],
         ["gone", "1", "", "", "", "1 failed: 1 ran into the memory limit"],
     ]
     nodes.clock.now += 60
@@ -117,7 +117,7 @@ def test_explanations_are_text_that_a_notebook_shows_unquoted() -> None:
 def test_each_host_has_a_row() -> None:
     """Of many hosts some; a row has the number of the others."""
     nodes, summary = some()
-    assert ["node1", "1", "4", "8.00 GiB", "1 working"] in cells(html(summary))
+    assert ["node1", "1", "4", "8 GiB", "1 working"] in cells(html(summary))
     for i, record in enumerate(nodes.submit(MAX_HOSTS + 5, "8")):
         nodes.arrive(record, f"other{i:03d}")
     assert ["... 7 more", "", "", "", ""] in cells(html(summary))
