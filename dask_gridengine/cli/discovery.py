@@ -195,6 +195,7 @@ def _inspect(
     if state != ALIVE and not entry.open:
         return None
     directories = [_real(directory) for directory in entry.directories]
+    jobs = tuple(job for d in directories for job in by_directory.get(d, ()))
     return ClusterInfo(
         name=entry.name,
         label=entry.name,
@@ -203,8 +204,9 @@ def _inspect(
         state=state,
         why=why,
         status=status,
-        jobs=tuple(job for d in directories for job in by_directory.get(d, ())),
-        jobs_unknown=jobs_unknown,
+        jobs=jobs,
+        # Where another system's commands list some of its jobs, they list all.
+        jobs_unknown="" if jobs else jobs_unknown,
     )
 
 

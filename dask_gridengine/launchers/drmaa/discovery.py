@@ -42,16 +42,19 @@ SETTINGS = (
 
 
 def configured_systems(environment: Mapping[str, str]) -> list[BatchSystem]:
-    """Return the batch systems that are set up on this host, the likeliest first."""
-    if name := environment.get(OVERRIDE):
-        return [batch_system(name)]
+    """Return the batch systems that are set up on this host, the likeliest first.
+
+    One that the user names does not hide the others: their commands may list its jobs.
+    """
+    named = environment.get(OVERRIDE)
     found = [
+        *([named] if named else []),
         *(["gridengine"] if find_root(environment) else []),
         *(["slurm"] if shutil.which("squeue", path=environment.get("PATH")) else []),
     ]
     if not found and environment.get("DRMAA_LIBRARY_PATH"):
         found = ["plain"]
-    return [batch_system(name) for name in found]
+    return [batch_system(name) for name in dict.fromkeys(found)]
 
 
 def grid_is_configured(environment: Mapping[str, str]) -> bool:
