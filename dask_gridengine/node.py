@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from dask_gridengine.worker.nanny import WorkerOutcome
 
 TERMINATION_SIGNALS = (signal.SIGTERM, *fork_server.NOTIFY_SIGNALS)
+#: The environment variable with the process id of the node, for processes it spawns.
+PROCESS_ID = "GRIDENGINE_NODE_PID"
 LOG_TAIL = 4096  # bytes of the log that go into the exit report
 
 
@@ -117,6 +119,7 @@ def buffer_lines() -> None:
 def main(path: str) -> int:
     """Get an allocation from the cluster and run it. Returns the exit status."""
     buffer_lines()  # forked workers inherit it
+    os.environ[PROCESS_ID] = str(os.getpid())
     try:
         connection = Connection.read(Path(path))
     except BootstrapError as exc:
@@ -279,8 +282,9 @@ def _exit(cause: Cause, detail: str) -> int:
 
 
 if __name__ == "__mp_main__":
-    # A spawned worker is starting.
-    fork_server.leave_signals_to_node()
+    # A spawned worker is starting, or a process that a task of it spawns.
+    if os.environ.get(PROCESS_ID) == str(os.getppid()):
+        fork_server.leave_signals_to_node()
     buffer_lines()
 
 if __name__ == "__main__":

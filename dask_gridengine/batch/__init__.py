@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from dask_gridengine.batch.base import BatchSystem
+from dask_gridengine.errors import OptionError
 
 if TYPE_CHECKING:
     from dask_gridengine.batch.commands import Runner
@@ -45,7 +46,7 @@ def batch_system_of(drms_info: str, run: Runner) -> BatchSystem:
 
 
 def batch_system(name: str) -> BatchSystem:
-    """Return the batch system of this name; raise `ValueError` for any other name."""
+    """Return the batch system of this name; raise `OptionError` for any other name."""
     # Nodes import this package before they connect: import only what is used.
     if name == "gridengine":
         from dask_gridengine.batch.sge import GridEngine
@@ -57,4 +58,4 @@ def batch_system(name: str) -> BatchSystem:
         return Slurm()
     if name == "plain":
         return BatchSystem()
-    raise ValueError(f"{name!r} is not one of {', '.join(NAMES)}")
+    raise OptionError(f"{OVERRIDE}={name!r} is not one of {', '.join(NAMES)}")

@@ -288,6 +288,6 @@ def _known_error(exc: BaseException, options: Options) -> GridEngineError | None
         if is_file_limit(error):
             return file_limit_error()
     given = options.scheduler_options
-    if given and len(chain) > 1 and isinstance(chain[-1], TypeError | OSError):
+    if given and len(chain) > 1 and isinstance(chain[-1], TypeError):
         return OptionError(f"scheduler_options={given}: {chain[-1]}")
     return None

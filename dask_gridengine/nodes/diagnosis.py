@@ -144,7 +144,7 @@ def diagnose_exit_report(exit_report: ExitReport) -> Diagnosis:
 def _of_threads(diagnosis: Diagnosis, text: str) -> Diagnosis:
     """Say why threads could not start, if the log or the report has their error."""
     found = _NO_THREAD.search(text)
-    if found is None or not diagnosis.cause.is_failure:
+    if found is None or not diagnosis.cause.is_failure or diagnosis.advice:
         return diagnosis
     detail = diagnosis.detail
     if found[0] not in detail:
@@ -195,8 +195,7 @@ def short_of_address_space(
     Such a limit does not kill: the node cannot allocate memory or start a thread. For
     the arguments see `diagnose_end`.
     """
-    before_hello = diagnosis.cause is Cause.NEVER_ARRIVED
-    if not before_hello and (not memory or diagnosis.cause not in _AT_START):
+    if not memory or diagnosis.cause not in (*_AT_START, Cause.NEVER_ARRIVED):
         return diagnosis
     found = next((text for text in _NO_ADDRESS_SPACE if text in tail), None)
     if found is None:

@@ -14,6 +14,7 @@ from dask_gridengine.bootstrap.messages import ExitReport
 from dask_gridengine.daemon_threads import Threads
 from dask_gridengine.exit_causes import Cause, Diagnosis
 from dask_gridengine.grid_types import AccountingRecord, EndNotice
+from dask_gridengine.launchers.drmaa.job_list_poller import NO_SUCH_JOB
 from dask_gridengine.nodes.diagnosis import (
     diagnose_end,
     diagnose_exit_report,
@@ -183,7 +184,7 @@ class ExitTracker:
 
     def _with_notice(self, drained: Diagnosis, notice: EndNotice) -> Diagnosis:
         """Complete the diagnosis of a node that was drained by a SIGTERM."""
-        if notice.deleted:
+        if notice.deleted and notice.reason != NO_SUCH_JOB:
             return self.with_advice(Diagnosis(cause=Cause.DELETED, source="grid"))
         detail = "; ".join(filter(None, (drained.detail, notice.reason)))
         return replace(drained, detail=detail)

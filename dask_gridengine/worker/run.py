@@ -125,7 +125,9 @@ def _note_failure(outcome: WorkerOutcome, exc: Exception) -> None:
         return
     innermost: BaseException = exc
     # A Nanny that is closed amid its start raises another error while it handles one.
-    while inner := innermost.__cause__ or innermost.__context__:
+    while inner := innermost.__cause__ or (
+        None if innermost.__suppress_context__ else innermost.__context__
+    ):
         innermost = inner
     outcome.cause = Cause.NO_START
     outcome.detail = f"{type(innermost).__name__}: {innermost}"

@@ -148,7 +148,7 @@ def healed(cluster: GridEngineCluster, count: int, timeout: float = 30) -> float
 
 def explained(cluster: GridEngineCluster, cause: Cause, timeout: float = 20) -> str:
     """Wait until ``cluster.explain()`` names a cause; return its text."""
-    plural = cause.value.replace("was ", "were ", 1)
+    plural = cause.value.replace("was ", "were ", 1).replace(" its ", " their ")
     explanation = ""
 
     def has_cause() -> bool:

@@ -120,7 +120,9 @@ def test_a_full_disk_under_the_logs(
         grid.control("run", host, "mount", "-o", "remount,nr_inodes=2", str(full_disk))
     options = {**grid_options, "log_directory": full_disk}
     with GridEngineCluster(jobs=2, **options) as cluster:
-        with pytest.raises(NodesFailed, match=r"(?s)write their log.*log_directory="):
+        with pytest.raises(
+            NodesFailed, match=r"(?s)write (its|their) log.*log_directory="
+        ):
             cluster.wait_for_workers(2, timeout=20)
         explained(cluster, Cause.NO_LOG)
         assert len(cluster.jobs()) <= 6, states(cluster)

@@ -109,7 +109,12 @@ def marked_jobs_of(user: str, run: Runner) -> list[MarkedJob]:
     Raises what `run` raises.
     """
     states: dict[str, Counter[str]] = {}
-    for job, state, tasks in job_states(run(["qstat", "-u", user, "-xml"])):
+    command = ["qstat", "-u", user, "-xml"]
+    try:
+        listed = list(job_states(run(command)))
+    except ElementTree.ParseError as exc:
+        raise subprocess.SubprocessError(f"{command[0]} printed no XML") from exc
+    for job, state, tasks in listed:
         # A job that is not an array has no tasks.
         states.setdefault(job, Counter())[state] += sum(map(len, tasks)) or 1
     ids = list(states)

@@ -59,7 +59,7 @@ def configured_systems(environment: Mapping[str, str]) -> list[BatchSystem]:
 
 def grid_is_configured(environment: Mapping[str, str]) -> bool:
     """Whether this host or its user has configured a grid, working or not."""
-    return bool(find_root(environment) or environment.get("DRMAA_LIBRARY_PATH"))
+    return bool(configured_systems(environment))
 
 
 def find_root(environment: Mapping[str, str]) -> str | None:

@@ -245,7 +245,9 @@ class Jobs:
             self._deletions.extend(found)
         except CallFailed as exc:  # no qstat: it will not be there next time either
             self._on_note(f"job {name!r} may be in the queue without a cluster: {exc}")
-        self._searches.remove(search)
+            self._searches = [each for each in self._searches if each[1:] != search[1:]]
+        else:
+            self._searches.remove(search)
 
     def _delete_next(self) -> None:
         job_id = self._deletions[0]
@@ -256,7 +258,7 @@ class Jobs:
             return
         try:
             self._library.delete(job_id)
-        except CallFailed:
+        except (CallFailed, Unreachable):
             self._deletions.rotate(-1)  # the other deletions do not wait for this one
             raise
         self._deletions.popleft()

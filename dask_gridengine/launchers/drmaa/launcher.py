@@ -102,13 +102,14 @@ async def drmaa_program(
         # These read files that may be on a slow or dead file server.
         library = await in_thread(find_library, environment, timeout=timeout)
         master = await in_thread(master_host, environment, timeout=timeout)
+        found = await in_thread(configured_systems, environment, timeout=timeout)
     except asyncio.TimeoutError:
         raise LauncherUnavailable(
             "drmaa",
             f"reading the grid's files took more than {format_duration(timeout)}",
             "check the file server of SGE_ROOT: ls -R $SGE_ROOT/lib",
         ) from None
-    system, *_ = [*configured_systems(environment), BatchSystem()]
+    system, *_ = [*found, BatchSystem()]
     host = f"; the qmaster should run on {master}" if master else ""
     return ChildProgram(
         kind="drmaa",
