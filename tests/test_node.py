@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,41 @@ async def test_a_spawned_worker_ignores_the_grids_signals(
         report = await on.exit_report()
         assert (report.exit_status, report.signal) == (0, None)
         assert await data == before
+
+
+def send_and_wait(writer: Any) -> None:
+    """Say that this process runs, and wait for its end."""
+    writer.send("running")
+    time.sleep(60)
+
+
+def terminate_a_process() -> int | None:
+    """Start a new Python from a task, terminate it, and return how it ended."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=send_and_wait, args=[writer])
+    process.start()
+    assert reader.poll(30)
+    process.terminate()
+    process.join(30)
+    return process.exitcode
+
+
+async def test_a_task_of_a_spawned_worker_can_terminate_what_it_starts(
+    tmp_path: Path,
+) -> None:
+    """Only workers ignore SIGTERM, not processes that they spawn."""
+    changes = {
+        "config": {"distributed": {"worker": {"daemon": False}}},
+        "import_path": [str(Path(__file__).parents[1])],  # of this module
+    }
+    async with (
+        stage(tmp_path, start_method="spawn", **changes) as on,
+        client_of(on) as client,
+    ):
+        on.start_node(1)
+        await on.worker("ge-1")
+        assert await client.submit(terminate_a_process) == -signal.SIGTERM
 
 
 async def test_a_signal_drains_a_node_at_any_time(tmp_path: Path) -> None:

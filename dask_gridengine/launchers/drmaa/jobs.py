@@ -258,8 +258,11 @@ class Jobs:
             return
         try:
             self._library.delete(job_id)
-        except (CallFailed, Unreachable):
-            self._deletions.rotate(-1)  # the other deletions do not wait for this one
+        except (CallFailed, Unreachable) as exc:
+            # On an unknown grid each failure may be an outage, or concern this job.
+            unknown = "" in self._library.batch_system.unreachable_messages
+            if isinstance(exc, CallFailed) or unknown:
+                self._deletions.rotate(-1)  # the others do not wait for this one
             raise
         self._deletions.popleft()
 
