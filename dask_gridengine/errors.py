@@ -101,7 +101,7 @@ class OptionError(GridEngineError, ValueError):
 
 
 class UnknownOption(OptionError, TypeError):
-    """There is no option of this name; the message suggests one."""
+    """An option has an unknown name; the message suggests one."""
 
 
 class MessageError(GridEngineError):

@@ -30,7 +30,7 @@ from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from dask_gridengine import GridEngineCluster, GridEngineError, OptionError
-from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
+from dask_gridengine.launchers.drmaa.discovery import configured_systems
 from dask_gridengine.option_parsing import whole
 from dask_gridengine.options import Options
 from gridengine import settings
@@ -573,7 +573,7 @@ def best_available() -> Scheduler | ClientScheduler:
         return ClientScheduler(get_client())
     with _default_lock:
         if _default is None or _default._closed or _default_pid != os.getpid():
-            on_grid = grid_is_configured(os.environ)
+            on_grid = bool(configured_systems(os.environ))
             _default = GridEngineScheduler() if on_grid else ProcessScheduler()
             _default_pid = os.getpid()
         return _default

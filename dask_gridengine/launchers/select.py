@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
+from dask_gridengine.daemon_threads import in_thread
 from dask_gridengine.errors import LauncherUnavailable
 from dask_gridengine.grid_types import EndCallback
 from dask_gridengine.launchers.base import Launcher
-from dask_gridengine.launchers.drmaa.discovery import grid_is_configured
+from dask_gridengine.launchers.drmaa.discovery import configured_systems
 from dask_gridengine.launchers.drmaa.launcher import open_drmaa
 from dask_gridengine.launchers.local.launcher import open_process
 
+PATH_SECONDS = 5.0  # for a search of PATH
 USE_LOCAL = (
     'or use local processes: launcher="process" (for a command: export'
     " DASK_GRIDENGINE__LAUNCHER=process)"
@@ -28,7 +31,7 @@ async def open_launcher(
     """Open a launcher; see `open_drmaa` and `open_process` for the arguments.
 
     `kind` is ``"drmaa"``, ``"process"``, or None: local processes where no grid is
-    configured (neither ``SGE_ROOT`` nor ``DRMAA_LIBRARY_PATH``), otherwise the grid.
+    configured (see `configured_systems`), otherwise the grid.
     The launcher's description says which one was selected, and why.
 
     Raises `LauncherUnavailable` if the launcher does not work; with kind None also
@@ -41,7 +44,7 @@ async def open_launcher(
     except LauncherUnavailable as exc:
         if kind is not None:
             raise
-        if grid_is_configured(os.environ):
+        if await _grid_is_configured():
             # The user means the grid. Local processes would load the login node.
             raise LauncherUnavailable(
                 exc.launcher, exc.reason, f"{exc.hint}; {USE_LOCAL}"
@@ -50,3 +53,12 @@ async def open_launcher(
         reason = " ".join(exc.reason.split())  # may quote several lines of a library
         launcher.description += f"; no Grid Engine here: {reason}"
         return launcher
+
+
+async def _grid_is_configured() -> bool:
+    try:
+        # It searches PATH, of which a part may be on a dead file server.
+        found = await in_thread(configured_systems, os.environ, timeout=PATH_SECONDS)
+    except asyncio.TimeoutError:
+        return True
+    return bool(found)

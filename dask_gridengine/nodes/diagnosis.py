@@ -200,11 +200,10 @@ def short_of_address_space(
     found = next((text for text in _NO_ADDRESS_SPACE if text in tail), None)
     if found is None:
         return diagnosis
-    limit = f" of {format_size(memory)}" if memory else ""
     return Diagnosis(
         cause=Cause.MEMORY,
-        detail=f"it could not start within the grid's limit{limit}, which counts"
-        f" address space: {found}",
+        detail=f"it could not start within the grid's limit of {format_size(memory)},"
+        f" which counts address space: {found}",
         source="log",
         advice=f"request {larger(more_memory(0, memory))}",
     )

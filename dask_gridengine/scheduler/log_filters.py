@@ -74,13 +74,13 @@ def file_limit_error() -> GridEngineError:
 @contextlib.contextmanager
 def shortened_file_limit() -> Iterator[None]:
     """Log "too many open files" once, instead of a traceback for each connection."""
-    told = False
+    logged = False
 
     def shorten(record: logging.LogRecord) -> bool:
-        nonlocal told
+        nonlocal logged
         if not (record.exc_info and is_file_limit(record.exc_info[1])):
             return True
-        first, told = not told, True
+        first, logged = not logged, True
         record.msg, record.args = str(file_limit_error()), ()
         record.exc_info = record.exc_text = None
         return first

@@ -1,4 +1,4 @@
-"""What users are told when they make a mistake, or their machine has a limit."""
+"""Messages about mistakes of users, and about limits of their machines."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ cluster.close()
 """
 
 
-def test_a_fork_is_told_that_it_is_one(shared: Path) -> None:
+def test_a_fork_gets_an_error_from_each_call(shared: Path) -> None:
     """It has none of the cluster's threads, so no call may wait for them (D9)."""
-    told = run(START + FORK, str(shared), "512").stdout
+    output = run(START + FORK, str(shared), "512").stdout
     for name in ("explain", "jobs", "scale", "adapt", "wait", "logs"):
-        assert f"{name} mine belongs to another process" in told
-    assert told.count("fork") >= 6
+        assert f"{name} mine belongs to another process" in output
+    assert output.count("fork") >= 6
 
 
 def test_too_few_open_files_are_named(shared: Path) -> None:

@@ -210,6 +210,8 @@ def test_the_why_page_has_a_row_for_each_cause() -> None:
         Path(multiprocessing.process.__file__),
         *(ROOT / "dask_gridengine").rglob("*.py"),
     ]
-    said = [text for path in sources for text in _strings(ast.parse(path.read_text()))]
-    unknown = [text for text in texts if not any(text in other for other in said)]
+    literals = [
+        text for path in sources for text in _strings(ast.parse(path.read_text()))
+    ]
+    unknown = [text for text in texts if not any(text in other for other in literals)]
     assert unknown == []

@@ -44,11 +44,18 @@ def test_drmaa_never_falls_back(ends: Ends) -> None:
     assert "settings.sh" in caught.value.hint
 
 
-def test_slurm_without_its_library(no_grid: None, ends: Ends, tmp_path: Path) -> None:
-    """The error names the library that is missing, and no setting of Grid Engine."""
+@pytest.mark.usefixtures("no_grid")
+@pytest.mark.parametrize("kind", ["drmaa", None])
+def test_slurm_without_its_library(
+    kind: str | None, ends: Ends, tmp_path: Path
+) -> None:
+    """The error names the library that is missing, and no setting of Grid Engine.
+
+    Local processes would load the login node.
+    """
     (tmp_path / "squeue").touch(mode=0o755)
     with pytest.raises(LauncherUnavailable) as caught:
-        asyncio.run(describe("drmaa", ends))
+        asyncio.run(describe(kind, ends))
     assert "slurm-drmaa" in caught.value.hint
     assert "SGE" not in str(caught.value)
 

@@ -1,6 +1,6 @@
-"""Grid Engine: SGE, Son of, Open, Univa and Altair Grid Engine.
+"""Grid Engine of any vendor; ``docs/drms.md`` says which ones were run.
 
-Run on Son of Grid Engine 8.1.9 only; differences of the others are from their manuals.
+What differs in Univa and Altair Grid Engine is from their manuals.
 """
 
 from __future__ import annotations

@@ -40,7 +40,6 @@ from dask_gridengine.launchers.drmaa.discovery import (
     configured_systems,
     find_library,
     find_root,
-    grid_is_configured,
     master_host,
 )
 from dask_gridengine.nodes.job_request import request
@@ -56,7 +55,7 @@ def expects_grid(environment: Mapping[str, str], options: Options) -> bool:
     """Whether a missing grid is an error here."""
     if options.launcher is not None:
         return options.launcher == "drmaa"
-    return grid_is_configured(environment)
+    return bool(configured_systems(environment))
 
 
 def no_grid(options: Options) -> Finding:

@@ -57,11 +57,6 @@ def configured_systems(environment: Mapping[str, str]) -> list[BatchSystem]:
     return [batch_system(name) for name in dict.fromkeys(found)]
 
 
-def grid_is_configured(environment: Mapping[str, str]) -> bool:
-    """Whether this host or its user has configured a grid, working or not."""
-    return bool(configured_systems(environment))
-
-
 def find_root(environment: Mapping[str, str]) -> str | None:
     """Return ``SGE_ROOT``, or Debian's directory if it has a configured cell."""
     if root := environment.get("SGE_ROOT"):

@@ -204,7 +204,8 @@ class Jobs:
         now = self._clock()
         self._schedule_checks(now)
         for search in [each for each in self._searches if each.due <= now]:
-            self._search(search)
+            if search in self._searches:  # the one before may have ended all of them
+                self._search(search)
             self.call_succeeded()
         while self._deletions and self._clock() < now + TIME_SLICE:
             self._delete_next()
