@@ -454,6 +454,9 @@ def test_an_unacknowledged_submission_is_found_by_its_id(
     """
     qsub = ("qsub", "-terse", "-h", "-N", "node", "-b", "y", "-o", "/dev/null")
 
+    def jobs() -> set[str]:
+        return {line.split()[0] for line in grid.qstat().splitlines()[2:]}
+
     async def main() -> None:
         supervisor = await ChildSupervisor.open(await drmaa_program(), ends)
         async with contextlib.aclosing(DrmaaLauncher(supervisor)) as launcher:
@@ -461,14 +464,13 @@ def test_an_unacknowledged_submission_is_found_by_its_id(
             marked = (*qsub, "-v", f"{SUBMISSION}=abc123")
             lost = grid.run(*marked, "-t", "1-3", "sleep", "9").partition(".")[0]
             other = grid.run(*qsub, "sleep", "9").strip()
-            assert lost in grid.qstat()
+            assert jobs() == {ours.job, lost, other}
             channel = await supervisor.channel(0)
             await channel.request(
                 "delete_unacknowledged", name="node", submission_id="abc123"
             )
-            await until(lambda: lost not in grid.qstat(), "it is gone", 10, grid.qstat)
-            left = {line.split()[0] for line in grid.qstat().splitlines()[2:]}
-            assert left == {ours.job, other}
+            await until(lambda: lost not in jobs(), "it is gone", 10, jobs)
+            assert jobs() == {ours.job, other}
             grid.run("qdel", other)
 
     run(main)
