@@ -55,7 +55,8 @@ def to_ranges(nodes: Iterable[NodeId]) -> NodeRanges:
     {'3': [[1, 2], [9, 9]], '4': [[1, 1]]}
     """
     ranges: NodeRanges = {}
-    for job, index in sorted(set(nodes)):
+    # Jobs stay in their order: nodes of jobs of one each have their numbers by it.
+    for job, index in sorted(dict.fromkeys(nodes), key=lambda node: node.index):
         runs = ranges.setdefault(job, [])
         if runs and runs[-1][1] == index - 1:
             runs[-1][1] = index

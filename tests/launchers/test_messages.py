@@ -25,9 +25,17 @@ from dask_gridengine.launchers.messages import (
 def test_ranges_hold_exactly_their_nodes(nodes: set[NodeId]) -> None:
     """Whatever the gaps; and two ranges of one job never touch."""
     ranges = to_ranges(nodes)
-    assert from_ranges(ranges) == sorted(nodes)
+    assert sorted(from_ranges(ranges)) == sorted(nodes)
     for runs in ranges.values():
         assert all(first > last + 1 for (_, last), (first, _) in pairwise(runs))
+
+
+@pytest.mark.parametrize("jobs", [["8", "9", "10"], ["9.1", "10.1", "11.1"]])
+def test_ranges_keep_the_order_of_jobs(jobs: list[str]) -> None:
+    """Where each node is a job, its number is its place in that order."""
+    nodes = [NodeId(job, 1) for job in jobs]
+    sent = decode(encode("reply", nodes=to_ranges(nodes)))
+    assert from_ranges(sent["nodes"]) == nodes
 
 
 @given(
